@@ -1,0 +1,5 @@
+"""`python -m highball`."""
+
+from highball.cli import main
+
+main()

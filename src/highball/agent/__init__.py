@@ -1,0 +1,1 @@
+"""Carries out runs and answers questions on a host; knows nothing of the hub."""

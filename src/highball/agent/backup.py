@@ -1,0 +1,282 @@
+"""Back up a job: hooks before, its sources into each repository, hooks after.
+
+One failing repository does not stop the next. What restic did is evidence; `proof` judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from highball.agent import hooks, proof
+from highball.agent.steps import Done, Steps
+from highball.agent.workplace import as_gone, meet
+from highball.engine.restic import messages
+from highball.engine.restic.messages import BackupReport
+from highball.engine.restic.restic import BackupOrder, Finished, Restic
+from highball.errors import Cancelled, HighballError, RepositoryError
+from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
+from highball.process import Stop
+from highball.protocol import FILES_SET, BackupTask, Expectation
+from highball.source.path import PathSource, examine, patterns
+from highball.spec.job import Hook
+
+LISTING_TIMEOUT = timedelta(minutes=15)
+LISTING_TIMEOUT_WHEN_CANCELLED = timedelta(seconds=30)
+
+
+class Backup:
+    """One backup run."""
+
+    def __init__(self, steps: Steps, task: BackupTask) -> None:
+        self._steps = steps
+        self._task = task
+        self._job = task.job
+        self._key = steps.assignment.job or ""
+
+    def carry_out(self) -> None:
+        """Do all of it; a dry run leaves the hooks out."""
+        obstacle = None if self._task.dry_run else self._run_before_hooks()
+        sources = [_Source(source) for source in self._job.sources]
+        for repository in self._job.repositories:
+            if obstacle is not None:
+                self._steps.leave_out(Action.BACKUP, repository, *obstacle)
+            else:
+                self._back_up_into(repository, sources)
+        if not self._task.dry_run:
+            self.run_after_hooks()
+
+    # --- hooks ---
+
+    def _run_before_hooks(self) -> tuple[Outcome, Reason] | None:
+        """Run the hooks in order; what keeps the backup from starting, or None."""
+        for hook in self._job.before:
+            ended = self._run_hook(hook, {}, self._steps.stop, always=False)
+            if ended.outcome is Outcome.FAILURE:
+                return Outcome.SKIPPED, _reason(
+                    "hook_failed", f"not begun, because the hook {ended.title} failed"
+                )
+            if ended.outcome is Outcome.SKIPPED:
+                return Outcome.SKIPPED, _reason("hook_skipped", f"skipped by the hook {ended.title}")
+            if ended.outcome is Outcome.CANCELLED:
+                return Outcome.CANCELLED, _reason("cancelled", "cancelled before it began")
+        return None
+
+    def run_after_hooks(self) -> None:
+        """Run the `after` hooks, told the outcome so far; a cancelled run runs them too."""
+        outcome = self._steps.outcome
+        told = {"HIGHBALL_OUTCOME": outcome.value}
+        reason = sum_up(self._steps.ended, outcome)
+        if reason is not None:
+            told["HIGHBALL_REASON"] = reason.message
+        for hook in self._job.after:
+            self._run_hook(hook, told, Stop(), always=True)
+
+    def _run_hook(self, hook: Hook, told: dict[str, str], stop: Stop, *, always: bool) -> Step:
+        assignment = self._steps.assignment
+        environment = {
+            "HIGHBALL_JOB": self._key,
+            "HIGHBALL_RUN": assignment.run,
+            "HIGHBALL_HOST": assignment.host,
+            **told,
+        }
+
+        def body() -> Done:
+            return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log)
+
+        return self._steps.step(Action.HOOK, None, body, title=hooks.title_of(hook), always=always)
+
+    # --- one repository ---
+
+    def _back_up_into(self, repository: str, sources: Sequence[_Source]) -> None:
+        self._steps.step(
+            Action.BACKUP,
+            repository,
+            lambda: self._back_up(repository, sources),
+            job=self._key,
+            set=FILES_SET,
+        )
+
+    def _back_up(self, repository: str, sources: Sequence[_Source]) -> Done:
+        sound = [source for source in sources if source.sound]
+        complaints = [source.caution for source in sources if source.caution is not None]
+        for caution in complaints:
+            self._steps.warn(caution)
+        if not sound:
+            return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
+        restic = self._steps.open(repository)
+        expected = self._task.expected.get(repository, Expectation())
+        order = self._order(sound, expected.parent)
+        finished, report = self._steps.patiently(lambda: self._back_up_once(restic, order))
+        if self._task.dry_run:
+            return _judge_dry_run(restic, finished, report, complaints)
+        return self._prove(repository, restic, order, expected, finished, report, complaints)
+
+    def _prove(
+        self,
+        repository: str,
+        restic: Restic,
+        order: BackupOrder,
+        expected: Expectation,
+        finished: Finished,
+        report: BackupReport,
+        complaints: Sequence[Caution],
+    ) -> Done:
+        """Look at the repository with other eyes, and judge."""
+        if report.summary and report.summary.snapshot_id:
+            saved = report.summary.snapshot_id
+            self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
+        listing, failure = self._look(restic, finished.stopped)
+        verdict = proof.judge_backup(
+            proof.BackupEvidence(
+                run=self._steps.assignment.run,
+                exit_status=finished.exit_status,
+                stopped=finished.stopped,
+                summary=report.summary,
+                complaints=[*complaints, *report.cautions, *_unlisted(report)],
+                failure=None if finished.exit_status == 0 else self._why(restic, finished, repository),
+                listing=listing,
+                listing_failure=failure,
+                paths=order.paths,
+                expected_ids=expected.snapshot_ids,
+                sizes=expected.sizes,
+                shrink_limit=self._job.shrink_limit,
+            )
+        )
+        if listing is not None:
+            self._meet_if_needed(repository, restic, listing, expected)
+        facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
+        shown = tuple(listing) if listing is not None else None
+        return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown)
+
+    def _back_up_once(self, restic: Restic, order: BackupOrder) -> tuple[Finished, BackupReport]:
+        finished, report = restic.backup(order)
+        if finished.exit_status == 0 or report.summary is not None or finished.stopped:
+            return finished, report
+        code = restic.why(finished).code
+        if code == "repository_locked":
+            raise restic.locked(finished)
+        if code == "snapshot_unknown" and order.parent is not None:
+            self._steps.log(
+                "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
+            )
+            return restic.backup(replace(order, parent=None))
+        return finished, report
+
+    def _order(self, sound: Sequence[_Source], parent: str | None) -> BackupOrder:
+        job = self._job
+        return BackupOrder(
+            paths=[source.path for source in sound],
+            excludes=[pattern for source in sound for pattern in source.patterns(job.exclude)],
+            host=self._steps.assignment.host,
+            tags=(*_our_tags(self._key), f"{messages.TAG_RUN}{self._steps.assignment.run}"),
+            parent=parent,
+            one_file_system=job.one_file_system,
+            exclude_caches=job.exclude_caches,
+            exclude_if_present=job.exclude_if_present,
+            exclude_larger_than=None if job.exclude_larger_than is None else str(job.exclude_larger_than),
+            compression=job.compression,
+            read_concurrency=job.read_concurrency,
+            limit_upload=job.limit_upload,
+            limit_download=job.limit_download,
+            dry_run=self._task.dry_run,
+        )
+
+    def _look(self, restic: Restic, cancelled: bool) -> tuple[list[Snapshot] | None, Reason | None]:
+        """The independent listing of this job's snapshots, or why it could not be had."""
+        timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
+        # a Stop of its own: a cancelled run wants the truth as well
+        looking = replace(restic, stop=Stop())
+        try:
+            tags = [",".join(_our_tags(self._key))]
+            return looking.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout), None
+        except HighballError as error:
+            return None, _reason(error.code, error.message)
+
+    def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
+        reason = restic.why(finished)
+        error = RepositoryError(reason.message, code=reason.code, hint=messages.hint(reason.code))
+        told = as_gone(error, self._steps.assignment.identities.get(repository))
+        return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
+
+    def _meet_if_needed(
+        self, repository: str, restic: Restic, listing: Sequence[Snapshot], expected: Expectation
+    ) -> None:
+        """Ask for the repository's identity at first contact, and when it lacks what the record expects."""
+        known = self._steps.assignment.identities.get(repository)
+        if known is None or proof.missing_ids(expected.snapshot_ids, listing):
+            found = meet(replace(restic, stop=Stop()), known)
+            self._steps.say(Statistics, step=self._steps.current, repository=repository, repository_id=found)
+
+
+class _Source:
+    """A source as it was found just before the backup."""
+
+    def __init__(self, declared: PathSource) -> None:
+        self._declared = declared
+        finding = examine(declared)
+        self.path = finding.path
+        self.caution = finding.caution
+        self.sound = finding.sound
+
+    def patterns(self, excludes: tuple[str, ...]) -> list[bytes]:
+        return patterns(self._declared, excludes, at=self.path)
+
+
+def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
+    """The sentence for a whole run: the first step that ended so, and where a good snapshot lies all the same."""
+    first = next((step for step in steps if step.outcome is outcome and step.reason), None)
+    if first is None or first.reason is None or outcome is Outcome.SUCCESS:
+        return None
+    where = first.repository or (f"the hook {first.title}" if first.title else None)
+    good = [step.repository for step in steps if step.snapshot_id and step is not first and step.repository]
+    safe = f"; a snapshot lies in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
+    message = f"{where}: {first.reason.message}" if where else first.reason.message
+    return _reason(first.reason.code, f"{message}{safe}")
+
+
+def _our_tags(job: str) -> tuple[str, str]:
+    return f"{messages.TAG_JOB}{job}", f"{messages.TAG_SET}{FILES_SET}"
+
+
+def _judge_dry_run(
+    restic: Restic, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
+) -> Done:
+    if finished.stopped:
+        raise Cancelled("cancelled")
+    warnings = [*complaints, *report.cautions, *_unlisted(report)]
+    facts = _facts_of(report) | {"snapshot_id": None}
+    if report.summary is None:
+        restic.require(finished)
+        return Done(Outcome.FAILURE, _reason("no_proof", "restic gave no summary"), warnings, facts)
+    if warnings:
+        return Done(Outcome.WARNING, _reason(warnings[0].code, warnings[0].message), warnings, facts)
+    return Done(facts=facts)
+
+
+def _facts_of(report: BackupReport) -> dict[str, Any]:
+    summary = report.summary
+    if summary is None:
+        return {}
+    return {
+        "files_new": summary.files_new,
+        "files_changed": summary.files_changed,
+        "files_unmodified": summary.files_unmodified,
+        "bytes_processed": summary.bytes_processed,
+        "bytes_added": summary.bytes_added,
+    }
+
+
+def _unlisted(report: BackupReport) -> Iterator[Caution]:
+    if report.unlisted:
+        yield Caution(code="file_unreadable", message=f"{report.unlisted} more files could not be read")
+
+
+def _nothing_to_do(complaints: Sequence[Caution]) -> str:
+    return "there is nothing to back up: " + "; ".join(caution.message for caution in complaints[:3])
+
+
+def _reason(code: str, message: str) -> Reason:
+    return Reason(code=code, message=message)

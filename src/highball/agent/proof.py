@@ -1,0 +1,164 @@
+"""The rule for success: what must be seen before anything is called good. Pure; it judges evidence.
+
+A backup is good when restic said so, gave a summary, reported no error, every source was sound, a listing of
+its own shows the new snapshot and all the earlier ones, and the snapshot is not suspiciously small. It is a
+warning when the snapshot is there but something of that is missing, and a failure otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from highball.engine.restic.messages import Summary
+from highball.facts import Caution, Outcome, Reason, Snapshot, path_for_people
+
+WORST_FIRST = (Outcome.FAILURE, Outcome.CANCELLED, Outcome.WARNING, Outcome.SUCCESS)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How something ended, why, and what was odd about it."""
+
+    outcome: Outcome
+    reason: Reason | None = None
+    warnings: tuple[Caution, ...] = ()
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True)
+class BackupEvidence:
+    """All that is known when a backup of one set into one repository has ended."""
+
+    run: str
+    exit_status: int
+    stopped: bool
+    summary: Summary | None
+    complaints: Sequence[Caution]
+    """What restic could not read, and what was wrong with the sources."""
+    failure: Reason | None
+    """Why restic failed, where its exit status is not 0."""
+    listing: Sequence[Snapshot] | None
+    """The independent listing; None when it could not be had."""
+    listing_failure: Reason | None
+    paths: Sequence[bytes]
+    expected_ids: Sequence[str] = ()
+    sizes: Sequence[int] = ()
+    shrink_limit: float = 0.5
+
+
+def judge_backup(evidence: BackupEvidence) -> Verdict:
+    """The outcome of one backup, from the evidence alone."""
+    snapshot = _find_snapshot(evidence)
+    if snapshot is None:
+        return _without_snapshot(evidence)
+    warnings = (
+        *evidence.complaints,
+        *_odd_ending(evidence),
+        *_missing_paths(evidence, snapshot),
+        *_missing_snapshots(evidence),
+        *_shrunken(evidence, snapshot),
+    )
+    if not warnings:
+        return Verdict(Outcome.SUCCESS, None, (), snapshot)
+    return Verdict(Outcome.WARNING, _first_reason(warnings), warnings, snapshot)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The worst of some outcomes: failure, cancelled, warning, success; of none at all, success."""
+    found = set(outcomes)
+    return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.SUCCESS)
+
+
+def shrank(size: int, sizes: Sequence[int], limit: float) -> bool:
+    """Whether a size lies more than `limit` (a share) below the median of the earlier ones."""
+    if not sizes or limit <= 0:
+        return False
+    usual = median(sizes)
+    return usual > 0 and (usual - size) / usual > limit
+
+
+def missing_ids(expected: Iterable[str], listing: Iterable[Snapshot]) -> tuple[str, ...]:
+    """The expected ids that a listing does not show."""
+    shown = {snapshot.id for snapshot in listing}
+    return tuple(id for id in expected if id not in shown)
+
+
+def _find_snapshot(evidence: BackupEvidence) -> Snapshot | None:
+    mine = [snapshot for snapshot in evidence.listing or () if snapshot.run == evidence.run]
+    return max(mine, key=lambda snapshot: snapshot.time, default=None)
+
+
+def _without_snapshot(evidence: BackupEvidence) -> Verdict:
+    warnings = tuple(evidence.complaints)
+    if evidence.stopped:
+        return Verdict(
+            Outcome.CANCELLED,
+            Reason(code="cancelled", message="cancelled before a snapshot was saved"),
+            warnings,
+        )
+    if evidence.failure is not None:
+        return Verdict(Outcome.FAILURE, evidence.failure, warnings)
+    if evidence.listing is None and evidence.listing_failure is not None:
+        message = f"restic reported success, but the repository could not be listed: {evidence.listing_failure.message}"
+        return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
+    message = "restic reported success, but the repository shows no snapshot of this run"
+    return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
+
+
+def _odd_ending(evidence: BackupEvidence) -> Iterable[Caution]:
+    if evidence.summary is None:
+        yield Caution(
+            code="no_summary", message="restic gave no summary, so what the snapshot holds is not known"
+        )
+    if evidence.stopped:
+        yield Caution(code="cancelled", message="cancelled, but the snapshot was saved already")
+    elif evidence.exit_status != 0 and not evidence.complaints:
+        message = (
+            evidence.failure.message if evidence.failure else f"restic ended with {evidence.exit_status}"
+        )
+        yield Caution(code="restic_failed", message=f"a snapshot was saved, but {message}")
+
+
+def _missing_paths(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:
+    for path in evidence.paths:
+        if not any(_same_path(path, held) for held in snapshot.paths):
+            message = f"{path_for_people(path)} is not among the snapshot's paths"
+            yield Caution(code="path_left_out", message=message, path=path)
+
+
+def _same_path(path: bytes, held: bytes) -> bool:
+    # `snapshots --json` shows bytes that are not UTF-8 as U+FFFD
+    return path == held or path.decode("utf-8", "replace").encode() == held or b"\xef\xbf\xbd" in held
+
+
+def _missing_snapshots(evidence: BackupEvidence) -> Iterable[Caution]:
+    missing = missing_ids(evidence.expected_ids, evidence.listing or ())
+    if missing:
+        shown = ", ".join(id[:8] for id in missing[:5]) + (" …" if len(missing) > 5 else "")
+        message = (
+            f"deleted elsewhere: {len(missing)} earlier snapshots are gone from the repository ({shown})"
+        )
+        yield Caution(
+            code="deleted_elsewhere",
+            message=message.replace("1 earlier snapshots are", "1 earlier snapshot is"),
+        )
+
+
+def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:
+    size = evidence.summary.bytes_processed if evidence.summary else snapshot.size_bytes
+    if size is not None and shrank(size, evidence.sizes, evidence.shrink_limit):
+        usual = int(median(evidence.sizes))
+        yield Caution(
+            code="shrank",
+            message=f"the snapshot holds {size} bytes where {usual} are usual; "
+            "if that is right, say so with: highball accept <run>",
+        )
+
+
+def _first_reason(warnings: Sequence[Caution]) -> Reason:
+    first = warnings[0]
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    where = f"{path_for_people(first.path)}: " if first.path and first.code == "file_unreadable" else ""
+    return Reason(code=first.code, message=f"{where}{first.message}{more}")

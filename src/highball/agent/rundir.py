@@ -1,0 +1,235 @@
+"""The run directory: one run's assignment, lock and events, on disk before anything is started.
+
+It is the truth of a run while the run goes on and after its process vanished. Whoever holds the lock is the
+run's own process; a free lock on a run that has not ended says that the process is gone. Nothing here
+interprets events, and no secret is ever written.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from highball.errors import Conflict, StateUnusable
+from highball.facts import Event, LogLine, RunEnded
+from highball.protocol import Assignment
+
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+
+LONGEST_TEXT = 64 * 1024
+
+
+class Lock:
+    """An exclusive lock on a file that the kernel frees when its holder dies, however it dies."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock if nobody has it; says whether it is ours now."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give it back; harmless when it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> int | None:
+        """The pid that the file names; only true while the lock is held."""
+        try:
+            return int(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+
+
+class RunDirectory:
+    """One run on disk: `assignment.json`, `lock`, `events.ndjson`, and `cancel` once somebody asks for the end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock(path / "lock")
+        self._events: int | None = None
+        self._next_seq = 1
+        self.unwritten = 0
+        """Log lines that a full disk swallowed."""
+
+    @classmethod
+    def create(cls, runs: Path, assignment: Assignment) -> RunDirectory:
+        """Make the directory of a new run, locked, its assignment safely on disk."""
+        directory = cls(runs / assignment.run)
+        try:
+            directory.path.mkdir(parents=True, mode=0o700)
+            directory.take()
+            _write_safely(
+                directory.path / "assignment.json", assignment.model_dump_json(exclude_none=True).encode()
+            )
+            _sync_directory(runs)
+        except OSError as error:
+            shutil.rmtree(directory.path, ignore_errors=True)
+            raise _unusable(runs, error) from None
+        return directory
+
+    # --- the lock ---
+
+    def take(self) -> None:
+        """Become the process of this run; raises Conflict when another one is."""
+        if not self._lock.take():
+            raise Conflict(f"run {self.path.name} is being carried out by process {self._lock.holder()}")
+
+    def take_if_free(self) -> bool:
+        """Become its process if nobody is: true says that the former one is gone."""
+        return self._lock.take()
+
+    def release(self) -> None:
+        """Stop being the process of this run."""
+        if self._events is not None:
+            os.close(self._events)
+            self._events = None
+        self._lock.release()
+
+    # --- what it says ---
+
+    @property
+    def assignment(self) -> Assignment:
+        """What was to be done; raises ValueError where the file does not say."""
+        return Assignment.model_validate_json((self.path / "assignment.json").read_bytes())
+
+    def read_events(self, after: int = 0) -> Iterator[Event]:
+        """The events with a number above `after`; a line that was cut short by a crash ends the reading."""
+        try:
+            opened = (self.path / "events.ndjson").open("rb")
+        except FileNotFoundError:
+            return
+        with opened:
+            for line in opened:
+                event = _parse(line)
+                if event is None:
+                    return
+                if event.seq > after:
+                    yield event
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run's last event is there."""
+        return any(isinstance(event, RunEnded) for event in self.read_events())
+
+    def resume(self) -> None:
+        """Get ready to append behind what is there, a line cut short taken off first."""
+        good = 0
+        with (self.path / "events.ndjson").open("a+b") as opened:
+            opened.seek(0)
+            for line in opened:
+                event = _parse(line)
+                if event is None:
+                    break
+                good += len(line)
+                self._next_seq = event.seq + 1
+            opened.truncate(good)
+
+    # --- telling ---
+
+    def append(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event:
+        """Number an event, add run and time, write it down; `safely` waits until it is on disk.
+
+        A log line that a full disk refuses is counted and dropped; any other event raises StateUnusable.
+        """
+        event: Event = make(seq=self._next_seq, run=self.path.name, at=datetime.now(UTC), **facts)
+        text = event.model_dump_json(exclude_none=True).encode() + b"\n"
+        if self._events is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._events = os.open(self.path / "events.ndjson", flags, 0o600)
+        start = os.lseek(self._events, 0, os.SEEK_END)
+        try:
+            _write_all(self._events, text)
+            if safely:
+                os.fsync(self._events)
+        except OSError as error:
+            os.ftruncate(self._events, start)  # half a line would end every later reading
+            if isinstance(event, LogLine):
+                self.unwritten += 1
+                return event
+            raise _unusable(self.path, error) from None
+        self._next_seq += 1
+        return event
+
+    # --- the end ---
+
+    def request_cancel(self) -> None:
+        """Ask the run's process to end; it looks at every tick."""
+        (self.path / "cancel").touch()
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked for the end."""
+        return (self.path / "cancel").exists()
+
+    def remove(self) -> None:
+        """Forget the directory: the record has all of it."""
+        self.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def list_run_directories(runs: Path) -> list[RunDirectory]:
+    """All run directories, oldest first (their names are UUIDv7)."""
+    try:
+        names = sorted(entry.name for entry in runs.iterdir() if (entry / "assignment.json").exists())
+    except FileNotFoundError:
+        return []
+    return [RunDirectory(runs / name) for name in names]
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        return _EVENTS.validate_json(line) if line.endswith(b"\n") else None
+    except ValidationError:
+        return None
+
+
+def _write_all(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
+
+
+def _write_safely(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(path: Path, error: OSError) -> StateUnusable:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return StateUnusable(
+        f"{path} cannot be written: {error.strerror}",
+        code="state_full" if full else "state_unusable",
+        hint="make room on its disk" if full else "check who owns it, or name another with HIGHBALL_STATE",
+    )

@@ -1,0 +1,236 @@
+"""The steps of a run, and what every step needs: telling what happens, restic made ready, patience with a busy repository.
+
+What happens goes to the run directory first and then to whoever listens. A step that raises an error of ours
+ends as failed or cancelled; the run goes on with the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from highball.agent.proof import worst
+from highball.agent.rundir import RunDirectory
+from highball.agent.workplace import Workplace, hostname, meet
+from highball.engine.restic.restic import Finished, Listener, Restic
+from highball.errors import Cancelled, HighballError, RepositoryError
+from highball.facts import (
+    Action,
+    Caution,
+    Event,
+    LogLine,
+    Outcome,
+    ProcessStarted,
+    Progress,
+    Reason,
+    Snapshot,
+    Statistics,
+    Step,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+)
+from highball.process import Stop
+from highball.protocol import Assignment
+from highball.secret import SecretValue, mask
+
+LONGEST_LOG_BYTES = 4 * 1024 * 1024
+LONGEST_TEXT = 64 * 1024
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+
+T = TypeVar("T")
+
+
+@dataclass
+class Done:
+    """How a step's own part ended; `facts` are fields of Step."""
+
+    outcome: Outcome = Outcome.SUCCESS
+    reason: Reason | None = None
+    warnings: Sequence[Caution] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+    snapshots: tuple[Snapshot, ...] | None = None
+
+
+class Steps:
+    """The steps of one run, in the order in which they are carried out."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        place: Workplace,
+        stop: Stop,
+        on_event: Callable[[Event], None] = lambda event: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.assignment: Assignment = directory.assignment
+        self.place = place
+        self.stop = stop
+        self.ended: list[Step] = []
+        self._directory = directory
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._secrets: list[SecretValue] = []
+        self._step: int | None = None
+        self._logged = 0
+
+    # --- telling ---
+
+    def say(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event:
+        """Write an event down and tell those who listen."""
+        event = self._directory.append(make, safely=safely, **facts)
+        self._on_event(event)
+        return event
+
+    @property
+    def current(self) -> int | None:
+        """The number of the step that is being carried out."""
+        return self._step
+
+    def log(self, stream: str, text: str) -> None:
+        """Some text for the run's log, secrets masked; past 4 MiB a step's log is cut."""
+        for start in range(0, max(len(text), 1), LONGEST_TEXT // 4):
+            piece = mask(text[start : start + LONGEST_TEXT // 4], self._secrets)
+            before, self._logged = self._logged, self._logged + len(piece)
+            if before > LONGEST_LOG_BYTES:
+                return
+            if self._logged > LONGEST_LOG_BYTES:
+                piece = f"(this step prints more than {LONGEST_LOG_BYTES >> 20} MiB; the rest is not kept)"
+            self.say(LogLine, step=self._step, stream=stream, text=piece)
+
+    def warn(self, caution: Caution) -> None:
+        """Something is missing or odd; the step goes on."""
+        self.say(WarningSeen, step=self._step, warning=caution)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the step is; only those who listen hear it."""
+        self._on_progress(progress)
+
+    def process_started(self, pid: int) -> None:
+        """A program runs: known on disk before it can do anything that a later process has to undo."""
+        self.say(ProcessStarted, step=self._step, safely=True, pid=pid, hostname=hostname())
+
+    # --- steps ---
+
+    def step(
+        self,
+        action: Action,
+        repository: str | None,
+        body: Callable[[], Done],
+        *,
+        title: str | None = None,
+        set: str | None = None,
+        job: str | None = None,
+        always: bool = False,
+    ) -> Step:
+        """Carry out one step: its start, its own part, and its full account at the end.
+
+        After a request to stop a step is not begun any more, unless it is to be done `always`.
+        """
+        begun = Step(
+            number=len(self.ended) + 1,
+            action=action,
+            repository=repository,
+            title=title,
+            set=set,
+            job=job,
+            started_at=datetime.now(UTC),
+        )
+        self._step, self._logged = begun.number, 0
+        self.say(StepStarted, step=begun.number, running=begun)
+        done = self._guarded(body, always=always)
+        ended = begun.model_copy(
+            update={
+                **done.facts,
+                "outcome": done.outcome,
+                "reason": done.reason,
+                "warnings": tuple(done.warnings),
+                "ended_at": datetime.now(UTC),
+            }
+        )
+        self.ended.append(ended)
+        self.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=done.snapshots)
+        self._step = None
+        return ended
+
+    def _guarded(self, body: Callable[[], Done], *, always: bool) -> Done:
+        if self.stop.requested and not always:
+            return Done(Outcome.CANCELLED, Reason(code="cancelled", message="cancelled before it began"))
+        try:
+            return body()
+        except Cancelled as error:
+            return Done(Outcome.CANCELLED, Reason(code=error.code, message=error.message))
+        except HighballError as error:
+            hint = f" — {error.hint}" if error.hint else ""
+            return Done(Outcome.FAILURE, Reason(code=error.code, message=f"{error.message}{hint}"))
+
+    def leave_out(self, action: Action, repository: str, outcome: Outcome, reason: Reason) -> None:
+        """Account for a step that was not begun."""
+        self.step(action, repository, lambda: Done(outcome, reason), job=self.assignment.job, always=True)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the steps so far."""
+        return worst(step.outcome for step in self.ended if step.outcome is not None)
+
+    def open(self, repository: str, *, admin: bool = False) -> Restic:
+        """restic on one of the assignment's repositories, telling this run."""
+        restic = self.place.open(
+            repository,
+            self.assignment.repositories[repository],
+            self.assignment.marker,
+            admin=admin,
+            timezone=self.assignment.timezone,
+            listener=Listener(self.log, self.progress, self.process_started),
+            stop=self.stop,
+        )
+        self._secrets += restic.access.secrets
+        return restic
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Call, and while the repository is locked wait and call again, as long as the assignment allows."""
+        deadline = time.monotonic() + self.assignment.wait.total_seconds()
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return call()
+            except RepositoryError as error:
+                if error.code != "repository_locked" or time.monotonic() + pause > deadline:
+                    raise
+                self._tell_waiting(error.message)
+            self._sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _tell_waiting(self, message: str) -> None:
+        self.say(
+            Waiting, step=self._step, reason=Reason(code="repository_locked", message=f"waiting: {message}")
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self.stop.requested:
+                raise Cancelled("cancelled while it waited for the repository")
+            time.sleep(min(left, 0.2))
+
+    def with_identity(self, key: str, body: Callable[[Restic], Done], *, admin: bool = False) -> Done:
+        """Compare the repository's identity before anything is done to it."""
+        restic = self.open(key, admin=admin)
+        found = meet(restic, self.assignment.identities.get(key))
+        self.say(Statistics, step=self._step, repository=key, repository_id=found)
+        return body(restic)
+
+    def finish(self, restic: Restic, call: Callable[[], Finished]) -> Finished:
+        """Run a command that needs the repository for itself, waiting for it where it is busy."""
+
+        def once() -> Finished:
+            finished = call()
+            if finished.exit_status != 0 and restic.why(finished).code == "repository_locked":
+                raise restic.locked(finished)
+            return finished
+
+        return self.patiently(once)

@@ -1,0 +1,614 @@
+"""What a restore would do: the snapshot's listing against our own lstat of the target, the same on every restic.
+
+Entries go to a spool file as they are listed, never into a list: a snapshot may hold millions. Nothing here
+changes anything on the target, and no link below the target is followed.
+"""
+
+# ruff: noqa: PTH  # pathlib has no bytes
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from highball.engine.restic.restic import Restic
+from highball.errors import Failed
+from highball.facts import Fact, Node, NodeKind, PathText, path_for_people
+from highball.protocol import Overwrite
+
+EXAMPLES = 20
+FOLDERS_AT_ONCE = 1000
+INODES_REMEMBERED = 200_000
+LOSSY = b"\xef\xbf\xbd"
+
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
+
+
+# --- the file system, without links --------------------------------------------------------------
+
+
+class Ground:
+    """The file system from `/` down, walked folder by folder and never through a link. Paths are absolute."""
+
+    def __init__(self) -> None:
+        self._at: bytes | None = None
+        self._folder = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the last folder."""
+        if self._folder >= 0:
+            os.close(self._folder)
+        self._folder, self._at = -1, None
+
+    forget = close
+    """After a folder was moved, what is remembered of it is wrong."""
+
+    def locate(self, path: bytes) -> tuple[int, bytes]:
+        """The descriptor of the folder that holds the entry, valid until the next call, and the entry's name."""
+        above, _, name = path.rpartition(b"/")
+        return self._enter(above), name or b"."
+
+    def _enter(self, folder: bytes) -> int:
+        if self._at is not None and folder == self._at:
+            return self._folder
+        below = self._at is not None and is_below(folder, self._at)
+        start, names = self._folder, folder[len(self._at or b"") :] if below else folder
+        reached = os.dup(start) if below else os.open(b"/", _LOOK | os.O_DIRECTORY)
+        try:
+            for name in filter(None, names.split(b"/")):
+                reached, last = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=reached), reached
+                os.close(last)
+        except OSError:
+            os.close(reached)
+            raise
+        self.close()
+        self._at, self._folder = folder, reached
+        return reached
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """What lies there, a link as itself; None where nothing does, or its folder is none."""
+        try:
+            folder, name = self.locate(path)
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read_link(self, path: bytes) -> bytes:
+        """Where a link points."""
+        folder, name = self.locate(path)
+        return os.readlink(name, dir_fd=folder)
+
+    @contextmanager
+    def hold(self, path: bytes) -> Iterator[int]:
+        """A descriptor of the entry itself, for `/proc/self/fd`."""
+        folder, name = self.locate(path)
+        held = os.open(name, _LOOK, dir_fd=folder)
+        try:
+            yield held
+        finally:
+            os.close(held)
+
+    def open(self, path: bytes) -> BinaryIO:
+        """A file's content."""
+        folder, name = self.locate(path)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return open(os.open(name, flags, dir_fd=folder), "rb", buffering=0)
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Whether a path lies below a folder (and is not the folder itself)."""
+    return path.startswith(folder.rstrip(b"/") + b"/") and path != folder
+
+
+# --- judging one entry ---------------------------------------------------------------------------
+
+
+class Verdict(IntEnum):
+    """What becomes of one entry."""
+
+    NEW = 0
+    REPLACED = 1
+    UNCHANGED = 2
+    KEPT = 3
+    OTHER_REPLACED = 4
+    OTHER_KEPT = 5
+    UNSURE = 6
+    """Its exact name could not be had, so nothing can be said of it."""
+
+
+WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
+
+
+class Entry(NamedTuple):
+    """One entry of the snapshot, and what becomes of it. `was` are mode, owner, group and time of a folder that is there."""
+
+    place: int
+    verdict: Verdict
+    kind: NodeKind
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    modified_ns: int
+    was: tuple[int, int, int, int] | None
+    path: bytes
+
+
+def kind_of(seen: os.stat_result) -> NodeKind:
+    """The kind of what is there."""
+    if stat.S_ISREG(seen.st_mode):
+        return NodeKind.FILE
+    if stat.S_ISDIR(seen.st_mode):
+        return NodeKind.DIRECTORY
+    return NodeKind.SYMLINK if stat.S_ISLNK(seen.st_mode) else NodeKind.OTHER
+
+
+def judge(entry: Entry, there: os.stat_result | None, rule: Overwrite) -> Verdict:
+    """What becomes of an entry under a rule; a folder is never replaced by anything else.
+
+    *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
+    always unchanged.
+    """
+    if there is None:
+        return Verdict.NEW
+    kind = kind_of(there)
+    if kind is not entry.kind:
+        replaced = rule in _REPLACING and kind is not NodeKind.DIRECTORY
+        return Verdict.OTHER_REPLACED if replaced else Verdict.OTHER_KEPT
+    same_size = kind is not NodeKind.FILE or there.st_size == entry.size
+    if kind is NodeKind.DIRECTORY or (same_size and there.st_mtime_ns == entry.modified_ns):
+        return Verdict.UNCHANGED
+    newer = rule is Overwrite.IF_NEWER and entry.modified_ns > there.st_mtime_ns
+    return Verdict.REPLACED if newer or rule in _REPLACING else Verdict.KEPT
+
+
+# --- the spool -----------------------------------------------------------------------------------
+
+_HEAD = struct.Struct("<IBBqIIIq?IIIqI")
+_KINDS = tuple(NodeKind)
+
+
+class Spool:
+    """Entries on disk, in the order of the listing; gone with the process."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=scratch, prefix="restore-")  # noqa: SIM115 - closed by close()
+
+    def close(self) -> None:
+        """Let go of the disk space."""
+        self._file.close()
+
+    def tell(self) -> int:
+        """Where the next entry goes."""
+        return self._file.tell()
+
+    def write(self, entry: Entry) -> None:
+        """Append one entry."""
+        was = entry.was or (0, 0, 0, 0)
+        numbers = (entry.place, entry.verdict, _KINDS.index(entry.kind), entry.size, entry.mode, entry.uid)
+        more = (entry.gid, entry.modified_ns, entry.was is not None, *was, len(entry.path))
+        self._file.write(_HEAD.pack(*numbers, *more) + entry.path)
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        """The entries between two places of the file; only one reader at a time."""
+        self._file.seek(start)
+        while (end is None or self._file.tell() < end) and (head := self._file.read(_HEAD.size)):
+            place, verdict, kind, size, mode, uid, gid, modified, known, *was, length = _HEAD.unpack(head)
+            before = (was[0], was[1], was[2], was[3]) if known else None
+            path = self._file.read(length)
+            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, before, path)
+
+
+# --- the plan ------------------------------------------------------------------------------------
+
+
+class PlanPart(Fact):
+    """A part of a plan: how many entries, how many of them are no folders, their bytes, and the first paths."""
+
+    entries: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    examples: tuple[PathText, ...] = ()
+
+
+class RestorePlan(Fact):
+    """What a restore would do, from a look at the target; nothing has been touched."""
+
+    snapshot_id: str
+    overwrite: Overwrite
+    in_place: bool
+    target: PathText
+    """The real directory below which everything lands."""
+    new: PlanPart = PlanPart()
+    replaced: PlanPart = PlanPart()
+    unchanged: PlanPart = PlanPart()
+    """There with the same size and time, and every folder that is there."""
+    kept: PlanPart = PlanPart()
+    """There, and the overwrite rule says to leave it."""
+    other_kind: PlanPart = PlanPart()
+    """There as another kind of file, and whatever belongs below such an entry that stays."""
+    other_kind_left: int = 0
+    """How many of these stay as they are."""
+    cannot_promise: tuple[str, ...] = ()
+
+
+@dataclass
+class Tally:
+    """One part of the plan while it is being counted."""
+
+    entries: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    examples: list[bytes] = field(default_factory=list)
+
+    def add(self, kind: NodeKind, size: int, path: bytes) -> None:
+        """Count one entry."""
+        self.entries += 1
+        self.files += kind is not NodeKind.DIRECTORY
+        self.size_bytes += size
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(path)
+
+    def part(self) -> PlanPart:
+        """As a fact."""
+        return PlanPart(entries=self.entries, files=self.files, size_bytes=self.size_bytes, examples=tuple(self.examples))
+
+
+@dataclass
+class Place:
+    """One chosen path and where it goes; `start` and `end` are its stretch of the spool."""
+
+    number: int
+    source: bytes
+    target: bytes
+    entry: Entry | None = None
+    blocked: bool = False
+    wanted: int = 0
+    wanted_bytes: int = 0
+    other: int = 0
+    replaced: int = 0
+    kept_linked: bool = False
+    """A name is to come back whose other hard links stay as they are: restic would link it to those."""
+    start: int = 0
+    end: int = 0
+
+
+@dataclass
+class Parent:
+    """A folder above a chosen path that is not there as a folder."""
+
+    source: bytes
+    target: bytes
+    stands_in: bool
+    entry: Entry | None = None
+
+
+class Survey:
+    """One look at a snapshot and a target; a context manager, because it holds a spool."""
+
+    def __init__(
+        self, restic: Restic, snapshot: str, paths: Sequence[bytes], target: bytes | None, overwrite: Overwrite
+    ) -> None:
+        self.snapshot = snapshot
+        self.rule = overwrite
+        self.base = os.path.realpath(target) if target is not None else None
+        self.parents: dict[bytes, Parent] = {}
+        self.standing: dict[bytes, os.stat_result] = {}
+        """The folders that are there already and get new entries, as they were."""
+        self.places: list[Place] = []
+        self.tallies = {verdict: Tally() for verdict in Verdict}
+        self.foreign_owners = False
+        self.spool = Spool(restic.scratch)
+        self._restic = restic
+        self._ground = Ground()
+        self._resume: tuple[bytes, Verdict] | None = None
+        self._kept_inodes: set[int] = set()
+        self._current: Place | None = None
+        self._by_source: dict[bytes, Place] = {}
+        self._uncertain: set[bytes] = set()
+        try:
+            self._look(outermost(normal(path) for path in paths))
+        except OSError as error:
+            self.close()
+            raise Failed(f"the target cannot be looked at: {error}", code="target_unusable") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the spool."""
+        self.spool.close()
+        self._ground.close()
+
+    # --- what it found ---
+
+    def target_of(self, entry: Entry) -> bytes:
+        """Where an entry goes."""
+        place = self.places[entry.place]
+        return place.target + entry.path[len(place.source) :]
+
+    @property
+    def landing(self) -> bytes:
+        """The directory below which everything lands."""
+        if self.base is not None:
+            return self.base
+        if len(self.places) == 1:
+            return self.places[0].target
+        return os.path.commonpath([place.target for place in self.places]) if self.places else b"/"
+
+    @property
+    def wanted(self) -> tuple[int, int, int]:
+        """Entries, files and bytes that are to be new or replaced."""
+        tallies = [self.tallies[verdict] for verdict in WANTED]
+        return sum(t.entries for t in tallies), sum(t.files for t in tallies), sum(t.size_bytes for t in tallies)
+
+    def plan(self, cannot_promise: tuple[str, ...]) -> RestorePlan:
+        """What it found, as a fact."""
+        left = self.tallies[Verdict.OTHER_KEPT]
+        replaced = self.tallies[Verdict.OTHER_REPLACED]
+        other = Tally(
+            left.entries + replaced.entries,
+            left.files + replaced.files,
+            left.size_bytes + replaced.size_bytes,
+            [*replaced.examples, *left.examples][:EXAMPLES],
+        )
+        return RestorePlan(
+            snapshot_id=self.snapshot,
+            overwrite=self.rule,
+            in_place=self.base is None,
+            target=self.landing,
+            new=self.tallies[Verdict.NEW].part(),
+            replaced=self.tallies[Verdict.REPLACED].part(),
+            unchanged=self.tallies[Verdict.UNCHANGED].part(),
+            kept=self.tallies[Verdict.KEPT].part(),
+            other_kind=other.part(),
+            other_kind_left=left.entries,
+            cannot_promise=cannot_promise,
+        )
+
+    # --- looking ---
+
+    def _look(self, sources: list[bytes]) -> None:
+        self._check_base()
+        if sources == [b"/"]:
+            sources = self._list_root()
+        while True:
+            self._begin(sources)
+            self._look_at_parents()
+            self._look_at_entries(sources)
+            if not self._uncertain:
+                break
+            above = {os.path.dirname(source) if source in self._uncertain else source for source in sources}
+            sources = outermost(above - {b"/"})
+        for place in self.places:
+            if place.entry is None:
+                raise Failed(f"{path_for_people(place.source)} is not in this snapshot", code="path_unknown")
+
+    def _check_base(self) -> None:
+        if self.base == b"/":
+            raise Failed("a target is a directory below /; to restore in place, name none", code="target_unusable")
+        there = self._ground.status(self.base) if self.base is not None else None
+        if there is not None and kind_of(there) is not NodeKind.DIRECTORY:
+            raise Failed(f"{path_for_people(self.base or b'')} is not a directory", code="target_unusable")
+
+    def _list_root(self) -> list[bytes]:
+        found: list[bytes] = []
+        self._restic.each_node(
+            self.snapshot, lambda node: None if node.inexact else found.append(node.path), b"/", recursive=False
+        )
+        return sorted(found)
+
+    def _begin(self, sources: Sequence[bytes]) -> None:
+        self.spool.close()
+        self.spool = Spool(self._restic.scratch)
+        self.tallies = {verdict: Tally() for verdict in Verdict}
+        self.parents, self.standing = {}, {}
+        self._uncertain, self._kept_inodes = set(), set()
+        self._resume = self._current = None
+        self.places = [Place(number, source, self._goal_of(source)) for number, source in enumerate(sources)]
+        self._by_source = {place.source: place for place in self.places}
+
+    def _goal_of(self, source: bytes) -> bytes:
+        if self.base is not None:
+            return self.base.rstrip(b"/") + source
+        above, _, name = source.rpartition(b"/")
+        return os.path.realpath(above or b"/").rstrip(b"/") + b"/" + name
+
+    # --- parents ---
+
+    def _look_at_parents(self) -> None:
+        for place in self.places:
+            self._climb(os.path.dirname(place.source), os.path.dirname(place.target))
+        missing = {parent.source: parent for parent in self.parents.values()}
+        if missing:
+            folders = sorted({ancestor for source in missing for ancestor in ancestors(source)})
+            self._restic.each_node(self.snapshot, lambda node: self._note(missing, node), folders, recursive=False)
+        for parent in sorted(self.parents.values(), key=lambda parent: parent.target):
+            self._judge_parent(parent)
+
+    def _climb(self, source: bytes, target: bytes) -> None:
+        """Note what is missing above a chosen path, up to the first folder that is there."""
+        while True:
+            there = self._ground.status(target)
+            if there is not None and kind_of(there) is NodeKind.DIRECTORY:
+                self.standing[target] = there
+                return
+            if target == self.base:
+                self._note_standing(target)
+                return
+            self.parents[target] = Parent(source, target, stands_in=there is not None)
+            source, target = os.path.dirname(source), os.path.dirname(target)
+
+    def _note_standing(self, base: bytes) -> None:
+        for folder in ancestors(base):
+            there = self._ground.status(folder)
+            if there is not None:
+                self.standing[folder] = there
+                return
+
+    def _note(self, missing: dict[bytes, Parent], node: Node) -> None:
+        parent = missing.get(node.path)
+        if parent is not None and node.kind is NodeKind.DIRECTORY and not node.inexact:
+            parent.entry = entry_of(0, Verdict.NEW, node)
+
+    def _judge_parent(self, parent: Parent) -> None:
+        if not parent.stands_in:
+            return
+        verdict = Verdict.OTHER_REPLACED if self.rule in _REPLACING else Verdict.OTHER_KEPT
+        self.tallies[verdict].add(NodeKind.DIRECTORY, 0, parent.target)
+        for place in self.places:
+            if is_below(place.target, parent.target):
+                place.other += 1
+                place.blocked = place.blocked or verdict is Verdict.OTHER_KEPT
+
+    # --- entries ---
+
+    def _look_at_entries(self, sources: Sequence[bytes]) -> None:
+        folders = outermost(clean_part(source) for source in sources)
+        if not sources:
+            return
+        whole = folders == [b"/"] or len(folders) > FOLDERS_AT_ONCE
+        self._restic.each_node(self.snapshot, self._see, None if whole else folders)
+
+    def _see(self, node: Node) -> None:
+        place = self._place_of(node.path)
+        if place is None:
+            return
+        if node.inexact:
+            if node.path == place.source:
+                self._uncertain.add(node.path)
+            self.tallies[Verdict.UNSURE].add(node.kind, node.size_bytes or 0, node.path)
+            return
+        if place is not self._current:
+            self._current = place
+            place.start = self.spool.tell()
+        entry = self._judged(place, node)
+        if node.path == place.source:
+            place.entry = entry
+        self.spool.write(entry)
+        place.end = self.spool.tell()
+        self._count(place, entry, node)
+
+    def _place_of(self, path: bytes) -> Place | None:
+        current = self._current
+        if current is not None and (path == current.source or is_below(path, current.source)):
+            return current
+        found = self._by_source.get(path)
+        return found or next((self._by_source[a] for a in ancestors(path) if a in self._by_source), None)
+
+    def _judged(self, place: Place, node: Node) -> Entry:
+        entry = entry_of(place.number, Verdict.NEW, node)
+        target = place.target + node.path[len(place.source) :]
+        if place.blocked:
+            return entry._replace(verdict=Verdict.OTHER_KEPT)
+        if self._resume is not None and is_below(target, self._resume[0]):
+            return entry._replace(verdict=self._resume[1])
+        there = self._ground.status(target)
+        verdict = judge(entry, there, self.rule)
+        self._resume = None
+        if node.kind is NodeKind.DIRECTORY and verdict is not Verdict.UNCHANGED:
+            below = Verdict.OTHER_KEPT if verdict is Verdict.OTHER_KEPT else Verdict.NEW
+            self._resume = (target, below)
+        was = None
+        if there is not None and verdict is Verdict.UNCHANGED and entry.kind is NodeKind.DIRECTORY:
+            was = (stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid, there.st_mtime_ns)
+        return entry._replace(verdict=verdict, was=was)
+
+    def _count(self, place: Place, entry: Entry, node: Node) -> None:
+        self.tallies[entry.verdict].add(entry.kind, entry.size, self.target_of(entry))
+        self.foreign_owners = self.foreign_owners or entry.uid != os.geteuid()
+        if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OTHER_REPLACED):
+            place.other += 1
+        place.replaced += entry.verdict is Verdict.REPLACED
+        if entry.verdict in WANTED:
+            place.wanted += 1
+            place.wanted_bytes += entry.size
+            place.kept_linked = place.kept_linked or node.inode in self._kept_inodes
+        elif entry.verdict is Verdict.KEPT and entry.kind is NodeKind.FILE:
+            self._remember_kept(place, node.inode)
+
+    def _remember_kept(self, place: Place, inode: int | None) -> None:
+        if inode and len(self._kept_inodes) < INODES_REMEMBERED:
+            self._kept_inodes.add(inode)
+        else:
+            place.kept_linked = True  # it cannot be excluded
+
+
+def entry_of(place: int, verdict: Verdict, node: Node) -> Entry:
+    """A node of the listing as an entry."""
+    return Entry(
+        place,
+        verdict,
+        node.kind,
+        node.size_bytes or 0,
+        node.mode or 0,
+        node.uid or 0,
+        node.gid or 0,
+        node.modified_ns or 0,
+        None,
+        node.path,
+    )
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+def normal(path: bytes) -> bytes:
+    """A chosen path as the snapshot spells it; raises Failed for one that is not absolute."""
+    if not path.startswith(b"/"):
+        raise Failed(f"{path_for_people(path)} is not an absolute path", code="path_unknown")
+    return b"/" + os.path.normpath(path).lstrip(b"/")
+
+
+def ancestors(path: bytes) -> Iterator[bytes]:
+    """Every folder above a path, innermost first, `/` last."""
+    while path != b"/":
+        path = os.path.dirname(path)
+        yield path
+
+
+def outermost(paths: Iterable[bytes]) -> list[bytes]:
+    """The paths without those that lie below another one, sorted, each once."""
+    chosen = set(paths)
+    return sorted(path for path in chosen if not any(above in chosen for above in ancestors(path)))
+
+
+def clean_part(path: bytes) -> bytes:
+    """The part of a path, from `/` on, that the listing spells without loss."""
+    parts = path.split(b"/")
+    lossy = next((number for number, part in enumerate(parts) if not _is_clean(part)), len(parts))
+    return b"/".join(parts[:lossy]) or b"/"
+
+
+def _is_clean(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return LOSSY not in name

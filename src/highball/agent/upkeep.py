@@ -1,0 +1,153 @@
+"""Keep a repository in order: forget by id, prune, check, unlock, measure, make.
+
+Each compares the repository's identity first. Nothing here decides what is to be forgotten: the assignment
+names the ids that go and the ids that stay, and anything else in the listing is a reason to stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from highball.agent.steps import Done, Steps
+from highball.agent.workplace import describe_lock, meet
+from highball.engine.restic.restic import Finished, Restic
+from highball.errors import Cancelled, RepositoryError
+from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
+from highball.keeping import judge_removal
+from highball.process import Stop
+from highball.protocol import CheckTask, ForgetTask, InitTask, PruneTask, Removal, StatsTask, UnlockTask
+
+LISTING_TIMEOUT = timedelta(minutes=15)
+
+
+def forget(steps: Steps, task: ForgetTask) -> None:
+    """Remove what the approved plan names, one step for each set, and look again."""
+    for removal in task.removals:
+
+        def body(removal: Removal = removal) -> Done:
+            return steps.with_identity(
+                task.repository, lambda restic: _remove(steps, restic, removal), admin=True
+            )
+
+        steps.step(Action.FORGET, task.repository, body, job=removal.job, set=removal.set)
+
+
+def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
+    before = {snapshot.id for snapshot in restic.list_snapshots(host=removal.host, tags=removal.tags)}
+    if before != {*removal.remove, *removal.stay}:
+        message = "the repository changed since this plan was made, so nothing was removed; plan again"
+        return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
+    if not removal.remove:
+        return Done(facts={"snapshots_removed": (), "snapshots_kept": len(removal.stay)})
+    finished = steps.finish(restic, lambda: restic.forget(removal.remove))
+    looking = replace(restic, stop=Stop())  # a cancelled run wants the truth as well
+    listing = looking.list_snapshots(host=removal.host, tags=removal.tags, timeout=LISTING_TIMEOUT)
+    return _judge(restic, removal, finished, listing)
+
+
+def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:
+    after = {snapshot.id for snapshot in listing}
+    gone = tuple(id for id in removal.remove if id not in after)
+    facts = {"snapshots_removed": gone, "snapshots_kept": len(after)}
+    reason = judge_removal(removal.remove, removal.stay, after)
+    if reason is None:
+        return Done(facts=facts, snapshots=tuple(listing))
+    if finished.stopped:
+        reason = Reason(code="cancelled", message=f"cancelled: {reason.message}")
+        return Done(Outcome.CANCELLED, reason, (), facts, tuple(listing))
+    if finished.log:
+        reason = Reason(code=reason.code, message=f"{reason.message}: {restic.why(finished).message}")
+    return Done(Outcome.FAILURE, reason, (), facts, tuple(listing))
+
+
+def prune(steps: Steps, task: PruneTask) -> Done:
+    """Remove data that no snapshot needs; how much that was is measured, because restic tells it only as text."""
+
+    def body(restic: Restic) -> Done:
+        before = restic.measure()
+        restic.require(steps.finish(restic, restic.prune))
+        after = restic.measure()
+        steps.say(Statistics, step=steps.current, repository=task.repository, bytes_stored=after)
+        return Done(facts={"bytes_freed": max(before - after, 0), "bytes_stored": after})
+
+    return steps.with_identity(task.repository, body, admin=True)
+
+
+def check(steps: Steps, task: CheckTask) -> Done:
+    """Check the structure and, where a slice is named, read that part of the data."""
+
+    def body(restic: Restic) -> Done:
+        found: list[int] = []
+
+        def call() -> Finished:
+            finished, result = restic.check(task.slice)
+            found.append(result.errors if result else 0)
+            return finished
+
+        finished = steps.finish(restic, call)
+        if finished.stopped:
+            raise Cancelled("cancelled")
+        facts = {"slice": task.slice}
+        if finished.exit_status == 0 and not found[-1]:
+            return Done(facts=facts)
+        return Done(Outcome.FAILURE, _damage(restic, finished, found[-1]), (), facts)
+
+    return steps.with_identity(task.repository, body)
+
+
+def _damage(restic: Restic, finished: Finished, errors: int) -> Reason:
+    reason = restic.why(finished)
+    if reason.code != "restic_failed" and not errors:
+        return reason
+    count = f"{errors} errors" if errors else "errors"
+    message = f"the repository is damaged: {count} found; the log names them. Keep every other copy, retention stands still"
+    return Reason(code="repository_damaged", message=message)
+
+
+def unlock(steps: Steps, task: UnlockTask) -> Done:
+    """Remove the locks that restic calls stale, or every lock; those that stay are named."""
+
+    def body(restic: Restic) -> Done:
+        before = restic.list_locks()
+        restic.require(restic.unlock(remove_all=task.remove_all))
+        left = restic.list_locks()
+        for lock in left:
+            steps.log("highball", f"left: {describe_lock(lock)}")
+        return Done(facts={"locks_removed": len({lock.id for lock in before} - {lock.id for lock in left})})
+
+    return steps.with_identity(task.repository, body)
+
+
+def measure(steps: Steps, task: StatsTask) -> Done:
+    """Measure what the repository stores."""
+
+    def body(restic: Restic) -> Done:
+        stored, count = restic.measure(), len(restic.list_snapshots())
+        steps.say(
+            Statistics, step=steps.current, repository=task.repository, bytes_stored=stored, snapshots=count
+        )
+        return Done(facts={"bytes_stored": stored, "snapshots_kept": count})
+
+    return steps.with_identity(task.repository, body)
+
+
+def initialise(steps: Steps, task: InitTask) -> Done:
+    """Make the repository, or meet the one that is there; never make one where one was met before and is gone."""
+    restic = steps.open(task.repository)
+    known = steps.assignment.identities.get(task.repository)
+    note = _make_or_meet(restic, known)
+    identity = meet(restic, known)
+    steps.say(Statistics, step=steps.current, repository=task.repository, repository_id=identity)
+    return Done(reason=note)
+
+
+def _make_or_meet(restic: Restic, known: str | None) -> Reason:
+    try:
+        meet(restic, known)
+        return Reason(code="met", message="it was there already")
+    except RepositoryError as error:
+        if error.code != "repository_missing":
+            raise
+    restic.initialise()
+    return Reason(code="made", message="made")

@@ -1,0 +1,278 @@
+"""Carry out one run, and settle one whose process vanished.
+
+The process that calls `carry_out` is the run's own: when it dies, restic dies with it. The next command finds
+the run directory with a free lock and no end, looks for the snapshot, and ends the account truthfully; what the
+dead run held (its lock in the repository, its `after` hooks) is released by the next command that begins a run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from highball.agent import proof, upkeep
+from highball.agent.backup import Backup, sum_up
+from highball.agent.restore import restore
+from highball.agent.rundir import RunDirectory
+from highball.agent.steps import Done, Steps
+from highball.agent.verify import verify
+from highball.agent.workplace import Workplace, describe_lock, hostname
+from highball.engine.restic.messages import TAG_JOB, TAG_SET
+from highball.engine.restic.restic import Restic
+from highball.errors import HighballError
+from highball.facts import (
+    Action,
+    Event,
+    Lock,
+    Outcome,
+    ProcessStarted,
+    Progress,
+    Reason,
+    RunEnded,
+    RunStarted,
+    Snapshot,
+    Step,
+    StepEnded,
+    StepStarted,
+)
+from highball.process import Stop, end_marked, is_alive
+from highball.protocol import (
+    BackupTask,
+    CheckTask,
+    ForgetTask,
+    InitTask,
+    PruneTask,
+    RestoreTask,
+    StatsTask,
+    Task,
+    UnlockTask,
+    VerifyTask,
+)
+
+OnEvent = Callable[[Event], None]
+OnProgress = Callable[[Progress], None]
+
+SETTLING_TIMEOUT = timedelta(seconds=60)
+STALE_AFTER = timedelta(minutes=30)
+"""restic calls a lock stale that was not refreshed for so long."""
+
+
+def carry_out(
+    directory: RunDirectory,
+    place: Workplace,
+    stop: Stop,
+    on_event: OnEvent = lambda event: None,
+    on_progress: OnProgress = lambda progress: None,
+) -> RunEnded:
+    """Carry out the run whose (locked) directory this is; whatever happens, its last event says how it ended."""
+    steps = Steps(directory, place, stop, on_event, on_progress)
+    steps.say(RunStarted, safely=True, pid=os.getpid())
+    try:
+        _do(steps, steps.assignment.task)
+    except HighballError as error:
+        return _end(steps, Outcome.FAILURE, Reason(code=error.code, message=error.message))
+    except Exception as error:
+        message = f"Highball itself failed: {type(error).__name__}: {error}"
+        return _end(steps, Outcome.FAILURE, Reason(code="internal_error", message=message))
+    return _end(steps, _outcome_of(steps))
+
+
+def _do(steps: Steps, task: Task) -> None:
+    match task:
+        case BackupTask():
+            Backup(steps, task).carry_out()
+        case ForgetTask():
+            upkeep.forget(steps, task)
+        case PruneTask():
+            _single(steps, task.repository, Action.PRUNE, lambda: upkeep.prune(steps, task))
+        case CheckTask():
+            _single(steps, task.repository, Action.CHECK, lambda: upkeep.check(steps, task))
+        case UnlockTask():
+            _single(steps, task.repository, Action.UNLOCK, lambda: upkeep.unlock(steps, task))
+        case StatsTask():
+            _single(steps, task.repository, Action.STATS, lambda: upkeep.measure(steps, task))
+        case InitTask():
+            _single(steps, task.repository, Action.INIT, lambda: upkeep.initialise(steps, task))
+        case VerifyTask():
+            _on_known(steps, task.repository, Action.VERIFY, lambda restic: verify(steps, restic, task))
+        case RestoreTask():
+            _on_known(steps, task.repository, Action.RESTORE, lambda restic: restore(steps, restic, task))
+
+
+def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Done]) -> None:
+    steps.step(action, repository, body, job=steps.assignment.job)
+
+
+def _on_known(steps: Steps, repository: str, action: Action, body: Callable[[Restic], Done]) -> None:
+    _single(steps, repository, action, lambda: steps.with_identity(repository, body))
+
+
+def _outcome_of(steps: Steps) -> Outcome:
+    outcome = steps.outcome
+    skipped = any(step.outcome is Outcome.SKIPPED and step.action is Action.BACKUP for step in steps.ended)
+    return Outcome.SKIPPED if outcome is Outcome.SUCCESS and skipped else outcome
+
+
+def _end(steps: Steps, outcome: Outcome, reason: Reason | None = None) -> RunEnded:
+    told = reason or sum_up(steps.ended, outcome)
+    ended = steps.say(RunEnded, safely=True, outcome=outcome, reason=told)
+    assert isinstance(ended, RunEnded)
+    return ended
+
+
+# --- a run whose process vanished ----------------------------------------------------------------
+
+
+def settle(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
+    """End the account of a run whose process vanished (its lock is ours now): what is left of it is ended first,
+    then the repositories tell whether a snapshot was saved."""
+    directory.resume()
+    if directory.ended:
+        return
+    end_marked(directory.assignment.marker)
+    steps = Steps(directory, place, Stop(), on_event)
+    for begun, ended in _account(directory):
+        steps.ended.append(ended or _settle_step(steps, begun))
+    reason = Reason(code="interrupted", message="interrupted: the process that carried out this run vanished")
+    outcome = Outcome.WARNING if _only_saved(steps.ended) else Outcome.FAILURE
+    told = sum_up(steps.ended, outcome)
+    _end(
+        steps,
+        outcome,
+        Reason(code="interrupted", message=f"{reason.message}; {told.message}") if told else reason,
+    )
+
+
+def _account(directory: RunDirectory) -> Iterator[tuple[Step, Step | None]]:
+    """Each step as it was begun and, where it came to its end, as it ended."""
+    begun: Step | None = None
+    for event in directory.read_events():
+        if isinstance(event, StepStarted):
+            if begun is not None:
+                yield begun, None
+            begun = event.running
+        elif isinstance(event, StepEnded):
+            yield event.done, event.done
+            begun = None
+    if begun is not None:
+        yield begun, None
+
+
+def _settle_step(steps: Steps, begun: Step) -> Step:
+    outcome, reason = Outcome.FAILURE, Reason(code="interrupted", message="interrupted")
+    snapshots = _list_set(steps, begun)
+    facts: dict[str, object] = {}
+    if begun.action is Action.FORGET and snapshots is not None:
+        left = {snapshot.id for snapshot in snapshots}
+        facts["snapshots_removed"] = tuple(id for id in _to_remove(steps, begun) if id not in left)
+    if begun.action is Action.BACKUP:
+        saved = [snapshot for snapshot in snapshots or () if snapshot.run == steps.assignment.run]
+        if snapshots is None:
+            message = "interrupted, and the repository could not be asked whether a snapshot was saved"
+            reason = Reason(code="interrupted", message=message)
+        elif saved:
+            facts["snapshot_id"] = saved[-1].id
+            message = "interrupted, but its snapshot was saved; what it holds was not accounted for"
+            outcome, reason = Outcome.WARNING, Reason(code="interrupted", message=message)
+    ended = begun.model_copy(
+        update={**facts, "outcome": outcome, "reason": reason, "ended_at": datetime.now(UTC)}
+    )
+    shown = tuple(snapshots) if snapshots is not None else None
+    steps.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=shown)
+    return ended
+
+
+def _list_set(steps: Steps, begun: Step) -> list[Snapshot] | None:
+    """What the repository shows of the set that the step was about; None where it cannot be asked."""
+    if begun.repository is None or begun.job is None or begun.set is None:
+        return None
+    tag = f"{TAG_JOB}{begun.job},{TAG_SET}{begun.set}"
+    try:
+        restic = steps.open(begun.repository)
+        return restic.list_snapshots(host=steps.assignment.host, tags=[tag], timeout=SETTLING_TIMEOUT)
+    except HighballError:
+        return None
+
+
+def _to_remove(steps: Steps, begun: Step) -> tuple[str, ...]:
+    task = steps.assignment.task
+    removals = task.removals if isinstance(task, ForgetTask) else ()
+    return next((r.remove for r in removals if (r.job, r.set) == (begun.job, begun.set)), ())
+
+
+def _only_saved(steps: list[Step]) -> bool:
+    """Whether every repository that the run got to holds a snapshot of it."""
+    backups = [step for step in steps if step.action is Action.BACKUP]
+    return bool(backups) and proof.worst(s.outcome for s in steps if s.outcome) in (
+        Outcome.WARNING,
+        Outcome.SUCCESS,
+    )
+
+
+def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
+    """Give back what a settled run still holds: its own lock in each repository, and run its `after` hooks."""
+    if (directory.path / "released").exists():
+        return
+    events = list(directory.read_events())
+    steps = Steps(directory, place, Stop(), on_event)
+    steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
+    for repository in _unfinished_repositories(events):
+        _remove_own_lock(steps, repository, {e.pid for e in events if isinstance(e, ProcessStarted)})
+    task = steps.assignment.task
+    if isinstance(task, BackupTask) and not task.dry_run and not _after_hooks_began(steps, task):
+        Backup(steps, task).run_after_hooks()
+    (directory.path / "released").touch()
+
+
+def _unfinished_repositories(events: list[Event]) -> list[str]:
+    """Where restic may have left a lock: in the repositories of the steps that were cut short."""
+    done = [event.done for event in events if isinstance(event, StepEnded)]
+    return [
+        step.repository
+        for step in done
+        if step.repository and step.reason and step.reason.code == "interrupted"
+    ]
+
+
+def _after_hooks_began(steps: Steps, task: BackupTask) -> bool:
+    hooks = [step for step in steps.ended if step.action is Action.HOOK]
+    return len(hooks) > len(task.job.before)
+
+
+def _remove_own_lock(steps: Steps, repository: str, pids: set[int]) -> None:
+    """`restic unlock`, when the dead run's own lock is there and no other that restic would remove with it."""
+    try:
+        restic = replace(steps.open(repository), stop=Stop())
+        locks = restic.list_locks()
+        ours = [lock for lock in locks if _is_of_dead(lock, pids)]
+        if not ours:
+            return
+        others = [lock for lock in locks if lock not in ours and _restic_calls_stale(lock)]
+        if others or _in_container():
+            why = (
+                describe_lock(others[0]) if others else "this is a container, where process ids tell nothing"
+            )
+            steps.log(
+                "highball", f"{repository}: the dead run's lock was left alone because of another: {why}"
+            )
+            return
+        restic.require(restic.unlock())
+        steps.log("highball", f"{repository}: removed the dead run's {describe_lock(ours[0])}")
+    except HighballError as error:
+        steps.log("highball", f"{repository}: the dead run's lock could not be looked for: {error.message}")
+
+
+def _is_of_dead(lock: Lock, pids: set[int]) -> bool:
+    return lock.hostname == hostname() and lock.pid in pids and not is_alive(lock.pid)
+
+
+def _restic_calls_stale(lock: Lock) -> bool:
+    dead_here = lock.hostname == hostname() and not is_alive(lock.pid)
+    return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER
+
+
+def _in_container() -> bool:
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()

@@ -1,0 +1,132 @@
+"""Where an agent works on its host: the folders of its state, and restic made ready on one repository."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from highball.engine.restic.binary import ResticBinary, find_restic
+from highball.engine.restic.repository import ResticRepository, access
+from highball.engine.restic.restic import Listener, Restic
+from highball.errors import RepositoryError
+from highball.facts import Lock
+from highball.process import Stop
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The agent's part of a state directory."""
+
+    state: Path
+    restic: Path | None = None
+    """The restic that the settings name; None is the first on PATH."""
+
+    @property
+    def runs(self) -> Path:
+        """Where run directories lie."""
+        return self.state / "runs"
+
+    @property
+    def locks(self) -> Path:
+        """Where the locks of jobs lie."""
+        return self.state / "locks"
+
+    @property
+    def cache(self) -> Path:
+        """restic's cache."""
+        return self.state / "cache" / "restic"
+
+    @property
+    def scratch(self) -> Path:
+        """Where temporary files lie."""
+        return self.state / "tmp"
+
+    def prepare(self) -> None:
+        """Make the folders, for the owner's eyes only; raises OSError."""
+        for folder in (self.runs, self.locks, self.cache, self.scratch):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def find_restic(self) -> ResticBinary:
+        """The restic to use here; raises ProgramMissing."""
+        return find_restic(self.restic, self.state / "cache" / "restic-versions.json")
+
+    def open(
+        self,
+        key: str,
+        repository: ResticRepository,
+        marker: str,
+        *,
+        admin: bool = False,
+        timezone: str = "UTC",
+        listener: Listener | None = None,
+        stop: Stop | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Restic:
+        """restic, ready on a repository; raises SecretUnavailable and ProgramMissing."""
+        return Restic(
+            binary=self.find_restic(),
+            repository=key,
+            access=access(repository, admin=admin, environment=environment),
+            cache=self.cache,
+            scratch=self.scratch,
+            marker=marker,
+            timezone=timezone,
+            listener=listener or Listener(),
+            stop=stop or Stop(),
+        )
+
+    @contextmanager
+    def scratch_directory(self) -> Iterator[Path]:
+        """A temporary directory of this run, removed at its end."""
+        path = Path(tempfile.mkdtemp(dir=self.scratch))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def meet(restic: Restic, known: str | None) -> str:
+    """The repository's identity, compared with the one that the record knows.
+
+    Raises RepositoryError: `repository_changed` when another repository answers at this address,
+    `repository_gone` when one that was met before is there no more.
+    """
+    try:
+        found = restic.read_identity()
+    except RepositoryError as error:
+        raise as_gone(error, known) from None
+    if known is not None and found != known:
+        raise RepositoryError(
+            f"another repository lies at {restic.access.shown}: its id is {found[:10]}, not {known[:10]} as before",
+            code="repository_changed",
+            hint="is the right disk mounted? nothing was touched",
+        )
+    return found
+
+
+def as_gone(error: RepositoryError, known: str | None) -> RepositoryError:
+    """The same error, told as what it is where the repository was there before."""
+    if error.code != "repository_missing" or known is None:
+        return error
+    return RepositoryError(
+        f"the repository that was here before is gone: {error.message}",
+        code="repository_gone",
+        hint="is its disk mounted? Highball never makes a new one in its place",
+    )
+
+
+def hostname() -> str:
+    """The machine's name as restic writes it into locks."""
+    return socket.gethostname()
+
+
+def describe_lock(lock: Lock) -> str:
+    """A lock in words: its kind, owner and age."""
+    kind = "exclusive" if lock.exclusive else "shared"
+    since = f"{lock.created_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{kind} lock of {lock.username or 'somebody'} on {lock.hostname} (pid {lock.pid}) since {since}"

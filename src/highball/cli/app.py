@@ -1,0 +1,189 @@
+"""The commands, put together; and the one place where errors become exit statuses.
+
+`-c`, `--json` and `--events` may stand anywhere before `--`: people write them where they think of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from highball import __version__
+from highball.cli.machine import Machine, ends_politely, open_machine
+from highball.cli.output import Form, Output
+from highball.errors import Cancelled, Failed, HighballError, Misuse
+from highball.facts import Outcome, Run
+
+EXIT_OF = {
+    Outcome.SUCCESS: 0,
+    Outcome.SKIPPED: 0,
+    Outcome.WARNING: 3,
+    Outcome.FAILURE: 1,
+    Outcome.MISSED: 1,
+    Outcome.CANCELLED: 130,
+}
+WORST_FIRST = (
+    Outcome.FAILURE,
+    Outcome.CANCELLED,
+    Outcome.MISSED,
+    Outcome.WARNING,
+    Outcome.SUCCESS,
+    Outcome.SKIPPED,
+)
+
+GLOBAL_FLAGS = ("--json", "--events")
+GLOBAL_OPTIONS = ("-c", "--config")
+
+
+@dataclass
+class Session:
+    """One call of the program: what was asked for globally, and how it will exit."""
+
+    config: Path | None = None
+    output: Output = field(default_factory=Output)
+    exit_status: int = 0
+
+    def open(self) -> Machine:
+        """The machine of this call's configuration."""
+        return open_machine(self.config)
+
+
+app = typer.Typer(
+    name="highball",
+    help="Back up with restic, prove it, keep it, restore it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def highball(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="The configuration: TOML or YAML.", metavar="FILE")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Stream events as JSON lines.")] = False,
+    version: Annotated[bool, typer.Option("-V", "--version", help="Say which version this is.")] = False,
+) -> None:
+    """Back up with restic, prove it, keep it, restore it."""
+    session: Session = context.obj
+    session.config = config
+    if json and events:
+        raise Misuse("--json and --events exclude each other")
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Carry out one command line; returns the exit status."""
+    from highball.cli import commands  # the commands register themselves on `app`
+
+    commands.register(app)
+    session = Session(output=Output(_form_of(arguments)))
+    try:
+        status = app(_globals_first(arguments), standalone_mode=False, obj=session, prog_name="highball")
+        sys.stdout.flush()
+    except HighballError as error:
+        return _fail(session, error)
+    except TyperException as error:
+        return _fail(session, _as_misuse(error))
+    except KeyboardInterrupt:
+        return _fail(session, Cancelled("cancelled"))
+    except BrokenPipeError:
+        _abandon_output()
+        return 1
+    except OSError as error:
+        return _fail(session, Failed(f"{error.strerror or error}", code="system_error"))
+    except Exception as error:  # noqa: BLE001 - the outermost loop of a request
+        return _fail(session, _as_our_fault(error))
+    return session.exit_status or (status if isinstance(status, int) else 0)
+
+
+def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
+    """The worst run decides; a job that was refused beside others that ran is a warning."""
+    outcomes = {run.outcome for run in runs}
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
+    status = EXIT_OF[worst]
+    return 3 if refused and status == 0 else status
+
+
+def overall(runs: Sequence[Run]) -> Outcome:
+    """The outcome of several runs: the worst."""
+    outcomes = {run.outcome for run in runs}
+    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
+
+
+def _form_of(arguments: Sequence[str]) -> Form:
+    before = list(arguments)[: arguments.index("--")] if "--" in arguments else arguments
+    if "--json" in before:
+        return Form.JSON
+    return Form.EVENTS if "--events" in before else Form.PEOPLE
+
+
+def _globals_first(arguments: Sequence[str]) -> list[str]:
+    """The same arguments, the global ones in front."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = list(arguments)
+    while left:
+        argument = left.pop(0)
+        if argument == "--":
+            rest += [argument, *left]
+            break
+        if argument in GLOBAL_FLAGS or argument.startswith("--config="):
+            first.append(argument)
+        elif argument in GLOBAL_OPTIONS:
+            first += [argument, *left[:1]]
+            left = left[1:]
+        else:
+            rest.append(argument)
+    return first + rest
+
+
+def _as_misuse(error: TyperException) -> HighballError:
+    describe = getattr(error, "format_message", None)
+    text = describe() if describe else str(error)
+    message = (text or "this call makes no sense").strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "highball"
+    return Misuse(message, hint=f"see: {command} --help")
+
+
+def _as_our_fault(error: Exception) -> HighballError:
+    import os
+    import traceback
+
+    if os.environ.get("HIGHBALL_DEBUG"):
+        traceback.print_exception(error)
+    return Failed(
+        f"Highball itself failed: {type(error).__name__}: {error}",
+        code="internal_error",
+        hint="this is a fault of Highball; HIGHBALL_DEBUG=1 shows where",
+    )
+
+
+def _fail(session: Session, error: HighballError) -> int:
+    try:
+        session.output.error(error)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+    return error.exit_code
+
+
+def _abandon_output() -> None:
+    """Nobody reads any more: keep the interpreter from complaining at its end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+__all__ = ["Session", "__version__", "app", "ends_politely", "exit_status_of", "overall", "run_command"]

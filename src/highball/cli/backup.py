@@ -1,0 +1,111 @@
+"""run, accept, cancel: backups, and what a person says about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from highball.agent.rundir import RunDirectory
+from highball.cli import carrying
+from highball.cli.app import Session
+from highball.cli.machine import Machine
+from highball.cli.output import state
+from highball.errors import Conflict
+from highball.facts import Run, RunState
+from highball.hub.runs import utc_now
+from highball.protocol import Assignment
+from highball.spec.document import effective_job
+
+Jobs = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB]...", help="Which jobs; none named means all.")
+]
+
+CANCEL_SECONDS = 60.0
+
+
+def run(
+    context: typer.Context,
+    jobs: Jobs = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read everything, save nothing, record nothing.")
+    ] = False,
+    wait: carrying.Wait = None,
+) -> None:
+    """Back up: all jobs, or those that are named."""
+    session: Session = context.obj
+    patience = carrying.read_wait(wait)
+    machine = session.open()
+    chosen = machine.choose_jobs(jobs or [])
+    machine.demand_secrets(
+        [key for job in chosen for key in effective_job(machine.document, job).repositories]
+    )
+    machine.place.find_restic()
+    machine.settle(begins_run=not dry_run)
+    if not chosen:
+        session.output.note("No jobs are enabled; see: highball list")
+    carrying.carry_out(
+        session,
+        machine,
+        [(job, _backs_up(machine, job, patience, dry_run)) for job in chosen],
+        rehearse=dry_run,
+        extra=(lambda: {"dry_run": True}) if dry_run else dict,
+    )
+
+
+def _backs_up(machine: Machine, job: str, wait: timedelta | None, dry_run: bool) -> Callable[[], Assignment]:
+    # ordered only when its turn comes: what is expected in a repository depends on the runs before
+    return lambda: machine.orders.back_up(job, utc_now(), wait=wait, dry_run=dry_run)
+
+
+def accept(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")],
+) -> None:
+    """Say that the new, smaller size of a run's snapshots is right."""
+    session: Session = context.obj
+    machine = session.open()
+    machine.settle(begins_run=False)
+    found = machine.record.find_run(run)
+    count = machine.record.accept(found.id, utc_now())
+    if session.output.for_people:
+        what = "its new size is the usual one from now on" if count else "none of its snapshots had shrunk"
+        session.output.line(f"✓ run {found.id}: {what}", "green")
+    else:
+        session.output.document({"run": found.id, "accepted": count})
+
+
+def cancel(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")],
+) -> None:
+    """End a run politely, and say how it ended."""
+    session: Session = context.obj
+    machine = session.open()
+    machine.settle(begins_run=False)
+    found = machine.record.find_run(run)
+    if found.state is RunState.DONE:
+        raise Conflict(
+            f"run {found.id} has ended already", code="run_ended", hint=f"see: highball logs {found.id}"
+        )
+    RunDirectory(machine.place.runs / found.id).request_cancel()
+    session.output.note(f"Asked run {found.id} to end …")
+    ended = _await_end(machine, found.id)
+    if not session.output.for_people:
+        session.output.document({"run": ended.id, "state": ended.state.value, "outcome": ended.outcome})
+    elif ended.state is RunState.DONE:
+        session.output.line(f"run {ended.id}: {state(ended.outcome).text}")
+    else:
+        session.output.line(f"run {ended.id} is still ending; see: highball runs")
+
+
+def _await_end(machine: Machine, run: str) -> Run:
+    deadline = time.monotonic() + CANCEL_SECONDS
+    while True:
+        found = machine.record.find_run(run)
+        if found.state is RunState.DONE or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)

@@ -1,0 +1,141 @@
+"""validate, list, setup: what is declared, and making what it needs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from highball.cli import carrying, words
+from highball.cli.app import Session
+from highball.cli.machine import Machine, find_configuration, find_state
+from highball.cli.output import Column
+from highball.engine.restic.repository import address
+from highball.errors import ConfigurationInvalid, Misuse
+from highball.facts import path_for_people, path_to_text, time_to_text
+from highball.hub.runs import utc_now
+from highball.protocol import InitTask
+from highball.spec.document import Document, effective_job, find_obstacles, load
+from highball.timing import next_times
+
+
+def validate(context: typer.Context) -> None:
+    """Check the configuration; nothing is applied."""
+    session: Session = context.obj
+    path = find_configuration(session.config)
+    document = load(path)
+    problems = find_obstacles(document, list(document.repositories))
+    if problems:
+        raise ConfigurationInvalid(f"{path} cannot be used as it is", problems=problems)
+    jobs, repositories = len(document.jobs), len(document.repositories)
+    if session.output.for_people:
+        counted = f"{words.counted(jobs, 'job')}, {words.counted(repositories, 'repository', 'repositories')}"
+        session.output.line(f"✓ {path} is right: {counted}", "green")
+    else:
+        session.output.document(
+            {"valid": True, "file": str(path), "jobs": jobs, "repositories": repositories}
+        )
+
+
+def list_jobs(context: typer.Context) -> None:
+    """Show the jobs: what goes where, and when."""
+    session: Session = context.obj
+    document = load(find_configuration(session.config))
+    rows = [_describe(document, key) for key in document.jobs]
+    if not session.output.for_people:
+        session.output.document(rows)
+        return
+    session.output.table(
+        [
+            Column("JOB"),
+            Column("SOURCES", wraps=True),
+            Column("REPOSITORIES", wraps=True),
+            Column("SCHEDULE"),
+            Column("NEXT"),
+        ],
+        [_as_row(document, key) for key in document.jobs],
+        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
+    )
+
+
+def _describe(document: Document, key: str) -> dict[str, Any]:
+    job = effective_job(document, key)
+    upcoming = next_times(job.schedule, utc_now(), document.settings.timezone) if job.enabled else []
+    return {
+        "job": key,
+        "title": job.title,
+        "enabled": job.enabled,
+        "profile": job.profile,
+        "schedule": job.schedule.cron,
+        "next_at": time_to_text(upcoming[0]) if upcoming else None,
+        "sources": [path_to_text(source.path) for source in job.sources],
+        "repositories": [
+            {"key": name, "address": address(document.repositories[name])} for name in job.repositories
+        ],
+    }
+
+
+def _as_row(document: Document, key: str) -> list[str]:
+    job = effective_job(document, key)
+    upcoming = next_times(job.schedule, utc_now(), document.settings.timezone) if job.enabled else []
+    return [
+        key,
+        ", ".join(path_for_people(source.path) for source in job.sources),
+        ", ".join(job.repositories),
+        job.schedule.cron if job.enabled else "disabled",
+        words.moment(upcoming[0] if upcoming else None),
+    ]
+
+
+def setup(
+    context: typer.Context,
+    schedule: Annotated[
+        str, typer.Option(help="Where to enter schedules; `none` is all there is yet.")
+    ] = "none",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    wait: carrying.Wait = None,
+) -> None:
+    """Make the state directory and the repositories; what is there already stays as it is."""
+    session: Session = context.obj
+    if schedule != "none":
+        raise Misuse(
+            "--schedule: only none is possible yet", hint="run `highball run` from cron or a systemd timer"
+        )
+    path = find_configuration(session.config)
+    document = load(path)
+    if dry_run:
+        _show_plan(session, document, str(find_state(path, document)))
+        return
+    machine = session.open()
+    keys = list(document.repositories)
+    machine.demand_secrets(keys)
+    machine.place.find_restic()
+    machine.settle(begins_run=True)
+    carrying.carry_out(
+        session,
+        machine,
+        [(key, _initialises(machine, key, wait)) for key in keys],
+        extra=lambda: {"state": str(machine.state)},
+    )
+
+
+def _initialises(machine: Machine, key: str, wait: str | None) -> Any:
+    patience = carrying.read_wait(wait)
+    return lambda: machine.orders.maintain(InitTask(repository=key), key, utc_now(), wait=patience)
+
+
+def _show_plan(session: Session, document: Document, state: str) -> None:
+    addresses = {key: address(repository) for key, repository in document.repositories.items()}
+    if not session.output.for_people:
+        plan = [
+            {"repository": key, "address": shown, "would": "make it where there is none"}
+            for key, shown in addresses.items()
+        ]
+        session.output.document({"dry_run": True, "state": state, "repositories": plan})
+        return
+    session.output.line(
+        f"Would make, where they are not there yet:\n  state directory  {state}".split("\n")[0]
+    )
+    session.output.line(f"  state directory  {state}")
+    for key, shown in addresses.items():
+        session.output.line(f"  repository {key}  {shown}")

@@ -1,0 +1,201 @@
+"""Runs as they go on: a live line on a terminal, plain lines in a pipe, events for a program."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from highball.cli import words
+from highball.cli.output import MARKS, TONES, Form, Output, safe
+from highball.facts import (
+    Action,
+    Event,
+    LogLine,
+    Outcome,
+    Progress,
+    Run,
+    Step,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+    path_for_people,
+)
+from highball.protocol import Assignment
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+PLAIN_EVERY_SECONDS = 10.0
+LIVE_EVERY_SECONDS = 0.2
+WARNINGS_SHOWN = 5
+
+
+class Narrator:
+    """Tells one person (or program) what happens in runs."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._live: Live | None = None
+        self._step: Step | None = None
+        self._told_at = 0.0
+        self._waiting: str | None = None
+        self._on_terminal = sys.stderr.isatty() and output.form is not Form.EVENTS
+
+    # --- what a Watcher is told ---
+
+    def begin(self, assignment: Assignment) -> None:
+        """A run is about to start."""
+        subject = assignment.job or next(iter(assignment.repositories), "")
+        action = assignment.task.type
+        self._tell(f"{action} {subject}  (run {assignment.run})", "bold")
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+        if self._output.form is Form.EVENTS:
+            sys.stdout.write(event.model_dump_json(exclude_none=True) + "\n")
+            sys.stdout.flush()
+            return
+        match event:
+            case StepStarted():
+                self._step, self._waiting, self._told_at = event.running, None, time.monotonic()
+            case Waiting():
+                self._tell_waiting(event.reason.message)
+            case WarningSeen():
+                self._tell(f"  ! {event.warning.message}", "yellow")
+            case LogLine() if self._wants_log(event):
+                self._tell(f"  {event.text}", "dim")
+            case StepEnded():
+                self._end_step(event.done)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the current step is."""
+        if self._output.form is Form.EVENTS:
+            sys.stdout.write(progress.model_dump_json(exclude_none=True) + "\n")
+            sys.stdout.flush()
+        elif self._on_terminal:
+            self._show_live(progress)
+        elif time.monotonic() - self._told_at >= PLAIN_EVERY_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell(f"  {describe_progress(progress)}")
+
+    def end(self, run: Run) -> None:
+        """A run is over."""
+        self._clear()
+
+    # --- how it is told ---
+
+    def _wants_log(self, event: LogLine) -> bool:
+        in_hook = self._step is not None and self._step.action is Action.HOOK
+        return in_hook or (
+            event.stream == "stderr" and self._step is not None and self._step.action is Action.CHECK
+        )
+
+    def _tell(self, text: str, tone: str | None = None) -> None:
+        self._clear()
+        self._output.note(text, tone)
+
+    def _tell_waiting(self, message: str) -> None:
+        if message != self._waiting:
+            self._waiting = message
+            self._tell(f"  … {message}", "yellow")
+
+    def _end_step(self, step: Step) -> None:
+        outcome = step.outcome or Outcome.FAILURE
+        self._tell(f"  {MARKS[outcome]} {describe_step(step)}", TONES[outcome])
+        for warning in step.warnings[:WARNINGS_SHOWN]:
+            where = (
+                f"{path_for_people(warning.path)}: "
+                if warning.path and warning.code == "file_unreadable"
+                else ""
+            )
+            self._tell(f"      {where}{warning.message}", "yellow")
+        if len(step.warnings) > WARNINGS_SHOWN:
+            self._tell(
+                f"      … and {len(step.warnings) - WARNINGS_SHOWN} more; see: highball logs <run>", "yellow"
+            )
+        self._step = None
+
+    def _show_live(self, progress: Progress) -> None:
+        from rich.live import Live
+        from rich.text import Text
+
+        if time.monotonic() - self._told_at < LIVE_EVERY_SECONDS and self._live is not None:
+            return
+        self._told_at = time.monotonic()
+        console = self._output.console("stderr")
+        if self._live is None:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+            self._live.start()
+        share = (progress.percent or 0) / 100
+        width = max(10, min(30, console.width - 60))
+        bar = "█" * round(share * width) + "░" * (width - round(share * width))
+        lines = [f"  {bar} {describe_progress(progress)}"]
+        if progress.current is not None:
+            lines.append(f"  {path_for_people(progress.current)}")
+        text = Text(
+            "\n".join(safe_line(line, console.width) for line in lines), no_wrap=True, overflow="ellipsis"
+        )
+        self._live.update(text, refresh=True)
+
+    def _clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def safe_line(text: str, width: int) -> str:
+    """A line that fits and cannot steer the terminal."""
+    shown = safe(text)
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
+
+
+def describe_progress(progress: Progress) -> str:
+    """`42 %  1,200 of 3,000 files  1.1 GiB of 2.6 GiB  90 MiB/s  17 s left`."""
+    parts = [f"{progress.percent or 0:3.0f} %"]
+    if progress.files_total:
+        parts.append(f"{words.number(progress.files_done)} of {words.number(progress.files_total)} files")
+    if progress.bytes_total:
+        parts.append(f"{words.size(progress.bytes_done)} of {words.size(progress.bytes_total)}")
+    if progress.bytes_per_second:
+        parts.append(f"{words.size(int(progress.bytes_per_second))}/s")
+    if progress.seconds_left:
+        parts.append(f"{words.length(progress.seconds_left)} left")
+    return "  ".join(parts)
+
+
+def describe_step(step: Step) -> str:
+    """What a step did, in one line."""
+    what = f"{step.action.value} {step.repository or step.title or ''}".strip()
+    facts = "; ".join(_facts_of(step))
+    reason = f": {step.reason.message}" if step.reason else ""
+    if step.reason and step.warnings and step.reason.code == step.warnings[0].code:
+        reason = ""
+    took = ""
+    if step.started_at and step.ended_at:
+        took = f"  ({words.length((step.ended_at - step.started_at).total_seconds())})"
+    return f"{what}{reason}{f' — {facts}' if facts else ''}{took}"
+
+
+def _facts_of(step: Step) -> Iterable[str]:
+    if step.files_new is not None:
+        yield f"{step.files_new:,} new, {step.files_changed or 0:,} changed, {step.files_unmodified or 0:,} unmodified"
+        yield f"{words.size(step.bytes_processed)} read, {words.size(step.bytes_added)} added"
+    if step.snapshot_id is not None:
+        yield f"snapshot {step.snapshot_id[:8]}"
+    if step.snapshots_removed is not None:
+        yield f"{len(step.snapshots_removed)} removed, {step.snapshots_kept} kept"
+    if step.slice is not None:
+        yield f"slice {step.slice} of the data read"
+    if step.files_compared is not None:
+        yield f"{words.counted(step.files_compared, 'file')} compared ({words.size(step.bytes_compared)})"
+    if step.files_restored is not None:
+        yield f"{words.counted(step.files_restored, 'entry', 'entries')} restored ({words.size(step.bytes_restored)})"
+    if step.bytes_freed is not None:
+        yield f"{words.size(step.bytes_freed)} freed"
+    if step.bytes_stored is not None:
+        yield f"{words.size(step.bytes_stored)} stored"
+    if step.locks_removed is not None:
+        yield f"{words.counted(step.locks_removed, 'lock')} removed"

@@ -1,0 +1,330 @@
+"""The single machine: hub and agent in one process, on one configuration file and one state directory.
+
+The file is loaded and applied to the same objects table that a serving hub uses; each run gets a run directory
+and is carried out by this very process; the record learns from its events. A run that a killed process left
+behind is settled before anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from highball.agent import work
+from highball.agent.ask import Asked
+from highball.agent.rundir import Lock, RunDirectory, list_run_directories
+from highball.agent.workplace import Workplace
+from highball.errors import ConfigurationInvalid, Conflict, Problem, StateUnusable, Unknown
+from highball.facts import Event, LogLine, Progress, Run
+from highball.hub.config import apply_document, read_host
+from highball.hub.db import Database, open_database
+from highball.hub.orders import Orders
+from highball.hub.runs import Record, utc_now
+from highball.hub.upkeep import Retainer
+from highball.process import Stop
+from highball.protocol import Assignment
+from highball.spec.document import Document, effective_job, find_obstacles, load
+from highball.spec.job import Job
+
+SYSTEM_CONFIGURATION = Path("/etc/highball")
+SYSTEM_STATE = Path("/var/lib/highball")
+FILE_NAMES = ("highball.toml", "highball.yaml", "highball.yml")
+
+
+class Watcher(Protocol):
+    """Who watches runs as they go on."""
+
+    def begin(self, assignment: Assignment) -> None:
+        """A run is about to start."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+    def progress(self, progress: Progress) -> None:
+        """How far the current step is."""
+
+    def end(self, run: Run) -> None:
+        """A run is over."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A job that was not begun, because another process is at it."""
+
+    job: str
+    error: Conflict
+
+
+class Machine:
+    """This machine, its declarations and its record; opened for one command."""
+
+    def __init__(self, path: Path, document: Document, state: Path) -> None:
+        self.path = path
+        self.document = document
+        self.state = state
+        self.stop = Stop()
+        self.place = Workplace(state, document.settings.restic)
+        self._database: Database | None = None
+        self._prepare()
+        self.now = utc_now()
+        apply_document(self.database, document, now=self.now)
+        self.host = read_host(self.database, document)
+        self.record = Record(self.database)
+        self.orders = Orders(document, self.record, self.host)
+        self.retainer = Retainer(document, self.record)
+
+    @property
+    def database(self) -> Database:
+        """The record's database; raises StateUnusable."""
+        if self._database is None:
+            self._database = open_database(self.state / "highball.db")
+        return self._database
+
+    def _prepare(self) -> None:
+        try:
+            self.place.prepare()
+        except OSError as error:
+            raise StateUnusable(
+                f"the state directory {self.state} cannot be used: {error.strerror}",
+                hint="check who owns it, or name another with HIGHBALL_STATE or state = … under [settings]",
+            ) from None
+
+    # --- names ---
+
+    def choose_jobs(self, named: Sequence[str]) -> list[str]:
+        """The jobs that were named; none named means all that are enabled. Raises Unknown."""
+        self._demand_known("job", named, self.document.jobs)
+        return list(dict.fromkeys(named)) or [key for key, job in self.document.jobs.items() if job.enabled]
+
+    def choose_repositories(self, named: Sequence[str]) -> list[str]:
+        """The repositories that were named; none named means all. Raises Unknown."""
+        self._demand_known("repository", named, self.document.repositories)
+        return list(dict.fromkeys(named)) or list(self.document.repositories)
+
+    def job(self, key: str) -> Job:
+        """A job as it takes effect, everything merged."""
+        return effective_job(self.document, key)
+
+    @staticmethod
+    def _demand_known(what: str, named: Sequence[str], known: Mapping[str, object]) -> None:
+        problems = [
+            Problem(name, f"there is no {what} {name}", _nearest(name, known))
+            for name in named
+            if name not in known
+        ]
+        if problems:
+            raise Unknown(
+                problems[0].message,
+                code=f"{what}_unknown",
+                hint=problems[0].hint or "see them with: highball list",
+                problems=problems,
+            )
+
+    def demand_secrets(self, repositories: Sequence[str]) -> None:
+        """Raise ConfigurationInvalid where a secret of these repositories cannot be had, all of them at once."""
+        problems = find_obstacles(self.document, repositories)
+        if problems:
+            raise ConfigurationInvalid(f"{self.path} cannot be used as it is", problems=problems)
+
+    # --- questions ---
+
+    def ask(self, repository: str) -> Asked:
+        """The agent, ready to answer questions about a repository."""
+        identity = self.record.find_identity(repository)
+        return Asked(self.place, repository, self.document.repositories[repository], identity, self.stop)
+
+    # --- runs ---
+
+    def carry_out(self, assignment: Assignment, watcher: Watcher) -> Run:
+        """Carry out a run and return its account; raises Conflict when the job is already running."""
+        with self._locked(assignment.job if assignment.task.type == "backup" else None):
+            directory = RunDirectory.create(self.place.runs, assignment)
+            try:
+                self.record.begin(assignment)
+                watcher.begin(assignment)
+                self._carry_out(directory, assignment, watcher)
+            finally:
+                directory.release()
+            run = self.record.find_run(assignment.run)
+            directory.remove()
+        watcher.end(run)
+        return run
+
+    def _carry_out(self, directory: RunDirectory, assignment: Assignment, watcher: Watcher) -> None:
+        gathered = Gathered(self.record, assignment, watcher.event)
+        stop = Stop(lambda: self.stop.requested or directory.cancel_requested)
+        work.carry_out(directory, self.place, stop, gathered.add, watcher.progress)
+        gathered.hand_over()
+
+    def rehearse(self, assignment: Assignment, watcher: Watcher) -> Run:
+        """Carry out a dry run: nothing of it is recorded."""
+        with self.place.scratch_directory() as scratch:
+            directory = RunDirectory.create(scratch, assignment)
+            record = Record(open_database(None))
+            record.begin(assignment)
+            watcher.begin(assignment)
+            gathered = Gathered(record, assignment, watcher.event)
+            work.carry_out(directory, self.place, self.stop, gathered.add, watcher.progress)
+            gathered.hand_over()
+            directory.release()
+        run = record.find_run(assignment.run)
+        watcher.end(run)
+        return run
+
+    @contextlib.contextmanager
+    def _locked(self, job: str | None) -> Iterator[None]:
+        if job is None:
+            yield
+            return
+        lock = Lock(self.place.locks / f"job.{job}")
+        if not lock.take():
+            raise Conflict(
+                f"{job} is already running (process {lock.holder()})",
+                code="job_running",
+                hint="wait for it, or end it with: highball cancel <run>",
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # --- runs that a killed process left behind ---
+
+    def settle(self, *, begins_run: bool) -> None:
+        """End the account of runs whose process vanished; before a new run also give back what they held."""
+        for directory in list_run_directories(self.place.runs):
+            with contextlib.suppress(OSError):  # another command is settling it
+                if directory.take_if_free():
+                    self._settle(directory, begins_run=begins_run)
+        for run in self.record.list_open():
+            if not (self.place.runs / run).exists():
+                self.record.abandon(run, utc_now())
+
+    def _settle(self, directory: RunDirectory, *, begins_run: bool) -> None:
+        try:
+            assignment = directory.assignment
+        except ValueError:  # nothing can be made of it: put it aside, and say so in the record
+            directory.release()
+            directory.path.rename(directory.path.with_suffix(".unreadable"))
+            return
+        try:
+            if not self._knows(assignment.run):
+                self.record.begin(assignment)
+            work.settle(directory, self.place)
+            if begins_run:
+                work.release(directory, self.place)
+            self.record.absorb(assignment, list(directory.read_events()))
+        finally:
+            directory.release()
+        if begins_run:
+            directory.remove()
+
+    def _knows(self, run: str) -> bool:
+        try:
+            self.record.find_run(run)
+        except Unknown:
+            return False
+        return True
+
+
+class Gathered:
+    """Hands events to the record in groups: log lines wait for the next event that matters."""
+
+    MOST = 2000
+
+    def __init__(self, record: Record, assignment: Assignment, watch: Callable[[Event], None]) -> None:
+        self._record = record
+        self._assignment = assignment
+        self._watch = watch
+        self._waiting: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        """One more event."""
+        self._waiting.append(event)
+        self._watch(event)
+        matters = event.type in {"waiting", "step.ended", "run.ended"}
+        if matters or (isinstance(event, LogLine) and len(self._waiting) >= self.MOST):
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give what was gathered to the record."""
+        if self._waiting:
+            self._record.absorb(self._assignment, self._waiting)
+            self._waiting = []
+
+
+# --- finding the configuration and the state -------------------------------------------------------
+
+
+def open_machine(named: Path | None) -> Machine:
+    """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
+
+    Raises ConfigurationInvalid and StateUnusable.
+    """
+    path = find_configuration(named)
+    document = load(path)
+    return Machine(path, document, find_state(path, document))
+
+
+def find_configuration(named: Path | None) -> Path:
+    """Which file holds the configuration."""
+    told = named or (Path(os.environ["HIGHBALL_CONFIG"]) if os.environ.get("HIGHBALL_CONFIG") else None)
+    if told is not None:
+        return told
+    found = next((path for path in _default_files() if path.exists()), None)
+    if found is None:
+        places = ", ".join(str(path) for path in _default_files() if path.suffix == ".toml")
+        raise ConfigurationInvalid(
+            f"there is no configuration: none of {places} exists",
+            code="configuration_missing",
+            hint="name one with -c FILE or HIGHBALL_CONFIG",
+        )
+    return found
+
+
+def find_state(path: Path, document: Document) -> Path:
+    """Where the state of this configuration lies."""
+    told = os.environ.get("HIGHBALL_STATE")
+    if told:
+        return Path(told).absolute()
+    if document.settings.state is not None:
+        return document.settings.state
+    real = path.resolve()
+    base = SYSTEM_STATE if real.is_relative_to(SYSTEM_CONFIGURATION) else _user_state()
+    if real in {default.resolve() for default in _default_files()}:
+        return base
+    return base / f"at-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str | None:
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {found[0]}?" if found else None
+
+
+def _default_files() -> list[Path]:
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path(os.environ.get("HOME", "/")) / ".config")
+    return [folder / name for folder in (home / "highball", SYSTEM_CONFIGURATION) for name in FILE_NAMES]
+
+
+def _user_state() -> Path:
+    home = os.environ.get("XDG_STATE_HOME") or Path(os.environ.get("HOME", "/")) / ".local" / "state"
+    return Path(home) / "highball"
+
+
+@contextlib.contextmanager
+def ends_politely(stop: Stop) -> Iterator[None]:
+    """While this lasts, Ctrl-C, SIGTERM and a hang-up ask the run to end instead of ending this process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: stop.request()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

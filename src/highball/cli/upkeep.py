@@ -1,0 +1,249 @@
+"""forget, prune, check, unlock, stats: keeping repositories in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from highball.agent.workplace import describe_lock
+from highball.cli import carrying, words
+from highball.cli.app import Session
+from highball.cli.backup import Jobs
+from highball.cli.machine import Machine
+from highball.cli.output import Cell, Column, Output
+from highball.errors import Misuse, NotAllowed
+from highball.facts import Reason
+from highball.hub.runs import SetOf, utc_now
+from highball.hub.upkeep import demand_right_to_delete, next_slice, order_removal
+from highball.keeping import Plan
+from highball.protocol import (
+    FILES_SET,
+    Assignment,
+    CheckTask,
+    ForgetTask,
+    PruneTask,
+    StatsTask,
+    Task,
+    UnlockTask,
+)
+from highball.spec.document import effective_job
+
+Repositories = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[REPOSITORY]...", help="Which repositories; none named means all."),
+]
+
+
+# --- forget --------------------------------------------------------------------------------------
+
+
+def forget(
+    context: typer.Context,
+    jobs: Jobs = None,
+    approve: Annotated[
+        str | None,
+        typer.Option("--approve", metavar="PLAN", help="Carry out this plan, which waited for a person."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would go, and why each snapshot stays.")
+    ] = False,
+    wait: carrying.Wait = None,
+) -> None:
+    """Apply retention: remove the snapshots that no rule keeps."""
+    session: Session = context.obj
+    patience = carrying.read_wait(wait)
+    machine = session.open()
+    chosen = machine.choose_jobs(jobs or []) if jobs else list(machine.document.jobs)
+    sets = [of for job in chosen for of in _sets_of(machine, job)]
+    machine.demand_secrets([of.repository for of in sets])
+    machine.place.find_restic()
+    machine.settle(begins_run=not dry_run)
+    if dry_run:
+        _show_plans(session.output, [_plan(machine, of, approve) for of in sets])
+        return
+    orders = [(f"{of.job} in {of.repository}", _forgets(machine, of, approve, patience)) for of in sets]
+    carrying.carry_out(session, machine, orders)
+
+
+def _sets_of(machine: Machine, job: str) -> list[SetOf]:
+    """The job's own sets, and those that it left in repositories or under host keys it had before."""
+    merged = effective_job(machine.document, job)
+    own = [SetOf(repository, machine.host, job, FILES_SET) for repository in merged.repositories]
+    known = [of for of in machine.record.list_sets(job=job) if of.repository in machine.document.repositories]
+    return list(dict.fromkeys([*own, *known]))
+
+
+def _forgets(
+    machine: Machine, of: SetOf, approve: str | None, wait: timedelta | None
+) -> Callable[[], Assignment]:
+    def order() -> Assignment:
+        repository = machine.document.repositories[of.repository]
+        if repository.maintenance == "off":
+            raise NotAllowed(
+                f"maintenance of {of.repository} is off: nothing is ever removed there",
+                code="maintenance_off",
+            )
+        demand_right_to_delete(of.repository, repository)
+        plan = _plan(machine, of, approve)
+        if plan.held is not None:
+            raise NotAllowed(
+                f"retention of {of.job} in {of.repository} stands still: {plan.held.message}",
+                code=plan.held.code,
+                hint=f"see it with: highball forget --dry-run {of.job}",
+            )
+        task = ForgetTask(repository=of.repository, removals=(order_removal(plan),))
+        return machine.orders.maintain(task, of.repository, utc_now(), job=of.job, wait=wait)
+
+    return order
+
+
+def _plan(machine: Machine, of: SetOf, approve: str | None) -> Plan:
+    asked = machine.ask(of.repository)
+    asked.compare_identity()
+    return machine.retainer.plan(of, asked, utc_now(), approve)
+
+
+def _show_plans(output: Output, plans: list[Plan]) -> None:
+    if not output.for_people:
+        output.document(plans)
+        return
+    for plan in plans:
+        output.line(f"{plan.job} in {plan.repository}  (plan {plan.id})", "bold")
+        verdicts = sorted([*plan.keep, *plan.remove], key=lambda verdict: verdict.time, reverse=True)
+        rows = [
+            [
+                verdict.id[:8],
+                words.moment(verdict.time),
+                Cell("stays", "green") if verdict.keep else Cell("goes", "red"),
+                _because(verdict.reasons),
+            ]
+            for verdict in verdicts
+        ]
+        columns = [Column("SNAPSHOT"), Column("TIME"), Column("FATE"), Column("BECAUSE", wraps=True)]
+        output.table(columns, rows, "  There are no snapshots of this job.")
+        if plan.unknown:
+            output.line(f"  not ours, left alone: {', '.join(id[:8] for id in plan.unknown)}", "dim")
+        for reason in plan.messages:
+            output.line(f"  stands still: {reason.message}", "yellow")
+        output.line()
+
+
+def _because(reasons: tuple[Reason, ...]) -> str:
+    return ", ".join(reason.message for reason in reasons) or "no rule keeps it"
+
+
+# --- prune, check, unlock, stats -----------------------------------------------------------------
+
+
+def prune(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+    """Remove data that no snapshot needs any more."""
+
+    def order(machine: Machine, key: str) -> Task:
+        demand_right_to_delete(key, machine.document.repositories[key])
+        return PruneTask(repository=key)
+
+    _maintain(context, repositories, wait, order)
+
+
+def check(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+    """Check the structure, and read the next slice of the data, so that in time all of it is read."""
+
+    def order(machine: Machine, key: str) -> Task:
+        return CheckTask(
+            repository=key, slice=next_slice(machine.record, key, machine.document.repositories[key])
+        )
+
+    _maintain(context, repositories, wait, order)
+
+
+def unlock(
+    context: typer.Context,
+    repositories: Repositories = None,
+    remove_all: Annotated[
+        bool, typer.Option("--remove-all", help="Remove every lock, also of what may still be running.")
+    ] = False,
+    yes: carrying.Yes = False,
+) -> None:
+    """Show the locks with their owners, and remove those that restic calls stale."""
+    session: Session = context.obj
+    machine = session.open()
+    chosen = machine.choose_repositories(repositories or [])
+    machine.demand_secrets(chosen)
+    for key in chosen:
+        locks = machine.ask(key).list_locks()
+        for lock in locks:
+            session.output.note(f"{key}: {describe_lock(lock)}")
+        if not locks:
+            session.output.note(f"{key}: no locks")
+    if remove_all and not yes:
+        question = "Remove every lock? A backup or prune that is still running may be damaged."
+        if not session.output.interactive:
+            raise Misuse("--remove-all needs --yes where nobody can be asked", code="confirmation_required")
+        if not session.output.confirm(question):
+            session.output.note("Nothing was removed.")
+            return
+    _maintain(
+        context, chosen, None, lambda _, key: UnlockTask(repository=key, remove_all=remove_all), machine
+    )
+
+
+def _maintain(
+    context: typer.Context,
+    named: list[str] | None,
+    wait: str | None,
+    order: Callable[[Machine, str], Task],
+    opened: Machine | None = None,
+) -> None:
+    session: Session = context.obj
+    patience = carrying.read_wait(wait)
+    machine = opened or session.open()
+    chosen = machine.choose_repositories(named or [])
+    machine.demand_secrets(chosen)
+    machine.place.find_restic()
+    machine.settle(begins_run=True)
+
+    def orders(key: str) -> Callable[[], Assignment]:
+        return lambda: machine.orders.maintain(order(machine, key), key, utc_now(), wait=patience)
+
+    carrying.carry_out(session, machine, [(key, orders(key)) for key in chosen])
+
+
+def stats(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+    """Measure what each repository stores."""
+    session: Session = context.obj
+    patience = carrying.read_wait(wait)
+    machine = session.open()
+    chosen = machine.choose_repositories(repositories or [])
+    machine.demand_secrets(chosen)
+    machine.settle(begins_run=True)
+
+    def measures(key: str) -> Callable[[], Assignment]:
+        return lambda: machine.orders.maintain(StatsTask(repository=key), key, utc_now(), wait=patience)
+
+    done = carrying.carry_out(session, machine, [(key, measures(key)) for key in chosen], answers=False)
+    found = [(run, step) for run in done for step in run.steps]
+    if not session.output.for_people:
+        told = [
+            {
+                "repository": step.repository,
+                "outcome": step.outcome,
+                "reason": step.reason,
+                "bytes_stored": step.bytes_stored,
+                "snapshots": step.snapshots_kept,
+                "run": run.id,
+            }
+            for run, step in found
+        ]
+        session.output.document(told)
+        return
+    session.output.table(
+        [Column("REPOSITORY"), Column("STORED", right=True), Column("SNAPSHOTS", right=True)],
+        [
+            [step.repository or "", words.size(step.bytes_stored), words.number(step.snapshots_kept)]
+            for _, step in found
+        ],
+        "No repositories are declared yet; add one as [repositories.<key>] to the configuration.",
+    )

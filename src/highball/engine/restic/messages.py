@@ -1,0 +1,435 @@
+"""What restic prints, as facts: JSON lines, plain lines and exit statuses of 0.14 to 0.19.
+
+Rules: fields and kinds of message that are not known are passed over, a line that is not JSON is log, a number
+that is missing is 0, and an exit status that is not known is a failure. Nothing here starts a program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pydantic_core
+
+from highball.engine.restic.binary import Version
+from highball.facts import (
+    Caution,
+    Difference,
+    Lock,
+    Node,
+    NodeKind,
+    Progress,
+    Reason,
+    Snapshot,
+    path_from_text,
+)
+
+TAG_JOB = "hb:job="
+TAG_SET = "hb:set="
+TAG_RUN = "hb:run="
+
+JsonMessage = dict[str, Any]
+"""One JSON object that restic printed."""
+
+MOST_KEPT = 1000
+"""Of the files that could not be read, so many are listed one by one; the rest is only counted."""
+
+
+def read_json(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line, or None where the line is something else."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        found = pydantic_core.from_json(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_time(text: str) -> datetime:
+    """A time as Go writes it, with its offset; Go's nanoseconds are cut to microseconds."""
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+
+
+# --- backup --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What restic says at the end of a backup; the id is a short one before 0.15, None in a dry run."""
+
+    snapshot_id: str | None
+    files_new: int
+    files_changed: int
+    files_unmodified: int
+    bytes_processed: int
+    bytes_added: int
+
+    @property
+    def files(self) -> int:
+        """All files that the snapshot holds."""
+        return self.files_new + self.files_changed + self.files_unmodified
+
+
+@dataclass
+class BackupReport:
+    """What one `restic backup` told while it ran."""
+
+    summary: Summary | None = None
+    cautions: list[Caution] = field(default_factory=list)
+    unlisted: int = 0
+    """How many more files could not be read than `cautions` lists."""
+    log: list[str] = field(default_factory=list)
+    """The last plain lines, for the classification of a failure."""
+
+
+def read_status(message: dict[str, Any]) -> Progress:
+    """A `status` message of backup or restore as progress."""
+    seconds = message.get("seconds_elapsed") or 0
+    done = message.get("bytes_done") or message.get("bytes_restored") or 0
+    current = message.get("current_files") or []
+    return Progress(
+        percent=round(float(message.get("percent_done") or 0) * 100, 2),
+        files_done=message.get("files_done") or message.get("files_restored") or 0,
+        files_total=message.get("total_files"),
+        bytes_done=done,
+        bytes_total=message.get("total_bytes"),
+        bytes_per_second=done / seconds if seconds else None,
+        seconds_left=message.get("seconds_remaining"),
+        current=path_from_text(current[0]) if current else None,
+    )
+
+
+def read_summary(message: dict[str, Any]) -> Summary:
+    """A backup's `summary` message."""
+    return Summary(
+        snapshot_id=message.get("snapshot_id") or None,
+        files_new=message.get("files_new") or 0,
+        files_changed=message.get("files_changed") or 0,
+        files_unmodified=message.get("files_unmodified") or 0,
+        bytes_processed=message.get("total_bytes_processed") or 0,
+        bytes_added=message.get("data_added") or 0,
+    )
+
+
+def read_file_error(message: dict[str, Any]) -> Caution:
+    """An `error` message: its text lies in `error.message` since 0.17.1, in `error.Err` and `error.Op` before."""
+    error = message.get("error")
+    detail = ""
+    if isinstance(error, dict):
+        detail = error.get("message") or _go_error(error)
+    elif isinstance(error, str):
+        detail = error
+    item = message.get("item") or ""
+    text = detail or f"error during {message.get('during') or 'the backup'}"
+    return Caution(
+        code="file_unreadable",
+        message=text,
+        path=path_from_text(item) if isinstance(item, str) and item else None,
+    )
+
+
+_ERRNO = {
+    1: "operation not permitted",
+    2: "no such file or directory",
+    5: "input/output error",
+    13: "permission denied",
+}
+
+
+def _go_error(error: dict[str, Any]) -> str:
+    number = error.get("Err")
+    reason = _ERRNO.get(number, f"error {number}") if isinstance(number, int) else str(number or "")
+    return f"{error.get('Op') or 'read'} {error.get('Path') or ''}: {reason}".strip() if reason else ""
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"repository is already locked|already locked (exclusively )?by", "repository_locked"),
+    (r"wrong password or no key found", "wrong_password"),
+    (r"no space left on device|disk quota exceeded", "no_space"),
+    (r"server response unexpected: 507|Insufficient Storage|\(507\)", "no_space"),
+    (
+        r"\(401\)|401 Unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch|Access Denied|AccessDenied",
+        "access_denied",
+    ),
+    (r"Permission denied \(|Host key verification failed|Too many authentication failures", "access_denied"),
+    (r"\(403\)|403 Forbidden", "refused_by_server"),
+    (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
+    (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
+    (r"repository does not exist", "repository_missing"),
+    (
+        r"unable to open config file: .*(no such file|does not exist|not exist|The specified key|404|NoSuchKey|NoSuchBucket)",
+        "repository_missing",
+    ),
+    (
+        r"config file already exists|repository master key and config already initialized",
+        "already_initialised",
+    ),
+    (r"out of memory|cannot allocate memory", "out_of_memory"),
+    (
+        r"no matching ID found|ID \S+ is not unique|prefix not found|multiple IDs with prefix",
+        "snapshot_unknown",
+    ),
+)
+
+_SENTENCES: dict[str, str] = {
+    "repository_locked": "the repository is locked",
+    "wrong_password": "the repository's password is wrong",
+    "no_space": "there is no space left where the repository lies, or in restic's cache",
+    "access_denied": "the storage refused the credentials",
+    "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
+    "unreachable": "the repository cannot be reached",
+    "repository_missing": "there is no repository at this address",
+    "already_initialised": "there is a repository at this address already",
+    "out_of_memory": "restic ran out of memory",
+    "snapshot_unknown": "the repository does not know this snapshot",
+    "restic_crashed": "restic crashed",
+    "killed": "restic was killed",
+    "interrupted": "restic was interrupted",
+    "restic_failed": "restic failed",
+}
+
+_HINTS: dict[str, str] = {
+    "repository_locked": "wait for it, or see its owner with: highball unlock",
+    "wrong_password": "check the password's file; nothing is lost as long as one right password is known",
+    "no_space": "make room where the repository lies; highball forget and highball prune free some",
+    "access_denied": "check the user, the password or the keys of this repository's storage",
+    "refused_by_server": "name an admin access for this repository, or allow deletion on the server",
+    "unreachable": "check the address, the network and that the server runs",
+    "repository_missing": "is its disk mounted? a new repository is made by: highball setup --schedule none",
+    "out_of_memory": "give the machine more memory, or run this action on another one",
+    "snapshot_unknown": "see which there are with: highball snapshots",
+}
+
+RETRYABLE = frozenset({"repository_locked"})
+"""What is worth waiting for."""
+
+
+def hint(code: str) -> str | None:
+    """What to do about a failure of this code."""
+    return _HINTS.get(code)
+
+
+def sentence(code: str) -> str:
+    """The sentence that belongs to a code of this room."""
+    return _SENTENCES[code]
+
+
+def classify(version: Version, exit_status: int, log: Iterable[str]) -> Reason:
+    """Why restic failed, from its exit status where the version gives one a meaning, else from its words."""
+    lines = [line for line in log if line.strip()]
+    code = _code_of_status(version, exit_status) or _code_of_words(lines)
+    code = code or _code_of_death(exit_status)
+    detail = "" if code == "wrong_password" else _telling_line(lines)
+    return Reason(
+        code=code, message=f"{_SENTENCES[code]}: {detail}" if detail else _with_status(code, exit_status)
+    )
+
+
+def _with_status(code: str, exit_status: int) -> str:
+    return f"{_SENTENCES[code]} (exit status {exit_status})"
+
+
+def _code_of_status(version: Version, exit_status: int) -> str | None:
+    if version >= (0, 17, 0) and exit_status == 10:
+        return "repository_missing"
+    if version >= (0, 17, 0) and exit_status == 11:
+        return "repository_locked"
+    if version >= (0, 17, 1) and exit_status == 12:
+        return "wrong_password"
+    return None
+
+
+def _code_of_words(lines: list[str]) -> str | None:
+    text = "\n".join(lines)
+    return next((code for pattern, code in _PATTERNS if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+def _code_of_death(exit_status: int) -> str:
+    if exit_status == 2:
+        return "restic_crashed"
+    if exit_status == 130:
+        return "interrupted"
+    return "killed" if exit_status > 128 else "restic_failed"
+
+
+def _telling_line(lines: list[str]) -> str:
+    """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
+    fatal = [line for line in lines if line.startswith("Fatal: ")]
+    chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
+    return chosen.partition("\n")[0][:500]
+
+
+def read_exit_error(message: dict[str, Any]) -> str:
+    """The `exit_error` message (since 0.18) as the plain line that older versions print."""
+    return str(message.get("message") or "").strip()
+
+
+_OWNER = re.compile(
+    r"locked(?P<exclusive> exclusively)? by PID (?P<pid>\d+) on (?P<host>\S+) by (?P<user>[^(\n]+)"
+)
+_CREATED = re.compile(r"lock was created at (?P<when>[^(\n]+)\((?P<ago>[^)]*) ago\)")
+
+
+def describe_lock(text: str) -> str | None:
+    """Who holds the lock that restic complains of, in words; None where it does not say."""
+    owner = _OWNER.search(text)
+    if owner is None:
+        return None
+    since = _CREATED.search(text)
+    started = f", since {since['ago']}" if since else ""
+    return f"{owner['user'].strip()} on {owner['host']} (pid {owner['pid']}{started})"
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def read_snapshots(text: bytes, repository: str) -> list[Snapshot]:
+    """The array that `snapshots --json` prints; versions before 0.17 know no sizes."""
+    found = pydantic_core.from_json(text.strip() or b"null") or []
+    return [read_snapshot(entry, repository) for entry in found]
+
+
+def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
+    """One snapshot as restic shows it, with what our tags say."""
+    tags = tuple(entry.get("tags") or ())
+    summary = entry.get("summary") or {}
+    return Snapshot(
+        id=entry["id"],
+        time=read_time(entry["time"]),
+        job=_tagged(tags, TAG_JOB),
+        set=_tagged(tags, TAG_SET),
+        run=_tagged(tags, TAG_RUN),
+        host=entry.get("hostname") or "",
+        tags=tags,
+        paths=tuple(path_from_text(path) for path in entry.get("paths") or ()),
+        repository=repository,
+        size_bytes=summary.get("total_bytes_processed"),
+        files=summary.get("total_files_processed"),
+        tree=entry.get("tree"),
+        parent=entry.get("parent"),
+        user=entry.get("username"),
+    )
+
+
+def _tagged(tags: Iterable[str], prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
+
+
+_KINDS = {"file": NodeKind.FILE, "dir": NodeKind.DIRECTORY, "symlink": NodeKind.SYMLINK}
+
+
+def read_node(message: dict[str, Any]) -> Node:
+    """One `node` line of `ls --json`."""
+    kind = _KINDS.get(message.get("type", ""), NodeKind.OTHER)
+    when = message.get("mtime")
+    mode = message.get("mode")
+    return Node.model_construct(
+        path=message["path"].encode("utf-8", "surrogateescape"),
+        kind=kind,
+        size_bytes=(message.get("size") or 0) if kind is NodeKind.FILE else None,
+        mode=permissions(mode) if isinstance(mode, int) else None,
+        uid=message.get("uid"),
+        gid=message.get("gid"),
+        modified_at=read_time(when) if when else None,
+        modified_ns=nanoseconds(when) if when else None,
+        inode=message.get("inode"),
+        inexact="\ufffd" in message["path"],
+    )
+
+
+def permissions(go_mode: int) -> int:
+    """Go's file mode as POSIX permission bits: Go keeps set-id and sticky in bits of its own."""
+    special = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
+    return (go_mode & 0o777) | sum(posix for go, posix in special if go_mode & go)
+
+
+def nanoseconds(text: str) -> int:
+    """A time of Go as nanoseconds since 1970, all nine digits of it."""
+    fraction = re.search(r"\.(\d+)", text)
+    whole = int(read_time(re.sub(r"\.\d+", "", text)).timestamp())
+    return whole * 1_000_000_000 + (int(fraction[1].ljust(9, "0")[:9]) if fraction else 0)
+
+
+def read_lock(lock_id: str, text: bytes) -> Lock:
+    """What `cat lock` prints."""
+    entry = pydantic_core.from_json(text)
+    return Lock(
+        id=lock_id,
+        exclusive=bool(entry.get("exclusive")),
+        hostname=entry.get("hostname") or "",
+        pid=entry.get("pid") or 0,
+        username=entry.get("username"),
+        created_at=read_time(entry["time"]),
+    )
+
+
+def read_difference(message: dict[str, Any]) -> Difference | None:
+    """A `change` line of `diff --json`; None for other kinds of line."""
+    if message.get("message_type") != "change":
+        return None
+    return Difference(path=path_from_text(message["path"]), modifier=str(message.get("modifier") or "?"))
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """A name in a tree with its exact bytes, and the tree below it where it is a directory."""
+
+    name: bytes
+    subtree: str | None
+
+
+def read_tree(text: bytes) -> list[TreeEntry]:
+    """The entries of a tree blob; restic writes names Go-quoted, which is how bytes survive JSON."""
+    tree = pydantic_core.from_json(text)
+    return [TreeEntry(unquote(node["name"]), node.get("subtree")) for node in tree.get("nodes") or ()]
+
+
+_ESCAPE = re.compile(
+    r'\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"\']))'
+)
+_SHORT = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v"}
+
+
+def unquote(name: str) -> bytes:
+    """Undo Go's `strconv.Quote`: exact bytes from its escapes."""
+    parts: list[bytes] = []
+    end = 0
+    for found in _ESCAPE.finditer(name):
+        parts.append(name[end : found.start()].encode())
+        parts.append(_unescape(found))
+        end = found.end()
+    parts.append(name[end:].encode())
+    return b"".join(parts)
+
+
+def _unescape(found: re.Match[str]) -> bytes:
+    two, octal, four, eight, short = found.groups()
+    if two or octal:
+        return bytes([int(two, 16) if two else int(octal, 8)])
+    if four or eight:
+        return chr(int(four or eight, 16)).encode()
+    return _SHORT.get(short, short.encode())
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What `check` found: how many errors, and the lines that tell them."""
+
+    errors: int
+    lines: tuple[str, ...]
+    broken_packs: tuple[str, ...] = ()
+
+
+def read_check(message: dict[str, Any]) -> CheckResult | None:
+    """The `summary` of `check --json` (since 0.18); None for other kinds of line."""
+    if message.get("message_type") != "summary":
+        return None
+    return CheckResult(
+        errors=message.get("num_errors") or 0, lines=(), broken_packs=tuple(message.get("broken_packs") or ())
+    )

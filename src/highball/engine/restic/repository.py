@@ -1,0 +1,578 @@
+"""A restic repository as people declare it, and the access to it that a run needs.
+
+Declared are an address, a password and whatever the backend asks for; secrets are references, which `access`
+resolves at the moment of use. Nothing here starts a program or touches the repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from highball.secret import Secret, SecretReference, SecretValue, resolve
+
+# --- what is declared ----------------------------------------------------------------------------
+
+
+def _wrong(message: str, hint: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{message}", {"message": message, "hint": hint})
+
+
+def _check_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds a character that cannot be printed")
+    if not text.strip():
+        raise ValueError("is blank")
+    return text.strip()
+
+
+def _check_file(path: Path) -> Path:
+    if not path.is_absolute() or not str(path).isprintable():
+        raise _wrong("is not a whole path", "it begins with /")
+    return path
+
+
+def _check_ssh_file(path: Path) -> Path:
+    if set(str(path)) & set("\"'\\%"):
+        raise ValueError("is a file whose name ssh would misread: it holds one of \" ' \\ %")
+    return _check_file(path)
+
+
+def _check_server(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", name):
+        raise ValueError("is not the name or address of a server")
+    return name
+
+
+def _check_user(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
+        raise ValueError("is not the name of a user")
+    return name
+
+
+def _as_text(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
+
+
+def _text_or_reference(value: object) -> str:
+    return "text" if isinstance(value, str) else "reference"
+
+
+Line = Annotated[str, AfterValidator(_check_line)]
+"""Text of one line."""
+
+_File = Annotated[Path, AfterValidator(_check_file)]
+_SshFile = Annotated[Path, AfterValidator(_check_ssh_file)]
+_Server = Annotated[Line, AfterValidator(_check_server)]
+_User = Annotated[Line, AfterValidator(_check_user)]
+
+TextOrSecret = Annotated[
+    Annotated[Line, Tag("text")] | Annotated[SecretReference, Tag("reference")],
+    Discriminator(_text_or_reference),
+    BeforeValidator(_as_text),
+]
+"""Text where it is no secret, or a reference where it is."""
+
+
+class Location(BaseModel):
+    """Where a restic repository lies and what the way there needs: one `url`, or a `kind` and its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    url: Line | None = Field(
+        None, description="any restic location: a path, sftp:…, s3:…, rest:…, b2:…, rclone:…"
+    )
+    kind: Literal["local", "sftp", "s3", "rest"] | None = Field(
+        None, description="in place of url: which backend the fields are for"
+    )
+    path: Line | None = Field(None, description="local, sftp, rest: the folder of the repository")
+    server: _Server | None = Field(None, description="sftp: the server's name or address")
+    port: int | None = Field(
+        None, ge=1, le=65535, strict=True, description="sftp: the server's port, where it is not ssh's own"
+    )
+    user: _User | None = Field(None, description="sftp: the user on the server")
+    identity_file: _SshFile | None = Field(None, description="sftp: the private key to prove oneself with")
+    known_hosts: _SshFile | None = Field(None, description="sftp: a file that holds the server's own key")
+    endpoint: Line | None = Field(
+        None, description="s3, rest: the server's address, as https://backup.example.org:8000"
+    )
+    bucket: Line | None = Field(None, description="s3: the bucket")
+    prefix: Line | None = Field(None, description="s3: the folder within the bucket")
+    region: Line | None = Field(None, description="s3: the region")
+    access_key_id: TextOrSecret | None = Field(None, description="s3: the access key's id")
+    secret_access_key: Secret | None = Field(None, description="s3: the access key's secret")
+    rest_username: Line | None = Field(None, description="rest: the user on the server")
+    rest_password: Secret | None = Field(None, description="rest: that user's password")
+    environment: dict[str, TextOrSecret] = Field(
+        {}, description="variables that other backends ask for, like B2_ACCOUNT_ID"
+    )
+    options: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(
+        {}, description="restic's extended options, like s3.connections = 10"
+    )
+    certificate: _File | None = Field(
+        None, description="a file of certificates to trust besides the system's"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            check_url(url)
+        return url
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(
+        cls, variables: dict[str, str | SecretReference]
+    ) -> dict[str, str | SecretReference]:
+        found = [(name, *why) for name, value in variables.items() if (why := refuse_variable(name, value))]
+        if found:
+            raise _together(found)
+        return variables
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, options: dict[str, str]) -> dict[str, str]:
+        odd = [
+            (name, "is not an option of restic, or its value cannot be", "they are like s3.connections = 10")
+            for name, value in options.items()
+            if not re.fullmatch(r"[a-z0-9]+\.[a-z0-9-]+", name) or not value.isprintable()
+        ]
+        if odd:
+            raise _together(odd)
+        return options
+
+
+class Admin(Location):
+    """A second, complete access that may delete; what is blank is as in the everyday access."""
+
+    password: Secret | None = Field(None, description="the repository's password for this access")
+
+
+class ResticRepository(Location):
+    """A restic repository: its everyday access and, apart, the one that may delete."""
+
+    title: Line | None = Field(None, description="a name for people")
+    engine: Literal["restic"] = Field("restic", description="what writes it")
+    host: str | None = Field(None, description="the host that a local path belongs to")
+    maintained_by: str | None = Field(None, description="the host whose agent lists, checks and prunes it")
+    password: Secret = Field(description="the repository's own password, which encrypts it")
+    append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
+    admin: Admin | None = Field(None, description="a second access that may delete")
+
+    @model_validator(mode="after")
+    def _check_both_ways(self) -> Self:
+        found = list(_problems(self))
+        if self.admin is not None and not found:
+            merged = _admin_location(self, self.admin)
+            found = [
+                (f"admin.{name}".rstrip("."), message, hint) for name, message, hint in _problems(merged)
+            ]
+        if found:
+            raise _together(found)
+        return self
+
+
+# --- what would be refused later -----------------------------------------------------------------
+
+SCHEMES = ("local", "sftp", "s3", "rest", "b2", "azure", "gs", "swift", "rclone")
+"""The backends that restic knows by the first word of a location; one that begins with / is local."""
+
+_ADDRESS_OF = {
+    "local": ("path",),
+    "sftp": ("server", "port", "user", "path"),
+    "s3": ("endpoint", "bucket", "prefix"),
+    "rest": ("endpoint", "path"),
+}
+_CREDENTIALS_OF = {
+    "sftp": ("identity_file", "known_hosts"),
+    "s3": ("region", "access_key_id", "secret_access_key"),
+    "rest": ("rest_username", "rest_password"),
+}
+_NEEDED_BY = {
+    "local": ("path",),
+    "sftp": ("server", "path"),
+    "s3": ("endpoint", "bucket"),
+    "rest": ("endpoint",),
+}
+_PAIRS = (("access_key_id", "secret_access_key"), ("rest_username", "rest_password"))
+_ADDRESS = tuple(dict.fromkeys(name for names in _ADDRESS_OF.values() for name in names))
+_CREDENTIALS = tuple(name for names in _CREDENTIALS_OF.values() for name in names)
+
+_INSTEAD = {
+    "sftp": "use identity_file, which is a key that asks for no password",
+    "s3": "use access_key_id and secret_access_key",
+    "rest": "use rest_username and rest_password",
+}
+_CREDENTIAL_IN_QUERY = re.compile(
+    r"[?&;,][^=?&;,]*(?:pass|secret|token|key|sig|cred)[^=?&;,]*=", re.IGNORECASE
+)
+
+
+def _split(url: str) -> tuple[str, str]:
+    """The backend and what follows its colon."""
+    if url.startswith("/"):
+        return "local", url
+    scheme, _, rest = url.partition(":")
+    return scheme, rest
+
+
+def check_url(url: str) -> None:
+    """ValueError where the location is none of restic's, is not whole, or holds credentials."""
+    scheme, rest = _split(url)
+    if scheme not in SCHEMES:
+        raise _wrong(
+            "is no address that restic knows",
+            f"a path that begins with /, or one of {', '.join(SCHEMES)} and :",
+        )
+    if _holds_credentials(scheme, rest):
+        raise _wrong(
+            "holds credentials", _INSTEAD.get(scheme, "use environment, with a reference to the secret")
+        )
+    if scheme == "local" and (not rest.startswith("/") or ".." in rest.split("/")):
+        raise _wrong("is not a whole path", "it begins with / and holds no ..")
+    if scheme == "rest" and not rest.startswith(("http://", "https://", "http+unix://")):
+        raise _wrong(
+            "is not the address of a rest server", "write it like rest:https://backup.example.org:8000/"
+        )
+    if scheme == "sftp" and not _SFTP.fullmatch(rest):
+        raise _wrong("is not an address for sftp", "write it like sftp:user@server:/folder")
+
+
+def _holds_credentials(scheme: str, rest: str) -> bool:
+    if _CREDENTIAL_IN_QUERY.search(rest):
+        return True
+    if scheme not in _INSTEAD:
+        return False
+    authority = re.sub(r"^(?:[a-z+]+:)?//", "", rest).partition("/")[0]
+    user, at, _ = authority.rpartition("@")
+    if scheme == "sftp":
+        return ":" in user
+    # A password with a slash in it looks like a host with an odd port.
+    return bool(at) or ("@" in rest and re.search(r":\D", authority) is not None)
+
+
+_SFTP_USER = "(?:(?P<user{0}>[A-Za-z0-9_][A-Za-z0-9._+-]*)@)?"
+_SFTP_SERVER = r"(?P<server{0}>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]*)"
+_SFTP = re.compile(
+    rf"//{_SFTP_USER.format(1)}{_SFTP_SERVER.format(1)}(?::(?P<port>\d{{1,5}}))?/.+"
+    rf"|{_SFTP_USER.format(2)}{_SFTP_SERVER.format(2)}:[^:].*"
+)
+
+
+def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str | None] | None:
+    """Why a variable cannot be set, and what to do: it would change restic unseen, or is a secret."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return "is not the name of a variable", None
+    upper = name.upper()
+    for refused, instead in _REFUSED_VARIABLES.items():
+        if upper == refused or (refused.endswith("_") and upper.startswith(refused)):
+            return "cannot be set here", instead
+    if isinstance(value, str) and _SECRET_VARIABLE.search(upper) and not upper.endswith(("_FILE", "_PATH")):
+        return "is a secret, not text", "write { file = … }, { env = … } or { command = … }"
+    return None
+
+
+_REFUSED_VARIABLES = {
+    "RESTIC_PASSWORD": "use password",
+    "RESTIC_PASSWORD_FILE": "use password = { file = … }",
+    "RESTIC_PASSWORD_COMMAND": "use password = { command = … }",
+    "RESTIC_REPOSITORY": "use url",
+    "RESTIC_REPOSITORY_FILE": "use url",
+    "RESTIC_REST_USERNAME": "use rest_username",
+    "RESTIC_REST_PASSWORD": "use rest_password",
+    "RESTIC_CACERT": "use certificate",
+    "RESTIC_COMPRESSION": "use compression, in a job",
+    "RESTIC_READ_CONCURRENCY": "use read_concurrency, in a job",
+    "RESTIC_": "Highball sets what restic is told",
+    "HIGHBALL_": "Highball sets these itself",
+    "PATH": "use restic, in the settings",
+    "TZ": "use timezone, in the settings or a schedule",
+    "LD_": "it would change which code runs",
+    "DYLD_": "it would change which code runs",
+    "BASH_ENV": "it would change which code runs",
+    "ENV": "it would change which code runs",
+    "SHELL": "it would change which code runs",
+    "IFS": "it would change which code runs",
+    "GODEBUG": "it would change how restic runs",
+    "AWS_SHARED_CREDENTIALS_FILE": "use access_key_id and secret_access_key",
+}
+_SECRET_VARIABLE = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
+
+
+def _together(found: Sequence[tuple[str, str, str | None]]) -> PydanticCustomError:
+    message = "; ".join(" ".join(filter(None, (place, text))) for place, text, _ in found)
+    each = [{"under": place, "message": text, "hint": hint} for place, text, hint in found]
+    return PydanticCustomError("wrong", "{message}", {"message": message, "all": each})
+
+
+def _problems(location: Location) -> Iterator[tuple[str, str, str | None]]:
+    """Field, what is wrong with it, hint."""
+    if location.url and location.kind:
+        yield "kind", "cannot stand beside url", "name one of them"
+        return
+    if not location.url and not location.kind:
+        yield "", "says not where it lies", "name its url, or a kind and its fields"
+        return
+    backend = location.kind or _split(location.url or "")[0]
+    allowed = {*(_ADDRESS_OF[location.kind] if location.kind else ()), *_CREDENTIALS_OF.get(backend, ())}
+    beside = f"kind = {location.kind}" if location.kind else f"a url of {backend}"
+    wrong = False
+    for name in (*_ADDRESS, *_CREDENTIALS):
+        if getattr(location, name) is not None and name not in allowed:
+            yield name, f"does not go with {beside}", None
+    for name in _NEEDED_BY[location.kind] if location.kind else ():
+        if getattr(location, name) is None:
+            wrong = True
+            yield name, f"is missing, and {beside} needs it", None
+    for one, other in _PAIRS:
+        if (getattr(location, one) is None) != (getattr(location, other) is None):
+            given, lacking = (one, other) if getattr(location, other) is None else (other, one)
+            yield lacking, f"is missing, and {given} needs it", None
+    if not wrong:
+        yield from _address_problems(location)
+
+
+def _address_problems(location: Location) -> Iterator[tuple[str, str, str | None]]:
+    if location.kind:
+        try:
+            check_url(address(location))
+        except PydanticCustomError as error:
+            yield _ADDRESS_OF[location.kind][0], error.message(), (error.context or {}).get("hint")
+    for name in _own_options(location):
+        if name in location.options:
+            yield "options", f"cannot set {name}, which other fields here already do", None
+
+
+# --- the address ---------------------------------------------------------------------------------
+
+
+def address(repository: Location) -> str:
+    """The restic location, without any secret."""
+    if repository.kind is None:
+        return repository.url or ""
+    return _ADDRESS_BY_KIND[repository.kind](repository)
+
+
+def _local_address(location: Location) -> str:
+    return location.path or ""
+
+
+def _sftp_address(location: Location) -> str:
+    server = location.server or ""
+    host = f"[{server}]" if ":" in server else server
+    user = f"{location.user}@" if location.user else ""
+    port = f":{location.port}" if location.port else ""
+    # The slash after the server belongs to the url: a whole path makes it two.
+    return f"sftp://{user}{host}{port}/{quote(location.path or '')}"
+
+
+def _s3_address(location: Location) -> str:
+    endpoint = (location.endpoint or "").rstrip("/")
+    if "://" not in endpoint:
+        endpoint = f"https://{endpoint}"
+    folders = [part for part in (location.prefix or "").split("/") if part]
+    return f"s3:{endpoint}/{'/'.join(quote(part) for part in (location.bucket or '', *folders))}"
+
+
+def _rest_address(location: Location) -> str:
+    endpoint = (location.endpoint or "").rstrip("/")
+    folders = [part for part in (location.path or "").split("/") if part]
+    return f"rest:{endpoint}/" + "".join(f"{quote(part)}/" for part in folders)
+
+
+_ADDRESS_BY_KIND = {"local": _local_address, "sftp": _sftp_address, "s3": _s3_address, "rest": _rest_address}
+
+
+def local_folder(repository: Location) -> Path | None:
+    """The folder on this machine that the repository lies in; None where it lies elsewhere."""
+    scheme, rest = _split(address(repository))
+    return Path(rest) if scheme == "local" else None
+
+
+# --- the access ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Access:
+    """All that a restic process needs to reach a repository, with every secret resolved.
+
+    `location` and `password` are for RESTIC_REPOSITORY_FILE and RESTIC_PASSWORD_FILE; `files` tells which
+    environment variables name a file with which content; `options` are values for `-o`, one each, already
+    spelled as restic reads them; `shown` is the address for people, without secrets.
+    """
+
+    location: SecretValue
+    shown: str
+    password: SecretValue
+    files: Mapping[str, SecretValue] = field(default_factory=dict)
+    environment: Mapping[str, SecretValue | str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    certificate: Path | None = None
+    parts: tuple[SecretValue, ...] = ()
+    """The secrets within `location` and `files`, each in every spelling in which it could show."""
+
+    @property
+    def secrets(self) -> tuple[SecretValue, ...]:
+        """Every secret value in here, for masking."""
+        variables = (value for value in self.environment.values() if isinstance(value, SecretValue))
+        return (self.password, *self.parts, *self.files.values(), *variables)
+
+
+def access(
+    repository: ResticRepository, *, admin: bool = False, environment: Mapping[str, str] | None = None
+) -> Access:
+    """Resolve the everyday access, or with `admin` the one that may delete; the same where none is declared.
+
+    `environment` is where references to environment variables are looked up. Raises SecretUnavailable.
+    """
+    location: Location = repository
+    password = repository.password
+    if admin and repository.admin is not None:
+        location = _admin_location(repository, repository.admin)
+        password = repository.admin.password or password
+    full, parts = _full_address(location, environment)
+    files, more = _credential_files(location, environment)
+    own = [f"{name}={value}" for name, value in _own_options(location).items()]
+    return Access(
+        location=full,
+        shown=address(location),
+        password=resolve(password, environment),
+        files=files,
+        environment={name: _resolved(value, environment) for name, value in location.environment.items()},
+        options=tuple(
+            _as_csv(option) for option in (*own, *(f"{n}={v}" for n, v in location.options.items()))
+        ),
+        certificate=location.certificate,
+        parts=(*parts, *more),
+    )
+
+
+def secrets_of(repository: ResticRepository) -> list[tuple[str, SecretReference]]:
+    """Every reference to a secret with the path of its field, as `environment.B2_ACCOUNT_KEY`."""
+    found = _references(repository)
+    if repository.admin is not None:
+        found += [(f"admin.{place}", reference) for place, reference in _references(repository.admin)]
+    return found
+
+
+def _references(location: ResticRepository | Admin) -> list[tuple[str, SecretReference]]:
+    fields: dict[str, object] = {
+        "password": location.password,
+        "access_key_id": location.access_key_id,
+        "secret_access_key": location.secret_access_key,
+        "rest_password": location.rest_password,
+        **{f"environment.{name}": value for name, value in location.environment.items()},
+    }
+    return [(place, value) for place, value in fields.items() if isinstance(value, SecretReference)]
+
+
+def _admin_location(everyday: Location, admin: Location) -> Location:
+    """The admin access, its blanks filled from the everyday one as far as these go with its backend."""
+    named = {
+        name: value for name in Location.model_fields if (value := getattr(admin, name)) not in (None, {})
+    }
+    elsewhere = "url" in named or named.get("kind", everyday.kind) != everyday.kind
+    backend = named.get("kind") or _split(named.get("url") or everyday.url or f"{everyday.kind}:")[0]
+    dropped = {*_CREDENTIALS} - {*_CREDENTIALS_OF.get(backend, ())}
+    if elsewhere:
+        dropped |= {"url", "kind", *_ADDRESS}
+    blanks = {name: getattr(everyday, name) for name in Location.model_fields if name not in dropped}
+    merged = blanks | named
+    for table in ("environment", "options"):
+        merged[table] = getattr(everyday, table) | getattr(admin, table)
+    return Location.model_construct(**merged)
+
+
+def _resolved(value: str | SecretReference, environment: Mapping[str, str] | None) -> SecretValue | str:
+    return value if isinstance(value, str) else resolve(value, environment)
+
+
+def _full_address(
+    location: Location, environment: Mapping[str, str] | None
+) -> tuple[SecretValue, tuple[SecretValue, ...]]:
+    """The location with the rest server's credentials in it, and what is secret about it."""
+    shown = address(location)
+    if location.rest_username is None or location.rest_password is None:
+        return SecretValue(shown.encode()), ()
+    password = resolve(location.rest_password, environment)
+    encoded = quote(password.reveal(), safe="")
+    scheme, _, rest = shown.partition("://")
+    full = f"{scheme}://{quote(location.rest_username, safe='')}:{encoded}@{rest}"
+    return SecretValue(full.encode()), (password, SecretValue(encoded.encode()))
+
+
+def _credential_files(
+    location: Location, environment: Mapping[str, str] | None
+) -> tuple[dict[str, SecretValue], tuple[SecretValue, ...]]:
+    """The file of S3 credentials, and what is secret in it."""
+    if location.access_key_id is None or location.secret_access_key is None:
+        return {}, ()
+    key_id = _resolved(location.access_key_id, environment)
+    secret = resolve(location.secret_access_key, environment)
+    shown_id = key_id.encode() if isinstance(key_id, str) else key_id.reveal()
+    content = b"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n" % (shown_id, secret.reveal())
+    hidden = (secret,) if isinstance(key_id, str) else (secret, key_id)
+    return {"AWS_SHARED_CREDENTIALS_FILE": SecretValue(content)}, hidden
+
+
+# --- restic's own options ------------------------------------------------------------------------
+
+
+def _own_options(location: Location) -> dict[str, str]:
+    """The extended options that stand for declared fields."""
+    options = {}
+    if location.region:
+        options["s3.region"] = location.region
+    if location.identity_file or location.known_hosts:
+        options["sftp.command"] = " ".join(_shell_word(word) for word in _ssh(location))
+    return options
+
+
+def _ssh(location: Location) -> Iterator[str]:
+    """The words of the ssh command: it never asks, and it trusts no server it does not know."""
+    match = _SFTP.fullmatch(_split(address(location))[1])
+    found = match.groupdict() if match else {}
+    user, server = (
+        found.get("user1") or found.get("user2"),
+        found.get("server1") or found.get("server2") or "",
+    )
+    yield "ssh"
+    if found.get("port"):
+        yield from ("-p", found["port"] or "")
+    yield from ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
+    if location.known_hosts:
+        yield from ("-o", f'UserKnownHostsFile="{location.known_hosts}"')
+    if location.identity_file:
+        yield from ("-i", str(location.identity_file), "-o", "IdentitiesOnly=yes")
+    yield (f"{user}@" if user else "") + server.strip("[]")
+    yield from ("-s", "sftp")
+
+
+def _shell_word(word: str) -> str:
+    """One word as restic splits commands: quotes stand around a whole word, nothing is escaped in them."""
+    return f"'{word}'" if re.search(r'[\s"]', word) else word
+
+
+def _as_csv(option: str) -> str:
+    """restic reads each `-o` as a line of comma-separated values (0.14, 0.18 and 0.19 alike)."""
+    return '"' + option.replace('"', '""') + '"' if re.search(r'[,"]', option) else option

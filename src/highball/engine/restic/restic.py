@@ -1,0 +1,553 @@
+"""restic at work on one repository: each action as one function that starts restic and says what happened.
+
+Nothing here decides whether something is good: what restic did is returned as it was, and judged elsewhere
+(`agent.proof`). Every invocation gets a clean environment, its secrets through pipes, and an empty input.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pydantic_core
+
+from highball.engine.restic import messages
+from highball.engine.restic.binary import ResticBinary
+from highball.engine.restic.messages import BackupReport, CheckResult, TreeEntry
+from highball.engine.restic.repository import Access
+from highball.errors import Cancelled, Failed, RepositoryError
+from highball.facts import (
+    Action,
+    Caution,
+    Difference,
+    Lock,
+    Node,
+    NodeKind,
+    Progress,
+    Reason,
+    Snapshot,
+    path_for_people,
+)
+from highball.process import MARKER, Argument, Command, Ended, Input, Stop, by_lines, run
+from highball.reach import Here, Priority
+from highball.secret import mask
+
+LONGEST_LINE = 64 * 1024 * 1024
+"""A `snapshot` line lists all its paths (10,000 of them were seen): JSON lines may be long."""
+
+LINES_KEPT = 50
+
+ARGUMENTS_AT_ONCE = 5000
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what happens while restic runs."""
+
+    log: Callable[[str, str], None] = lambda stream, text: None
+    progress: Callable[[Progress], None] = lambda progress: None
+    started: Callable[[int], None] = lambda pid: None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One restic process that has ended, with the last lines that were not JSON."""
+
+    exit_status: int
+    stopped: bool
+    timed_out: bool
+    log: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BackupOrder:
+    """What a backup reads and how; shapes as restic takes them, patterns already anchored."""
+
+    paths: Sequence[bytes]
+    excludes: Sequence[bytes]
+    host: str
+    tags: Sequence[str]
+    parent: str | None = None
+    one_file_system: bool = False
+    exclude_caches: bool = False
+    exclude_if_present: Sequence[str] = ()
+    exclude_larger_than: str | None = None
+    compression: str | None = None
+    read_concurrency: int | None = None
+    limit_upload: int | None = None
+    limit_download: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class RestoreOrder:
+    """One restic process of a restore: a folder of a snapshot (or the whole, before 0.16) into a real directory."""
+
+    snapshot: str
+    folder: bytes | None
+    includes: Sequence[bytes]
+    target: bytes
+    overwrite: str | None = None
+
+
+@dataclass
+class Restic:
+    """restic, on one repository with one access, for one run (the `marker`) or one question."""
+
+    binary: ResticBinary
+    repository: str
+    access: Access
+    cache: Path
+    scratch: Path
+    marker: str
+    timezone: str = "UTC"
+    listener: Listener = field(default_factory=Listener)
+    stop: Stop = field(default_factory=Stop)
+    place: Here = field(default_factory=Here)
+
+    # --- what it is, and whether it is there ---
+
+    def read_identity(self) -> str:
+        """restic's id of the repository; raises RepositoryError where there is none."""
+        text = self._collect("cat", "config", "--no-lock")
+        return str(pydantic_core.from_json(text)["id"])
+
+    def initialise(self) -> None:
+        """Make the repository; raises RepositoryError, code `already_initialised`, where there is one."""
+        self._collect("init", "--repository-version", "2")
+
+    # --- backup ---
+
+    def backup(self, order: BackupOrder) -> tuple[Finished, BackupReport]:
+        """Save the paths; the report holds what restic told, whatever its exit status."""
+        report = BackupReport()
+
+        def on_message(message: messages.JsonMessage) -> bool:
+            kind = message.get("message_type")
+            if kind == "status":
+                self.listener.progress(messages.read_status(message))
+            elif kind == "summary":
+                report.summary = messages.read_summary(message)
+            elif kind == "error":
+                self._note_file_error(report, messages.read_file_error(message))
+            else:
+                return False
+            return True
+
+        finished = self._run(_backup_argv(self.binary, order), on_message, Priority.BACKUP)
+        return finished, report
+
+    def _note_file_error(self, report: BackupReport, caution: Caution) -> None:
+        if len(report.cautions) >= messages.MOST_KEPT:
+            report.unlisted += 1
+            return
+        report.cautions.append(caution)
+        where = f"{path_for_people(caution.path)}: " if caution.path else ""
+        self._tell("stderr", f"{where}{caution.message}")
+
+    # --- what the repository holds ---
+
+    def list_snapshots(
+        self, *, host: str | None = None, tags: Sequence[str] = (), timeout: timedelta | None = None
+    ) -> list[Snapshot]:
+        """The snapshots that carry this host and, for one of the comma-joined tag lists, all its tags."""
+        argv: list[Argument] = ["snapshots", "--no-lock"]
+        argv += _host_and_tags(host, tags)
+        return messages.read_snapshots(self._collect(*argv, timeout=timeout), self.repository)
+
+    def list_nodes(
+        self, snapshot: str, folder: bytes | None = None, *, recursive: bool = True, exact: bool = True
+    ) -> Iterator[Node]:
+        """Not streamed: all entries, see `each_node`."""
+        found: list[Node] = []
+        self.each_node(snapshot, found.append, folder, recursive=recursive, exact=exact)
+        return iter(found)
+
+    def each_node(
+        self,
+        snapshot: str,
+        on_node: Callable[[Node], None],
+        folder: bytes | Sequence[bytes] | None = None,
+        *,
+        recursive: bool = True,
+        exact: bool = True,
+    ) -> None:
+        """Hand every entry of a snapshot (of one folder, or several) to `on_node`, parents before children.
+
+        With `exact`, names whose bytes the listing loses are looked up in the tree itself.
+        Raises RepositoryError.
+        """
+        exactly = _ExactNames(self, snapshot) if exact else None
+
+        def on_message(message: messages.JsonMessage) -> bool:
+            if "path" in message and message.get("struct_type", message.get("message_type")) == "node":
+                node = messages.read_node(message)
+                on_node(exactly.of(node) if exactly else node)
+            return "struct_type" in message or "message_type" in message
+
+        argv: list[Argument] = ["ls", "--no-lock"]
+        if folder is not None and recursive:
+            argv.append("--recursive")
+        folders = [folder] if isinstance(folder, bytes) else folder or ()
+        argv += ["--", snapshot, *folders]
+        finished = self._run(argv, on_message)
+        self._demand(finished)
+
+    def read_tree(self, snapshot: str, folder: bytes, root: str | None = None) -> list[TreeEntry]:
+        """The entries of one folder with their exact names."""
+        if self.binary.names_folders:
+            return messages.read_tree(
+                self._collect("cat", "tree", "--no-lock", "--", _in_folder(snapshot, folder))
+            )
+        tree = root or next(s.tree for s in self.list_snapshots() if s.id.startswith(snapshot))
+        for name in [part for part in folder.split(b"/") if part]:
+            entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", str(tree)))
+            tree = next((entry.subtree for entry in entries if entry.name == name), None)
+            if tree is None:
+                raise Failed(f"{path_for_people(folder)} is not in the snapshot", code="path_unknown")
+        return messages.read_tree(self._collect("cat", "blob", "--no-lock", str(tree)))
+
+    def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
+        log: deque[str] = deque(maxlen=LINES_KEPT)
+        on_error, finish = by_lines(lambda stream, line: log.append(_plain(line)))
+        ended = run(
+            self._command(["dump", "--no-lock", "--", snapshot, path], json=False),
+            lambda stream, data: on_data(data) if stream == "stdout" else on_error(stream, data),
+            stop=self.stop,
+            on_start=self.listener.started,
+        )
+        finish()
+        self._demand(self._finished(ended, log))
+
+    def compare(self, old: str, new: str, on_difference: Callable[[Difference], None]) -> None:
+        """Hand every path that differs between two snapshots to `on_difference`."""
+
+        def on_message(message: messages.JsonMessage) -> bool:
+            found = messages.read_difference(message)
+            if found is not None:
+                on_difference(found)
+            return "message_type" in message
+
+        self._demand(self._run(["diff", "--no-lock", "--", old, new], on_message))
+
+    def measure(self) -> int:
+        """How many bytes the repository stores."""
+        # 0.19.0 mixes a progress bar into this JSON: the object is the line that parses.
+        lines = self._collect("stats", "--mode", "raw-data", "--no-lock").splitlines()
+        found = [message for line in lines if (message := messages.read_json(line.strip()))]
+        if not found:
+            raise Failed("restic gave no statistics", code="no_statistics")
+        return int(found[-1].get("total_size") or 0)
+
+    # --- upkeep ---
+
+    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+        """The ids that restic itself would remove under this policy (`--keep-…` arguments)."""
+        argv: list[Argument] = ["forget", "--dry-run", "--no-lock", "--group-by", ""]
+        text = self._collect(*argv, *_host_and_tags(host, tags), *policy)
+        groups = pydantic_core.from_json(text.strip() or b"null") or []
+        return {entry["id"] for group in groups for entry in group.get("remove") or ()}
+
+    def forget(self, ids: Sequence[str]) -> Finished:
+        """Remove these snapshots; whether they are gone only a new listing tells, on every version."""
+        finished = Finished(0, stopped=False, timed_out=False, log=())
+        for start in range(0, len(ids), ARGUMENTS_AT_ONCE):
+            # no --json: restic gives none when ids are named
+            argv: list[Argument] = ["forget", "--", *ids[start : start + ARGUMENTS_AT_ONCE]]
+            finished = self._run(argv, None, Priority.MAINTENANCE, json=False)
+            if finished.exit_status != 0:
+                break
+        return finished
+
+    def prune(self) -> Finished:
+        """Remove data that no snapshot needs."""
+        return self._run(["prune"], None, Priority.MAINTENANCE, json=False)
+
+    def check(self, part: str | None) -> tuple[Finished, CheckResult | None]:
+        """Check the structure, and read part `n/t` of the data; the result is known from 0.18 on."""
+        found: list[CheckResult] = []
+
+        def on_message(message: messages.JsonMessage) -> bool:
+            result = messages.read_check(message)
+            if result is not None:
+                found.append(result)
+            return result is not None
+
+        argv: list[Argument] = ["check", *([f"--read-data-subset={part}"] if part else [])]
+        finished = self._run(argv, on_message, Priority.MAINTENANCE, json=self.binary.has_json_check)
+        return finished, found[-1] if found else None
+
+    def list_locks(self) -> list[Lock]:
+        """The locks in the repository, each with its owner; one that vanished meanwhile is left out."""
+        locks: list[Lock] = []
+        for lock_id in self._collect("list", "locks", "--no-lock", json=False).decode().split():
+            try:
+                text = self._collect("cat", "lock", "--no-lock", lock_id)
+            except RepositoryError:
+                continue
+            locks.append(messages.read_lock(lock_id, text))
+        return locks
+
+    def unlock(self, *, remove_all: bool = False) -> Finished:
+        """Remove the locks that restic calls stale, or all of them."""
+        return self._run(["unlock", *(["--remove-all"] if remove_all else [])], None, json=False)
+
+    # --- restore ---
+
+    def restore(self, order: RestoreOrder) -> tuple[Finished, list[Caution]]:
+        """Write a part of a snapshot into a directory; the cautions are what could not be written."""
+        cautions: list[Caution] = []
+
+        def on_message(message: messages.JsonMessage) -> bool:
+            kind = message.get("message_type")
+            if kind == "status":
+                self.listener.progress(messages.read_status(message))
+            elif kind == "error":
+                cautions.append(messages.read_file_error(message))
+            return kind in {"status", "summary", "error", "verbose_status"}
+
+        finished = self._run(_restore_argv(self.binary, order), on_message, Priority.BACKUP)
+        return finished, cautions
+
+    # --- running restic ---
+
+    def require(self, finished: Finished) -> None:
+        """Raise what a failed process means: Cancelled, or RepositoryError with its code."""
+        self._demand(finished)
+
+    def why(self, finished: Finished) -> Reason:
+        """Why a process failed."""
+        reason = messages.classify(self.binary.version, finished.exit_status, finished.log)
+        if reason.code == "repository_missing":
+            return Reason(code=reason.code, message=f"there is no repository at {self.access.shown}")
+        # masked only now: a password like "wrong" must not hide restic's own words from us
+        return Reason(code=reason.code, message=mask(reason.message, self.access.secrets))
+
+    def locked(self, finished: Finished) -> RepositoryError:
+        """The error that says who holds the lock a process ran into."""
+        owner = messages.describe_lock("\n".join(finished.log))
+        return RepositoryError(
+            f"the repository is locked by {owner}" if owner else "the repository is locked",
+            code="repository_locked",
+            hint=messages.hint("repository_locked"),
+            retryable=True,
+        )
+
+    def _demand(self, finished: Finished) -> None:
+        if finished.exit_status == 0:
+            return
+        if finished.stopped:
+            raise Cancelled("cancelled")
+        if finished.timed_out:
+            raise RepositoryError("the repository did not answer in time", code="unreachable", retryable=True)
+        reason = self.why(finished)
+        if reason.code == "repository_locked":
+            raise self.locked(finished)
+        raise RepositoryError(
+            reason.message,
+            code=reason.code,
+            hint=messages.hint(reason.code),
+            retryable=reason.code in messages.RETRYABLE,
+        )
+
+    def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
+        """All that a command prints on its standard output."""
+        parts: list[bytes] = []
+        log: deque[str] = deque(maxlen=LINES_KEPT)
+        on_error, finish = by_lines(lambda stream, line: log.append(self._plain_or_fatal(line)))
+        ended = run(
+            self._command(argv, json=json),
+            lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),
+            stop=self.stop,
+            timeout=timeout,
+            on_start=self.listener.started,
+        )
+        finish()
+        self._demand(self._finished(ended, log))
+        return b"".join(parts)
+
+    def _run(
+        self,
+        argv: Sequence[Argument],
+        on_message: Callable[[messages.JsonMessage], bool] | None,
+        priority: Priority = Priority.NORMAL,
+        *,
+        json: bool = True,
+    ) -> Finished:
+        """Run a command line by line: JSON messages to `on_message`, what it does not take to the log."""
+        log: deque[str] = deque(maxlen=LINES_KEPT)
+
+        def on_line(stream: str, line: bytes) -> None:
+            message = messages.read_json(line)
+            if message is not None and on_message is not None and on_message(message):
+                return
+            text = self._plain_or_fatal(line)
+            if text:
+                log.append(text)
+                self._tell(stream, text)
+
+        on_data, finish = by_lines(on_line, LONGEST_LINE)
+        command = self._command(argv, json=json)
+        self._tell("highball", f"$ {command.shown()}")
+        ended = run(
+            self.place.place(command, priority), on_data, stop=self.stop, on_start=self.listener.started
+        )
+        finish()
+        return self._finished(ended, log)
+
+    def _tell(self, stream: str, text: str) -> None:
+        self.listener.log(stream, mask(text, self.access.secrets))
+
+    @staticmethod
+    def _plain_or_fatal(line: bytes) -> str:
+        message = messages.read_json(line)
+        if message is not None and message.get("message_type") == "exit_error":
+            return messages.read_exit_error(message)
+        return _plain(line)
+
+    @staticmethod
+    def _finished(ended: Ended, log: Iterable[str]) -> Finished:
+        return Finished(ended.exit_status, ended.stopped, ended.timed_out, tuple(log))
+
+    def _command(self, argv: Sequence[Argument], *, json: bool) -> Command:
+        options = [part for option in self.access.options for part in ("-o", option)]
+        return Command(
+            argv=(str(self.binary.path), *(["--json"] if json else []), *options, *argv),
+            environment={
+                **_kept_environment(),
+                **self.access.environment,
+                "RESTIC_CACHE_DIR": str(self.cache),
+                "RESTIC_PROGRESS_FPS": "2",
+                "TMPDIR": str(self.scratch),
+                "LC_ALL": "C.UTF-8",
+                "TZ": self.timezone,
+                MARKER: self.marker,
+            },
+            files={
+                "RESTIC_REPOSITORY_FILE": self.access.location,
+                "RESTIC_PASSWORD_FILE": self.access.password,
+                **self.access.files,
+            },
+        )
+
+
+class _ExactNames:
+    """Gives entries of a listing their exact names back, asking for a folder's tree once when it is needed.
+
+    restic lists a folder's entries sorted by their bytes, folder after folder, so the nth entry of a lossy
+    spelling is the nth such name in the tree.
+    """
+
+    def __init__(self, restic: Restic, snapshot: str) -> None:
+        self._restic = restic
+        self._snapshot = snapshot
+        self._root: str | None = None
+        self._folders: dict[bytes, bytes] = {}
+        self._names: dict[bytes, dict[bytes, deque[bytes]]] = {}
+
+    def of(self, node: Node) -> Node:
+        if not self._folders and not node.inexact:
+            return node
+        shown_parent, _, shown_name = node.path.rpartition(b"/")
+        parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
+        name = self._exact_name(parent, shown_name) if b"\xef\xbf\xbd" in shown_name else shown_name
+        if name is None:
+            return node
+        path = parent + b"/" + name
+        if node.kind == NodeKind.DIRECTORY:
+            self._folders[node.path] = path
+        return node.model_copy(update={"path": path, "inexact": False})
+
+    def _parent_of(self, shown: bytes) -> bytes:
+        above, _, name = shown.rpartition(b"/")
+        if not shown or b"\xef\xbf\xbd" not in shown:
+            return shown
+        return self._folders.get(above, self._parent_of(above)) + b"/" + name
+
+    def _exact_name(self, parent: bytes, shown: bytes) -> bytes | None:
+        if parent not in self._names:
+            names: dict[bytes, deque[bytes]] = {}
+            for entry in self._restic.read_tree(self._snapshot, parent, self._tree_root()):
+                names.setdefault(_as_listed(entry.name), deque()).append(entry.name)
+            self._names[parent] = names
+        queue = self._names[parent].get(shown)
+        return queue.popleft() if queue else None
+
+    def _tree_root(self) -> str | None:
+        if self._root is None and not self._restic.binary.names_folders:
+            found = self._restic.list_snapshots()
+            self._root = next((s.tree for s in found if s.id.startswith(self._snapshot)), None)
+        return self._root
+
+
+def _as_listed(name: bytes) -> bytes:
+    """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
+    shown: list[str] = []
+    rest = name
+    while rest:
+        try:
+            shown.append(rest.decode())
+            break
+        except UnicodeDecodeError as error:
+            shown.append(rest[: error.start].decode() + "\ufffd")
+            rest = rest[error.start + 1 :]
+    return "".join(shown).encode()
+
+
+def _kept_environment() -> dict[str, str]:
+    """The few variables that restic and the ssh that it starts need from us."""
+    kept = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    return {"PATH": os.defpath, "HOME": "/nonexistent"} | {n: os.environ[n] for n in kept if n in os.environ}
+
+
+def _plain(line: bytes) -> str:
+    return line[: 64 * 1024].decode("utf-8", "replace").rstrip()
+
+
+def _in_folder(snapshot: str, folder: bytes) -> bytes:
+    return snapshot.encode() + b":" + folder
+
+
+def _host_and_tags(host: str | None, tags: Sequence[str]) -> list[Argument]:
+    return [*(["--host", host] if host else []), *(part for tag in tags for part in ("--tag", tag))]
+
+
+def _backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
+    argv: list[Argument] = ["backup", "--host", order.host, "--tag", ",".join(order.tags)]
+    argv += ["--files-from-raw", Input(b"".join(path + b"\0" for path in order.paths))]
+    argv += [b"--exclude=" + pattern for pattern in order.excludes]
+    argv += [f"--exclude-if-present={name}" for name in order.exclude_if_present]
+    flags = {
+        "--one-file-system": order.one_file_system,
+        "--exclude-caches": order.exclude_caches,
+        "--dry-run": order.dry_run,
+    }
+    argv += [flag for flag, wanted in flags.items() if wanted]
+    values = {
+        "--parent": order.parent,
+        "--exclude-larger-than": order.exclude_larger_than,
+        "--compression": order.compression,
+        "--read-concurrency": order.read_concurrency if binary.reads_concurrently else None,
+        "--limit-upload": order.limit_upload,
+        "--limit-download": order.limit_download,
+    }
+    argv += [f"{flag}={value}" for flag, value in values.items() if value is not None]
+    return argv
+
+
+def _restore_argv(binary: ResticBinary, order: RestoreOrder) -> list[Argument]:
+    argv: list[Argument] = ["restore", b"--target=" + order.target]
+    argv += [b"--include=" + pattern for pattern in order.includes]
+    if order.overwrite is not None:
+        argv.append(f"--overwrite={order.overwrite}")
+    snapshot: Argument = order.snapshot if order.folder is None else _in_folder(order.snapshot, order.folder)
+    return [*argv, "--", snapshot]
+
+
+ACTIONS_WITH_ADMIN = frozenset({Action.FORGET, Action.PRUNE})
+"""The actions for which the admin access of a repository is used where there is one."""

@@ -1,0 +1,149 @@
+"""Every error that Highball raises on purpose: one tree.
+
+Each has a stable code (for programs), one sentence (for people), a hint what to do, and where it matters
+all problems at once. The exit status of the command line and the status of an HTTP answer are decided here
+and nowhere else.
+
+    HighballError
+    ├── Misuse                  2   the command line makes no sense
+    ├── ConfigurationInvalid    2   what people declared is wrong; carries every Problem
+    ├── StateUnusable           2   the state directory or its database cannot be used
+    ├── ProgramMissing          2   restic is not there, or too old
+    ├── Unknown                 4   a job, repository, run or snapshot that was named does not exist
+    ├── Conflict                5   something of the same kind is already under way
+    ├── NotAllowed              6   refused by a rule, a role or a missing credential
+    ├── Cancelled             130   a person or a signal ended it
+    └── Failed                  1   it was tried and did not work
+        ├── SecretUnavailable       a reference to a secret leads nowhere
+        └── RepositoryError         the storage said no; its code says why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, with its place (`jobs.documents.schedule`) and what to do about it."""
+
+    at: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.at}: " if self.at else ""
+        return f"{place}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class HighballError(Exception):
+    """The root of the tree; never raised itself."""
+
+    default_code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.hint = hint
+        self.problems = tuple(problems)
+
+
+class Misuse(HighballError):
+    """The command was called in a way that makes no sense."""
+
+    default_code = "usage"
+    exit_code = 2
+    http_status = 400
+
+
+class ConfigurationInvalid(HighballError):
+    """What people declared is wrong; every problem is listed with its place."""
+
+    default_code = "configuration_invalid"
+    exit_code = 2
+    http_status = 422
+
+
+class StateUnusable(HighballError):
+    """The state directory or the database in it cannot be used."""
+
+    default_code = "state_unusable"
+    exit_code = 2
+    http_status = 503
+
+
+class ProgramMissing(HighballError):
+    """A program that the work needs is not installed, or too old."""
+
+    default_code = "program_missing"
+    exit_code = 2
+    http_status = 503
+
+
+class Unknown(HighballError):
+    """Something was named that does not exist; the code says of which kind."""
+
+    default_code = "unknown"
+    exit_code = 4
+    http_status = 404
+
+
+class Conflict(HighballError):
+    """Something of the same kind is already under way."""
+
+    default_code = "conflict"
+    exit_code = 5
+    http_status = 409
+
+
+class NotAllowed(HighballError):
+    """A rule, a role or a missing credential forbids it."""
+
+    default_code = "not_allowed"
+    exit_code = 6
+    http_status = 403
+
+
+class Cancelled(HighballError):
+    """A person or a signal ended it before it was done."""
+
+    default_code = "cancelled"
+    exit_code = 130
+    http_status = 409
+
+
+class Failed(HighballError):
+    """It was tried and did not work."""
+
+    default_code = "failed"
+    exit_code = 1
+    http_status = 502
+
+
+class SecretUnavailable(Failed):
+    """A reference to a secret leads nowhere."""
+
+    default_code = "secret_unavailable"
+
+
+class RepositoryError(Failed):
+    """A repository could not be used; the code is one of `engine.restic.messages`."""
+
+    default_code = "repository_failed"
+
+    def __init__(self, message: str, *, code: str, hint: str | None = None, retryable: bool = False) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.worth_retrying = retryable

@@ -1,0 +1,422 @@
+"""What happened, as classes of the design's words: outcomes, steps, events, snapshots, nodes.
+
+The same classes are the run directory's lines, the record's columns, the answers of the API and the output of
+`--json`. They hold facts and know nothing of where these come from; there is no behaviour here beyond a
+class's own spelling in JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+# --- spelling ------------------------------------------------------------------------------------
+
+
+def path_from_text(value: object) -> bytes:
+    """A path's exact bytes from its text form: a string, or `{"b64": …}` where it is not UTF-8."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            return os.fsencode(value)
+    if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except binascii.Error:
+            raise ValueError("b64 does not hold base64") from None
+    raise ValueError("a path is text, or { b64 = … } where it is not valid UTF-8")
+
+
+def path_to_text(path: bytes) -> str | dict[str, str]:
+    """The text form of a path: a string when it is valid UTF-8, else `{"b64": …}`."""
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(path).decode()}
+
+
+def path_for_people(path: bytes) -> str:
+    """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+PathText = Annotated[
+    bytes,
+    BeforeValidator(path_from_text),
+    PlainSerializer(path_to_text, return_type=str | dict[str, str]),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"b64": {"type": "string"}},
+                    "required": ["b64"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+"""A path: bytes here, text where it can be, base64 where it cannot."""
+
+
+def _aware_utc(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    return value
+
+
+def time_to_text(at: datetime) -> str:
+    """RFC 3339 in UTC with `Z`, to the microsecond where there is one."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+UtcTime = Annotated[
+    datetime,
+    BeforeValidator(_aware_utc),
+    PlainSerializer(time_to_text, return_type=str, when_used="json"),
+]
+"""An aware time in UTC, written with `Z`."""
+
+
+class Fact(BaseModel):
+    """The root of all facts: unchangeable, and lenient towards fields that a newer program added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_enum_values=False, ser_json_inf_nan="null")
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+class Action(StrEnum):
+    """What a step does."""
+
+    HOOK = "hook"
+    BACKUP = "backup"
+    FORGET = "forget"
+    PRUNE = "prune"
+    CHECK = "check"
+    VERIFY = "verify"
+    UNLOCK = "unlock"
+    INIT = "init"
+    RESTORE = "restore"
+    STATS = "stats"
+
+
+class RunKind(StrEnum):
+    """What a run is for."""
+
+    BACKUP = "backup"
+    RESTORE = "restore"
+    MAINTENANCE = "maintenance"
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Outcome(StrEnum):
+    """How a run, or one of its steps, ended."""
+
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+class Health(StrEnum):
+    """How a job stands in a repository; the first that applies."""
+
+    NEVER = "never"
+    OVERDUE = "overdue"
+    FAILED = "failed"
+    LATE = "late"
+    HEALTHY = "healthy"
+
+
+class Reason(Fact):
+    """Why something ended, waits or was refused: a stable code and one sentence."""
+
+    code: str
+    message: str
+
+
+class Caution(Fact):
+    """One thing that is missing or odd in a run that went on: a warning."""
+
+    code: str
+    message: str
+    path: PathText | None = None
+
+
+# --- a run ---------------------------------------------------------------------------------------
+
+
+class Step(Fact):
+    """One part of a run: a hook, or one action on one repository. Sizes are bytes; unknown ones are null."""
+
+    number: int
+    action: Action
+    title: str | None = None
+    repository: str | None = None
+    job: str | None = None
+    set: str | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    attempts: int = 1
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    warnings: tuple[Caution, ...] = ()
+
+    snapshot_id: str | None = None
+    files_new: int | None = None
+    files_changed: int | None = None
+    files_unmodified: int | None = None
+    bytes_processed: int | None = None
+    bytes_added: int | None = None
+
+    snapshots_removed: tuple[str, ...] | None = None
+    snapshots_kept: int | None = None
+    slice: str | None = None
+    """Of a check: which part of the data was read, `n/t`; null when only the structure was."""
+    files_compared: int | None = None
+    bytes_compared: int | None = None
+    files_restored: int | None = None
+    bytes_restored: int | None = None
+    bytes_freed: int | None = None
+    bytes_stored: int | None = None
+    locks_removed: int | None = None
+    target: PathText | None = None
+
+
+class Run(Fact):
+    """One execution: a backup of a job, a restore, or maintenance of a repository."""
+
+    id: str
+    kind: RunKind
+    action: Action
+    job: str | None = None
+    repository: str | None = None
+    state: RunState
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    created_at: UtcTime
+    started_at: UtcTime | None = None
+    ended_at: UtcTime | None = None
+    steps: tuple[Step, ...] = ()
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+class Progress(Fact):
+    """How far a step is; unnumbered, and may be dropped. What is not known yet is null."""
+
+    type: Literal["progress"] = "progress"
+    percent: float | None = None
+    files_done: int = 0
+    files_total: int | None = None
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    bytes_per_second: float | None = None
+    seconds_left: float | None = None
+    current: PathText | None = None
+
+
+class _Numbered(Fact):
+    seq: int
+    run: str
+    step: int | None = None
+    attempt: int = 1
+    at: UtcTime
+
+
+class RunStarted(_Numbered):
+    """The run's own process has begun."""
+
+    type: Literal["run.started"] = "run.started"
+    pid: int
+
+
+class StepStarted(_Numbered):
+    """A step has begun; `running` holds what is known of it so far."""
+
+    type: Literal["step.started"] = "step.started"
+    running: Step
+
+
+class ProcessStarted(_Numbered):
+    """A program of this step runs; its lock, should it be killed, carries this pid and host name."""
+
+    type: Literal["process.started"] = "process.started"
+    pid: int
+    hostname: str
+
+
+class Waiting(_Numbered):
+    """The step waits, and why."""
+
+    type: Literal["waiting"] = "waiting"
+    reason: Reason
+
+
+class LogLine(_Numbered):
+    """Some text that a program printed, or a remark of our own; at most 64 KiB."""
+
+    type: Literal["log"] = "log"
+    stream: Literal["stdout", "stderr", "highball"]
+    text: str
+
+
+class SnapshotSaved(_Numbered):
+    """restic says that it saved a snapshot; the id may still be a short one (restic 0.14)."""
+
+    type: Literal["snapshot"] = "snapshot"
+    repository: str
+    snapshot_id: str
+
+
+class Statistics(_Numbered):
+    """What is newly known of a repository: only the fields that were measured are set."""
+
+    type: Literal["stats"] = "stats"
+    repository: str
+    bytes_stored: int | None = None
+    snapshots: int | None = None
+    repository_id: str | None = None
+
+
+class WarningSeen(_Numbered):
+    """Something is missing or odd; the step goes on."""
+
+    type: Literal["warning"] = "warning"
+    warning: Caution
+
+
+class StepEnded(_Numbered):
+    """A step is over; `done` is its full account, `snapshots` what its listing showed of this job's."""
+
+    type: Literal["step.ended"] = "step.ended"
+    done: Step
+    snapshots: tuple[Snapshot, ...] | None = None
+
+
+class RunEnded(_Numbered):
+    """The run is over."""
+
+    type: Literal["run.ended"] = "run.ended"
+    outcome: Outcome
+    reason: Reason | None = None
+
+
+Event = Annotated[
+    RunStarted
+    | StepStarted
+    | ProcessStarted
+    | Waiting
+    | LogLine
+    | SnapshotSaved
+    | Statistics
+    | WarningSeen
+    | StepEnded
+    | RunEnded,
+    Field(discriminator="type"),
+]
+"""A fact that happened during a run: numbered from 1 by the run's own process, appended, published."""
+
+
+# --- what a repository holds ---------------------------------------------------------------------
+
+
+class Snapshot(Fact):
+    """One snapshot. `job`, `run` and `set` come from its tags and are null on snapshots of other tools."""
+
+    id: str
+    time: Annotated[datetime, PlainSerializer(lambda at: at.isoformat(), return_type=str, when_used="json")]
+    """The time with the UTC offset that restic recorded: retention cuts its periods in that offset."""
+    job: str | None = None
+    run: str | None = None
+    set: str | None = None
+    host: str
+    tags: tuple[str, ...] = ()
+    paths: tuple[PathText, ...] = ()
+    repository: str
+    size_bytes: int | None = None
+    files: int | None = None
+    tree: str | None = None
+    parent: str | None = None
+    user: str | None = None
+    governed: bool | None = None
+
+
+class NodeKind(StrEnum):
+    """What an entry of a tree is."""
+
+    FILE = "file"
+    DIRECTORY = "dir"
+    SYMLINK = "symlink"
+    OTHER = "other"
+
+
+class Node(Fact):
+    """One entry of a snapshot's tree. `inexact`: its name held bytes that restic's listing loses."""
+
+    path: PathText
+    kind: NodeKind
+    size_bytes: int | None = None
+    mode: int | None = None
+    """Permission bits with set-id and sticky, as in `stat.S_IMODE`."""
+    uid: int | None = None
+    gid: int | None = None
+    modified_at: UtcTime | None = None
+    modified_ns: int | None = Field(default=None, exclude=True)
+    inode: int | None = None
+    inexact: bool = False
+
+
+class Lock(Fact):
+    """A lock in a repository, and who holds it."""
+
+    id: str
+    exclusive: bool
+    hostname: str
+    pid: int
+    username: str | None = None
+    created_at: UtcTime
+
+
+class Difference(Fact):
+    """One path that differs between two snapshots: `+` added, `-` removed, `M` content, `T` kind, `U` metadata, `?`."""
+
+    path: PathText
+    modifier: str
+
+
+JsonObject = dict[str, Any]
+
+StepEnded.model_rebuild()

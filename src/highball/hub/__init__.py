@@ -1,0 +1,1 @@
+"""Decides and records; never starts restic, ssh or a hook."""

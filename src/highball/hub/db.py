@@ -1,0 +1,261 @@
+"""The database: its tables, and the two ways to it, `read()` and `write()`.
+
+Two kinds of data and no third: what people declared (objects and their revisions) and the record (runs, steps,
+events, snapshots, repositories), which is only appended to and expired. SQLite by default: WAL, every
+commit on disk before it counts, and a writing transaction that takes the lock when it begins.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool, StaticPool
+
+from highball.errors import StateUnusable
+
+REVISION = "0001"
+"""The schema that this program knows; `migrations` leads to it."""
+
+BUSY_SECONDS = 30
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """An aware time in UTC, stored as text of fixed width, so that it sorts and people can read it."""
+
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = sa.MetaData()
+
+objects = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("key", sa.String(63), primary_key=True),
+    sa.Column("title", sa.Text),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("origin", sa.String(20), nullable=False),
+    sa.Column("former_keys", sa.JSON, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("deleted_at", Moment),
+)
+
+revisions = sa.Table(
+    "revisions",
+    metadata,
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("key", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Column("spec", sa.JSON(none_as_null=True)),
+)
+
+marks = sa.Table(
+    "marks",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+repositories = sa.Table(
+    "repositories",
+    metadata,
+    sa.Column("key", sa.String(63), primary_key=True),
+    sa.Column("identity", sa.String(64)),
+    sa.Column("met_at", Moment),
+    sa.Column("bytes_stored", sa.BigInteger),
+    sa.Column("measured_at", Moment),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("job", sa.String(63)),
+    sa.Column("repository", sa.String(63)),
+    sa.Column("host", sa.String(63), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("reason_code", sa.String(60)),
+    sa.Column("reason_message", sa.Text),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("started_at", Moment),
+    sa.Column("ended_at", Moment),
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("accepted_at", Moment),
+    sa.Index("runs_by_time", "created_at"),
+    sa.Index("runs_open", "state"),
+)
+
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("run", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("repository", sa.String(63)),
+    sa.Column("job", sa.String(63)),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("ended_at", Moment),
+    sa.Column("account", sa.JSON, nullable=False),
+    sa.Index("steps_by_subject", "action", "repository", "job", "ended_at"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("run", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("first_seq", sa.Integer, primary_key=True),
+    sa.Column("last_seq", sa.Integer, nullable=False),
+    sa.Column("lines", sa.LargeBinary, nullable=False),
+)
+"""Events as compressed chunks of JSON lines, not a row a line."""
+
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("repository", sa.String(63), primary_key=True),
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("host", sa.String(63), nullable=False),
+    sa.Column("job", sa.String(63), nullable=False),
+    sa.Column("set", sa.String(63), nullable=False),
+    sa.Column("run", sa.String(36)),
+    sa.Column("time", Moment, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("shrank", sa.Boolean, nullable=False),
+    sa.Column("accepted_at", Moment),
+    sa.Column("forgotten_at", Moment),
+    sa.Column("missing_since", Moment),
+    sa.Index("snapshots_by_set", "repository", "host", "job", "set", "time"),
+    sa.Index("snapshots_by_run", "run"),
+)
+"""The snapshots that are governed: known runs made them."""
+
+_schema = sa.Table(
+    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
+)
+
+
+class Database:
+    """An opened database of the schema that this program knows."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads; raises StateUnusable."""
+        with _told(self.engine), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: all of it or nothing; raises StateUnusable."""
+        with _told(self.engine), self.engine.connect() as connection:
+            writing = connection.execution_options(highball_writes=True)
+            with writing.begin():
+                yield writing
+
+
+def open_database(path: Path | None) -> Database:
+    """Open (and where it is new, make) the SQLite database; None is one in memory.
+
+    Raises StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
+    """
+    engine = _sqlite(path)
+    with _told(engine):
+        found = _read_revision(engine)
+        if found is None:
+            _create(engine)
+        elif found != REVISION:
+            _upgrade(engine, found, path)
+    return Database(engine)
+
+
+def _sqlite(path: Path | None) -> sa.Engine:
+    url = sa.URL.create("sqlite", database=str(path) if path else ":memory:")
+    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = sa.create_engine(url, poolclass=NullPool if path else StaticPool, connect_args=arguments)
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("highball_writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _read_revision(engine: sa.Engine) -> str | None:
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table(_schema.name):
+            return None
+        return connection.execute(sa.select(_schema.c.version_num)).scalar()
+
+
+def _create(engine: sa.Engine) -> None:
+    with engine.connect().execution_options(highball_writes=True) as connection, connection.begin():
+        if sa.inspect(connection).has_table(_schema.name):  # another process was quicker
+            return
+        metadata.create_all(connection)
+        _schema.create(connection)
+        connection.execute(_schema.insert().values(version_num=REVISION))
+
+
+def _upgrade(engine: sa.Engine, found: str, path: Path | None) -> None:
+    # Alembic is imported only here: it costs a quarter of a second that no everyday command should pay.
+    from highball.hub import upgrade  # noqa: PLC0415
+
+    upgrade.upgrade(engine, found, path)
+
+
+@contextmanager
+def _told(engine: sa.Engine) -> Iterator[None]:
+    """Say what went wrong with the database in words that help."""
+    try:
+        yield
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        cause = str(getattr(error, "orig", error))
+        where = engine.url.database
+        if isinstance(error, sa.exc.IntegrityError):
+            raise
+        if "full" in cause:
+            raise StateUnusable(
+                f"{where} cannot be written: the disk is full",
+                code="state_full",
+                hint="make room on its disk",
+            ) from None
+        if "malformed" in cause or "not a database" in cause:
+            raise StateUnusable(
+                f"{where} is damaged: {cause}",
+                code="database_damaged",
+                hint="move it aside and put a backup of it in its place; without one Highball starts a new record,"
+                " and the snapshots stay in their repositories",
+            ) from None
+        raise StateUnusable(
+            f"{where} cannot be used: {cause}", hint="check who owns it, or name another with HIGHBALL_STATE"
+        ) from None

@@ -1,0 +1,88 @@
+"""Orders: the complete assignment for each kind of run, from the Document and what the record knows.
+
+Every order carries the effective job (all levels merged) and the repositories it needs, nothing else.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from highball.facts import RunKind
+from highball.hub.runs import Record, SetOf, new_run_id
+from highball.protocol import (
+    FILES_SET,
+    Assignment,
+    BackupTask,
+    Task,
+)
+from highball.spec.document import Document, effective_job
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Gives orders for one host."""
+
+    document: Document
+    record: Record
+    host: str
+
+    def back_up(
+        self, job: str, now: datetime, *, wait: timedelta | None = None, dry_run: bool = False
+    ) -> Assignment:
+        """Back up a job into all its repositories."""
+        merged = effective_job(self.document, job)
+        expected = {
+            key: self.record.expect(SetOf(key, self.host, job, FILES_SET)) for key in merged.repositories
+        }
+        task = BackupTask(job=merged, expected=expected, dry_run=dry_run)
+        zone = merged.schedule.timezone or self.document.settings.timezone
+        return self._order(
+            RunKind.BACKUP, task, merged.repositories, now, job=job, timezone=zone, wait=wait or merged.wait
+        )
+
+    def maintain(
+        self,
+        task: Task,
+        repository: str,
+        now: datetime,
+        *,
+        job: str | None = None,
+        wait: timedelta | None = None,
+    ) -> Assignment:
+        """Do one thing to one repository."""
+        return self._order(RunKind.MAINTENANCE, task, (repository,), now, job=job, wait=wait)
+
+    def bring_back(
+        self, task: Task, repository: str, now: datetime, *, job: str | None, wait: timedelta | None = None
+    ) -> Assignment:
+        """Restore from one repository."""
+        return self._order(RunKind.RESTORE, task, (repository,), now, job=job, wait=wait)
+
+    def _order(
+        self,
+        kind: RunKind,
+        task: Task,
+        repositories: tuple[str, ...],
+        now: datetime,
+        *,
+        job: str | None,
+        timezone: str | None = None,
+        wait: timedelta | None = None,
+    ) -> Assignment:
+        restic = self.document.settings.restic
+        identities = self.record.list_identities()
+        return Assignment(
+            run=new_run_id(now, secrets.randbits(74)),
+            kind=kind,
+            job=job,
+            host=self.host,
+            timezone=timezone or self.document.settings.timezone,
+            restic=str(restic) if restic else None,
+            task=task,
+            repositories={key: self.document.repositories[key] for key in repositories},
+            identities={key: identities[key] for key in repositories if key in identities},
+            wait=timedelta(hours=1) if wait is None else wait,
+            created_at=now,
+        )

@@ -1,0 +1,453 @@
+"""Runs and the record: orders for runs, what is known of each, and what the snapshots are.
+
+The record learns from events, by their numbers: the same event twice changes nothing. It never depends on a
+snapshot or a run directory still being there. Nothing here starts a program.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from highball.errors import Unknown
+from highball.facts import (
+    Action,
+    Event,
+    Outcome,
+    Reason,
+    Run,
+    RunEnded,
+    RunKind,
+    RunStarted,
+    RunState,
+    Snapshot,
+    Statistics,
+    Step,
+    StepEnded,
+    StepStarted,
+    Waiting,
+)
+from highball.hub.db import Database, events, repositories, runs, snapshots, steps
+from highball.protocol import Assignment, BackupTask, Expectation
+
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+
+SIZES_COMPARED = 10
+"""A new snapshot's size is held against the median of so many before it."""
+
+
+@dataclass(frozen=True)
+class SetOf:
+    """What retention, shrinking and "newest" work on: a set of one job on one host in one repository."""
+
+    repository: str
+    host: str
+    job: str
+    set: str
+
+
+@dataclass(frozen=True)
+class Governed:
+    """A snapshot that a known run made, as the record knows it."""
+
+    id: str
+    time: datetime
+    run: str | None
+    size_bytes: int | None
+    shrank: bool
+    accepted_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the last step of some kind ended."""
+
+    outcome: Outcome
+    ended_at: datetime
+    account: Step
+    run: str
+
+
+def new_run_id(now: datetime, random_bits: int) -> str:
+    """A UUIDv7: sorted by time, so that run directories and rows are too."""
+    milliseconds = int(now.timestamp() * 1000) & (2**48 - 1)
+    high = random_bits >> 62 & 0xFFF
+    low = random_bits & (2**62 - 1)
+    return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+
+
+class Record:
+    """What happened, in the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- a run's life ---
+
+    def begin(self, assignment: Assignment) -> None:
+        """Write down a run that is about to be carried out."""
+        task = assignment.task
+        with self._database.write() as connection:
+            connection.execute(
+                runs.insert().values(
+                    id=assignment.run,
+                    kind=assignment.kind.value,
+                    action=task.type,
+                    job=assignment.job,
+                    repository=None if isinstance(task, BackupTask) else task.repository,
+                    host=assignment.host,
+                    state=RunState.QUEUED.value,
+                    created_at=assignment.created_at,
+                    last_seq=0,
+                )
+            )
+
+    def absorb(self, assignment: Assignment, told: Sequence[Event]) -> None:
+        """Take in events of a run; those that are known already are passed over."""
+        with self._database.write() as connection:
+            last = connection.execute(sa.select(runs.c.last_seq).where(runs.c.id == assignment.run)).scalar()
+            if last is None:
+                raise Unknown(f"there is no run {assignment.run}", code="run_unknown")
+            fresh = [event for event in told if event.seq > last]
+            if not fresh:
+                return
+            for event in fresh:
+                self._take_in(connection, assignment, event)
+            connection.execute(events.insert().values(**_chunk(assignment.run, fresh)))
+            here = runs.c.id == assignment.run
+            connection.execute(runs.update().where(here).values(last_seq=fresh[-1].seq))
+
+    def _take_in(self, connection: sa.Connection, assignment: Assignment, event: Event) -> None:
+        match event:
+            case RunStarted():
+                _update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
+            case Waiting():
+                _update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
+            case StepStarted():
+                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                _write_step(connection, event.run, event.running)
+            case StepEnded():
+                _write_step(connection, event.run, event.done)
+                _take_in_snapshots(connection, assignment, event)
+            case Statistics():
+                _take_in_statistics(connection, event)
+            case RunEnded():
+                told = {"outcome": event.outcome.value, "ended_at": event.at}
+                _update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
+            case _:
+                pass
+
+    def list_open(self) -> list[str]:
+        """The ids of runs that have not ended, oldest first."""
+        asked = sa.select(runs.c.id).where(runs.c.state != RunState.DONE.value).order_by(runs.c.created_at)
+        with self._database.read() as connection:
+            return list(connection.execute(asked).scalars())
+
+    def abandon(self, run: str, now: datetime) -> None:
+        """End the account of a run of which nothing was left to read."""
+        reason = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
+        told = {"outcome": Outcome.FAILURE.value, "ended_at": now}
+        with self._database.write() as connection:
+            _update_run(connection, run, state=RunState.DONE, reason=reason, **told)
+
+    # --- looking at runs ---
+
+    def find_run(self, id_or_start: str) -> Run:
+        """The run with this id, or the only one whose id begins so; raises Unknown."""
+        with self._database.read() as connection:
+            asked = sa.select(runs).where(runs.c.id.startswith(id_or_start.lower(), autoescape=True)).limit(2)
+            found = connection.execute(asked).all()
+            if len(found) != 1 or not id_or_start:
+                what = "more than one run begins" if found else "no run begins"
+                raise Unknown(
+                    f"{what} with {id_or_start}", code="run_unknown", hint="see them with: highball runs"
+                )
+            return _as_run(found[0], _steps_of(connection, [found[0].id]).get(found[0].id, []))
+
+    def list_runs(self, *, job: str | None = None, limit: int = 50) -> list[Run]:
+        """The latest runs, newest first."""
+        asked = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
+        if job is not None:
+            asked = asked.where(runs.c.job == job)
+        with self._database.read() as connection:
+            found = connection.execute(asked).all()
+            accounts = _steps_of(connection, [row.id for row in found])
+        return [_as_run(row, accounts.get(row.id, [])) for row in found]
+
+    def read_events(self, run: str) -> Iterator[Event]:
+        """All events of a run, in order."""
+        asked = sa.select(events.c.lines).where(events.c.run == run).order_by(events.c.first_seq)
+        with self._database.read() as connection:
+            for lines in connection.execute(asked).scalars():
+                for line in zlib.decompress(lines).splitlines():
+                    yield _EVENTS.validate_json(line)
+
+    # --- what is known of jobs and repositories ---
+
+    def find_identity(self, repository: str) -> str | None:
+        """restic's id of a repository, where it was met before."""
+        asked = sa.select(repositories.c.identity).where(repositories.c.key == repository)
+        with self._database.read() as connection:
+            return connection.execute(asked).scalar()
+
+    def list_identities(self) -> dict[str, str]:
+        """restic's ids of all the repositories that were met."""
+        asked = sa.select(repositories.c.key, repositories.c.identity).where(
+            repositories.c.identity.is_not(None)
+        )
+        with self._database.read() as connection:
+            return {row.key: row.identity for row in connection.execute(asked)}
+
+    def find_size(self, repository: str) -> int | None:
+        """How many bytes a repository stored when it was last measured."""
+        asked = sa.select(repositories.c.bytes_stored).where(repositories.c.key == repository)
+        with self._database.read() as connection:
+            return connection.execute(asked).scalar()
+
+    def list_governed(self, of: SetOf) -> list[Governed]:
+        """The snapshots of a set that runs made and that are not known to be gone, newest first."""
+        asked = (
+            sa.select(snapshots)
+            .where(_of_set(of), snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
+            .order_by(snapshots.c.time.desc())
+        )
+        with self._database.read() as connection:
+            return [_as_governed(row) for row in connection.execute(asked)]
+
+    def list_sets(self, *, job: str | None = None, repository: str | None = None) -> list[SetOf]:
+        """The sets that hold snapshots, jobs among them that are not declared any more."""
+        columns = (snapshots.c.repository, snapshots.c.host, snapshots.c.job, snapshots.c.set)
+        asked = sa.select(*columns).distinct().where(snapshots.c.forgotten_at.is_(None))
+        if job is not None:
+            asked = asked.where(snapshots.c.job == job)
+        if repository is not None:
+            asked = asked.where(snapshots.c.repository == repository)
+        with self._database.read() as connection:
+            return [SetOf(*row) for row in connection.execute(asked.order_by(*columns))]
+
+    def expect(self, of: SetOf) -> Expectation:
+        """What a backup should find: earlier snapshots, the one to build upon, and the usual size."""
+        governed = self.list_governed(of)
+        return Expectation(
+            snapshot_ids=tuple(snapshot.id for snapshot in governed),
+            parent=governed[0].id if governed else None,
+            sizes=tuple(self._list_sizes(of)),
+        )
+
+    def _list_sizes(self, of: SetOf) -> Iterator[int]:
+        """Sizes of the last good snapshots, back to the one whose new size a person accepted."""
+        columns = (snapshots.c.size_bytes, snapshots.c.shrank, snapshots.c.accepted_at)
+        asked = sa.select(*columns).where(_of_set(of), snapshots.c.size_bytes.is_not(None))
+        count = 0
+        with self._database.read() as connection:
+            for row in connection.execute(asked.order_by(snapshots.c.time.desc())):
+                if count == SIZES_COMPARED:
+                    return
+                if not row.shrank or row.accepted_at is not None:
+                    count += 1
+                    yield row.size_bytes
+                if row.accepted_at is not None:
+                    return
+
+    def newest_time(self, repository: str) -> datetime | None:
+        """The newest time that the record knows of a repository's snapshots."""
+        asked = sa.select(sa.func.max(snapshots.c.time, type_=snapshots.c.time.type))
+        with self._database.read() as connection:
+            return connection.execute(asked.where(snapshots.c.repository == repository)).scalar()
+
+    def accept(self, run: str, now: datetime) -> int:
+        """A person says that the new size of this run's snapshots is right; says how many had shrunk."""
+        shrunken = (snapshots.c.run == run) & snapshots.c.shrank & snapshots.c.accepted_at.is_(None)
+        with self._database.write() as connection:
+            done = connection.execute(snapshots.update().where(shrunken).values(accepted_at=now))
+            connection.execute(runs.update().where(runs.c.id == run).values(accepted_at=now))
+            return int(done.rowcount)
+
+    def find_last(
+        self, action: Action, repository: str, *, job: str | None = None, outcomes: Sequence[Outcome] = ()
+    ) -> Ending | None:
+        """How the last step of this kind ended."""
+        return next(self._last_steps(action, repository, job, outcomes), None)
+
+    def _last_steps(
+        self, action: Action, repository: str, job: str | None, outcomes: Sequence[Outcome]
+    ) -> Iterator[Ending]:
+        asked = sa.select(steps).where(
+            steps.c.action == action.value, steps.c.repository == repository, steps.c.ended_at.is_not(None)
+        )
+        if job is not None:
+            asked = asked.where(steps.c.job == job)
+        if outcomes:
+            asked = asked.where(steps.c.outcome.in_([outcome.value for outcome in outcomes]))
+        with self._database.read() as connection:
+            for row in connection.execute(asked.order_by(steps.c.ended_at.desc()).limit(1)):
+                yield Ending(Outcome(row.outcome), row.ended_at, Step.model_validate(row.account), row.run)
+
+    def find_last_verified(self, of: SetOf) -> str | None:
+        """The snapshot of a set that was last proved restorable."""
+        good = (Outcome.SUCCESS,)
+        ending = self.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
+        return ending.account.snapshot_id if ending else None
+
+
+# --- taking events in ----------------------------------------------------------------------------
+
+
+def _update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+    if "reason" in told:
+        reason = told.pop("reason")
+        told |= {
+            "reason_code": reason.code if reason else None,
+            "reason_message": reason.message if reason else None,
+        }
+    # what the release of an ended run adds (its `after` hooks) does not open it again
+    here = (runs.c.id == run) & (runs.c.state != RunState.DONE.value)
+    connection.execute(runs.update().where(here).values(state=state.value, **told))
+
+
+def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
+    here = (steps.c.run == run) & (steps.c.number == step.number)
+    told = {
+        "action": step.action.value,
+        "repository": step.repository,
+        "job": step.job,
+        "outcome": step.outcome.value if step.outcome else None,
+        "ended_at": step.ended_at,
+        "account": step.model_dump(mode="json", exclude_none=True),
+    }
+    if connection.execute(steps.update().where(here).values(**told)).rowcount == 0:
+        connection.execute(steps.insert().values(run=run, number=step.number, **told))
+
+
+def _take_in_snapshots(connection: sa.Connection, assignment: Assignment, event: StepEnded) -> None:
+    step = event.done
+    if step.repository is None or step.job is None or step.set is None:
+        return
+    of = SetOf(step.repository, assignment.host, step.job, step.set)
+    if step.action is Action.BACKUP and step.snapshot_id is not None:
+        _govern(connection, of, event)
+    if step.snapshots_removed:
+        _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
+    if event.snapshots is not None:
+        _mark_missing(connection, of, event.snapshots, event.at)
+
+
+def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
+    step = event.done
+    made = next((s for s in event.snapshots or () if s.id == step.snapshot_id), None)
+    known = sa.select(snapshots.c.id).where(
+        snapshots.c.repository == of.repository, snapshots.c.id == step.snapshot_id
+    )
+    if made is None or connection.execute(known).first():
+        return
+    size = step.bytes_processed if step.bytes_processed is not None else made.size_bytes
+    connection.execute(
+        snapshots.insert().values(
+            repository=of.repository,
+            id=made.id,
+            host=of.host,
+            job=of.job,
+            set=of.set,
+            run=event.run,
+            time=made.time,
+            size_bytes=size,
+            shrank=any(warning.code == "shrank" for warning in step.warnings),
+        )
+    )
+
+
+def _mark_missing(connection: sa.Connection, of: SetOf, listing: Iterable[Snapshot], at: datetime) -> None:
+    """Snapshots that the listing lacks are missing; those that it shows again are not."""
+    shown = {snapshot.id for snapshot in listing}
+    asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
+        _of_set(of), snapshots.c.forgotten_at.is_(None)
+    )
+    found = connection.execute(asked).all()
+    lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
+    back = [row.id for row in found if row.id in shown and row.missing_since is not None]
+    _mark(connection, of, lost, missing_since=at)
+    _mark(connection, of, back, missing_since=None)
+
+
+def _mark(connection: sa.Connection, of: SetOf, ids: Sequence[str], **told: Any) -> None:
+    for start in range(0, len(ids), 500):
+        here = (snapshots.c.repository == of.repository) & snapshots.c.id.in_(ids[start : start + 500])
+        connection.execute(snapshots.update().where(here).values(**told))
+
+
+def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
+    """Only what is known is changed."""
+    told: dict[str, Any] = {}
+    if event.repository_id is not None:
+        told |= {"identity": event.repository_id}
+    if event.bytes_stored is not None:
+        told |= {"bytes_stored": event.bytes_stored, "measured_at": event.at}
+    here = repositories.c.key == event.repository
+    known = connection.execute(sa.select(repositories.c.key).where(here)).first()
+    if known is None:
+        connection.execute(repositories.insert().values(key=event.repository, met_at=event.at, **told))
+    elif told:
+        connection.execute(repositories.update().where(here).values(**told))
+
+
+def _chunk(run: str, told: Sequence[Event]) -> dict[str, Any]:
+    lines = b"\n".join(event.model_dump_json(exclude_none=True).encode() for event in told)
+    return {"run": run, "first_seq": told[0].seq, "last_seq": told[-1].seq, "lines": zlib.compress(lines, 6)}
+
+
+# --- rows as facts -------------------------------------------------------------------------------
+
+
+def _of_set(of: SetOf) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        snapshots.c.repository == of.repository,
+        snapshots.c.host == of.host,
+        snapshots.c.job == of.job,
+        snapshots.c.set == of.set,
+    )
+
+
+def _as_governed(row: sa.Row[Any]) -> Governed:
+    return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
+
+
+def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:
+    accounts: dict[str, list[Step]] = {}
+    for start in range(0, len(ids), 500):
+        asked = sa.select(steps).where(steps.c.run.in_(ids[start : start + 500])).order_by(steps.c.number)
+        for row in connection.execute(asked):
+            accounts.setdefault(row.run, []).append(Step.model_validate(row.account))
+    return accounts
+
+
+def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:
+    reason = Reason(code=row.reason_code, message=row.reason_message) if row.reason_code else None
+    return Run(
+        id=row.id,
+        kind=RunKind(row.kind),
+        action=Action(row.action),
+        job=row.job,
+        repository=row.repository,
+        state=RunState(row.state),
+        outcome=Outcome(row.outcome) if row.outcome else None,
+        reason=reason,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        steps=tuple(accounts),
+    )
+
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, as the record writes it."""
+    return datetime.now(UTC)

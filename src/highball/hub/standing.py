@@ -1,0 +1,74 @@
+"""How each job stands in each of its repositories: computed from the schedule and the record, never from silence."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from highball.facts import Action, Fact, Health, Outcome, Reason, UtcTime
+from highball.hub.runs import Record, SetOf
+from highball.protocol import FILES_SET
+from highball.spec.document import Document, effective_job
+from highball.timing import health
+
+
+class Standing(Fact):
+    """One job in one repository. `state` is its health; times and sizes that are not known are null."""
+
+    job: str
+    repository: str
+    state: Health
+    last_success_at: UtcTime | None = None
+    age_seconds: int | None = None
+    snapshots: int = 0
+    last_outcome: Outcome | None = None
+    last_reason: Reason | None = None
+    last_run: str | None = None
+    last_check_at: UtcTime | None = None
+    last_restore_proof_at: UtcTime | None = None
+    size_bytes: int | None = None
+    """What the newest snapshot holds."""
+    repository_bytes: int | None = None
+    """What the repository stored when it was last measured."""
+
+
+def list_standings(
+    document: Document, record: Record, host: str, now: datetime, jobs: list[str]
+) -> list[Standing]:
+    """How these jobs stand, one line per repository."""
+    return [
+        _standing(document, record, SetOf(repository, host, job, FILES_SET), now)
+        for job in jobs
+        for repository in effective_job(document, job).repositories
+    ]
+
+
+def _standing(document: Document, record: Record, of: SetOf, now: datetime) -> Standing:
+    job = effective_job(document, of.job)
+    good = (Outcome.SUCCESS,)
+    last = record.find_last(Action.BACKUP, of.repository, job=of.job)
+    success = record.find_last(Action.BACKUP, of.repository, job=of.job, outcomes=good)
+    check = record.find_last(Action.CHECK, of.repository, outcomes=good)
+    proof = record.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
+    governed = record.list_governed(of)
+    age = None if success is None else max(0, int((now - success.ended_at).total_seconds()))
+    return Standing(
+        job=of.job,
+        repository=of.repository,
+        state=health(
+            success.ended_at if success else None,
+            last is not None and last.outcome is Outcome.FAILURE,
+            job.schedule,
+            now,
+            document.settings.timezone,
+        ),
+        last_success_at=success.ended_at if success else None,
+        age_seconds=age,
+        snapshots=len(governed),
+        last_outcome=last.outcome if last else None,
+        last_reason=last.account.reason if last else None,
+        last_run=last.run if last else None,
+        last_check_at=check.ended_at if check else None,
+        last_restore_proof_at=proof.ended_at if proof else None,
+        size_bytes=governed[0].size_bytes if governed else None,
+        repository_bytes=record.find_size(of.repository),
+    )

@@ -1,0 +1,118 @@
+"""Retention and checks: what retention would remove and whether it may, and which part a check reads next.
+
+The plan is made here from a fresh listing that an agent gives; the agent that carries it out lists again and
+refuses if anything differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from highball.errors import NotAllowed
+from highball.facts import Action, Outcome, Snapshot
+from highball.hub.runs import Governed, Record, SetOf
+from highball.keeping import Plan, make_plan, rules
+from highball.protocol import Removal
+from highball.spec.document import Document, effective_retention
+from highball.spec.repository import Repository
+
+
+class Asked(Protocol):
+    """Whoever answers questions about a repository: the agent."""
+
+    def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
+        """What the repository holds."""
+
+    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+        """What restic itself would remove."""
+
+
+@dataclass(frozen=True)
+class Retainer:
+    """Plans retention by the Document and the record."""
+
+    document: Document
+    record: Record
+
+    def plan(self, of: SetOf, asked: Asked, now: datetime, approval: str | None = None) -> Plan:
+        """What retention would do to a set, and whether it may."""
+        retention = effective_retention(self.document, of.job, of.repository)
+        listing = asked.list_snapshots(host=of.host, tags=tags_of(of))
+        governed = self.record.list_governed(of)
+        policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
+        return make_plan(
+            repository=of.repository,
+            host=of.host,
+            job=of.job,
+            set=of.set,
+            retention=retention,
+            listing=listing,
+            governed={snapshot.id for snapshot in governed},
+            restic_removes=asked.plan_forget(of.host, tags_of(of), policy) if listing else set(),
+            now=now,
+            newest_known=self.record.newest_time(of.repository),
+            last_verified=self.record.find_last_verified(of),
+            pinned=(),
+            check_failed=self._check_failed(of.repository),
+            newest_shrank=_newest_shrank(governed, listing),
+            skew=None,
+            approval=approval,
+        )
+
+    def _check_failed(self, repository: str) -> bool:
+        judged = (Outcome.SUCCESS, Outcome.FAILURE)
+        last = self.record.find_last(Action.CHECK, repository, outcomes=judged)
+        if last is None or last.outcome is Outcome.SUCCESS:
+            return False
+        reason = last.account.reason
+        return reason is not None and reason.code == "repository_damaged"
+
+
+def order_removal(plan: Plan) -> Removal:
+    """What an agent is told to do for a plan that may be carried out."""
+    of = SetOf(plan.repository, plan.host, plan.job, plan.set)
+    return Removal(
+        job=plan.job,
+        host=plan.host,
+        set=plan.set,
+        tags=tags_of(of),
+        remove=plan.ids_to_remove,
+        stay=(*plan.ids_to_stay, *plan.unknown),
+    )
+
+
+def tags_of(of: SetOf) -> tuple[str, ...]:
+    """The tag list by which restic finds a set."""
+    return (f"hb:job={of.job},hb:set={of.set}",)
+
+
+def demand_right_to_delete(key: str, repository: Repository) -> None:
+    """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
+    if repository.append_only and repository.admin is None:
+        raise NotAllowed(
+            f"the repository {key} is append-only, and no admin access is named for it",
+            code="admin_creds_required",
+            hint=f"name one under [repositories.{key}.admin], or run this where one is known",
+        )
+
+
+def next_slice(record: Record, key: str, repository: Repository) -> str | None:
+    """Which part `n/t` of the data the next check reads: n moves on after each success, so that all of it is read."""
+    if repository.check_share <= 0:
+        return None
+    parts = max(1, round(100 / min(repository.check_share, 100)))
+    last = record.find_last(Action.CHECK, key, outcomes=(Outcome.SUCCESS,))
+    before = last.account.slice if last else None
+    done, _, of_parts = (before or "").partition("/")
+    follows = int(done) % parts + 1 if of_parts == str(parts) else 1
+    return f"{follows}/{parts}"
+
+
+def _newest_shrank(governed: Sequence[Governed], listing: Sequence[Snapshot]) -> bool:
+    """Whether the newest snapshot is suspiciously small and nobody has said that this is right."""
+    there = {snapshot.id for snapshot in listing}
+    newest = next((snapshot for snapshot in governed if snapshot.id in there), None)
+    return newest is not None and newest.shrank and newest.accepted_at is None

@@ -1,0 +1,431 @@
+"""Run a child program: clean environment, secrets through pipes, both outputs drained, polite stop then group kill.
+
+A child gets exactly the environment that its Command names, an empty standard input, a process group of its
+own, and dies with us: Linux sends it SIGINT when we vanish, so that restic removes its lock. One thread reads
+both outputs, so that nothing blocks and a callback may itself run another child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from highball.errors import Failed, ProgramMissing
+from highball.secret import SecretValue
+
+MARKER = "HIGHBALL_JOB_ID"
+"""The environment variable by which a process of a run is recognised: `<job>_<run>`."""
+
+TICK_SECONDS = 0.2
+LINGER_SECONDS = 1.0
+"""How long the outputs of a child that has ended may be held open by a grandchild before we stop listening."""
+
+_READ_BYTES = 256 * 1024
+
+Stream = Literal["stdout", "stderr"]
+OnData = Callable[[Stream, bytes], None]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A stretch of bytes that the child reads from a file named in its arguments."""
+
+    content: bytes
+
+
+Argument = str | bytes | Input
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to start. `files` maps an environment variable to a secret that the child reads from the file
+    which the variable names; the value is offered through a pipe, once, and never touches a disk."""
+
+    argv: tuple[Argument, ...]
+    environment: Mapping[str, str | SecretValue] = field(default_factory=dict)
+    files: Mapping[str, SecretValue] = field(default_factory=dict)
+    directory: Path | None = None
+
+    def shown(self) -> str:
+        """The command line for people: quoted, without inputs' content (it never holds a secret)."""
+        return " ".join(_quote(argument) for argument in self.argv)
+
+    def prefixed(self, *argv: str) -> Command:
+        """The same command started by another program."""
+        return replace(self, argv=(*argv, *self.argv))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: `exit_status` as a shell counts it (128 + n after signal n)."""
+
+    exit_status: int
+    stopped: bool
+    timed_out: bool
+    seconds: float
+
+
+class Stop:
+    """A person's or a signal's request to end, asked for at every tick."""
+
+    def __init__(self, ask: Callable[[], bool] = lambda: False) -> None:
+        self._ask = ask
+        self._requested = False
+
+    def request(self) -> None:
+        """Ask to end; safe in a signal handler."""
+        self._requested = True
+
+    @property
+    def requested(self) -> bool:
+        """Whether the end was asked for."""
+        self._requested = self._requested or self._ask()
+        return self._requested
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a child is asked to end: which signal, to it alone or its whole group, and for how long before SIGKILL."""
+
+    polite_signal: int = signal.SIGINT
+    whole_group: bool = False
+    grace: timedelta = timedelta(seconds=30)
+
+
+RESTIC_MANNERS = Manners()
+"""SIGINT is clean on every restic; to restic alone, because it still needs its ssh to remove the lock."""
+
+HOOK_MANNERS = Manners(polite_signal=signal.SIGTERM, whole_group=True, grace=timedelta(seconds=5))
+
+
+def run(
+    command: Command,
+    on_data: OnData,
+    *,
+    stop: Stop | None = None,
+    timeout: timedelta | None = None,
+    manners: Manners = RESTIC_MANNERS,
+    on_start: Callable[[int], None] = lambda pid: None,
+) -> Ended:
+    """Run the command to its end and hand everything it prints to `on_data` as it comes.
+
+    If `on_data` raises, the child's group is killed before the exception goes on.
+    Raises ProgramMissing when the program is not there, Failed when it cannot be started.
+    """
+    started = time.monotonic()
+    child = _start(command)
+    try:
+        on_start(child.pid)
+        ending = _Ending(
+            child, manners, stop or Stop(), started + timeout.total_seconds() if timeout else None
+        )
+        _drain(child, on_data, ending)
+        status = _reap(child, ending)
+    except BaseException:
+        _kill_group(child)
+        raise
+    finally:
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+    return Ended(
+        exit_status=128 - status if status < 0 else status,
+        stopped=ending.stopped,
+        timed_out=ending.timed_out,
+        seconds=time.monotonic() - started,
+    )
+
+
+class Lines:
+    """Turns the pieces of one output into lines; of a line longer than the limit only its beginning is kept."""
+
+    def __init__(self, on_line: Callable[[bytes], None], longest: int = 64 * 1024) -> None:
+        self._on_line = on_line
+        self._longest = longest
+        self._rest = b""
+        self._cut = False
+
+    def feed(self, data: bytes) -> None:
+        """Take the next piece."""
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            self._keep(line)
+            self.finish()
+        self._keep(rest)
+
+    def finish(self) -> None:
+        """Give out what has been gathered of the current line."""
+        if self._rest or self._cut:
+            line, self._rest, self._cut = self._rest, b"", False
+            self._on_line(line.removesuffix(b"\r"))
+
+    def _keep(self, piece: bytes) -> None:
+        if self._cut or not piece:
+            return
+        room = self._longest - len(self._rest)
+        self._cut = len(piece) > room
+        self._rest = self._rest + piece[:room] if self._rest else piece[:room]
+
+
+def by_lines(
+    on_line: Callable[[Stream, bytes], None], longest: int = 64 * 1024
+) -> tuple[OnData, Callable[[], None]]:
+    """An `on_data` that calls back line by line, and the function to call at the end for a last line without end."""
+    splitters: dict[Stream, Lines] = {
+        "stdout": Lines(lambda line: on_line("stdout", line), longest),
+        "stderr": Lines(lambda line: on_line("stderr", line), longest),
+    }
+
+    def finish() -> None:
+        for splitter in splitters.values():
+            splitter.finish()
+
+    return lambda stream, data: splitters[stream].feed(data), finish
+
+
+def find_marked(marker: str) -> list[int]:
+    """The pids of living processes that carry this marker in their environment, ourselves not among them."""
+    needle = f"{MARKER}={marker}".encode()
+    return [
+        pid
+        for pid in _list_pids()
+        if pid != os.getpid() and needle in _read_proc(pid, "environ").split(b"\0") and not _is_zombie(pid)
+    ]
+
+
+def end_marked(marker: str, within: timedelta = timedelta(seconds=10)) -> list[int]:
+    """End what is left of a run whose own process vanished; first politely, then by SIGKILL. Returns the pids."""
+    found = find_marked(marker)
+    left = found
+    deadline = time.monotonic() + within.total_seconds()
+    _signal_all(left, signal.SIGINT)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = find_marked(marker)
+    _signal_all(left, signal.SIGKILL)
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process with this id exists on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# --- starting ------------------------------------------------------------------------------------
+
+
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    descriptors: list[int] = []
+    try:
+        argv = [_placed(argument, descriptors) for argument in command.argv]
+        environment = {name: _revealed(value) for name, value in command.environment.items()}
+        for name, value in command.files.items():
+            descriptors.append(_offer_by_pipe(value.reveal()))
+            environment[name] = f"/dev/fd/{descriptors[-1]}".encode()
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=command.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=descriptors,
+            process_group=0,
+            preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - one thread, see the head of this file
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if command.directory is not None and not command.directory.is_dir():
+            raise Failed(
+                f"the working directory {command.directory} does not exist", code="no_directory"
+            ) from None
+        raise ProgramMissing(
+            f"the program {_quote(command.argv[0])} is not installed: {error.strerror}"
+        ) from None
+    except OSError as error:
+        raise Failed(
+            f"{_quote(command.argv[0])} could not be started: {error.strerror}", code="not_started"
+        ) from None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _placed(argument: Argument, descriptors: list[int]) -> str | bytes:
+    if not isinstance(argument, Input):
+        return argument
+    descriptor = os.memfd_create("highball-input", 0)
+    descriptors.append(descriptor)
+    with open(descriptor, "wb", closefd=False) as opened:
+        opened.write(argument.content)
+    return f"/dev/fd/{descriptor}"
+
+
+def _offer_by_pipe(content: bytes) -> int:
+    # A pipe and not a memory file: once read it is empty, so that ssh or rclone, which inherit the
+    # descriptor from restic, find nothing in it.
+    reading, writing = os.pipe()
+    with open(writing, "wb") as opened:
+        opened.write(content)
+    return reading
+
+
+def _revealed(value: str | SecretValue) -> bytes:
+    return value.reveal() if isinstance(value, SecretValue) else os.fsencode(value)
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+
+    def in_child() -> None:
+        _libc().prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # the parent died before the line above
+            os._exit(130)
+
+    _libc()  # loaded here: a child between fork and exec must not import
+    return in_child
+
+
+_loaded_libc: ctypes.CDLL | None = None
+
+
+def _libc() -> ctypes.CDLL:
+    global _loaded_libc  # noqa: PLW0603
+    if _loaded_libc is None:
+        _loaded_libc = ctypes.CDLL(None, use_errno=True)
+    return _loaded_libc
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+class _Ending:
+    """Decides at every tick whether the child is to be asked, or made, to end."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], manners: Manners, stop: Stop, deadline: float | None
+    ) -> None:
+        self._child = child
+        self._manners = manners
+        self._stop = stop
+        self._deadline = deadline
+        self._kill_at: float | None = None
+        self.stopped = False
+        self.timed_out = False
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        if self._kill_at is not None:
+            if now >= self._kill_at:
+                _kill_group(self._child)
+                self._kill_at = now + 1
+            return
+        self.stopped = self._stop.requested
+        self.timed_out = not self.stopped and self._deadline is not None and now >= self._deadline
+        if self.stopped or self.timed_out:
+            self._ask_politely()
+            self._kill_at = now + self._manners.grace.total_seconds()
+
+    def _ask_politely(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._manners.whole_group:
+                os.killpg(self._child.pid, self._manners.polite_signal)
+            else:
+                self._child.send_signal(self._manners.polite_signal)
+
+
+def _drain(child: subprocess.Popen[bytes], on_data: OnData, ending: _Ending) -> None:
+    with selectors.DefaultSelector() as selector:
+        for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, name)
+        listen_until: float | None = None
+        while selector.get_map():
+            for key, _ in selector.select(TICK_SECONDS):
+                data = os.read(key.fd, _READ_BYTES)
+                if data:
+                    on_data(key.data, data)
+                else:
+                    selector.unregister(key.fileobj)
+            ending.tick()
+            if listen_until is None and child.poll() is not None:
+                listen_until = time.monotonic() + LINGER_SECONDS
+            if listen_until is not None and time.monotonic() >= listen_until:
+                return
+
+
+def _reap(child: subprocess.Popen[bytes], ending: _Ending) -> int:
+    while True:
+        try:
+            status = child.wait(TICK_SECONDS)
+        except subprocess.TimeoutExpired:
+            ending.tick()
+            continue
+        if ending.stopped or ending.timed_out:
+            _kill_group(child)  # whatever of its group outlived the polite request
+        return status
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    if child.returncode is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(1)
+
+
+# --- looking -------------------------------------------------------------------------------------
+
+
+def _list_pids() -> Iterator[int]:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                yield int(name)
+
+
+def _read_proc(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def _is_zombie(pid: int) -> bool:
+    return _read_proc(pid, "stat").rpartition(b")")[2].split()[:1] in ([b"Z"], [])
+
+
+def _signal_all(pids: Sequence[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _quote(argument: Argument) -> str:
+    import shlex  # noqa: PLC0415 - only where somebody looks
+
+    if isinstance(argument, Input):
+        return "<(list)"
+    text = os.fsdecode(argument)
+    return shlex.quote(
+        "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+    )

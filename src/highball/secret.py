@@ -1,0 +1,172 @@
+"""A reference to a secret, and how it is resolved on the machine that needs it.
+
+What people declare is where the secret lies, never the secret. A value exists only as `SecretValue` between
+its resolution and the pipe of the child that reads it; it prints as `***` everywhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from highball.errors import SecretUnavailable
+
+LARGEST_BYTES = 60 * 1024
+"""A secret has to fit into a pipe's buffer (64 KiB on Linux), so that writing it never blocks."""
+
+COMMAND_SECONDS = 30
+
+
+class SecretValue:
+    """The bytes of a secret; shows itself as `***` to everything that prints."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """The secret itself, for the pipe or environment of the child that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretValue) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+def _refuse_plain_text(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(
+            'a secret is a reference: { file = "…" }, { env = "…" } or { command = "…" }, not the secret itself'
+        )
+    return value
+
+
+def _split_command(value: object) -> object:
+    return shlex.split(value) if isinstance(value, str) else value
+
+
+class SecretReference(BaseModel):
+    """Where a secret lies: exactly one of a file, an environment variable or a program's output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = Field(
+        None, description="a file whose content is the secret; line ends at its end do not count"
+    )
+    env: str | None = Field(
+        None, description="an environment variable of the process that does the work", min_length=1
+    )
+    command: Annotated[tuple[str, ...] | None, BeforeValidator(_split_command)] = Field(
+        None, description="a program and its arguments that print the secret; no shell reads it"
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in ("file", "env", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("a secret names exactly one of file, env, command")
+        if self.file is not None and not self.file.is_absolute():
+            raise ValueError("the file of a secret is an absolute path")
+        if self.command is not None and not self.command:
+            raise ValueError("the command of a secret is empty")
+        return self
+
+
+Secret = Annotated[SecretReference, BeforeValidator(_refuse_plain_text)]
+"""A secret as people declare it."""
+
+
+def resolve(secret: SecretReference, environment: Mapping[str, str] | None = None) -> SecretValue:
+    """The secret's value, without the line ends at its end.
+
+    Raises SecretUnavailable, whose message names the place and never a value.
+    """
+    if secret.file is not None:
+        value = _read_file(secret.file)
+    elif secret.env is not None:
+        value = _read_environment(secret.env, os.environ if environment is None else environment)
+    else:
+        value = _read_command(secret.command or ())
+    value = value.rstrip(b"\r\n")
+    if not value:
+        raise SecretUnavailable(f"{describe(secret)} is empty")
+    if len(value) > LARGEST_BYTES:
+        raise SecretUnavailable(
+            f"{describe(secret)} is larger than {LARGEST_BYTES // 1024} KiB, so it is no secret"
+        )
+    return SecretValue(value)
+
+
+def describe(secret: SecretReference) -> str:
+    """The reference as words, for messages."""
+    if secret.file is not None:
+        return f"the secret file {secret.file}"
+    if secret.env is not None:
+        return f"the secret's environment variable {secret.env}"
+    return f"the secret's command {(secret.command or ('',))[0]}"
+
+
+def find_obstacle(secret: SecretReference, environment: Mapping[str, str] | None = None) -> str | None:
+    """Why the secret cannot be had, as far as that shows without running a command; None where nothing shows."""
+    if secret.command is not None:
+        return None
+    try:
+        resolve(secret, environment)
+    except SecretUnavailable as error:
+        return error.message
+    return None
+
+
+def mask(text: str, values: list[SecretValue]) -> str:
+    """The text with every secret in it replaced by `***`: the one rule for logs and messages."""
+    for value in sorted(values, key=lambda v: -len(v.reveal())):
+        for line in value.reveal().splitlines():
+            shown = line.decode("utf-8", "replace").strip()
+            if len(shown) >= 4:
+                text = text.replace(shown, "***")
+    return text
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as opened:
+            return opened.read(LARGEST_BYTES + 8)
+    except OSError as error:
+        raise SecretUnavailable(
+            f"the secret file {path} cannot be read: {error.strerror}",
+            hint="create it with the secret as its only line and chmod 600",
+        ) from None
+
+
+def _read_environment(name: str, environment: Mapping[str, str]) -> bytes:
+    if name not in environment:
+        raise SecretUnavailable(f"the secret's environment variable {name} is not set")
+    return os.fsencode(environment[name])
+
+
+def _read_command(argv: tuple[str, ...]) -> bytes:
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SecretUnavailable(
+            f"the secret's command {argv[0]} did not answer: {type(error).__name__}"
+        ) from None
+    if done.returncode != 0:
+        raise SecretUnavailable(f"the secret's command {argv[0]} ended with exit status {done.returncode}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""What a job reads; one file per kind of source."""

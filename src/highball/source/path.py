@@ -1,0 +1,208 @@
+"""A folder or file of this machine as a source: what is declared, whether it is sound, what is left out.
+
+Excludes belong to their own source. Nothing here reads a file's content or starts a program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from highball.facts import Caution, PathText, path_for_people
+
+# --- what is declared ----------------------------------------------------------------------------
+
+
+def check_path(path: bytes) -> bytes:
+    """The path in its one spelling; ValueError where it is not a whole path of this machine."""
+    if b"\0" in path:
+        raise ValueError("a path cannot hold the character NUL")
+    if not path.startswith(b"/"):
+        raise _wrong(f'"{path_for_people(path[:200])}" is not a whole path', "it begins with /")
+    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise _wrong("a path cannot hold ..", "write where it leads")
+    return b"/" + b"/".join(parts)
+
+
+def lies_inside(path: bytes, folder: bytes) -> bool:
+    """Whether the path lies below the folder; both in their one spelling."""
+    return path != folder and path.startswith(folder.rstrip(b"/") + b"/")
+
+
+# Go's filepath.Match, which restic uses: an escaped character, a class of characters or ranges, or any other.
+_UNDERSTOOD = re.compile(
+    r"(?:\\.|\[\^?+(?:BOUND(?:-BOUND)?)+\]|[^\\\[])*".replace("BOUND", r"(?:\\.|[^\\\]-])"), re.DOTALL
+)
+
+
+def check_pattern(pattern: str) -> str:
+    """The exclude pattern in its one spelling; ValueError where restic would refuse or misread it."""
+    if "\0" in pattern:
+        raise ValueError("a pattern cannot hold the character NUL")
+    if pattern.startswith("!"):
+        raise _wrong(
+            "a pattern cannot take back another with !",
+            r"leave out less, or write \! where the name begins with it",
+        )
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if not parts:
+        raise ValueError(f'"{pattern}" would leave out the whole source')
+    if ".." in parts:
+        raise _wrong("a pattern cannot hold ..", "it is relative to its source")
+    if not all(_UNDERSTOOD.fullmatch(part) for part in parts):
+        raise _wrong(
+            f'"{pattern}" is not a pattern', r"put \ before each of [ ] * ? \ that is part of a name"
+        )
+    return ("/" if pattern.startswith("/") else "") + "/".join(parts)
+
+
+def _wrong(message: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong", "{message}", {"message": message, "hint": hint})
+
+
+def misplaced(patterns: Iterable[str], path: bytes) -> list[tuple[int, str, str]]:
+    """Which patterns repeat the path of the source to which they are relative: place, message, hint."""
+    prefix = os.fsdecode(path) + "/"
+    return [
+        (
+            n,
+            f'"{pattern}" repeats the path of its source, to which it is relative',
+            f'write "{pattern.removeprefix(prefix)}"'
+            if pattern.startswith(prefix)
+            else "leave out that source",
+        )
+        for n, pattern in enumerate(patterns)
+        if f"{pattern}/".startswith(prefix)
+    ]
+
+
+Pattern = Annotated[str, AfterValidator(check_pattern)]
+"""What to leave out: a name at any depth (`*.tmp`), or, with a slash, a path from the source on."""
+
+
+class PathSource(BaseModel):
+    """A folder or a file that a job backs up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    path: Annotated[PathText, AfterValidator(check_path)] = Field(
+        description="the whole path of a folder or file"
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        (), description="patterns of what to leave out, relative to this path"
+    )
+    allow_empty: bool = Field(False, strict=True, description="an empty folder is no cause for a warning")
+    follow: bool = Field(
+        False, strict=True, description="where the path is a symbolic link, back up what it leads to"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_its_path(cls, value: object) -> object:
+        bare = isinstance(value, str | bytes) or (isinstance(value, dict) and set(value) == {"b64"})
+        return {"path": value} if bare else value
+
+    @model_validator(mode="after")
+    def _excludes_are_relative(self) -> Self:
+        if found := misplaced(self.exclude, self.path):
+            each = [
+                {"under": f"exclude[{n}]", "message": message, "hint": hint} for n, message, hint in found
+            ]
+            raise PydanticCustomError("wrong", "{message}", {"message": found[0][1], "all": each})
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "examples": ["/home/me/documents"]}, handler(core)]}
+
+
+# --- whether it is sound -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an examination found: the path to hand to the engine, and what is wrong with it, if anything."""
+
+    path: bytes
+    caution: Caution | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the source can be backed up without a warning."""
+        return self.caution is None
+
+
+def examine(source: PathSource) -> Finding:
+    """Look at the source as it is now: missing, empty, unreadable or a link is a caution."""
+    path = source.path
+    shown = path_for_people(path)
+    try:
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            target = os.readlink(path)  # noqa: PTH115 - paths are bytes here
+            if not source.follow:
+                return _caution(
+                    path,
+                    "source_is_link",
+                    f"{shown} is a symbolic link to {path_for_people(target)}, which is not followed",
+                )
+            path = os.path.realpath(path, strict=True)
+        empty = _is_empty(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return _caution(path, "source_missing", f"{shown} is missing")
+        return _caution(path, "source_unreadable", f"{shown} cannot be read: {error.strerror}")
+    if empty and not source.allow_empty:
+        return _caution(path, "source_empty", f"{shown} is an empty folder")
+    return Finding(path)
+
+
+def _is_empty(path: bytes) -> bool:
+    """Whether this is a folder without entries; OSError where it cannot be read."""
+    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return False
+
+
+def _caution(path: bytes, code: str, message: str) -> Finding:
+    return Finding(path, Caution(code=code, message=message, path=path))
+
+
+# --- what is left out of it ----------------------------------------------------------------------
+
+_METACHARACTER = re.compile(rb"[\\*?\[\]]")
+
+
+def patterns(source: PathSource, excludes: Iterable[str] = (), *, at: bytes | None = None) -> list[bytes]:
+    """The engine's exclude patterns for this source: the job's `excludes` and its own, anchored to it.
+
+    `at` is the path that the engine is given (a Finding's), where it is not the source's own. restic's `**`
+    stands for any number of folders, none included, and it takes `\\` before a character as that character
+    (0.14, 0.18 and 0.19 alike).
+    """
+    folder = _METACHARACTER.sub(rb"\\\g<0>", at or source.path).rstrip(b"/")
+    everywhere = [_below(folder, pattern) for pattern in (*excludes, *source.exclude)]
+    return list(dict.fromkeys(everywhere))
+
+
+def _below(folder: bytes, pattern: str) -> bytes:
+    between = b"/" if "/" in pattern else b"/**/"
+    return folder + between + os.fsencode(pattern.lstrip("/"))

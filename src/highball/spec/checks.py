@@ -1,0 +1,144 @@
+"""What is wrong between tables: references to nothing, circles, jobs that lack or swallow a repository.
+
+Works on plain tables as far as it can, so that one wrong table does not hide what is wrong in another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pydantic import ValidationError
+
+from highball.engine.restic.repository import local_folder
+from highball.errors import ConfigurationInvalid, Problem
+from highball.facts import path_for_people
+from highball.keeping import Retention, effective
+from highball.source.path import PathSource, lies_inside, misplaced
+from highball.spec.inheritance import Merged, levels_of, merge, profiles_of, table_of
+from highball.spec.job import Job
+from highball.spec.problems import find_nearest, listed, problem, step
+from highball.spec.reading import Tables
+from highball.spec.repository import Repository
+
+
+class Checks:
+    """Goes through a document's tables; `found` is what could be read of them, by section."""
+
+    def __init__(self, tables: Tables, found: Mapping[str, Any]) -> None:
+        self._tables = tables
+        self._jobs: dict[str, Job] = found.get("jobs", {})
+        self._repositories: dict[str, Repository] = found.get("repositories", {})
+
+    def find(self) -> Iterator[Problem]:
+        """All of it."""
+        yield from self._find_unknown_repositories("defaults", table_of(self._tables, "defaults"))
+        for section in ("profiles", "jobs"):
+            for key, table in table_of(self._tables, section).items():
+                place = section + step(key)
+                if isinstance(table, dict):
+                    yield from self._find_unknown_repositories(place, table)
+                    yield from self._find_unknown_profile(place, table)
+        yield from self._find_circles()
+        for key in table_of(self._tables, "jobs"):
+            yield from self._find_in_job(key)
+
+    def _find_unknown_repositories(self, place: str, table: Mapping[str, Any]) -> Iterator[Problem]:
+        names = table.get("repositories")
+        known = table_of(self._tables, "repositories")
+        for number, name in enumerate(names if isinstance(names, list) else ()):
+            if isinstance(name, str) and name not in known:
+                hint = find_nearest(name, known) or listed("repositories", known)
+                yield problem(f"{place}.repositories[{number}]", f'there is no repository "{name}"', hint)
+
+    def _find_unknown_profile(self, place: str, table: Mapping[str, Any]) -> Iterator[Problem]:
+        name = table.get("profile")
+        known = table_of(self._tables, "profiles")
+        if isinstance(name, str) and name not in known:
+            hint = find_nearest(name, known) or listed("profiles", known)
+            yield problem(f"{place}.profile", f'there is no profile "{name}"', hint)
+
+    def _find_circles(self) -> Iterator[Problem]:
+        profiles = table_of(self._tables, "profiles")
+        seen: set[str] = set()
+        for key in profiles:
+            chain = profiles_of(self._tables, key)
+            back = table_of(profiles, chain[0]).get("profile") if chain else None
+            if isinstance(back, str) and back in chain and not seen & set(chain):
+                circle = chain[: chain.index(back) + 1][::-1]
+                shown = " → ".join([*circle, circle[0]])
+                yield problem(f"profiles{step(circle[0])}.profile", f"goes round in a circle: {shown}")
+            seen |= set(chain)
+
+    def _find_in_job(self, key: str) -> Iterator[Problem]:
+        merged = merge(levels_of(self._tables, key))
+        if not merged.table.get("repositories"):
+            first = next(iter(table_of(self._tables, "repositories")), None)
+            hint = f'write repositories = ["{first}"]' if first else "declare one: [repositories.KEY]"
+            yield problem("jobs" + step(key), "names no repository to back up to", hint)
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        yield from self._find_misplaced(key, job, merged)
+        names = merged.table.get("repositories")
+        for name in names if isinstance(names, list) else ():
+            repository = self._repositories.get(name) if isinstance(name, str) else None
+            if repository is not None:
+                yield from self._find_swallowed(key, job, merged, name, repository)
+                yield from self._find_keeping_nothing(key, name)
+
+    def _find_misplaced(self, key: str, job: Job, merged: Merged) -> Iterator[Problem]:
+        patterns = _patterns(merged)
+        for source in job.sources:
+            for number, message, hint in misplaced(patterns, source.path):
+                place = merged.origins.get(f"exclude[{number}]", f"jobs{step(key)}")
+                yield problem(f"{place}.exclude", message, hint)
+
+    def _find_swallowed(
+        self, key: str, job: Job, merged: Merged, name: str, repository: Repository
+    ) -> Iterator[Problem]:
+        folder = local_folder(repository)
+        path = None if folder is None else os.path.normpath(os.fsencode(folder))
+        for source in job.sources:
+            if path is not None and _swallows(source, _patterns(merged), path):
+                yield problem(
+                    f"jobs{step(key)}.sources",
+                    f"{path_for_people(source.path)} holds the repository {name}, so that would be in itself",
+                    f'leave it out: exclude = ["{path_for_people(os.path.relpath(path, source.path))}"]',
+                )
+
+    def _find_keeping_nothing(self, job: str, repository: str) -> Iterator[Problem]:
+        merged = merge(levels_of(self._tables, job, repository), ("retention",))
+        try:
+            retention = Retention.model_validate(merged.table.get("retention", {}))
+        except ValidationError:
+            return  # reported where it stands
+        place = next(reversed(merged.origins.values()), f"jobs{step(job)}")
+        try:
+            effective(retention, at=f"{place}.retention")
+        except ConfigurationInvalid as error:
+            yield from error.problems
+
+
+def _patterns(merged: Merged) -> list[str]:
+    patterns = merged.table.get("exclude")
+    return [pattern for pattern in patterns if isinstance(pattern, str)] if isinstance(patterns, list) else []
+
+
+def _swallows(source: PathSource, excludes: list[str], path: bytes) -> bool:
+    """Whether a folder is backed up by this source: below it, and no exclude names it or what it is in."""
+    if path == source.path:
+        return True
+    if not lies_inside(path, source.path):
+        return False
+    parts = os.fsdecode(os.path.relpath(path, source.path)).split("/")
+    above = ["/".join(parts[: number + 1]) for number in range(len(parts))]
+    return not any(_leaves_out(pattern, above, parts) for pattern in (*excludes, *source.exclude))
+
+
+def _leaves_out(pattern: str, above: list[str], parts: list[str]) -> bool:
+    if "/" in pattern:
+        return pattern.strip("/") in above
+    return any(fnmatchcase(part, pattern) for part in parts)

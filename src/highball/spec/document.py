@@ -1,0 +1,274 @@
+"""The document: everything that is declared, read from a file, checked as a whole, merged for each job.
+
+Reading reports every problem at once and changes nothing. A Document that was read keeps the tables as they
+were written: what is merged is what people wrote, not what a class made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_core import PydanticCustomError
+
+from highball.engine.restic.repository import secrets_of
+from highball.errors import Problem, Unknown
+from highball.keeping import Retention, effective
+from highball.secret import find_obstacle
+from highball.spec.checks import Checks
+from highball.spec.inheritance import BUILT_IN, levels_of, merge, settled, table_of
+from highball.spec.job import Job, JobSettings, Profile
+from highball.spec.key import Key, check_key
+from highball.spec.problems import find_nearest, kind_of, listed, problem, problems_of, step
+from highball.spec.reading import Kind, Tables, find_unplain, kind_of_file, read, read_file, refused
+from highball.spec.repository import Repository
+from highball.spec.settings import Settings
+
+__all__ = [
+    "Document",
+    "build",
+    "effective_job",
+    "effective_retention",
+    "find_nearest",
+    "find_obstacles",
+    "load",
+    "origins",
+    "parse",
+]
+
+UPGRADES: tuple[Callable[[Tables], Tables], ...] = ()
+"""Each makes tables of one format into tables of the next; the first begins at format 1."""
+
+FORMAT = 1
+
+
+class Document(BaseModel):
+    """Everything that people declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    format: Literal[1] = Field(1, description="the version of this format")
+    settings: Settings = Field(Settings(), description="what holds for the whole installation")
+    defaults: JobSettings = Field(JobSettings(), description="what every job inherits")
+    profiles: dict[Key, Profile] = Field({}, description="named sets of what jobs inherit")
+    repositories: dict[Key, Repository] = Field({}, description="where backups go")
+    jobs: dict[Key, Job] = Field({}, description="what is backed up")
+
+    _tables: Tables | None = PrivateAttr(None)
+    _effective: dict[str, Job] = PrivateAttr(default_factory=dict)
+
+    @property
+    def tables(self) -> Tables:
+        """What was written, as plain tables: this is what `build` makes the same Document from."""
+        if self._tables is None:
+            self._tables = self.model_dump(mode="json", exclude_unset=True)
+        return self._tables
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def load(path: Path) -> Document:
+    """The document in a file, TOML or YAML by its name. Raises ConfigurationInvalid with all problems."""
+    return parse(read_file(path), kind_of_file(path))
+
+
+def parse(text: bytes, kind: Kind) -> Document:
+    """The document that a text spells. Raises ConfigurationInvalid with all problems."""
+    return build(read(text, kind))
+
+
+def build(tables: Tables) -> Document:
+    """The document in plain tables. Raises ConfigurationInvalid with all problems."""
+    problems = list(find_unplain(tables))
+    if problems:
+        raise refused(*problems)
+    tables = _upgraded(tables)
+    reader = _Reader(tables)
+    found = reader.read()
+    problems = [*reader.problems, *Checks(tables, found).find()]
+    if problems:
+        raise refused(*dict.fromkeys(problems))
+    document = Document.model_construct(**found)
+    document._tables = tables
+    return document
+
+
+def _upgraded(tables: Tables) -> Tables:
+    written = tables.get("format", 1)
+    if not isinstance(written, int) or isinstance(written, bool) or written < 1:
+        raise refused(problem("format", f"wants a whole number from 1 on, not {kind_of(written)}"))
+    if written > FORMAT:
+        raise refused(
+            problem(
+                "format",
+                f"this is format {written}, and this Highball knows formats up to {FORMAT}",
+                "it was written for a newer Highball: use that one",
+            )
+        )
+    for upgrade in UPGRADES[written - 1 :]:
+        tables = upgrade(tables)
+    return tables
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Reader:
+    """Each table by itself: what it spells, and what is wrong with it."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.problems: list[Problem] = []
+        self._tables = tables
+
+    def read(self) -> dict[str, Any]:
+        """The document's fields as far as they are right."""
+        for name in self._tables:
+            if name not in Document.model_fields:
+                known = [*Document.model_fields]
+                self._refuse(
+                    step(name)[1:],
+                    "is not known here",
+                    find_nearest(name, known) or f"known are {', '.join(known)}",
+                )
+        found: dict[str, Any] = {
+            "settings": self._one(Settings, self._tables.get("settings"), "settings"),
+            "defaults": self._one(JobSettings, self._tables.get("defaults"), "defaults"),
+            "profiles": self._many(Profile, "profiles"),
+            "repositories": self._many(Repository, "repositories"),
+            "jobs": self._many(Job, "jobs"),
+        }
+        return {name: value for name, value in found.items() if value is not None and name in self._tables}
+
+    def _refuse(self, at: str, message: str, hint: str | None = None) -> None:
+        self.problems.append(problem(at, message, hint))
+
+    def _one(self, model: type[_Model], table: object, at: str) -> _Model | None:
+        written = {} if table is None else table
+        try:
+            return model.model_validate(_readable(model, written))
+        except ValidationError as error:
+            self.problems += problems_of(error, model, written, at)
+            mended = _mended(model, written, error)
+        try:
+            if mended is not None:
+                model.model_validate(mended)
+        except ValidationError as error:
+            self.problems += [found for found in problems_of(error, model, mended, at) if found.at != at]
+        return None
+
+    def _many(self, model: type[_Model], section: str) -> dict[str, _Model]:
+        tables = self._tables.get(section) or {}
+        if not isinstance(tables, dict):
+            hint = f"write [{section}.KEY] with single brackets" if isinstance(tables, list) else None
+            self._refuse(section, f"wants a table with a key for each, not {kind_of(tables)}", hint)
+            return {}
+        found = {}
+        for key, table in tables.items():
+            self._check_key(section, key)
+            read = self._one(model, table, section + step(key))
+            if read is not None:
+                found[key] = read
+        return found
+
+    def _check_key(self, section: str, key: str) -> None:
+        try:
+            check_key(key)
+        except PydanticCustomError as error:
+            context = error.context or {}
+            self._refuse(section, context["message"], context["hint"])
+
+
+def _readable(model: type[BaseModel], table: object) -> object:
+    """The table as it can be validated by itself: without what it takes back or leaves blank."""
+    if not isinstance(table, dict):
+        return table
+    if issubclass(model, JobSettings):
+        table = settled(table)
+    return {
+        name: value for name, value in table.items() if value is not None or name not in model.model_fields
+    }
+
+
+def _mended(model: type[BaseModel], table: object, error: ValidationError) -> dict[str, Any] | None:
+    """The table without what is wrong in it, so that what the rest says together can be looked at as well."""
+    readable = _readable(model, table)
+    if not isinstance(readable, dict):
+        return None
+    broken = {detail["loc"][:2] for detail in error.errors(include_url=False) if detail["loc"]}
+    names = {where[0] for where in broken}
+    whole = {name: value for name, value in readable.items() if name not in names}
+    if isinstance(rows := readable.get("sources"), list) and "sources" in names:
+        whole["sources"] = [None if ("sources", n) in broken else row for n, row in enumerate(rows)]
+    if model is Repository and "password" in names:
+        whole["password"] = {"env": "-"}
+    return whole
+
+
+# --- what holds ----------------------------------------------------------------------------------
+
+
+def effective_job(document: Document, key: str) -> Job:
+    """The job with all it inherits. Raises Unknown."""
+    if key not in document.jobs:
+        raise _unknown("job", key, document.jobs)
+    if key not in document._effective:
+        own = table_of(table_of(document.tables, "jobs"), key)
+        alone = {name: value for name, value in own.items() if name not in JobSettings.model_fields}
+        merged = merge(levels_of(document.tables, key)).table
+        document._effective[key] = Job.model_validate(_readable(Job, alone | merged))
+    return document._effective[key]
+
+
+def origins(document: Document, key: str, repository: str | None = None) -> dict[str, str]:
+    """For each value of a job, as `retention.daily` or `exclude[1]`, the table it comes from, or "built-in".
+
+    With a repository, what that one says about retention has its say too. Raises Unknown.
+    """
+    if key not in document.jobs:
+        raise _unknown("job", key, document.jobs)
+    named = merge(levels_of(document.tables, key, repository)).origins
+    told = {name.partition(".")[0].partition("[")[0] for name in named}
+    own = dict.fromkeys(document.jobs[key].model_fields_set - set(JobSettings.model_fields), f"jobs.{key}")
+    rest = {name: BUILT_IN for name in Job.model_fields if name not in told and name not in own}
+    return rest | own | named
+
+
+def effective_retention(document: Document, job_key: str, repository_key: str) -> Retention:
+    """Which snapshots of the job are kept there: the built-in policy where no level names any field.
+
+    Raises Unknown.
+    """
+    if job_key not in document.jobs:
+        raise _unknown("job", job_key, document.jobs)
+    if repository_key not in document.repositories:
+        raise _unknown("repository", repository_key, document.repositories)
+    merged = merge(levels_of(document.tables, job_key, repository_key), ("retention",))
+    return effective(Retention.model_validate(merged.table.get("retention", {})))
+
+
+def find_obstacles(
+    document: Document,
+    keys_of_repositories: Iterable[str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    """Secrets of these repositories, or of all, that cannot be had here as far as shows. Raises Unknown."""
+    chosen = document.repositories if keys_of_repositories is None else list(keys_of_repositories)
+    found = []
+    for key in chosen:
+        if key not in document.repositories:
+            raise _unknown("repository", key, document.repositories)
+        for place, reference in secrets_of(document.repositories[key]):
+            obstacle = find_obstacle(reference, environment)
+            if obstacle is not None:
+                hint = "it holds the secret as its only line; chmod 600" if reference.file else None
+                found.append(problem(f"repositories.{key}.{place}", obstacle, hint))
+    return found
+
+
+def _unknown(kind: str, key: str, known: Iterable[str]) -> Unknown:
+    names = list(known)
+    hint = find_nearest(key, names) or listed(f"{kind}s", names)
+    return Unknown(f'there is no {kind} "{key}"', code=f"{kind}_unknown", hint=hint)

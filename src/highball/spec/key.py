@@ -1,0 +1,34 @@
+"""The names by which declared things refer to one another."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from highball.spec.problems import wrong
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.A)
+
+
+def key_from(name: str) -> str:
+    """A key that resembles the name: `Ünser Server` becomes `unser-server`; empty where nothing is left."""
+    plain = unicodedata.normalize("NFKD", name[:400]).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).lstrip("._-")[:63].rstrip("-")
+
+
+def check_key(text: str) -> str:
+    """The text, if it is a key; ValueError with one that resembles it if not."""
+    if _KEY.fullmatch(text):
+        return text
+    resembling = key_from(text)
+    raise wrong(
+        f'"{text[:80]}" is not a key: small letters and digits, after the first also . _ -, at most 63',
+        f'perhaps "{resembling}"' if resembling else None,
+    )
+
+
+Key = Annotated[str, AfterValidator(check_key)]
+"""An object's name in files, references, API paths and tags: `[a-z0-9][a-z0-9._-]{0,62}`."""

@@ -1,0 +1,222 @@
+"""From a file's bytes to plain tables: TOML or YAML, refused early where it is too large or a trap.
+
+Nothing here knows what the tables mean. What comes out holds text keys and plain values only, nested no
+deeper than a configuration ever is.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from datetime import date, time
+from pathlib import Path
+from typing import Any, Literal
+
+from highball.errors import ConfigurationInvalid, Problem
+from highball.spec.problems import kind_of, problem, step
+
+LARGEST_BYTES = 4 * 1024 * 1024
+DEEPEST = 32
+MOST_UNFOLDED = 10_000
+MOST_DOTS = 500
+
+_OUT_OF_BOUNDS = "holds a number or date that is out of all bounds"
+
+Kind = Literal["toml", "yaml"]
+Tables = dict[str, Any]
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a configuration file. Raises ConfigurationInvalid."""
+    try:
+        if path.is_dir():
+            raise refused(problem("", f"{path} is a folder, not a file", f"perhaps {path / 'highball.toml'}"))
+        with path.open("rb") as opened:
+            return opened.read(LARGEST_BYTES + 1)
+    except FileNotFoundError:
+        raise refused(problem("", f"{path} does not exist")) from None
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
+        words = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise refused(problem("", f"{path} cannot be read: {words}")) from None
+
+
+def kind_of_file(path: Path) -> Kind:
+    """YAML by its name, TOML otherwise."""
+    return "yaml" if path.suffix.lower() in (".yaml", ".yml") else "toml"
+
+
+def read(text: bytes, kind: Kind) -> Tables:
+    """The tables that the text spells. Raises ConfigurationInvalid."""
+    if len(text) > LARGEST_BYTES:
+        raise refused(
+            problem("", f"is larger than {LARGEST_BYTES // 1024**2} MiB, so it is no configuration")
+        )
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise refused(problem(f"line {line}", "is not UTF-8", "save the file with that encoding")) from None
+    tables = _read_toml(decoded) if kind == "toml" else _read_yaml(decoded)
+    if tables is None:
+        return {}
+    if not isinstance(tables, dict):
+        raise refused(
+            problem("", f"a configuration is a table of settings, jobs and so on, not {kind_of(tables)}")
+        )
+    return tables
+
+
+def refused(*problems: Problem) -> ConfigurationInvalid:
+    """The error that carries these problems."""
+    number = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ConfigurationInvalid(f"the configuration has {number}", problems=problems)
+
+
+def find_unplain(tables: Tables) -> Iterator[Problem]:
+    """What no file should hold, wherever it came from: keys that are not text, values of no plain kind.
+
+    Raises ConfigurationInvalid where tables are nested so deeply that looking further is unwise.
+    """
+    left: list[tuple[str, int, Any]] = [("", 0, tables)]
+    while left:
+        place, depth, value = left.pop()
+        if depth > DEEPEST:
+            raise refused(_too_deep(place.lstrip(".")))
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    yield problem(
+                        place.lstrip("."), f"the key {key!r:.60} is not text", 'put it in quotes: "…"'
+                    )
+            left += [
+                (place + step(key), depth + 1, below) for key, below in value.items() if isinstance(key, str)
+            ]
+        elif isinstance(value, list):
+            left += [(f"{place}[{n}]", depth + 1, below) for n, below in enumerate(value)]
+        elif isinstance(value, str):
+            if not _is_whole(value):
+                yield problem(place.lstrip("."), "holds half a character, which no text may")
+        elif not isinstance(value, bool | int | float | date | time | None):
+            yield problem(place.lstrip("."), "is of a kind that no configuration holds")
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _too_deep(at: str) -> Problem:
+    return problem(at[:100], f"is nested more than {DEEPEST} levels deep")
+
+
+# --- TOML ----------------------------------------------------------------------------------------
+
+
+def _read_toml(text: str) -> Tables:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > MOST_DOTS:  # a key of that many parts keeps tomllib busy for hours
+            raise refused(problem(f"line {number}", f"holds more than {MOST_DOTS} dots"))
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise refused(_toml_problem(str(error), text)) from None
+    except RecursionError:
+        raise refused(_too_deep("")) from None
+    except ValueError:  # a number of more digits, or a date of more days, than Python reads
+        raise refused(problem("", _OUT_OF_BOUNDS)) from None
+
+
+def _toml_problem(words: str, text: str) -> Problem:
+    message, _, where = words.partition(" (at ")
+    place = where.rstrip(")")
+    if place == "end of document":
+        place = f"line {text.rstrip().count(chr(10)) + 1}"
+        message = f"{message}; the file ends too early"
+    table = re.fullmatch(r"Cannot declare \((.*)\) twice", message)
+    if table:
+        name = ".".join(re.findall(r"'([^']*)'", table[1]))
+        return problem(place, f"the table [{name}] stands here twice")
+    if message == "Cannot overwrite a value":
+        return problem(place, "this key stands here twice")
+    return problem(place, f"is not TOML: {message}")
+
+
+# --- YAML ----------------------------------------------------------------------------------------
+
+_READ_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"}
+
+
+def _read_yaml(text: str) -> Any:
+    from ruamel.yaml import YAML  # noqa: PLC0415 - only a YAML file should cost the time to import it
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+    from ruamel.yaml.reader import ReaderError  # noqa: PLC0415
+
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(text)
+        if root is None:
+            return None
+        _Unfolding().check(root)
+        return yaml.constructor.construct_document(root)
+    except MarkedYAMLError as error:
+        raise refused(_yaml_problem(error)) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise refused(problem(f"line {line}", "holds a character that YAML does not allow")) from None
+    except YAMLError as error:
+        raise refused(problem("", f"is not YAML: {error}")) from None
+    except RecursionError:
+        raise refused(_too_deep("")) from None
+    except (ValueError, OverflowError):  # a number of more digits, or a date of more days, than Python reads
+        raise refused(problem("", _OUT_OF_BOUNDS)) from None
+
+
+class _Unfolding:
+    """How much a tree of YAML nodes comes to once every alias (`*name`) is replaced by what it stands for."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, int] = {}
+        self._open: set[int] = set()
+
+    def check(self, root: Any) -> None:
+        """Raises ConfigurationInvalid for a bomb, a circle, or a tag."""
+        if self._size(root) > len(self._sizes) + MOST_UNFOLDED:
+            raise refused(problem("", f"its aliases unfold to more than {MOST_UNFOLDED} values"))
+
+    def _size(self, node: Any) -> int:
+        key = id(node)
+        if key in self._sizes:
+            return self._sizes[key]
+        if key in self._open:
+            raise refused(problem(_place(node.start_mark), "an alias stands for something that holds itself"))
+        tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if tag not in _READ_TAGS:
+            raise refused(problem(_place(node.start_mark), f"the tag {tag} is not read here", "leave it out"))
+        self._open.add(key)
+        self._sizes[key] = size = 1 + sum(self._size(below) for below in _below(node))
+        self._open.discard(key)
+        return size
+
+
+def _below(node: Any) -> Iterator[Any]:
+    for child in node.value if isinstance(node.value, list) else ():
+        if isinstance(child, tuple):
+            yield from child
+        else:
+            yield child
+
+
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+
+
+def _yaml_problem(error: Any) -> Problem:
+    """A problem from ruamel's own account of it, which may quote values: of a key that stands twice, not."""
+    place = _place(error.problem_mark or error.context_mark)
+    words = str(error.problem or error.context)
+    twice = re.match(r'found duplicate (?:merge )?key "([^"]*)"', words)
+    return problem(place, f'the key "{twice[1]}" stands here twice' if twice else f"is not YAML: {words}")

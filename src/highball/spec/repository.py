@@ -1,0 +1,79 @@
+"""A repository as the document holds it: the engine's own fields, and how it is kept in order.
+
+The engine knows how to reach a repository; how long snapshots stay and how often the data is read again are
+declared beside that, here, because engines know nothing of retention.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+
+from highball.engine.restic.repository import ResticRepository
+from highball.keeping import Retention
+from highball.spec.key import Key
+from highball.spec.problems import all_wrong
+
+MOST_SLICES = 256
+"""restic cuts a repository's data into no more parts than this (0.14 to 0.19)."""
+
+
+def _share_from_value(value: object) -> float:
+    """A share in per cent from `5%`, or a number that means per cent."""
+    number = _number(value)
+    if number is None:
+        raise ValueError('a share is text like "5%", or a number of per cent')
+    if number and not 100 / MOST_SLICES <= number <= 100:
+        raise ValueError("a share lies between 0.4% and 100%, or is 0")
+    return number
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, str):
+        try:
+            return float(value.strip().removesuffix("%"))
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+Share = Annotated[
+    float,
+    BeforeValidator(_share_from_value),
+    PlainSerializer(lambda share: f"{share:g}%", return_type=str),
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["5%"]}, {"type": "number"}]}),
+]
+"""A part of the whole, in per cent."""
+
+
+class Repository(ResticRepository):
+    """A restic repository and its maintenance."""
+
+    host: Key | None = Field(None, description="the host that a local path belongs to")
+    maintained_by: Key | None = Field(None, description="the host whose agent lists, checks and prunes it")
+    maintenance: Literal["auto", "user", "off"] = Field(
+        "auto",
+        description="auto: as Highball thinks best; user: as the fields say; off: nothing is ever removed",
+    )
+    accept_growth: bool = Field(
+        False, strict=True, description="maintenance = off needs this, for the repository grows without end"
+    )
+    retention: Retention | None = Field(None, description="which snapshots of its jobs are kept")
+    check_share: Share = Field(
+        5.0,
+        description="how much of the data a check reads, like 5%; the next check reads the next part",
+        json_schema_extra={"default": "5%"},
+    )
+
+    @model_validator(mode="after")
+    def _growth_is_accepted(self) -> Self:
+        if self.maintenance == "off" and not self.accept_growth:
+            hint = "if that is meant, say so with accept_growth = true"
+            raise all_wrong([("maintenance", "is off, so the repository would grow without end", hint)])
+        return self
+
+    @property
+    def check_slices(self) -> int | None:
+        """Into how many parts checks cut the data, reading one each time; None where they read no data."""
+        return round(100 / self.check_share) if self.check_share else None

@@ -1,0 +1,40 @@
+"""What holds for the whole installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from highball.spec.key import Key
+from highball.spec.problems import wrong
+from highball.timing import check_timezone
+
+
+def _check_whole(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        raise wrong("is not a whole path", "it begins with /")
+    return path
+
+
+_WholePath = Annotated[Path, AfterValidator(_check_whole)]
+
+
+class Settings(BaseModel):
+    """What holds for the whole installation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    host: Key | None = Field(
+        None, description="this machine's key; without one, its name made a key at first use"
+    )
+    state: _WholePath | None = Field(
+        None, description="the folder where Highball keeps its record, runs and cache"
+    )
+    timezone: Annotated[str, AfterValidator(check_timezone)] = Field(
+        "UTC", description="the time zone of schedules that name none"
+    )
+    restic: _WholePath | None = Field(
+        None, description="the restic program; without one, the first on the PATH"
+    )

@@ -1,0 +1,164 @@
+"""Fixtures that hand the real parts of `testbed` to the tests.
+
+Servers start once per session (per worker), when the first test asks for one; every test gets a repository
+location of its own on them. A test that stops or reconfigures a server makes its own from the classes.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed import parts, serving
+from testbed.rest import RestServer
+from testbed.restic import Location, ResticBinary
+from testbed.s3 import S3Server
+from testbed.sftp import SftpServer
+from testbed.trees import mixed_tree
+from testbed.unprivileged import Unprivileged
+
+LOCATION_KINDS = ("local", "sftp", "rest", "s3")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`@pytest.mark.needs("sshd")` on a test that starts a part by itself."""
+    for mark in item.iter_markers("needs"):
+        for part in mark.args:
+            parts.need(part)
+
+
+# ------------------------------------------------------------------------------------------- programs
+
+
+@pytest.fixture(params=parts.RESTIC_VERSIONS)
+def restic(request: pytest.FixtureRequest) -> ResticBinary:
+    """Each restic in turn: the test runs once with every version."""
+    return parts.get_restic(request.param)
+
+
+@pytest.fixture(scope="session")
+def oldest_restic() -> ResticBinary:
+    """The oldest restic that Highball supports."""
+    return parts.get_restic(parts.RESTIC_VERSIONS[0])
+
+
+@pytest.fixture(scope="session")
+def newest_restic() -> ResticBinary:
+    """The newest restic that Highball is tested with."""
+    return parts.get_restic(parts.RESTIC_VERSIONS[-1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    return serving.free_port()
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    """A file with a repository password, readable for its owner only, in a folder of its own."""
+    path = tmp_path / "secret" / "repository-password"
+    path.parent.mkdir(mode=0o700)
+    path.write_text("correct horse battery staple\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Unprivileged]:
+    """The user nobody, with a directory of their own. Skips where the tests do not run as root."""
+    with Unprivileged() as user:
+        yield user
+
+
+@pytest.fixture
+def source_tree(tmp_path: Path) -> bytes:
+    """The path of a small tree with everything that is odd and allowed; read it, and change it at will."""
+    path = os.fsencode(tmp_path / "source")
+    mixed_tree(path, files=12)
+    return path
+
+
+# -------------------------------------------------------------------------------------------- servers
+
+
+@pytest.fixture(scope="session")
+def sftp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    """An sshd of this session, for SFTP and for commands."""
+    with SftpServer(tmp_path_factory.mktemp("sftp")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rest_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
+    """The REST server as a backup host reaches it: append-only, private repositories, a password."""
+    data = tmp_path_factory.mktemp("rest") / "data"
+    with RestServer(
+        data, append_only=True, private_repos=True, user="keeper", password="p:a@ss/w ord"
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rest_admin(rest_server: RestServer) -> Iterator[RestServer]:
+    """The same user's same repositories through a server that also deletes."""
+    with rest_server.admin() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 service with one bucket."""
+    parts.need("moto")
+    with S3Server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+# ------------------------------------------------------------------------------------------ locations
+
+
+@pytest.fixture
+def repository_name() -> str:
+    """A name that no other test uses: a folder on SFTP, a path on REST, a prefix on S3."""
+    return f"repository-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def local_location(tmp_path: Path) -> Location:
+    """A repository in a directory, not yet initialised."""
+    return Location("local", str(tmp_path / "repository"))
+
+
+@pytest.fixture
+def sftp_location(sftp_server: SftpServer, repository_name: str) -> Location:
+    """A repository over SFTP, not yet initialised."""
+    return sftp_server.location(repository_name)
+
+
+@pytest.fixture
+def rest_location(rest_server: RestServer, repository_name: str) -> Location:
+    """A repository on the append-only REST server, not yet initialised."""
+    return rest_server.location(repository_name)
+
+
+@pytest.fixture
+def rest_admin_location(rest_admin: RestServer, repository_name: str) -> Location:
+    """The same repository as `rest_location`, as its administrator reaches it."""
+    return rest_admin.location(repository_name)
+
+
+@pytest.fixture
+def s3_location(s3_server: S3Server, repository_name: str) -> Location:
+    """A repository on S3, not yet initialised."""
+    return s3_server.location(repository_name)
+
+
+@pytest.fixture(params=LOCATION_KINDS)
+def location(request: pytest.FixtureRequest) -> Location:
+    """Each kind of location in turn, all with the right to delete: the test runs once over every backend."""
+    name = {"rest": "rest_admin_location"}.get(request.param, f"{request.param}_location")
+    found = request.getfixturevalue(name)
+    assert isinstance(found, Location)
+    return found

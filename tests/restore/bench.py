@@ -1,0 +1,144 @@
+"""What every test of a restore needs: a repository with a snapshot, and a run to restore in."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from highball.agent.restore import RestorePlan, plan_restore, restore
+from highball.agent.rundir import RunDirectory
+from highball.agent.steps import Done, Steps
+from highball.agent.verify import verify
+from highball.agent.workplace import Workplace
+from highball.engine.restic.binary import ResticBinary as Binary
+from highball.engine.restic.repository import Access, ResticRepository
+from highball.engine.restic.restic import Listener, Restic
+from highball.errors import HighballError
+from highball.facts import Outcome, Progress, Reason, RunKind
+from highball.process import Stop
+from highball.protocol import Assignment, Overwrite, RestoreTask, VerifyTask
+from highball.secret import SecretReference, SecretValue
+
+from testbed.restic import Location, ResticBinary
+
+PASSWORD = b"correct horse battery staple"
+KEY = "nas"
+
+
+@dataclass
+class Bench:
+    """One repository, one snapshot of it, and any number of restores out of it."""
+
+    folder: Path
+    binary: ResticBinary
+    stop: Stop = field(default_factory=Stop)
+    snapshot: str = ""
+    started: int = 0
+    progress: list[Progress] = field(default_factory=list)
+    on_start: Callable[[int], None] = lambda pid: None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.password_file = self.folder / "password"
+        self.password_file.write_bytes(PASSWORD)
+        self.location = Location("local", str(self.folder / "repository"))
+        self.place = Workplace(self.folder / "state")
+        self.place.prepare()
+        self.binary.init(at=self.location, password_file=self.password_file)
+
+    def back_up(self, *paths: bytes) -> str:
+        """Save paths; the snapshot's full id."""
+        at = {"at": self.location, "password_file": self.password_file}
+        self.binary.run("backup", "--", *paths, **at)  # type: ignore[arg-type]
+        found = self.binary.json("snapshots", **at)  # type: ignore[arg-type]
+        self.snapshot = str(max(found, key=lambda one: str(one["time"]))["id"])
+        return self.snapshot
+
+    def restore(
+        self,
+        paths: Sequence[bytes],
+        target: bytes | None = None,
+        overwrite: Overwrite = Overwrite.IF_CHANGED,
+    ) -> Done:
+        """Carry a restore out, errors told as a step tells them."""
+        task = RestoreTask(
+            repository=KEY, snapshot_id=self.snapshot, paths=tuple(paths), target=target, overwrite=overwrite
+        )
+        return self._carry_out(task, lambda steps, restic: restore(steps, restic, task))
+
+    def verify(self, *, all_data: bool = False, files: int = 20, size: int = 1024**3) -> Done:
+        """Carry a proof of restore out."""
+        task = VerifyTask(
+            repository=KEY,
+            snapshot_id=self.snapshot,
+            all_data=all_data,
+            sample_files=files,
+            sample_bytes=size,
+        )
+        return self._carry_out(task, lambda steps, restic: verify(steps, restic, task))
+
+    def plan(
+        self,
+        paths: Sequence[bytes],
+        target: bytes | None = None,
+        overwrite: Overwrite = Overwrite.IF_CHANGED,
+    ) -> RestorePlan:
+        """What a restore would do."""
+        return plan_restore(self.restic(Listener()), self.snapshot, paths, target, overwrite)
+
+    def restic(self, listener: Listener) -> Restic:
+        """The product's own restic on this repository."""
+        access = Access(
+            location=SecretValue(os.fsencode(self.location.repository)),
+            shown=self.location.repository,
+            password=SecretValue(PASSWORD),
+        )
+        binary = Binary(self.binary.path, self.binary.version)
+        return Restic(binary, KEY, access, self.place.cache, self.place.scratch, "run", "UTC", listener, self.stop)
+
+    def log(self) -> str:
+        """The log of the last run."""
+        return "\n".join(getattr(event, "text", "") for event in self.directory.read_events())
+
+    def _carry_out(self, task: RestoreTask | VerifyTask, body: Callable[[Steps, Restic], Done]) -> Done:
+        secret = SecretReference(file=self.password_file)
+        assignment = Assignment(
+            run=str(uuid.uuid4()),
+            kind=RunKind.RESTORE,
+            job="docs",
+            host="here",
+            task=task,
+            repositories={KEY: ResticRepository(url=self.location.repository, password=secret)},
+            wait=timedelta(seconds=20),
+            created_at=datetime.now(UTC),
+        )
+        self.directory = RunDirectory.create(self.place.runs, assignment)
+        steps = Steps(self.directory, self.place, self.stop, on_progress=self.progress.append)
+        self.started = 0
+
+        def started(pid: int) -> None:
+            self.started += 1
+            self.on_start(pid)
+
+        try:
+            return body(steps, self.restic(Listener(steps.log, steps.progress, started)))
+        except HighballError as error:
+            outcome = Outcome.CANCELLED if error.code == "cancelled" else Outcome.FAILURE
+            return Done(outcome, Reason(code=error.code, message=error.message))
+        finally:
+            self.directory.release()
+
+
+def no_leftovers(*folders: bytes | Path) -> bool:
+    """Whether nothing of ours is left anywhere below these folders."""
+    ours = (b".highball-", b"verify-", b"restore-")
+    found = [
+        name
+        for folder in folders
+        for _, subfolders, names in os.walk(os.fsencode(folder))
+        for name in subfolders + names
+        if name.startswith(ours)
+    ]
+    return not found

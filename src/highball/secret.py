@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -131,7 +131,7 @@ def find_obstacle(secret: SecretReference, environment: Mapping[str, str] | None
     return None
 
 
-def mask(text: str, values: list[SecretValue]) -> str:
+def mask(text: str, values: Iterable[SecretValue]) -> str:
     """The text with every secret in it replaced by `***`: the one rule for logs and messages."""
     for value in sorted(values, key=lambda v: -len(v.reveal())):
         for line in value.reveal().splitlines():

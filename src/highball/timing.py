@@ -261,7 +261,8 @@ def _fires(schedule: Schedule, after: datetime, timezone: str) -> Iterator[datet
     if schedule.expression is None:
         return
     newest = after
-    for time in CronSim(schedule.expression, after.astimezone(_zone(schedule, timezone))):
+    times = CronSim(schedule.expression, after.astimezone(_zone(schedule, timezone)))
+    for time in times:  # pragma: no branch - what comes once comes again
         found = time.astimezone(UTC)
         # Two times that the clocks skip fall on one moment, and one that comes twice may lie behind us.
         if found > newest:

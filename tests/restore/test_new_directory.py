@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from highball.facts import NodeKind, Outcome
+from highball.facts import Outcome
 from highball.protocol import Overwrite
 
 from restore.bench import Bench, no_leftovers
@@ -20,6 +20,12 @@ def tree(tmp_path: Path) -> bytes:
     return path
 
 
+def differences(bench: Bench, a: bytes, b: bytes) -> list[str]:
+    """What differs, less what restic before 0.16 lost when it saved: link targets that are not UTF-8."""
+    found = same_tree(a, b)
+    return [d for d in found if "not-utf-8" not in d] if bench.binary.version < (0, 16, 0) else found
+
+
 def test_everything_comes_back(bench: Bench, tree: bytes, tmp_path: Path) -> None:
     bench.back_up(tree)
     target = os.fsencode(tmp_path / "new" / "place")
@@ -30,7 +36,7 @@ def test_everything_comes_back(bench: Bench, tree: bytes, tmp_path: Path) -> Non
     assert not os.path.exists(target)
     done = bench.restore([tree], target)
     assert done.outcome is Outcome.SUCCESS, (done.reason, bench.log())
-    assert same_tree(tree, target + tree) == []
+    assert differences(bench, tree, target + tree) == []
     assert done.facts == {
         "files_restored": plan.new.files,
         "bytes_restored": plan.new.size_bytes,
@@ -117,7 +123,7 @@ def test_several_folders_and_the_outer_one_wins(bench: Bench, tree: bytes, tmp_p
     done = bench.restore([inner, tree + b"/folder-0", tree + b"/links/", tree + b"/folder-0"], target)
     assert done.outcome is Outcome.SUCCESS, done.reason
     assert sorted(os.listdir(target + tree)) == [b"folder-0", b"links"]
-    assert same_tree(tree + b"/links", target + tree + b"/links") == []
+    assert differences(bench, tree + b"/links", target + tree + b"/links") == []
 
 
 def test_a_single_link_and_an_empty_directory(bench: Bench, tree: bytes, tmp_path: Path) -> None:
@@ -224,4 +230,3 @@ def test_kinds_are_told(bench: Bench, tree: bytes, tmp_path: Path) -> None:
     assert len(plan.new.examples) == 20
     assert any("sparse" in sentence for sentence in plan.cannot_promise)
     assert any("twice" in sentence for sentence in plan.cannot_promise) == (bench.binary.version < (0, 17, 0))
-    assert NodeKind.FILE == "file"

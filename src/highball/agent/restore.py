@@ -74,6 +74,8 @@ def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
 
 def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
     sentences = ["sparse files are written out in full"]
+    if not restic.binary.names_folders:
+        sentences.append("restic before 0.16 loses targets of links that are not UTF-8 when it saves")
     groups = _grouped(restic, survey)
     if any(group.staged for group in groups):
         why = "this restic has no overwrite rule" if not restic.binary.has_overwrite else "entries are in the way"

@@ -1,4 +1,4 @@
-"""The steps of a run, and what every step needs: telling what happens, restic made ready, patience with a busy repository.
+"""The steps of a run, and what every step needs: telling what happens, restic made ready, patience.
 
 What happens goes to the run directory first and then to whoever listens. A step that raises an error of ours
 ends as failed or cancelled; the run goes on with the next.

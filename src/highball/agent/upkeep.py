@@ -101,7 +101,7 @@ def _damage(restic: Restic, finished: Finished, errors: int) -> Reason:
     if reason.code != "restic_failed" and not errors:
         return reason
     count = f"{errors} errors" if errors else "errors"
-    message = f"the repository is damaged: {count} found; the log names them. Keep every other copy, retention stands still"
+    message = f"the repository is damaged: {count} found, see the log; keep every other copy, retention stands still"
     return Reason(code="repository_damaged", message=message)
 
 

@@ -97,17 +97,23 @@ def _do(steps: Steps, task: Task) -> None:
         case InitTask():
             _single(steps, task.repository, Action.INIT, lambda: upkeep.initialise(steps, task))
         case VerifyTask():
-            _on_known(steps, task.repository, Action.VERIFY, lambda restic: verify(steps, restic, task))
+            _on_snapshot(steps, task, Action.VERIFY, lambda restic: verify(steps, restic, task))
         case RestoreTask():
-            _on_known(steps, task.repository, Action.RESTORE, lambda restic: restore(steps, restic, task))
+            _on_snapshot(steps, task, Action.RESTORE, lambda restic: restore(steps, restic, task))
 
 
 def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Done]) -> None:
     steps.step(action, repository, body, job=steps.assignment.job)
 
 
-def _on_known(steps: Steps, repository: str, action: Action, body: Callable[[Restic], Done]) -> None:
-    _single(steps, repository, action, lambda: steps.with_identity(repository, body))
+def _on_snapshot(
+    steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[Restic], Done]
+) -> None:
+    def on_known() -> Done:
+        done = steps.with_identity(task.repository, body)
+        return replace(done, facts={**done.facts, "snapshot_id": task.snapshot_id})
+
+    _single(steps, task.repository, action, on_known)
 
 
 def _outcome_of(steps: Steps) -> Outcome:

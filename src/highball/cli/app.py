@@ -102,7 +102,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return 1
     except OSError as error:
         return _fail(session, Failed(f"{error.strerror or error}", code="system_error"))
-    except Exception as error:  # noqa: BLE001 - the outermost loop of a request
+    except Exception as error:  # the outermost loop of a request
         return _fail(session, _as_our_fault(error))
     return session.exit_status or (status if isinstance(status, int) else 0)
 

@@ -173,9 +173,9 @@ class _Listing:
             sys.stdout.write(("[" if self.count == 0 else ",") + to_json(node))
         self.count += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self._output.for_people:
-            return False
+            return
         if self.count:
             sys.stdout.write("]\n")
         elif error is None:
@@ -184,7 +184,6 @@ class _Listing:
             # the document is closed already: the error can only be told beside it
             self._output.note(f"✗ {error.message}", "red")
             raise typer.Exit(error.exit_code)
-        return False
 
 
 def describe_node(node: Node) -> str:

@@ -298,7 +298,7 @@ def plan_groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
     lines: list[tuple[str, str | None]] = []
     for name, part, tone in groups:
         if part.entries:
-            lines.append((f"{words.number(part.entries):>9} {name} ({words.size(part.bytes)})", tone))
+            lines.append((f"{words.number(part.entries):>9} {name} ({words.size(part.size_bytes)})", tone))
         if part.entries and name not in {"new", "unchanged"}:
             lines += [(f"            {path_for_people(path)}", "dim") for path in part.examples[:EXAMPLES_SHOWN]]
     if plan.other_kind_left:

@@ -113,7 +113,7 @@ def _show_plans(output: Output, plans: list[Plan]) -> None:
     for plan in plans:
         output.line(f"{plan.job} in {plan.repository}  (plan {plan.id})", "bold")
         verdicts = sorted([*plan.keep, *plan.remove], key=lambda verdict: verdict.time, reverse=True)
-        rows = [
+        rows: list[list[str | Cell]] = [
             [
                 verdict.id[:8],
                 words.moment(verdict.time),

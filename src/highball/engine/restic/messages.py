@@ -163,7 +163,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
     (r"repository does not exist", "repository_missing"),
     (
-        r"unable to open config file: .*(no such file|does not exist|not exist|The specified key|404|NoSuchKey|NoSuchBucket)",
+        r"unable to open config file: .*(no such file|not exist|The specified key|404|NoSuchKey|NoSuchBucket)",
         "repository_missing",
     ),
     (

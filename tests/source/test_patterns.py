@@ -1,0 +1,129 @@
+"""Excludes leave out exactly what was meant: asked of every real restic."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from highball.source.path import PathSource, patterns
+from testbed.restic import Location, ResticBinary
+
+ODD = "[a]*?\\b"
+
+
+def source(path: bytes, *exclude: str) -> PathSource:
+    return PathSource(path=path, exclude=exclude)
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "expected"),
+    [
+        (b"/etc", "ssl/private", b"/etc/ssl/private"),
+        (b"/etc", "/ssl", b"/etc/ssl"),
+        (b"/etc", "*.tmp", b"/etc/**/*.tmp"),
+        (b"/", "*.tmp", b"/**/*.tmp"),
+        (b"/", "/proc", b"/proc"),
+        (b"/x/[a]*?\\b", "c", rb"/x/\[a\]\*\?\\b/**/c"),
+        (b"/\xff", "\u00fc", b"/\xff/**/\xc3\xbc"),
+    ],
+)
+def test_anchored_to_the_source(path: bytes, pattern: str, expected: bytes) -> None:
+    assert patterns(source(path, pattern)) == [expected]
+
+
+def test_the_jobs_come_first_and_each_once() -> None:
+    assert patterns(source(b"/etc", "b", "a"), ["a"]) == [b"/etc/**/a", b"/etc/**/b"]
+
+
+def test_where_a_link_leads() -> None:
+    assert patterns(source(b"/link", "a"), at=b"/real") == [b"/real/**/a"]
+
+
+FILES = {
+    "keep",
+    "x.tmp",
+    "sub/y.tmp",
+    "sub/deep/z.tmp",
+    "sub/keep.txt",
+    "ssl/private/key",
+    "ssl/public/key",
+    "sub/ssl/private/key",
+    "cache/a",
+    "sub/cache/a",
+    "!odd",
+    "a,b",
+    'quo"te',
+    "$HOME",
+    " blank ",
+    "[x]",
+    "x",
+    "back\\slash",
+    "-dash",
+}
+
+
+@pytest.mark.parametrize("folder", ["plain", ODD, "**", " blank ", "ü", "$HOME", "a,b", b"\xff\xfe"])
+def test_what_is_left_out_is_exactly_what_was_meant(
+    restic: ResticBinary,
+    local_location: Location,
+    password_file: Path,
+    tmp_path: Path,
+    folder: str | bytes,
+) -> None:
+    top = os.path.join(os.fsencode(tmp_path), os.fsencode(folder))  # noqa: PTH118 - bytes
+    other = os.fsencode(tmp_path / "aab")  # what the odd name would match, were it a pattern
+    for tree in (top, other):
+        _plant(tree)
+    excludes: dict[str, Callable[[str], bool]] = {
+        "*.tmp": lambda name: name.endswith(".tmp"),
+        "ssl/private": lambda name: name.startswith("ssl/private"),
+        "/cache": lambda name: name.startswith("cache/"),
+        r"\!odd": lambda name: name == "!odd",
+        "a,b": lambda name: name == "a,b",
+        'quo"te': lambda name: name == 'quo"te',
+        "$HOME": lambda name: name == "$HOME",
+        " blank ": lambda name: name == " blank ",
+        r"\[x\]": lambda name: name == "[x]",
+        r"back\\slash": lambda name: name == "back\\slash",
+        "-dash": lambda name: name == "-dash",
+    }
+    declared = source(top, *excludes)
+    given = [word for pattern in patterns(declared) for word in ("--exclude", pattern)]
+    restic.init(at=local_location, password_file=password_file)
+    restic.run("backup", *given, "--", top, other, at=local_location, password_file=password_file)
+    expected = {name for name in FILES if not any(meant(name) for meant in excludes.values())}
+    restored = tmp_path / "restored"
+    restic.run("restore", "latest", "--target", restored, at=local_location, password_file=password_file)
+    assert _files(os.fsencode(restored) + top) == expected
+    assert _files(os.fsencode(restored) + other) == FILES
+
+
+@pytest.mark.parametrize("pattern", ["[a", "[]", "[^]", "[a-]", "x\\"])
+def test_what_we_refuse_restic_refuses(
+    restic: ResticBinary, local_location: Location, password_file: Path, tmp_path: Path, pattern: str
+) -> None:
+    restic.init(at=local_location, password_file=password_file)
+    done = restic.run(
+        "backup", "--exclude", pattern, tmp_path, at=local_location, password_file=password_file, check=False
+    )
+    assert re.search(rb"invalid pattern", done.stderr), done.stderr
+    with pytest.raises(ValueError, match="is not a pattern"):
+        source(b"/etc", pattern)
+
+
+def _plant(top: bytes) -> None:
+    for name in FILES:
+        path = top + b"/" + os.fsencode(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - bytes
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(name.encode())
+
+
+def _files(top: bytes) -> set[str]:
+    return {
+        os.fsdecode(os.path.relpath(os.path.join(folder, name), top))  # noqa: PTH118 - bytes
+        for folder, _, names in os.walk(top)
+        for name in names
+    }

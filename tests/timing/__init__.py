@@ -1,0 +1,1 @@
+"""When things are due, and how a job stands measured against that."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import selectors
 import signal
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from highball.errors import Failed, ProgramMissing
 from highball.secret import SecretValue
@@ -32,6 +33,9 @@ LINGER_SECONDS = 1.0
 """How long the outputs of a child that has ended may be held open by a grandchild before we stop listening."""
 
 _READ_BYTES = 256 * 1024
+
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux; elsewhere the call fails and the pipe stays as it is
+_WIDE_PIPE_BYTES = 1024 * 1024
 
 Stream = Literal["stdout", "stderr"]
 OnData = Callable[[Stream, bytes], None]
@@ -96,15 +100,23 @@ class Stop:
 
 @dataclass(frozen=True)
 class Manners:
-    """How a child is asked to end: which signal, to it alone or its whole group, and for how long before SIGKILL."""
+    """How a child is asked to end: which signal, to it alone or its whole group, and for how long before SIGKILL.
+
+    `outlives_us`: it has to tidy up when we are killed, so its outputs must not break with us.
+    """
 
     polite_signal: int = signal.SIGINT
     whole_group: bool = False
     grace: timedelta = timedelta(seconds=30)
+    outlives_us: bool = False
 
 
 RESTIC_MANNERS = Manners()
 """SIGINT is clean on every restic; to restic alone, because it still needs its ssh to remove the lock."""
+
+LOCKING_MANNERS = Manners(outlives_us=True)
+"""For a restic that holds a lock: when we are killed, SIGINT lets it remove the lock, but what it prints on the way
+would kill it by SIGPIPE first, if nobody held the other end of its pipes."""
 
 HOOK_MANNERS = Manners(polite_signal=signal.SIGTERM, whole_group=True, grace=timedelta(seconds=5))
 
@@ -124,21 +136,17 @@ def run(
     Raises ProgramMissing when the program is not there, Failed when it cannot be started.
     """
     started = time.monotonic()
-    child = _start(command)
-    try:
-        on_start(child.pid)
-        ending = _Ending(
-            child, manners, stop or Stop(), started + timeout.total_seconds() if timeout else None
-        )
-        _drain(child, on_data, ending)
-        status = _reap(child, ending)
-    except BaseException:
-        _kill_group(child)
-        raise
-    finally:
-        for pipe in (child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
+    deadline = started + timeout.total_seconds() if timeout else None
+    with _Outputs() as outputs:
+        child = _start(command, outputs, outlives_us=manners.outlives_us)
+        try:
+            on_start(child.pid)
+            ending = _Ending(child, manners, stop or Stop(), deadline)
+            _drain(child, outputs, on_data, ending)
+            status = _reap(child, ending)
+        except BaseException:
+            _kill_group(child)
+            raise
     return Ended(
         exit_status=128 - status if status < 0 else status,
         stopped=ending.stopped,
@@ -231,8 +239,40 @@ def is_alive(pid: int) -> bool:
 # --- starting ------------------------------------------------------------------------------------
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+class _Outputs:
+    """The two pipes that a child prints into."""
+
+    def __init__(self) -> None:
+        pipes = (os.pipe(), os.pipe())
+        self.reading: dict[Stream, int] = {"stdout": pipes[0][0], "stderr": pipes[1][0]}
+        self.writing: dict[Stream, int] = {"stdout": pipes[0][1], "stderr": pipes[1][1]}
+
+    def close_writing(self) -> None:
+        """Leave the writing ends to the child."""
+        while self.writing:
+            os.close(self.writing.popitem()[1])
+
+    def widen(self) -> None:
+        """Make room for all that a child may print between our death and its own."""
+        for descriptor in self.writing.values():
+            with contextlib.suppress(OSError):  # above the user's limit
+                fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _WIDE_PIPE_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_writing()
+        for descriptor in self.reading.values():
+            os.close(descriptor)
+
+
+def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subprocess.Popen[bytes]:
     descriptors: list[int] = []
+    held = []
+    if outlives_us:
+        outputs.widen()
+        held = list(outputs.reading.values())
     try:
         argv = [_placed(argument, descriptors) for argument in command.argv]
         environment = {name: _revealed(value) for name, value in command.environment.items()}
@@ -244,10 +284,9 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             env=environment,
             cwd=command.directory,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            pass_fds=descriptors,
+            stdout=outputs.writing["stdout"],
+            stderr=outputs.writing["stderr"],
+            pass_fds=[*descriptors, *held],
             process_group=0,
             preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - one thread, see the head of this file
         )
@@ -264,6 +303,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             f"{_quote(command.argv[0])} could not be started: {error.strerror}", code="not_started"
         ) from None
     finally:
+        outputs.close_writing()
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -352,12 +392,10 @@ class _Ending:
                 self._child.send_signal(self._manners.polite_signal)
 
 
-def _drain(child: subprocess.Popen[bytes], on_data: OnData, ending: _Ending) -> None:
+def _drain(child: subprocess.Popen[bytes], outputs: _Outputs, on_data: OnData, ending: _Ending) -> None:
     with selectors.DefaultSelector() as selector:
-        for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, name)
+        for name, descriptor in outputs.reading.items():
+            selector.register(descriptor, selectors.EVENT_READ, name)
         listen_until: float | None = None
         while selector.get_map():
             for key, _ in selector.select(TICK_SECONDS):

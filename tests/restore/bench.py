@@ -20,7 +20,6 @@ from highball.facts import Outcome, Progress, Reason, RunKind
 from highball.process import Stop
 from highball.protocol import Assignment, Overwrite, RestoreTask, VerifyTask
 from highball.secret import SecretReference, SecretValue
-
 from testbed.restic import Location, ResticBinary
 
 PASSWORD = b"correct horse battery staple"
@@ -96,7 +95,9 @@ class Bench:
             password=SecretValue(PASSWORD),
         )
         binary = Binary(self.binary.path, self.binary.version)
-        return Restic(binary, KEY, access, self.place.cache, self.place.scratch, "run", "UTC", listener, self.stop)
+        return Restic(
+            binary, KEY, access, self.place.cache, self.place.scratch, "run", "UTC", listener, self.stop
+        )
 
     def log(self) -> str:
         """The log of the last run."""

@@ -1,5 +1,4 @@
 """A restore in place: the rule is obeyed, no link is followed, and nothing that was not shown is touched."""
-# ruff: noqa: PTH  # pathlib has no bytes
 
 import os
 import shutil
@@ -11,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from highball.facts import Outcome
 from highball.process import Stop
 from highball.protocol import Overwrite
-
 from restore.bench import Bench, no_leftovers
 from testbed.trees import mixed_tree, same_tree
 from testbed.unprivileged import Unprivileged
@@ -124,7 +123,9 @@ def test_names_that_are_linked_to_what_is_kept(bench: Bench, tmp_path: Path) -> 
     assert (source / "b").read_text() == "saved"
 
 
-def test_a_file_shared_with_the_outside_is_not_written_through(bench: Bench, source: Path, tmp_path: Path) -> None:
+def test_a_file_shared_with_the_outside_is_not_written_through(
+    bench: Bench, source: Path, tmp_path: Path
+) -> None:
     bench.back_up(os.fsencode(source))
     (source / "same").write_text("other content here")
     os.link(source / "same", tmp_path / "outside")
@@ -137,7 +138,9 @@ def test_a_file_shared_with_the_outside_is_not_written_through(bench: Bench, sou
 
 
 @pytest.mark.parametrize("rule", [Overwrite.ALWAYS, Overwrite.NEVER])
-def test_a_link_where_a_directory_belongs(bench: Bench, source: Path, tmp_path: Path, rule: Overwrite) -> None:
+def test_a_link_where_a_directory_belongs(
+    bench: Bench, source: Path, tmp_path: Path, rule: Overwrite
+) -> None:
     bench.back_up(os.fsencode(source))
     outside = tmp_path / "outside"
     outside.mkdir(mode=0o750)
@@ -263,7 +266,7 @@ def test_directories_and_files_directly_below_root(bench: Bench, below_root: byt
     os.chmod(below_root, 0o751)
     try:
         bench.back_up(below_root, beside)
-        root = os.stat("/")
+        root = os.stat("/").st_mode
         shutil.rmtree(below_root)
         os.unlink(beside)
         done = bench.restore([b"/"])
@@ -272,10 +275,10 @@ def test_directories_and_files_directly_below_root(bench: Bench, below_root: byt
             assert file.read() == b"saved"
         assert os.path.exists(inside)
         assert stat.S_IMODE(os.stat(below_root).st_mode) == 0o751
-        assert (os.stat("/").st_mode, os.stat("/").st_mtime_ns) == (root.st_mode, root.st_mtime_ns)
+        assert os.stat("/").st_mode == root
         assert b"--target=/ " not in bench.log().encode()
         assert no_leftovers(below_root)
-        assert not [name for name in os.listdir("/") if name.startswith(".highball")]
+        assert not [name for name in os.listdir("/") if bench.directory.path.name in name]
     finally:
         os.unlink(beside)
 
@@ -313,7 +316,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 4 MiB."""
     path = tmp_path / "small"
     path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", path], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", path], check=False, capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount")
     yield path
@@ -377,13 +382,13 @@ print(done.outcome, done.reason, done.facts.get("files_restored"))
 for rule in (Overwrite.IF_CHANGED, Overwrite.NEVER):
     (source / "locked").chmod(0o700)
     (source / "locked" / "file").unlink()
-    (source / "locked").chmod(0o500)
     done = bench.restore([os.fsencode(source)], None, rule)
     print(done.outcome, done.reason, done.facts.get("files_restored"))
+    print(done.warnings, bench.log(), file=sys.stderr)
 """
 
 
-def test_as_nobody(bench: Bench, unprivileged: Unprivileged, request: pytest.FixtureRequest) -> None:
+def test_as_nobody(bench: Bench, unprivileged: Unprivileged) -> None:
     tree = unprivileged.directory / "tree"
     (tree / "locked").mkdir(parents=True)
     (tree / "locked" / "file").write_text("x")
@@ -399,7 +404,14 @@ def test_as_nobody(bench: Bench, unprivileged: Unprivileged, request: pytest.Fix
     site = [entry for entry in sys.path if entry.endswith("site-packages")]
     environment = {"PYTHONPATH": os.pathsep.join([str(code), *site]), "PYTHONDONTWRITEBYTECODE": "1"}
     version = ".".join(map(str, bench.binary.version))
-    argv = [os.path.realpath(sys.executable), "-c", AS_NOBODY, str(binary), version, str(unprivileged.directory)]
+    argv = [
+        os.path.realpath(sys.executable),
+        "-c",
+        AS_NOBODY,
+        str(binary),
+        version,
+        str(unprivileged.directory),
+    ]
     done = unprivileged.run(argv, env=environment)
     if b"No module named" in done.stderr:
         pytest.skip("nobody cannot read the Python packages here")
@@ -411,3 +423,4 @@ def test_as_nobody(bench: Bench, unprivileged: Unprivileged, request: pytest.Fix
     assert "failure" not in lines[1], lines
     assert lines[1].endswith(" 1")
     assert "failure" not in lines[2], lines
+    assert stat.S_IMODE(os.stat(unprivileged.directory / "new" / str(tree)[1:] / "locked").st_mode) == 0o500

@@ -1,13 +1,12 @@
 """A restore into a new directory: everything comes back as it was, whatever it is called."""
-# ruff: noqa: PTH  # pathlib has no bytes
 
 import os
 from pathlib import Path
 
 import pytest
+
 from highball.facts import Outcome
 from highball.protocol import Overwrite
-
 from restore.bench import Bench, no_leftovers
 from testbed.trees import ODD_NAMES, mixed_tree, same_tree
 

@@ -1,5 +1,4 @@
 """The proof of restore finds what is wrong, and nothing else."""
-# ruff: noqa: PTH  # pathlib has no bytes
 
 import os
 import shutil
@@ -7,10 +6,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from highball.agent.survey import Entry, Verdict
 from highball.agent.verify import Reservoir
 from highball.facts import NodeKind, Outcome
-
 from restore.bench import Bench, no_leftovers
 from restore.test_new_directory import damage_data
 from testbed.trees import mixed_tree

@@ -5,7 +5,8 @@ kind, writes into a staging directory first. From there entries are moved, and e
 rule, because hours may lie between the plan and the move. Nothing here starts a program.
 """
 
-# ruff: noqa: PTH  # pathlib has no bytes
+# Paths of bytes are beyond pathlib.
+# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH120
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -180,6 +181,7 @@ class Placer:
         source = self._staged.status(staged)
         if source is None:
             raise FileNotFoundError(errno.ENOENT, "restic did not restore it")
+        self._unlock(staged, Traits.of(source))
         if verdict is Verdict.OTHER_REPLACED:
             self._replace_stand_in(staged, target, Traits.of(source))
         elif verdict is Verdict.NEW:
@@ -199,9 +201,6 @@ class Placer:
 
     def _rename_folder(self, staged: bytes, target: bytes, traits: Traits) -> bool:
         """Move a folder with all that is in it; False where another file system begins at the target."""
-        locked = os.geteuid() != 0 and traits.mode & 0o300 != 0o300  # its `..` has to be written
-        if locked:
-            give_traits(self._staged, staged, Traits(traits.mode | 0o700, *_rest(traits)))
         try:
             self._rename(staged, target)
         except OSError as error:
@@ -210,9 +209,14 @@ class Placer:
             return False
         finally:
             self._staged.forget()
-        if locked:
+        if _is_locked(traits):
             give_traits(self._target, target, traits)
         return True
+
+    def _unlock(self, staged: bytes, traits: Traits) -> None:
+        """Nothing can be moved out of a folder without write permission, nor the folder itself."""
+        if _is_locked(traits):
+            give_traits(self._staged, staged, replace(traits, mode=traits.mode | 0o700))
 
     def _replace_stand_in(self, staged: bytes, target: bytes, traits: Traits) -> None:
         """A file or link stands where a folder belongs: put it aside, and back should the folder not get there."""
@@ -282,8 +286,9 @@ class Placer:
             self._move(staged, target)
             return
         source = self._staged.status(staged)
-        if source is not None:
-            give_traits(self._target, target, Traits.of(source))
+        with contextlib.suppress(PermissionError):  # it belongs to somebody else, and its content is right
+            if source is not None:
+                give_traits(self._target, target, Traits.of(source))
 
     def _same_content(self, entry: Entry, staged: bytes, target: bytes) -> bool:
         if entry.kind is NodeKind.SYMLINK:
@@ -316,8 +321,8 @@ def put_aside(ground: Ground, path: bytes, into: bytes, number: int) -> Aside:
     return Aside(ground, path, kept)
 
 
-def _rest(traits: Traits) -> tuple[int, int, int]:
-    return traits.uid, traits.gid, traits.modified_ns
+def _is_locked(traits: Traits) -> bool:
+    return os.geteuid() != 0 and traits.mode & 0o300 != 0o300
 
 
 def _blocks(opened: Any) -> Iterator[bytes]:

@@ -6,7 +6,8 @@ directory beside, from which `placing` moves entry by entry. What was restored i
 target, never by restic's word alone.
 """
 
-# ruff: noqa: PTH  # pathlib has no bytes
+# Paths of bytes are beyond pathlib.
+# ruff: noqa: PTH103, PTH119, PTH120
 
 from __future__ import annotations
 
@@ -78,21 +79,32 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
         sentences.append("restic before 0.16 loses targets of links that are not UTF-8 when it saves")
     groups = _grouped(restic, survey)
     if any(group.staged for group in groups):
-        why = "this restic has no overwrite rule" if not restic.binary.has_overwrite else "entries are in the way"
-        sentences.append(f"it is staged beside the target first ({why}), which needs the space twice for that time")
+        why = (
+            "this restic has no overwrite rule"
+            if not restic.binary.has_overwrite
+            else "entries are in the way"
+        )
+        sentences.append(
+            f"it is staged beside the target first ({why}), which needs the space twice for that time"
+        )
     if any(not group.staged and any(place.replaced for place in group.places) for group in groups):
-        sentences.append("files are overwritten where they lie: one that is cut short by a cancel is incomplete")
+        sentences.append(
+            "files are overwritten where they lie: one that is cut short by a cancel is incomplete"
+        )
     if os.geteuid() != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
     if survey.tallies[Verdict.UNSURE].entries:
-        sentences.append("names that this restic's listing spells inexactly come back, but are neither planned nor compared")
+        sentences.append(
+            "names that the listing spells inexactly come back, but are neither planned nor compared"
+        )
     return tuple(sentences)
 
 
 # --- one restic process, and what it complained about ---------------------------------------------
 
 _IGNORED = re.compile(r"ignoring error for (?P<path>.*?): (?P<message>.*)")
-_METADATA = re.compile(r"(failed to (re)?(store|set) )?(l?chown|l?chmod|utimes?|utimensat|mknod|.{0,12}xattr)", re.IGNORECASE)
+_METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNORECASE)
+"""What complaints about anything but content begin with."""
 
 
 @dataclass
@@ -261,9 +273,10 @@ class _Restoring:
             added = group.size_bytes - self._size_of_replaced(group)
             if added > free:
                 where = path_for_people(group.target)
-                raise Failed(
-                    f"{added} bytes more are needed below {where} and {free} are free; nothing was touched", code="no_space"
+                message = (
+                    f"{added} bytes more are needed below {where} and {free} are free; nothing was touched"
                 )
+                raise Failed(message, code="no_space")
 
     def _size_of_replaced(self, group: _Group) -> int:
         total = 0
@@ -304,7 +317,9 @@ class _Restoring:
         failed = attempt.failed
         if failed is not None and not failed.stopped:
             reason = self._restic.why(failed)
-            full = any("no space left" in text for text in [*failed.log, *(c.message for c in attempt.cautions)])
+            full = any(
+                "no space left" in text for text in [*failed.log, *(c.message for c in attempt.cautions)]
+            )
             if full:
                 self._trouble = self._no_space(group)
             elif reason.code not in ("restic_failed", "no_space"):
@@ -312,7 +327,9 @@ class _Restoring:
 
     def _no_space(self, group: _Group) -> Reason:
         where = path_for_people(group.target)
-        twice = f"; staging needs room for {group.size_bytes} bytes beside what is there" if group.staged else ""
+        twice = (
+            f"; staging needs room for {group.size_bytes} bytes beside what is there" if group.staged else ""
+        )
         return Reason(code="no_space", message=f"there is no space left on the file system of {where}{twice}")
 
     # --- folders that restic does not care for ---
@@ -356,7 +373,9 @@ class _Restoring:
             for path, entry in reversed(self._made):
                 self._give(ground, path, _traits_of(entry))
             for path, seen in self._survey.standing.items():
-                if ground.status(path) is not None and path not in {place.target for place in self._survey.places}:
+                if ground.status(path) is not None and path not in {
+                    place.target for place in self._survey.places
+                }:
                     self._give(ground, path, Traits.of(seen), quietly=True)
 
     def _set_folders_right(self, ground: Ground, group: _Group) -> None:
@@ -436,14 +455,18 @@ class _Restoring:
                     return
                 if entry.verdict is Verdict.OTHER_KEPT or self._is_bad(entry):
                     continue
-                placer.place(entry, root + entry.path[len(group.folder.rstrip(b"/")) :], self._survey.target_of(entry))
+                placer.place(
+                    entry, root + entry.path[len(group.folder.rstrip(b"/")) :], self._survey.target_of(entry)
+                )
                 done += entry.size if entry.verdict in WANTED else 0
                 if self._is_time_to_tell():
                     self._steps.progress(Progress(bytes_done=done, bytes_total=size, files_total=files))
 
     def _note_unplaced(self, path: bytes, error: OSError) -> None:
         if error.errno in _FULL:
-            self._trouble = self._trouble or Reason(code="no_space", message=f"there is no space left: {error}")
+            self._trouble = self._trouble or Reason(
+                code="no_space", message=f"there is no space left: {error}"
+            )
         self._cautions.append(Caution(code="not_restored", message=error.strerror or str(error), path=path))
 
     def _is_bad(self, entry: Entry) -> bool:
@@ -461,12 +484,18 @@ class _Restoring:
         """Look at every entry that was to be new or replaced, and say what is there."""
         stopped = self._steps.stop.requested or any(finished.stopped for finished in self._attempt.finished)
         found = self._look_again(strictly=stopped)
-        facts = {"files_restored": found.files, "bytes_restored": found.size_bytes, "target": self._survey.landing}
+        facts = {
+            "files_restored": found.files,
+            "bytes_restored": found.size_bytes,
+            "target": self._survey.landing,
+        }
         special = _some(found.special, len(found.special))
         warnings = [*_some(found.missing, found.missing_count), *special, *self._all_cautions()]
         entries, files, size = self._survey.wanted
         if stopped and found.missing_count:
-            message = f"cancelled; {found.files} of {files} files ({found.size_bytes} of {size} bytes) were restored before"
+            message = (
+                f"cancelled; {found.files} of {files} files ({found.size_bytes} of {size} bytes) are back"
+            )
             return Done(Outcome.CANCELLED, Reason(code="cancelled", message=message), warnings, facts)
         reason = self._failure(found, entries)
         if reason is not None:
@@ -478,7 +507,9 @@ class _Restoring:
             return Done(facts=facts)
         first = warnings[0]
         where = f"{path_for_people(first.path)}: " if first.path else ""
-        return Done(Outcome.WARNING, Reason(code=first.code, message=f"{where}{first.message}"), warnings, facts)
+        return Done(
+            Outcome.WARNING, Reason(code=first.code, message=f"{where}{first.message}"), warnings, facts
+        )
 
     def _failure(self, found: _Found, entries: int) -> Reason | None:
         if not any(tally.entries for tally in self._survey.tallies.values()):
@@ -524,7 +555,9 @@ class _Restoring:
         others = [Caution(code="other_kind_kept", message=message, path=path) for path in left.examples]
         if left.entries > len(left.examples):
             rest = left.entries - len(left.examples)
-            others.append(Caution(code="other_kind_kept", message=f"{rest} more were left for the same reason"))
+            others.append(
+                Caution(code="other_kind_kept", message=f"{rest} more were left for the same reason")
+            )
         if os.geteuid() != 0 and self._survey.foreign_owners:
             message = "not run as root, so files of other owners now belong to the one who restored them"
             others.append(Caution(code="owner_not_restored", message=message))
@@ -549,11 +582,14 @@ class _Found:
             self.size_bytes += entry.size
             return
         if entry.kind is NodeKind.OTHER:
-            self.special.append(Caution(code="special_file_missing", message="a special file was not made", path=path))
+            self.special.append(
+                Caution(code="special_file_missing", message="a special file was not made", path=path)
+            )
             return
         self.missing_count += 1
         if len(self.missing) < MOST_NAMED:
-            self.missing.append(Caution(code="restore_incomplete", message="it is not there, or not all of it", path=path))
+            message = "it is not there, or not all of it"
+            self.missing.append(Caution(code="restore_incomplete", message=message, path=path))
 
 
 def _is_whole(entry: Entry, there: os.stat_result | None, *, exact: bool) -> bool:

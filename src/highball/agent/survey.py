@@ -4,7 +4,8 @@ Entries go to a spool file as they are listed, never into a list: a snapshot may
 changes anything on the target, and no link below the target is followed.
 """
 
-# ruff: noqa: PTH  # pathlib has no bytes
+# Paths of bytes are beyond pathlib.
+# ruff: noqa: PTH120
 
 from __future__ import annotations
 
@@ -138,7 +139,10 @@ WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
 
 
 class Entry(NamedTuple):
-    """One entry of the snapshot, and what becomes of it. `was` are mode, owner, group and time of a folder that is there."""
+    """One entry of the snapshot, and what becomes of it.
+
+    `was` are mode, owner, group and time of a folder that is there.
+    """
 
     place: int
     verdict: Verdict
@@ -269,7 +273,8 @@ class Tally:
 
     def part(self) -> PlanPart:
         """As a fact."""
-        return PlanPart(entries=self.entries, files=self.files, size_bytes=self.size_bytes, examples=tuple(self.examples))
+        examples = tuple(self.examples)
+        return PlanPart(entries=self.entries, files=self.files, size_bytes=self.size_bytes, examples=examples)
 
 
 @dataclass
@@ -305,7 +310,12 @@ class Survey:
     """One look at a snapshot and a target; a context manager, because it holds a spool."""
 
     def __init__(
-        self, restic: Restic, snapshot: str, paths: Sequence[bytes], target: bytes | None, overwrite: Overwrite
+        self,
+        restic: Restic,
+        snapshot: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite,
     ) -> None:
         self.snapshot = snapshot
         self.rule = overwrite
@@ -366,7 +376,11 @@ class Survey:
     def wanted(self) -> tuple[int, int, int]:
         """Entries, files and bytes that are to be new or replaced."""
         tallies = [self.tallies[verdict] for verdict in WANTED]
-        return sum(t.entries for t in tallies), sum(t.files for t in tallies), sum(t.size_bytes for t in tallies)
+        return (
+            sum(t.entries for t in tallies),
+            sum(t.files for t in tallies),
+            sum(t.size_bytes for t in tallies),
+        )
 
     def plan(self, cannot_promise: tuple[str, ...]) -> RestorePlan:
         """What it found, as a fact."""
@@ -412,7 +426,9 @@ class Survey:
 
     def _check_base(self) -> None:
         if self.base == b"/":
-            raise Failed("a target is a directory below /; to restore in place, name none", code="target_unusable")
+            raise Failed(
+                "a target is a directory below /; to restore in place, name none", code="target_unusable"
+            )
         there = self._ground.status(self.base) if self.base is not None else None
         if there is not None and kind_of(there) is not NodeKind.DIRECTORY:
             raise Failed(f"{path_for_people(self.base or b'')} is not a directory", code="target_unusable")
@@ -420,7 +436,10 @@ class Survey:
     def _list_root(self) -> list[bytes]:
         found: list[bytes] = []
         self._restic.each_node(
-            self.snapshot, lambda node: None if node.inexact else found.append(node.path), b"/", recursive=False
+            self.snapshot,
+            lambda node: None if node.inexact else found.append(node.path),
+            b"/",
+            recursive=False,
         )
         return sorted(found)
 
@@ -448,7 +467,9 @@ class Survey:
         missing = {parent.source: parent for parent in self.parents.values()}
         if missing:
             folders = sorted({ancestor for source in missing for ancestor in ancestors(source)})
-            self._restic.each_node(self.snapshot, lambda node: self._note(missing, node), folders, recursive=False)
+            self._restic.each_node(
+                self.snapshot, lambda node: self._note(missing, node), folders, recursive=False
+            )
         for parent in sorted(self.parents.values(), key=lambda parent: parent.target):
             self._judge_parent(parent)
 

@@ -8,10 +8,9 @@ dead run held (its lock in the repository, its `after` hooks) is released by the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from highball.agent import proof, upkeep
 from highball.agent.backup import Backup, sum_up
@@ -226,7 +225,7 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
     steps = Steps(directory, place, Stop(), on_event)
     steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
     for repository in _unfinished_repositories(events):
-        _remove_own_lock(steps, repository, {e.pid for e in events if isinstance(e, ProcessStarted)})
+        _remove_own_lock(steps, repository, [event for event in events if isinstance(event, ProcessStarted)])
     task = steps.assignment.task
     if isinstance(task, BackupTask) and not task.dry_run and not _after_hooks_began(steps, task):
         Backup(steps, task).run_after_hooks()
@@ -248,37 +247,33 @@ def _after_hooks_began(steps: Steps, task: BackupTask) -> bool:
     return len(hooks) > len(task.job.before)
 
 
-def _remove_own_lock(steps: Steps, repository: str, pids: set[int]) -> None:
+def _remove_own_lock(steps: Steps, repository: str, processes: Sequence[ProcessStarted]) -> None:
     """`restic unlock`, when the dead run's own lock is there and no other that restic would remove with it."""
     try:
         restic = replace(steps.open(repository), stop=Stop())
         locks = restic.list_locks()
-        ours = [lock for lock in locks if _is_of_dead(lock, pids)]
-        if not ours:
-            return
+        ours = [lock for lock in locks if any(_is_of_dead(lock, process) for process in processes)]
         others = [lock for lock in locks if lock not in ours and _restic_calls_stale(lock)]
-        if others or _in_container():
-            why = (
-                describe_lock(others[0]) if others else "this is a container, where process ids tell nothing"
-            )
+        if ours and others:
+            other = describe_lock(others[0])
             steps.log(
-                "highball", f"{repository}: the dead run's lock was left alone because of another: {why}"
+                "highball",
+                f"{repository}: the dead run's lock stays; unlocking would remove another: {other}",
             )
-            return
-        restic.require(restic.unlock())
-        steps.log("highball", f"{repository}: removed the dead run's {describe_lock(ours[0])}")
+        elif ours:
+            restic.require(restic.unlock())
+            steps.log("highball", f"{repository}: removed the dead run's {describe_lock(ours[0])}")
     except HighballError as error:
         steps.log("highball", f"{repository}: the dead run's lock could not be looked for: {error.message}")
 
 
-def _is_of_dead(lock: Lock, pids: set[int]) -> bool:
-    return lock.hostname == hostname() and lock.pid in pids and not is_alive(lock.pid)
+def _is_of_dead(lock: Lock, process: ProcessStarted) -> bool:
+    # the time as well: in containers of one host name, process ids alone would tell nothing
+    since = lock.created_at >= process.at - timedelta(seconds=10)
+    mine = lock.hostname == process.hostname == hostname() and lock.pid == process.pid
+    return mine and since and not is_alive(lock.pid)
 
 
 def _restic_calls_stale(lock: Lock) -> bool:
     dead_here = lock.hostname == hostname() and not is_alive(lock.pid)
     return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER
-
-
-def _in_container() -> bool:
-    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()

@@ -99,7 +99,7 @@ def run_command(arguments: Sequence[str]) -> int:
         return _fail(session, Cancelled("cancelled"))
     except BrokenPipeError:
         _abandon_output()
-        return 1
+        return session.exit_status or 1
     except OSError as error:
         return _fail(session, Failed(f"{error.strerror or error}", code="system_error"))
     except Exception as error:  # the outermost loop of a request

@@ -67,11 +67,11 @@ def carry_out(
                 refused.append((subject, error))
     if refused and not done:
         raise refused[0][1]
-    if answers:
-        answer(session, done, refused, extra())
     session.exit_status = max_status(done, refused)
     if machine.stop.requested and session.exit_status == 0:
         session.exit_status = 130
+    if answers:
+        answer(session, done, refused, extra())
     return done
 
 

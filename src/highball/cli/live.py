@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable
@@ -45,15 +46,36 @@ class Narrator:
         self._on_terminal = sys.stderr.isatty() and output.form is not Form.EVENTS
 
     # --- what a Watcher is told ---
+    # A closed terminal or pipe must not end a backup: what nobody hears any more is not said.
 
     def begin(self, assignment: Assignment) -> None:
         """A run is about to start."""
+        with contextlib.suppress(OSError):
+            self._begin(assignment)
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+        with contextlib.suppress(OSError):
+            self._event(event)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the current step is."""
+        with contextlib.suppress(OSError):
+            self._progress(progress)
+
+    def end(self, run: Run) -> None:
+        """A run is over."""
+        with contextlib.suppress(OSError):
+            self._clear()
+
+    # --- how it is told ---
+
+    def _begin(self, assignment: Assignment) -> None:
         subject = assignment.job or next(iter(assignment.repositories), "")
         action = assignment.task.type
         self._tell(f"{action} {subject}  (run {assignment.run})", "bold")
 
-    def event(self, event: Event) -> None:
-        """Something happened."""
+    def _event(self, event: Event) -> None:
         if self._output.form is Form.EVENTS:
             sys.stdout.write(event.model_dump_json(exclude_none=True) + "\n")
             sys.stdout.flush()
@@ -70,8 +92,7 @@ class Narrator:
             case StepEnded():
                 self._end_step(event.done)
 
-    def progress(self, progress: Progress) -> None:
-        """How far the current step is."""
+    def _progress(self, progress: Progress) -> None:
         if self._output.form is Form.EVENTS:
             sys.stdout.write(progress.model_dump_json(exclude_none=True) + "\n")
             sys.stdout.flush()
@@ -80,12 +101,6 @@ class Narrator:
         elif time.monotonic() - self._told_at >= PLAIN_EVERY_SECONDS:
             self._told_at = time.monotonic()
             self._tell(f"  {describe_progress(progress)}")
-
-    def end(self, run: Run) -> None:
-        """A run is over."""
-        self._clear()
-
-    # --- how it is told ---
 
     def _wants_log(self, event: LogLine) -> bool:
         in_hook = self._step is not None and self._step.action is Action.HOOK
@@ -129,10 +144,10 @@ class Narrator:
         if self._live is None:
             self._live = Live(console=console, auto_refresh=False, transient=True)
             self._live.start()
-        share = (progress.percent or 0) / 100
-        width = max(10, min(30, console.width - 60))
-        bar = "█" * round(share * width) + "░" * (width - round(share * width))
-        lines = [f"  {bar} {describe_progress(progress)}"]
+        described = describe_progress(progress)
+        width = max(8, min(30, console.width - len(described) - 5))
+        done = round((progress.percent or 0) / 100 * width)
+        lines = [f"  {'█' * done}{'░' * (width - done)} {described}"]
         if progress.current is not None:
             lines.append(f"  {path_for_people(progress.current)}")
         text = Text(

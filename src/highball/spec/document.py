@@ -148,16 +148,26 @@ class _Reader:
     def _one(self, model: type[_Model], table: object, at: str) -> _Model | None:
         written = {} if table is None else table
         try:
-            return model.model_validate(_readable(model, written))
+            return model.model_validate(_readable(model, written) if isinstance(written, dict) else written)
         except ValidationError as error:
             self.problems += problems_of(error, model, written, at)
-            mended = _mended(model, written, error)
-        try:
-            if mended is not None:
-                model.model_validate(mended)
-        except ValidationError as error:
-            self.problems += [found for found in problems_of(error, model, mended, at) if found.at != at]
+            broken = {detail["loc"][:2] for detail in error.errors(include_url=False) if detail["loc"]}
+        if isinstance(written, dict):
+            self._look_further(model, written, broken, at)
         return None
+
+    def _look_further(
+        self, model: type[BaseModel], table: Mapping[str, Any], broken: set[tuple[int | str, ...]], at: str
+    ) -> None:
+        """What the sound parts of a table say together, where other parts of it are wrong."""
+        mended = _mended(model, table, broken)
+        told = {at, *(at + step(where[0]) for where in broken)}
+        try:
+            model.model_validate(mended)
+        except ValidationError as error:
+            self.problems += [
+                found for found in problems_of(error, model, mended, at) if found.at not in told
+            ]
 
     def _many(self, model: type[_Model], section: str) -> dict[str, _Model]:
         tables = self._tables.get(section) or {}
@@ -181,26 +191,21 @@ class _Reader:
             self._refuse(section, context["message"], context["hint"])
 
 
-def _readable(model: type[BaseModel], table: object) -> object:
+def _readable(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, Any]:
     """The table as it can be validated by itself: without what it takes back or leaves blank."""
-    if not isinstance(table, dict):
-        return table
-    if issubclass(model, JobSettings):
-        table = settled(table)
+    told = settled(table) if issubclass(model, JobSettings) else table
     return {
-        name: value for name, value in table.items() if value is not None or name not in model.model_fields
+        name: value for name, value in told.items() if value is not None or name not in model.model_fields
     }
 
 
-def _mended(model: type[BaseModel], table: object, error: ValidationError) -> dict[str, Any] | None:
-    """The table without what is wrong in it, so that what the rest says together can be looked at as well."""
-    readable = _readable(model, table)
-    if not isinstance(readable, dict):
-        return None
-    broken = {detail["loc"][:2] for detail in error.errors(include_url=False) if detail["loc"]}
+def _mended(
+    model: type[BaseModel], table: Mapping[str, Any], broken: set[tuple[int | str, ...]]
+) -> dict[str, Any]:
+    """The table without the fields, and of sources the rows, that are wrong."""
     names = {where[0] for where in broken}
-    whole = {name: value for name, value in readable.items() if name not in names}
-    if isinstance(rows := readable.get("sources"), list) and "sources" in names:
+    whole = {name: value for name, value in _readable(model, table).items() if name not in names}
+    if isinstance(rows := table.get("sources"), list):
         whole["sources"] = [None if ("sources", n) in broken else row for n, row in enumerate(rows)]
     if model is Repository and "password" in names:
         whole["password"] = {"env": "-"}

@@ -140,15 +140,15 @@ def _words(detail: ErrorDetails, model: type[BaseModel], place: str) -> tuple[st
     if kind == "literal_error":
         return _none_of(value, context["expected"])
     if kind in _PLAIN:
-        return _PLAIN[kind].format(**context), None
+        return _PLAIN[kind].format(*(f"{bound:.15g}" for bound in context.values())), None
     wanted = _WANTED.get(kind.partition("_")[0], "something else")
     return f"wants {wanted}, not {kind_of(value)}", _hint_for_kind(wanted, value, place)
 
 
 _PLAIN = {
     "missing": "is missing",
-    "greater_than_equal": "is less than {ge}",
-    "less_than_equal": "is more than {le}",
+    "greater_than_equal": "is less than {}",
+    "less_than_equal": "is more than {}",
     "string_too_short": "is blank",
     "int_parsing_size": "is too large a number",
 }

@@ -21,7 +21,7 @@ DEEPEST = 32
 MOST_UNFOLDED = 10_000
 MOST_DOTS = 500
 
-_OUT_OF_BOUNDS = "holds a number or date that is out of all bounds"
+_OUT_OF_BOUNDS = "holds a number or date that cannot be read"
 
 Kind = Literal["toml", "yaml"]
 Tables = dict[str, Any]
@@ -171,7 +171,7 @@ def _read_yaml(text: str) -> Any:
         raise refused(problem("", f"is not YAML: {error}")) from None
     except RecursionError:
         raise refused(_too_deep("")) from None
-    except (ValueError, OverflowError):  # a number of more digits, or a date of more days, than Python reads
+    except (ValueError, LookupError):  # a number of more digits, or a date of more days, than Python reads
         raise refused(problem("", _OUT_OF_BOUNDS)) from None
 
 

@@ -32,7 +32,18 @@ from highball.facts import (
     Snapshot,
     path_for_people,
 )
-from highball.process import MARKER, Argument, Command, Ended, Input, Stop, by_lines, run
+from highball.process import (
+    LOCKING_MANNERS,
+    MARKER,
+    RESTIC_MANNERS,
+    Argument,
+    Command,
+    Ended,
+    Input,
+    Stop,
+    by_lines,
+    run,
+)
 from highball.reach import Here, Priority
 from highball.secret import mask
 
@@ -395,7 +406,12 @@ class Restic:
         command = self._command(argv, json=json)
         self._tell("highball", f"$ {command.shown()}")
         ended = run(
-            self.place.place(command, priority), on_data, stop=self.stop, on_start=self.listener.started
+            self.place.place(command, priority),
+            on_data,
+            stop=self.stop,
+            # backups and maintenance hold a lock in the repository
+            manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
+            on_start=self.listener.started,
         )
         finish()
         return self._finished(ended, log)

@@ -1,0 +1,42 @@
+"""Stations: one with the newest restic for what versions cannot change, one with each restic for what they can."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from journeys.station import Station
+from testbed.restic import ResticBinary
+
+
+@pytest.fixture
+def station(newest_restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
+    """A machine with one repository, that is there already, and one job: three small files."""
+    made = ready(tmp_path, newest_restic)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def each_station(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
+    """The same, with each restic in turn."""
+    made = ready(tmp_path, restic)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bare_station(newest_restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
+    """A machine where nothing is declared yet."""
+    made = Station(tmp_path / "station", newest_restic)
+    yield made
+    made.close()
+
+
+def ready(folder: Path, restic: ResticBinary) -> Station:
+    """A station with the usual repository and job."""
+    made = Station(folder / "station", restic)
+    made.add_repository()
+    made.add_job()
+    made.fill()
+    return made

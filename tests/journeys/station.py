@@ -1,0 +1,370 @@
+"""One machine that uses Highball: a configuration file, a state directory, an empty home, and the program itself.
+
+A Station writes the configuration, starts `highball` as a subprocess with a clean environment, and hands back
+what its user sees: the exit status, both outputs, the JSON document.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from keeping.restic_format import WrittenRepository
+from testbed.parts import SEARCH_PATH
+from testbed.restic import Argument, Location, ResticBinary
+
+HIGHBALL: Final = Path(sys.executable).with_name("highball")
+PASSWORD: Final = "open sesame"
+HOST: Final = "station"
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one call of `highball` left behind."""
+
+    argv: tuple[Argument, ...]
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """Standard output as text."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    @cached_property
+    def json(self) -> Any:
+        """The one JSON document on standard output; AssertionError where there is none, or anything else."""
+        try:
+            return json.loads(self.stdout)
+        except ValueError as error:
+            raise AssertionError(f"not one JSON document: {error}\n{self}") from None
+
+    @property
+    def error(self) -> Table:
+        """The error of a JSON answer, its shape checked."""
+        assert set(self.json) == {"error"}, self
+        found: Table = self.json["error"]
+        assert set(found) >= {"code", "message", "hint", "problems"}, self
+        assert all(set(problem) >= {"at", "message"} for problem in found["problems"]), self
+        assert self.status != 0, self
+        return found
+
+    @property
+    def events(self) -> list[Table]:
+        """The lines of `--events`."""
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    @property
+    def step(self) -> Table:
+        """The only step of the only run of a run document."""
+        [run] = self.json["runs"]
+        [step] = run["steps"]
+        found: Table = step
+        return found
+
+    def step_in(self, repository: str) -> Table:
+        """The step of a run document that worked on this repository."""
+        [found] = [s for run in self.json["runs"] for s in run["steps"] if s["repository"] == repository]
+        result: Table = found
+        return result
+
+    def __str__(self) -> str:
+        said = f"{self.text[-6000:]}\n--- stderr\n{self.stderr[-6000:]}"
+        return f"{self.argv!r} ended with {self.status}\n--- stdout\n{said}"
+
+
+class Going:
+    """A `highball` that still runs."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
+        self.process = process
+        self._folder = folder
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return (self._folder / "stderr").read_text(errors="replace")
+
+    @property
+    def stdout(self) -> bytes:
+        """What it has answered so far."""
+        return (self._folder / "stdout").read_bytes()
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self.process.kill()
+        self.process.wait(20)
+
+    def end(self, timeout: float = 60) -> Answer:
+        """Wait for its end."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"did not end within {timeout} s:\n{self.stdout!r}\n{self.stderr}") from None
+        return Answer(tuple(self.process.args), status, self.stdout, self.stderr)  # type: ignore[arg-type]
+
+
+@dataclass
+class Station:
+    """A machine with a source, a configuration and a state of its own, all below `folder`."""
+
+    folder: Path
+    restic: ResticBinary
+    settings: Table = field(default_factory=dict)
+    defaults: Table = field(default_factory=dict)
+    profiles: Table = field(default_factory=dict)
+    repositories: Table = field(default_factory=dict)
+    jobs: Table = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    """A program that starts `highball`, like setpriv."""
+    _going: list[Going] = field(default_factory=list)
+    _seeds: int = 0
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(parents=True)
+        self.source.mkdir()
+        self.password_file.write_text(PASSWORD)
+        self.password_file.chmod(0o600)
+        self.settings |= {"state": str(self.state), "restic": str(self.restic.path), "host": HOST}
+
+    # --- places ---
+
+    @property
+    def home(self) -> Path:
+        """HOME, empty."""
+        return self.folder / "home"
+
+    @property
+    def source(self) -> Path:
+        """The source of the usual job."""
+        return self.folder / "source"
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.folder / "state"
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.folder / "highball.toml"
+
+    @property
+    def password_file(self) -> Path:
+        """The file with the repositories' password."""
+        return self.folder / "password"
+
+    @property
+    def secret(self) -> Table:
+        """The reference to the repositories' password."""
+        return {"file": str(self.password_file)}
+
+    def path_of(self, key: str = "nas") -> Path:
+        """Where a local repository lies."""
+        return Path(self.repositories[key]["url"])
+
+    def at(self, key: str = "nas") -> Location:
+        """A local repository, for a restic of the test's own."""
+        return Location("local", str(self.path_of(key)))
+
+    # --- what is declared ---
+
+    def add_repository(self, key: str = "nas", *, made: bool = True, **fields: Any) -> Path:
+        """Declare a local repository; one that is `made` is there already, with a key that opens at once."""
+        path = self.folder / f"repository-{key}"
+        if made:
+            self._seeds += 1
+            WrittenRepository(path, PASSWORD, seed=hash((str(path), self._seeds)))
+        self.repositories[key] = {"url": str(path), "password": self.secret, **fields}
+        return path
+
+    def add_job(self, key: str = "docs", repositories: Sequence[str] = ("nas",), **fields: Any) -> None:
+        """Declare a job on the usual source."""
+        usual = {"sources": [str(self.source)], "repositories": list(repositories)}
+        self.jobs[key] = {**usual, **fields}
+
+    def fill(self, files: int = 3, size: int = 1000, folder: Path | None = None) -> None:
+        """Put files into the source: random ones, so that nothing is deduplicated."""
+        folder = folder or self.source
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(files):
+            (folder / f"file-{number:04}").write_bytes(os.urandom(size))
+
+    def write(self) -> None:
+        """Write the configuration file."""
+        lines = [*_section("settings", self.settings), *_section("defaults", self.defaults)]
+        for name in ("profiles", "repositories", "jobs"):
+            for key, table in getattr(self, name).items():
+                lines += _section(f"{name}.{key}", table)
+        self.config.write_text("\n".join(lines) + "\n")
+
+    # --- calling ---
+
+    def argv(self, *arguments: Argument) -> list[Argument]:
+        """The command line of a call."""
+        return [*self.prefix, str(HIGHBALL), "-c", str(self.config), *arguments]
+
+    def clean_environment(self, **more: str) -> dict[str, str]:
+        """What a call finds in its environment."""
+        return {"PATH": SEARCH_PATH, "HOME": str(self.home)} | self.environment | more
+
+    def start(
+        self,
+        *arguments: Argument,
+        environment: Mapping[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> Going:
+        """Start `highball`, with the configuration as it is declared now."""
+        self.write()
+        folder = self.folder / f"call-{len(self._going)}"
+        folder.mkdir()
+        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+            process = subprocess.Popen(
+                self.argv(*arguments),
+                env=self.clean_environment(**(environment or {})),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=before,
+            )
+        going = Going(process, folder)
+        self._going.append(going)
+        return going
+
+    def call(self, *arguments: Argument, timeout: float = 60, **environment: str) -> Answer:
+        """Call `highball` and wait for its end."""
+        return self.start(*arguments, environment=environment).end(timeout)
+
+    def ask(self, *arguments: Argument, status: int = 0, timeout: float = 60, **environment: str) -> Answer:
+        """Call `highball … --json`; the exit status has to be this one, and the answer one JSON document."""
+        answer = self.call("--json", *arguments, timeout=timeout, **environment)
+        assert answer.status == status, answer
+        assert answer.json is not None, answer
+        return answer
+
+    def back_up(self, *jobs: str, status: int = 0, **environment: str) -> Answer:
+        """`highball run --json`, which has to end with this exit status."""
+        return self.ask("run", *jobs, status=status, **environment)
+
+    def bare(self, *arguments: Argument, key: str = "nas", check: bool = True) -> bytes:
+        """restic itself, on a local repository: what another tool or a person would do."""
+        done = self.restic.run(*arguments, at=self.at(key), password_file=self.password_file, check=check)
+        return done.stdout
+
+    def snapshots(self, key: str = "nas") -> list[Table]:
+        """What restic itself lists, oldest first."""
+        found = self.restic.json("snapshots", at=self.at(key), password_file=self.password_file) or []
+        return sorted(found, key=lambda snapshot: str(snapshot["time"]))
+
+    def locks(self, key: str = "nas") -> list[Path]:
+        """The lock files in a local repository."""
+        folder = self.path_of(key) / "locks"
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def close(self) -> None:
+        """End what was started and did not end."""
+        for going in self._going:
+            if going.process.poll() is None:
+                going.kill()
+        for pid in restics_of(self.folder):
+            os.kill(pid, signal.SIGKILL)
+
+
+# --- TOML ----------------------------------------------------------------------------------------
+
+
+def _section(name: str, table: Table) -> Iterator[str]:
+    if table:
+        yield f"[{name}]"
+        yield from (f"{json.dumps(key)} = {as_toml(value)}" for key, value in table.items())
+
+
+def as_toml(value: object) -> str:
+    """A value as TOML; paths that are bytes in their text form."""
+    if isinstance(value, bytes):
+        import base64
+
+        return f'{{ b64 = "{base64.b64encode(value).decode()}" }}'
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {as_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    if isinstance(value, Path):
+        return as_toml(str(value))
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+def pids() -> list[int]:
+    """All processes of this machine."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def of_process(pid: int, name: str) -> bytes:
+    """A file of /proc/PID; empty where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    state = of_process(pid, "stat").rpartition(b")")[2].split()[:1]
+    return state not in ([], [b"Z"])
+
+
+def restics_of(folder: Path) -> list[int]:
+    """The restics at work for the station in this folder: they have its cache in their environment."""
+    needle = b"RESTIC_CACHE_DIR=" + os.fsencode(folder / "state")
+    found = [pid for pid in pids() if needle in of_process(pid, "environ")]
+    return [pid for pid in found if is_alive(pid) and b"restic" in of_process(pid, "cmdline")]
+
+
+def commands_of(pids: Sequence[int]) -> list[bytes]:
+    """Their command lines, for messages."""
+    return [of_process(pid, "cmdline").replace(b"\0", b" ") for pid in pids]
+
+
+def until(fact: Callable[[], Any], within: float = 30.0, otherwise: str = "it never came to it") -> Any:
+    """Wait for a fact and return it; AssertionError where it does not come."""
+    deadline = time.monotonic() + within
+    while not (found := fact()):
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.005)
+    return found
+
+
+def holds_for(fact: Callable[[], bool], seconds: float) -> bool:
+    """Whether something holds the whole time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not fact():
+            return False
+        time.sleep(0.02)
+    return True

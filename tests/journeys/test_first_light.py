@@ -1,0 +1,274 @@
+"""First light: set up, back up, look, check, prove, keep, bring back, on every restic and every backend."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from journeys.station import Station
+from testbed.rest import RestServer
+from testbed.restic import ResticBinary
+from testbed.s3 import S3Server
+from testbed.sftp import SftpServer
+from testbed.trees import mixed_tree, same_tree
+
+
+@pytest.fixture
+def new(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
+    """A machine whose repository is not there yet, with each restic in turn."""
+    made = Station(tmp_path / "station", restic)
+    made.add_repository(made=False)
+    made.add_job(retention={"last": 1})
+    yield made
+    made.close()
+
+
+def the_whole_way(station: Station, key: str) -> None:
+    """Every action once, each judged by what it answers."""
+    source = os.fsencode(station.source)
+    made = station.ask("setup", "--schedule", "none")
+    assert made.step["action"] == "init"
+    assert made.step["reason"]["code"] == "made"
+
+    first = station.back_up()
+    step = first.step_in(key)
+    assert step["outcome"] == "success"
+    assert step["files_new"] > 10
+    assert step["bytes_added"] > 0
+    assert step["warnings"] == []
+    (station.source / "new").write_text("a new file")
+    second = station.back_up().step_in(key)
+    assert (second["files_new"], second["files_changed"]) == (1, 0)
+    assert second["files_unmodified"] == step["files_new"]
+
+    listed = station.ask("snapshots").json
+    assert [one["id"] for one in listed] == [step["snapshot_id"], second["snapshot_id"]]
+    for one in listed:
+        assert set(one) >= {"id", "time", "job", "host", "tags", "paths", "repository", "size_bytes"}
+        assert (one["job"], one["host"], one["repository"]) == ("docs", "station", key)
+        assert one["paths"] == [str(station.source)]
+        assert one["size_bytes"] > 0
+
+    assert station.ask("check").step["outcome"] == "success"
+    assert station.ask("check").step["slice"] != station.ask("check").step["slice"]
+    proof = station.ask("verify", "--read-data").step
+    assert (proof["outcome"], proof["reason"]["code"]) == ("success", "compared")
+    assert proof["files_compared"] > 10
+    forgotten = station.ask("forget").step
+    assert forgotten["snapshots_removed"] == [step["snapshot_id"]]
+    assert station.ask("prune").step["bytes_freed"] >= 0
+    assert station.ask("unlock").step["locks_removed"] == 0
+    assert station.ask("stats").json[0]["bytes_stored"] > 0
+    [stands] = station.ask("status").json
+    assert (stands["job"], stands["repository"], stands["state"], stands["snapshots"]) == (
+        "docs",
+        key,
+        "healthy",
+        1,
+    )
+    assert stands["age_seconds"] < 120
+    assert stands["last_success_at"]
+    assert stands["last_check_at"]
+    assert stands["last_restore_proof_at"]
+    target = station.folder / "back"
+    back = station.ask("restore", "docs", "--target", str(target)).step
+    assert back["outcome"] == "success"
+    assert same_tree(source, os.fsencode(target) + source) == []
+
+
+def test_the_whole_way_with_every_restic(new: Station) -> None:
+    mixed_tree(os.fsencode(new.source), files=12, deep_path_bytes=1500)
+    the_whole_way(new, "nas")
+
+
+@pytest.mark.parametrize("kind", ["sftp", "s3", "rest"])
+def test_the_whole_way_on_every_backend(
+    bare_station: Station, kind: str, request: pytest.FixtureRequest, repository_name: str
+) -> None:
+    station = bare_station
+    station.fill(12)
+    table = {"sftp": _sftp, "s3": _s3, "rest": _rest}[kind](station, request, repository_name)
+    station.repositories[kind] = {"password": station.secret, **table}
+    station.add_job(repositories=[kind], retention={"last": 1})
+    the_whole_way(station, kind)
+
+
+def _sftp(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
+    server: SftpServer = request.getfixturevalue("sftp_server")
+    return {
+        "kind": "sftp",
+        "server": server.host,
+        "port": server.port,
+        "user": server.user,
+        "path": str(server.directory / name),
+        "identity_file": str(server.identity_file),
+        "known_hosts": str(server.known_hosts),
+    }
+
+
+def _s3(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
+    server: S3Server = request.getfixturevalue("s3_server")
+    secret = station.folder / "s3-secret"
+    secret.write_text(server.secret_access_key)
+    return {
+        "kind": "s3",
+        "endpoint": server.endpoint,
+        "bucket": server.bucket,
+        "prefix": name,
+        "access_key_id": server.access_key_id,
+        "secret_access_key": {"file": str(secret)},
+    }
+
+
+def _rest(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
+    server: RestServer = request.getfixturevalue("rest_server")
+    admin: RestServer = request.getfixturevalue("rest_admin")
+    secret = station.folder / "rest-secret"
+    secret.write_text(server.password)
+    return {
+        "kind": "rest",
+        "endpoint": server.address,
+        "path": server.path(name),
+        "rest_username": server.user,
+        "rest_password": {"file": str(secret)},
+        "append_only": True,
+        "admin": {
+            "endpoint": admin.address,
+            "path": admin.path(name),
+            "rest_username": admin.user,
+            "rest_password": {"file": str(secret)},
+        },
+    }
+
+
+# --- setting up ----------------------------------------------------------------------------------
+
+
+def test_setup_twice_is_harmless(new: Station) -> None:
+    new.fill()
+    new.ask("setup")
+    config = (new.path_of() / "config").read_bytes()
+    new.back_up()
+    again = new.ask("setup").step
+    assert (again["outcome"], again["reason"]["code"]) == ("success", "met")
+    assert (new.path_of() / "config").read_bytes() == config
+    assert len(new.snapshots()) == 1
+    assert new.back_up().step["files_new"] == 0
+
+
+def test_a_repository_that_vanished_is_an_error_and_never_made_anew(each_station: Station) -> None:
+    station = each_station
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    for command in (["setup"], ["run"], ["check"], ["prune"], ["unlock"], ["stats"], ["verify"]):
+        answer = station.ask(*command, status=1)
+        found = answer.error["code"] if "error" in answer.json else _reason(answer.json)
+        assert found == "repository_gone", answer
+    for command in (["snapshots"], ["forget"], ["forget", "--dry-run"], ["restore", "docs"]):
+        assert station.ask(*command, status=1).error["code"] == "repository_gone"
+    assert not station.path_of().exists()
+    assert station.ask("status").json[0]["state"] == "failed"
+
+
+def _reason(document: object) -> object:
+    found = document if isinstance(document, list) else document["runs"][0]["steps"]  # type: ignore[index]
+    return found[0]["reason"]["code"]
+
+
+def test_a_mount_point_without_its_disk_is_gone_too(station: Station) -> None:
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    station.path_of().mkdir()
+    assert station.back_up(status=1).step["reason"]["code"] == "repository_gone"
+    assert station.ask("setup", status=1).step["reason"]["code"] == "repository_gone"
+    assert list(station.path_of().iterdir()) == []
+
+
+def test_another_repository_at_the_same_address_is_refused(each_station: Station) -> None:
+    station = each_station
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    station.add_repository()
+    before = sorted(station.path_of().rglob("*"))
+    for command in ("setup", "check", "prune", "unlock", "verify", "stats"):
+        answer = station.ask(command, status=1)
+        assert _reason(answer.json) == "repository_changed", answer
+    assert station.ask("forget", status=1).error["code"] == "repository_changed"
+    assert sorted(station.path_of().rglob("*")) == before
+
+
+def test_a_backup_into_another_repository_is_not_green(station: Station) -> None:
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    station.add_repository()
+    station.back_up(status=1)
+    assert station.ask("status").json[0]["state"] != "healthy"
+
+
+def test_a_backup_without_setup_fails_and_makes_nothing(new: Station) -> None:
+    new.fill()
+    answer = new.back_up(status=1)
+    assert answer.step["reason"]["code"] == "repository_missing"
+    assert "highball setup" in answer.step["reason"]["message"]
+    assert not new.path_of().exists()
+
+
+def test_setup_dry_run_changes_nothing(bare_station: Station) -> None:
+    station = bare_station
+    station.add_repository(made=False)
+    station.add_job()
+    plan = station.ask("setup", "--dry-run").json
+    assert plan["dry_run"] is True
+    assert [one["repository"] for one in plan["repositories"]] == ["nas"]
+    assert not station.state.exists()
+    assert not station.path_of().exists()
+    assert "repository nas" in station.call("setup", "--dry-run").text
+
+
+def test_one_repository_that_cannot_be_made_does_not_stop_the_next(bare_station: Station) -> None:
+    station = bare_station
+    (station.folder / "repository-bad").write_text("a file is in the way")
+    station.add_repository("bad", made=False)
+    station.add_repository("good", made=False)
+    station.add_job(repositories=["bad", "good"])
+    answer = station.ask("setup", status=1)
+    assert answer.step_in("bad")["outcome"] == "failure"
+    assert answer.step_in("good")["outcome"] == "success"
+
+
+def test_the_state_is_for_its_owner_only(station: Station) -> None:
+    station.back_up()
+    open_to_others = [
+        path
+        for path in [station.state, *station.state.rglob("*")]
+        if path.stat().st_mode & 0o077 and not any(p.stat().st_mode & 0o077 == 0 for p in path.parents)
+    ]
+    assert open_to_others == []
+
+
+def test_a_dry_run_saves_and_records_nothing(each_station: Station) -> None:
+    station = each_station
+    station.add_job(before=[{"run": f"touch {station.folder}/hooked"}])
+    answer = station.back_up("--dry-run")
+    assert answer.json["dry_run"] is True
+    assert answer.step["files_new"] == 3
+    assert answer.step["snapshot_id"] is None
+    assert station.snapshots() == []
+    assert station.ask("runs").json == []
+    assert not (station.folder / "hooked").exists()
+
+
+def test_a_wrong_password_is_told_as_such(each_station: Station) -> None:
+    station = each_station
+    station.password_file.write_text("not the password")
+    assert station.back_up(status=1).step["reason"]["code"] == "wrong_password"
+    assert station.ask("snapshots", status=1).error["code"] == "wrong_password"
+
+
+def test_bare_restic_finds_what_highball_saved(station: Station) -> None:
+    station.back_up()
+    [snapshot] = station.snapshots()
+    assert sorted(tag.partition("=")[0] for tag in snapshot["tags"]) == ["hb:job", "hb:run", "hb:set"]
+    assert snapshot["hostname"] == "station"

@@ -1,0 +1,1 @@
+"""Tests of `highball.process` and `highball.reach` with real children."""

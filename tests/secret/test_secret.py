@@ -1,0 +1,289 @@
+"""References to secrets, how they are resolved, and that a value never shows itself."""
+
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from highball import secret
+from highball.engine.restic.repository import Access
+from highball.errors import SecretUnavailable
+from highball.secret import (
+    LARGEST_BYTES,
+    Secret,
+    SecretReference,
+    SecretValue,
+    describe,
+    find_obstacle,
+    mask,
+    resolve,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+HIDDEN = b"correct-horse"
+
+
+class Declared(BaseModel):
+    """Something that names a secret."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    password: Secret
+
+
+# --- what may be declared ---------------------------------------------------------------------------
+
+
+def test_plain_text_is_refused_with_what_to_write_instead() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Declared.model_validate({"password": "correct-horse"})
+    message = raised.value.errors()[0]["msg"]
+    assert "file = " in message
+    assert "env = " in message
+    assert "command = " in message
+    assert "correct-horse" not in message
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({}, "exactly one"),
+        ({"file": "/a", "env": "B"}, "exactly one"),
+        ({"file": "a/b"}, "absolute"),
+        ({"env": ""}, "at least 1 character"),
+        ({"command": ""}, "empty"),
+        ({"command": []}, "empty"),
+        ({"command": "echo 'open"}, "quotation"),
+        ({"value": "x"}, "Extra inputs"),
+        ({"file": "/a\0b"}, "NUL"),
+        ({"env": "A=B"}, "name of a variable"),
+        ({"command": ["a\0b"]}, "NUL"),
+    ],
+)
+def test_what_leads_nowhere_is_refused_when_it_is_declared(told: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        SecretReference.model_validate(told)
+
+
+def test_a_command_is_split_like_a_shell_does_but_no_shell_reads_it() -> None:
+    reference = SecretReference.model_validate({"command": "printf '%s' '$HOME; a b'"})
+    assert reference.command == ("printf", "%s", "$HOME; a b")
+    assert resolve(reference).reveal() == b"$HOME; a b"
+
+
+# --- resolving --------------------------------------------------------------------------------------
+
+
+def in_file(path: Path, content: bytes) -> SecretReference:
+    path.write_bytes(content)
+    return SecretReference(file=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"a", b"a"),
+        (b"a\n", b"a"),
+        (b"a\r\n\r\n", b"a"),
+        (b" a \n", b" a "),
+        (b"two\nlines\n", b"two\nlines"),
+        (b"\xff\x00\xfe\n", b"\xff\x00\xfe"),
+        (b"x" * LARGEST_BYTES + b"\r\n", b"x" * LARGEST_BYTES),
+    ],
+)
+def test_line_ends_at_the_end_do_not_count(content: bytes, value: bytes, tmp_path: Path) -> None:
+    assert resolve(in_file(tmp_path / "key", content)).reveal() == value
+    environment = {"KEY": os.fsdecode(content)}
+    assert resolve(SecretReference(env="KEY"), environment).reveal() == value
+    printing = SecretReference(command=("cat", str(tmp_path / "key")))
+    assert resolve(printing).reveal() == value
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\n"])
+def test_an_empty_secret_is_none(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(SecretUnavailable, match="key is empty"):
+        resolve(in_file(tmp_path / "key", content))
+
+
+def test_what_is_too_large_is_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(SecretUnavailable, match="larger than 60 KiB, so it is no secret"):
+        resolve(in_file(tmp_path / "key", b"x" * (LARGEST_BYTES + 1)))
+    with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
+        resolve(SecretReference(env="KEY"), {"KEY": "x" * (LARGEST_BYTES + 1)})
+    with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
+        resolve(SecretReference(file=Path("/dev/zero")))
+
+
+def test_what_is_not_there_is_said_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(SecretUnavailable, match="missing cannot be read: No such file") as raised:
+        resolve(SecretReference(file=tmp_path / "missing"))
+    assert raised.value.hint is not None
+    assert raised.value.code == "secret_unavailable"
+    with pytest.raises(SecretUnavailable, match="Is a directory"):
+        resolve(SecretReference(file=tmp_path))
+    with pytest.raises(SecretUnavailable, match="NO_SUCH_VARIABLE_HERE is not set"):
+        resolve(SecretReference(env="NO_SUCH_VARIABLE_HERE"))
+    with pytest.raises(SecretUnavailable, match="no-such-program did not answer"):
+        resolve(SecretReference(command=("no-such-program",)))
+
+
+def test_the_environment_of_this_process_is_where_variables_are_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HIGHBALL_TEST_SECRET", "here")
+    assert resolve(SecretReference(env="HIGHBALL_TEST_SECRET")).reveal() == b"here"
+
+
+def test_a_command_that_fails_is_told_without_what_it_printed() -> None:
+    failing = SecretReference(command=("sh", "-c", "echo correct-horse; echo correct-horse >&2; exit 3"))
+    with pytest.raises(SecretUnavailable, match="command sh ended with exit status 3") as raised:
+        resolve(failing)
+    assert "correct-horse" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_command_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret, "COMMAND_SECONDS", 0.3)
+    started = time.monotonic()
+    with pytest.raises(SecretUnavailable, match="sleep did not answer"):
+        resolve(SecretReference(command=("sleep", "60")))
+    assert time.monotonic() - started < 10
+
+
+def test_a_command_whose_daemon_holds_the_output_open_still_answers(tmp_path: Path) -> None:
+    # like an agent for keys that the first question starts
+    command = ("sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; echo correct-horse")
+    started = time.monotonic()
+    try:
+        assert resolve(SecretReference(command=command)).reveal() == HIDDEN
+        assert time.monotonic() - started < 10
+    finally:
+        with contextlib.suppress(OSError):
+            os.kill(int((tmp_path / "pid").read_text()), 9)
+
+
+def test_a_command_that_prints_without_end_is_stopped_early() -> None:
+    started = time.monotonic()
+    with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
+        resolve(SecretReference(command=("cat", "/dev/zero")))
+    assert time.monotonic() - started < 10
+
+
+def test_a_command_reads_nothing_from_us() -> None:
+    command = (sys.executable, "-SIc", "import sys; print(repr(sys.stdin.read()))")
+    assert resolve(SecretReference(command=command)).reveal() == b"''"
+
+
+def test_obstacles_show_without_running_a_command(tmp_path: Path) -> None:
+    trace = tmp_path / "ran"
+    assert find_obstacle(SecretReference(command=("touch", str(trace)))) is None
+    assert not trace.exists()
+    assert find_obstacle(SecretReference(env="KEY"), {"KEY": "x"}) is None
+    assert find_obstacle(SecretReference(env="KEY"), {}) == "the secret's environment variable KEY is not set"
+    assert "cannot be read" in (find_obstacle(SecretReference(file=tmp_path / "none")) or "")
+
+
+def test_a_reference_in_words() -> None:
+    assert describe(SecretReference(file=Path("/a/b"))) == "the secret file /a/b"
+    assert describe(SecretReference(env="A")) == "the secret's environment variable A"
+    assert describe(SecretReference(command=("pass", "show", "x"))) == "the secret's command pass"
+
+
+# --- a value never shows itself ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A dataclass that has a secret."""
+
+    held: SecretValue
+    more: Mapping[str, SecretValue]
+
+
+class Model(BaseModel):
+    """A model that has a secret."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    held: SecretValue
+
+
+def test_a_value_shows_itself_as_stars_to_everything_that_prints() -> None:
+    value = SecretValue(HIDDEN)
+    access = Access(location=value, shown="x", password=value, files={"A": value}, parts=(value,))
+    shown = [
+        repr(value),
+        str(value),
+        f"{value} {value!r} {value!s} {value!a}",
+        "{}".format(value),  # noqa: UP032
+        "%s %r" % (value, value),  # noqa: UP031
+        repr(Holder(value, {"a": value})),
+        repr(access),
+        repr([value, {value}]),
+        repr(Model(held=value)),
+        repr(Model(held=value).model_dump()),
+        str(ValueError(value)),
+        repr(KeyError(value)),
+    ]
+    for text in shown:
+        assert "correct" not in text, text
+        assert "***" in text
+    with pytest.raises(Exception, match=".*") as raised:
+        Model(held=value).model_dump_json()
+    assert "correct" not in str(raised.value)
+    with pytest.raises(ValidationError) as invalid:
+        Model.model_validate({"held": 1, "other": value})
+    assert "correct" not in str(invalid.value)
+
+
+def test_a_value_does_not_show_in_the_locals_of_a_traceback() -> None:
+    def fail(password: SecretValue) -> None:
+        holder = Holder(password, {"x": password})
+        raise ValueError(str(holder))
+
+    with pytest.raises(ValueError, match=r"\*\*\*") as raised:
+        fail(SecretValue(HIDDEN))
+    told = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    assert "correct" not in "".join(told.format())
+
+
+def test_a_value_has_no_attribute_that_shows_it() -> None:
+    value = SecretValue(HIDDEN)
+    assert not hasattr(value, "__dict__")
+    assert value.reveal() == HIDDEN
+
+
+def test_values_are_compared_by_content() -> None:
+    assert SecretValue(b"a") == SecretValue(b"a")
+    assert SecretValue(b"a") != SecretValue(b"b")
+    assert SecretValue(b"a") != b"a"
+    assert len({SecretValue(b"a"), SecretValue(b"a")}) == 1
+
+
+# --- masking ----------------------------------------------------------------------------------------
+
+
+def test_secrets_are_masked_longest_first_and_line_by_line() -> None:
+    values = [SecretValue(b"word"), SecretValue(b"password"), SecretValue(b"line-one\n  line-two \n")]
+    assert mask("password, word; line-one and line-two", values) == "***, ***; *** and ***"
+
+
+def test_what_is_too_short_to_be_one_is_not_masked() -> None:
+    assert mask("a cat sat", [SecretValue(b"cat"), SecretValue(b"")]) == "a cat sat"
+
+
+def test_a_secret_that_is_not_utf_8_is_masked_as_it_would_be_shown() -> None:
+    assert mask(b"key \xff\xfe\xfd\xfc!".decode("utf-8", "replace"), [SecretValue(b"\xff\xfe\xfd\xfc")]) == "key ***!"
+
+
+@given(st.text(), st.lists(st.text(min_size=4, alphabet="abcdef", max_size=8), max_size=3), st.data())
+def test_no_secret_is_left_in_a_masked_text(text: str, words: list[str], data: st.DataObject) -> None:
+    for word in words:
+        at = data.draw(st.integers(0, len(text)))
+        text = text[:at] + word + text[at:]
+    masked = mask(text, [SecretValue(word.encode()) for word in words])
+    assert not any(word in masked for word in words)

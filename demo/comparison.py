@@ -4,8 +4,6 @@ Every name, kind, byte, link target, mode, owner and time of change (to the nano
 which names are hard links of one file. Paths are bytes: that is what a file system holds.
 """
 
-# ruff: noqa: PTH  # pathlib has no bytes
-
 from __future__ import annotations
 
 import os

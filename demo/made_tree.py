@@ -3,8 +3,6 @@
 The made files come from a fixed seed, so two demos protect the same tree. Nothing here reads the backups.
 """
 
-# ruff: noqa: PTH  # pathlib has no bytes
-
 from __future__ import annotations
 
 import os
@@ -59,8 +57,9 @@ class Changes:
 class MadeTree:
     """A source tree, and the changes to it between two backups."""
 
-    def __init__(self, root: bytes, *, files: int, megabytes: int) -> None:
+    def __init__(self, root: bytes, *, files: int, megabytes: int, links_are_bytes: bool = True) -> None:
         self.root = root
+        self._links_are_bytes = links_are_bytes
         self._files = max(files, 20)
         self._bytes = megabytes << 20
         self._chance = random.Random(files)
@@ -115,11 +114,11 @@ class MadeTree:
         return unique + (TEXT * (size // len(TEXT) + 1))[:size]
 
     def _make_odd_names(self) -> None:
-        files, folders = self._folder(b"odd names"), self._folder(b"odd folders")
+        folder = self._folder(b"odd names")
         for name in ODD_NAMES:
-            _write(os.path.join(files, name), b"I am " + name)
-            os.mkdir(os.path.join(folders, name))
-            _write(os.path.join(folders, name, b"inside"), name)
+            _write(os.path.join(folder, name), b"I am " + name)
+            inner = self._folder(b"odd names", b"in " + name[:200])
+            _write(os.path.join(inner, b"inside"), name)
 
     def _make_odd_metadata(self) -> None:
         folder = self._folder(b"odd metadata")
@@ -145,7 +144,7 @@ class MadeTree:
             (b"dangling", b"nowhere/at all"),
             (b"absolute", b"/nonexistent/highball"),
             (b"to-itself", b"to-itself"),
-            (b"no UTF-8", b"\xe9\xff"),
+            (b"no UTF-8", b"\xe9\xff" if self._links_are_bytes else "é".encode()),
         ):
             path = os.path.join(folder, name)
             os.symlink(target, path)

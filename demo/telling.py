@@ -21,9 +21,9 @@ WIDEST = 110
 
 @dataclass(frozen=True)
 class Shown:
-    """One step that held: what it proved, and how long Highball and bare restic took."""
+    """One step that held: what it proved, in a few words and in a sentence, and how long both programs took."""
 
-    title: str
+    brief: str
     proof: str
     seconds: float | None = None
     restic_seconds: float | None = None
@@ -76,8 +76,7 @@ class Teller:
     def held(self, shown: Shown) -> None:
         """A step held: say what it has shown."""
         self.shown.append(shown)
-        times = "" if shown.seconds is None else f"{shown.seconds:.1f} s"
-        self._held_line(shown.proof, times)
+        self._held_line(shown.proof, _seconds(shown.seconds))
 
     def _held_line(self, proof: str, took: str) -> None:
         wrapped = textwrap.wrap(f"{proof}  {took}".rstrip(), self._width - 4, subsequent_indent="    ")
@@ -93,18 +92,14 @@ class Teller:
 
     def table(self, restic: str) -> None:
         """All that was proved, with the times of both programs side by side."""
-        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        table.add_column("", no_wrap=True)
-        table.add_column("what was proved", overflow="fold", ratio=1)
+        table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 3, 0, 0))
+        table.add_column("What was proved", overflow="fold")
         table.add_column("highball", justify="right", no_wrap=True)
         table.add_column(restic, justify="right", no_wrap=True)
         for shown in self.shown:
-            times = (_seconds(shown.seconds), _seconds(shown.restic_seconds))
-            what = Text.assemble((shown.title, "bold"), "  ", shown.proof)
-            table.add_row(Text("✓", style="green"), what, *times)
-        table.add_section()
-        table.add_row("", Text("together, where both do it", style="dim"), *self._sums())
-        self.line()
+            what = Text.assemble(("✓ ", "green"), shown.brief)
+            table.add_row(what, _seconds(shown.seconds), _seconds(shown.restic_seconds))
+        table.add_row(Text("  together, where both did it", "dim"), *self._sums(), style="bold")
         self._console.print(table, width=self._width)
 
     def _sums(self) -> tuple[str, str]:
@@ -116,7 +111,7 @@ class Teller:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.1f} s"
+    return "" if seconds is None else f"{seconds:.1f}\N{NO-BREAK SPACE}s"
 
 
 def number(count: int) -> str:

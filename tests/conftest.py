@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testbed import parts, serving
 from testbed.rest import RestServer
@@ -18,6 +19,10 @@ from testbed.s3 import S3Server
 from testbed.sftp import SftpServer
 from testbed.trees import mixed_tree
 from testbed.unprivileged import Unprivileged
+
+# Hypothesis without a clock: on a busy machine a slow example is no finding.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 

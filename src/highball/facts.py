@@ -100,7 +100,13 @@ UtcTime = Annotated[
 class Fact(BaseModel):
     """The root of all facts: unchangeable, and lenient towards fields that a newer program added."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_enum_values=False, ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        use_enum_values=False,
+        ser_json_inf_nan="null",
+        defer_build=True,  # a command uses few of these: each is built when it is first used
+    )
 
 
 # --- words ---------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ _Length = Annotated[str, AfterValidator(lambda text: str(_span(text.strip())))]
 class Retention(BaseModel):
     """How long snapshots are kept: one that any of these rules keeps is kept. A field not named is None."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     last: _Count | None = Field(None, description="Keep this many of the newest snapshots.")
     hourly: _Count | None = Field(None, description="Keep one of each of so many hours that have any.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import selectors
@@ -33,6 +34,8 @@ LINGER_SECONDS = 1.0
 """How long the outputs of a child that has ended may be held open by a grandchild before we stop listening."""
 
 _READ_BYTES = 256 * 1024
+_PIPE_BYTES = 64 * 1024
+"""What a pipe holds unless it is asked for more."""
 
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux; elsewhere the call fails and the pipe stays as it is
 _WIDE_PIPE_BYTES = 1024 * 1024
@@ -161,7 +164,7 @@ class Lines:
     def __init__(self, on_line: Callable[[bytes], None], longest: int = 64 * 1024) -> None:
         self._on_line = on_line
         self._longest = longest
-        self._rest = b""
+        self._rest = bytearray()  # grows in place: a line of 50 MB comes in a thousand pieces
         self._cut = False
 
     def feed(self, data: bytes) -> None:
@@ -175,7 +178,9 @@ class Lines:
     def finish(self) -> None:
         """Give out what has been gathered of the current line."""
         if self._rest or self._cut:
-            line, self._rest, self._cut = self._rest, b"", False
+            line = bytes(self._rest)
+            self._rest.clear()
+            self._cut = False
             self._on_line(line.removesuffix(b"\r"))
 
     def _keep(self, piece: bytes) -> None:
@@ -183,7 +188,7 @@ class Lines:
             return
         room = self._longest - len(self._rest)
         self._cut = len(piece) > room
-        self._rest = self._rest + piece[:room] if self._rest else piece[:room]
+        self._rest += piece[:room]
 
 
 def by_lines(
@@ -302,6 +307,8 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
         raise Failed(
             f"{_quote(command.argv[0])} could not be started: {error.strerror}", code="not_started"
         ) from None
+    except ValueError as error:  # the character NUL, which no argument can hold
+        raise Failed(f"{_quote(command.argv[0])} could not be started: {error}", code="not_started") from None
     finally:
         outputs.close_writing()
         for descriptor in descriptors:
@@ -322,8 +329,17 @@ def _offer_by_pipe(content: bytes) -> int:
     # A pipe and not a memory file: once read it is empty, so that ssh or rclone, which inherit the
     # descriptor from restic, find nothing in it.
     reading, writing = os.pipe()
-    with open(writing, "wb") as opened:
-        opened.write(content)
+    try:
+        if len(content) > _PIPE_BYTES:
+            fcntl.fcntl(writing, _SET_PIPE_SIZE, len(content))
+        os.set_blocking(writing, False)  # nobody reads yet: what does not fit would block for ever
+        if os.write(writing, content) < len(content):
+            raise OSError(errno.EMSGSIZE, "a secret is larger than a pipe can hold")
+    except OSError:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
     return reading
 
 
@@ -337,6 +353,7 @@ def _die_with(parent: int) -> Callable[[], None] | None:
 
     def in_child() -> None:
         _libc().prctl(1, signal.SIGINT)  # PR_SET_PDEATHSIG
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets its background commands ignore it
         if os.getppid() != parent:  # the parent died before the line above
             os._exit(130)
 
@@ -385,7 +402,7 @@ class _Ending:
             self._kill_at = now + self._manners.grace.total_seconds()
 
     def _ask_politely(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             if self._manners.whole_group:
                 os.killpg(self._child.pid, self._manners.polite_signal)
             else:

@@ -6,9 +6,11 @@ its resolution and the pipe of the child that reads it; it prints as `***` every
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -83,6 +85,10 @@ class SecretReference(BaseModel):
             raise ValueError("the file of a secret is an absolute path")
         if self.command is not None and not self.command:
             raise ValueError("the command of a secret is empty")
+        if any("\0" in word for word in (str(self.file), *(self.command or ()))):
+            raise ValueError("the place of a secret cannot hold the character NUL")
+        if self.env is not None and set(self.env) & {"=", "\0"}:
+            raise ValueError("env wants the name of a variable")
         return self
 
 
@@ -159,14 +165,34 @@ def _read_environment(name: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _read_command(argv: tuple[str, ...]) -> bytes:
+    # A memory file and not a pipe: what the program leaves behind (an agent for keys) may keep it open.
+    descriptor = os.memfd_create("highball-secret")
     try:
-        done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False
-        )
+        status = _wait_for(argv, descriptor)
+        content = os.pread(descriptor, LARGEST_BYTES + 8, 0)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SecretUnavailable(
             f"the secret's command {argv[0]} did not answer: {type(error).__name__}"
         ) from None
-    if done.returncode != 0:
-        raise SecretUnavailable(f"the secret's command {argv[0]} ended with exit status {done.returncode}")
-    return done.stdout
+    finally:
+        os.close(descriptor)
+    if status != 0 and len(content) <= LARGEST_BYTES:
+        raise SecretUnavailable(f"the secret's command {argv[0]} ended with exit status {status}")
+    return content
+
+
+def _wait_for(argv: tuple[str, ...], output: int) -> int:
+    """The program's exit status; it is killed after a while, or when it prints more than any secret."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL) as child:
+        try:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return child.wait(0.05)
+                if os.fstat(output).st_size > LARGEST_BYTES + 8:
+                    break
+            else:
+                raise subprocess.TimeoutExpired(argv[0], COMMAND_SECONDS)
+        finally:
+            child.kill()
+        return child.wait()

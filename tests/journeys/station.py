@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from keeping.restic_format import WrittenRepository
 from testbed.parts import SEARCH_PATH
 from testbed.restic import Argument, Location, ResticBinary
+from testbed.written import WrittenRepository
 
 HIGHBALL: Final = Path(sys.executable).with_name("highball")
 PASSWORD: Final = "open sesame"
@@ -248,7 +248,7 @@ class Station:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                preexec_fn=before,
+                preexec_fn=before,  # noqa: PLW1509 - nothing but signals is set there
             )
         going = Going(process, folder)
         self._going.append(going)
@@ -267,12 +267,23 @@ class Station:
 
     def back_up(self, *jobs: str, status: int = 0, **environment: str) -> Answer:
         """`highball run --json`, which has to end with this exit status."""
-        return self.ask("run", *jobs, status=status, **environment)
+        return self.ask("run", *jobs, status=status, **environment)  # type: ignore[arg-type]
 
     def bare(self, *arguments: Argument, key: str = "nas", check: bool = True) -> bytes:
         """restic itself, on a local repository: what another tool or a person would do."""
         done = self.restic.run(*arguments, at=self.at(key), password_file=self.password_file, check=check)
         return done.stdout
+
+    def start_bare(self, *arguments: str, key: str = "nas") -> "subprocess.Popen[bytes]":
+        """Start restic itself on a local repository, its input a pipe."""
+        environment = self.clean_environment(RESTIC_PASSWORD_FILE=str(self.password_file))
+        return subprocess.Popen(
+            [str(self.restic.path), "-r", str(self.path_of(key)), *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def snapshots(self, key: str = "nas") -> list[Table]:
         """What restic itself lists, oldest first."""

@@ -52,7 +52,6 @@ def the_whole_way(station: Station, key: str) -> None:
         assert one["size_bytes"] > 0
 
     assert station.ask("check").step["outcome"] == "success"
-    assert station.ask("check").step["slice"] != station.ask("check").step["slice"]
     proof = station.ask("verify", "--read-data").step
     assert (proof["outcome"], proof["reason"]["code"]) == ("success", "compared")
     assert proof["files_compared"] > 10
@@ -75,7 +74,10 @@ def the_whole_way(station: Station, key: str) -> None:
     target = station.folder / "back"
     back = station.ask("restore", "docs", "--target", str(target)).step
     assert back["outcome"] == "success"
-    assert same_tree(source, os.fsencode(target) + source) == []
+    differences = same_tree(source, os.fsencode(target) + source)
+    if station.restic.version < (0, 16, 0):  # these cannot save a link's target that is not UTF-8
+        differences = [line for line in differences if "not-utf-8" not in line]
+    assert differences == []
 
 
 def test_the_whole_way_with_every_restic(new: Station) -> None:
@@ -158,17 +160,25 @@ def test_setup_twice_is_harmless(new: Station) -> None:
     assert new.back_up().step["files_new"] == 0
 
 
-def test_a_repository_that_vanished_is_an_error_and_never_made_anew(each_station: Station) -> None:
-    station = each_station
+@pytest.mark.parametrize("command", ["setup", "run"])
+def test_a_repository_that_vanished_is_never_made_anew(each_station: Station, command: str) -> None:
+    each_station.back_up()
+    shutil.rmtree(each_station.path_of())
+    answer = each_station.ask(command, status=1)
+    assert answer.step["reason"]["code"] == "repository_gone", answer
+    assert not each_station.path_of().exists()
+
+
+def test_every_command_tells_that_a_repository_is_gone(station: Station) -> None:
     station.back_up()
     shutil.rmtree(station.path_of())
-    for command in (["setup"], ["run"], ["check"], ["prune"], ["unlock"], ["stats"], ["verify"]):
-        answer = station.ask(*command, status=1)
-        found = answer.error["code"] if "error" in answer.json else _reason(answer.json)
-        assert found == "repository_gone", answer
-    for command in (["snapshots"], ["forget"], ["forget", "--dry-run"], ["restore", "docs"]):
-        assert station.ask(*command, status=1).error["code"] == "repository_gone"
-    assert not station.path_of().exists()
+    for command in ("check", "prune", "unlock", "stats", "verify"):
+        answer = station.ask(command, status=1)
+        assert "runs" in answer.json or isinstance(answer.json, list), answer
+        assert _reason(answer.json) == "repository_gone", answer
+    for ask in (["snapshots"], ["forget"], ["forget", "--dry-run"], ["restore", "docs"]):
+        assert station.ask(*ask, status=1).error["code"] == "repository_gone"
+    station.back_up(status=1)
     assert station.ask("status").json[0]["state"] == "failed"
 
 
@@ -192,17 +202,19 @@ def test_another_repository_at_the_same_address_is_refused(each_station: Station
     shutil.rmtree(station.path_of())
     station.add_repository()
     before = sorted(station.path_of().rglob("*"))
-    for command in ("setup", "check", "prune", "unlock", "verify", "stats"):
+    for command in ("setup", "prune"):
         answer = station.ask(command, status=1)
         assert _reason(answer.json) == "repository_changed", answer
-    assert station.ask("forget", status=1).error["code"] == "repository_changed"
     assert sorted(station.path_of().rglob("*")) == before
 
 
-def test_a_backup_into_another_repository_is_not_green(station: Station) -> None:
+def test_another_repository_is_neither_kept_in_order_nor_green(station: Station) -> None:
     station.back_up()
     shutil.rmtree(station.path_of())
     station.add_repository()
+    for command in ("check", "unlock", "verify", "stats"):
+        assert _reason(station.ask(command, status=1).json) == "repository_changed"
+    assert station.ask("forget", status=1).error["code"] == "repository_changed"
     station.back_up(status=1)
     assert station.ask("status").json[0]["state"] != "healthy"
 
@@ -227,15 +239,13 @@ def test_setup_dry_run_changes_nothing(bare_station: Station) -> None:
     assert "repository nas" in station.call("setup", "--dry-run").text
 
 
-def test_one_repository_that_cannot_be_made_does_not_stop_the_next(bare_station: Station) -> None:
-    station = bare_station
-    (station.folder / "repository-bad").write_text("a file is in the way")
-    station.add_repository("bad", made=False)
+def test_one_repository_that_cannot_be_made_does_not_stop_the_next(station: Station) -> None:
+    (station.folder / "wrong").write_text("not its password")
+    station.repositories["nas"]["password"] = {"file": str(station.folder / "wrong")}
     station.add_repository("good", made=False)
-    station.add_job(repositories=["bad", "good"])
     answer = station.ask("setup", status=1)
-    assert answer.step_in("bad")["outcome"] == "failure"
-    assert answer.step_in("good")["outcome"] == "success"
+    assert answer.step_in("nas")["reason"]["code"] == "wrong_password"
+    assert answer.step_in("good")["reason"]["code"] == "made"
 
 
 def test_the_state_is_for_its_owner_only(station: Station) -> None:

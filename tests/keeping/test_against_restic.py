@@ -18,7 +18,7 @@ from highball.facts import Snapshot
 from highball.keeping import Retention, decide, make_plan, rules
 from testbed.restic import ResticBinary
 
-from .restic_format import WrittenRepository
+from testbed.written import WrittenRepository
 from .samples import random_policy, random_times
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from highball import process
 from highball.process import (
     HOOK_MANNERS,
@@ -20,7 +21,6 @@ from highball.process import (
     run,
 )
 from highball.reach import Here, Priority
-
 from process.children import PYTHON, environment, is_gone, outcome_of, python, seconds, wait_until
 
 COUNT_INTERRUPTS = """
@@ -79,7 +79,9 @@ def test_a_child_that_ignores_sigint_is_killed_after_the_grace(tmp_path: Path) -
 def test_a_child_that_prints_for_ever_is_stopped_all_the_same(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     code = "import sys\nopen(sys.argv[1], 'x').close()\nwhile True: print('x' * 10000)"
-    ended, _ = outcome_of(python(code, str(ready)), stop=Stop(ready.exists), manners=Manners(grace=seconds(5)))
+    ended, _ = outcome_of(
+        python(code, str(ready)), stop=Stop(ready.exists), manners=Manners(grace=seconds(5))
+    )
     assert ended.stopped
     assert ended.seconds < 20
 

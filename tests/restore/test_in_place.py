@@ -259,7 +259,7 @@ def below_root() -> Iterator[bytes]:
 
 
 def test_directories_and_files_directly_below_root(bench: Bench, below_root: bytes) -> None:
-    inside, beside = below_root + b"/file", below_root + b"-file"
+    inside, beside = below_root + b"/file", below_root + b"-file\xe9"
     for path in (inside, beside):
         with open(path, "wb") as file:
             file.write(b"saved")

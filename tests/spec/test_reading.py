@@ -47,7 +47,7 @@ def test_toml_and_yaml_are_the_same_model(tmp_path: Path) -> None:
     ("text", "kind"), [(b"", "toml"), (b"", "yaml"), (b"# nothing\n", "yaml"), (b"\xef\xbb\xbf", "toml")]
 )
 def test_nothing_declared_is_right(text: bytes, kind: Any) -> None:
-    assert parse(text, kind).model_dump() == Document().model_dump()
+    assert parse(text, kind).model_dump(exclude_unset=True) == {}
 
 
 def test_line_ends_of_windows() -> None:
@@ -56,9 +56,7 @@ def test_line_ends_of_windows() -> None:
 
 
 def test_blank_sections_of_yaml() -> None:
-    assert parse(b"jobs:\nsettings:\ndefaults:\n", "yaml") == build(
-        {"jobs": {}, "settings": {}, "defaults": {}}
-    )
+    assert parse(b"jobs:\nsettings:\ndefaults:\n", "yaml").model_dump(exclude_defaults=True) == {}
 
 
 # --- what is no configuration at all -------------------------------------------------------------
@@ -149,7 +147,7 @@ def test_yaml_that_is_none(text: str, said: str) -> None:
     [
         ("1: x", 'the key 1 is not text (put it in quotes: "…")'),
         ("jobs: {true: {}, x: {}}", 'jobs: the key True is not text (put it in quotes: "…")'),
-        ("? [a, b]\n: x", "the key ('a', 'b') is not text (put it in quotes: \"…\")"),
+        ("? [a, b]\n: x", "line 1, column 3: a key is not text, but a list or table"),
         ('settings: {timezone: "\\ud800"}', "settings.timezone: holds half a character, which no text may"),
     ],
 )
@@ -244,40 +242,45 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @given(DOCUMENTS)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_tables_are_read_or_refused(declared: dict[str, Any]) -> None:
     _read_or_refused(lambda: build(declared))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PLAIN, max_size=2))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_right_document_with_any_two_fields_of_a_job_is_read_or_refused(fields: dict[str, Any]) -> None:
     _read_or_refused(lambda: build(tables(fields, profiles={"a": fields}, defaults=fields)))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PLAIN, max_size=3))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_repository_of_any_fields_is_read_or_refused(fields: dict[str, Any]) -> None:
     _read_or_refused(lambda: build({"repositories": {"x": {"password": {"env": "X"}, **fields}}}))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(["toml", "yaml"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_read_or_refused(text: bytes, kind: Any) -> None:
     _read_or_refused(lambda: parse(text, kind))
 
 
 SCRAPS = st.lists(
     st.sampled_from(
-        "a|: |\n|  |- |[|]|{|}|,|&x |*x|<<|!!|!!int |!!float |'|\"|>|? |---|...|#|1|0x|~|\t|=|.".split("|")
+        [": ", "\n", "  ", "- ", "[", "]", "{", "}", ",", "<<", "? ", "---", "...", "%YAML 1.1\n"]
     )
-    | st.sampled_from(["|", "%YAML 1.1\n", ".inf", "2026-01-01", "!!timestamp ", "!!bool ", "!!map "]),
+    | st.sampled_from(
+        ["a", "&x ", "*x", "#", "1", "0x", "~", "\t", "=", ".", "'", '"', "|", ">", ".inf", "2026-01-01"]
+    )
+    | st.sampled_from(
+        ["!!", "!!int ", "!!float ", "!!timestamp ", "!!bool ", "!!map ", "!!seq ", "!!str ", "!!null "]
+    ),
     max_size=25,
 ).map("".join)
 
 
 @given(SCRAPS, st.sampled_from(["toml", "yaml"]))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_any_scraps_of_syntax_are_read_or_refused(text: str, kind: Any) -> None:
     _read_or_refused(lambda: parse(text.encode(), kind))
 

@@ -6,7 +6,7 @@ import pytest
 from highball.errors import ConfigurationInvalid
 from highball.spec.document import build
 
-from .declared import problems_in_job, problems_in_text
+from .declared import NAS, problems_in, problems_in_job, problems_in_text, tables
 
 EVERYDAY = """
 [repositories.nas]
@@ -180,10 +180,24 @@ def test_wrong_kinds_in_plain_words(field: str, value: object, said: str) -> Non
     assert problems_in_job(**{field: value}) == [said]
 
 
+def test_what_was_typed_is_never_repeated_at_length() -> None:
+    (said,) = problems_in_job(sources=["x" * 9000])
+    assert len(said) < 1000
+    (said,) = problems_in_job(exclude=["[" + "x" * 9000])
+    assert len(said) < 1000
+
+
 def test_few_known_keys_are_all_named() -> None:
     assert problems_in_job(sources=[{"path": "/srv", "zzz": 1}]) == [
         "sources[0].zzz: is not known here (known are path, exclude, allow_empty, follow)"
     ]
     assert problems_in_job(schedule={"zzz": 1}) == [
         "schedule.zzz: is not known here (known are cron, timezone, jitter)"
+    ]
+
+
+def test_known_keys_below_a_key_of_ones_own() -> None:
+    declared = tables(repositories={"nas": {**NAS, "environment": {"X": {"fiel": "/x"}}}})
+    assert problems_in(declared) == [
+        'repositories.nas.environment.X.fiel: is not known here (perhaps "file")'
     ]

@@ -64,14 +64,14 @@ class Backup:
                 return Outcome.CANCELLED, _reason("cancelled", "cancelled before it began")
         return None
 
-    def run_after_hooks(self) -> None:
-        """Run the `after` hooks, told the outcome so far; a cancelled run runs them too."""
+    def run_after_hooks(self, begun: int = 0) -> None:
+        """Run the `after` hooks, all but the first `begun`, told the outcome; a cancelled run runs them too."""
         outcome = self._steps.outcome
         told = {"HIGHBALL_OUTCOME": outcome.value}
         reason = sum_up(self._steps.ended, outcome)
         if reason is not None:
             told["HIGHBALL_REASON"] = reason.message
-        for hook in self._job.after:
+        for hook in self._job.after[begun:]:
             self._run_hook(hook, told, Stop(), always=True)
 
     def _run_hook(self, hook: Hook, told: dict[str, str], stop: Stop, *, always: bool) -> Step:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from highball.agent.steps import Done
-from highball.errors import Cancelled
+from highball.errors import Cancelled, Failed, ProgramMissing
 from highball.facts import Outcome, Reason
 from highball.process import HOOK_MANNERS, MARKER, Command, Stop, by_lines, run
 from highball.spec.job import Hook
@@ -55,7 +55,10 @@ def run_hook(
         directory=Path(os.fsdecode(hook.dir)) if hook.dir else None,
     )
     on_data, finish = by_lines(_capped(log))
-    ended = run(command, on_data, stop=stop, timeout=hook.timeout, manners=HOOK_MANNERS)
+    try:
+        ended = run(command, on_data, stop=stop, timeout=hook.timeout, manners=HOOK_MANNERS)
+    except (ProgramMissing, Failed) as error:
+        return _failed(hook, error.message)
     finish()
     if ended.stopped:
         raise Cancelled("cancelled")

@@ -5,9 +5,6 @@ kind, writes into a staging directory first. From there entries are moved, and e
 rule, because hours may lie between the plan and the move. Nothing here starts a program.
 """
 
-# Paths of bytes are beyond pathlib.
-# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH120
-
 from __future__ import annotations
 
 import contextlib
@@ -21,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from highball.agent.survey import Entry, Ground, Verdict, is_below, judge
+from highball.agent.sweeping import remove_tree
 from highball.facts import NodeKind
 from highball.protocol import Overwrite
 
@@ -94,28 +92,6 @@ class Staging:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.left = remove_tree(self.path)
-
-
-def remove_tree(path: bytes | str) -> OSError | None:
-    """Remove a tree of ours, folders without write permission included; why something is left, or None."""
-    problems: list[OSError] = []
-
-    def retry(call: Callable[..., Any], at: Any, info: Any) -> None:
-        try:
-            for locked in {os.path.dirname(at), at}:
-                if stat.S_ISDIR(os.lstat(locked).st_mode):
-                    os.chmod(locked, 0o700)
-            if os.path.isdir(at) and not os.path.islink(at):
-                shutil.rmtree(at)
-            else:
-                os.unlink(at)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            problems.append(error)
-
-    shutil.rmtree(path, onerror=retry)
-    return problems[0] if problems else None
 
 
 class Placer:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from highball.engine.restic.messages import Summary
+from highball.engine.restic.messages import Summary, as_listed
 from highball.facts import Caution, Outcome, Reason, Snapshot, path_for_people
 
 WORST_FIRST = (Outcome.FAILURE, Outcome.CANCELLED, Outcome.WARNING, Outcome.SUCCESS)
@@ -56,6 +56,7 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     warnings = (
         *evidence.complaints,
         *_odd_ending(evidence),
+        *_other_snapshot(evidence, snapshot),
         *_missing_paths(evidence, snapshot),
         *_missing_snapshots(evidence),
         *_shrunken(evidence, snapshot),
@@ -72,11 +73,8 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def shrank(size: int, sizes: Sequence[int], limit: float) -> bool:
-    """Whether a size lies more than `limit` (a share) below the median of the earlier ones."""
-    if not sizes or limit <= 0:
-        return False
-    usual = median(sizes)
-    return usual > 0 and (usual - size) / usual > limit
+    """Whether a size is smaller than this share of the median of the earlier ones; a limit of 0 is never."""
+    return bool(sizes) and size < median(sizes) * limit
 
 
 def missing_ids(expected: Iterable[str], listing: Iterable[Snapshot]) -> tuple[str, ...]:
@@ -86,8 +84,15 @@ def missing_ids(expected: Iterable[str], listing: Iterable[Snapshot]) -> tuple[s
 
 
 def _find_snapshot(evidence: BackupEvidence) -> Snapshot | None:
+    """The one that restic named, else the latest that carries this run's tag."""
     mine = [snapshot for snapshot in evidence.listing or () if snapshot.run == evidence.run]
-    return max(mine, key=lambda snapshot: snapshot.time, default=None)
+    return max(mine, key=lambda snapshot: (_is_named(evidence, snapshot), snapshot.time), default=None)
+
+
+def _is_named(evidence: BackupEvidence, snapshot: Snapshot) -> bool:
+    # restic 0.14 names only the first characters
+    named = evidence.summary.snapshot_id if evidence.summary else None
+    return named is not None and snapshot.id.startswith(named)
 
 
 def _without_snapshot(evidence: BackupEvidence) -> Verdict:
@@ -121,29 +126,29 @@ def _odd_ending(evidence: BackupEvidence) -> Iterable[Caution]:
         yield Caution(code="restic_failed", message=f"a snapshot was saved, but {message}")
 
 
+def _other_snapshot(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:
+    if evidence.summary is not None and not _is_named(evidence, snapshot):
+        named = (evidence.summary.snapshot_id or "none")[:8]
+        message = (
+            f"the repository shows the snapshot {snapshot.id[:8]} of this run, where restic named {named}"
+        )
+        yield Caution(code="other_snapshot", message=message)
+
+
 def _missing_paths(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:
     for path in evidence.paths:
-        if not any(_same_path(path, held) for held in snapshot.paths):
+        if path not in snapshot.paths and as_listed(path) not in snapshot.paths:
             message = f"{path_for_people(path)} is not among the snapshot's paths"
             yield Caution(code="path_left_out", message=message, path=path)
-
-
-def _same_path(path: bytes, held: bytes) -> bool:
-    # `snapshots --json` shows bytes that are not UTF-8 as U+FFFD
-    return path == held or path.decode("utf-8", "replace").encode() == held or b"\xef\xbf\xbd" in held
 
 
 def _missing_snapshots(evidence: BackupEvidence) -> Iterable[Caution]:
     missing = missing_ids(evidence.expected_ids, evidence.listing or ())
     if missing:
         shown = ", ".join(id[:8] for id in missing[:5]) + (" …" if len(missing) > 5 else "")
-        message = (
-            f"deleted elsewhere: {len(missing)} earlier snapshots are gone from the repository ({shown})"
-        )
-        yield Caution(
-            code="deleted_elsewhere",
-            message=message.replace("1 earlier snapshots are", "1 earlier snapshot is"),
-        )
+        count = "1 earlier snapshot is" if len(missing) == 1 else f"{len(missing)} earlier snapshots are"
+        message = f"deleted elsewhere: {count} gone from the repository ({shown})"
+        yield Caution(code="deleted_elsewhere", message=message)
 
 
 def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:

@@ -6,9 +6,6 @@ directory beside, from which `placing` moves entry by entry. What was restored i
 target, never by restic's word alone.
 """
 
-# Paths of bytes are beyond pathlib.
-# ruff: noqa: PTH103, PTH119, PTH120
-
 from __future__ import annotations
 
 import contextlib
@@ -407,7 +404,9 @@ class _Restoring:
         if self._survey.base is not None:
             os.makedirs(self._survey.base, mode=0o700, exist_ok=True)
         name = f".highball-restore-{self._steps.assignment.run}-{group.places[0].number}".encode()
-        with Staging(_room_for(group.target), name) as staging:
+        room = _room_for(group.target)
+        self._steps.will_leave(room.rstrip(b"/") + b"/" + name)
+        with Staging(room, name) as staging:
             attempt = Attempt()
             inside = staging.path + b"/restored"
             root = self._fill(group, inside, attempt)

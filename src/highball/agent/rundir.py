@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball.errors import Conflict, StateUnusable
 from highball.facts import Event, LogLine, RunEnded
 from highball.protocol import Assignment
 
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 LONGEST_TEXT = 64 * 1024
 
@@ -78,6 +79,9 @@ class RunDirectory:
         directory = cls(runs / assignment.run)
         try:
             directory.path.mkdir(parents=True, mode=0o700)
+        except OSError as error:  # what lies there may be another process's run
+            raise _unusable(runs, error) from None
+        try:
             directory.take()
             _write_safely(
                 directory.path / "assignment.json", assignment.model_dump_json(exclude_none=True).encode()
@@ -120,11 +124,8 @@ class RunDirectory:
         except FileNotFoundError:
             return
         with opened:
-            for line in opened:
-                event = _parse(line)
-                if event is None:
-                    return
-                if event.seq > after:
+            for _, seq, event in _read(opened):
+                if event is not None and seq > after:
                     yield event
 
     @property
@@ -137,23 +138,31 @@ class RunDirectory:
         good = 0
         with (self.path / "events.ndjson").open("a+b") as opened:
             opened.seek(0)
-            for line in opened:
-                event = _parse(line)
-                if event is None:
-                    break
+            for line, seq, _ in _read(opened):
                 good += len(line)
-                self._next_seq = event.seq + 1
+                self._next_seq = seq + 1
             opened.truncate(good)
 
     # --- telling ---
 
-    def append(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event:
+    def append(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event | None:
         """Number an event, add run and time, write it down; `safely` waits until it is on disk.
 
-        A log line that a full disk refuses is counted and dropped; any other event raises StateUnusable.
+        A log line that a full disk refuses is counted and dropped (None); any other event raises StateUnusable.
         """
         event: Event = make(seq=self._next_seq, run=self.path.name, at=datetime.now(UTC), **facts)
         text = event.model_dump_json(exclude_none=True).encode() + b"\n"
+        try:
+            self._write(text, safely=safely)
+        except OSError as error:
+            if isinstance(event, LogLine):
+                self.unwritten += 1
+                return None
+            raise _unusable(self.path, error) from None
+        self._next_seq += 1
+        return event
+
+    def _write(self, text: bytes, *, safely: bool) -> None:
         if self._events is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._events = os.open(self.path / "events.ndjson", flags, 0o600)
@@ -162,14 +171,23 @@ class RunDirectory:
             _write_all(self._events, text)
             if safely:
                 os.fsync(self._events)
-        except OSError as error:
+        except OSError:
             os.ftruncate(self._events, start)  # half a line would end every later reading
-            if isinstance(event, LogLine):
-                self.unwritten += 1
-                return event
-            raise _unusable(self.path, error) from None
-        self._next_seq += 1
-        return event
+            raise
+
+    # --- what would be left behind ---
+
+    def note_litter(self, path: bytes) -> None:
+        """Write down a directory that somebody has to remove, should this process vanish."""
+        litter = b"".join(known + b"\0" for known in [*self.list_litter(), path])
+        _write_safely(self.path / "litter", litter)
+
+    def list_litter(self) -> list[bytes]:
+        """The directories that were written down."""
+        try:
+            return [path for path in (self.path / "litter").read_bytes().split(b"\0") if path]
+        except FileNotFoundError:
+            return []
 
     # --- the end ---
 
@@ -197,11 +215,31 @@ def list_run_directories(runs: Path) -> list[RunDirectory]:
     return [RunDirectory(runs / name) for name in names]
 
 
-def _parse(line: bytes) -> Event | None:
+def _read(opened: Iterable[bytes]) -> Iterator[tuple[bytes, int, Event | None]]:
+    """Each line with its number and event: None where a newer program wrote a kind that is not known here.
+
+    A line that was cut short ends the reading.
+    """
+    for line in opened:
+        if not line.endswith(b"\n"):
+            return
+        try:
+            event = _EVENTS.validate_json(line)
+            yield line, event.seq, event
+        except ValidationError:
+            seq = _find_number(line)
+            if seq is None:
+                return
+            yield line, seq, None
+
+
+def _find_number(line: bytes) -> int | None:
     try:
-        return _EVENTS.validate_json(line) if line.endswith(b"\n") else None
-    except ValidationError:
+        found = json.loads(line)
+    except ValueError:
         return None
+    seq = found.get("seq") if isinstance(found, dict) else None
+    return seq if isinstance(seq, int) else None
 
 
 def _write_all(descriptor: int, text: bytes) -> None:

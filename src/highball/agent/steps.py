@@ -6,6 +6,7 @@ ends as failed or cancelled; the run goes on with the next.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 from highball.agent.proof import worst
 from highball.agent.rundir import RunDirectory
+from highball.agent.sweeping import remove_tree
 from highball.agent.workplace import Workplace, hostname, meet
 from highball.engine.restic.restic import Finished, Listener, Restic
 from highball.errors import Cancelled, HighballError, RepositoryError
@@ -69,6 +71,7 @@ class Steps:
     ) -> None:
         self.assignment: Assignment = directory.assignment
         self.place = place
+        self.scratch = place.scratch / self.assignment.run
         self.stop = stop
         self.ended: list[Step] = []
         self._directory = directory
@@ -78,12 +81,29 @@ class Steps:
         self._step: int | None = None
         self._logged = 0
 
+    # --- what lies around while the run goes on ---
+
+    def make_scratch(self) -> None:
+        """Make the run's own folder for temporary files; raises OSError."""
+        self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def will_leave(self, path: bytes) -> None:
+        """Name a directory that has to be removed should this process vanish; on disk before it is made."""
+        self._directory.note_litter(path)
+
+    def clear_away(self) -> None:
+        """Remove the temporary files, and what a vanished process left."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for path in self._directory.list_litter():
+            remove_tree(path)
+
     # --- telling ---
 
-    def say(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event:
-        """Write an event down and tell those who listen."""
+    def say(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event | None:
+        """Write an event down and tell those who listen; None of a log line that a full disk refused."""
         event = self._directory.append(make, safely=safely, **facts)
-        self._on_event(event)
+        if event is not None:  # its number belongs to the next one, so nobody may have heard of it
+            self._on_event(event)
         return event
 
     @property
@@ -187,6 +207,7 @@ class Steps:
             timezone=self.assignment.timezone,
             listener=Listener(self.log, self.progress, self.process_started),
             stop=self.stop,
+            scratch=self.scratch,
         )
         self._secrets += restic.access.secrets
         return restic

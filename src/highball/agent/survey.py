@@ -4,9 +4,6 @@ Entries go to a spool file as they are listed, never into a list: a snapshot may
 changes anything on the target, and no link below the target is followed.
 """
 
-# Paths of bytes are beyond pathlib.
-# ruff: noqa: PTH120
-
 from __future__ import annotations
 
 import os

@@ -70,12 +70,15 @@ def carry_out(
     steps = Steps(directory, place, stop, on_event, on_progress)
     steps.say(RunStarted, safely=True, pid=os.getpid())
     try:
+        steps.make_scratch()
         _do(steps, steps.assignment.task)
     except HighballError as error:
         return _end(steps, Outcome.FAILURE, Reason(code=error.code, message=error.message))
-    except Exception as error:
+    except Exception as error:  # the outermost loop of an assignment
         message = f"Highball itself failed: {type(error).__name__}: {error}"
         return _end(steps, Outcome.FAILURE, Reason(code="internal_error", message=message))
+    finally:
+        steps.clear_away()
     return _end(steps, _outcome_of(steps))
 
 
@@ -139,6 +142,7 @@ def settle(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda
         return
     end_marked(directory.assignment.marker)
     steps = Steps(directory, place, Stop(), on_event)
+    steps.make_scratch()
     for begun, ended in _account(directory):
         steps.ended.append(ended or _settle_step(steps, begun))
     reason = Reason(code="interrupted", message="interrupted: the process that carried out this run vanished")
@@ -223,12 +227,13 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
         return
     events = list(directory.read_events())
     steps = Steps(directory, place, Stop(), on_event)
+    steps.clear_away()  # also what the dead run meant to remove itself, such as a restore's staging directory
     steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
     for repository in _unfinished_repositories(events):
         _remove_own_lock(steps, repository, [event for event in events if isinstance(event, ProcessStarted)])
     task = steps.assignment.task
-    if isinstance(task, BackupTask) and not task.dry_run and not _after_hooks_began(steps, task):
-        Backup(steps, task).run_after_hooks()
+    if isinstance(task, BackupTask) and not task.dry_run:
+        Backup(steps, task).run_after_hooks(_count_after_hooks(events))
     (directory.path / "released").touch()
 
 
@@ -242,9 +247,14 @@ def _unfinished_repositories(events: list[Event]) -> list[str]:
     ]
 
 
-def _after_hooks_began(steps: Steps, task: BackupTask) -> bool:
-    hooks = [step for step in steps.ended if step.action is Action.HOOK]
-    return len(hooks) > len(task.job.before)
+def _count_after_hooks(events: list[Event]) -> int:
+    """How many `after` hooks were begun: those behind the first backup, or behind the end of the account."""
+    backed_up, count = False, 0
+    for event in events:
+        action = event.running.action if isinstance(event, StepStarted) else None
+        backed_up = backed_up or action is Action.BACKUP or isinstance(event, RunEnded)
+        count += backed_up and action is Action.HOOK
+    return count
 
 
 def _remove_own_lock(steps: Steps, repository: str, processes: Sequence[ProcessStarted]) -> None:

@@ -48,7 +48,7 @@ class Workplace:
 
     def prepare(self) -> None:
         """Make the folders, for the owner's eyes only; raises OSError."""
-        for folder in (self.runs, self.locks, self.cache, self.scratch):
+        for folder in (self.state, self.runs, self.locks, self.cache, self.scratch):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def find_restic(self) -> ResticBinary:
@@ -65,6 +65,7 @@ class Workplace:
         timezone: str = "UTC",
         listener: Listener | None = None,
         stop: Stop | None = None,
+        scratch: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Restic:
         """restic, ready on a repository; raises SecretUnavailable and ProgramMissing."""
@@ -73,7 +74,7 @@ class Workplace:
             repository=key,
             access=access(repository, admin=admin, environment=environment),
             cache=self.cache,
-            scratch=self.scratch,
+            scratch=scratch or self.scratch,
             marker=marker,
             timezone=timezone,
             listener=listener or Listener(),

@@ -65,6 +65,12 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"highball {__version__}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def highball(
     context: typer.Context,
@@ -73,7 +79,12 @@ def highball(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Stream events as JSON lines.")] = False,
-    version: Annotated[bool, typer.Option("-V", "--version", help="Say which version this is.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "-V", "--version", help="Say which version this is.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
 ) -> None:
     """Back up with restic, prove it, keep it, restore it."""
     session: Session = context.obj
@@ -84,12 +95,13 @@ def highball(
 
 def run_command(arguments: Sequence[str]) -> int:
     """Carry out one command line; returns the exit status."""
-    from highball.cli import commands  # the commands register themselves on `app`
+    from highball.cli import commands  # they import this module
 
-    commands.register(app)
+    first, rest = _globals_first(arguments)
+    commands.register(app, rest[0] if rest else None)
     session = Session(output=Output(_form_of(arguments)))
     try:
-        status = app(_globals_first(arguments), standalone_mode=False, obj=session, prog_name="highball")
+        status = app([*first, *rest], standalone_mode=False, obj=session, prog_name="highball")
         sys.stdout.flush()
     except HighballError as error:
         return _fail(session, error)
@@ -128,8 +140,8 @@ def _form_of(arguments: Sequence[str]) -> Form:
     return Form.EVENTS if "--events" in before else Form.PEOPLE
 
 
-def _globals_first(arguments: Sequence[str]) -> list[str]:
-    """The same arguments, the global ones in front."""
+def _globals_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The same arguments: the global ones, and the others, of which the first is the command."""
     first: list[str] = []
     rest: list[str] = []
     left = list(arguments)
@@ -138,14 +150,14 @@ def _globals_first(arguments: Sequence[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *left]
             break
-        if argument in GLOBAL_FLAGS or argument.startswith("--config="):
+        if argument in GLOBAL_FLAGS or (argument.startswith(("--config=", "-c")) and argument != "-c"):
             first.append(argument)
         elif argument in GLOBAL_OPTIONS:
             first += [argument, *left[:1]]
             left = left[1:]
         else:
             rest.append(argument)
-    return first + rest
+    return first, rest
 
 
 def _as_misuse(error: TyperException) -> HighballError:
@@ -174,7 +186,7 @@ def _fail(session: Session, error: HighballError) -> int:
     try:
         session.output.error(error)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # whoever reads is gone, or the disk behind it is full
         _abandon_output()
     return error.exit_code
 

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import typer
 
 from highball.cli import backup, configuration, history, holdings, recovery, upkeep
 
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "validate": configuration.validate,
+    "list": configuration.list_jobs,
+    "setup": configuration.setup,
+    "run": backup.run,
+    "backup": backup.run,
+    "accept": backup.accept,
+    "cancel": backup.cancel,
+    "status": history.status,
+    "runs": history.runs,
+    "logs": history.logs,
+    "snapshots": holdings.snapshots,
+    "ls": holdings.list_nodes,
+    "diff": holdings.diff,
+    "dump": holdings.dump,
+    "verify": recovery.verify,
+    "restore": recovery.restore,
+    "forget": upkeep.forget,
+    "prune": upkeep.prune,
+    "check": upkeep.check,
+    "unlock": upkeep.unlock,
+    "stats": upkeep.stats,
+}
 
-def register(app: typer.Typer) -> None:
-    """Put every command on the program."""
-    if app.registered_commands:
-        return
-    app.command("validate")(configuration.validate)
-    app.command("list")(configuration.list_jobs)
-    app.command("setup")(configuration.setup)
-    app.command("run")(backup.run)
-    app.command("backup", hidden=True)(backup.run)
-    app.command("accept")(backup.accept)
-    app.command("cancel")(backup.cancel)
-    app.command("status")(history.status)
-    app.command("runs")(history.runs)
-    app.command("logs")(history.logs)
-    app.command("snapshots")(holdings.snapshots)
-    app.command("ls")(holdings.list_nodes)
-    app.command("diff")(holdings.diff)
-    app.command("dump")(holdings.dump)
-    app.command("verify")(recovery.verify)
-    app.command("restore")(recovery.restore)
-    app.command("forget")(upkeep.forget)
-    app.command("prune")(upkeep.prune)
-    app.command("check")(upkeep.check)
-    app.command("unlock")(upkeep.unlock)
-    app.command("stats")(upkeep.stats)
+HIDDEN = {"backup"}
+"""Another name of `run`."""
+
+
+def register(app: typer.Typer, named: str | None = None) -> None:
+    """Put the named command on the program, or all of them: reading all their signatures takes its time."""
+    app.registered_commands.clear()
+    for name in [named] if named in COMMANDS else COMMANDS:
+        app.command(name, hidden=name in HIDDEN)(COMMANDS[name])

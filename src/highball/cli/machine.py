@@ -320,8 +320,12 @@ def _user_state() -> Path:
 
 @contextlib.contextmanager
 def ends_politely(stop: Stop) -> Iterator[None]:
-    """While this lasts, Ctrl-C, SIGTERM and a hang-up ask the run to end instead of ending this process."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    """While this lasts, Ctrl-C, SIGTERM and a hang-up ask the run to end instead of ending this process.
+
+    What was ignored from the start (a hang-up under nohup) stays so.
+    """
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
     before = [signal.signal(number, lambda *_: stop.request()) for number in numbers]
     try:
         yield

@@ -220,7 +220,9 @@ def error_document(error: HighballError) -> dict[str, Any]:
 
 def to_json(answer: Any) -> str:
     """An answer as one line of JSON; models keep their null fields."""
-    return json.dumps(_plain(answer), ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(_plain(answer), ensure_ascii=False, separators=(",", ":"), default=str)
+    # a message may quote an argument that is not UTF-8; no JSON document holds such bytes
+    return text if text.isprintable() else text.encode("utf-8", "replace").decode()
 
 
 def _plain(answer: Any) -> Any:

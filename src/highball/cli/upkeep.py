@@ -13,8 +13,8 @@ from highball.cli import carrying, words
 from highball.cli.app import Session
 from highball.cli.backup import Jobs
 from highball.cli.machine import Machine
-from highball.cli.output import Cell, Column, Output
-from highball.errors import Misuse, NotAllowed
+from highball.cli.output import Cell, Column, Form, Output
+from highball.errors import Misuse, NotAllowed, RepositoryError
 from highball.facts import Reason
 from highball.hub.runs import SetOf, utc_now
 from highball.hub.upkeep import demand_right_to_delete, next_slice, order_removal
@@ -173,7 +173,11 @@ def unlock(
     chosen = machine.choose_repositories(repositories or [])
     machine.demand_secrets(chosen)
     for key in chosen:
-        locks = machine.ask(key).list_locks()
+        try:
+            locks = machine.ask(key).list_locks()
+        except RepositoryError as error:  # its run tells; the other repositories are looked at all the same
+            session.output.note(f"{key}: {error.message}", "yellow")
+            continue
         for lock in locks:
             session.output.note(f"{key}: {describe_lock(lock)}")
         if not locks:
@@ -225,6 +229,8 @@ def stats(context: typer.Context, repositories: Repositories = None, wait: carry
 
     done = carrying.carry_out(session, machine, [(key, measures(key)) for key in chosen], answers=False)
     found = [(run, step) for run in done for step in run.steps]
+    if session.output.form is Form.EVENTS:
+        return
     if not session.output.for_people:
         told = [
             {

@@ -7,6 +7,7 @@ commit on disk before it counts, and a writing transaction that takes the lock w
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ REVISION = "0001"
 """The schema that this program knows; `migrations` leads to it."""
 
 BUSY_SECONDS = 30
+
+_LEAST_ROOM_BYTES = 64 * 1024
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -233,6 +236,15 @@ def _upgrade(engine: sa.Engine, found: str, path: Path | None) -> None:
     upgrade.upgrade(engine, found, path)
 
 
+def _is_full(path: str | None) -> bool:
+    """Whether there is no room beside the database: then SQLite speaks of its shared memory's I/O only."""
+    try:
+        room = os.statvfs(Path(path or ".").parent)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < _LEAST_ROOM_BYTES
+
+
 @contextmanager
 def _told(engine: sa.Engine) -> Iterator[None]:
     """Say what went wrong with the database in words that help."""
@@ -243,7 +255,7 @@ def _told(engine: sa.Engine) -> Iterator[None]:
         where = engine.url.database
         if isinstance(error, sa.exc.IntegrityError):
             raise
-        if "full" in cause:
+        if "full" in cause or ("disk I/O" in cause and _is_full(where)):
             raise StateUnusable(
                 f"{where} cannot be written: the disk is full",
                 code="state_full",

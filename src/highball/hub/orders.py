@@ -39,7 +39,13 @@ class Orders:
         task = BackupTask(job=merged, expected=expected, dry_run=dry_run)
         zone = merged.schedule.timezone or self.document.settings.timezone
         return self._order(
-            RunKind.BACKUP, task, merged.repositories, now, job=job, timezone=zone, wait=wait or merged.wait
+            RunKind.BACKUP,
+            task,
+            merged.repositories,
+            now,
+            job=job,
+            timezone=zone,
+            wait=merged.wait if wait is None else wait,
         )
 
     def maintain(

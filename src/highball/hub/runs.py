@@ -14,13 +14,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from highball.errors import Unknown
 from highball.facts import (
     Action,
     Event,
     Outcome,
+    ProcessStarted,
     Reason,
     Run,
     RunEnded,
@@ -37,7 +38,7 @@ from highball.facts import (
 from highball.hub.db import Database, events, repositories, runs, snapshots, steps
 from highball.protocol import Assignment, BackupTask, Expectation
 
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
@@ -115,7 +116,11 @@ class Record:
             last = connection.execute(sa.select(runs.c.last_seq).where(runs.c.id == assignment.run)).scalar()
             if last is None:
                 raise Unknown(f"there is no run {assignment.run}", code="run_unknown")
-            fresh = [event for event in told if event.seq > last]
+            fresh: list[Event] = []
+            for event in told:
+                if event.seq > last:
+                    fresh.append(event)
+                    last = event.seq
             if not fresh:
                 return
             for event in fresh:
@@ -133,7 +138,10 @@ class Record:
             case StepStarted():
                 _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.running)
+            case ProcessStarted():  # the wait, if there was one, is over
+                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
             case StepEnded():
+                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.done)
                 _take_in_snapshots(connection, assignment, event)
             case Statistics():
@@ -289,6 +297,22 @@ class Record:
         with self._database.read() as connection:
             for row in connection.execute(asked.order_by(steps.c.ended_at.desc()).limit(1)):
                 yield Ending(Outcome(row.outcome), row.ended_at, Step.model_validate(row.account), row.run)
+
+    def is_damaged(self, repository: str) -> bool:
+        """Whether a check found damage and none has succeeded since; one that could not look tells nothing."""
+        asked = sa.select(steps.c.outcome, steps.c.account).where(
+            steps.c.action == Action.CHECK.value,
+            steps.c.repository == repository,
+            steps.c.outcome.in_([Outcome.SUCCESS.value, Outcome.FAILURE.value]),
+        )
+        with self._database.read() as connection:
+            for row in connection.execute(asked.order_by(steps.c.ended_at.desc())):
+                reason = Step.model_validate(row.account).reason
+                if row.outcome == Outcome.SUCCESS.value:
+                    return False
+                if reason is not None and reason.code == "repository_damaged":
+                    return True
+        return False
 
     def find_last_verified(self, of: SetOf) -> str | None:
         """The snapshot of a set that was last proved restorable."""

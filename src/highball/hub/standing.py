@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from highball.facts import Action, Fact, Health, Outcome, Reason, UtcTime
-from highball.hub.runs import Record, SetOf
+from highball.hub.runs import Ending, Record, SetOf
 from highball.protocol import FILES_SET
 from highball.spec.document import Document, effective_job
 from highball.timing import health
@@ -56,7 +56,7 @@ def _standing(document: Document, record: Record, of: SetOf, now: datetime) -> S
         repository=of.repository,
         state=health(
             success.ended_at if success else None,
-            last is not None and last.outcome is Outcome.FAILURE,
+            last is not None and _failed(last),
             job.schedule,
             now,
             document.settings.timezone,
@@ -72,3 +72,9 @@ def _standing(document: Document, record: Record, of: SetOf, now: datetime) -> S
         size_bytes=governed[0].size_bytes if governed else None,
         repository_bytes=record.find_size(of.repository),
     )
+
+
+def _failed(last: Ending) -> bool:
+    """A backup that a failing hook kept from beginning has failed as well; one that a hook skipped has not."""
+    reason = last.account.reason
+    return last.outcome is Outcome.FAILURE or (reason is not None and reason.code == "hook_failed")

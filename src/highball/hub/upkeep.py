@@ -56,19 +56,11 @@ class Retainer:
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
             pinned=(),
-            check_failed=self._check_failed(of.repository),
+            check_failed=self.record.is_damaged(of.repository),
             newest_shrank=_newest_shrank(governed, listing),
             skew=None,
             approval=approval,
         )
-
-    def _check_failed(self, repository: str) -> bool:
-        judged = (Outcome.SUCCESS, Outcome.FAILURE)
-        last = self.record.find_last(Action.CHECK, repository, outcomes=judged)
-        if last is None or last.outcome is Outcome.SUCCESS:
-            return False
-        reason = last.account.reason
-        return reason is not None and reason.code == "repository_damaged"
 
 
 def order_removal(plan: Plan) -> Removal:

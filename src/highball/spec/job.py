@@ -34,7 +34,7 @@ from highball.timing import Duration, Schedule
 
 # --- sizes and rates -----------------------------------------------------------------------------
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMGT]?)(?:I?B)?", re.A)
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{1,6})?) ?([KMGT]?)(?:I?B)?", re.A)
 _LARGEST = 2**60
 
 
@@ -46,7 +46,8 @@ def _size_from_value(value: object) -> int:
         match = _SIZE.fullmatch(value.strip().upper())
         if match is None:
             raise wrong(f'"{value[:40]}" is not a size', "write it like 500M or 1G")
-        found = math.ceil(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))
+        unit = 1024 ** " KMGT".index(match[2] or " ")
+        found = math.ceil(float(match[1]) * unit) if "." in match[1] else int(match[1]) * unit
     else:
         raise ValueError('a size is text like "1G", or a number of bytes')
     if not 0 < found <= _LARGEST:
@@ -100,6 +101,12 @@ def _check_command(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return command
 
 
+def _check_timeout(timeout: timedelta) -> timedelta:
+    if not timeout:
+        raise ValueError("must be more than nothing")
+    return timeout
+
+
 class Hook(BaseModel):
     """A command that runs before or after a backup."""
 
@@ -114,7 +121,7 @@ class Hook(BaseModel):
     dir: Annotated[PathText, AfterValidator(check_path)] | None = Field(
         None, description="the folder to run it in"
     )
-    timeout: Duration = Field(
+    timeout: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
         timedelta(minutes=10),
         description="end it, with all it started, after this long",
         json_schema_extra={"default": "10m"},

@@ -152,23 +152,18 @@ _READ_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "map", "seq", 
 
 def _read_yaml(text: str) -> Any:
     from ruamel.yaml import YAML  # noqa: PLC0415 - only a YAML file should cost the time to import it
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
-    from ruamel.yaml.reader import ReaderError  # noqa: PLC0415
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # to name an anchor twice is allowed
     try:
         root = yaml.compose(text)
         if root is None:
             return None
         _Unfolding().check(root)
         return yaml.constructor.construct_document(root)
-    except MarkedYAMLError as error:
-        raise refused(_yaml_problem(error)) from None
-    except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise refused(problem(f"line {line}", "holds a character that YAML does not allow")) from None
     except YAMLError as error:
-        raise refused(problem("", f"is not YAML: {error}")) from None
+        raise refused(_yaml_problem(error, text)) from None
     except RecursionError:
         raise refused(_too_deep("")) from None
     except (ValueError, LookupError):  # a number of more digits, or a date of more days, than Python reads
@@ -203,20 +198,27 @@ class _Unfolding:
 
 
 def _below(node: Any) -> Iterator[Any]:
+    """The nodes in a list or table; ConfigurationInvalid where a key of a table is not of one piece."""
     for child in node.value if isinstance(node.value, list) else ():
-        if isinstance(child, tuple):
-            yield from child
-        else:
+        if not isinstance(child, tuple):
             yield child
+            continue
+        if isinstance(child[0].value, list):
+            raise refused(problem(_place(child[0].start_mark), "a key is not text, but a list or table"))
+        yield from child
 
 
 def _place(mark: Any) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
-def _yaml_problem(error: Any) -> Problem:
-    """A problem from ruamel's own account of it, which may quote values: of a key that stands twice, not."""
-    place = _place(error.problem_mark or error.context_mark)
+def _yaml_problem(error: Any, text: str) -> Problem:
+    """A problem from ruamel's own account of it; that may quote values, so of a key that stands twice it does not."""
+    position = getattr(error, "position", None)
+    if position is not None:
+        line = text.count("\n", 0, position) + 1
+        return problem(f"line {line}", "holds a character that YAML does not allow")
     words = str(error.problem or error.context)
     twice = re.match(r'found duplicate (?:merge )?key "([^"]*)"', words)
-    return problem(place, f'the key "{twice[1]}" stands here twice' if twice else f"is not YAML: {words}")
+    said = f'the key "{twice[1]}" stands here twice' if twice else f"is not YAML: {words}"
+    return problem(_place(error.problem_mark or error.context_mark), said)

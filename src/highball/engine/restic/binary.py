@@ -6,6 +6,7 @@ every run would be a second restic process.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -90,7 +91,7 @@ def _locate(named: Path | None) -> Path:
             code="restic_missing",
             hint="install it (Debian: apt-get install restic), or name it under [settings]",
         )
-    return Path(found).resolve()
+    return Path(found).absolute()  # a link keeps its name: its target may be a program of many names
 
 
 def _recall(path: Path, memory: Path) -> Version | None:
@@ -108,11 +109,13 @@ def _ask_and_remember(path: Path, memory: Path) -> Version:
         known = json.loads(memory.read_bytes())
     except (OSError, ValueError):
         known = {}
+    known = known if isinstance(known, dict) else {}
     known[str(path)] = {"file": _fingerprint(path), "version": version}
-    memory.parent.mkdir(parents=True, exist_ok=True)
     fresh = memory.with_name(f"{memory.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(known))
-    fresh.replace(memory)
+    with contextlib.suppress(OSError):  # it is asked once more, that is all
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(json.dumps(known))
+        fresh.replace(memory)
     return version
 
 

@@ -327,7 +327,7 @@ _KINDS = {"file": NodeKind.FILE, "dir": NodeKind.DIRECTORY, "symlink": NodeKind.
 def read_node(message: dict[str, Any]) -> Node:
     """One `node` line of `ls --json`."""
     kind = _KINDS.get(message.get("type", ""), NodeKind.OTHER)
-    when = message.get("mtime")
+    modified_at, modified_ns = _moment(message.get("mtime"))
     mode = message.get("mode")
     return Node.model_construct(
         path=message["path"].encode("utf-8", "surrogateescape"),
@@ -336,11 +336,18 @@ def read_node(message: dict[str, Any]) -> Node:
         mode=permissions(mode) if isinstance(mode, int) else None,
         uid=message.get("uid"),
         gid=message.get("gid"),
-        modified_at=read_time(when) if when else None,
-        modified_ns=nanoseconds(when) if when else None,
+        modified_at=modified_at,
+        modified_ns=modified_ns,
         inode=message.get("inode"),
         inexact="\ufffd" in message["path"],
     )
+
+
+def _moment(text: str | None) -> tuple[datetime | None, int | None]:
+    try:
+        return (read_time(text), nanoseconds(text)) if text else (None, None)
+    except ValueError:  # a year that Python cannot hold; the listing goes on
+        return None, None
 
 
 def permissions(go_mode: int) -> int:
@@ -415,6 +422,20 @@ def _unescape(found: re.Match[str]) -> bytes:
     if four or eight:
         return chr(int(four or eight, 16)).encode()
     return _SHORT.get(short, short.encode())
+
+
+def as_listed(name: bytes) -> bytes:
+    """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
+    shown: list[str] = []
+    rest = name
+    while rest:
+        try:
+            shown.append(rest.decode())
+            break
+        except UnicodeDecodeError as error:
+            shown.append(rest[: error.start].decode() + "\ufffd")
+            rest = rest[error.start + 1 :]
+    return "".join(shown).encode()
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ def _text_or_reference(value: object) -> str:
 Line = Annotated[str, AfterValidator(_check_line)]
 """Text of one line."""
 
+_Url = Annotated[Line, AfterValidator(lambda url: check_url(url))]  # noqa: PLW0108 - that stands below
 _File = Annotated[Path, AfterValidator(_check_file)]
 _SshFile = Annotated[Path, AfterValidator(_check_ssh_file)]
 _Server = Annotated[Line, AfterValidator(_check_server)]
@@ -98,7 +99,7 @@ class Location(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    url: Line | None = Field(
+    url: _Url | None = Field(
         None, description="any restic location: a path, sftp:…, s3:…, rest:…, b2:…, rclone:…"
     )
     kind: Literal["local", "sftp", "s3", "rest"] | None = Field(
@@ -131,13 +132,6 @@ class Location(BaseModel):
     certificate: _File | None = Field(
         None, description="a file of certificates to trust besides the system's"
     )
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            check_url(url)
-        return url
 
     @field_validator("environment")
     @classmethod
@@ -236,8 +230,8 @@ def _split(url: str) -> tuple[str, str]:
     return scheme, rest
 
 
-def check_url(url: str) -> None:
-    """ValueError where the location is none of restic's, is not whole, or holds credentials."""
+def check_url(url: str) -> str:
+    """The location; ValueError where it is none of restic's, is not whole, or holds credentials."""
     scheme, rest = _split(url)
     if scheme not in SCHEMES:
         raise _wrong(
@@ -256,6 +250,7 @@ def check_url(url: str) -> None:
         )
     if scheme == "sftp" and not _SFTP.fullmatch(rest):
         raise _wrong("is not an address for sftp", "write it like sftp:user@server:/folder")
+    return url
 
 
 def _holds_credentials(scheme: str, rest: str) -> bool:

@@ -208,19 +208,31 @@ class Restic:
         finished = self._run(argv, on_message)
         self._demand(finished)
 
-    def read_tree(self, snapshot: str, folder: bytes, root: str | None = None) -> list[TreeEntry]:
-        """The entries of one folder with their exact names."""
+    def read_tree(
+        self, snapshot: str, folder: bytes, root: str | None = None, known: dict[bytes, str] | None = None
+    ) -> list[TreeEntry]:
+        """The entries of one folder with their exact names; `known` remembers trees between calls (before 0.16)."""
+        folder = folder or b"/"
         if self.binary.names_folders:
             return messages.read_tree(
                 self._collect("cat", "tree", "--no-lock", "--", _in_folder(snapshot, folder))
             )
-        tree = root or next(s.tree for s in self.list_snapshots() if s.id.startswith(snapshot))
-        for name in [part for part in folder.split(b"/") if part]:
-            entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", str(tree)))
+        known = {} if known is None else known
+        known.setdefault(
+            b"/", str(root or next(s.tree for s in self.list_snapshots() if s.id.startswith(snapshot)))
+        )
+        above = folder
+        while above not in known:
+            above = above.rpartition(b"/")[0] or b"/"
+        entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", known[above]))
+        for name in folder[len(above) :].strip(b"/").split(b"/") if folder != above else ():
+            above = above.rstrip(b"/") + b"/" + name
             tree = next((entry.subtree for entry in entries if entry.name == name), None)
             if tree is None:
                 raise Failed(f"{path_for_people(folder)} is not in the snapshot", code="path_unknown")
-        return messages.read_tree(self._collect("cat", "blob", "--no-lock", str(tree)))
+            known[above] = tree
+            entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", tree))
+        return entries
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
@@ -431,7 +443,9 @@ class Restic:
         return Finished(ended.exit_status, ended.stopped, ended.timed_out, tuple(log))
 
     def _command(self, argv: Sequence[Argument], *, json: bool) -> Command:
-        options = [part for option in self.access.options for part in ("-o", option)]
+        options: list[Argument] = [part for option in self.access.options for part in ("-o", option)]
+        if self.access.certificate is not None:
+            options += ["--cacert", str(self.access.certificate)]
         return Command(
             argv=(str(self.binary.path), *(["--json"] if json else []), *options, *argv),
             environment={
@@ -465,6 +479,7 @@ class _ExactNames:
         self._root: str | None = None
         self._folders: dict[bytes, bytes] = {}
         self._names: dict[bytes, dict[bytes, deque[bytes]]] = {}
+        self._trees: dict[bytes, str] = {}
 
     def of(self, node: Node) -> Node:
         if not self._folders and not node.inexact:
@@ -488,8 +503,8 @@ class _ExactNames:
     def _exact_name(self, parent: bytes, shown: bytes) -> bytes | None:
         if parent not in self._names:
             names: dict[bytes, deque[bytes]] = {}
-            for entry in self._restic.read_tree(self._snapshot, parent, self._tree_root()):
-                names.setdefault(_as_listed(entry.name), deque()).append(entry.name)
+            for entry in self._restic.read_tree(self._snapshot, parent, self._tree_root(), self._trees):
+                names.setdefault(messages.as_listed(entry.name), deque()).append(entry.name)
             self._names[parent] = names
         queue = self._names[parent].get(shown)
         return queue.popleft() if queue else None
@@ -499,20 +514,6 @@ class _ExactNames:
             found = self._restic.list_snapshots()
             self._root = next((s.tree for s in found if s.id.startswith(self._snapshot)), None)
         return self._root
-
-
-def _as_listed(name: bytes) -> bytes:
-    """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
-    shown: list[str] = []
-    rest = name
-    while rest:
-        try:
-            shown.append(rest.decode())
-            break
-        except UnicodeDecodeError as error:
-            shown.append(rest[: error.start].decode() + "\ufffd")
-            rest = rest[error.start + 1 :]
-    return "".join(shown).encode()
 
 
 def _kept_environment() -> dict[str, str]:

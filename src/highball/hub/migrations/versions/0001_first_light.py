@@ -69,7 +69,7 @@ def upgrade() -> None:
     op.create_index("runs_open", "runs", ["state"])
     op.create_table(
         "steps",
-        sa.Column("run", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("run", sa.String(36), sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True),
         sa.Column("action", sa.String(20), nullable=False),
         sa.Column("repository", sa.String(63)),
@@ -81,7 +81,7 @@ def upgrade() -> None:
     op.create_index("steps_by_subject", "steps", ["action", "repository", "job", "ended_at"])
     op.create_table(
         "events",
-        sa.Column("run", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("run", sa.String(36), sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("first_seq", sa.Integer, primary_key=True),
         sa.Column("last_seq", sa.Integer, nullable=False),
         sa.Column("lines", sa.LargeBinary, nullable=False),

@@ -1,0 +1,305 @@
+"""Never green without proof: each way in which a backup can be less than it seems, and the exit status of each."""
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from journeys.station import Answer, Station
+
+
+def codes(step: dict[str, object]) -> list[str]:
+    """The codes of a step's warnings."""
+    warnings = step["warnings"]
+    assert isinstance(warnings, list)
+    return [warning["code"] for warning in warnings]
+
+
+def without_right_to_read_all() -> tuple[str, ...]:
+    """A program that takes the right to read every file from root; nothing where the tests have none."""
+    if os.geteuid() != 0:
+        return ()
+    rights = "-dac_override,-dac_read_search"
+    return ("setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}", "--")
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def test_a_missing_source_is_a_warning_and_the_others_are_saved(each_station: Station) -> None:
+    station = each_station
+    station.add_job(sources=[str(station.source), str(station.folder / "not mounted")])
+    step = station.back_up(status=3).step
+    assert (step["outcome"], codes(step)) == ("warning", ["source_missing"])
+    assert step["warnings"][0]["path"] == str(station.folder / "not mounted")
+    assert [snapshot["paths"] for snapshot in station.snapshots()] == [[str(station.source)]]
+    assert station.ask("status").json[0]["state"] == "never"
+
+
+@pytest.mark.needs("setpriv")
+def test_a_file_that_cannot_be_read_is_a_warning_that_names_it(each_station: Station) -> None:
+    station = each_station
+    station.prefix = without_right_to_read_all()
+    for name in ("secret one", "another\none"):
+        (station.source / name).write_text("nobody reads me")
+        (station.source / name).chmod(0)
+    step = station.back_up(status=3).step
+    assert step["outcome"] == "warning"
+    assert codes(step) == ["file_unreadable"] * 2
+    assert {w["path"] for w in step["warnings"]} == {
+        str(station.source / "secret one"),
+        str(station.source / "another\none"),
+    }
+    assert all("permission denied" in w["message"] for w in step["warnings"])
+    assert step["snapshot_id"] is not None
+
+
+@pytest.mark.needs("setpriv")
+def test_a_folder_that_cannot_be_entered_is_a_warning(station: Station) -> None:
+    station.prefix = without_right_to_read_all()
+    station.fill(folder=station.source / "inner")
+    (station.source / "inner").chmod(0)
+    try:
+        assert set(codes(station.back_up(status=3).step)) == {"file_unreadable"}
+    finally:
+        (station.source / "inner").chmod(0o700)
+
+
+@pytest.mark.needs("setpriv")
+def test_the_only_source_that_cannot_be_read_is_a_failure(station: Station) -> None:
+    station.prefix = without_right_to_read_all()
+    station.source.chmod(0)
+    try:
+        step = station.back_up(status=1).step
+    finally:
+        station.source.chmod(0o700)
+    assert step["reason"]["code"] == "no_source"
+    assert station.snapshots() == []
+
+
+def test_a_source_that_became_empty_is_a_failure_and_says_so(station: Station) -> None:
+    station.back_up()
+    shutil.rmtree(station.source)
+    station.source.mkdir()
+    step = station.back_up(status=1).step
+    assert step["reason"]["code"] == "no_source"
+    assert "empty folder" in step["reason"]["message"]
+    assert len(station.snapshots()) == 1
+    assert station.ask("status").json[0]["state"] == "failed"
+
+
+def test_an_empty_source_that_may_be_empty_is_fine(station: Station) -> None:
+    empty = station.folder / "empty"
+    empty.mkdir()
+    station.add_job(sources=[str(station.source), {"path": str(empty), "allow_empty": True}])
+    station.back_up()
+
+
+def test_a_link_in_place_of_a_source_is_not_followed_silently(station: Station) -> None:
+    link = station.folder / "link"
+    link.symlink_to(station.source)
+    station.add_job(sources=[str(link)])
+    assert station.back_up(status=1).step["reason"]["code"] == "no_source"
+    station.add_job(sources=[str(link), str(station.source / "file-0000")])
+    assert codes(station.back_up(status=3).step) == ["source_is_link"]
+    station.add_job(sources=[{"path": str(link), "follow": True}])
+    assert station.back_up().step["bytes_processed"] == 3000
+
+
+def test_all_sources_missing_is_a_failure_without_a_snapshot(each_station: Station) -> None:
+    station = each_station
+    station.add_job(sources=["/nowhere/one", "/nowhere/two"])
+    step = station.back_up(status=1).step
+    assert (step["outcome"], step["reason"]["code"]) == ("failure", "no_source")
+    assert "/nowhere/one" in step["reason"]["message"]
+    assert station.snapshots() == []
+
+
+# --- what the repository shows -------------------------------------------------------------------
+
+
+def test_a_snapshot_that_shrank_is_a_warning_until_a_person_accepts_it(each_station: Station) -> None:
+    station = each_station
+    station.fill(4, 50_000)
+    station.back_up()
+    for name in list(station.source.iterdir())[1:]:
+        name.unlink()
+    shrunken = station.back_up(status=3)
+    assert codes(shrunken.step) == ["shrank"]
+    assert "highball accept" in shrunken.step["reason"]["message"]
+    run = shrunken.json["runs"][0]["id"]
+    assert codes(station.back_up(status=3).step) == ["shrank"]
+    assert station.ask("accept", run).json == {"run": run, "accepted": 1}
+    station.back_up()
+
+
+def test_accepting_a_run_that_did_not_shrink_changes_nothing(station: Station) -> None:
+    run = station.back_up().json["runs"][0]["id"]
+    assert station.ask("accept", run).json["accepted"] == 0
+    assert station.ask("accept", "ffff", status=4).error["code"] == "run_unknown"
+
+
+def test_a_snapshot_deleted_by_others_is_a_warning_once(each_station: Station) -> None:
+    station = each_station
+    station.back_up()
+    gone = station.back_up().step["snapshot_id"]
+    station.bare("forget", gone)
+    step = station.back_up(status=3).step
+    assert codes(step) == ["deleted_elsewhere"]
+    assert gone[:8] in step["warnings"][0]["message"]
+    station.back_up()
+
+
+def pretend(station: Station, *lines: str) -> None:
+    """Put a program before the real restic: these shell lines see `$command` and may end it."""
+    program = station.folder / "restic"
+    finding = 'for word; do case "$word" in backup|snapshots|forget|check) command=$word;; esac; done'
+    program.write_text("\n".join(["#!/bin/sh", finding, *lines, f'exec "{station.restic.path}" "$@"', ""]))
+    program.chmod(0o755)
+    station.settings["restic"] = str(program)
+
+
+def test_exit_0_without_a_summary_is_a_failure(station: Station) -> None:
+    pretend(station, '[ "$command" = backup ] && exit 0')
+    step = station.back_up(status=1).step
+    assert (step["outcome"], step["reason"]["code"]) == ("failure", "no_proof")
+    assert station.ask("status").json[0]["state"] != "healthy"
+
+
+def test_a_snapshot_without_a_summary_is_a_warning(station: Station) -> None:
+    real = station.restic.path
+    pretend(station, f'[ "$command" = backup ] && {{ "{real}" "$@" >/dev/null; exit $?; }}')
+    step = station.back_up(status=3).step
+    assert step["outcome"] == "warning"
+    assert step["snapshot_id"] == station.snapshots()[0]["id"]
+
+
+def test_a_summary_that_the_repository_does_not_confirm_is_a_failure(station: Station) -> None:
+    summary = '{"message_type":"summary","files_new":3,"total_bytes_processed":9,"snapshot_id":"%s"}' % (
+        "ab" * 32
+    )
+    pretend(station, f"[ \"$command\" = backup ] && {{ echo '{summary}'; exit 0; }}")
+    step = station.back_up(status=1).step
+    assert (step["reason"]["code"], step["snapshot_id"]) == ("no_proof", None)
+    assert station.ask("snapshots").json == []
+
+
+@pytest.mark.parametrize("exit_status", [1, 2, 3, 77, 137])
+def test_a_snapshot_that_restic_is_not_content_with_is_a_warning(station: Station, exit_status: int) -> None:
+    real = station.restic.path
+    pretend(station, f'[ "$command" = backup ] && {{ "{real}" "$@"; exit {exit_status}; }}')
+    step = station.back_up(status=3).step
+    assert step["outcome"] == "warning"
+    assert step["snapshot_id"] == station.snapshots()[0]["id"]
+
+
+def test_a_listing_that_fails_is_no_proof(station: Station) -> None:
+    pretend(station, '[ "$command" = snapshots ] && exit 1')
+    assert station.back_up(status=1).step["reason"]["code"] == "no_proof"
+
+
+def test_a_restic_killed_in_its_work_is_a_failure(station: Station) -> None:
+    pretend(station, '[ "$command" = backup ] && kill -9 $$')
+    step = station.back_up(status=1).step
+    assert (step["outcome"], step["reason"]["code"]) == ("failure", "killed")
+
+
+# --- several repositories, several jobs ----------------------------------------------------------
+
+
+def test_one_repository_failing_does_not_stop_the_next(station: Station) -> None:
+    station.add_repository("first")
+    station.add_repository("last")
+    shutil.rmtree(station.path_of("nas"))
+    station.add_job(repositories=["first", "nas", "last"])
+    answer = station.back_up(status=1)
+    outcomes = [step["outcome"] for step in answer.json["runs"][0]["steps"]]
+    assert outcomes == ["success", "failure", "success"]
+    reason = answer.json["runs"][0]["reason"]
+    assert reason["code"] == "repository_missing"
+    assert "a snapshot lies in first, last" in reason["message"]
+    assert len(station.snapshots("first")) == len(station.snapshots("last")) == 1
+    assert [one["state"] for one in station.ask("status").json] == ["healthy", "never", "healthy"]
+
+
+def outcome_of(answer: Answer) -> tuple[int, list[str]]:
+    """The exit status, and the outcomes of the runs."""
+    return answer.status, [run["outcome"] for run in answer.json["runs"]]
+
+
+def test_the_worst_run_decides_the_exit_status(station: Station) -> None:
+    station.add_job("missing", sources=[str(station.source), "/nowhere"])
+    station.add_job("bad", sources=["/nowhere"])
+    station.add_job("skipped", before=[{"run": "false", "on_error": "skip"}])
+    assert outcome_of(station.back_up("docs", "skipped")) == (0, ["success", "skipped"])
+    assert outcome_of(station.back_up("missing", "docs", status=3)) == (3, ["warning", "success"])
+    everything = station.back_up(status=1)
+    assert everything.json["outcome"] == "failure"
+    assert outcome_of(everything) == (1, ["success", "warning", "failure", "skipped"])
+
+
+def test_a_job_that_is_not_enabled_runs_only_when_named(station: Station) -> None:
+    station.add_job("rare", enabled=False)
+    assert [run["job"] for run in station.back_up().json["runs"]] == ["docs"]
+    assert [run["job"] for run in station.back_up("rare").json["runs"]] == ["rare"]
+
+
+# --- checks and proofs of restore ----------------------------------------------------------------
+
+
+def damage(station: Station, key: str = "nas") -> None:
+    """Flip a byte in the middle of the largest pack."""
+    packs = [path for path in (station.path_of(key) / "data").rglob("*") if path.is_file()]
+    largest = max(packs, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    largest.write_bytes(content)
+
+
+def test_damage_is_found_by_check_and_by_verify(each_station: Station) -> None:
+    station = each_station
+    station.fill(3, 100_000)
+    station.back_up()
+    station.repositories["nas"]["check_share"] = "100%"
+    damage(station)
+    assert station.ask("check", status=1).step["reason"]["code"] == "repository_damaged"
+    proof = station.ask("verify", "--read-data", status=1).step
+    assert proof["outcome"] == "failure"
+    stands = station.ask("status").json[0]
+    assert (stands["last_check_at"], stands["last_restore_proof_at"]) == (None, None)
+
+
+def test_verify_tells_a_copy_that_differs_from_its_unchanged_source(station: Station) -> None:
+    station.back_up()
+    victim = station.source / "file-0001"
+    before = victim.stat()
+    victim.write_bytes(os.urandom(1000))  # as a failing disk would: other bytes, the same size and time
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    step = station.ask("verify", status=1).step
+    assert step["reason"]["code"] == "proof_failed"
+    assert str(victim) in step["reason"]["message"]
+
+
+def test_a_changed_source_does_not_spoil_a_proof(station: Station) -> None:
+    station.back_up()
+    (station.source / "file-0001").write_text("changed since")
+    (station.source / "file-0002").unlink()
+    assert station.ask("verify").step["files_compared"] == 3
+
+
+def test_every_slice_is_read_in_turn(station: Station) -> None:
+    station.repositories["nas"]["check_share"] = "50%"
+    station.back_up()
+    assert [station.ask("check").step["slice"] for _ in range(3)] == ["1/2", "2/2", "1/2"]
+
+
+def test_nothing_is_ever_left_in_scratch(station: Station) -> None:
+    station.back_up()
+    station.ask("verify")
+    station.ask("restore", "docs", "--dry-run")
+    assert list((station.state / "tmp").iterdir()) == []
+    assert list((station.state / "runs").iterdir()) == []
+    assert not list(Path(station.home).iterdir())

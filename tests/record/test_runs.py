@@ -1,0 +1,390 @@
+"""The record learns from events, and each fact only once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from highball.errors import Unknown
+from highball.facts import (
+    Action,
+    LogLine,
+    Outcome,
+    ProcessStarted,
+    Reason,
+    Run,
+    RunEnded,
+    RunStarted,
+    RunState,
+    SnapshotSaved,
+    Statistics,
+    Step,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+)
+from highball.facts import Caution as CautionFact
+from highball.hub.db import Database, events, open_database, snapshots
+from highball.hub.runs import Record, SetOf, new_run_id, utc_now
+from highball.protocol import VerifyTask
+from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
+
+LOCKED = Reason(code="repository_locked", message="waiting: locked")
+
+
+def whole_story(number: int = 1) -> Story:
+    """A backup with all that may happen in one."""
+    made = f"{number:064x}"
+    story = Story(number)
+    story.tell(RunStarted, pid=1).tell(Statistics, repository="nas", repository_id="f" * 64)
+    story.tell(LogLine, stream="stdout", text="hello\nthere \u2028")
+    story.tell(Waiting, step=1, reason=LOCKED).tell(ProcessStarted, pid=2, hostname="m")
+    story.tell(WarningSeen, warning=CautionFact(code="x", message="y", path=b"/\xff"))
+    story.tell(SnapshotSaved, repository="nas", snapshot_id=made)
+    shown = snapshot(made, at=story.at, run=story.run, size=10)
+    story.step(snapshot_id=made, bytes_processed=7, shows=[shown], warnings=["shrank"])
+    return story.tell(RunEnded, outcome=Outcome.WARNING, reason=Reason(code="shrank", message="small"))
+
+
+# --- a run's states ---------------------------------------------------------------------------------
+
+
+def state(record: Record, story: Story) -> tuple[RunState, str | None]:
+    found = record.find_run(story.run)
+    return found.state, found.reason.code if found.reason else None
+
+
+def test_the_states_of_a_run_one_after_the_other(record: Record) -> None:
+    story = Story(1)
+    record.begin(story.assignment)
+    assert state(record, story) == (RunState.QUEUED, None)
+    assert record.list_open() == [story.run]
+
+    begun = Step(number=1, action=Action.BACKUP, repository="nas")
+    second = Step(number=2, action=Action.BACKUP, repository="nas")
+    ended = begun.model_copy(update={"outcome": Outcome.SUCCESS})
+    expected: list[tuple[type[object], dict[str, object], tuple[RunState, str | None]]] = [
+        (RunStarted, {"pid": 1}, (RunState.RUNNING, None)),
+        (StepStarted, {"running": begun}, (RunState.RUNNING, None)),
+        (ProcessStarted, {"pid": 2, "hostname": "m"}, (RunState.RUNNING, None)),
+        (Waiting, {"reason": LOCKED}, (RunState.WAITING, "repository_locked")),
+        (LogLine, {"stream": "stderr", "text": "x"}, (RunState.WAITING, "repository_locked")),
+        (ProcessStarted, {"pid": 3, "hostname": "m"}, (RunState.RUNNING, None)),
+        (Waiting, {"reason": LOCKED}, (RunState.WAITING, "repository_locked")),
+        (StepEnded, {"done": ended}, (RunState.RUNNING, None)),
+        (Waiting, {"reason": LOCKED}, (RunState.WAITING, "repository_locked")),
+        (StepStarted, {"running": second}, (RunState.RUNNING, None)),
+        (RunEnded, {"outcome": Outcome.WARNING, "reason": LOCKED}, (RunState.DONE, "repository_locked")),
+    ]
+    for make, facts, after in expected:
+        story.tell(make, **facts)
+        record.absorb(story.assignment, story.events)
+        assert state(record, story) == after, make
+    run = record.find_run(story.run)
+    assert (run.outcome, run.started_at, run.ended_at) == (
+        Outcome.WARNING,
+        story.events[0].at,
+        story.events[-1].at,
+    )
+    assert record.list_open() == []
+
+
+def test_what_follows_the_end_does_not_open_a_run_again(record: Record) -> None:
+    story = whole_story()
+    story.into(record)
+    before = record.find_run(story.run)
+    story.step(Action.HOOK, Outcome.FAILURE, number=2)
+    story.tell(Waiting, reason=LOCKED).tell(ProcessStarted, pid=9, hostname="m").tell(RunStarted, pid=9)
+    story.tell(RunEnded, outcome=Outcome.SUCCESS)
+    record.absorb(story.assignment, story.events)
+    after = record.find_run(story.run)
+    assert after.model_copy(update={"steps": ()}) == before.model_copy(update={"steps": ()})
+    assert [step.number for step in after.steps] == [1, 2]
+    assert record.list_open() == []
+
+
+def test_a_run_of_which_nothing_is_left_is_ended_and_stays_so(record: Record) -> None:
+    story = Story(1)
+    record.begin(story.assignment)
+    record.abandon(story.run, START)
+    run = record.find_run(story.run)
+    assert (run.state, run.outcome, run.ended_at) == (RunState.DONE, Outcome.FAILURE, START)
+    assert run.reason is not None
+    assert run.reason.code == "interrupted"
+    done = whole_story(2).into(record)
+    before = record.find_run(done.run)
+    record.abandon(done.run, START)
+    assert record.find_run(done.run) == before
+
+
+def test_a_settled_run_is_judged_by_what_was_told_later(record: Record) -> None:
+    story = Story(1).tell(RunStarted, pid=1)
+    story.into(record)
+    story.step(outcome=Outcome.WARNING, snapshot_id="a" * 64, shows=[snapshot("a" * 64, size=5)])
+    story.tell(RunEnded, outcome=Outcome.WARNING, reason=Reason(code="interrupted", message="x"))
+    record.absorb(story.assignment, story.events)
+    assert state(record, story) == (RunState.DONE, "interrupted")
+    assert [one.id for one in record.list_governed(OF)] == ["a" * 64]
+
+
+# --- every fact once --------------------------------------------------------------------------------
+
+
+def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """All rows but the chunks of events, whose borders depend on how they came."""
+    from highball.hub.db import metadata
+
+    with database.read() as connection:
+        return {
+            table.name: sorted(map(tuple, connection.execute(table.select())), key=repr)
+            for table in metadata.sorted_tables
+            if table is not events
+        }
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8), st.booleans())
+def test_however_events_are_cut_and_repeated_the_record_is_the_same(
+    pieces: list[tuple[int, int]], twice_in_one: bool
+) -> None:
+    story = whole_story()
+    story.step(Action.HOOK, number=2)
+    expected = open_database(None)
+    Record(expected).begin(story.assignment)
+    Record(expected).absorb(story.assignment, story.events)
+
+    database = open_database(None)
+    record = Record(database)
+    record.begin(story.assignment)
+    known = 0
+    for start, length in pieces:  # repeats what is known, and goes on without a gap
+        first = min(start, known)
+        record.absorb(story.assignment, story.events[first : first + length])
+        known = max(known, first + length)
+    record.absorb(story.assignment, story.events * 2 if twice_in_one else story.events)
+
+    assert contents(database) == contents(expected)
+    assert list(record.read_events(story.run)) == story.events
+
+
+def test_events_come_back_as_they_were(record: Record) -> None:
+    story = whole_story().into(record)
+    assert list(record.read_events(story.run)) == story.events
+    assert list(record.read_events(run_id(99))) == []
+
+
+def test_events_of_a_run_that_nobody_began_are_refused(record: Record) -> None:
+    with pytest.raises(Unknown, match="there is no run"):
+        record.absorb(order(1), whole_story().events)
+
+
+def test_a_failure_in_the_middle_leaves_nothing_half_done(record: Record, database: Database) -> None:
+    story = whole_story()
+    record.begin(story.assignment)
+    before = contents(database)
+    broken = story.events[-1].model_copy(update={"outcome": "no outcome"})
+    with pytest.raises(AttributeError):
+        record.absorb(story.assignment, [*story.events[:-1], broken])
+    assert contents(database) == before
+    record.absorb(story.assignment, story.events)
+    assert list(record.read_events(story.run)) == story.events
+
+
+# --- finding ----------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(record: Record) -> None:
+    whole_story(1).into(record)
+    whole_story(12).into(record)
+    assert record.find_run(run_id(1)).id == run_id(1)
+    assert record.find_run(run_id(12).upper()).id == run_id(12)
+    for start, why in [
+        ("019b", "more than one run"),
+        ("", "more than one"),
+        ("ff", "no run begins"),
+        ("%", "no run"),
+    ]:
+        with pytest.raises(Unknown, match=why):
+            record.find_run(start)
+
+
+def test_runs_are_listed_newest_first(record: Record) -> None:
+    for number in (1, 3, 2):
+        whole_story(number).into(record)
+    measure(4).tell(RunStarted, pid=1).into(record)
+    assert [run.id for run in record.list_runs()] == [run_id(number) for number in (4, 3, 2, 1)]
+    assert [run.id for run in record.list_runs(job="docs", limit=2)] == [run_id(3), run_id(2)]
+    newest: Run = record.list_runs(limit=1)[0]
+    assert (newest.repository, newest.steps, newest.job) == ("nas", (), None)
+    assert record.list_runs(job="docs")[0].steps[0].snapshot_id == f"{3:064x}"
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)), st.integers(0, 2**74 - 1))
+def test_run_ids_are_uuids_of_version_7_that_sort_by_time(when: datetime, bits: int) -> None:
+    now = when.replace(tzinfo=UTC)
+    made = UUID(new_run_id(now, bits))
+    assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert made.int >> 80 == int(now.timestamp() * 1000)
+    assert new_run_id(now + timedelta(milliseconds=2), 0) > str(made)
+    assert str(made) != new_run_id(now, bits ^ 1)
+
+
+# --- repositories -----------------------------------------------------------------------------------
+
+
+def test_only_what_was_measured_is_changed(record: Record) -> None:
+    assert (record.find_identity("nas"), record.find_size("nas"), record.list_identities()) == (
+        None,
+        None,
+        {},
+    )
+    story = measure(1).tell(Statistics, repository="nas", bytes_stored=100)
+    story.into(record)
+    assert (record.find_identity("nas"), record.find_size("nas"), record.list_identities()) == (None, 100, {})
+    story.tell(Statistics, repository="nas", repository_id="f" * 64).tell(Statistics, repository="nas")
+    record.absorb(story.assignment, story.events)
+    assert (record.find_identity("nas"), record.find_size("nas")) == ("f" * 64, 100)
+    story.tell(Statistics, repository="nas", bytes_stored=0)
+    record.absorb(story.assignment, story.events)
+    assert (record.list_identities(), record.find_size("nas")) == ({"nas": "f" * 64}, 0)
+
+
+# --- snapshots --------------------------------------------------------------------------------------
+
+
+def test_only_snapshots_that_the_listing_showed_are_governed(record: Record) -> None:
+    story = Story(1).step(snapshot_id="a" * 64, shows=[snapshot("b" * 64)])
+    story.step(number=2, snapshot_id="c" * 64).step(Action.CHECK, number=3, snapshot_id="d" * 64)
+    story.into(record)
+    assert record.list_governed(OF) == []
+    assert record.newest_time("nas") is None
+    assert record.list_sets() == []
+
+
+def test_a_step_without_a_set_changes_no_snapshots(record: Record) -> None:
+    made = back_up(record, 1, 5)
+    story = Story(2)
+    done = Step(number=1, action=Action.FORGET, repository="nas", job="docs", snapshots_removed=(made,))
+    story.tell(StepEnded, done=done, snapshots=()).into(record)
+    assert [one.id for one in record.list_governed(OF)] == [made]
+
+
+def test_a_snapshot_is_governed_once_with_its_size(record: Record) -> None:
+    made = back_up(record, 1, 5)
+    unsized = Story(2)
+    shows = [snapshot("b" * 64, at=unsized.at, size=77), snapshot(made)]
+    unsized.step(snapshot_id="b" * 64, shows=shows).step(number=2, snapshot_id=made, shows=shows).into(record)
+    newest, older = record.list_governed(OF)
+    assert (newest.id, newest.size_bytes, newest.run) == ("b" * 64, 77, run_id(2))
+    assert (older.id, older.size_bytes, older.run, older.shrank) == (made, 5, run_id(1), False)
+    assert record.newest_time("nas") == unsized.assignment.created_at
+
+
+def test_what_a_backup_should_find(record: Record) -> None:
+    empty = record.expect(OF)
+    assert (empty.snapshot_ids, empty.parent, empty.sizes) == ((), None, ())
+    ids: list[str] = []
+    for number in range(1, 13):
+        ids.insert(0, back_up(record, number, number, before=ids))
+    expected = record.expect(OF)
+    assert expected.snapshot_ids == tuple(ids)
+    assert expected.parent == ids[0]
+    assert expected.sizes == tuple(range(12, 2, -1)), "the last ten, newest first"
+
+
+def test_shrunken_snapshots_do_not_become_what_is_usual_until_accepted(record: Record) -> None:
+    ids: list[str] = []
+    for number, size, warnings in [(1, 1000, ()), (2, 1000, ()), (3, 10, ("shrank",)), (4, 11, ("shrank",))]:
+        ids.insert(0, back_up(record, number, size, before=ids, warnings=warnings))
+    assert record.expect(OF).sizes == (1000, 1000)
+    assert [one.shrank for one in record.list_governed(OF)] == [True, True, False, False]
+
+    assert record.accept(run_id(3), START) == 1
+    assert record.expect(OF).sizes == (10,), "what was before the accepted size is not compared any more"
+    assert record.accept(run_id(3), START) == 0
+    back_up(record, 5, 12, before=ids)
+    assert record.expect(OF).sizes == (12, 10)
+    assert record.accept(run_id(99), START) == 0
+
+
+def test_forgotten_snapshots_are_not_expected_but_their_sizes_count(record: Record) -> None:
+    old = back_up(record, 1, 100)
+    new = back_up(record, 2, 200, before=[old])
+    story = Story(3).step(Action.FORGET, snapshots_removed=(old,), shows=[snapshot(new)])
+    story.into(record)
+    expected = record.expect(OF)
+    assert (expected.snapshot_ids, expected.parent, expected.sizes) == ((new,), new, (200, 100))
+    assert record.list_sets() == [OF]
+
+
+def test_missing_snapshots_are_told_once_and_come_back(record: Record, database: Database) -> None:
+    old = back_up(record, 1, 100)
+    new = back_up(record, 2, 200)
+    assert record.expect(OF).snapshot_ids == (new,), "the second listing did not show the first"
+    with database.read() as connection:
+        since = dict(
+            connection.execute(
+                snapshots.select().with_only_columns(snapshots.c.id, snapshots.c.missing_since)
+            ).all()
+        )
+    assert since[new] is None
+    assert since[old] is not None
+    third = back_up(record, 3, 300, before=[old, new])
+    assert record.expect(OF).snapshot_ids == (third, new, old)
+
+
+def test_a_snapshot_forgotten_by_us_is_never_missing(record: Record, database: Database) -> None:
+    old = back_up(record, 1, 100)
+    Story(2).step(Action.FORGET, snapshots_removed=(old,), shows=[]).into(record)
+    back_up(record, 3, 100)
+    with database.read() as connection:
+        found = connection.execute(snapshots.select().where(snapshots.c.id == old)).one()
+    assert found.missing_since is None
+    assert found.forgotten_at is not None
+
+
+def test_more_snapshots_than_one_statement_takes(record: Record) -> None:
+    for number in range(1, 40):
+        back_up(record, number, number, before=[f"{n:064x}" for n in range(1, number)])
+    every = tuple(f"{n:064x}" for n in range(1, 40)) + tuple(f"{n:064x}" for n in range(1000, 1700))
+    Story(100).step(Action.FORGET, snapshots_removed=every, shows=[]).into(record)
+    assert record.list_governed(OF) == []
+
+
+def test_sets_are_listed_by_job_and_repository(record: Record) -> None:
+    back_up(record, 1, 1)
+    assert record.list_sets(job="docs", repository="nas") == [OF]
+    assert record.list_sets(job="other") == []
+    assert record.list_sets(repository="other") == []
+    assert record.expect(SetOf("nas", "other-host", "docs", "files")).snapshot_ids == ()
+
+
+def test_the_last_step_of_a_kind(record: Record) -> None:
+    back_up(record, 1, 1)
+    Story(2).step(outcome=Outcome.FAILURE).into(record)
+    last = record.find_last(Action.BACKUP, "nas", job="docs")
+    good = record.find_last(Action.BACKUP, "nas", job="docs", outcomes=(Outcome.SUCCESS,))
+    assert last is not None
+    assert good is not None
+    assert (last.outcome, last.run, good.run) == (Outcome.FAILURE, run_id(2), run_id(1))
+    assert good.account.snapshot_id == f"{1:064x}"
+    assert record.find_last(Action.BACKUP, "other") is None
+    assert record.find_last(Action.BACKUP, "nas", job="other") is None
+
+
+def test_the_last_snapshot_that_was_proved_restorable(record: Record) -> None:
+    assert record.find_last_verified(OF) is None
+    made = back_up(record, 1, 1)
+    task = VerifyTask(repository="nas", snapshot_id=made)
+    Story(2, task).step(Action.VERIFY, snapshot_id=made).into(record)
+    Story(3, task).step(Action.VERIFY, Outcome.FAILURE, snapshot_id="x").into(record)
+    assert record.find_last_verified(OF) == made
+
+
+def test_the_clock_is_in_utc() -> None:
+    assert utc_now().tzinfo is UTC

@@ -465,7 +465,7 @@ def test_versions_are_read_from_words(text: str, version: tuple[int, int, int]) 
 
 
 def test_what_is_not_restic_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProgramMissing, match="is not restic: it answered 'borg 1.2.3'"):
+    with pytest.raises(ProgramMissing, match=r"is not restic: it answered 'borg 1.2.3'"):
         read_version("borg 1.2.3", Path("/r"))
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
@@ -484,7 +484,7 @@ def test_a_missing_or_old_restic_is_said_with_what_to_do(
     with pytest.raises(ProgramMissing, match="restic is not installed"):
         find_restic(None, tmp_path / "memory")
     old = fake(tmp_path / "old", "restic 0.13.1 compiled with go")
-    with pytest.raises(ProgramMissing, match="is restic 0.13.1; Highball needs 0.14 or later") as too_old:
+    with pytest.raises(ProgramMissing, match=r"is restic 0\.13\.1; Highball needs 0.14 or later") as too_old:
         find_restic(old, tmp_path / "memory")
     assert too_old.value.code == "restic_too_old"
 

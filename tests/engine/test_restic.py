@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from keeping.restic_format import WrittenRepository
+from testbed.written import WrittenRepository
 
 from engine.test_messages import go_quote
 from highball.engine.restic import messages

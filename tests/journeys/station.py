@@ -293,7 +293,8 @@ class Station:
     def locks(self, key: str = "nas") -> list[Path]:
         """The lock files in a local repository."""
         folder = self.path_of(key) / "locks"
-        return sorted(folder.iterdir()) if folder.is_dir() else []
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(path for path in found if "-tmp-" not in path.name)
 
     def close(self) -> None:
         """End what was started and did not end."""

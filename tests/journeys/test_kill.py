@@ -25,7 +25,7 @@ from journeys.station import (
     restics_of,
     until,
 )
-from journeys.test_locks import begin_slow, held_open, slow_backup
+from journeys.test_locks import begin_slow, held_open, quick_again, slow_backup
 
 DEAD_WITHIN = 4.0
 
@@ -148,7 +148,7 @@ def test_killed_while_restic_saves(each_station: Station) -> None:
     going = begin_slow(station)
     kill(station, going)
     assert station.locks() == [], "restic removes its lock when Highball vanishes"
-    station.add_job(after=[AFTER])
+    quick_again(station, after=[AFTER])
     killed = settled(station, outcome="failure")
     assert killed["steps"][0]["reason"]["code"] == "interrupted"
     assert [line for line in after_hooks(station) if killed["id"] in line] == [f"{killed['id']} failure"]
@@ -164,7 +164,7 @@ def test_killed_with_its_restic(each_station: Station) -> None:
     going.process.wait()
     until(lambda: is_at_rest(station))
     assert len(station.locks()) == 1
-    station.add_job()
+    quick_again(station)
     settled(station, outcome="failure")
 
 
@@ -178,7 +178,7 @@ def test_the_dead_runs_lock_stays_where_unlocking_would_remove_others(station: S
             os.kill(pid, signal.SIGKILL)
         going.process.wait()
     assert len(station.locks()) == 2
-    station.add_job()
+    quick_again(station)
     station.back_up()
     assert len(station.locks()) == 2
     killed = station.ask("runs").json[1]
@@ -239,8 +239,7 @@ def test_killed_between_two_after_hooks_of_a_run_whose_hook_failed(station: Stat
 
 def test_killed_with_a_second_repository_to_go(station: Station) -> None:
     station.add_repository("second")
-    slow_backup(station, repositories=["second", "nas"])
-    station.jobs["docs"].pop("limit_upload")
+    station.add_job(repositories=["second", "nas"])
     begun, _ = slowed(station, "snapshots")
     going = station.start("run")
     until(begun.exists)
@@ -250,6 +249,7 @@ def test_killed_with_a_second_repository_to_go(station: Station) -> None:
     killed = last_run(station)
     assert killed["outcome"] in ("failure", "warning")
     assert [step["repository"] for step in killed["steps"]] == ["second"]
+    assert killed["steps"][0]["snapshot_id"] is not None
     station.back_up()
     assert len(station.snapshots()) == 1
 
@@ -263,7 +263,7 @@ def test_the_next_run_at_once_never_meets_a_second_restic(each_station: Station)
     going = begin_slow(station)
     with never_two(station):
         going.kill()
-        station.add_job()
+        quick_again(station)
         station.back_up()
     assert len(station.snapshots()) == 1
     outcomes = [run["outcome"] for run in station.ask("runs").json]
@@ -275,7 +275,7 @@ def test_many_commands_at_once_after_a_kill_settle_it_once(station: Station) -> 
     going = begin_slow(station)
     with never_two(station):
         going.kill()
-        station.add_job(after=[AFTER])
+        quick_again(station, after=[AFTER])
         others = [station.start("--json", command) for command in ("status", "run", "run", "runs", "run")]
         answers = [other.end() for other in others]
     assert [answer.status for answer in answers if answer.status not in (0, 5)] == []
@@ -291,24 +291,14 @@ def test_many_commands_at_once_after_a_kill_settle_it_once(station: Station) -> 
 def test_killed_again_and_again(station: Station) -> None:
     slow_backup(station, after=[AFTER])
     for _ in range(3):
-        kill(station, begin_slow_again(station))
-    station.add_job(after=[AFTER])
+        kill(station, begin_slow(station))
+    quick_again(station, after=[AFTER])
     station.back_up()
     runs = station.ask("runs").json
     assert [run["outcome"] for run in runs] == ["success", "failure", "failure", "failure"]
     assert sorted(line.partition(" ")[0] for line in after_hooks(station)) == sorted(
         run["id"] for run in runs
     )
-
-
-def begin_slow_again(station: Station) -> Going:
-    """Start a run and wait until its own restic is at work."""
-    before = len(station.ask("runs").json)
-    going = station.start("--json", "run")
-    until(lambda: station.locks() and len(list((station.state / "runs").iterdir())) >= 1)
-    until(lambda: any(b"\0backup\0" in of_process(pid, "cmdline") for pid in restics_of(station.folder)))
-    assert before >= 0
-    return going
 
 
 def test_a_record_whose_run_directory_was_deleted_is_ended_too(station: Station) -> None:
@@ -339,7 +329,7 @@ def test_a_repository_that_cannot_be_asked_does_not_hide_the_end(station: Statio
     killed = last_run(station)
     assert (killed["state"], killed["outcome"]) == ("done", "failure")
     away.rename(station.path_of())
-    station.add_job()
+    quick_again(station)
     station.back_up()
 
 

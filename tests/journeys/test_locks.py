@@ -1,12 +1,13 @@
 """One run of a job at a time, and an end that is asked for: a second run, cancel, Ctrl-C, SIGTERM, hang-up."""
 
 import os
+import re
 import signal
 from typing import Any
 
 import pytest
 
-from journeys.station import Going, Station, holds_for, restics_of, until
+from journeys.station import Going, Station, holds_for, of_process, restics_of, until
 
 
 def held_open(station: Station, **fields: Any) -> None:
@@ -23,17 +24,29 @@ def begin(station: Station, *arguments: str) -> Going:
 
 
 def slow_backup(station: Station, **fields: Any) -> None:
-    """Give the job so much to save, at such a rate, that it is caught in the middle."""
-    station.fill(20, 400_000)
-    station.add_job(limit_upload=100, **fields)
+    """Give the job so much to read that it is caught in the middle: a hole of many gigabytes."""
+    os.truncate(station.source / "file-0000", 40 * 2**30)
+    station.add_job(**fields)
+
+
+def quick_again(station: Station, **fields: Any) -> None:
+    """Take that back."""
+    os.truncate(station.source / "file-0000", 1000)
+    station.add_job(**fields)
+
+
+def is_reading(pid: int) -> bool:
+    """Whether a process has read so much that it is in the middle of its source."""
+    found = re.search(rb"rchar: (\d+)", of_process(pid, "io"))
+    return found is not None and int(found[1]) > 20 * 2**20
 
 
 def begin_slow(station: Station) -> Going:
-    """Start a run and wait until restic holds its lock and data arrives."""
+    """Start a run and wait until restic holds its lock and reads."""
     going = station.start("--json", "run")
     until(
-        lambda: station.locks() and any(path.is_file() for path in (station.path_of() / "data").rglob("*")),
-        otherwise="no data arrived",
+        lambda: station.locks() and any(map(is_reading, restics_of(station.folder))),
+        otherwise="restic never came to read",
     )
     return going
 
@@ -94,7 +107,7 @@ def test_ctrl_c_and_sigterm_end_restic_politely(each_station: Station, number: s
     assert station.snapshots() == []
     [run] = station.ask("runs").json
     assert run["outcome"] == "cancelled"
-    station.add_job()
+    quick_again(station)
     station.back_up()
     station.ask("check")
 

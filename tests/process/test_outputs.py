@@ -1,5 +1,6 @@
 """What a child is given, and that everything it prints arrives, however much and however it is cut."""
 
+import itertools
 import os
 import subprocess
 import time
@@ -91,7 +92,7 @@ def test_a_child_that_closes_its_outputs_is_waited_for() -> None:
     )
     assert ended.exit_status == 5
     assert ended.seconds >= 0.3
-    assert (heard.out, heard.err) == (b"", b"")
+    assert heard.out + heard.err == b""
 
 
 def test_a_line_of_50_megabytes_arrives_whole_in_linear_time() -> None:
@@ -139,7 +140,7 @@ def test_lines_do_not_depend_on_how_they_are_cut(
     found: list[bytes] = []
     splitter = Lines(found.append, longest)
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         splitter.feed(text[start:end])
     splitter.finish()
     shown = [line.removesuffix(b"\r") for line in found]

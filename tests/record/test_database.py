@@ -29,9 +29,9 @@ def structure(engine: sa.Engine) -> dict[str, Any]:
     return {
         table: {
             "columns": [
-                (c["name"], str(c["type"]), c["nullable"], c["default"], c["primary_key"])
-                for c in inspector.get_columns(table)
+                (c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)
             ],
+            "key": inspector.get_pk_constraint(table)["constrained_columns"],
             "foreign": [
                 (k["constrained_columns"], k["referred_table"], k["referred_columns"], k["options"])
                 for k in inspector.get_foreign_keys(table)
@@ -158,7 +158,7 @@ def test_a_read_only_disk_is_said(disk: Path) -> None:
     record = Record(open_database(disk / "highball.db"))
     back_up(record, 1, 1)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    with pytest.raises(StateUnusable, match="cannot be used: .*(readonly|read-only|unable to open)"):
+    with pytest.raises(StateUnusable, match=r"cannot be used: .*(readonly|read-only|unable to open)"):
         record.begin(order(2))
 
 
@@ -256,4 +256,4 @@ def test_a_time_keeps_its_moment_and_sorts_as_text(database: Database) -> None:
     assert Moment().process_result_value(text, dialect) == paris
     assert Moment().process_result_value(None, dialect) is None
     assert Moment().process_bind_param(None, dialect) is None
-    assert runs.c.created_at.type.process_bind_param(datetime(99, 1, 1, tzinfo=UTC), dialect) is not None
+    assert isinstance(runs.c.created_at.type, Moment)

@@ -170,7 +170,7 @@ def test_an_order_carries_all_that_a_run_needs_and_nothing_else(record: Record) 
     )
     assert backup.wait == timedelta(hours=1)
     assert backup.task.type == "backup"
-    assert backup.task.expected["nas"].parent == made  # type: ignore[union-attr]
+    assert backup.task.expected["nas"].parent == made
     assert backup.marker == f"docs_{backup.run}"
     assert orders.back_up("docs", START).run != backup.run
     with pytest.raises(Unknown):
@@ -179,7 +179,7 @@ def test_an_order_carries_all_that_a_run_needs_and_nothing_else(record: Record) 
     upkeep = orders.maintain(StatsTask(repository="far"), "far", START, wait=timedelta(0))
     assert (list(upkeep.repositories), upkeep.identities, upkeep.wait) == (["far"], {}, timedelta(0))
     restic = document(settings={"restic": "/opt/restic"})
-    restore = RestoreTask(repository="nas", snapshot_id=made, paths=(b"/\xff",), overwrite="never")  # type: ignore[arg-type]
+    restore = RestoreTask(repository="nas", snapshot_id=made, paths=(b"/\xff",), overwrite="never")
     back = Orders(restic, record, "here").bring_back(restore, "nas", START, job="docs")
     assert (back.restic, back.kind.value, back.timezone) == ("/opt/restic", "restore", "UTC")
     again = type(back).model_validate_json(back.model_dump_json())

@@ -98,7 +98,8 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
     for standing in bad:
         why = f": {standing.last_reason.message}" if standing.last_reason else ""
         fix = f"highball logs {standing.last_run}" if standing.last_run else f"highball run {standing.job}"
-        output.line(f"{standing.job} in {standing.repository} {_VERDICTS[standing.state]}{why}", "red")
+        verdict = _VERDICTS[standing.state] if standing.last_run else "was never backed up"
+        output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
         output.line(f"  → {fix}", "dim")
     if not bad and not unproved:
         output.line("Everything is protected, and has been restored to prove it.", "green")

@@ -249,7 +249,7 @@ class Gathered:
         """One more event."""
         self._waiting.append(event)
         self._watch(event)
-        matters = event.type in {"waiting", "step.ended", "run.ended"}
+        matters = event.type in {"run.started", "waiting", "step.ended", "run.ended"}
         if matters or (isinstance(event, LogLine) and len(self._waiting) >= self.MOST):
             self.hand_over()
 

@@ -70,7 +70,7 @@ def read_host(database: Database, document: Document) -> str:
 
 
 def _declared(document: Document) -> Iterator[tuple[Place, Spec]]:
-    told = document.model_dump(mode="json", exclude_unset=True)
+    told = document.tables
     for kind, key in (("settings", "settings"), ("defaults", "defaults")):
         if told.get(kind):
             yield (kind, key), told[kind]

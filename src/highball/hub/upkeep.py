@@ -93,9 +93,9 @@ def demand_right_to_delete(key: str, repository: Repository) -> None:
 
 def next_slice(record: Record, key: str, repository: Repository) -> str | None:
     """Which part `n/t` of the data the next check reads: n moves on after each success, so that all of it is read."""
-    if repository.check_share <= 0:
+    parts = repository.check_slices
+    if parts is None:
         return None
-    parts = max(1, round(100 / min(repository.check_share, 100)))
     last = record.find_last(Action.CHECK, key, outcomes=(Outcome.SUCCESS,))
     before = last.account.slice if last else None
     done, _, of_parts = (before or "").partition("/")

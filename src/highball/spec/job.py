@@ -169,7 +169,7 @@ class JobSettings(BaseModel):
         strict=True,
         ge=0,
         le=1,
-        description="warn when a snapshot is smaller than this share of the usual; 0 is never",
+        description="warn when a snapshot shrank by more than this share of the usual size; 0 is never",
     )
     one_file_system: bool = Field(False, strict=True, description="do not enter other file systems")
     exclude_caches: bool = Field(False, strict=True, description="leave out folders marked by CACHEDIR.TAG")

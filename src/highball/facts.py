@@ -54,6 +54,8 @@ def path_to_text(path: bytes) -> str | dict[str, str]:
 def path_for_people(path: bytes) -> str:
     """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -180,6 +180,9 @@ def locked_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written.path
 
 
+_PLAIN = {"Content-Type": "application/octet-stream"}
+
+
 def put(repository: Path, location: Location, request: pytest.FixtureRequest) -> None:
     """Copy the repository to where the location is."""
     name = location.repository.rstrip("/").rpartition("/")[2]
@@ -196,7 +199,7 @@ def put(repository: Path, location: Location, request: pytest.FixtureRequest) ->
         for file in repository.rglob("*"):
             if file.is_file():
                 where = f"{s3.endpoint}/{s3.bucket}/{name}/{file.relative_to(repository)}"
-                put_it = urllib.request.Request(where, file.read_bytes(), method="PUT")
+                put_it = urllib.request.Request(where, file.read_bytes(), _PLAIN, method="PUT")
                 urllib.request.urlopen(put_it, timeout=20).close()
 
 
@@ -250,8 +253,9 @@ def test_a_declared_certificate_reaches_restic(restic: ResticBinary, tmp_path: P
     found = resolve_access(declared, environment={"P": "x"})
     opened = Restic(Binary(restic.path, restic.version), "nas", found, tmp_path / "c", scratch, "test")
     assert ["--cacert", str(certificate)] == list(opened._command(["x"], json=False).argv[1:3])
-    with pytest.raises(RepositoryError, match=r"(?i)ca\.pem|certificate"):
+    with pytest.raises(RepositoryError) as raised:  # 0.14 panics, later ones say why, and none goes on without it
         opened.read_identity()
+    assert raised.value.code == "restic_failed"
 
 
 # --- names ------------------------------------------------------------------------------------------

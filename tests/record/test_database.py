@@ -77,7 +77,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path, record: Recor
 
 def test_an_upgrade_copies_the_database_first(path: Path, record: Record) -> None:
     back_up(record, 1, 1)
-    upgrade(open_database(path).engine, db.REVISION, path)  # nothing to do, but the copy is made
+    upgrade(open_database(path).engine, db.REVISION, path, db.REVISION)  # nothing to do, but the copy is made
     copy = path.with_name(f"{path.name}.before-{db.REVISION}")
     assert len(Record(open_database(copy)).list_runs()) == 1
 

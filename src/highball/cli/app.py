@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,43 +14,13 @@ import typer
 from typer.exceptions import TyperException
 
 from highball import __version__
-from highball.cli.machine import Machine, ends_politely, open_machine
+from highball.cli import commands
 from highball.cli.output import Form, Output
+from highball.cli.session import Session
 from highball.errors import Cancelled, Failed, HighballError, Misuse
-from highball.facts import Outcome, Run
-
-EXIT_OF = {
-    Outcome.SUCCESS: 0,
-    Outcome.SKIPPED: 0,
-    Outcome.WARNING: 3,
-    Outcome.FAILURE: 1,
-    Outcome.MISSED: 1,
-    Outcome.CANCELLED: 130,
-}
-WORST_FIRST = (
-    Outcome.FAILURE,
-    Outcome.CANCELLED,
-    Outcome.MISSED,
-    Outcome.WARNING,
-    Outcome.SUCCESS,
-    Outcome.SKIPPED,
-)
 
 GLOBAL_FLAGS = ("--json", "--events")
 GLOBAL_OPTIONS = ("-c", "--config")
-
-
-@dataclass
-class Session:
-    """One call of the program: what was asked for globally, and how it will exit."""
-
-    config: Path | None = None
-    output: Output = field(default_factory=Output)
-    exit_status: int = 0
-
-    def open(self) -> Machine:
-        """The machine of this call's configuration."""
-        return open_machine(self.config)
 
 
 app = typer.Typer(
@@ -95,8 +64,6 @@ def highball(
 
 def run_command(arguments: Sequence[str]) -> int:
     """Carry out one command line; returns the exit status."""
-    from highball.cli import commands  # they import this module
-
     first, rest = _globals_first(arguments)
     commands.register(app, rest[0] if rest else None)
     session = Session(output=Output(_form_of(arguments)))
@@ -117,20 +84,6 @@ def run_command(arguments: Sequence[str]) -> int:
     except Exception as error:  # the outermost loop of a request
         return _fail(session, _as_our_fault(error))
     return session.exit_status or (status if isinstance(status, int) else 0)
-
-
-def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
-    """The worst run decides; a job that was refused beside others that ran is a warning."""
-    outcomes = {run.outcome for run in runs}
-    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
-    status = EXIT_OF[worst]
-    return 3 if refused and status == 0 else status
-
-
-def overall(runs: Sequence[Run]) -> Outcome:
-    """The outcome of several runs: the worst."""
-    outcomes = {run.outcome for run in runs}
-    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
 
 
 def _form_of(arguments: Sequence[str]) -> Form:
@@ -196,6 +149,3 @@ def _abandon_output() -> None:
     import os
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-__all__ = ["Session", "__version__", "app", "ends_politely", "exit_status_of", "overall", "run_command"]

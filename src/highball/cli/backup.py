@@ -11,9 +11,9 @@ import typer
 
 from highball.agent.rundir import RunDirectory
 from highball.cli import carrying
-from highball.cli.app import Session
 from highball.cli.machine import Machine
 from highball.cli.output import state
+from highball.cli.session import Session
 from highball.errors import Conflict
 from highball.facts import Run, RunState
 from highball.hub.runs import utc_now

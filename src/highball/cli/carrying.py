@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from highball.cli import words
-from highball.cli.app import Session, exit_status_of, overall
 from highball.cli.live import Narrator
 from highball.cli.machine import Machine, ends_politely
 from highball.cli.output import MARKS, TONES, Form
+from highball.cli.session import Session, exit_status_of, overall
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.facts import Outcome, Run
 from highball.protocol import Assignment

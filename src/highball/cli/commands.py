@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -41,4 +42,9 @@ def register(app: typer.Typer, named: str | None = None) -> None:
     """Put the named command on the program, or all of them: reading all their signatures takes its time."""
     app.registered_commands.clear()
     for name in [named] if named in COMMANDS else COMMANDS:
-        app.command(name, hidden=name in HIDDEN)(COMMANDS[name])
+        app.command(name, hidden=name in HIDDEN, short_help=_in_short(COMMANDS[name]))(COMMANDS[name])
+
+
+def _in_short(command: Callable[..., Any]) -> str:
+    """The main clause of a command's first sentence, for the list of commands."""
+    return re.split(r"[:;.,](?:\s|$)", command.__doc__ or "", maxsplit=1)[0]

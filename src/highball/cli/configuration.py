@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from highball.cli import carrying, words
-from highball.cli.app import Session
 from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.output import Column
+from highball.cli.session import Session
 from highball.engine.restic.repository import address
 from highball.errors import ConfigurationInvalid, Misuse
 from highball.facts import path_for_people, path_to_text, time_to_text

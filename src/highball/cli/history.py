@@ -9,11 +9,11 @@ import typer
 
 from highball.agent.rundir import RunDirectory
 from highball.cli import words
-from highball.cli.app import Session
 from highball.cli.backup import Jobs
 from highball.cli.live import describe_step
 from highball.cli.machine import Machine
 from highball.cli.output import Cell, Column, Output, state
+from highball.cli.session import Session
 from highball.facts import (
     Event,
     Health,

@@ -12,9 +12,9 @@ import typer
 
 from highball.agent.ask import Asked
 from highball.cli import words
-from highball.cli.app import Session
 from highball.cli.machine import Machine
 from highball.cli.output import Column, Output, safe, to_json
+from highball.cli.session import Session
 from highball.errors import HighballError, Unknown
 from highball.facts import Difference, Node, NodeKind, Snapshot, path_for_people
 from highball.hub.runs import SetOf

@@ -13,11 +13,11 @@ import typer
 from highball.agent.ask import Asked
 from highball.agent.restore import RestorePlan, plan_restore
 from highball.cli import carrying, words
-from highball.cli.app import Session
 from highball.cli.backup import Jobs
 from highball.cli.holdings import RepositoryOption, as_path, list_known
 from highball.cli.machine import Machine
 from highball.cli.output import Output
+from highball.cli.session import Session
 from highball.errors import HighballError, Misuse, Unknown
 from highball.facts import Snapshot, path_for_people
 from highball.hub.runs import SetOf, utc_now
@@ -300,7 +300,9 @@ def plan_groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
         if part.entries:
             lines.append((f"{words.number(part.entries):>9} {name} ({words.size(part.size_bytes)})", tone))
         if part.entries and name not in {"new", "unchanged"}:
-            lines += [(f"            {path_for_people(path)}", "dim") for path in part.examples[:EXAMPLES_SHOWN]]
+            lines += [
+                (f"            {path_for_people(path)}", "dim") for path in part.examples[:EXAMPLES_SHOWN]
+            ]
     if plan.other_kind_left:
         left = words.counted(plan.other_kind_left, "of these stays as it is", "of these stay as they are")
         lines.append((f"          {left}", "yellow"))

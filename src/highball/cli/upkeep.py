@@ -10,10 +10,10 @@ import typer
 
 from highball.agent.workplace import describe_lock
 from highball.cli import carrying, words
-from highball.cli.app import Session
 from highball.cli.backup import Jobs
 from highball.cli.machine import Machine
 from highball.cli.output import Cell, Column, Form, Output
+from highball.cli.session import Session
 from highball.errors import Misuse, NotAllowed, RepositoryError
 from highball.facts import Reason
 from highball.hub.runs import SetOf, utc_now

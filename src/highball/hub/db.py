@@ -233,7 +233,7 @@ def _upgrade(engine: sa.Engine, found: str, path: Path | None) -> None:
     # Alembic is imported only here: it costs a quarter of a second that no everyday command should pay.
     from highball.hub import upgrade  # noqa: PLC0415
 
-    upgrade.upgrade(engine, found, path)
+    upgrade.upgrade(engine, found, path, REVISION)
 
 
 def _is_full(path: str | None) -> bool:

@@ -11,20 +11,19 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from highball.errors import StateUnusable
-from highball.hub import db
 
 
-def upgrade(engine: sa.Engine, found: str, path: Path | None) -> None:
-    """Run the migrations from the revision that was found; SQLite is copied first, beside itself."""
+def upgrade(engine: sa.Engine, found: str, path: Path | None, known: str) -> None:
+    """Run the migrations from the revision that was found to the known one; SQLite is copied first, beside itself."""
     script = ScriptDirectory.from_config(configuration())
     if found not in {revision.revision for revision in script.walk_revisions()}:
         raise StateUnusable(
-            f"a newer Highball wrote this database (schema {found}; this one knows {db.REVISION})",
+            f"a newer Highball wrote this database (schema {found}; this one knows {known})",
             code="database_newer",
             hint="use the newer Highball, or the copy that it made before it upgraded",
         )
     if path is not None:
-        _copy(path, path.with_name(f"{path.name}.before-{db.REVISION}"))
+        _copy(path, path.with_name(f"{path.name}.before-{known}"))
     with engine.connect().execution_options(highball_writes=True) as connection, connection.begin():
         settings = configuration()
         settings.attributes["connection"] = connection

@@ -51,7 +51,7 @@ def read_json(line: bytes) -> dict[str, Any] | None:
 
 def read_time(text: str) -> datetime:
     """A time as Go writes it, with its offset; Go's nanoseconds are cut to microseconds."""
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
+    return datetime.fromisoformat(text)
 
 
 # --- backup --------------------------------------------------------------------------------------
@@ -344,23 +344,36 @@ def read_node(message: dict[str, Any]) -> Node:
 
 
 def _moment(text: str | None) -> tuple[datetime | None, int | None]:
+    if not text:
+        return None, None
     try:
-        return (read_time(text), nanoseconds(text)) if text else (None, None)
+        at = read_time(text)
     except ValueError:  # a year that Python cannot hold; the listing goes on
         return None, None
+    return at, _nanoseconds(at, text)
 
 
 def permissions(go_mode: int) -> int:
     """Go's file mode as POSIX permission bits: Go keeps set-id and sticky in bits of its own."""
-    special = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
-    return (go_mode & 0o777) | sum(posix for go, posix in special if go_mode & go)
+    if not go_mode & _ANY_SPECIAL:
+        return go_mode & 0o777
+    return (go_mode & 0o777) | sum(posix for go, posix in _SPECIAL if go_mode & go)
+
+
+_SPECIAL = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
+_ANY_SPECIAL = sum(go for go, _ in _SPECIAL)
+_FRACTION = re.compile(r"\.(\d{1,9})")
 
 
 def nanoseconds(text: str) -> int:
     """A time of Go as nanoseconds since 1970, all nine digits of it."""
-    fraction = re.search(r"\.(\d+)", text)
-    whole = int(read_time(re.sub(r"\.\d+", "", text)).timestamp())
-    return whole * 1_000_000_000 + (int(fraction[1].ljust(9, "0")[:9]) if fraction else 0)
+    return _nanoseconds(read_time(text), text)
+
+
+def _nanoseconds(at: datetime, text: str) -> int:
+    fraction = _FRACTION.search(text)
+    whole = int(at.replace(microsecond=0).timestamp())
+    return whole * 1_000_000_000 + (int(fraction[1].ljust(9, "0")) if fraction else 0)
 
 
 def read_lock(lock_id: str, text: bytes) -> Lock:

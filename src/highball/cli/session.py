@@ -1,0 +1,55 @@
+"""One call of the program: what was asked for globally, and the exit status that its runs lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from highball.cli.machine import Machine, open_machine
+from highball.cli.output import Output
+from highball.facts import Outcome, Run
+
+EXIT_OF = {
+    Outcome.SUCCESS: 0,
+    Outcome.SKIPPED: 0,
+    Outcome.WARNING: 3,
+    Outcome.FAILURE: 1,
+    Outcome.MISSED: 1,
+    Outcome.CANCELLED: 130,
+}
+WORST_FIRST = (
+    Outcome.FAILURE,
+    Outcome.CANCELLED,
+    Outcome.MISSED,
+    Outcome.WARNING,
+    Outcome.SUCCESS,
+    Outcome.SKIPPED,
+)
+
+
+@dataclass
+class Session:
+    """One call of the program: what was asked for globally, and how it will exit."""
+
+    config: Path | None = None
+    output: Output = field(default_factory=Output)
+    exit_status: int = 0
+
+    def open(self) -> Machine:
+        """The machine of this call's configuration."""
+        return open_machine(self.config)
+
+
+def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
+    """The worst run decides; a job that was refused beside others that ran is a warning."""
+    outcomes = {run.outcome for run in runs}
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
+    status = EXIT_OF[worst]
+    return 3 if refused and status == 0 else status
+
+
+def overall(runs: Sequence[Run]) -> Outcome:
+    """The outcome of several runs: the worst."""
+    outcomes = {run.outcome for run in runs}
+    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)

@@ -94,7 +94,9 @@ def machine(restic: Path | None) -> dict[str, str | int | float]:
 def options(description: str, *more: tuple[str, int, str]) -> argparse.Namespace:
     """The options of a script: `--restic`, and whole numbers with a default."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--restic", type=Path, help="the restic to measure with (default: on PATH, or .cache/parts)")
+    parser.add_argument(
+        "--restic", type=Path, help="the restic to measure with (default: on PATH, or .cache/parts)"
+    )
     for name, default, text in more:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} (default {default})")
     found = parser.parse_args()
@@ -213,7 +215,7 @@ class Bare(Subject):
 
     def back_up(self) -> Took:
         """One backup, on top of the one before."""
-        argv = [*POLITE, self.restic, "--json", "backup", "--host", HOST, "--tag", TAGS]
+        argv: list[str | Path] = [*POLITE, self.restic, "--json", "backup", "--host", HOST, "--tag", TAGS]
         argv += ["--files-from-raw", self.folder / "files"]
         argv += [f"--parent={self.parent}"] if self.parent else []
         answer = self.folder / "answer"

@@ -92,7 +92,9 @@ def _measure_listing(result: Result, folder: Path, entries: int) -> None:
     subject = WithHighball(folder / "listing", folder / "source", stand_in)
     for arguments in (("ls", SNAPSHOT), ("ls", SNAPSHOT, "--json")):
         peak = watch(subject, *arguments)
-        _add(result, f"{arguments[0]}{' --json' if '--json' in arguments else ''} of {entries:,} entries", peak)
+        _add(
+            result, f"{arguments[0]}{' --json' if '--json' in arguments else ''} of {entries:,} entries", peak
+        )
 
 
 def _measure_real_listing(result: Result, folder: Path, restic: Path, files: int) -> None:

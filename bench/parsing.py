@@ -20,7 +20,9 @@ PIECE_BYTES = 64 * 1024
 def main() -> None:
     """Measure and write down."""
     chosen = options(
-        __doc__ or "", ("lines", 200_000, "how many lines of each kind"), ("times", 5, "how often each is read")
+        __doc__ or "",
+        ("lines", 200_000, "how many lines of each kind"),
+        ("times", 5, "how often each is read"),
     )
     result = Result("parsing", "Reading restic's JSON lines")
     for kind, make, read in (
@@ -39,7 +41,9 @@ def main() -> None:
             ours=[round(value) for value in ours],
             json_loads=[round(value) for value in plain],
         )
-    result.notes.append("restic itself lists 40,000 to 60,000 nodes a second, and tells its status twice a second.")
+    result.notes.append(
+        "restic itself lists 40,000 to 60,000 nodes a second, and tells its status twice a second."
+    )
     result.write(None)
 
 

@@ -249,7 +249,8 @@ def test_every_code_has_its_sentence() -> None:
 
 def test_the_owner_of_a_lock_in_words() -> None:
     text = (
-        "unable to create lock in backend: repository is already locked exclusively by PID 42 on web-1 by root (UID 0, GID 0)\n"
+        "unable to create lock in backend: repository is already locked exclusively by PID 42 on web-1"
+        " by root (UID 0, GID 0)\n"
         "lock was created at 2026-03-01 12:00:00 (1h2m3s ago)\nstorage ID abc"
     )
     assert messages.describe_lock(text) == "root on web-1 (pid 42, since 1h2m3s)"

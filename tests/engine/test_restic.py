@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from testbed.written import WrittenRepository
 
 from engine.test_messages import go_quote
 from highball.engine.restic import messages
@@ -23,12 +22,13 @@ from highball.engine.restic.repository import Access, ResticRepository
 from highball.engine.restic.repository import access as resolve_access
 from highball.engine.restic.restic import BackupOrder, Finished, Listener, Restic, RestoreOrder
 from highball.errors import RepositoryError
-from highball.facts import Node
+from highball.facts import Node, Snapshot
 from highball.secret import SecretValue
 from testbed.rest import RestServer
 from testbed.restic import Location, ResticBinary
 from testbed.s3 import S3Server
 from testbed.sftp import SftpServer
+from testbed.written import WrittenRepository
 
 PASSWORD = "open sesame"
 Opener = Callable[..., Restic]
@@ -85,12 +85,8 @@ def accepted(finished: Finished) -> bool:
 
 
 def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_path: Path) -> None:
+    WrittenRepository(Path(local_location.repository), password=PASSWORD)
     restic = opened(local_location)
-    restic.initialise()
-    with pytest.raises(RepositoryError) as again:
-        restic.initialise()
-    assert again.value.code == "already_initialised"
-    assert len(restic.read_identity()) == 64
     source = tmp_path / "source"
     (source / "sub").mkdir(parents=True)
     (source / "file").write_text("x" * 1000)
@@ -156,6 +152,15 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
         assert found is None or found.errors == 0
     finished, report = restic.backup(replace(order, parent="f" * 64))
     assert restic.why(finished).code == "snapshot_unknown"
+
+
+def test_a_repository_is_made_once(opened: Opener, local_location: Location) -> None:
+    restic = opened(local_location)
+    restic.initialise()
+    with pytest.raises(RepositoryError) as again:
+        restic.initialise()
+    assert again.value.code == "already_initialised"
+    assert len(restic.read_identity()) == 64
 
 
 # --- failures ---------------------------------------------------------------------------------------
@@ -253,7 +258,9 @@ def test_a_declared_certificate_reaches_restic(restic: ResticBinary, tmp_path: P
     found = resolve_access(declared, environment={"P": "x"})
     opened = Restic(Binary(restic.path, restic.version), "nas", found, tmp_path / "c", scratch, "test")
     assert ["--cacert", str(certificate)] == list(opened._command(["x"], json=False).argv[1:3])
-    with pytest.raises(RepositoryError) as raised:  # 0.14 panics, later ones say why, and none goes on without it
+    with pytest.raises(
+        RepositoryError
+    ) as raised:  # 0.14 panics, later ones say why, and none goes on without it
         opened.read_identity()
     assert raised.value.code == "restic_failed"
 
@@ -296,13 +303,28 @@ def odd_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[bytes]:
     yield root
 
 
+_SAVED: dict[str, tuple[Location, Snapshot]] = {}
+
+
+@pytest.fixture
+def odd_snapshot(
+    opened: Opener, restic: ResticBinary, odd_tree: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Restic, Snapshot]:
+    """A snapshot of the odd tree, made once by each version."""
+    if str(restic) not in _SAVED:
+        written = WrittenRepository(tmp_path_factory.mktemp("odd") / "repository", password=PASSWORD)
+        location = Location("local", str(written.path))
+        maker = opened(location)
+        maker.backup(BackupOrder(paths=[odd_tree], excludes=[], host="h", tags=("hb:run=r",)))
+        _SAVED[str(restic)] = location, maker.list_snapshots()[0]
+    location, saved = _SAVED[str(restic)]
+    return opened(location), saved
+
+
 def test_names_that_look_the_same_each_get_their_own_bytes_back(
-    opened: Opener, local_location: Location, odd_tree: bytes
+    odd_snapshot: tuple[Restic, Snapshot], odd_tree: bytes
 ) -> None:
-    restic = opened(local_location)
-    restic.initialise()
-    restic.backup(BackupOrder(paths=[odd_tree], excludes=[], host="h", tags=("hb:run=r",)))
-    (saved,) = restic.list_snapshots()
+    restic, saved = odd_snapshot
     found: list[Node] = []
     restic.each_node(saved.id, found.append)
     below = {node.path for node in found if node.path.startswith(odd_tree + b"/")}
@@ -321,12 +343,9 @@ def test_names_that_look_the_same_each_get_their_own_bytes_back(
 
 
 def test_one_folder_below_an_odd_one_is_listed_with_its_exact_path(
-    opened: Opener, local_location: Location, odd_tree: bytes
+    odd_snapshot: tuple[Restic, Snapshot], odd_tree: bytes
 ) -> None:
-    restic = opened(local_location)
-    restic.initialise()
-    restic.backup(BackupOrder(paths=[odd_tree], excludes=[], host="h", tags=("hb:run=r",)))
-    (saved,) = restic.list_snapshots()
+    restic, saved = odd_snapshot
     folder = odd_tree + b"/d\xff/e\xfe"
     found: list[Node] = []
     restic.each_node(saved.id, found.append, folder)
@@ -334,11 +353,8 @@ def test_one_folder_below_an_odd_one_is_listed_with_its_exact_path(
     assert {node.path for node in found if node.path.startswith(odd_tree)} == real
 
 
-def test_go_quotes_as_our_own_quoter_does(opened: Opener, local_location: Location, odd_tree: bytes) -> None:
-    restic = opened(local_location)
-    restic.initialise()
-    restic.backup(BackupOrder(paths=[odd_tree], excludes=[], host="h", tags=("hb:run=r",)))
-    (saved,) = restic.list_snapshots()
+def test_go_quotes_as_our_own_quoter_does(odd_snapshot: tuple[Restic, Snapshot], odd_tree: bytes) -> None:
+    restic, saved = odd_snapshot
     tree = saved.tree
     for name in [part for part in odd_tree.split(b"/") if part]:
         entries = messages.read_tree(restic._collect("cat", "blob", "--no-lock", str(tree)))

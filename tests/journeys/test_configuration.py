@@ -178,7 +178,7 @@ def test_a_database_that_is_none_is_left_as_it_is(station: Station) -> None:
     database = station.state / "highball.db"
     database.write_bytes(b"this is no database, but may be precious" * 100)
     before = database.read_bytes()
-    assert station.ask("status", status=2).error["code"].startswith("state_")
+    assert station.ask("status", status=2).error["code"] == "database_damaged"
     assert database.read_bytes() == before
 
 

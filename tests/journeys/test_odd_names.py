@@ -37,6 +37,8 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Station]:
     station.add_job()
     source = os.fsencode(station.source)
     room = LONGEST_PATH - len(source) - len(os.fsencode(station.folder / "back")) - 2
+    if station.restic.version < (0, 16, 0):  # their way back leads through a folder with a longer name
+        room -= 80
     mixed_tree(source, files=4, deep_path_bytes=room)
     yield station
     station.close()
@@ -80,23 +82,32 @@ def test_odd_names_go_in_are_listed_dumped_and_come_back(odd: Station) -> None:
 
 
 def test_sources_themselves_may_be_odd(each_station: Station) -> None:
-    station = each_station
-    top = os.fsencode(station.folder)
-    sources = [top + b"/-v", top + b"/two\nlines", top + b"/caf\xe9", top + b"/[x]*?", top + b"/ blank "]
+    save_and_bring_back(
+        each_station, b"-v", b"two\nlines", b"[x]*?", b" blank ", b"back\\slash", b"caf\xc3\xa9"
+    )
+
+
+@pytest.mark.xfail(reason="restic lists the path of such a source with U+FFFD, and the restore takes that")
+def test_the_name_of_a_source_may_be_no_text(each_station: Station) -> None:
+    save_and_bring_back(each_station, b"caf\xe9", b"text")
+
+
+def save_and_bring_back(station: Station, *names: bytes) -> None:
+    """Back up folders of these names, list them, bring all back and prove it."""
+    sources = [os.fsencode(station.folder) + b"/" + name for name in names]
     for source in sources:
         os.mkdir(source)
         Path(os.fsdecode(source + b"/file")).write_bytes(source)
-    named = [{"path": {"b64": base64.b64encode(source).decode()}} for source in sources]
-    station.add_job(sources=[{**one, "exclude": ["nothing"]} for one in named])
+    station.add_job(sources=[{"b64": base64.b64encode(source).decode()} for source in sources])
     answer = station.back_up()
     paths = {path_of(node) for node in station.ask("ls", answer.step["snapshot_id"]).json}
     assert {source + b"/file" for source in sources} <= paths
+    assert station.call("list").status == 0
+    station.ask("verify", "--read-data")
     back = os.fsencode(station.folder / "back")
     station.ask("restore", "docs", "--target", back)
     for source in sources:
         assert Path(os.fsdecode(back + source + b"/file")).read_bytes() == source
-    station.ask("verify", "--read-data")
-    assert b"caf\xe9".decode("utf-8", "surrogateescape") not in station.call("list").text
 
 
 def test_a_target_may_be_odd(station: Station) -> None:

@@ -28,8 +28,7 @@ def without_right_to_read_all() -> tuple[str, ...]:
 # --- sources -------------------------------------------------------------------------------------
 
 
-def test_a_missing_source_is_a_warning_and_the_others_are_saved(each_station: Station) -> None:
-    station = each_station
+def test_a_missing_source_is_a_warning_and_the_others_are_saved(station: Station) -> None:
     station.add_job(sources=[str(station.source), str(station.folder / "not mounted")])
     step = station.back_up(status=3).step
     assert (step["outcome"], codes(step)) == ("warning", ["source_missing"])
@@ -108,8 +107,7 @@ def test_a_link_in_place_of_a_source_is_not_followed_silently(station: Station) 
     assert station.back_up().step["bytes_processed"] == 3000
 
 
-def test_all_sources_missing_is_a_failure_without_a_snapshot(each_station: Station) -> None:
-    station = each_station
+def test_all_sources_missing_is_a_failure_without_a_snapshot(station: Station) -> None:
     station.add_job(sources=["/nowhere/one", "/nowhere/two"])
     step = station.back_up(status=1).step
     assert (step["outcome"], step["reason"]["code"]) == ("failure", "no_source")
@@ -120,8 +118,7 @@ def test_all_sources_missing_is_a_failure_without_a_snapshot(each_station: Stati
 # --- what the repository shows -------------------------------------------------------------------
 
 
-def test_a_snapshot_that_shrank_is_a_warning_until_a_person_accepts_it(each_station: Station) -> None:
-    station = each_station
+def test_a_snapshot_that_shrank_is_a_warning_until_a_person_accepts_it(station: Station) -> None:
     station.fill(4, 50_000)
     station.back_up()
     for name in list(station.source.iterdir())[1:]:
@@ -141,8 +138,7 @@ def test_accepting_a_run_that_did_not_shrink_changes_nothing(station: Station) -
     assert station.ask("accept", "ffff", status=4).error["code"] == "run_unknown"
 
 
-def test_a_snapshot_deleted_by_others_is_a_warning_once(each_station: Station) -> None:
-    station = each_station
+def test_a_snapshot_deleted_by_others_is_a_warning_once(station: Station) -> None:
     station.back_up()
     gone = station.back_up().step["snapshot_id"]
     station.bare("forget", gone)

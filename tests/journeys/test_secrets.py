@@ -38,7 +38,7 @@ def watched(station: Station) -> Iterator[Seen]:
     seen, done = Seen(station), threading.Event()
 
     def watch() -> None:
-        while not done.is_set():
+        while not done.wait(0.01):  # a restic lives for a tenth of a second at least
             seen.look()
 
     watcher = threading.Thread(target=watch)

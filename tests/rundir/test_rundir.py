@@ -399,3 +399,10 @@ def test_reading_a_long_log_is_quick(directory: RunDirectory) -> None:
     started = time.process_time()
     assert len(texts(directory)) == 2000
     assert time.process_time() - started < 2
+
+
+def test_what_would_be_left_behind_is_written_down(directory: RunDirectory) -> None:
+    assert directory.list_litter() == []
+    directory.note_litter(b"/a/\xff\n")
+    directory.note_litter(b"/b")
+    assert RunDirectory(directory.path).list_litter() == [b"/a/\xff\n", b"/b"]

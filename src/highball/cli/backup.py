@@ -65,7 +65,7 @@ def accept(
     context: typer.Context,
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")],
 ) -> None:
-    """Say that the new, smaller size of a run's snapshots is right."""
+    """Say that a run's smaller size is right: it is the usual one from now on."""
     session: Session = context.obj
     machine = session.open()
     machine.settle(begins_run=False)

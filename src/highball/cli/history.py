@@ -54,7 +54,10 @@ def status(context: typer.Context, jobs: Jobs = None) -> None:
         "PROVED",
     )
     session.output.table(
-        [Column(title, right=title in {"SNAPSHOTS", "SIZE"}) for title in columns],
+        [
+            Column(t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "CHECKED"})
+            for t in columns
+        ],
         [_as_row(standing) for standing in found],
         "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
     )
@@ -143,7 +146,7 @@ def _run_row(run: Run) -> list[str | Cell]:
     took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None
     what = " ".join(part for part in (run.action.value, run.job, run.repository) if part)
     return [
-        run.id,
+        run.id[:13],  # the time in milliseconds: as good as the whole
         words.moment(run.started_at or run.created_at),
         what,
         state(run.outcome, run.state.value),

@@ -57,7 +57,7 @@ def snapshots(context: typer.Context, job: JobArgument = None, repository: Repos
         return
     titles = ("SNAPSHOT", "TIME", "JOB", "HOST", "REPOSITORY", "SIZE", "PATHS")
     session.output.table(
-        [Column(title, right=title == "SIZE", wraps=title == "PATHS") for title in titles],
+        [Column(t, right=t == "SIZE", wraps=t == "PATHS", spare=t in {"HOST", "SIZE"}) for t in titles],
         [_as_row(snapshot) for snapshot in found],
         "There are no snapshots yet; make one with: highball run",
     )

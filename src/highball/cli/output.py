@@ -82,6 +82,8 @@ class Column:
     title: str
     right: bool = False
     wraps: bool = False
+    spare: bool = False
+    """Left out, the last first, where the terminal is too narrow for all columns."""
 
 
 @dataclass
@@ -148,12 +150,28 @@ class Output:
         else:
             self._plain_table(columns, cells)
 
+    def _fitting(self, columns: Sequence[Column], rows: list[list[Cell]]) -> list[int]:
+        """The numbers of the columns for which the terminal has room."""
+        widths = [
+            max(len(column.title), 0 if column.wraps else max(len(safe(row[number].text)) for row in rows))
+            + 2
+            for number, column in enumerate(columns)
+        ]
+        chosen = list(range(len(columns)))
+        for number in reversed(range(len(columns))):
+            if sum(widths[n] for n in chosen) - 2 <= self.console().width:
+                break
+            if columns[number].spare:
+                chosen.remove(number)
+        return chosen
+
     def _rich_table(self, columns: Sequence[Column], rows: list[list[Cell]]) -> None:
         from rich.table import Table
         from rich.text import Text
 
+        chosen = self._fitting(columns, rows)
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for column in columns:
+        for column in (columns[number] for number in chosen):
             table.add_column(
                 column.title,
                 justify="right" if column.right else "left",
@@ -161,7 +179,7 @@ class Output:
                 overflow="fold" if column.wraps else "ellipsis",
             )
         for row in rows:
-            table.add_row(*(Text(safe(cell.text), style=cell.tone or "") for cell in row))
+            table.add_row(*(Text(safe(row[number].text), style=row[number].tone or "") for number in chosen))
         self.console().print(table)
 
     def _plain_table(self, columns: Sequence[Column], rows: list[list[Cell]]) -> None:

@@ -172,7 +172,8 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     (r"out of memory|cannot allocate memory", "out_of_memory"),
     (
-        r"no matching ID found|ID \S+ is not unique|prefix not found|multiple IDs with prefix",
+        r"failed to load snapshot \S+: .*(no such file|not exist|not found|404|NoSuchKey)"
+        r"|no matching ID found|ID \S+ is not unique|prefix not found|multiple IDs with prefix",
         "snapshot_unknown",
     ),
 )

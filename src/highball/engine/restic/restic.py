@@ -192,7 +192,8 @@ class Restic:
         With `exact`, names whose bytes the listing loses are looked up in the tree itself.
         Raises RepositoryError.
         """
-        exactly = _ExactNames(self, snapshot) if exact else None
+        folders = [folder] if isinstance(folder, bytes) else folder or ()
+        exactly = _ExactNames(self, snapshot, folders) if exact else None
 
         def on_message(message: messages.JsonMessage) -> bool:
             if "path" in message and message.get("struct_type", message.get("message_type")) == "node":
@@ -203,7 +204,6 @@ class Restic:
         argv: list[Argument] = ["ls", "--no-lock"]
         if folder is not None and recursive:
             argv.append("--recursive")
-        folders = [folder] if isinstance(folder, bytes) else folder or ()
         argv += ["--", snapshot, *folders]
         finished = self._run(argv, on_message)
         self._demand(finished)
@@ -473,17 +473,22 @@ class _ExactNames:
     spelling is the nth such name in the tree.
     """
 
-    def __init__(self, restic: Restic, snapshot: str) -> None:
+    def __init__(self, restic: Restic, snapshot: str, folders: Iterable[bytes] = ()) -> None:
         self._restic = restic
         self._snapshot = snapshot
         self._root: str | None = None
-        self._folders: dict[bytes, bytes] = {}
+        # the folders that were asked for are listed without those above them
+        self._asked = {messages.as_listed(folder): folder for folder in folders}
+        self._folders = {shown: folder for shown, folder in self._asked.items() if shown != folder}
         self._names: dict[bytes, dict[bytes, deque[bytes]]] = {}
         self._trees: dict[bytes, str] = {}
 
     def of(self, node: Node) -> Node:
         if not self._folders and not node.inexact:
             return node
+        asked = self._asked.get(node.path)
+        if asked is not None:
+            return node.model_copy(update={"path": asked, "inexact": False})
         shown_parent, _, shown_name = node.path.rpartition(b"/")
         parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
         name = self._exact_name(parent, shown_name) if b"\xef\xbf\xbd" in shown_name else shown_name

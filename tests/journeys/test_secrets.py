@@ -21,11 +21,12 @@ class Seen:
 
     def __init__(self, station: Station) -> None:
         self._needle = os.fsencode(station.folder)
+        self._others = set(pids())
         self.cmdlines: set[bytes] = set()
         self.environments: set[bytes] = set()
 
     def look(self) -> None:
-        for pid in pids():
+        for pid in set(pids()) - self._others:
             environment, cmdline = of_process(pid, "environ"), of_process(pid, "cmdline")
             if b"HIGHBALL_JOB_ID=" in environment and self._needle in environment + cmdline:
                 self.cmdlines.add(cmdline)

@@ -231,13 +231,13 @@ def test_an_odd_path_does_not_hide_that_another_one_is_missing() -> None:
         (1, (1000, 2, 2), 0.5, False),  # exactly half of the median
         (600, (500, 1500), 0.5, False),
         (400, (500, 1500), 0.5, True),
-        # "smaller than this share of the usual", as the setting says
-        (300, (1000,), 0.2, False),
-        (199, (1000,), 0.2, True),
-        (899, (1000,), 0.9, True),
-        (900, (1000,), 0.9, False),
-        (999, (1000,), 1.0, True),
-        (1000, (1000,), 1.0, False),
+        # "shrank by more than this share of the usual size", as the setting says
+        (800, (1000,), 0.2, False),
+        (799, (1000,), 0.2, True),
+        (100, (1000,), 0.9, False),
+        (99, (1000,), 0.9, True),
+        (0, (1000,), 1.0, False),
+        (0, (0,), 0.5, False),
         (2000, (1000,), 0.5, False),
     ],
 )

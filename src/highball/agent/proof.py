@@ -73,8 +73,8 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def shrank(size: int, sizes: Sequence[int], limit: float) -> bool:
-    """Whether a size is smaller than this share of the median of the earlier ones; a limit of 0 is never."""
-    return bool(sizes) and size < median(sizes) * limit
+    """Whether a size lies below the median of the earlier ones by more than this share of it; 0 is never."""
+    return bool(sizes) and limit > 0 and median(sizes) - size > median(sizes) * limit
 
 
 def missing_ids(expected: Iterable[str], listing: Iterable[Snapshot]) -> tuple[str, ...]:

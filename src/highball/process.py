@@ -62,6 +62,8 @@ class Command:
     argv: tuple[Argument, ...]
     environment: Mapping[str, str | SecretValue] = field(default_factory=dict)
     files: Mapping[str, SecretValue] = field(default_factory=dict)
+    lasting_files: Mapping[str, SecretValue] = field(default_factory=dict)
+    """The same for a child that reads the file more than once: it lies in memory, as long as the child lives."""
     directory: Path | None = None
 
     def shown(self) -> str:
@@ -284,6 +286,8 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
         for name, value in command.files.items():
             descriptors.append(_offer_by_pipe(value.reveal()))
             environment[name] = f"/dev/fd/{descriptors[-1]}".encode()
+        for name, value in command.lasting_files.items():
+            environment[name] = _offer_in_memory(value.reveal(), descriptors).encode()
         return subprocess.Popen(
             argv,
             env=environment,
@@ -316,12 +320,14 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
 
 
 def _placed(argument: Argument, descriptors: list[int]) -> str | bytes:
-    if not isinstance(argument, Input):
-        return argument
+    return _offer_in_memory(argument.content, descriptors) if isinstance(argument, Input) else argument
+
+
+def _offer_in_memory(content: bytes, descriptors: list[int]) -> str:
     descriptor = os.memfd_create("highball-input", 0)
     descriptors.append(descriptor)
     with open(descriptor, "wb", closefd=False) as opened:
-        opened.write(argument.content)
+        opened.write(content)
     return f"/dev/fd/{descriptor}"
 
 

@@ -2,11 +2,16 @@
 
 import json
 import os
+import pwd
+import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from highball.cli.machine import find_state
+from highball.spec.document import load
 from journeys.station import HIGHBALL, Station, until
 
 RUN = {"id", "job", "outcome", "reason", "started_at", "ended_at", "steps"}
@@ -129,14 +134,33 @@ def test_status_2_is_for_calls_that_make_no_sense(station: Station) -> None:
         ["setup", "--schedule", "cron"],
         ["restore", "docs", "--target", "/tmp/x", "--in-place"],
         ["restore", "docs", "--path", "relative"],
+        ["ls", "0000dead", "relative"],
+        ["dump", "0000dead", "relative"],
         ["restore", "docs", "--overwrite", "perhaps"],
         ["runs", "--limit", "0"],
         ["--events", "run"],
+        ["list", "--config"],
     ):
         error = station.ask(*arguments, status=2).error
         assert error["code"] == "usage", arguments
         assert error["message"]
     assert not station.state.exists() or list((station.state / "runs").iterdir()) == []
+
+
+def test_without_arguments_the_help_is_shown() -> None:
+    done = subprocess.run([str(HIGHBALL)], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert b"\nCommands:\n" in done.stdout
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_is_answered(station: Station) -> None:
+    def interrupt() -> None:  # it waits from the first moment, as if it had come while modules were read
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    ended = station.start("--json", "run", before=interrupt).end()
+    assert (ended.status, ended.error["code"]) == (130, "cancelled")
+    assert ended.stderr == ""
 
 
 def test_status_4_is_for_names_that_are_unknown(station: Station) -> None:
@@ -232,6 +256,22 @@ def test_where_the_configuration_is_looked_for(station: Station) -> None:
     default.parent.mkdir(parents=True)
     default.write_text(station.config.read_text())
     assert listed().returncode == 0
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_without_a_home_the_state_is_that_of_the_user(
+    station: Station, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    del station.settings["state"]
+    station.write()
+    monkeypatch.delenv("HIGHBALL_STATE", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    if home is None:
+        monkeypatch.delenv("HOME", raising=False)
+    else:
+        monkeypatch.setenv("HOME", home)
+    state = find_state(station.config, load(station.config))
+    assert state.parent == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "highball"
 
 
 def test_the_version_is_quick() -> None:

@@ -85,12 +85,7 @@ def test_the_whole_way_with_every_restic(new: Station) -> None:
     the_whole_way(new, "nas")
 
 
-S3_UNSIGNED = "restic reads the file of S3 credentials more than once, and from a pipe only once"
-
-
-@pytest.mark.parametrize(
-    "kind", ["sftp", pytest.param("s3", marks=pytest.mark.xfail(reason=S3_UNSIGNED)), "rest"]
-)
+@pytest.mark.parametrize("kind", ["sftp", "s3", "rest"])
 def test_the_whole_way_on_every_backend(
     bare_station: Station, kind: str, request: pytest.FixtureRequest, repository_name: str
 ) -> None:

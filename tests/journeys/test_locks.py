@@ -61,6 +61,7 @@ def test_a_second_run_of_a_job_is_refused(station: Station) -> None:
     beside = station.ask("run", status=3)
     assert [run["job"] for run in beside.json["runs"]] == ["other"]
     assert [one["code"] for one in beside.json["refused"]] == ["job_running"]
+    assert beside.json["outcome"] == "warning"
     (station.folder / "go").touch()
     assert going.end().status == 0
     station.back_up("docs")

@@ -87,7 +87,6 @@ def test_sources_themselves_may_be_odd(each_station: Station) -> None:
     )
 
 
-@pytest.mark.xfail(reason="restic lists the path of such a source with U+FFFD, and the restore takes that")
 def test_the_name_of_a_source_may_be_no_text(each_station: Station) -> None:
     save_and_bring_back(each_station, b"caf\xe9", b"text")
 

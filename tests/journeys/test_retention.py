@@ -149,6 +149,17 @@ def test_one_held_plan_does_not_stop_the_others(station: Station) -> None:
     answer = station.ask("forget", status=3)
     assert answer.step["repository"] == "other"
     assert [one["code"] for one in answer.json["refused"]] == ["maintenance_off"]
+    assert answer.json["outcome"] == "warning"
+
+
+def test_a_repository_that_is_gone_makes_the_whole_a_failure(station: Station) -> None:
+    station.add_repository("other")
+    station.add_job(repositories=["nas", "other"])
+    station.back_up()
+    station.path_of("nas").rename(station.folder / "away")
+    answer = station.ask("forget", status=1)
+    assert answer.step["repository"] == "other"
+    assert answer.json["outcome"] == "failure"
 
 
 def test_prune_frees_what_forget_left(each_station: Station) -> None:

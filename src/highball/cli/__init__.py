@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 
 
@@ -15,6 +16,7 @@ def main() -> None:
 
         print(f"highball {__version__}")  # noqa: T201
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C waits for who can answer it
     gc.disable()  # nothing of what is imported is garbage: looking for it takes a tenth of the start
     from highball.cli import commands  # noqa: F401 - all that a command needs
     from highball.cli.app import run_command

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,6 @@ GLOBAL_OPTIONS = ("-c", "--config")
 app = typer.Typer(
     name="highball",
     help="Back up with restic, prove it, keep it, restore it.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -67,7 +67,10 @@ def run_command(arguments: Sequence[str]) -> int:
     first, rest = _globals_first(arguments)
     commands.register(app, rest[0] if rest else None)
     session = Session(output=Output(_form_of(arguments)))
+    if not arguments:
+        rest, session.exit_status = ["--help"], Misuse.exit_code
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on it is answered
         status = app([*first, *rest], standalone_mode=False, obj=session, prog_name="highball")
         sys.stdout.flush()
     except HighballError as error:
@@ -105,6 +108,8 @@ def _globals_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             break
         if argument in GLOBAL_FLAGS or (argument.startswith(("--config=", "-c")) and argument != "-c"):
             first.append(argument)
+        elif argument in GLOBAL_OPTIONS and not left:
+            return [argument], []  # which is told: the file is missing, not the command
         elif argument in GLOBAL_OPTIONS:
             first += [argument, *left[:1]]
             left = left[1:]

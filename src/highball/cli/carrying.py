@@ -12,7 +12,7 @@ from highball.cli import words
 from highball.cli.live import Narrator
 from highball.cli.machine import Machine, ends_politely
 from highball.cli.output import MARKS, TONES, Form
-from highball.cli.session import Session, exit_status_of, overall
+from highball.cli.session import Session, exit_status_of, outcome_of
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.facts import Outcome, Run
 from highball.protocol import Assignment
@@ -87,7 +87,10 @@ def answer(
     """The run document for a program, a closing line for people."""
     output = session.output
     if output.form is Form.JSON:
-        document: dict[str, Any] = {"outcome": overall(runs).value, "runs": list(runs)}
+        document: dict[str, Any] = {
+            "outcome": outcome_of(session.exit_status, runs).value,
+            "runs": list(runs),
+        }
         if refused:
             document["refused"] = [
                 {"subject": subject, "code": error.code, "message": error.message}

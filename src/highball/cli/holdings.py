@@ -15,7 +15,7 @@ from highball.cli import words
 from highball.cli.machine import Machine
 from highball.cli.output import Column, Output, safe, to_json
 from highball.cli.session import Session
-from highball.errors import HighballError, Unknown
+from highball.errors import HighballError, Misuse, Unknown
 from highball.facts import Difference, Node, NodeKind, Snapshot, path_for_people
 from highball.hub.runs import SetOf
 
@@ -146,13 +146,13 @@ def list_nodes(
 ) -> None:
     """List what a snapshot holds."""
     session: Session = context.obj
+    folder = None if path is None else whole_path("PATH", path)
     machine = session.open()
     asked, found = find_snapshot(machine, snapshot, repository)
-    folder = None if path is None else as_path(path)
     with _Listing(session.output) as listing:
         asked.restic.each_node(found.id, listing.add, folder, recursive=False)
     if path is not None and listing.count == 0:
-        session.output.note(f"{path} is empty, or not a folder of this snapshot.", "dim")
+        session.output.note(f"{path} is not in this snapshot.", "dim")
 
 
 class _Listing:
@@ -226,23 +226,27 @@ def dump(
 ) -> None:
     """Write a file's content, or a folder as a tar archive, to standard output."""
     session: Session = context.obj
+    wanted = whole_path("PATH", path)
     machine = session.open()
     asked, found = find_snapshot(machine, snapshot, repository)
-    asked.dump(found.id, as_path(path), _write)
+    asked.dump(found.id, wanted, _write)
 
 
 def _write(data: bytes) -> None:
     sys.stdout.buffer.write(data)
 
 
-def as_path(text: str) -> bytes:
-    """A path from the command line, byte for byte."""
+def whole_path(what: str, text: str) -> bytes:
+    """A literal absolute path from the command line, byte for byte; raises Misuse."""
     path = os.fsencode(text)
+    if not path.startswith(b"/"):
+        raise Misuse(
+            f"{what}: {text} is not an absolute path", hint="write it as the snapshot lists it: highball ls"
+        )
     return path.rstrip(b"/") or b"/"
 
 
 __all__ = [
-    "as_path",
     "describe_node",
     "diff",
     "dump",
@@ -251,4 +255,5 @@ __all__ = [
     "list_nodes",
     "safe",
     "snapshots",
+    "whole_path",
 ]

@@ -309,13 +309,32 @@ def _nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _default_files() -> list[Path]:
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path(os.environ.get("HOME", "/")) / ".config")
+    home = _own_folder("XDG_CONFIG_HOME", ".config")
     return [folder / name for folder in (home / "highball", SYSTEM_CONFIGURATION) for name in FILE_NAMES]
 
 
 def _user_state() -> Path:
-    home = os.environ.get("XDG_STATE_HOME") or Path(os.environ.get("HOME", "/")) / ".local" / "state"
-    return Path(home) / "highball"
+    return _own_folder("XDG_STATE_HOME", ".local/state") / "highball"
+
+
+def _own_folder(variable: str, usual: str) -> Path:
+    """A folder of this user as XDG names it; a relative one there does not count.
+
+    A service that is started without HOME finds the same one as its user's shell.
+    """
+    named, home = Path(os.environ.get(variable, "")), Path(os.environ.get("HOME", ""))
+    if named.is_absolute():
+        return named
+    return (home if home.is_absolute() else _home_of_user()) / usual
+
+
+def _home_of_user() -> Path:
+    import pwd
+
+    try:
+        return Path("/", pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a container's user without a name
+        return Path("/")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from highball.agent.ask import Asked
 from highball.agent.restore import RestorePlan, plan_restore
 from highball.cli import carrying, words
 from highball.cli.backup import Jobs
-from highball.cli.holdings import RepositoryOption, as_path, list_known
+from highball.cli.holdings import RepositoryOption, list_known, whole_path
 from highball.cli.machine import Machine
 from highball.cli.output import Output
 from highball.cli.session import Session
@@ -114,14 +114,14 @@ def restore(
     patience = carrying.read_wait(wait)
     if target is not None and in_place:
         raise Misuse("--target and --in-place exclude each other")
-    paths = [_absolute(text) for text in path or []]
+    paths = [whole_path("--path", text) for text in path or []]
     machine = session.open()
     machine.choose_jobs([job])
     asked, found = _choose(session.output, machine, job, snapshot, repository)
     machine.settle(begins_run=not dry_run)
     place = None if in_place else _new_target(target, job, found)
     rule = overwrite or _usual_rule(place)
-    wanted = tuple(paths) or found.paths
+    wanted = tuple(paths) or tuple(asked.restic.exact_paths(found))
     if _must_show(place, dry_run):
         plan = plan_restore(asked.restic, found.id, wanted, place, rule)
         if dry_run:
@@ -138,17 +138,8 @@ def restore(
         [(job, lambda: machine.orders.bring_back(task, asked.key, utc_now(), job=job, wait=patience))],
         extra=lambda: {"target": None if place is None else os.fsdecode(place)},
     )
-    if place is not None and session.output.for_people:
+    if place is not None and session.output.for_people and Path(os.fsdecode(place)).is_dir():
         session.output.line(f"  in {path_for_people(place)}")
-
-
-def _absolute(text: str) -> bytes:
-    found = as_path(text)
-    if not found.startswith(b"/"):
-        raise Misuse(
-            f"--path: {text} is not an absolute path", hint="write it as the snapshot lists it: highball ls"
-        )
-    return found
 
 
 def _new_target(named: str | None, job: str, snapshot: Snapshot) -> bytes:

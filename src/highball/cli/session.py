@@ -49,7 +49,10 @@ def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
     return 3 if refused and status == 0 else status
 
 
-def overall(runs: Sequence[Run]) -> Outcome:
-    """The outcome of several runs: the worst."""
+def outcome_of(exit_status: int, runs: Sequence[Run]) -> Outcome:
+    """The outcome of several runs: the worst, unless what was refused or not begun beside them is worse."""
     outcomes = {run.outcome for run in runs}
-    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
+    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
+    if EXIT_OF[worst] == exit_status:
+        return worst
+    return next((outcome for outcome in WORST_FIRST if EXIT_OF[outcome] == exit_status), worst)

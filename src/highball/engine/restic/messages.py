@@ -438,6 +438,10 @@ def _unescape(found: re.Match[str]) -> bytes:
     return _SHORT.get(short, short.encode())
 
 
+LOST = "\ufffd".encode()
+"""What restic's JSON shows in place of a byte that is not UTF-8."""
+
+
 def as_listed(name: bytes) -> bytes:
     """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
     shown: list[str] = []

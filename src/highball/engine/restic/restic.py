@@ -234,6 +234,28 @@ class Restic:
             entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", tree))
         return entries
 
+    def exact_paths(self, snapshot: Snapshot) -> list[bytes]:
+        """The paths that a snapshot was made of, byte for byte: restic lists bytes that are not UTF-8 as U+FFFD."""
+        known: dict[bytes, str] = {}
+        found: list[bytes] = []
+        for path in snapshot.paths:
+            found += self._spelled_so(snapshot, path, known) if messages.LOST in path else [path]
+        return list(dict.fromkeys(found))
+
+    def _spelled_so(self, snapshot: Snapshot, listed: bytes, known: dict[bytes, str]) -> list[bytes]:
+        exact = [b""]
+        for part in listed.strip(b"/").split(b"/"):
+            if messages.LOST not in part:
+                exact = [above + b"/" + part for above in exact]
+                continue
+            exact = [
+                above + b"/" + entry.name
+                for above in exact
+                for entry in self.read_tree(snapshot.id, above, snapshot.tree, known)
+                if messages.as_listed(entry.name) == part
+            ]
+        return exact
+
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
         log: deque[str] = deque(maxlen=LINES_KEPT)
@@ -461,8 +483,9 @@ class Restic:
             files={
                 "RESTIC_REPOSITORY_FILE": self.access.location,
                 "RESTIC_PASSWORD_FILE": self.access.password,
-                **self.access.files,
             },
+            # the S3 client reads its credentials anew for each connection that it sets up
+            lasting_files=self.access.files,
         )
 
 

@@ -1,7 +1,6 @@
 """The testbed itself: every restic reaches every backend, and each part has the property it is there for."""
 
 # Paths of bytes are beyond pathlib.
-# ruff: noqa: PTH101, PTH104, PTH108, PTH118, PTH123, PTH211
 
 import contextlib
 import os

@@ -180,6 +180,8 @@ class Caution(Fact):
     code: str
     message: str
     path: PathText | None = None
+    count: int = 1
+    """How many things this one line stands for."""
 
 
 # --- a run ---------------------------------------------------------------------------------------
@@ -340,6 +342,8 @@ class RunEnded(_Numbered):
     type: Literal["run.ended"] = "run.ended"
     outcome: Outcome
     reason: Reason | None = None
+    ended_at: UtcTime | None = None
+    """Its last sign of life, where its end was only found later; null is the event's own time."""
 
 
 Event = Annotated[

@@ -61,6 +61,8 @@ class Removal(_Wire):
     tags: tuple[str, ...]
     remove: tuple[str, ...]
     stay: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    """Snapshots that no known run made: they have to be there before and after, and are not counted."""
 
 
 class ForgetTask(_Wire):

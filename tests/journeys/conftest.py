@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from journeys.station import Station
+from testbed import parts
 from testbed.restic import ResticBinary
 
 
@@ -17,9 +18,17 @@ def station(newest_restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
     made.close()
 
 
+@pytest.fixture(params=[parts.RESTIC_VERSIONS[0], parts.RESTIC_VERSIONS[-1]])
+def each_station(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Station]:
+    """The same with the oldest and with the newest restic, between which most differences lie."""
+    made = ready(tmp_path, parts.get_restic(request.param))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def each_station(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
-    """The same, with each restic in turn."""
+def every_station(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
+    """The same with each restic in turn: for what each of them does in its own way."""
     made = ready(tmp_path, restic)
     yield made
     made.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from journeys.station import Station
+from journeys.station import Station, quicken
 from testbed.rest import RestServer
 from testbed.restic import ResticBinary
 from testbed.s3 import S3Server
@@ -25,12 +25,14 @@ def new(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
     made.close()
 
 
-def the_whole_way(station: Station, key: str) -> None:
+def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
     """Every action once, each judged by what it answers."""
     source = os.fsencode(station.source)
     made = station.ask("setup", "--schedule", "none")
     assert made.step["action"] == "init"
     assert made.step["reason"]["code"] == "made"
+    if folder is not None:
+        quicken(folder)
 
     first = station.back_up()
     step = first.step_in(key)
@@ -82,7 +84,7 @@ def the_whole_way(station: Station, key: str) -> None:
 
 def test_the_whole_way_with_every_restic(new: Station) -> None:
     mixed_tree(os.fsencode(new.source), files=12, deep_path_bytes=1500)
-    the_whole_way(new, "nas")
+    the_whole_way(new, "nas", new.path_of())
 
 
 @pytest.mark.parametrize("kind", ["sftp", "s3", "rest"])
@@ -94,7 +96,13 @@ def test_the_whole_way_on_every_backend(
     table = {"sftp": _sftp, "s3": _s3, "rest": _rest}[kind](station, request, repository_name)
     station.repositories[kind] = {"password": station.secret, **table}
     station.add_job(repositories=[kind], retention={"last": 1})
-    the_whole_way(station, kind)
+    folder = None
+    if kind == "sftp":
+        folder = request.getfixturevalue("sftp_server").directory / repository_name
+    if kind == "rest":
+        server: RestServer = request.getfixturevalue("rest_server")
+        folder = server.data / server.path(repository_name)
+    the_whole_way(station, kind, folder)
 
 
 def _sftp(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
@@ -260,8 +268,7 @@ def test_the_state_is_for_its_owner_only(station: Station) -> None:
     assert open_to_others == []
 
 
-def test_a_dry_run_saves_and_records_nothing(each_station: Station) -> None:
-    station = each_station
+def test_a_dry_run_saves_and_records_nothing(station: Station) -> None:
     station.add_job(before=[{"run": f"touch {station.folder}/hooked"}])
     answer = station.back_up("--dry-run")
     assert answer.json["dry_run"] is True

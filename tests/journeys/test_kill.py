@@ -50,6 +50,15 @@ def kill(station: Station, going: Going) -> None:
     assert took < DEAD_WITHIN, f"restic died {took:.1f} s after Highball"
 
 
+def kill_both(station: Station, going: Going) -> None:
+    """kill -9 of highball and its restic at once, until not even a zombie is left that a lock could name."""
+    killed = [going.pid, *restics_of(station.folder)]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    going.process.wait()
+    until(lambda: not set(killed) & set(pids()))
+
+
 @contextmanager
 def never_two(station: Station) -> Iterator[None]:
     """While this lasts, watch that restics of two runs are never at work at once."""
@@ -142,8 +151,8 @@ def test_killed_in_a_hook(station: Station) -> None:
     assert marked(station) == []
 
 
-def test_killed_while_restic_saves(each_station: Station) -> None:
-    station = each_station
+def test_killed_while_restic_saves(every_station: Station) -> None:
+    station = every_station
     slow_backup(station, after=[AFTER])
     going = begin_slow(station)
     kill(station, going)
@@ -159,10 +168,7 @@ def test_killed_with_its_restic(each_station: Station) -> None:
     station = each_station
     slow_backup(station)
     going = begin_slow(station)
-    for pid in [going.pid, *restics_of(station.folder)]:
-        os.kill(pid, signal.SIGKILL)
-    going.process.wait()
-    until(lambda: is_at_rest(station))
+    kill_both(station, going)
     assert len(station.locks()) == 1
     quick_again(station)
     settled(station, outcome="failure")
@@ -174,9 +180,7 @@ def test_the_dead_runs_lock_stays_where_unlocking_would_remove_others(station: S
     with station.start_bare("backup", "--stdin") as other:
         until(lambda: len(station.locks()) == 2)
         other.kill()
-        for pid in [going.pid, *restics_of(station.folder)]:
-            os.kill(pid, signal.SIGKILL)
-        going.process.wait()
+        kill_both(station, going)
     assert len(station.locks()) == 2
     quick_again(station)
     station.back_up()
@@ -257,8 +261,7 @@ def test_killed_with_a_second_repository_to_go(station: Station) -> None:
 # --- the next run ---------------------------------------------------------------------------------
 
 
-def test_the_next_run_at_once_never_meets_a_second_restic(each_station: Station) -> None:
-    station = each_station
+def test_the_next_run_at_once_never_meets_a_second_restic(station: Station) -> None:
     slow_backup(station)
     going = begin_slow(station)
     with never_two(station):
@@ -337,8 +340,7 @@ def test_a_repository_that_cannot_be_asked_does_not_hide_the_end(station: Statio
 
 
 @pytest.mark.parametrize("command", ["prune", "check"])
-def test_killed_in_maintenance(each_station: Station, command: str) -> None:
-    station = each_station
+def test_killed_in_maintenance(station: Station, command: str) -> None:
     station.back_up()
     going = station.start("--json", command)
     until(station.locks, otherwise="no lock came")

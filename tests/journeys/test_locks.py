@@ -94,8 +94,8 @@ def test_a_run_is_cancelled_from_another_process(station: Station) -> None:
     assert station.snapshots() == []
 
 
-def test_ctrl_c_ends_restic_politely(each_station: Station) -> None:
-    ends_politely(each_station, signal.SIGINT)
+def test_ctrl_c_ends_restic_politely(every_station: Station) -> None:
+    ends_politely(every_station, signal.SIGINT)
 
 
 def test_sigterm_ends_restic_politely(station: Station) -> None:

@@ -38,8 +38,8 @@ def test_a_missing_source_is_a_warning_and_the_others_are_saved(station: Station
 
 
 @pytest.mark.needs("setpriv")
-def test_a_file_that_cannot_be_read_is_a_warning_that_names_it(each_station: Station) -> None:
-    station = each_station
+def test_a_file_that_cannot_be_read_is_a_warning_that_names_it(every_station: Station) -> None:
+    station = every_station
     station.prefix = without_right_to_read_all()
     for name in ("secret one", "another\none"):
         (station.source / name).write_text("nobody reads me")

@@ -63,8 +63,8 @@ def find_leaks(station: Station, going: list[Going]) -> list[str]:
     return leaks
 
 
-def every_command(station: Station) -> list[Going]:
-    """Call everything once, in every form of output; returns the calls."""
+def every_command(station: Station, *commands: str) -> list[Going]:
+    """Call everything (or these commands) once, in every form of output; returns the calls."""
     calls: list[Going] = []
     for arguments in (
         ["setup"],
@@ -78,6 +78,8 @@ def every_command(station: Station) -> list[Going]:
         ["status", "--json"],
         ["unlock"],
     ):
+        if commands and arguments[0] not in commands:
+            continue
         going = station.start(*arguments)
         going.end(90)
         calls.append(going)
@@ -112,11 +114,11 @@ def test_a_password_shows_nowhere(bare_station: Station, kind: str) -> None:
         "command": {"command": [str(program)]},
     }[kind]
     with watched(station) as seen:
-        calls = every_command(station)
+        calls = every_command(station, *([] if kind == "file" else ["setup", "run"]))
     assert len(seen.cmdlines) > 3
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
-    assert [run["outcome"] for run in station.ask("runs").json] == ["success"] * 7
+    assert {run["outcome"] for run in station.ask("runs").json} == {"success"}
 
 
 def rest_fields(station: Station, server: RestServer, name: str, password: str) -> dict[str, Any]:

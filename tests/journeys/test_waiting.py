@@ -34,8 +34,8 @@ def free(other: "subprocess.Popen[bytes]") -> None:
     other.stdin.close()
 
 
-def test_a_backup_waits_for_a_locked_repository_and_goes_on(each_station: Station) -> None:
-    station = each_station
+def test_a_backup_waits_for_a_locked_repository_and_goes_on(every_station: Station) -> None:
+    station = every_station
     with busy(station, exclusive=True) as other:
         going = station.start("--json", "run")
         until(lambda: "waiting" in going.stderr, otherwise=going.stderr)

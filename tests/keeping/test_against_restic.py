@@ -17,8 +17,8 @@ import pytest
 from highball.facts import Snapshot
 from highball.keeping import Retention, decide, make_plan, rules
 from testbed.restic import ResticBinary
-
 from testbed.written import WrittenRepository
+
 from .samples import random_policy, random_times
 
 

@@ -4,7 +4,6 @@ Paths are bytes throughout: that is what a file system holds, and some names her
 """
 
 # Paths of bytes are beyond pathlib.
-# ruff: noqa: PTH103, PTH115, PTH118, PTH123
 
 import os
 import random

@@ -271,7 +271,8 @@ def _facts_of(report: BackupReport) -> dict[str, Any]:
 
 def _unlisted(report: BackupReport) -> Iterator[Caution]:
     if report.unlisted:
-        yield Caution(code="file_unreadable", message=f"{report.unlisted} more files could not be read")
+        message = f"{report.unlisted:,} more files could not be read"
+        yield Caution(code="file_unreadable", message=message, count=report.unlisted)
 
 
 def _nothing_to_do(complaints: Sequence[Caution]) -> str:

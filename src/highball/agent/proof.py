@@ -158,12 +158,13 @@ def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]
         yield Caution(
             code="shrank",
             message=f"the snapshot holds {size} bytes where {usual} are usual; "
-            "if that is right, say so with: highball accept <run>",
+            f"if that is right, say so with: highball accept {evidence.run}",
         )
 
 
 def _first_reason(warnings: Sequence[Caution]) -> Reason:
     first = warnings[0]
-    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    count = sum(warning.count for warning in warnings)
+    more = f" (and {count - 1:,} more)" if count > 1 else ""
     where = f"{path_for_people(first.path)}: " if first.path and first.code == "file_unreadable" else ""
     return Reason(code=first.code, message=f"{where}{first.message}{more}")

@@ -37,7 +37,7 @@ def forget(steps: Steps, task: ForgetTask) -> None:
 
 def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
     before = {snapshot.id for snapshot in restic.list_snapshots(host=removal.host, tags=removal.tags)}
-    if before != {*removal.remove, *removal.stay}:
+    if before != {*removal.remove, *removal.stay, *removal.unknown}:
         message = "the repository changed since this plan was made, so nothing was removed; plan again"
         return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
     if not removal.remove:
@@ -51,8 +51,8 @@ def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
 def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:
     after = {snapshot.id for snapshot in listing}
     gone = tuple(id for id in removal.remove if id not in after)
-    facts = {"snapshots_removed": gone, "snapshots_kept": len(after)}
-    reason = judge_removal(removal.remove, removal.stay, after)
+    facts = {"snapshots_removed": gone, "snapshots_kept": len(after - set(removal.unknown))}
+    reason = judge_removal(removal.remove, (*removal.stay, *removal.unknown), after)
     if reason is None:
         return Done(facts=facts, snapshots=tuple(listing))
     if finished.stopped:

@@ -124,9 +124,11 @@ def _outcome_of(steps: Steps) -> Outcome:
     return Outcome.SKIPPED if outcome is Outcome.SUCCESS and skipped else outcome
 
 
-def _end(steps: Steps, outcome: Outcome, reason: Reason | None = None) -> RunEnded:
+def _end(
+    steps: Steps, outcome: Outcome, reason: Reason | None = None, ended_at: datetime | None = None
+) -> RunEnded:
     told = reason or sum_up(steps.ended, outcome)
-    ended = steps.say(RunEnded, safely=True, outcome=outcome, reason=told)
+    ended = steps.say(RunEnded, safely=True, outcome=outcome, reason=told, ended_at=ended_at)
     assert isinstance(ended, RunEnded)
     return ended
 
@@ -141,10 +143,11 @@ def settle(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda
     if directory.ended:
         return
     end_marked(directory.assignment.marker)
+    last_sign = max((event.at for event in directory.read_events()), default=None)
     steps = Steps(directory, place, Stop(), on_event)
     steps.make_scratch()
-    for begun, ended in _account(directory):
-        steps.ended.append(ended or _settle_step(steps, begun))
+    for begun, ended in list(_account(directory)):
+        steps.ended.append(ended or _settle_step(steps, begun, last_sign))
     reason = Reason(code="interrupted", message="interrupted: the process that carried out this run vanished")
     outcome = Outcome.WARNING if _only_saved(steps.ended) else Outcome.FAILURE
     told = sum_up(steps.ended, outcome)
@@ -152,6 +155,7 @@ def settle(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda
         steps,
         outcome,
         Reason(code="interrupted", message=f"{reason.message}; {told.message}") if told else reason,
+        last_sign,
     )
 
 
@@ -170,7 +174,7 @@ def _account(directory: RunDirectory) -> Iterator[tuple[Step, Step | None]]:
         yield begun, None
 
 
-def _settle_step(steps: Steps, begun: Step) -> Step:
+def _settle_step(steps: Steps, begun: Step, last_sign: datetime | None) -> Step:
     outcome, reason = Outcome.FAILURE, Reason(code="interrupted", message="interrupted")
     snapshots = _list_set(steps, begun)
     facts: dict[str, object] = {}
@@ -186,9 +190,7 @@ def _settle_step(steps: Steps, begun: Step) -> Step:
             facts["snapshot_id"] = saved[-1].id
             message = "interrupted, but its snapshot was saved; what it holds was not accounted for"
             outcome, reason = Outcome.WARNING, Reason(code="interrupted", message=message)
-    ended = begun.model_copy(
-        update={**facts, "outcome": outcome, "reason": reason, "ended_at": datetime.now(UTC)}
-    )
+    ended = begun.model_copy(update={**facts, "outcome": outcome, "reason": reason, "ended_at": last_sign})
     shown = tuple(snapshots) if snapshots is not None else None
     steps.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=shown)
     return ended

@@ -15,7 +15,7 @@ from highball.cli import words
 from highball.cli.machine import Machine
 from highball.cli.output import Column, Output, safe, to_json
 from highball.cli.session import Session
-from highball.errors import HighballError, Misuse, Unknown
+from highball.errors import Failed, HighballError, Misuse, Unknown
 from highball.facts import Difference, Node, NodeKind, Snapshot, path_for_people
 from highball.hub.runs import SetOf
 
@@ -151,8 +151,10 @@ def list_nodes(
     asked, found = find_snapshot(machine, snapshot, repository)
     with _Listing(session.output) as listing:
         asked.restic.each_node(found.id, listing.add, folder, recursive=False)
-    if path is not None and listing.count == 0:
-        session.output.note(f"{path} is not in this snapshot.", "dim")
+        if path is not None and listing.count == 0:  # restic lists a folder itself, even an empty one
+            raise Failed(
+                f"{path} is not in this snapshot", code="path_unknown", hint=f"see: highball ls {snapshot}"
+            )
 
 
 class _Listing:
@@ -226,6 +228,10 @@ def dump(
 ) -> None:
     """Write a file's content, or a folder as a tar archive, to standard output."""
     session: Session = context.obj
+    if not session.output.for_people:
+        raise Misuse(
+            "dump writes the content itself, so it has no other form", hint="leave --json or --events away"
+        )
     wanted = whole_path("PATH", path)
     machine = session.open()
     asked, found = find_snapshot(machine, snapshot, repository)

@@ -40,6 +40,7 @@ class Narrator:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._live: Live | None = None
+        self._run = ""
         self._step: Step | None = None
         self._told_at = 0.0
         self._waiting: str | None = None
@@ -71,6 +72,7 @@ class Narrator:
     # --- how it is told ---
 
     def _begin(self, assignment: Assignment) -> None:
+        self._run = assignment.run
         subject = assignment.job or next(iter(assignment.repositories), "")
         action = assignment.task.type
         self._tell(f"{action} {subject}  (run {assignment.run})", "bold")
@@ -128,9 +130,7 @@ class Narrator:
             )
             self._tell(f"      {where}{warning.message}", "yellow")
         if len(step.warnings) > WARNINGS_SHOWN:
-            self._tell(
-                f"      … and {len(step.warnings) - WARNINGS_SHOWN} more; see: highball logs <run>", "yellow"
-            )
+            self._tell(f"      … and {_count_left(step):,} more; see: highball logs {self._run}", "yellow")
         self._step = None
 
     def _show_live(self, progress: Progress) -> None:
@@ -159,6 +159,10 @@ class Narrator:
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+
+def _count_left(step: Step) -> int:
+    return sum(warning.count for warning in step.warnings[WARNINGS_SHOWN:])
 
 
 def safe_line(text: str, width: int) -> str:

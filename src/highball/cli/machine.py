@@ -22,7 +22,7 @@ from highball.agent.ask import Asked
 from highball.agent.rundir import Lock, RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.errors import ConfigurationInvalid, Conflict, Problem, StateUnusable, Unknown
-from highball.facts import Event, LogLine, Progress, Run
+from highball.facts import Event, LogLine, Progress, Run, RunState
 from highball.hub.config import apply_document, read_host
 from highball.hub.db import Database, open_database
 from highball.hub.orders import Orders
@@ -188,12 +188,16 @@ class Machine:
             raise Conflict(
                 f"{job} is already running (process {lock.holder()})",
                 code="job_running",
-                hint="wait for it, or end it with: highball cancel <run>",
+                hint=f"wait for it, or end it with: highball cancel {self._open_run_of(job)}",
             )
         try:
             yield
         finally:
             lock.release()
+
+    def _open_run_of(self, job: str) -> str:
+        latest = self.record.list_runs(job=job, limit=5)
+        return next((run.id for run in latest if run.state is not RunState.DONE), "<run>")
 
     # --- runs that a killed process left behind ---
 

@@ -14,7 +14,7 @@ from highball.cli.backup import Jobs
 from highball.cli.machine import Machine
 from highball.cli.output import Cell, Column, Form, Output
 from highball.cli.session import Session
-from highball.errors import Misuse, NotAllowed, RepositoryError
+from highball.errors import Misuse, NotAllowed, RepositoryError, Unknown
 from highball.facts import Reason
 from highball.hub.runs import SetOf, utc_now
 from highball.hub.upkeep import demand_right_to_delete, next_slice, order_removal
@@ -64,8 +64,22 @@ def forget(
     if dry_run:
         _show_plans(session.output, [_plan(machine, of, approve) for of in sets])
         return
+    if approve is not None:
+        sets = [_approved(machine, sets, approve)]
     orders = [(f"{of.job} in {of.repository}", _forgets(machine, of, approve, patience)) for of in sets]
     carrying.carry_out(session, machine, orders)
+
+
+def _approved(machine: Machine, sets: list[SetOf], plan: str) -> SetOf:
+    """The set whose plan has this id now; raises Unknown: an approval is for one plan and no other."""
+    found = next((of for of in sets if _plan(machine, of, plan).id == plan), None)
+    if found is None:
+        raise Unknown(
+            f"no plan is {plan} now: it was never made, or the repository has changed since",
+            code="plan_unknown",
+            hint="see the plans with: highball forget --dry-run",
+        )
+    return found
 
 
 def _sets_of(machine: Machine, job: str) -> list[SetOf]:

@@ -147,7 +147,7 @@ class Record:
             case Statistics():
                 _take_in_statistics(connection, event)
             case RunEnded():
-                told = {"outcome": event.outcome.value, "ended_at": event.at}
+                told = {"outcome": event.outcome.value, "ended_at": event.ended_at or event.at}
                 _update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
             case _:
                 pass

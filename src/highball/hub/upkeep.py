@@ -72,7 +72,8 @@ def order_removal(plan: Plan) -> Removal:
         set=plan.set,
         tags=tags_of(of),
         remove=plan.ids_to_remove,
-        stay=(*plan.ids_to_stay, *plan.unknown),
+        stay=plan.ids_to_stay,
+        unknown=plan.unknown,
     )
 
 

@@ -56,7 +56,9 @@ def step(part: object) -> str:
 
 def find_nearest(name: str, known: Iterable[str]) -> str | None:
     """A hint that names what was probably meant; None where nothing resembles it."""
-    nearest = difflib.get_close_matches(name[:80], list(known), 1)
+    names = list(known)
+    turned = [other for other in names if sorted(other.split("_")) == sorted(name.lower().split("_"))]
+    nearest = turned or difflib.get_close_matches(name[:80], names, 1)
     return f'perhaps "{nearest[0]}"' if nearest else None
 
 

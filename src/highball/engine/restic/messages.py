@@ -197,7 +197,7 @@ _SENTENCES: dict[str, str] = {
 
 _HINTS: dict[str, str] = {
     "repository_locked": "wait for it, or see its owner with: highball unlock",
-    "wrong_password": "check the password's file; nothing is lost as long as one right password is known",
+    "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
     "no_space": "make room where the repository lies; highball forget and highball prune free some",
     "access_denied": "check the user, the password or the keys of this repository's storage",
     "refused_by_server": "name an admin access for this repository, or allow deletion on the server",

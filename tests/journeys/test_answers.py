@@ -67,7 +67,8 @@ def test_every_command_answers_with_one_document_of_its_shape(station: Station) 
     nodes = station.ask("ls", step["snapshot_id"]).json
     assert {"path", "kind", "size_bytes", "mode", "modified_at"} <= set(nodes[0])
     assert str(station.source / "file-0000") in [node["path"] for node in nodes]
-    assert station.ask("ls", second, str(station.folder / "nothing"), status=0).json == []
+    lost = station.ask("ls", second, str(station.folder / "nothing"), status=1)
+    assert lost.json["error"]["code"] == "path_unknown"
     [difference] = [
         one for one in station.ask("diff", step["snapshot_id"], second).json if one["modifier"] == "+"
     ]

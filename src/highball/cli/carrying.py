@@ -56,9 +56,11 @@ def carry_out(
     narrator = Narrator(session.output)
     done: list[Run] = []
     refused: list[tuple[str, HighballError]] = []
+    cut_short = False
     with ends_politely(machine.stop):
         for subject, order in orders:
             if machine.stop.requested and done:
+                cut_short = True
                 break
             try:
                 do = machine.rehearse if rehearse else machine.carry_out
@@ -68,7 +70,7 @@ def carry_out(
     if refused and not done:
         raise refused[0][1]
     session.exit_status = max_status(done, refused)
-    if machine.stop.requested and session.exit_status == 0:
+    if cut_short and session.exit_status == 0:  # a run that was done already keeps its own truth
         session.exit_status = 130
     if answers:
         answer(session, done, refused, extra())

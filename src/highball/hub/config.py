@@ -8,6 +8,7 @@ of the file was right.
 from __future__ import annotations
 
 import platform
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.hub.db import Database, marks, objects, revisions
+from highball.hub.runs import new_run_id
 from highball.spec.document import Document
 from highball.spec.key import key_from
 
@@ -109,7 +111,8 @@ def _store(
     revision = 1 if row is None else row.revision + 1
     here = (objects.c.kind == change.kind) & (objects.c.key == change.key)
     if row is None:
-        fresh = {"kind": change.kind, "key": change.key, "origin": FROM_FILE, "former_keys": []}
+        id = new_run_id(now, secrets.randbits(74))
+        fresh = {"kind": change.kind, "key": change.key, "id": id, "origin": FROM_FILE, "former_keys": []}
         told = {"spec": spec, "title": (spec or {}).get("title"), "revision": revision, "changed_at": now}
         connection.execute(objects.insert().values(**fresh, **told))
     elif spec is None:
@@ -122,4 +125,4 @@ def _store(
             objects.update().where(here).values(**told, deleted_at=None, revision=revision, changed_at=now)
         )
     facts = {"kind": change.kind, "key": change.key, "revision": revision, "at": now, "actor": actor}
-    connection.execute(revisions.insert().values(**facts, spec=spec))
+    connection.execute(revisions.insert().values(**facts, spec=spec, what=change.what))

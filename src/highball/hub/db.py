@@ -1,8 +1,10 @@
 """The database: its tables, and the two ways to it, `read()` and `write()`.
 
 Two kinds of data and no third: what people declared (objects and their revisions) and the record (runs, steps,
-events, snapshots, repositories), which is only appended to and expired. SQLite by default: WAL, every
-commit on disk before it counts, and a writing transaction that takes the lock when it begins.
+events, snapshots, repositories, audit), which is only appended to and expired. Beside them lie the vault (sealed
+values and hashes) and working state that may be deleted (fires, pauses, sessions, throttles, enrolments). SQLite
+by default: WAL, every commit on disk before it counts, and a writing transaction that takes the lock when it
+begins.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from highball.errors import StateUnusable
 
-REVISION = "0001"
+REVISION = "0002"
 """The schema that this program knows; `migrations` leads to it."""
 
 BUSY_SECONDS = 30
@@ -57,7 +59,10 @@ objects = sa.Table(
     sa.Column("former_keys", sa.JSON, nullable=False),
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.UniqueConstraint("id", name="objects_id_key"),
 )
+"""What people declared; `id` (a UUIDv7) only names an object's places in the vault."""
 
 revisions = sa.Table(
     "revisions",
@@ -68,7 +73,9 @@ revisions = sa.Table(
     sa.Column("at", Moment, nullable=False),
     sa.Column("actor", sa.String(100), nullable=False),
     sa.Column("spec", sa.JSON(none_as_null=True)),
+    sa.Column("what", sa.String(20)),
 )
+"""Each change of an object, its spec as it then was; null is a deletion."""
 
 marks = sa.Table(
     "marks",
@@ -86,6 +93,17 @@ repositories = sa.Table(
     sa.Column("bytes_stored", sa.BigInteger),
     sa.Column("measured_at", Moment),
 )
+
+repository_days = sa.Table(
+    "repository_days",
+    metadata,
+    sa.Column("repository", sa.String(63), primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("bytes_stored", sa.BigInteger),
+    sa.Column("bytes_restorable", sa.BigInteger),
+    sa.Column("snapshots", sa.Integer),
+)
+"""What a repository held at the end of a day (UTC), as far as it was measured: its trend."""
 
 runs = sa.Table(
     "runs",
@@ -105,9 +123,26 @@ runs = sa.Table(
     sa.Column("ended_at", Moment),
     sa.Column("last_seq", sa.Integer, nullable=False),
     sa.Column("accepted_at", Moment),
+    sa.Column("subject", sa.String(140)),
+    sa.Column("nominal_at", Moment),
+    sa.Column("origin", sa.String(20)),
+    sa.Column("actor", sa.String(100)),
+    sa.Column("order", sa.JSON(none_as_null=True)),
+    sa.Column("not_before", Moment),
+    sa.Column("assigned_at", Moment),
+    sa.Column("cancel_requested_at", Moment),
+    sa.Column("cancelled_by", sa.String(100)),
+    sa.Column("missed_last", Moment),
+    sa.Column("missed_count", sa.Integer),
     sa.Index("runs_by_time", "created_at"),
     sa.Index("runs_open", "state"),
+    sa.Index("runs_of_job", "job", "created_at"),
+    sa.Index("runs_of_repository", "repository", "created_at"),
+    sa.Index("runs_of_subject", "subject", "nominal_at"),
 )
+"""Every run. `subject` is what fired (`backup:docs`, `check:nas`), `nominal_at` the time it was due, `origin`
+schedule, manual, hub or (null) a command on the machine, `order` what a queued run is to do; a row of missed
+times is one run, from `nominal_at` to `missed_last`."""
 
 steps = sa.Table(
     "steps",
@@ -148,10 +183,120 @@ snapshots = sa.Table(
     sa.Column("accepted_at", Moment),
     sa.Column("forgotten_at", Moment),
     sa.Column("missing_since", Moment),
+    sa.Column("adopted_by", sa.String(100)),
     sa.Index("snapshots_by_set", "repository", "host", "job", "set", "time"),
     sa.Index("snapshots_by_run", "run"),
 )
-"""The snapshots that are governed: known runs made them."""
+"""The snapshots that are governed: known runs made them, or a person adopted them."""
+
+fires = sa.Table(
+    "fires",
+    metadata,
+    sa.Column("subject", sa.String(140), primary_key=True),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("host", sa.String(63), nullable=False),
+    sa.Column("schedule", sa.Text, nullable=False),
+    sa.Column("next_at", Moment),
+    sa.Column("due_at", Moment),
+    sa.Column("fired_at", Moment),
+    sa.Index("fires_by_due", "due_at"),
+)
+"""When each subject fires next: nominal (`next_at`) and with its jitter (`due_at`); both null is never by itself.
+`schedule` is what they were computed from, `fired_at` the newest nominal time that was dealt with."""
+
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("subject", sa.String(140), primary_key=True),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("until", Moment),
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Column("reason", sa.Text),
+)
+"""Subjects that do not fire; `until` null is until somebody resumes them."""
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("actor", sa.String(100), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("request", sa.String(64), nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("at", Moment, nullable=False),
+)
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    sa.Column("host", sa.String(63), primary_key=True),
+    sa.Column("public_key", sa.String(64), nullable=False),
+    sa.Column("enrolled_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment),
+    sa.Column("facts", sa.JSON, nullable=False),
+)
+
+enrolments = sa.Table(
+    "enrolments",
+    metadata,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("purpose", sa.String(20), nullable=False),
+    sa.Column("subject", sa.String(63)),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Column("used_at", Moment),
+    sa.Column("actor", sa.String(100), nullable=False),
+)
+"""One-time tokens, as their SHA-256: to enrol an agent, to set up the first account, to set a password."""
+
+vault = sa.Table(
+    "vault",
+    metadata,
+    sa.Column("place", sa.String(200), primary_key=True),
+    sa.Column("content", sa.LargeBinary, nullable=False),
+    sa.Column("changed_at", Moment, nullable=False),
+    sa.Column("actor", sa.String(100), nullable=False),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("user", sa.String(63), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("seen_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Column("address", sa.String(64)),
+    sa.Column("browser", sa.Text),
+    sa.Index("sessions_of_user", "user"),
+)
+"""Who is logged in; `token` is the SHA-256 of the cookie's."""
+
+throttles = sa.Table(
+    "throttles",
+    metadata,
+    sa.Column("subject", sa.String(200), primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("last_at", Moment, nullable=False),
+    sa.Column("blocked_until", Moment),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("at", Moment, nullable=False),
+    sa.Column("actor", sa.String(100), nullable=False),
+    sa.Column("address", sa.String(64)),
+    sa.Column("action", sa.String(60), nullable=False),
+    sa.Column("kind", sa.String(20)),
+    sa.Column("key", sa.String(200)),
+    sa.Column("before", sa.JSON(none_as_null=True)),
+    sa.Column("after", sa.JSON(none_as_null=True)),
+    sa.Column("message", sa.Text),
+    sa.Index("audit_by_time", "at"),
+    sa.Index("audit_of_object", "kind", "key", "at"),
+)
+"""Every change that a person or a program made: who, what, from where, before and after."""
 
 _schema = sa.Table(
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)

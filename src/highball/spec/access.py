@@ -1,0 +1,45 @@
+"""Who may do what: roles, users and tokens as people declare them; passwords and token values lie in the vault."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from highball.facts import UtcTime
+from highball.spec.key import Key
+
+
+class Role(StrEnum):
+    """What somebody may do; each includes the one before."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do what the other may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+class User(BaseModel):
+    """A person with an account."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    title: str | None = Field(None, description="a name for people", max_length=200)
+    role: Role = Field(Role.VIEWER, description="viewer sees, operator runs and restores, admin changes")
+    enabled: bool = Field(True, strict=True, description="an account that is not enabled cannot log in")
+
+
+class Token(BaseModel):
+    """A program's proof of who it is; its value is shown once, when it is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    title: str | None = Field(None, description="what it is for", max_length=200)
+    user: Key | None = Field(None, description="the user in whose name it acts; null is a program of its own")
+    role: Role = Field(Role.VIEWER, description="what it may do; never more than its user may")
+    expires_at: UtcTime | None = Field(None, description="when it ends; null is never")
+    enabled: bool = Field(True, strict=True, description="a token that is not enabled opens nothing")

@@ -1,20 +1,33 @@
-"""What hub and agent say to each other: today the Assignment, a complete order for one run.
+"""What hub and agent say to each other: the Assignment, a complete order for one run, and the messages of the wire.
 
 An assignment carries facts, never command lines: the agent's own engine builds those. Secrets are carried as
-references. Classes here are lenient towards unknown fields, because the other side may be newer.
+references; the values of sealed ones travel beside the assignment and never lie on the agent's disk. On the
+wire every message is one JSON text `{type, id, re?, at, body}` of at most LARGEST_FRAME bytes. Classes here are
+lenient towards unknown fields and types, because the other side may be newer.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+import base64
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
+from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from highball.engine.restic.repository import ResticRepository
-from highball.facts import PathText, RunKind, UtcTime
+from highball.facts import PathText, Progress, RunKind, UtcTime
 from highball.spec.job import Job
+
+VERSIONS = (1, 1)
+"""The oldest and the newest protocol that this program speaks."""
+
+LARGEST_FRAME = 256 * 1024
+HEARTBEAT = timedelta(seconds=30)
+OFFLINE_AFTER = timedelta(seconds=90)
 
 FILES_SET = "files"
 """The set that all paths of a job form together."""
@@ -27,6 +40,22 @@ class Overwrite(StrEnum):
     IF_CHANGED = "if-changed"
     IF_NEWER = "if-newer"
     ALWAYS = "always"
+
+
+def _octets(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return base64.b64decode(value, validate=True)
+    raise ValueError("bytes are told as base64")
+
+
+Octets = Annotated[
+    bytes,
+    BeforeValidator(_octets),
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str),
+]
+"""Bytes here, base64 on the wire."""
 
 
 class _Wire(BaseModel):
@@ -71,6 +100,8 @@ class ForgetTask(_Wire):
     type: Literal["forget"] = "forget"
     repository: str
     removals: tuple[Removal, ...]
+    prune: bool = False
+    """Whether the data that no snapshot needs any more is removed as well, once all removals succeeded."""
 
 
 class PruneTask(_Wire):
@@ -169,3 +200,323 @@ class Assignment(_Wire):
     def marker(self) -> str:
         """What every process of this run carries in its environment."""
         return f"{self.job or self.kind}_{self.run}"
+
+
+# --- the wire: proving who one is ----------------------------------------------------------------
+
+
+class Challenge(_Wire):
+    """The hub's first word: sign this."""
+
+    type: ClassVar[str] = "challenge"
+    versions: tuple[int, int] = VERSIONS
+    nonce: Octets
+
+
+class Hello(_Wire):
+    """The agent's first word: who it is, its proof, and a nonce for the hub to sign."""
+
+    type: ClassVar[str] = "hello"
+    host: str
+    versions: tuple[int, int] = VERSIONS
+    nonce: Octets
+    proof: Octets
+    """The agent's Ed25519 signature of `proof_text("agent", …)`."""
+    program: str
+    """The version of Highball."""
+    capabilities: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}
+    """About the host: os, architecture, restic, boot time."""
+
+
+class Welcome(_Wire):
+    """The hub lets the agent in, and proves itself."""
+
+    type: ClassVar[str] = "welcome"
+    proof: Octets
+
+
+class Refusal(_Wire):
+    """The hub does not let the agent in; the connection ends."""
+
+    type: ClassVar[str] = "refusal"
+    code: str
+    message: str
+
+
+class Enrol(_Wire):
+    """Instead of a Hello: a one-time token, and the key by which this agent will prove itself."""
+
+    type: ClassVar[str] = "enrol"
+    token: str
+    public_key: Octets
+
+
+class Enrolled(_Wire):
+    """The agent belongs to this hub now, as this host; a Hello follows."""
+
+    type: ClassVar[str] = "enrolled"
+    host: str
+    hub_key: Octets
+
+
+def proof_text(who: Literal["agent", "hub"], host: str, theirs: bytes, ours: bytes) -> bytes:
+    """What `who` signs: its part, the host, the other side's nonce and its own."""
+    return b"highball 1 " + who.encode() + b"\0" + host.encode() + b"\0" + theirs + ours
+
+
+# --- the wire: runs ------------------------------------------------------------------------------
+
+
+class Assign(_Wire):
+    """Carry out a run; `secrets` are the values of its sealed references by their places."""
+
+    type: ClassVar[str] = "assign"
+    assignment: Assignment
+    needs: tuple[str, ...] = ()
+    secrets: dict[str, Octets] = {}
+
+
+class Taken(_Wire):
+    """The run is safely on the agent's disk."""
+
+    type: ClassVar[str] = "taken"
+    run: str
+
+
+class Declined(_Wire):
+    """The agent does not carry out the run, and why."""
+
+    type: ClassVar[str] = "declined"
+    run: str
+    code: str
+    message: str
+
+
+class CancelRun(_Wire):
+    """End a run politely."""
+
+    type: ClassVar[str] = "cancel"
+    run: str
+
+
+class RunHeld(_Wire):
+    """A run directory that the agent has, told once after each greeting."""
+
+    type: ClassVar[str] = "run.held"
+    assignment: Assignment
+    last_seq: int
+
+
+class Inventory(_Wire):
+    """All run directories that the agent has: a run that is not among them is not on this host."""
+
+    type: ClassVar[str] = "inventory"
+    runs: tuple[str, ...]
+
+
+class Events(_Wire):
+    """Events of a run, in order and without a gap; each as the run's own process wrote it."""
+
+    type: ClassVar[str] = "events"
+    run: str
+    events: tuple[dict[str, Any], ...]
+
+
+class Acknowledged(_Wire):
+    """The hub has all events of a run up to this one."""
+
+    type: ClassVar[str] = "acknowledged"
+    run: str
+    seq: int
+
+
+class ProgressSeen(_Wire):
+    """How far a run is; may be dropped."""
+
+    type: ClassVar[str] = "progress"
+    run: str
+    progress: Progress
+
+
+class SecretsWanted(_Wire):
+    """The agent lost the sealed values of a run that has to be settled."""
+
+    type: ClassVar[str] = "secrets.wanted"
+    run: str
+
+
+class Secrets(_Wire):
+    """The values of a run's sealed references."""
+
+    type: ClassVar[str] = "secrets"
+    run: str
+    secrets: dict[str, Octets]
+
+
+class Heartbeat(_Wire):
+    """Still there."""
+
+    type: ClassVar[str] = "heartbeat"
+
+
+# --- the wire: asks ------------------------------------------------------------------------------
+
+
+class Browse(_Wire):
+    """What lies in a folder of the host."""
+
+    asks: Literal["browse"] = "browse"
+    path: PathText
+
+
+class OfRepository(_Wire):
+    """A question about a repository: the access to it, and the identity that the record knows."""
+
+    key: str
+    repository: ResticRepository
+    identity: str | None = None
+    timezone: str = "UTC"
+
+
+class TestRepository(OfRepository):
+    """Whether a repository can be used from here, in which state it is, and what would help."""
+
+    __test__ = False
+    asks: Literal["test"] = "test"
+
+
+class ListSnapshots(OfRepository):
+    """What a repository holds."""
+
+    asks: Literal["snapshots"] = "snapshots"
+    host: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class ListLocks(OfRepository):
+    """The locks in a repository."""
+
+    asks: Literal["locks"] = "locks"
+
+
+class RehearseForget(OfRepository):
+    """What restic itself would remove by these rules."""
+
+    asks: Literal["forget"] = "forget"
+    host: str
+    tags: tuple[str, ...]
+    policy: tuple[str, ...]
+
+
+class ListFolder(OfRepository):
+    """What a snapshot's folder holds."""
+
+    asks: Literal["folder"] = "folder"
+    snapshot: str
+    path: PathText
+
+
+class TestSources(_Wire):
+    """Whether a job's sources are sound."""
+
+    __test__ = False
+    asks: Literal["sources"] = "sources"
+    job: Job
+
+
+Question = Annotated[
+    Browse | TestRepository | ListSnapshots | ListLocks | RehearseForget | ListFolder | TestSources,
+    Field(discriminator="asks"),
+]
+
+
+class Ask(_Wire):
+    """A question: answered, never recorded. An answer that is larger than a frame is posted with the ticket."""
+
+    type: ClassVar[str] = "ask"
+    question: Question
+    seconds: float = 30
+    ticket: str | None = None
+    secrets: dict[str, Octets] = {}
+
+
+class StopAsking(_Wire):
+    """Nobody waits for the answer (to `re`) any more."""
+
+    type: ClassVar[str] = "ask.stop"
+
+
+class Answer(_Wire):
+    """The answer to `re`: a value, or the error's code, message and hint."""
+
+    type: ClassVar[str] = "answer"
+    value: Any = None
+    error: dict[str, Any] | None = None
+
+
+class Unsupported(_Wire):
+    """The other side's message of this type means nothing here."""
+
+    type: ClassVar[str] = "unsupported"
+    name: str
+
+
+Body = (
+    Challenge
+    | Hello
+    | Welcome
+    | Refusal
+    | Enrol
+    | Enrolled
+    | Assign
+    | Taken
+    | Declined
+    | CancelRun
+    | RunHeld
+    | Inventory
+    | Events
+    | Acknowledged
+    | ProgressSeen
+    | SecretsWanted
+    | Secrets
+    | Heartbeat
+    | Ask
+    | StopAsking
+    | Answer
+    | Unsupported
+)
+
+_BODIES: dict[str, type[_Wire]] = {body.type: body for body in get_args(Body)}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as it came: `body` is None where its type is not known here."""
+
+    type: str
+    id: str
+    re: str | None
+    at: datetime
+    body: Any
+
+
+def spell(body: Body, *, id: str | None = None, re: str | None = None) -> str:
+    """The text of a message."""
+    told = {"type": body.type, "id": id or uuid4().hex, "at": datetime.now(UTC).isoformat()}
+    if re is not None:
+        told["re"] = re
+    return json.dumps(told | {"body": body.model_dump(mode="json", exclude_none=True)}, separators=(",", ":"))
+
+
+def read(text: str | bytes) -> Message:
+    """The message in a text; raises ValueError where it is none."""
+    try:
+        told = json.loads(text)
+        name, id, re = str(told["type"]), str(told["id"]), told.get("re")
+        body = _BODIES.get(name)
+        known = None if body is None else body.model_validate(told["body"])
+        at = datetime.fromisoformat(told["at"]).astimezone(UTC)
+        return Message(name, id, None if re is None else str(re), at, known)
+    except (ValidationError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"not a message: {type(error).__name__}") from None

@@ -106,7 +106,7 @@ class Story:
     def into(self, record: Record) -> Story:
         """Begin the run and absorb all of it."""
         record.begin(self.assignment)
-        record.absorb(self.assignment, self.events)
+        record.absorb(self.assignment.run, self.events)
         return self
 
 

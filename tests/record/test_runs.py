@@ -29,8 +29,8 @@ from highball.facts import (
     WarningSeen,
 )
 from highball.facts import Caution as CautionFact
-from highball.hub.db import Database, events, open_database, snapshots
-from highball.hub.runs import Record, SetOf, new_run_id, utc_now
+from highball.hub.db import Database, events, new_run_id, open_database, snapshots
+from highball.hub.runs import Record, SetOf, utc_now
 from highball.protocol import VerifyTask
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
 
@@ -83,7 +83,7 @@ def test_the_states_of_a_run_one_after_the_other(record: Record) -> None:
     ]
     for make, facts, after in expected:
         story.tell(make, **facts)
-        record.absorb(story.assignment, story.events)
+        record.absorb(story.assignment.run, story.events)
         assert state(record, story) == after, make
     run = record.find_run(story.run)
     assert (run.outcome, run.started_at, run.ended_at) == (
@@ -101,7 +101,7 @@ def test_what_follows_the_end_does_not_open_a_run_again(record: Record) -> None:
     story.step(Action.HOOK, Outcome.FAILURE, number=2)
     story.tell(Waiting, reason=LOCKED).tell(ProcessStarted, pid=9, hostname="m").tell(RunStarted, pid=9)
     story.tell(RunEnded, outcome=Outcome.SUCCESS)
-    record.absorb(story.assignment, story.events)
+    record.absorb(story.assignment.run, story.events)
     after = record.find_run(story.run)
     assert after.model_copy(update={"steps": ()}) == before.model_copy(update={"steps": ()})
     assert [step.number for step in after.steps] == [1, 2]
@@ -127,7 +127,7 @@ def test_a_settled_run_is_judged_by_what_was_told_later(record: Record) -> None:
     story.into(record)
     story.step(outcome=Outcome.WARNING, snapshot_id="a" * 64, shows=[snapshot("a" * 64, size=5)])
     story.tell(RunEnded, outcome=Outcome.WARNING, reason=Reason(code="interrupted", message="x"))
-    record.absorb(story.assignment, story.events)
+    record.absorb(story.assignment.run, story.events)
     assert state(record, story) == (RunState.DONE, "interrupted")
     assert [one.id for one in record.list_governed(OF)] == ["a" * 64]
 
@@ -156,7 +156,7 @@ def test_however_events_are_cut_and_repeated_the_record_is_the_same(
     story.step(Action.HOOK, number=2)
     expected = open_database(None)
     Record(expected).begin(story.assignment)
-    Record(expected).absorb(story.assignment, story.events)
+    Record(expected).absorb(story.assignment.run, story.events)
 
     database = open_database(None)
     record = Record(database)
@@ -164,9 +164,9 @@ def test_however_events_are_cut_and_repeated_the_record_is_the_same(
     known = 0
     for start, length in pieces:  # repeats what is known, and goes on without a gap
         first = min(start, known)
-        record.absorb(story.assignment, story.events[first : first + length])
+        record.absorb(story.assignment.run, story.events[first : first + length])
         known = max(known, first + length)
-    record.absorb(story.assignment, story.events * 2 if twice_in_one else story.events)
+    record.absorb(story.assignment.run, story.events * 2 if twice_in_one else story.events)
 
     assert contents(database) == contents(expected)
     assert list(record.read_events(story.run)) == story.events
@@ -180,7 +180,7 @@ def test_events_come_back_as_they_were(record: Record) -> None:
 
 def test_events_of_a_run_that_nobody_began_are_refused(record: Record) -> None:
     with pytest.raises(Unknown, match="there is no run"):
-        record.absorb(order(1), whole_story().events)
+        record.absorb(order(1).run, whole_story().events)
 
 
 def test_a_failure_in_the_middle_leaves_nothing_half_done(record: Record, database: Database) -> None:
@@ -189,9 +189,9 @@ def test_a_failure_in_the_middle_leaves_nothing_half_done(record: Record, databa
     before = contents(database)
     broken = story.events[-1].model_copy(update={"outcome": "no outcome"})
     with pytest.raises(AttributeError):
-        record.absorb(story.assignment, [*story.events[:-1], broken])
+        record.absorb(story.assignment.run, [*story.events[:-1], broken])
     assert contents(database) == before
-    record.absorb(story.assignment, story.events)
+    record.absorb(story.assignment.run, story.events)
     assert list(record.read_events(story.run)) == story.events
 
 
@@ -247,10 +247,10 @@ def test_only_what_was_measured_is_changed(record: Record) -> None:
     story.into(record)
     assert (record.find_identity("nas"), record.find_size("nas"), record.list_identities()) == (None, 100, {})
     story.tell(Statistics, repository="nas", repository_id="f" * 64).tell(Statistics, repository="nas")
-    record.absorb(story.assignment, story.events)
+    record.absorb(story.assignment.run, story.events)
     assert (record.find_identity("nas"), record.find_size("nas")) == ("f" * 64, 100)
     story.tell(Statistics, repository="nas", bytes_stored=0)
-    record.absorb(story.assignment, story.events)
+    record.absorb(story.assignment.run, story.events)
     assert (record.list_identities(), record.find_size("nas")) == ({"nas": "f" * 64}, 0)
 
 

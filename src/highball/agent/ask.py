@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from highball.agent.workplace import Workplace, as_gone, meet
+from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
 from highball.errors import RepositoryError
 from highball.facts import Lock, Snapshot
 from highball.process import Stop
-from highball.spec.repository import Repository
 
 LISTING_TIMEOUT = timedelta(minutes=15)
 
@@ -26,7 +26,7 @@ class Asked:
         self,
         place: Workplace,
         key: str,
-        repository: Repository,
+        repository: ResticRepository,
         identity: str | None,
         stop: Stop | None = None,
     ) -> None:

@@ -7,6 +7,7 @@ interprets events, and no secret is ever written.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -20,7 +21,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball.errors import Conflict, StateUnusable
-from highball.facts import Event, LogLine, RunEnded
+from highball.facts import Event, LogLine, Progress, RunEnded
 from highball.protocol import Assignment
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
@@ -47,6 +48,18 @@ class Lock:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._descriptor = descriptor
         return True
+
+    def adopt(self, descriptor: int) -> None:
+        """Hold the lock that the process which started this one took, by the descriptor that it left open."""
+        os.set_inheritable(descriptor, False)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    @property
+    def descriptor(self) -> int | None:
+        """What a child inherits that is to hold the lock from its first moment; None where it is not held."""
+        return self._descriptor
 
     def release(self) -> None:
         """Give it back; harmless when it is not held."""
@@ -102,6 +115,11 @@ class RunDirectory:
     def take_if_free(self) -> bool:
         """Become its process if nobody is: true says that the former one is gone."""
         return self._lock.take()
+
+    @property
+    def lock(self) -> Lock:
+        """Who holds it is the run's process."""
+        return self._lock
 
     def release(self) -> None:
         """Stop being the process of this run."""
@@ -174,6 +192,15 @@ class RunDirectory:
         except OSError:
             os.ftruncate(self._events, start)  # half a line would end every later reading
             raise
+
+    # --- how far it is ---
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Show how far the run is to whoever looks; what a full disk refuses is not shown."""
+        with contextlib.suppress(OSError):
+            beside = self.path / "progress.new"
+            beside.write_text(progress.model_dump_json(exclude_none=True))
+            beside.replace(self.path / "progress.json")
 
     # --- what would be left behind ---
 

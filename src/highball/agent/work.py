@@ -1,20 +1,30 @@
 """Carry out one run, and settle one whose process vanished.
 
-The process that calls `carry_out` is the run's own: when it dies, restic dies with it. The next command finds
-the run directory with a free lock and no end, looks for the snapshot, and ends the account truthfully; what the
-dead run held (its lock in the repository, its `after` hooks) is released by the next command that begins a run.
+The process that calls `carry_out` is the run's own: when it dies, restic dies with it. On one machine that is the
+command itself; an agent starts `python -m highball.agent.work DIRECTORY` for each run, in a session of its own,
+so that agent, hub and connection may go while the run goes on. Whoever finds the run directory with a free lock
+and no end looks for the snapshot, and ends the account truthfully; what the dead run held (its lock in the
+repository, its `after` hooks) is released as well: at once by an agent, on one machine by the next command that
+begins a run.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from highball.agent import proof, upkeep
 from highball.agent.backup import Backup, sum_up
 from highball.agent.restore import restore
+from highball.agent.rundir import Lock as FileLock
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
 from highball.agent.verify import verify
@@ -39,6 +49,7 @@ from highball.facts import (
 )
 from highball.process import Stop, end_marked, is_alive
 from highball.protocol import (
+    Assignment,
     BackupTask,
     CheckTask,
     ForgetTask,
@@ -50,6 +61,7 @@ from highball.protocol import (
     UnlockTask,
     VerifyTask,
 )
+from highball.secret import SecretValue
 
 OnEvent = Callable[[Event], None]
 OnProgress = Callable[[Progress], None]
@@ -88,6 +100,9 @@ def _do(steps: Steps, task: Task) -> None:
             Backup(steps, task).carry_out()
         case ForgetTask():
             upkeep.forget(steps, task)
+            if task.prune and steps.outcome is Outcome.SUCCESS:
+                pruning = PruneTask(repository=task.repository)
+                _single(steps, task.repository, Action.PRUNE, lambda: upkeep.prune(steps, pruning))
         case PruneTask():
             _single(steps, task.repository, Action.PRUNE, lambda: upkeep.prune(steps, task))
         case CheckTask():
@@ -289,3 +304,67 @@ def _is_of_dead(lock: Lock, process: ProcessStarted) -> bool:
 def _restic_calls_stale(lock: Lock) -> bool:
     dead_here = lock.hostname == hostname() and not is_alive(lock.pid)
     return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER
+
+
+# --- a process of its own ------------------------------------------------------------------------
+
+PROGRESS_SECONDS = 1.0
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The run's own process: DIRECTORY, and the descriptor of its lock where that was taken already.
+
+    Sealed values come as one JSON object on standard input. A run that has begun before is settled.
+    """
+    directory = RunDirectory(Path(arguments[0]))
+    if len(arguments) > 1:
+        directory.lock.adopt(int(arguments[1]))
+    else:
+        directory.take()
+    told = json.load(sys.stdin.buffer)
+    sealed = {place: SecretValue(base64.b64decode(value)) for place, value in told.items()}
+    place = Workplace(directory.path.parent.parent, _restic_of(directory.assignment), sealed)
+    place.prepare()
+    stop = Stop(lambda: directory.cancel_requested)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.request())
+    if next(directory.read_events(), None) is None:
+        _carry_out_alone(directory, place, stop)
+    else:
+        settle(directory, place)
+        release(directory, place)
+
+
+def _restic_of(assignment: Assignment) -> Path | None:
+    return Path(assignment.restic) if assignment.restic else None
+
+
+def _carry_out_alone(directory: RunDirectory, place: Workplace, stop: Stop) -> None:
+    """Carry out a backup only while no other process is at its job."""
+    lock = FileLock(place.locks / f"job.{directory.assignment.job}")
+    is_backup = isinstance(directory.assignment.task, BackupTask)
+    if is_backup and not lock.take():
+        directory.append(RunStarted, pid=os.getpid())
+        message = f"{directory.assignment.job} is already running (process {lock.holder()})"
+        reason = Reason(code="job_running", message=message)
+        directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
+        return
+    carry_out(directory, place, stop, on_progress=_Told(directory))
+    lock.release()
+
+
+class _Told:
+    """Writes progress down, at most once a second."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._next = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if (now := time.monotonic()) >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            self._directory.tell_progress(progress)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

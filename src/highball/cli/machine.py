@@ -224,7 +224,7 @@ class Machine:
             work.settle(directory, self.place)
             if begins_run:
                 work.release(directory, self.place)
-            self.record.absorb(assignment, list(directory.read_events()))
+            self.record.absorb(assignment.run, list(directory.read_events()))
         finally:
             directory.release()
         if begins_run:
@@ -260,7 +260,7 @@ class Gathered:
     def hand_over(self) -> None:
         """Give what was gathered to the record."""
         if self._waiting:
-            self._record.absorb(self._assignment, self._waiting)
+            self._record.absorb(self._assignment.run, self._waiting)
             self._waiting = []
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.db import audit
-from highball.hub.runs import new_run_id
+from highball.hub.db import audit, new_run_id
 from highball.spec.access import Role
 
 

@@ -16,8 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.db import Database, marks, objects, revisions
-from highball.hub.runs import new_run_id
+from highball.hub.db import Database, marks, new_run_id, objects, revisions
 from highball.spec.document import Document
 from highball.spec.key import key_from
 

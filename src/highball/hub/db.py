@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -301,6 +302,14 @@ audit = sa.Table(
 _schema = sa.Table(
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
 )
+
+
+def new_run_id(now: datetime, random_bits: int) -> str:
+    """A UUIDv7: sorted by time, so that run directories and rows are too."""
+    milliseconds = int(now.timestamp() * 1000) & (2**48 - 1)
+    high = random_bits >> 62 & 0xFFF
+    low = random_bits & (2**62 - 1)
+    return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
 
 
 class Database:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from highball.facts import RunKind
-from highball.hub.runs import Record, SetOf, new_run_id
+from highball.hub.db import new_run_id
+from highball.hub.runs import Record, SetOf
 from highball.protocol import (
     FILES_SET,
     Assignment,

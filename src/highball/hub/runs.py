@@ -10,17 +10,18 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import ConfigDict, TypeAdapter
 
-from highball.errors import Unknown
+from highball.errors import Conflict, Unknown
 from highball.facts import (
     Action,
     Event,
+    Fact,
     Outcome,
+    PathText,
     ProcessStarted,
     Reason,
     Run,
@@ -35,8 +36,9 @@ from highball.facts import (
     StepStarted,
     Waiting,
 )
+from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, events, repositories, runs, snapshots, steps
-from highball.protocol import Assignment, BackupTask, Expectation
+from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
@@ -76,12 +78,70 @@ class Ending:
     run: str
 
 
-def new_run_id(now: datetime, random_bits: int) -> str:
-    """A UUIDv7: sorted by time, so that run directories and rows are too."""
-    milliseconds = int(now.timestamp() * 1000) & (2**48 - 1)
-    high = random_bits >> 62 & 0xFFF
-    low = random_bits & (2**62 - 1)
-    return str(UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
+class RunOrder(Fact):
+    """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
+
+    task: Literal[
+        "backup",
+        "discard",
+        "forget",
+        "prune",
+        "check",
+        "verify",
+        "unlock",
+        "stats",
+        "init",
+        "restore",
+    ]
+    """`discard` is forget and prune in one run."""
+    job: str | None = None
+    repository: str | None = None
+    dry_run: bool = False
+    plan: str | None = None
+    """The plan that a person approved."""
+    snapshot: str | None = None
+    paths: tuple[PathText, ...] = ()
+    target: PathText | None = None
+    overwrite: Overwrite = Overwrite.NEVER
+    all_data: bool = False
+    remove_all: bool = False
+    wait_seconds: float | None = None
+
+    @property
+    def kind(self) -> RunKind:
+        """What the run is for."""
+        return {"backup": RunKind.BACKUP, "restore": RunKind.RESTORE}.get(self.task, RunKind.MAINTENANCE)
+
+    @property
+    def action(self) -> Action:
+        """What its first step does."""
+        return Action.FORGET if self.task == "discard" else Action(self.task)
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as schedules and pauses name it."""
+        return f"{self.task}:{self.job if self.task == 'backup' else self.repository}"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A run that has not ended, as the dispatcher sees it."""
+
+    id: str
+    kind: RunKind
+    action: Action
+    job: str | None
+    repository: str | None
+    host: str
+    state: RunState
+    created_at: datetime
+    started_at: datetime | None
+    nominal_at: datetime | None
+    not_before: datetime | None
+    assigned_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+    order: RunOrder | None
 
 
 class Record:
@@ -106,30 +166,33 @@ class Record:
                     host=assignment.host,
                     state=RunState.QUEUED.value,
                     created_at=assignment.created_at,
+                    assigned_at=assignment.created_at,
                     last_seq=0,
                 )
             )
 
-    def absorb(self, assignment: Assignment, told: Sequence[Event]) -> None:
-        """Take in events of a run; those that are known already are passed over."""
+    def absorb(self, run: str, told: Sequence[Event]) -> int:
+        """Take in events of a run; those that are known already are passed over. Returns the last that is known."""
         with self._database.write() as connection:
-            last = connection.execute(sa.select(runs.c.last_seq).where(runs.c.id == assignment.run)).scalar()
-            if last is None:
-                raise Unknown(f"there is no run {assignment.run}", code="run_unknown")
+            asked = sa.select(runs.c.last_seq, runs.c.host).where(runs.c.id == run)
+            row = connection.execute(asked).first()
+            if row is None:
+                raise Unknown(f"there is no run {run}", code="run_unknown")
+            last: int = row.last_seq
             fresh: list[Event] = []
             for event in told:
                 if event.seq > last:
                     fresh.append(event)
                     last = event.seq
             if not fresh:
-                return
+                return last
             for event in fresh:
-                self._take_in(connection, assignment, event)
-            connection.execute(events.insert().values(**_chunk(assignment.run, fresh)))
-            here = runs.c.id == assignment.run
-            connection.execute(runs.update().where(here).values(last_seq=fresh[-1].seq))
+                self._take_in(connection, row.host, event)
+            connection.execute(events.insert().values(**_chunk(run, fresh)))
+            connection.execute(runs.update().where(runs.c.id == run).values(last_seq=last))
+            return last
 
-    def _take_in(self, connection: sa.Connection, assignment: Assignment, event: Event) -> None:
+    def _take_in(self, connection: sa.Connection, host: str, event: Event) -> None:
         match event:
             case RunStarted():
                 _update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
@@ -143,7 +206,7 @@ class Record:
             case StepEnded():
                 _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.done)
-                _take_in_snapshots(connection, assignment, event)
+                _take_in_snapshots(connection, host, event)
             case Statistics():
                 _take_in_statistics(connection, event)
             case RunEnded():
@@ -151,6 +214,104 @@ class Record:
                 _update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
             case _:
                 pass
+
+    # --- the queue ---
+
+    def enqueue(
+        self,
+        order: RunOrder,
+        host: str,
+        now: datetime,
+        *,
+        id: str,
+        actor: str | None,
+        origin: str = "manual",
+    ) -> Run:
+        """Write down a run that is to be carried out when nothing stands in its way."""
+        with self._database.write() as connection:
+            connection.execute(
+                runs.insert().values(
+                    id=id,
+                    kind=order.kind.value,
+                    action=order.action.value,
+                    job=order.job,
+                    repository=order.repository,
+                    host=host,
+                    state=RunState.QUEUED.value,
+                    created_at=now,
+                    last_seq=0,
+                    subject=order.subject,
+                    origin=origin,
+                    actor=actor,
+                    order=order.model_dump(mode="json", exclude_defaults=True),
+                )
+            )
+        return self.find_run(id)
+
+    def list_unassigned(self) -> list[Queued]:
+        """The runs that no agent was given yet, oldest first."""
+        asked = (
+            sa.select(runs)
+            .where(
+                runs.c.state == RunState.QUEUED.value, runs.c.assigned_at.is_(None), runs.c.order.is_not(None)
+            )
+            .order_by(runs.c.created_at, runs.c.id)
+        )
+        with self._database.read() as connection:
+            return [_as_queued(row) for row in connection.execute(asked)]
+
+    def list_going(self) -> list[Queued]:
+        """The runs that an agent was given and that have not ended."""
+        asked = sa.select(runs).where(
+            runs.c.state != RunState.DONE.value,
+            sa.or_(runs.c.assigned_at.is_not(None), runs.c.state != RunState.QUEUED.value),
+        )
+        with self._database.read() as connection:
+            return [_as_queued(row) for row in connection.execute(asked)]
+
+    def explain_wait(self, run: str, reason: Reason | None) -> bool:
+        """Say why a queued run waits; false where that was known."""
+        told = (reason.code, reason.message) if reason else (None, None)
+        code, message = runs.c.reason_code, runs.c.reason_message
+        with self._database.read() as connection:
+            known = connection.execute(sa.select(code, message).where(runs.c.id == run)).first()
+        if known is None or tuple(known) == told:
+            return False
+        with self._database.write() as connection:
+            _update_run(connection, run, state=RunState.QUEUED, reason=reason)
+        return True
+
+    def mark_assigned(self, run: str, now: datetime) -> bool:
+        """Give a run away: true for the first to do so, and only while nobody cancelled it."""
+        free = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & runs.c.assigned_at.is_(None)
+        with self._database.write() as connection:
+            told = {"assigned_at": now, "reason_code": None, "reason_message": None}
+            return connection.execute(runs.update().where(free).values(**told)).rowcount == 1
+
+    def take_back(self, run: str) -> None:
+        """A run did not reach its agent: it waits again."""
+        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
+        with self._database.write() as connection:
+            connection.execute(runs.update().where(here).values(assigned_at=None))
+
+    def end_unbegun(self, run: str, outcome: Outcome, reason: Reason, now: datetime) -> bool:
+        """End a run that never began; false where it has begun or ended meanwhile."""
+        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
+        with self._database.write() as connection:
+            told = {"reason_code": reason.code, "reason_message": reason.message, "ended_at": now}
+            ended = {"state": RunState.DONE.value, "outcome": outcome.value, **told}
+            return connection.execute(runs.update().where(here).values(**ended)).rowcount == 1
+
+    def request_cancel(self, run: str, actor: Actor, now: datetime) -> Queued:
+        """Note that somebody wants the run to end; raises Unknown, and Conflict where it has ended."""
+        found = self.find_run(run)
+        if found.state is RunState.DONE:
+            raise Conflict(f"run {found.id} has ended already", code="run_ended")
+        with self._database.write() as connection:
+            told = {"cancel_requested_at": now, "cancelled_by": actor.name}
+            connection.execute(runs.update().where(runs.c.id == found.id).values(**told))
+            write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
+            return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
 
     def list_open(self) -> list[str]:
         """The ids of runs that have not ended, oldest first."""
@@ -350,11 +511,11 @@ def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
         connection.execute(steps.insert().values(run=run, number=step.number, **told))
 
 
-def _take_in_snapshots(connection: sa.Connection, assignment: Assignment, event: StepEnded) -> None:
+def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -> None:
     step = event.done
     if step.repository is None or step.job is None or step.set is None:
         return
-    of = SetOf(step.repository, assignment.host, step.job, step.set)
+    of = SetOf(step.repository, host, step.job, step.set)
     if step.action is Action.BACKUP and step.snapshot_id is not None:
         _govern(connection, of, event)
     if step.snapshots_removed:
@@ -440,6 +601,26 @@ def _of_set(of: SetOf) -> sa.ColumnElement[bool]:
 
 def _as_governed(row: sa.Row[Any]) -> Governed:
     return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
+
+
+def _as_queued(row: sa.Row[Any]) -> Queued:
+    return Queued(
+        id=row.id,
+        kind=RunKind(row.kind),
+        action=Action(row.action),
+        job=row.job,
+        repository=row.repository,
+        host=row.host,
+        state=RunState(row.state),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        nominal_at=row.nominal_at,
+        not_before=row.not_before,
+        assigned_at=row.assigned_at,
+        cancel_requested_at=row.cancel_requested_at,
+        last_seq=row.last_seq,
+        order=RunOrder.model_validate(row.order) if row.order else None,
+    )
 
 
 def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:

@@ -1,0 +1,46 @@
+"""The agent: `python -m highball.agent STATE [RESTIC]`. Holds its lock for as long as it lives."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from highball.agent.link import Link
+from highball.agent.rundir import Lock
+
+
+def main(arguments: list[str]) -> int:
+    """Stay linked to the hub until a signal ends it; 0, or 5 where another agent works on this state."""
+    state = Path(arguments[0])
+    restic = Path(arguments[1]) if len(arguments) > 1 else None
+    for folder in (state, state / "runs", state / "locks"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = Lock(state / "agent.lock")
+    if not lock.take():
+        _tell(f"another agent works on {state} (process {lock.holder()})")
+        return 5
+    asyncio.run(_stay(Link(state, restic, _tell)))
+    return 0
+
+
+async def _stay(link: Link) -> None:
+    keeping = asyncio.create_task(link.keep())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, keeping.cancel)
+    try:
+        await keeping
+    except asyncio.CancelledError:
+        _tell("ended; runs that go on need nobody")
+
+
+def _tell(words: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {words}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,252 @@
+"""Answer what a hub asks: look into a folder or at sources here, look into a repository in a process of its own.
+
+A question about a repository starts restic, and whoever starts restic has one thread (see `process`); so these
+run as `python -m highball.agent.answering`, which reads one question on standard input, answers one on standard
+output, and keeps the agent itself small.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from highball.errors import Failed, HighballError, NotAllowed
+from highball.facts import Fact, NodeKind, PathText, Snapshot, UtcTime, path_for_people
+from highball.protocol import (
+    Answer,
+    Ask,
+    Browse,
+    ListFolder,
+    ListLocks,
+    ListSnapshots,
+    OfRepository,
+    Question,
+    RehearseForget,
+    TestRepository,
+    TestSources,
+)
+
+MOST_ENTRIES = 2000
+
+
+class Entry(Fact):
+    """One entry of a folder on the host."""
+
+    name: PathText
+    path: PathText
+    kind: NodeKind
+    size_bytes: int | None = None
+    modified_at: UtcTime | None = None
+    readable: bool = True
+
+
+class Folder(Fact):
+    """A folder of the host; `more` says how many entries were left out."""
+
+    path: PathText
+    entries: tuple[Entry, ...]
+    more: int = 0
+
+
+class RepositoryTest(Fact):
+    """How a repository was found from this host, and the action that helps.
+
+    `state`: existing, empty, uninitialised, locked, wrong_password, changed, gone, unreachable.
+    """
+
+    state: str
+    message: str
+    hint: str | None = None
+    action: str | None = None
+    """init, unlock, retry; null where nothing is to be done."""
+    milliseconds: int
+    snapshots: int | None = None
+    newest_at: UtcTime | None = None
+    restic: str | None = None
+
+
+class SourceTest(Fact):
+    """How one source of a job was found."""
+
+    path: PathText
+    sound: bool
+    code: str | None = None
+    message: str | None = None
+
+
+def answer(question: Question, ask: Callable[[OfRepository], Any] | None = None) -> Any:
+    """The answer as plain data; `ask` answers what is about a repository. Raises HighballError."""
+    match question:
+        case Browse():
+            return browse(question.path).model_dump(mode="json")
+        case TestSources():
+            return [test.model_dump(mode="json") for test in test_sources(question)]
+        case _:
+            assert ask is not None
+            return ask(question)
+
+
+def spell_error(error: HighballError) -> dict[str, Any]:
+    """An error as an Answer carries it."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+# --- about the host ------------------------------------------------------------------------------
+
+
+def browse(path: bytes) -> Folder:
+    """What lies in a folder, folders first; raises Failed and NotAllowed."""
+    try:
+        with os.scandir(path) as entries:
+            found = sorted((_entry(entry) for entry in entries), key=_folders_first)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Failed(f"{path_for_people(path)} is not a folder here", code="path_unknown") from None
+    except PermissionError:
+        raise NotAllowed(
+            f"{path_for_people(path)} may not be read", code="path_unreadable", hint="run the agent as root"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise Failed(f"{path_for_people(path)} cannot be read: {error}", code="path_unreadable") from None
+    return Folder(path=path, entries=tuple(found[:MOST_ENTRIES]), more=max(0, len(found) - MOST_ENTRIES))
+
+
+def _folders_first(entry: Entry) -> tuple[bool, bytes]:
+    return entry.kind is not NodeKind.DIRECTORY, entry.name
+
+
+def _entry(entry: os.DirEntry[bytes]) -> Entry:
+    kind, size, modified = NodeKind.OTHER, None, None
+    try:
+        found = entry.stat(follow_symlinks=False)
+        kind = _kind(found.st_mode)
+        size = found.st_size if kind is NodeKind.FILE else None
+        modified = datetime.fromtimestamp(found.st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):  # it went away meanwhile, or its time is no time
+        pass
+    readable = os.access(entry.path, os.R_OK, effective_ids=True)
+    return Entry(
+        name=entry.name, path=entry.path, kind=kind, size_bytes=size, modified_at=modified, readable=readable
+    )
+
+
+def _kind(mode: int) -> NodeKind:
+    if stat.S_ISDIR(mode):
+        return NodeKind.DIRECTORY
+    if stat.S_ISLNK(mode):
+        return NodeKind.SYMLINK
+    return NodeKind.FILE if stat.S_ISREG(mode) else NodeKind.OTHER
+
+
+def test_sources(question: TestSources) -> list[SourceTest]:
+    """Each source of a job, as it is now."""
+    from highball.source.path import examine  # noqa: PLC0415 - an idle agent does without
+
+    found = []
+    for source in question.job.sources:
+        caution = examine(source).caution
+        found.append(
+            SourceTest(
+                path=source.path,
+                sound=caution is None,
+                code=caution.code if caution else None,
+                message=caution.message if caution else None,
+            )
+        )
+    return found
+
+
+# --- about a repository --------------------------------------------------------------------------
+
+
+def main() -> None:
+    """One question on standard input, one answer on standard output."""
+    told = json.load(sys.stdin.buffer)
+    asked = Ask.model_validate(told["ask"])
+    try:
+        value = answer(asked.question, _Repository(told["state"], told["restic"], asked).answer)
+        said = Answer(value=value)
+    except HighballError as error:
+        said = Answer(error=spell_error(error))
+    sys.stdout.write(said.model_dump_json(exclude_none=True))
+
+
+class _Repository:
+    """The repository that a question is about."""
+
+    def __init__(self, state: str, restic: str | None, ask: Ask) -> None:
+        from highball.agent.workplace import Workplace  # noqa: PLC0415 - only where restic is started
+        from highball.secret import SecretValue  # noqa: PLC0415
+
+        sealed = {place: SecretValue(value) for place, value in ask.secrets.items()}
+        self._place = Workplace(Path(state), Path(restic) if restic else None, sealed)
+
+    def answer(self, question: OfRepository) -> Any:
+        """The answer as plain data; raises HighballError."""
+        from highball.agent.ask import Asked  # noqa: PLC0415
+
+        if isinstance(question, TestRepository):
+            return self._test(question).model_dump(mode="json")
+        asked = Asked(self._place, question.key, question.repository, question.identity)
+        match question:
+            case ListSnapshots():
+                found = asked.list_snapshots(host=question.host, tags=question.tags)
+                return TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
+            case ListLocks():
+                return [lock.model_dump(mode="json") for lock in asked.list_locks()]
+            case RehearseForget():
+                asked.compare_identity()
+                return sorted(asked.plan_forget(question.host, question.tags, question.policy))
+            case ListFolder():
+                nodes = asked.restic.list_nodes(question.snapshot, question.path, recursive=False)
+                return [node.model_dump(mode="json", exclude_none=True) for node in nodes]
+        raise Failed("this agent does not know that question", code="unsupported")
+
+    def _test(self, question: TestRepository) -> RepositoryTest:
+        from highball.agent.ask import Asked  # noqa: PLC0415
+
+        begun = time.monotonic()
+
+        def told(state: str, message: str, **more: Any) -> RepositoryTest:
+            took = round((time.monotonic() - begun) * 1000)
+            return RepositoryTest(state=state, message=message, milliseconds=took, **more)
+
+        try:
+            asked = Asked(self._place, question.key, question.repository, question.identity)
+            asked.compare_identity()
+            snapshots = asked.list_snapshots()
+            locks = [lock for lock in asked.list_locks() if lock.exclusive]
+        except HighballError as error:
+            state, action = _STATES.get(error.code, ("unreachable", "retry"))
+            if error.code == "repository_missing" and question.identity is None:
+                state, action = "uninitialised", "init"
+            return told(state, error.message, hint=error.hint, action=action)
+        restic = str(asked.restic.binary.version)
+        if locks:
+            lock = locks[0]
+            message = f"is locked by {lock.username or 'somebody'} on {lock.hostname} (process {lock.pid})"
+            return told("locked", message, action="unlock", snapshots=len(snapshots), restic=restic)
+        if not snapshots:
+            return told("empty", "can be used, and holds no snapshots yet", snapshots=0, restic=restic)
+        newest = max(snapshot.time for snapshot in snapshots)
+        message = f"can be used, and holds {len(snapshots)} snapshots"
+        return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=restic)
+
+
+_STATES: dict[str, tuple[str, str | None]] = {
+    "wrong_password": ("wrong_password", "retry"),
+    "repository_locked": ("locked", "unlock"),
+    "repository_changed": ("changed", None),
+    "repository_gone": ("gone", "retry"),
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The runs of an agent: each in a process of its own, and what their directories say handed on as it is written.
+
+A run's process holds the lock of its directory from its first moment, since it inherits it. It needs nobody: an
+agent that starts anew finds the directories, reads on, and settles those whose process vanished.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from highball.agent.rundir import RunDirectory, list_run_directories
+from highball.facts import Progress
+from highball.protocol import LARGEST_FRAME, Assignment
+
+MOST_AT_ONCE = LARGEST_FRAME * 3 // 4
+"""Bytes of events in one message."""
+
+SETTLINGS = 3
+"""How often a run whose process keeps vanishing is settled before it is left for a person."""
+
+
+class Carrier:
+    """One run directory: its process as far as it is our child, and how much of its events was handed on."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.run = directory.path.name
+        self.acknowledged = 0
+        self.settlings = 0
+        self.ready = True
+        """Whether it is known what the hub has, so that the rest can be told."""
+        self._child: subprocess.Popen[bytes] | None = None
+        self._offset = 0
+        self._sent = 0
+        self._progress_at = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether some process carries out this run, our child or one of an agent before us."""
+        if self._child is not None and self._child.poll() is None:
+            return True
+        free = self.directory.take_if_free()
+        if free:
+            self.directory.release()
+        return not free
+
+    def start(self, secrets: Mapping[str, bytes]) -> None:
+        """Start the run's own process (or the one that settles it); raises OSError. Harmless while one is alive."""
+        if self._child is not None and self._child.poll() is None:
+            return
+        if not self.directory.take_if_free():
+            return
+        try:
+            self._child = self._spawn(self.directory.lock.descriptor or -1)
+        finally:
+            self.directory.release()
+        told = {place: base64.b64encode(value).decode() for place, value in secrets.items()}
+        assert self._child.stdin is not None
+        try:
+            with self._child.stdin as opened:
+                opened.write(json.dumps(told).encode())
+        except BrokenPipeError:  # it is gone already: the next look finds its lock free
+            pass
+
+    def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
+        with (self.directory.path / "stderr").open("ab") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "highball.agent.work", os.fspath(self.directory.path), str(lock)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=[lock],
+                start_new_session=True,
+            )
+
+    # --- handing on ---
+
+    def hold_back(self) -> None:
+        """A new greeting: tell nothing until the hub said what it has."""
+        self.ready = False
+
+    def note_acknowledged(self, seq: int) -> None:
+        """The hub has everything up to here; after a greeting that is where telling goes on."""
+        if not self.ready:
+            self._sent, self._offset, self.ready = seq, 0, True
+            self._progress_at = 0
+        self.acknowledged = seq
+
+    def read_on(self) -> list[dict[str, Any]]:
+        """The next events that were not handed on yet, as they were written; at most a message full."""
+        found: list[dict[str, Any]] = []
+        size = 0
+        try:
+            opened = (self.directory.path / "events.ndjson").open("rb")
+        except FileNotFoundError:
+            return []
+        with opened:
+            opened.seek(self._offset)
+            for line in opened:
+                if not line.endswith(b"\n") or (found and size + len(line) > MOST_AT_ONCE):
+                    break
+                self._offset += len(line)
+                event = json.loads(line)
+                if event["seq"] > self._sent:
+                    found.append(event)
+                    size += len(line)
+        if found:
+            self._sent = found[-1]["seq"]
+        return found
+
+    def read_progress(self) -> Progress | None:
+        """How far the run is, if that is news."""
+        path = self.directory.path / "progress.json"
+        try:
+            changed = path.stat().st_mtime_ns
+            if changed == self._progress_at:
+                return None
+            self._progress_at = changed
+            return Progress.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event on disk."""
+        return max((event.seq for event in self.directory.read_events()), default=0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, its process has gone, and the hub has all of it."""
+        return not self.alive and self.directory.ended and self.acknowledged >= self.last_seq
+
+
+class Carriers:
+    """All runs that this agent has on its disk."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+        self._carriers: dict[str, Carrier] = {}
+        for directory in list_run_directories(runs):
+            self._carriers[directory.path.name] = Carrier(directory)
+
+    def __iter__(self) -> Any:
+        return iter(list(self._carriers.values()))
+
+    def find(self, run: str) -> Carrier | None:
+        """The run's directory, if it is here."""
+        return self._carriers.get(run)
+
+    def take(self, assignment: Assignment) -> Carrier:
+        """Put a new run on disk; one that is here already is the same run. Raises StateUnusable."""
+        known = self._carriers.get(assignment.run)
+        if known is not None:
+            return known
+        directory = RunDirectory.create(self._runs, assignment)
+        directory.release()
+        carrier = self._carriers[assignment.run] = Carrier(directory)
+        return carrier
+
+    def remove(self, carrier: Carrier) -> None:
+        """Forget a run that the hub has all of."""
+        carrier.directory.remove()
+        self._carriers.pop(carrier.run, None)

@@ -1,0 +1,346 @@
+"""The agent's line to its hub: dial, prove, report what is here, carry out what comes, forward what happens.
+
+The line may break at any time: runs go on without it, and after each greeting everything that the hub has not
+acknowledged is told again. Only what is on disk counts; nothing that matters lives in this process alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import random
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from highball import __version__
+from highball.agent import answering
+from highball.agent.carriers import SETTLINGS, Carrier, Carriers
+from highball.agent.identity import Identity, Invitation, Membership
+from highball.errors import HighballError, NotAllowed
+from highball.protocol import (
+    HEARTBEAT,
+    LARGEST_FRAME,
+    VERSIONS,
+    Acknowledged,
+    Answer,
+    Ask,
+    Assign,
+    Body,
+    Browse,
+    CancelRun,
+    Challenge,
+    Declined,
+    Enrol,
+    Enrolled,
+    Events,
+    Heartbeat,
+    Hello,
+    Inventory,
+    Message,
+    ProgressSeen,
+    Refusal,
+    RunHeld,
+    Secrets,
+    SecretsWanted,
+    StopAsking,
+    Taken,
+    TestSources,
+    Unsupported,
+    Welcome,
+    read,
+    spell,
+)
+
+LOOK_SECONDS = 0.2
+"""How often run directories are looked at for something new."""
+
+GREETING_SECONDS = 15
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+CAPABILITIES = ("restic", "hooks", "prune-after-forget", "sealed-secrets")
+LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
+
+
+class Link:
+    """One agent's line to its hub."""
+
+    def __init__(self, state: Path, restic: Path | None, tell: Callable[[str], None] = lambda words: None):
+        self._state = state
+        self._restic = restic
+        self._tell = tell
+        self._identity = Identity(state / "agent")
+        self._carriers = Carriers(state / "runs")
+        self._asks: dict[str, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+        self._socket: ClientConnection | None = None
+
+    async def keep(self) -> None:
+        """Stay linked for as long as this process lives."""
+        pause = FIRST_PAUSE
+        while True:
+            begun = time.monotonic()
+            try:
+                await self._be_linked()
+            except NotAllowed as error:
+                self._tell(f"the hub refuses this agent: {error.message}")
+            except (OSError, WebSocketException, InvalidHandshake, TimeoutError, ValueError) as error:
+                self._tell(f"not linked: {error or type(error).__name__}")
+            if time.monotonic() - begun > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    @property
+    def busy(self) -> bool:
+        """Whether some run goes on."""
+        return any(carrier.alive for carrier in self._carriers)
+
+    # --- greeting ---
+
+    async def _be_linked(self) -> None:
+        membership, invitation = self._identity.membership, self._identity.invitation
+        if invitation is None and membership is None:
+            raise NotAllowed("it belongs to no hub, and no invitation lies here", code="not_enrolled")
+        hub = (invitation or membership).hub  # type: ignore[union-attr]
+        async with _dial(hub) as socket:
+            async with asyncio.timeout(GREETING_SECONDS):
+                membership = await self._greet(socket, membership, invitation)
+            self._socket = socket
+            self._tell(f"linked to {membership.hub} as {membership.host}")
+            try:
+                await self._work(socket)
+            finally:
+                self._socket = None
+                for task in [*self._asks.values(), *self._others]:
+                    task.cancel()
+
+    async def _greet(
+        self, socket: ClientConnection, membership: Membership | None, invitation: Invitation | None
+    ) -> Membership:
+        challenge = _demand(read(await socket.recv()), Challenge)
+        if invitation is not None:
+            enrol = Enrol(token=invitation.token, public_key=self._identity.public_key)
+            await socket.send(spell(enrol))
+            enrolled = _demand(read(await socket.recv()), Enrolled)
+            membership = Membership(hub=invitation.hub, host=enrolled.host, hub_key=enrolled.hub_key)
+            self._identity.join(membership)
+        assert membership is not None
+        nonce = secrets.token_bytes(32)
+        hello = Hello(
+            host=membership.host,
+            nonce=nonce,
+            proof=self._identity.prove(membership.host, challenge.nonce, nonce),
+            program=__version__,
+            versions=VERSIONS,
+            capabilities=CAPABILITIES,
+            facts=_facts(),
+        )
+        await socket.send(spell(hello))
+        welcome = _demand(read(await socket.recv()), Welcome)
+        self._identity.demand_hub(membership, welcome.proof, nonce, challenge.nonce)
+        return membership
+
+    # --- while linked ---
+
+    async def _work(self, socket: ClientConnection) -> None:
+        for carrier in self._carriers:
+            carrier.hold_back()
+            held = RunHeld(assignment=carrier.directory.assignment, last_seq=carrier.last_seq)
+            await self._say(held)
+        await self._say(Inventory(runs=tuple(carrier.run for carrier in self._carriers)))
+        loops = [asyncio.create_task(loop) for loop in (self._listen(socket), self._forward(), self._beat())]
+        try:
+            ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            await next(iter(ended))
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _say(self, body: Body, re: str | None = None) -> None:
+        if self._socket is not None:
+            await self._socket.send(spell(body, re=re))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT.total_seconds())
+            await self._say(Heartbeat())
+
+    async def _listen(self, socket: ClientConnection) -> None:
+        async for text in socket:
+            message = read(text)
+            if message.body is None:
+                await self._say(Unsupported(name=message.type), re=message.id)
+            else:
+                await self._answer(message)
+        raise OSError("the hub ended the connection")
+
+    async def _answer(self, message: Message) -> None:
+        match message.body:
+            case Assign() as assign:
+                await self._take(assign)
+            case CancelRun(run=run):
+                if (carrier := self._carriers.find(run)) is not None:
+                    carrier.directory.request_cancel()
+            case Acknowledged(run=run, seq=seq):
+                self._note_acknowledged(run, seq)
+            case Secrets(run=run, secrets=values):
+                if (carrier := self._carriers.find(run)) is not None:
+                    await asyncio.to_thread(carrier.start, values)
+            case Ask() as ask:
+                task = asyncio.create_task(self._reply(message.id, ask))
+                self._asks[message.id] = task
+                task.add_done_callback(lambda _, id=message.id: self._asks.pop(id, None))  # type: ignore[misc]
+            case StopAsking() if message.re in self._asks:
+                self._asks[message.re].cancel()
+
+    # --- runs ---
+
+    async def _take(self, assign: Assign) -> None:
+        run = assign.assignment.run
+        missing = sorted(set(assign.needs) - set(CAPABILITIES))
+        if missing:
+            words = f"this agent ({__version__}) cannot do {', '.join(missing)}: update it"
+            await self._say(Declined(run=run, code="unsupported", message=words))
+            return
+        try:
+            carrier = self._carriers.take(assign.assignment)
+            await asyncio.to_thread(carrier.start, assign.secrets)
+        except HighballError as error:
+            await self._say(Declined(run=run, code=error.code, message=error.message))
+        except OSError as error:
+            await self._say(Declined(run=run, code="not_started", message=f"cannot be started: {error}"))
+        else:
+            await self._say(Taken(run=run))
+
+    def _note_acknowledged(self, run: str, seq: int) -> None:
+        carrier = self._carriers.find(run)
+        if carrier is not None:
+            carrier.note_acknowledged(seq)
+
+    async def _forward(self) -> None:
+        while True:
+            for carrier in self._carriers:
+                await self._forward_from(carrier)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _forward_from(self, carrier: Carrier) -> None:
+        if not carrier.ready:
+            return
+        while events := carrier.read_on():
+            await self._say(Events(run=carrier.run, events=tuple(events)))
+        if (progress := carrier.read_progress()) is not None:
+            await self._say(ProgressSeen(run=carrier.run, progress=progress))
+        if carrier.alive:
+            return
+        if carrier.finished:
+            self._carriers.remove(carrier)
+        elif not carrier.directory.ended and carrier.settlings < SETTLINGS:
+            carrier.settlings += 1  # its process vanished, or never began: one that settles it, or begins
+            await self._say(SecretsWanted(run=carrier.run))
+
+    # --- asks ---
+
+    async def _reply(self, id: str, ask: Ask) -> None:
+        try:
+            async with asyncio.timeout(ask.seconds):
+                answer = await self._find_answer(ask)
+        except TimeoutError:
+            message = f"no answer within {ask.seconds:.0f} s"
+            answer = Answer(error={"code": "timeout", "message": message, "hint": None})
+        text = spell(answer, re=id)
+        if len(text) > LARGEST_ANSWER and ask.ticket is not None:
+            await asyncio.to_thread(self._post, ask.ticket, text)
+        elif self._socket is not None:
+            await self._socket.send(text)
+
+    async def _find_answer(self, ask: Ask) -> Answer:
+        try:
+            if isinstance(ask.question, Browse | TestSources):
+                return Answer(value=await asyncio.to_thread(answering.answer, ask.question))
+            return await self._ask_beside(ask)
+        except HighballError as error:
+            return Answer(error=answering.spell_error(error))
+
+    async def _ask_beside(self, ask: Ask) -> Answer:
+        """Put the question to a process of its own; it ends with us, and when nobody waits any more."""
+        restic = os.fspath(self._restic) if self._restic else None
+        told = {"state": os.fspath(self._state), "restic": restic, "ask": ask.model_dump(mode="json")}
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "highball.agent.answering"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, errors = await child.communicate(json.dumps(told).encode())
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            raise
+        try:
+            return Answer.model_validate_json(out)
+        except ValueError:
+            last = errors.decode(errors="replace").strip().splitlines()[-1:]
+            message = f"the agent failed to answer: {''.join(last)[:300]}"
+            return Answer(error={"code": "internal_error", "message": message, "hint": None})
+
+    def _post(self, ticket: str, text: str) -> None:
+        """Hand over what is larger than a frame, by the one-use ticket."""
+        import urllib.request  # noqa: PLC0415 - an idle agent does without
+        import zlib  # noqa: PLC0415
+
+        membership = self._identity.membership
+        assert membership is not None
+        request = urllib.request.Request(  # noqa: S310 - the hub's own address
+            f"{membership.hub}/agent/v1/bulk/{ticket}", zlib.compress(text.encode()), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=60):  # noqa: S310
+            pass
+
+
+@contextlib.asynccontextmanager
+async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
+    address = "ws" + hub.removeprefix("http") + "/agent/v1/link"
+    async with connect(
+        address, max_size=4 * LARGEST_FRAME, ping_interval=20, open_timeout=10, compression=None, proxy=None
+    ) as socket:
+        yield socket
+
+
+def _demand(message: Message, kind: type[Any]) -> Any:
+    """The body, if it is of this kind; raises NotAllowed with the hub's own words where it refuses."""
+    if isinstance(message.body, Refusal):
+        raise NotAllowed(message.body.message, code=message.body.code)
+    if not isinstance(message.body, kind):
+        raise ValueError(f"the hub said {message.type}, where {kind.type} was expected")
+    return message.body
+
+
+def _facts() -> dict[str, Any]:
+    return {
+        "os": platform.system().lower(),
+        "machine": platform.machine(),
+        "release": platform.release(),
+        "hostname": platform.node(),
+        "python": platform.python_version(),
+        "pid": os.getpid(),
+        "boot_at": _read_boot_time(),
+    }
+
+
+def _read_boot_time() -> float | None:
+    try:
+        line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        return float(line.split()[1])
+    except (OSError, StopIteration, ValueError):
+        return None

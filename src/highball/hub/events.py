@@ -1,0 +1,56 @@
+"""What changed, for whoever looks on: a page's stream, a program's, the hub's own rooms. Nothing here is kept.
+
+Whoever is too slow loses the oldest news and is told so; the truth is always in the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import Field
+
+from highball.facts import Fact
+
+MOST_WAITING = 1000
+
+
+class News(Fact):
+    """One thing that changed: a topic like `run`, `progress`, `object`, `host`, and what it is about."""
+
+    topic: str
+    key: str | None = None
+    body: dict[str, Any] = Field(default_factory=dict)
+
+
+class Newsroom:
+    """Hands news to everybody who listens; safe to call from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._listeners: set[asyncio.Queue[News]] = set()
+
+    def publish(self, topic: str, key: str | None = None, **body: Any) -> None:
+        """Tell everybody."""
+        news = News(topic=topic, key=key, body=body)
+        self._loop.call_soon_threadsafe(self._hand_out, news)
+
+    def _hand_out(self, news: News) -> None:
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+                lost = News(topic="lost")
+                if queue.qsize() < queue.maxsize - 1:
+                    queue.put_nowait(lost)
+            queue.put_nowait(news)
+
+    async def listen(self) -> AsyncIterator[News]:
+        """All that is told from now on."""
+        queue: asyncio.Queue[News] = asyncio.Queue(MOST_WAITING)
+        self._listeners.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners.discard(queue)

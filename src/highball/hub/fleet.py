@@ -1,0 +1,316 @@
+"""The agents: who may connect, who is connected, and what is said between hub and agent.
+
+A run is never bound to a connection: what an agent reports goes into the record by its number, and is
+acknowledged once it is there. Asks are answered or not; they leave no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from highball.errors import Failed, HighballError, NotAllowed, Unknown
+from highball.hub.audit import Actor, write_down
+from highball.hub.db import Database, agents, enrolments
+from highball.hub.runs import utc_now
+from highball.protocol import (
+    VERSIONS,
+    Answer,
+    Ask,
+    Assign,
+    Body,
+    CancelRun,
+    Challenge,
+    Enrol,
+    Enrolled,
+    Heartbeat,
+    Hello,
+    Message,
+    Question,
+    Refusal,
+    StopAsking,
+    Unsupported,
+    Welcome,
+    proof_text,
+    read,
+    spell,
+)
+
+GREETING_SECONDS = 15
+ENROLMENT = timedelta(hours=1)
+LARGEST_SKEW = timedelta(minutes=2)
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+class Socket(Protocol):
+    """A connection as the web hands it over."""
+
+    async def send(self, text: str) -> None:
+        """Send one message; raises OSError when the connection is gone."""
+
+    async def receive(self) -> str:
+        """The next message; raises OSError when the connection is gone."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+@dataclass
+class Connection:
+    """A connected agent."""
+
+    host: str
+    socket: Socket
+    hello: Hello
+    since: datetime
+    skew: timedelta
+    reported: bool = False
+    """Whether the agent has told which runs it holds."""
+    waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
+
+    async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
+        """Send a message; raises OSError."""
+        await self.socket.send(spell(body, id=id, re=re))
+
+
+OnMessage = Callable[[Connection, Message], Awaitable[None]]
+
+
+class Fleet:
+    """The agents of this hub."""
+
+    def __init__(self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage) -> None:
+        self._database = database
+        self._key = key
+        self._on_message = on_message
+        self._connections: dict[str, Connection] = {}
+        self._tickets: dict[str, tuple[Connection, str]] = {}
+
+    # --- who is there ---
+
+    def find(self, host: str) -> Connection | None:
+        """The connection of a host's agent, if it is there now."""
+        return self._connections.get(host)
+
+    @property
+    def connected(self) -> set[str]:
+        """The hosts whose agents are connected and have told what they hold."""
+        return {host for host, connection in self._connections.items() if connection.reported}
+
+    def invite(self, host: str, actor: Actor, now: datetime) -> str:
+        """A one-time token by which an agent becomes this host's; a former agent of the host is replaced then."""
+        token = secrets.token_urlsafe(32)
+        with self._database.write() as connection:
+            connection.execute(
+                enrolments.insert().values(
+                    token=_digest(token),
+                    purpose="agent",
+                    subject=host,
+                    expires_at=now + ENROLMENT,
+                    actor=actor.name,
+                )
+            )
+            write_down(connection, actor, "invited", now, kind="host", key=host)
+        return token
+
+    # --- one connection ---
+
+    async def serve(self, socket: Socket) -> None:
+        """Greet an agent and listen to it until the connection ends."""
+        try:
+            async with asyncio.timeout(GREETING_SECONDS):
+                connection = await self._greet(socket)
+        except HighballError as error:
+            with contextlib.suppress(OSError):
+                await socket.send(spell(Refusal(code=error.code, message=error.message)))
+            return
+        except (TimeoutError, ValueError, OSError):
+            return
+        await self._replace(connection)
+        try:
+            while True:
+                await self._take(connection, read(await socket.receive()))
+        except (OSError, ValueError):
+            pass
+        finally:
+            self._forget(connection)
+
+    async def _greet(self, socket: Socket) -> Connection:
+        nonce = secrets.token_bytes(32)
+        await socket.send(spell(Challenge(nonce=nonce)))
+        message = read(await socket.receive())
+        if isinstance(message.body, Enrol):
+            enrolled = await asyncio.to_thread(self._enrol, message.body, utc_now())
+            await socket.send(spell(enrolled))
+            message = read(await socket.receive())
+        hello = message.body
+        if not isinstance(hello, Hello):
+            raise NotAllowed("an agent says hello first", code="greeting_expected")
+        now = utc_now()
+        await asyncio.to_thread(self._demand_agent, hello, nonce, now)
+        proof = self._key.sign(proof_text("hub", hello.host, hello.nonce, nonce))
+        await socket.send(spell(Welcome(proof=proof)))
+        return Connection(hello.host, socket, hello, now, message.at - now)
+
+    def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:
+        if len(enrol.public_key) != 32:
+            raise NotAllowed("this is not an Ed25519 key", code="key_invalid")
+        with self._database.write() as connection:
+            here = (enrolments.c.token == _digest(enrol.token)) & (enrolments.c.purpose == "agent")
+            found = connection.execute(sa.select(enrolments).where(here)).first()
+            if found is None or found.used_at is not None or found.expires_at < now:
+                raise NotAllowed(
+                    "this invitation is unknown, used or too old",
+                    code="invitation_invalid",
+                    hint="make another",
+                )
+            connection.execute(enrolments.update().where(here).values(used_at=now))
+            connection.execute(agents.delete().where(agents.c.host == found.subject))
+            told = {"host": found.subject, "public_key": enrol.public_key.hex()}
+            connection.execute(agents.insert().values(**told, enrolled_at=now, facts={}))
+            actor = Actor(f"agent:{found.subject}")
+            write_down(connection, actor, "enrolled", now, kind="host", key=found.subject)
+        return Enrolled(host=found.subject, hub_key=self._key.public_key().public_bytes_raw())
+
+    def _demand_agent(self, hello: Hello, nonce: bytes, now: datetime) -> None:
+        if hello.versions[0] > VERSIONS[1] or hello.versions[1] < VERSIONS[0]:
+            raise NotAllowed(
+                f"the agent speaks protocol {hello.versions[0]} to {hello.versions[1]}, and this hub"
+                f" {VERSIONS[0]} to {VERSIONS[1]}: update the older of the two",
+                code="protocol_unknown",
+            )
+        with self._database.write() as connection:
+            here = agents.c.host == hello.host
+            known = connection.execute(sa.select(agents.c.public_key).where(here)).scalar()
+            if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
+                raise NotAllowed(
+                    f"no agent of {hello.host} with this key is known here", code="agent_unknown"
+                )
+            facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
+            connection.execute(agents.update().where(here).values(seen_at=now, facts=facts))
+
+    async def _replace(self, connection: Connection) -> None:
+        former = self._connections.get(connection.host)
+        self._connections[connection.host] = connection
+        if former is not None:
+            with contextlib.suppress(OSError):
+                await former.socket.close()
+
+    def _forget(self, connection: Connection) -> None:
+        for future in connection.waiting.values():
+            if not future.done():
+                future.set_exception(_gone(connection.host))
+        if self._connections.get(connection.host) is connection:
+            del self._connections[connection.host]
+        self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
+
+    async def _take(self, connection: Connection, message: Message) -> None:
+        match message.body:
+            case None:
+                await connection.say(Unsupported(name=message.type), re=message.id)
+            case Answer() as answer:
+                future = connection.waiting.get(message.re or "")
+                if future is not None and not future.done():
+                    future.set_result(answer)
+            case Heartbeat():
+                await asyncio.to_thread(self._note_seen, connection.host, utc_now())
+            case _:
+                await self._on_message(connection, message)
+
+    def _note_seen(self, host: str, now: datetime) -> None:
+        with self._database.write() as connection:
+            connection.execute(agents.update().where(agents.c.host == host).values(seen_at=now))
+
+    # --- telling and asking ---
+
+    async def assign(self, host: str, assign: Assign) -> None:
+        """Hand a run to a host's agent; raises OSError and Unknown when it is not there."""
+        await self._demand(host).say(assign)
+
+    async def cancel(self, host: str, run: str) -> None:
+        """Ask a host's agent to end a run; raises OSError and Unknown when it is not there."""
+        await self._demand(host).say(CancelRun(run=run))
+
+    async def ask(
+        self, host: str, question: Question, seconds: float = 30, values: dict[str, bytes] | None = None
+    ) -> Any:
+        """The answer to a question; raises what the agent raised, and Failed when it is not there."""
+        connection = self._demand(host)
+        id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
+        future = connection.waiting[id] = asyncio.get_running_loop().create_future()
+        self._tickets[ticket] = (connection, id)
+        try:
+            ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
+            await connection.say(ask, id=id)
+            async with asyncio.timeout(seconds + 5):
+                answer: Answer = await future
+        except TimeoutError:
+            raise Failed(f"{host} did not answer within {seconds:.0f} s", code="timeout") from None
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):
+                await connection.say(StopAsking(), re=id)
+            raise
+        except OSError:
+            raise _gone(host) from None
+        finally:
+            connection.waiting.pop(id, None)
+            self._tickets.pop(ticket, None)
+        if answer.error is not None:
+            raise _as_raised(answer.error)
+        return answer.value
+
+    async def take_bulk(self, ticket: str, packed: bytes) -> None:
+        """An answer that was larger than a frame; raises Unknown for a ticket that was used, and ValueError."""
+        held = self._tickets.pop(ticket, None)
+        if held is None:
+            raise Unknown("this ticket is unknown or used", code="ticket_unknown")
+        unpacking = zlib.decompressobj()
+        text = unpacking.decompress(packed, LARGEST_ANSWER)
+        if unpacking.unconsumed_tail:
+            raise ValueError("the answer is too large")
+        await self._take(held[0], await asyncio.to_thread(read, text))
+
+    def _demand(self, host: str) -> Connection:
+        connection = self._connections.get(host)
+        if connection is None:
+            raise _gone(host)
+        return connection
+
+
+def _gone(host: str) -> Failed:
+    return Failed(
+        f"the agent of {host} is not connected",
+        code="host_offline",
+        hint="it dials by itself: is it running, and can it reach this hub?",
+    )
+
+
+def _as_raised(error: dict[str, Any]) -> HighballError:
+    code, message = str(error.get("code", "failed")), str(error.get("message", "it failed"))
+    kind = NotAllowed if code in ("path_unreadable", "not_allowed") else Failed
+    return kind(message, code=code, hint=error.get("hint"))
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_signed(hello: Hello, public_key: bytes, nonce: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(
+            hello.proof, proof_text("agent", hello.host, nonce, hello.nonce)
+        )
+    except (InvalidSignature, ValueError):
+        return False
+    return True

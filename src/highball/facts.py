@@ -238,6 +238,14 @@ class Run(Fact):
     created_at: UtcTime
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
+    host: str | None = None
+    origin: str | None = None
+    """schedule, manual or hub; null is a command on the machine."""
+    actor: str | None = None
+    nominal_at: UtcTime | None = None
+    """When it was due; of a row of missed times the first."""
+    missed_last: UtcTime | None = None
+    missed_count: int | None = None
     steps: tuple[Step, ...] = ()
 
 

@@ -94,12 +94,22 @@ class Removal(_Wire):
     """Snapshots that no known run made: they have to be there before and after, and are not counted."""
 
 
+class HeldRemoval(_Wire):
+    """A set whose retention stands still, and why: it becomes a step that was not begun."""
+
+    job: str
+    set: str
+    code: str
+    message: str
+
+
 class ForgetTask(_Wire):
     """Remove snapshots by id, and look again."""
 
     type: Literal["forget"] = "forget"
     repository: str
     removals: tuple[Removal, ...]
+    held: tuple[HeldRemoval, ...] = ()
     prune: bool = False
     """Whether the data that no snapshot needs any more is removed as well, once all removals succeeded."""
 

@@ -188,9 +188,12 @@ class Steps:
             hint = f" — {error.hint}" if error.hint else ""
             return Done(Outcome.FAILURE, Reason(code=error.code, message=f"{error.message}{hint}"))
 
-    def leave_out(self, action: Action, repository: str, outcome: Outcome, reason: Reason) -> None:
+    def leave_out(
+        self, action: Action, repository: str, outcome: Outcome, reason: Reason, *, job: str | None = None
+    ) -> None:
         """Account for a step that was not begun."""
-        self.step(action, repository, lambda: Done(outcome, reason), job=self.assignment.job, always=True)
+        about = job or self.assignment.job
+        self.step(action, repository, lambda: Done(outcome, reason), job=about, always=True)
 
     @property
     def outcome(self) -> Outcome:

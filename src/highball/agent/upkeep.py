@@ -33,6 +33,9 @@ def forget(steps: Steps, task: ForgetTask) -> None:
             )
 
         steps.step(Action.FORGET, task.repository, body, job=removal.job, set=removal.set)
+    for held in task.held:
+        reason = Reason(code=held.code, message=held.message)
+        steps.leave_out(Action.FORGET, task.repository, Outcome.WARNING, reason, job=held.job)
 
 
 def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:

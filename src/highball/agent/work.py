@@ -100,7 +100,7 @@ def _do(steps: Steps, task: Task) -> None:
             Backup(steps, task).carry_out()
         case ForgetTask():
             upkeep.forget(steps, task)
-            if task.prune and steps.outcome is Outcome.SUCCESS:
+            if task.prune and steps.outcome in (Outcome.SUCCESS, Outcome.WARNING):
                 pruning = PruneTask(repository=task.repository)
                 _single(steps, task.repository, Action.PRUNE, lambda: upkeep.prune(steps, pruning))
         case PruneTask():

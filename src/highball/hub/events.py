@@ -45,12 +45,15 @@ class Newsroom:
                     queue.put_nowait(lost)
             queue.put_nowait(news)
 
-    async def listen(self) -> AsyncIterator[News]:
-        """All that is told from now on."""
+    async def listen(self, seconds: float) -> AsyncIterator[News | None]:
+        """All that is told from now on; None whenever nothing was told for so many seconds."""
         queue: asyncio.Queue[News] = asyncio.Queue(MOST_WAITING)
         self._listeners.add(queue)
         try:
             while True:
-                yield await queue.get()
+                try:
+                    yield await asyncio.wait_for(queue.get(), seconds)
+                except TimeoutError:
+                    yield None
         finally:
             self._listeners.discard(queue)

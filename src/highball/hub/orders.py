@@ -30,7 +30,13 @@ class Orders:
     host: str
 
     def back_up(
-        self, job: str, now: datetime, *, wait: timedelta | None = None, dry_run: bool = False
+        self,
+        job: str,
+        now: datetime,
+        *,
+        wait: timedelta | None = None,
+        dry_run: bool = False,
+        run: str | None = None,
     ) -> Assignment:
         """Back up a job into all its repositories."""
         merged = effective_job(self.document, job)
@@ -47,6 +53,7 @@ class Orders:
             job=job,
             timezone=zone,
             wait=merged.wait if wait is None else wait,
+            run=run,
         )
 
     def maintain(
@@ -57,15 +64,23 @@ class Orders:
         *,
         job: str | None = None,
         wait: timedelta | None = None,
+        run: str | None = None,
     ) -> Assignment:
         """Do one thing to one repository."""
-        return self._order(RunKind.MAINTENANCE, task, (repository,), now, job=job, wait=wait)
+        return self._order(RunKind.MAINTENANCE, task, (repository,), now, job=job, wait=wait, run=run)
 
     def bring_back(
-        self, task: Task, repository: str, now: datetime, *, job: str | None, wait: timedelta | None = None
+        self,
+        task: Task,
+        repository: str,
+        now: datetime,
+        *,
+        job: str | None,
+        wait: timedelta | None = None,
+        run: str | None = None,
     ) -> Assignment:
         """Restore from one repository."""
-        return self._order(RunKind.RESTORE, task, (repository,), now, job=job, wait=wait)
+        return self._order(RunKind.RESTORE, task, (repository,), now, job=job, wait=wait, run=run)
 
     def _order(
         self,
@@ -77,11 +92,12 @@ class Orders:
         job: str | None,
         timezone: str | None = None,
         wait: timedelta | None = None,
+        run: str | None = None,
     ) -> Assignment:
         restic = self.document.settings.restic
         identities = self.record.list_identities()
         return Assignment(
-            run=new_run_id(now, secrets.randbits(74)),
+            run=run or new_run_id(now, secrets.randbits(74)),
             kind=kind,
             job=job,
             host=self.host,

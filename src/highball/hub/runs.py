@@ -6,6 +6,8 @@ snapshot or a run directory still being there. Nothing here starts a program.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ from highball.facts import (
     Waiting,
 )
 from highball.hub.audit import Actor, write_down
-from highball.hub.db import Database, events, repositories, runs, snapshots, steps
+from highball.hub.db import Database, events, idempotency, repositories, runs, snapshots, steps
 from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
@@ -121,6 +123,31 @@ class RunOrder(Fact):
     def subject(self) -> str:
         """What it is about, as schedules and pauses name it."""
         return f"{self.task}:{self.job if self.task == 'backup' else self.repository}"
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs are wanted; None is any."""
+
+    job: str | None = None
+    repository: str | None = None
+    host: str | None = None
+    kind: RunKind | None = None
+    state: RunState | None = None
+    outcome: Outcome | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
+        """The same as SQL."""
+        for name in ("job", "repository", "host", "kind", "state", "outcome"):
+            wanted = getattr(self, name)
+            if wanted is not None:
+                yield runs.c[name] == wanted
+        if self.since is not None:
+            yield runs.c.created_at >= self.since
+        if self.until is not None:
+            yield runs.c.created_at < self.until
 
 
 @dataclass(frozen=True)
@@ -218,35 +245,26 @@ class Record:
     # --- the queue ---
 
     def enqueue(
-        self,
-        order: RunOrder,
-        host: str,
-        now: datetime,
-        *,
-        id: str,
-        actor: str | None,
-        origin: str = "manual",
-    ) -> Run:
-        """Write down a run that is to be carried out when nothing stands in its way."""
+        self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
+    ) -> tuple[Run, bool]:
+        """Write down a run that is to be carried out when nothing stands in its way.
+
+        With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
+        Conflict where the key was used for another order.
+        """
+        told = order.model_dump(mode="json", exclude_defaults=True)
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         with self._database.write() as connection:
-            connection.execute(
-                runs.insert().values(
-                    id=id,
-                    kind=order.kind.value,
-                    action=order.action.value,
-                    job=order.job,
-                    repository=order.repository,
-                    host=host,
-                    state=RunState.QUEUED.value,
-                    created_at=now,
-                    last_seq=0,
-                    subject=order.subject,
-                    origin=origin,
-                    actor=actor,
-                    order=order.model_dump(mode="json", exclude_defaults=True),
+            known = _find_answer(connection, actor, key, digest)
+            if known is None:
+                connection.execute(
+                    runs.insert().values(**_queued_row(order, host, now, id, actor), order=told)
                 )
-            )
-        return self.find_run(id)
+                write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
+                if key is not None:
+                    used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
+                    connection.execute(idempotency.insert().values(**used))
+        return self.find_run(known or id), known is None
 
     def list_unassigned(self) -> list[Queued]:
         """The runs that no agent was given yet, oldest first."""
@@ -313,6 +331,14 @@ class Record:
             write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
             return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
 
+    def find_last_seq(self, run: str) -> int:
+        """The number of the last event that is known of a run; raises Unknown."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(runs.c.last_seq).where(runs.c.id == run)).scalar()
+        if found is None:
+            raise Unknown(f"there is no run {run}", code="run_unknown")
+        return int(found)
+
     def list_open(self) -> list[str]:
         """The ids of runs that have not ended, oldest first."""
         asked = sa.select(runs.c.id).where(runs.c.state != RunState.DONE.value).order_by(runs.c.created_at)
@@ -340,11 +366,18 @@ class Record:
                 )
             return _as_run(found[0], _steps_of(connection, [found[0].id]).get(found[0].id, []))
 
-    def list_runs(self, *, job: str | None = None, limit: int = 50) -> list[Run]:
-        """The latest runs, newest first."""
+    def list_runs(
+        self, chosen: RunFilter | None = None, *, job: str | None = None, limit: int = 50, after: str = ""
+    ) -> list[Run]:
+        """The latest runs, newest first, behind the run `after` if one is named; raises Unknown for that."""
         asked = sa.select(runs).order_by(runs.c.created_at.desc(), runs.c.id.desc()).limit(limit)
-        if job is not None:
-            asked = asked.where(runs.c.job == job)
+        asked = asked.where(*(chosen or RunFilter(job=job)).conditions())
+        if after:
+            last = self.find_run(after)
+            place = sa.tuple_(runs.c.created_at, runs.c.id)
+            asked = asked.where(
+                place < sa.tuple_(sa.literal(last.created_at, runs.c.created_at.type), last.id)
+            )
         with self._database.read() as connection:
             found = connection.execute(asked).all()
             accounts = _steps_of(connection, [row.id for row in found])
@@ -603,6 +636,37 @@ def _as_governed(row: sa.Row[Any]) -> Governed:
     return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
 
 
+def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:
+    if key is None:
+        return None
+    here = (idempotency.c.actor == actor.name) & (idempotency.c.key == key)
+    found = connection.execute(sa.select(idempotency).where(here)).first()
+    if found is not None and found.request != digest:
+        raise Conflict("this Idempotency-Key was used for another order", code="idempotency_key_reused")
+    return None if found is None else str(found.answer)
+
+
+def _queued_row(order: RunOrder, host: str, now: datetime, id: str, actor: Actor) -> dict[str, Any]:
+    return {
+        "id": id,
+        "kind": order.kind.value,
+        "action": order.action.value,
+        "job": order.job,
+        "repository": order.repository,
+        "host": host,
+        "state": RunState.QUEUED.value,
+        "created_at": now,
+        "last_seq": 0,
+        "subject": order.subject,
+        "origin": "manual",
+        "actor": actor.name,
+    }
+
+
+def _as_order(row: sa.Row[Any]) -> RunOrder:
+    return RunOrder.model_validate({"job": row.job, "repository": row.repository, **row.order})
+
+
 def _as_queued(row: sa.Row[Any]) -> Queued:
     return Queued(
         id=row.id,
@@ -619,7 +683,7 @@ def _as_queued(row: sa.Row[Any]) -> Queued:
         assigned_at=row.assigned_at,
         cancel_requested_at=row.cancel_requested_at,
         last_seq=row.last_seq,
-        order=RunOrder.model_validate(row.order) if row.order else None,
+        order=_as_order(row) if row.order else None,
     )
 
 
@@ -646,6 +710,12 @@ def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:
         created_at=row.created_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
+        host=row.host,
+        origin=row.origin,
+        actor=row.actor,
+        nominal_at=row.nominal_at,
+        missed_last=row.missed_last,
+        missed_count=row.missed_count,
         steps=tuple(accounts),
     )
 

@@ -1,0 +1,54 @@
+"""Questions that the hub's own rooms put to an agent, from a thread that may wait for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from highball.facts import Lock, Snapshot
+from highball.hub.fleet import Fleet
+from highball.protocol import ListLocks, ListSnapshots, Question, RehearseForget
+from highball.spec.repository import Repository
+
+LISTING_SECONDS = 15 * 60.0
+
+_SNAPSHOTS: TypeAdapter[list[Snapshot]] = TypeAdapter(list[Snapshot])
+_LOCKS: TypeAdapter[list[Lock]] = TypeAdapter(list[Lock])
+
+
+@dataclass(frozen=True)
+class AskedOverWire:
+    """A repository, asked through the agent that maintains it; not to be used in the loop's own thread."""
+
+    fleet: Fleet
+    loop: asyncio.AbstractEventLoop
+    host: str
+    key: str
+    repository: Repository
+    identity: str | None
+    sealed: Mapping[str, bytes]
+
+    def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
+        """What the repository holds; raises HighballError."""
+        about = self._about()
+        return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(host=host, tags=tuple(tags), **about)))
+
+    def list_locks(self) -> list[Lock]:
+        """The locks in it; raises HighballError."""
+        return _LOCKS.validate_python(self._ask(ListLocks(**self._about())))
+
+    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+        """What restic itself would remove; raises HighballError."""
+        rules = {"host": host, "tags": tuple(tags), "policy": tuple(policy)}
+        return set(self._ask(RehearseForget(**rules, **self._about())))
+
+    def _about(self) -> dict[str, Any]:
+        return {"key": self.key, "repository": self.repository, "identity": self.identity}
+
+    def _ask(self, question: Question) -> Any:
+        asking = self.fleet.ask(self.host, question, LISTING_SECONDS, dict(self.sealed))
+        return asyncio.run_coroutine_threadsafe(asking, self.loop).result()

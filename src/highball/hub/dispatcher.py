@@ -1,0 +1,390 @@
+"""Sends queued runs to the agents that carry them out, and takes in what those report.
+
+A run is written down before it is sent, sent again when it did not arrive, and never twice: the agent knows it by
+its id. What stands in its way is said in the record, where everybody can see it. Everything that waits for the
+database or for an agent's answer happens beside the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter, ValidationError
+
+from highball.errors import HighballError, Misuse, NotAllowed, Unknown
+from highball.facts import Event, Outcome, Reason, RunEnded, RunKind
+from highball.hub.asking import AskedOverWire
+from highball.hub.audit import Actor
+from highball.hub.events import Newsroom
+from highball.hub.fleet import Connection, Fleet
+from highball.hub.orders import Orders
+from highball.hub.queue import Candidate, Limits, choose
+from highball.hub.runs import Queued, Record, RunOrder, SetOf, utc_now
+from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
+from highball.keeping import Plan
+from highball.protocol import (
+    FILES_SET,
+    Acknowledged,
+    Assign,
+    Assignment,
+    CheckTask,
+    Declined,
+    Events,
+    ForgetTask,
+    HeldRemoval,
+    InitTask,
+    Inventory,
+    Message,
+    ProgressSeen,
+    PruneTask,
+    RestoreTask,
+    RunHeld,
+    Secrets,
+    SecretsWanted,
+    StatsTask,
+    Taken,
+    UnlockTask,
+    VerifyTask,
+)
+from highball.spec.document import Document, effective_job
+
+LOOK_AGAIN = 5.0
+"""Seconds after which the queue is looked at though nothing is known to have changed: times and windows pass."""
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What the dispatcher needs to know of the hub around it."""
+
+    record: Record
+    document: Callable[[], Document]
+    host: str
+    """The hub's own machine: the agent that maintains what names no other."""
+    sealed: Callable[[Assignment], Mapping[str, bytes]]
+    """The values of an assignment's sealed secrets."""
+
+
+class Dispatcher:
+    """The queue at work."""
+
+    def __init__(self, installation: Installation, fleet: Fleet, newsroom: Newsroom) -> None:
+        self._hub = installation
+        self._record = installation.record
+        self._fleet = fleet
+        self._newsroom = newsroom
+        self._wake = asyncio.Event()
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def wake(self) -> None:
+        """Something changed: look at the queue soon. Safe from any thread."""
+        self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def keep(self) -> None:
+        """Look at the queue for as long as the hub lives."""
+        while True:
+            self._wake.clear()
+            try:
+                await self._look()
+            except Exception:  # the outermost loop of the queue
+                _LOG.exception("the queue could not be looked at")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN)
+
+    # --- choosing ---
+
+    async def _look(self) -> None:
+        queued, going, document = await asyncio.to_thread(self._read)
+        by_id = {run.id: run for run in queued if run.id not in self._sending}
+        candidates = [_candidate(document, run) for run in by_id.values()]
+        running = [_candidate(document, run) for run in going]
+        running += [_candidate(document, run) for run in queued if run.id in self._sending]
+        limits = Limits(host=2)
+        zone = ZoneInfo(document.settings.timezone)
+        for decision in choose(candidates, running, self._fleet.connected, limits, utc_now(), zone):
+            run = by_id[decision.candidate.run]
+            if decision.reason is None:
+                self._send_soon(run)
+            elif decision.refused:
+                await asyncio.to_thread(self._refuse, run.id, decision.reason)
+            elif await asyncio.to_thread(self._record.explain_wait, run.id, decision.reason):
+                self._newsroom.publish("run", run.id)
+
+    def _read(self) -> tuple[list[Queued], list[Queued], Document]:
+        return self._record.list_unassigned(), self._record.list_going(), self._hub.document()
+
+    def _refuse(self, run: str, reason: Reason) -> None:
+        if self._record.end_unbegun(run, Outcome.FAILURE, reason, utc_now()):
+            self._newsroom.publish("run", run, ended=True)
+
+    # --- sending ---
+
+    def _send_soon(self, run: Queued) -> None:
+        task = self._sending[run.id] = asyncio.create_task(self._send(run))
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._sending.pop(run.id, None)
+            self._wake.set()
+
+        task.add_done_callback(done)
+
+    async def _send(self, run: Queued) -> None:
+        if not await asyncio.to_thread(self._record.mark_assigned, run.id, utc_now()):
+            return
+        try:
+            assignment = await asyncio.to_thread(self._prepare, run)
+        except HighballError as error:
+            reason = Reason(code=error.code, message=error.message)
+            await asyncio.to_thread(self._refuse, run.id, reason)
+            return
+        except Exception as error:  # the outermost loop of an assignment
+            _LOG.exception("run %s could not be prepared", run.id)
+            words = f"Highball itself failed: {type(error).__name__}"
+            await asyncio.to_thread(self._refuse, run.id, Reason(code="internal_error", message=words))
+            return
+        try:
+            await self._fleet.assign(
+                run.host, Assign(assignment=assignment, secrets=dict(self._hub.sealed(assignment)))
+            )
+        except (OSError, HighballError):
+            await asyncio.to_thread(self._record.take_back, run.id)
+
+    def _prepare(self, run: Queued) -> Assignment:
+        """The full assignment; raises HighballError where there is none."""
+        order, now, document = run.order, utc_now(), self._hub.document()
+        assert order is not None
+        orders = Orders(document, self._record, run.host)
+        wait = None if order.wait_seconds is None else timedelta(seconds=order.wait_seconds)
+        if order.task == "backup":
+            job = _named(order.job)
+            effective_job(document, job)  # raises Unknown
+            return orders.back_up(job, now, wait=wait, dry_run=order.dry_run, run=run.id)
+        key = _named(order.repository)
+        if key not in document.repositories:
+            raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        if order.task == "restore":
+            task = RestoreTask(
+                repository=key,
+                snapshot_id=_named(order.snapshot),
+                paths=order.paths,
+                target=order.target,
+                overwrite=order.overwrite,
+            )
+            return orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id)
+        return orders.maintain(
+            self._task(document, order, key, run.host), key, now, job=order.job, wait=wait, run=run.id
+        )
+
+    def _task(self, document: Document, order: RunOrder, key: str, host: str) -> Any:
+        repository = document.repositories[key]
+        match order.task:
+            case "prune":
+                demand_right_to_delete(key, repository)
+                return PruneTask(repository=key)
+            case "check":
+                return CheckTask(repository=key, slice=next_slice(self._record, key, repository))
+            case "unlock":
+                return UnlockTask(repository=key, remove_all=order.remove_all)
+            case "stats":
+                return StatsTask(repository=key)
+            case "init":
+                return InitTask(repository=key)
+            case "verify":
+                return VerifyTask(
+                    repository=key,
+                    snapshot_id=self._snapshot_to_verify(order, key, host),
+                    all_data=order.all_data,
+                )
+            case _:
+                return self._removal(document, order, key)
+
+    def _snapshot_to_verify(self, order: RunOrder, key: str, host: str) -> str:
+        if order.snapshot is not None:
+            return order.snapshot
+        sets = self._record.list_sets(job=order.job, repository=key)
+        found = [snapshot for of in sets for snapshot in self._record.list_governed(of)[:1]]
+        if not found:
+            raise Unknown(f"{key} holds no snapshot to verify", code="snapshot_unknown")
+        return max(found, key=lambda snapshot: snapshot.time).id
+
+    # --- retention ---
+
+    def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
+        """What retention would do in a repository, one plan per set; not to be called in the loop's own thread."""
+        document = self._hub.document()
+        if key not in document.repositories:
+            raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        retainer = Retainer(document, self._record)
+        asked = self.asked(key)
+        return [
+            retainer.plan(of, asked, utc_now(), approval)
+            for of in self._sets(document, key)
+            if job is None or of.job == job
+        ]
+
+    def _sets(self, document: Document, key: str) -> list[SetOf]:
+        own = [
+            SetOf(key, self._hub.host, job, FILES_SET)
+            for job in document.jobs
+            if key in effective_job(document, job).repositories
+        ]
+        known = [of for of in self._record.list_sets(repository=key) if of.job in document.jobs]
+        return list(dict.fromkeys([*own, *known]))
+
+    def _removal(self, document: Document, order: RunOrder, key: str) -> ForgetTask:
+        repository = document.repositories[key]
+        if repository.maintenance == "off":
+            raise NotAllowed(
+                f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
+            )
+        demand_right_to_delete(key, repository)
+        plans = self.plan(key, order.job, order.plan)
+        if order.plan is not None:
+            plans = [plan for plan in plans if plan.id == order.plan]
+            if not plans:
+                raise Unknown(
+                    f"no plan is {order.plan} now: it was never made, or the repository has changed since",
+                    code="plan_unknown",
+                )
+        return ForgetTask(
+            repository=key,
+            removals=tuple(order_removal(plan) for plan in plans if plan.held is None),
+            held=tuple(
+                HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
+                for plan in plans
+                if plan.held is not None
+            ),
+            prune=order.task == "discard",
+        )
+
+    def asked(self, key: str) -> AskedOverWire:
+        """A repository, ready to be asked through the agent that maintains it; raises Unknown."""
+        document = self._hub.document()
+        repository = document.repositories.get(key)
+        if repository is None:
+            raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        host = repository.maintained_by or self._hub.host
+        return AskedOverWire(
+            self._fleet, self._loop, host, key, repository, self._record.find_identity(key), {}
+        )
+
+    # --- cancelling ---
+
+    async def cancel(self, run: str, actor: Actor) -> None:
+        """End a run: at once where it has not begun, politely by its agent where it has. Raises Unknown, Conflict."""
+        now = utc_now()
+        found = await asyncio.to_thread(self._record.request_cancel, run, actor, now)
+        reason = Reason(code="cancelled", message=f"cancelled by {actor.name} before it began")
+        if found.assigned_at is None:
+            await asyncio.to_thread(self._record.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
+        else:
+            with contextlib.suppress(OSError, HighballError):  # told again when its agent is there
+                await self._fleet.cancel(found.host, found.id)
+        self._newsroom.publish("run", found.id)
+        self.wake()
+
+    # --- what agents report ---
+
+    async def take(self, connection: Connection, message: Message) -> None:
+        """One message of an agent."""
+        match message.body:
+            case RunHeld() as held:
+                last = await asyncio.to_thread(self._meet, held)
+                await connection.say(Acknowledged(run=held.assignment.run, seq=last))
+            case Inventory(runs=runs):
+                await self._compare(connection, set(runs))
+            case Events() as told:
+                await self._absorb(connection, told)
+            case ProgressSeen(run=run, progress=progress):
+                self._newsroom.publish("progress", run, **progress.model_dump(mode="json", exclude_none=True))
+            case Declined() as declined:
+                reason = Reason(code=declined.code, message=declined.message)
+                await asyncio.to_thread(self._refuse, declined.run, reason)
+                self.wake()
+            case SecretsWanted(run=run):
+                await self._hand_over_secrets(connection, run)
+            case Taken():
+                pass
+
+    def _meet(self, held: RunHeld) -> int:
+        """How much the record has of a run that an agent holds; one that it does not know yet is written down."""
+        with contextlib.suppress(Unknown):
+            return self._record.find_last_seq(held.assignment.run)
+        self._record.begin(held.assignment)
+        return 0
+
+    async def _compare(self, connection: Connection, held: set[str]) -> None:
+        """Runs that were given to this host and are not there never arrived, or nothing is left of them."""
+        going = await asyncio.to_thread(self._record.list_going)
+        for run in going:
+            if run.host != connection.host or run.id in self._sending:
+                continue
+            if run.id in held:
+                if run.cancel_requested_at is not None:
+                    await self._fleet.cancel(run.host, run.id)
+            elif run.last_seq == 0 and run.order is not None:
+                await asyncio.to_thread(self._record.take_back, run.id)
+            else:
+                await asyncio.to_thread(self._record.abandon, run.id, utc_now())
+                self._newsroom.publish("run", run.id, ended=True)
+        connection.reported = True
+        self._newsroom.publish("host", connection.host)
+        self.wake()
+
+    async def _absorb(self, connection: Connection, told: Events) -> None:
+        events = [event for event in map(_as_event, told.events) if event is not None]
+        last = await asyncio.to_thread(self._record.absorb, told.run, events)
+        newest = max([last, *(int(event.get("seq", 0)) for event in told.events)])
+        await connection.say(Acknowledged(run=told.run, seq=newest))
+        ended = any(isinstance(event, RunEnded) for event in events)
+        self._newsroom.publish("run", told.run, seq=newest, ended=ended)
+        if ended:
+            self.wake()
+
+    async def _hand_over_secrets(self, connection: Connection, run: str) -> None:
+        """The values that a run's settling needs: from its order as it would be given now."""
+        await connection.say(Secrets(run=run, secrets={}))
+
+
+def _as_event(told: dict[str, Any]) -> Event | None:
+    """An event as its class; None of a type that a newer agent knows."""
+    try:
+        return _EVENT.validate_python(told)
+    except ValidationError:
+        return None
+
+
+def _named(key: str | None) -> str:
+    if key is None:
+        raise Misuse("the order lacks what it is about", code="order_incomplete")
+    return key
+
+
+def _candidate(document: Document, run: Queued) -> Candidate:
+    repositories: tuple[str, ...] = (run.repository,) if run.repository else ()
+    if run.kind is RunKind.BACKUP and run.job in document.jobs:
+        repositories = effective_job(document, run.job).repositories
+    return Candidate(
+        run=run.id,
+        kind=run.kind,
+        task=run.order.task if run.order else run.action.value,
+        host=run.host,
+        created_at=run.created_at,
+        job=run.job,
+        repositories=repositories,
+        subject=run.order.subject if run.order else None,
+        nominal_at=run.nominal_at,
+        not_before=run.not_before,
+        started_at=run.started_at,
+        manual=run.nominal_at is None,
+    )

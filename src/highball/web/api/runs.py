@@ -1,0 +1,142 @@
+"""Runs: order, list, watch, cancel; what their logs say; how every job stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.hub.standing import Standing, list_standings
+from highball.spec.access import Role
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+
+KEEP_ALIVE_SECONDS = 15.0
+
+
+class RunPage(Fact):
+    """Some runs, newest first; `next` is the cursor of the page behind it, null on the last."""
+
+    items: tuple[Run, ...]
+    next: str | None = None
+
+
+class Accepted(Fact):
+    """How many shrunken snapshots of a run are right from now on."""
+
+    run: str
+    accepted: int
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses about runs."""
+    router = APIRouter(prefix="/api/v1", tags=["runs"])
+    record = hub.record
+
+    @router.get("/status")
+    def status(_: Sees, job: str | None = None) -> list[Standing]:
+        """How each job stands in each of its repositories."""
+        document = hub.document()
+        jobs = [key for key in document.jobs if job is None or key == job]
+        return list_standings(document, record, hub.host, utc_now(), jobs)
+
+    @router.get("/runs")
+    def list_runs(
+        _: Sees,
+        job: str | None = None,
+        repository: str | None = None,
+        host: str | None = None,
+        kind: RunKind | None = None,
+        state: RunState | None = None,
+        outcome: Outcome | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        cursor: Annotated[str, Query(max_length=36)] = "",
+    ) -> RunPage:
+        """Runs, newest first."""
+        chosen = RunFilter(job, repository, host, kind, state, outcome, since, until)
+        found = record.list_runs(chosen, limit=limit + 1, after=cursor)
+        more = found[limit - 1].id if len(found) > limit else None
+        return RunPage(items=tuple(found[:limit]), next=more)
+
+    @router.post("/runs", status_code=202)
+    def order_run(
+        order: RunOrder,
+        actor: Runs,
+        response: Response,
+        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    ) -> Run:
+        """Queue a run; the same Idempotency-Key answers with the run that it began."""
+        run, fresh = hub.order(order, actor, key=idempotency_key)
+        response.status_code = 202 if fresh else 200
+        response.headers["Location"] = f"/api/v1/runs/{run.id}"
+        return run
+
+    @router.get("/runs/{run}")
+    def show_run(run: str, _: Sees) -> Run:
+        """One run with its steps; the start of an id will do where only one begins so."""
+        return record.find_run(run)
+
+    @router.post("/runs/{run}/cancel", status_code=202)
+    async def cancel(run: str, actor: Runs) -> Run:
+        """End a run politely."""
+        await hub.dispatcher.cancel(run, actor)
+        return record.find_run(run)
+
+    @router.post("/runs/{run}/accept")
+    def accept(run: str, actor: Runs) -> Accepted:
+        """Say that a run's smaller size is right."""
+        found = record.find_run(run)
+        return Accepted(run=found.id, accepted=record.accept(found.id, utc_now()))
+
+    @router.get("/runs/{run}/events", response_class=StreamingResponse)
+    def read_events(run: str, _: Sees) -> StreamingResponse:
+        """All events so far, one JSON object a line."""
+        found = record.find_run(run)
+        return StreamingResponse(_lines(hub, found.id), media_type="application/x-ndjson")
+
+    @router.get("/runs/{run}/log", response_class=StreamingResponse)
+    def read_log(run: str, _: Sees) -> StreamingResponse:
+        """What the programs of a run printed, as text."""
+        found = record.find_run(run)
+        return StreamingResponse(_log(hub, found.id), media_type="text/plain; charset=utf-8")
+
+    @router.get("/stream", response_class=StreamingResponse)
+    async def stream(request: Request, _: Sees) -> StreamingResponse:
+        """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open."""
+        return StreamingResponse(_news(hub, request), media_type="text/event-stream")
+
+    return router
+
+
+def _lines(hub: Hub, run: str) -> Iterator[str]:
+    for event in hub.record.read_events(run):
+        yield event.model_dump_json(exclude_none=True) + "\n"
+
+
+def _log(hub: Hub, run: str) -> Iterator[str]:
+    for event in hub.record.read_events(run):
+        if isinstance(event, LogLine):
+            yield f"{event.at:%Y-%m-%d %H:%M:%S} {event.text}\n"
+
+
+async def _news(hub: Hub, request: Request) -> AsyncIterator[str]:
+    async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS):
+        if await request.is_disconnected():
+            return
+        if news is None:
+            yield ": still here\n\n"
+        else:
+            told = {"key": news.key, **news.body}
+            yield f"event: {news.topic}\ndata: {json.dumps(told)}\n\n"

@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, pairwise, takewhile
 from typing import Annotated, Any
@@ -160,6 +161,12 @@ class Schedule(BaseModel):
         return None if self.cron == MANUAL else NAMED.get(self.cron, self.cron)
 
 
+def with_times(schedule: Schedule, times: Mapping[Any, str]) -> Schedule:
+    """The schedule with its name replaced by the cron fields that the name stands for here."""
+    fields = times.get(schedule.cron)
+    return schedule if fields is None else schedule.model_copy(update={"cron": fields})
+
+
 def check_timezone(name: str) -> str:
     """The name, if it is that of a time zone; ValueError with the nearest name if not."""
     try:
@@ -273,7 +280,10 @@ def interval(schedule: Schedule, now: datetime, timezone: str) -> timedelta | No
 
 
 def _zone(schedule: Schedule, timezone: str) -> tzinfo:
-    name = schedule.timezone or timezone
+    return _named(schedule.timezone or timezone)
+
+
+def _named(name: str) -> tzinfo:
     return UTC if name == "UTC" else ZoneInfo(name)  # cronsim is quickest with Python's own UTC
 
 
@@ -292,6 +302,95 @@ def jitter_of(subject: str, host: str, schedule: Schedule) -> timedelta:
     digest = hashlib.sha256(f"{subject} {host}".encode()).digest()
     choices = int(schedule.jitter.total_seconds()) + 1
     return timedelta(seconds=int.from_bytes(digest[:8]) * choices >> 64)
+
+
+# --- when something may begin ----------------------------------------------------------------------
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WINDOW = re.compile(r"(?:([a-z]{3}(?:[-,][a-z]{3})*) )?(\d{1,2}):(\d\d) ?- ?(\d{1,2}):(\d\d)", re.A)
+_DAY_MINUTES = 24 * 60
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """A span of the local day, in minutes from midnight, on the days on which it begins; it may reach into the next."""
+
+    days: frozenset[int]
+    begins: int
+    ends: int
+
+
+def read_window(text: str) -> TimeWindow:
+    """The window that `22:00-06:00` or `mon-fri 22:00-06:00` says; ValueError with what is wrong if none."""
+    match = _WINDOW.fullmatch(" ".join(text.lower().split()))
+    if match is None:
+        raise _wrong(
+            f'"{text[:40]}" is not a span of times', "write it like 22:00-06:00 or mon-fri 22:00-06:00"
+        )
+    days, *numbers = match.groups()
+    begins, ends = (_minutes(int(hour), int(minute)) for hour, minute in (numbers[:2], numbers[2:]))
+    if begins == ends or (begins, ends) == (_DAY_MINUTES, 0):
+        raise _wrong(f'"{text[:40]}" ends when it begins', "the whole day is 00:00-24:00")
+    return TimeWindow(_read_days(days) if days else frozenset(range(7)), begins % _DAY_MINUTES, ends)
+
+
+def window_to_text(text: str) -> str:
+    """The same window, written as it is always written; ValueError as in `read_window`."""
+    read_window(text)
+    return re.sub(r" ?- ?", "-", " ".join(text.lower().split()))
+
+
+def _minutes(hour: int, minute: int) -> int:
+    found = hour * 60 + minute
+    if minute > 59 or found > _DAY_MINUTES:
+        raise _wrong(f"{hour:02}:{minute:02} is not a time of day", "from 00:00 to 24:00")
+    return found
+
+
+def _read_days(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        ends = [_day(name) for name in part.split("-")]
+        if len(ends) > 2:
+            raise _wrong(f"{part} is not a span of days", "write it like mon-fri")
+        found |= {(ends[0] + n) % 7 for n in range((ends[-1] - ends[0]) % 7 + 1)}
+    return frozenset(found)
+
+
+def _day(name: str) -> int:
+    if name not in _DAYS:
+        raise _wrong(f"{name} is not a day of the week", f"the days are {', '.join(_DAYS)}")
+    return _DAYS.index(name)
+
+
+def is_within(windows: Iterable[str], at: datetime, timezone: str) -> bool:
+    """Whether something may begin at that moment, by the clocks of that zone; without windows it may always."""
+    return _is_within([read_window(text) for text in windows], at, timezone)
+
+
+def _is_within(windows: Sequence[TimeWindow], at: datetime, timezone: str) -> bool:
+    return not windows or any(_covers(window, at.astimezone(_named(timezone))) for window in windows)
+
+
+def _covers(window: TimeWindow, local: datetime) -> bool:
+    day, minute = local.weekday(), local.hour * 60 + local.minute
+    if window.begins < window.ends:
+        return day in window.days and window.begins <= minute < window.ends
+    if minute >= window.begins:
+        return day in window.days
+    return minute < window.ends and (day - 1) % 7 in window.days
+
+
+def next_opening(windows: Sequence[str], at: datetime, timezone: str) -> datetime:
+    """The first moment from then on at which something may begin: that moment itself within a window."""
+    read = [read_window(text) for text in windows]
+    if _is_within(read, at, timezone):
+        return at
+    minute = at.replace(second=0, microsecond=0)
+    # Step by step by real minutes, so that hours that clocks skip or repeat need no thought. A window comes
+    # every week at least, but clocks may skip the whole of it once.
+    steps = (minute + timedelta(minutes=n) for n in range(1, 15 * _DAY_MINUTES))
+    return next(moment for moment in steps if _is_within(read, moment, timezone))
 
 
 # --- how a job stands ----------------------------------------------------------------------------

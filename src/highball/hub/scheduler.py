@@ -728,7 +728,7 @@ def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
 def _update(connection: sa.Connection, known: Sequence[_Fire]) -> None:
     if known:
         here = fires.update().where(fires.c.subject == sa.bindparam("of"))
-        named = {
+        named: dict[str, Any] = {
             name: sa.bindparam(f"new_{name}") for name in _Fire.__dataclass_fields__ if name != "subject"
         }
         rows = [

@@ -21,6 +21,7 @@ from highball.spec.inheritance import Merged, levels_of, merge, profiles_of, tab
 from highball.spec.job import Job
 from highball.spec.problems import find_nearest, listed, problem, step
 from highball.spec.reading import Tables
+from highball.spec.references import ALONE, TABLE_OF, TABLES, Reference, references_of
 from highball.spec.repository import Repository
 
 
@@ -34,31 +35,31 @@ class Checks:
 
     def find(self) -> Iterator[Problem]:
         """All of it."""
-        yield from self._find_unknown_repositories("defaults", table_of(self._tables, "defaults"))
-        for section in ("profiles", "jobs"):
+        for name in ALONE:
+            yield from self._find_unknown(name, name, table_of(self._tables, name), name)
+        for section, kind in TABLES.items():
             for key, table in table_of(self._tables, section).items():
-                place = section + step(key)
                 if isinstance(table, dict):
-                    yield from self._find_unknown_repositories(place, table)
-                    yield from self._find_unknown_profile(place, table)
+                    yield from self._find_unknown(kind, key, table, section + step(key))
         yield from self._find_circles()
         for key in table_of(self._tables, "jobs"):
             yield from self._find_in_job(key)
 
-    def _find_unknown_repositories(self, place: str, table: Mapping[str, Any]) -> Iterator[Problem]:
-        names = table.get("repositories")
-        known = table_of(self._tables, "repositories")
-        for number, name in enumerate(names if isinstance(names, list) else ()):
-            if isinstance(name, str) and name not in known:
-                hint = find_nearest(name, known) or listed("repositories", known)
-                yield problem(f"{place}.repositories[{number}]", f'there is no repository "{name}"', hint)
+    def _find_unknown(self, kind: str, key: str, table: dict[str, Any], at: str) -> Iterator[Problem]:
+        for reference in references_of(kind, key, table):
+            target, name = reference.to
+            known = table_of(self._tables, TABLE_OF[target])
+            if name not in known and not self._is_this_machine(reference):
+                hint = find_nearest(name, known) or listed(TABLE_OF[target], known)
+                yield problem(f"{at}.{reference.field}", f'there is no {target} "{name}"', hint)
 
-    def _find_unknown_profile(self, place: str, table: Mapping[str, Any]) -> Iterator[Problem]:
-        name = table.get("profile")
-        known = table_of(self._tables, "profiles")
-        if isinstance(name, str) and name not in known:
-            hint = find_nearest(name, known) or listed("profiles", known)
-            yield problem(f"{place}.profile", f'there is no profile "{name}"', hint)
+    def _is_this_machine(self, reference: Reference) -> bool:
+        """Whether it names a host where none need be declared: on one machine, or its own."""
+        target, name = reference.to
+        if target != "host":
+            return False
+        itself = table_of(self._tables, "settings").get("host")
+        return not table_of(self._tables, "hosts") or name == itself
 
     def _find_circles(self) -> Iterator[Problem]:
         profiles = table_of(self._tables, "profiles")

@@ -7,6 +7,7 @@ were written: what is merged is what people wrote, not what a class made of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,18 +18,24 @@ from highball.engine.restic.repository import secrets_of
 from highball.errors import Problem, Unknown
 from highball.keeping import Retention, effective
 from highball.secret import find_obstacle
+from highball.spec.access import Token, User
 from highball.spec.checks import Checks
+from highball.spec.host import Host
 from highball.spec.inheritance import BUILT_IN, levels_of, merge, settled, table_of
 from highball.spec.job import Job, JobSettings, Profile
 from highball.spec.key import Key, check_key
+from highball.spec.pin import Pin
 from highball.spec.problems import find_nearest, kind_of, listed, problem, problems_of, step
 from highball.spec.reading import Kind, Tables, find_unplain, kind_of_file, read, read_file, refused
-from highball.spec.repository import Repository
+from highball.spec.repository import CHECK, DISCARD, Repository
 from highball.spec.settings import Settings
+from highball.timing import Schedule, with_times
 
 __all__ = [
+    "Cadences",
     "Document",
     "build",
+    "effective_cadences",
     "effective_job",
     "effective_retention",
     "find_nearest",
@@ -52,9 +59,13 @@ class Document(BaseModel):
     format: Literal[1] = Field(1, description="the version of this format")
     settings: Settings = Field(Settings(), description="what holds for the whole installation")
     defaults: JobSettings = Field(JobSettings(), description="what every job inherits")
+    hosts: dict[Key, Host] = Field({}, description="the machines whose data is protected")
     profiles: dict[Key, Profile] = Field({}, description="named sets of what jobs inherit")
     repositories: dict[Key, Repository] = Field({}, description="where backups go")
     jobs: dict[Key, Job] = Field({}, description="what is backed up")
+    pins: dict[Key, Pin] = Field({}, description="snapshots that are never removed")
+    users: dict[Key, User] = Field({}, description="people with an account")
+    tokens: dict[Key, Token] = Field({}, description="programs that prove themselves")
 
     _tables: Tables | None = PrivateAttr(None)
     _effective: dict[str, Job] = PrivateAttr(default_factory=dict)
@@ -136,9 +147,13 @@ class _Reader:
         found: dict[str, Any] = {
             "settings": self._one(Settings, self._tables.get("settings"), "settings"),
             "defaults": self._one(JobSettings, self._tables.get("defaults"), "defaults"),
+            "hosts": self._many(Host, "hosts"),
             "profiles": self._many(Profile, "profiles"),
             "repositories": self._many(Repository, "repositories"),
             "jobs": self._many(Job, "jobs"),
+            "pins": self._many(Pin, "pins"),
+            "users": self._many(User, "users"),
+            "tokens": self._many(Token, "tokens"),
         }
         return {name: value for name, value in found.items() if value is not None and name in self._tables}
 
@@ -223,8 +238,30 @@ def effective_job(document: Document, key: str) -> Job:
         own = table_of(table_of(document.tables, "jobs"), key)
         alone = {name: value for name, value in own.items() if name not in JobSettings.model_fields}
         merged = merge(levels_of(document.tables, key)).table
-        document._effective[key] = Job.model_validate(_readable(Job, alone | merged))
+        job = Job.model_validate(_readable(Job, alone | merged))
+        schedule = with_times(job.schedule, document.settings.times)
+        document._effective[key] = job.model_copy(update={"schedule": schedule})
     return document._effective[key]
+
+
+@dataclass(frozen=True)
+class Cadences:
+    """When a repository is kept in order by itself; a manual schedule is never."""
+
+    discard: Schedule
+    check: Schedule
+
+
+def effective_cadences(document: Document, key: str) -> Cadences:
+    """When snapshots of a repository are discarded and its data is checked. Raises Unknown."""
+    if key not in document.repositories:
+        raise _unknown("repository", key, document.repositories)
+    repository = document.repositories[key]
+    times = document.settings.times
+    check = with_times(repository.check_schedule or CHECK, times)
+    if repository.maintenance == "off":
+        return Cadences(Schedule(), check)
+    return Cadences(with_times(repository.discard_schedule or DISCARD, times), check)
 
 
 def origins(document: Document, key: str, repository: str | None = None) -> dict[str, str]:

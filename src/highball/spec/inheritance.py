@@ -20,7 +20,7 @@ BUILT_IN = "built-in"
 _SHORT = {"schedule": "cron"}
 """Fields whose text is short for a table with this one key."""
 
-_TABLES = ("schedule", "retention")
+_TABLES = ("schedule", "retention", "retry")
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ from pydantic import (
 from highball.facts import PathText, path_for_people
 from highball.keeping import Retention
 from highball.source.path import PathSource, Pattern, check_path, lies_inside
+from highball.spec.key import Key
 from highball.spec.problems import all_wrong, wrong
-from highball.timing import Duration, Schedule
+from highball.timing import Duration, Schedule, window_to_text
 
 # --- sizes and rates -----------------------------------------------------------------------------
 
@@ -143,10 +144,31 @@ def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+Tags = Annotated[tuple[Key, ...], AfterValidator(_check_names)]
+"""Words to find things by; each is written like a key."""
+
+
 def _check_file_name(name: str) -> str:
     if not name.strip() or "/" in name or "\0" in name:
         raise ValueError("is not the name of a file")
     return name
+
+
+class Retry(BaseModel):
+    """How often what failed on the way is tried again, and how long after."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    max: int = Field(0, ge=0, le=10, strict=True, description="how many times at most; 0 is never")
+    backoff: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
+        timedelta(minutes=10),
+        description="how long to wait before the first; each later one waits twice as long",
+        json_schema_extra={"default": "10m"},
+    )
+
+
+Window = Annotated[str, AfterValidator(window_to_text)]
+"""Times of day in which something may begin: `22:00-06:00`, `mon-fri 22:00-06:00`."""
 
 
 class JobSettings(BaseModel):
@@ -154,7 +176,18 @@ class JobSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
+    host: Key | None = Field(
+        None, description="the host whose data it reads; without one, the machine that this is declared on"
+    )
     schedule: Schedule = Field(Schedule(), description="when it runs by itself")
+    missed: Literal["run-latest", "skip"] = Field(
+        "run-latest",
+        description="when its time passed while nothing could run: run once as soon as possible, or not",
+    )
+    windows: tuple[Window, ...] = Field(
+        (), description="the times in which it may begin by itself, like mon-fri 22:00-06:00; none is always"
+    )
+    retry: Retry = Field(Retry(), description="whether what failed on the way is tried again")
     repositories: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
         (), description="keys of the repositories it is backed up to"
     )
@@ -245,6 +278,7 @@ class Job(JobSettings):
 
     profile: str | None = Field(None, description="the key of the profile it inherits from")
     title: str | None = Field(None, description="a name for people")
+    tags: Tags = Field((), description="words to find it and others like it by")
     enabled: bool = Field(True, strict=True, description="a job that is not enabled runs only when told to")
     sources: Annotated[
         tuple[Annotated[PathSource, WrapValidator(_row)], ...], AfterValidator(_check_sources)

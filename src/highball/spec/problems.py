@@ -91,6 +91,7 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 _WANTED = {
     "string": "text",
     "path": "text",
+    "datetime": "a date and time with its zone, like 2030-01-31T12:00:00Z",
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",

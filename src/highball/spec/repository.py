@@ -14,6 +14,13 @@ from highball.engine.restic.repository import ResticRepository
 from highball.keeping import Retention
 from highball.spec.key import Key
 from highball.spec.problems import all_wrong
+from highball.timing import Schedule
+
+DISCARD = Schedule(cron="0 3 * * *")
+"""When snapshots are discarded where nobody says: every day at 03:00."""
+
+CHECK = Schedule(cron="0 2 * * 0")
+"""When data is checked where nobody says: on Sundays at 02:00."""
 
 MOST_SLICES = 256
 """restic cuts a repository's data into no more parts than this (0.14 to 0.19)."""
@@ -60,6 +67,12 @@ class Repository(ResticRepository):
         False, strict=True, description="maintenance = off needs this, for the repository grows without end"
     )
     retention: Retention | None = Field(None, description="which snapshots of its jobs are kept")
+    discard_schedule: Schedule | None = Field(
+        None, description="with maintenance = user: when snapshots are discarded; without one, daily at 03:00"
+    )
+    check_schedule: Schedule | None = Field(
+        None, description="with maintenance = user: when data is checked; without one, Sundays at 02:00"
+    )
     check_share: Share = Field(
         5.0,
         description="how much of the data a check reads, like 5%; the next check reads the next part",
@@ -71,6 +84,16 @@ class Repository(ResticRepository):
         if self.maintenance == "off" and not self.accept_growth:
             hint = "if that is meant, say so with accept_growth = true"
             raise all_wrong([("maintenance", "is off, so the repository would grow without end", hint)])
+        return self
+
+    @model_validator(mode="after")
+    def _cadences_count(self) -> Self:
+        given = [name for name in ("discard_schedule", "check_schedule") if getattr(self, name) is not None]
+        if given and self.maintenance != "user":
+            hint = 'say maintenance = "user", or leave it out'
+            raise all_wrong(
+                (name, f"counts for nothing where maintenance is {self.maintenance}", hint) for name in given
+            )
         return self
 
     @property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.spec.key import Key
 from highball.spec.problems import wrong
-from highball.timing import check_timezone
+from highball.timing import check_cron, check_timezone
 
 
 def _check_whole(path: Path) -> Path:
@@ -19,6 +19,14 @@ def _check_whole(path: Path) -> Path:
 
 
 _WholePath = Annotated[Path, AfterValidator(_check_whole)]
+
+
+def _check_fields(text: str) -> str:
+    check_cron(text)
+    return " ".join(text.split())
+
+
+_Fields = Annotated[str, AfterValidator(_check_fields)]
 
 
 class Settings(BaseModel):
@@ -34,6 +42,13 @@ class Settings(BaseModel):
     )
     timezone: Annotated[str, AfterValidator(check_timezone)] = Field(
         "UTC", description="the time zone of schedules that name none"
+    )
+    times: dict[Literal["hourly", "daily", "weekly", "monthly"], _Fields] = Field(
+        {},
+        description="five cron fields that hourly, daily, weekly or monthly stand for, where not the usual ones",
+    )
+    backup_repository: Key | None = Field(
+        None, description="the key of the repository that the hub's own backup goes to"
     )
     restic: _WholePath | None = Field(
         None, description="the restic program; without one, the first on the PATH"

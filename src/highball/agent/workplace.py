@@ -7,7 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from highball.engine.restic.binary import ResticBinary, find_restic
@@ -16,6 +16,7 @@ from highball.engine.restic.restic import Listener, Restic
 from highball.errors import RepositoryError
 from highball.facts import Lock
 from highball.process import Stop
+from highball.secret import SecretValue
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Workplace:
     state: Path
     restic: Path | None = None
     """The restic that the settings name; None is the first on PATH."""
+    sealed: Mapping[str, SecretValue] = field(default_factory=dict)
+    """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
 
     @property
     def runs(self) -> Path:
@@ -72,7 +75,7 @@ class Workplace:
         return Restic(
             binary=self.find_restic(),
             repository=key,
-            access=access(repository, admin=admin, environment=environment),
+            access=access(repository, admin=admin, environment=environment, sealed=self.sealed),
             cache=self.cache,
             scratch=scratch or self.scratch,
             marker=marker,

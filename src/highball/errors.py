@@ -11,6 +11,9 @@ and nowhere else.
     ├── ProgramMissing          2   restic is not there, or too old
     ├── Unknown                 4   a job, repository, run or snapshot that was named does not exist
     ├── Conflict                5   something of the same kind is already under way
+    │   └── Stale                   it was changed by somebody else meanwhile
+    ├── LoginNeeded             6   nobody has said who asks
+    ├── RevisionMissing         2   a change must say which revision it changes
     ├── NotAllowed              6   refused by a rule, a role or a missing credential
     ├── Cancelled             130   a person or a signal ended it
     └── Failed                  1   it was tried and did not work
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,36 @@ class Conflict(HighballError):
     default_code = "conflict"
     exit_code = 5
     http_status = 409
+
+
+class Stale(Conflict):
+    """What was to be changed is not what it was: it carries the revision that holds, and what differs."""
+
+    default_code = "revision_conflict"
+    http_status = 412
+
+    def __init__(
+        self, message: str, *, revision: int, differences: Iterable[Any] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.revision = revision
+        self.differences = tuple(differences)
+
+
+class LoginNeeded(HighballError):
+    """Nobody has said who asks."""
+
+    default_code = "login_needed"
+    exit_code = 6
+    http_status = 401
+
+
+class RevisionMissing(HighballError):
+    """A change must say which revision it changes, so that nobody undoes another's work unseen."""
+
+    default_code = "revision_missing"
+    exit_code = 2
+    http_status = 428
 
 
 class NotAllowed(HighballError):

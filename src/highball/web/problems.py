@@ -1,0 +1,122 @@
+"""What goes wrong, as an answer: every error is a `application/problem+json` of one shape.
+
+The status comes from the error's class in `errors`. What a person sent is never repeated in an answer, because
+it may be a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from highball.errors import HighballError, Problem, Stale
+from highball.spec.problems import problem, step
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class OneProblem(BaseModel):
+    """One thing that is wrong, and its place."""
+
+    at: str
+    message: str
+    hint: str | None = None
+
+
+class ProblemAnswer(BaseModel):
+    """What every answer looks like that is no success (RFC 9457, with what Highball adds)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str | None = None
+    problems: list[OneProblem] = []
+
+
+def register(app: FastAPI) -> None:
+    """Let this app answer every error as a problem."""
+    app.add_exception_handler(HighballError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_request)
+    app.add_exception_handler(HTTPException, _answer_status)
+
+
+def answer(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    hint: str | None = None,
+    problems: Sequence[Problem] = (),
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """A problem as an answer; `more` are members of its own beside the usual ones."""
+    content = {
+        "type": f"urn:highball:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        "problems": [asdict(one) for one in problems],
+    }
+    return JSONResponse(content | more, status, headers, MEDIA_TYPE)
+
+
+def answer_error(error: HighballError) -> JSONResponse:
+    """An error of ours as an answer."""
+    told: dict[str, Any] = {"hint": error.hint, "problems": error.problems}
+    if isinstance(error, Stale):
+        told["headers"] = {"ETag": f'"{error.revision}"'}
+        told["revision"] = error.revision
+        told["differences"] = [asdict(one) for one in error.differences]
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        told["headers"] = {"WWW-Authenticate": "Bearer"}
+    return answer(error.http_status, error.code, error.message, **told)
+
+
+def problems_of_request(error: RequestValidationError | ValidationError) -> list[Problem]:
+    """What is wrong with a request, each with its place: `body.key`, `query.limit`."""
+    return [
+        problem("".join(step(part) for part in one["loc"]).lstrip("."), _message(one))
+        for one in error.errors()
+    ]
+
+
+def _message(found: Any) -> str:
+    if found["type"] == "json_invalid":
+        return "is not JSON"
+    if found["type"] == "missing":
+        return "is missing"
+    return str(found["msg"])
+
+
+async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HighballError)
+    return answer_error(error)
+
+
+async def _answer_request(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    found = problems_of_request(error)
+    number = "a problem" if len(found) == 1 else f"{len(found)} problems"
+    return answer(422, "request_invalid", f"the request has {number}", problems=found)
+
+
+async def _answer_status(_: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses: an address that is not there, a method that it does not know."""
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
+    headers = dict(error.headers) if error.headers else None
+    return answer(error.status_code, code, str(error.detail or phrase), headers=headers)

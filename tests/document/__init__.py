@@ -1,0 +1,1 @@
+"""The Document of a hub: objects, revisions, and their addresses."""

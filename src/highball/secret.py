@@ -1,19 +1,22 @@
 """A reference to a secret, and how it is resolved on the machine that needs it.
 
 What people declare is where the secret lies, never the secret. A value exists only as `SecretValue` between
-its resolution and the pipe of the child that reads it; it prints as `***` everywhere else.
+its resolution and the pipe of the child that reads it; it prints as `***` everywhere else. A sealed secret lies
+in a hub's vault: it is declared as `{ sealed = true }`, an assignment names its place there, and the hub hands
+the values over beside the assignment.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,6 +26,9 @@ LARGEST_BYTES = 60 * 1024
 """A secret has to fit into a pipe's buffer (64 KiB on Linux), so that writing it never blocks."""
 
 COMMAND_SECONDS = 30
+
+PLACE = r"repository:[0-9a-f-]{36}:[A-Za-z0-9_.]{1,120}"
+"""A repository's place in the vault: `repository:<id of the object>:<which of its secrets>`."""
 
 
 class SecretValue:
@@ -61,8 +67,14 @@ def _split_command(value: object) -> object:
     return shlex.split(value) if isinstance(value, str) else value
 
 
+def _check_sealed(value: object) -> object:
+    if value is None or value is True or (isinstance(value, str) and re.fullmatch(PLACE, value)):
+        return value
+    raise ValueError("sealed wants true: the hub knows where the value lies")
+
+
 class SecretReference(BaseModel):
-    """Where a secret lies: exactly one of a file, an environment variable or a program's output."""
+    """Where a secret lies: exactly one of a file, an environment variable, a program's output or a hub's vault."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,12 +87,17 @@ class SecretReference(BaseModel):
     command: Annotated[tuple[str, ...] | None, BeforeValidator(_split_command)] = Field(
         None, description="a program and its arguments that print the secret; no shell reads it"
     )
+    sealed: Annotated[Literal[True] | str | None, BeforeValidator(_check_sealed)] = Field(
+        None,
+        description="true: it lies sealed in the hub",
+        json_schema_extra={"anyOf": [{"const": True}, {"type": "null"}]},
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [name for name in ("file", "env", "command") if getattr(self, name) is not None]
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("a secret names exactly one of file, env, command")
+            raise ValueError("a secret names exactly one of file, env, command, sealed")
         if self.file is not None and not self.file.is_absolute():
             raise ValueError("the file of a secret is an absolute path")
         if self.command is not None and not self.command:
@@ -96,11 +113,18 @@ Secret = Annotated[SecretReference, BeforeValidator(_refuse_plain_text)]
 """A secret as people declare it."""
 
 
-def resolve(secret: SecretReference, environment: Mapping[str, str] | None = None) -> SecretValue:
+def resolve(
+    secret: SecretReference,
+    environment: Mapping[str, str] | None = None,
+    sealed: Mapping[str, SecretValue] | None = None,
+) -> SecretValue:
     """The secret's value, without the line ends at its end.
 
-    Raises SecretUnavailable, whose message names the place and never a value.
+    `environment` is where variables are looked up (None: this process's own), `sealed` the values that a hub
+    handed over, by their places. Raises SecretUnavailable, whose message names the place and never a value.
     """
+    if secret.sealed is not None:
+        return _find_handed_over(secret.sealed, sealed or {})
     if secret.file is not None:
         value = _read_file(secret.file)
     elif secret.env is not None:
@@ -123,6 +147,8 @@ def describe(secret: SecretReference) -> str:
         return f"the secret file {secret.file}"
     if secret.env is not None:
         return f"the secret's environment variable {secret.env}"
+    if secret.sealed is not None:
+        return "the secret that is sealed in the hub"
     return f"the secret's command {(secret.command or ('',))[0]}"
 
 
@@ -145,6 +171,17 @@ def mask(text: str, values: Iterable[SecretValue]) -> str:
             if len(shown) >= 4:
                 text = text.replace(shown, "***")
     return text
+
+
+def _find_handed_over(place: str | Literal[True], sealed: Mapping[str, SecretValue]) -> SecretValue:
+    value = None if place is True else sealed.get(place)
+    if value is None:
+        raise SecretUnavailable(
+            "the secret is sealed in a hub, and was not handed over here",
+            code="secret_sealed_elsewhere",
+            hint="on one machine without a hub write { file = … }, { env = … } or { command = … } in its place",
+        )
+    return value
 
 
 def _read_file(path: Path) -> bytes:

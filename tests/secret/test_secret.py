@@ -65,6 +65,10 @@ def test_plain_text_is_refused_with_what_to_write_instead() -> None:
         ({"file": "/a\0b"}, "NUL"),
         ({"env": "A=B"}, "name of a variable"),
         ({"command": ["a\0b"]}, "NUL"),
+        ({"sealed": False}, "sealed wants true"),
+        ({"sealed": 1}, "sealed wants true"),
+        ({"sealed": "user:anna:password"}, "sealed wants true"),
+        ({"sealed": True, "env": "A"}, "exactly one"),
     ],
 )
 def test_what_leads_nowhere_is_refused_when_it_is_declared(told: dict[str, object], why: str) -> None:
@@ -291,3 +295,25 @@ def test_no_secret_is_left_in_a_masked_text(text: str, words: list[str], data: s
         text = text[:at] + word + text[at:]
     masked = mask(text, [SecretValue(word.encode()) for word in words])
     assert not any(word in masked for word in words)
+
+
+# --- sealed in a hub --------------------------------------------------------------------------------
+
+PLACE = "repository:0197f0a2-0000-7000-8000-000000000001:password"
+
+
+def test_a_sealed_secret_is_the_value_that_was_handed_over_for_its_place() -> None:
+    handed = {PLACE: SecretValue(HIDDEN), PLACE.replace("password", "admin"): SecretValue(b"another")}
+    assert resolve(SecretReference(sealed=PLACE), sealed=handed).reveal() == HIDDEN
+
+
+@pytest.mark.parametrize("reference", [SecretReference(sealed=True), SecretReference(sealed=PLACE)])
+def test_a_sealed_secret_that_was_not_handed_over_says_so_and_what_to_write(
+    reference: SecretReference,
+) -> None:
+    with pytest.raises(SecretUnavailable, match="sealed in a hub") as raised:
+        resolve(reference, sealed={"repository:another": SecretValue(HIDDEN)})
+    assert raised.value.code == "secret_sealed_elsewhere"
+    assert "{ file = … }" in (raised.value.hint or "")
+    assert describe(reference) == "the secret that is sealed in the hub"
+    assert find_obstacle(reference) == raised.value.message

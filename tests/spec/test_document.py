@@ -288,6 +288,18 @@ def test_obstacles_stand_at_their_places(tmp_path: Path) -> None:
     assert [str(one) for one in find_obstacles(read, ["b2"], {"ADMIN": "x"})] == [unset]
 
 
+def test_a_sealed_secret_in_a_file_is_a_problem_on_one_machine_that_says_what_to_write() -> None:
+    read = document(repositories={"nas": {"url": "/a", "password": {"sealed": True}}})
+    assert [(one.at, one.message, one.hint) for one in find_obstacles(read, environment={})] == [
+        (
+            "repositories.nas.password",
+            "the secret is sealed in a hub, and was not handed over here",
+            "sealed secrets live in a hub; here write { file = … }, { env = … } or { command = … }",
+        )
+    ]
+    assert read.tables["repositories"]["nas"]["password"] == {"sealed": True}
+
+
 def test_nearest() -> None:
     assert find_nearest("documets", ["documents", "x"]) == 'perhaps "documents"'
     assert find_nearest("zzz", ["documents"]) is None

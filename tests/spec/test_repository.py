@@ -16,6 +16,7 @@ from highball.engine.restic.repository import (
     address,
     local_folder,
     secrets_of,
+    with_places,
 )
 from highball.errors import SecretUnavailable
 from highball.secret import SecretReference, SecretValue, mask
@@ -473,3 +474,43 @@ def test_local_through_its_admin_access(restic: ResticBinary, tmp_path: Path, pa
 def test_a_reference_is_no_text() -> None:
     reference = repository(url="s3:x/b", access_key_id={"env": "A"}, secret_access_key=PASSWORD).access_key_id
     assert isinstance(reference, SecretReference)
+
+
+# --- sealed in a hub -----------------------------------------------------------------------------
+
+SEALED = {"sealed": True}
+OF_THIS = "repository:0197f0a2-0000-7000-8000-000000000001"
+OF_ANOTHER = "repository:0197f0a2-0000-7000-8000-000000000002"
+
+
+def test_every_sealed_secret_gets_a_place_of_this_repository_and_of_no_other() -> None:
+    found = repository(
+        url="s3:x/b",
+        password=SEALED,
+        access_key_id="A",
+        secret_access_key={"sealed": f"{OF_ANOTHER}:secret_access_key"},
+        environment={"X_TOKEN": SEALED, "Y_TOKEN": {"env": "OTHER"}},
+        admin={"password": SEALED, "access_key_id": "B", "secret_access_key": SEALED},
+    )
+    placed = with_places(found, OF_THIS.partition(":")[2])
+    assert {place: reference.sealed or reference.env for place, reference in secrets_of(placed)} == {
+        "password": f"{OF_THIS}:password",
+        "secret_access_key": f"{OF_THIS}:secret_access_key",
+        "environment.X_TOKEN": f"{OF_THIS}:environment.X_TOKEN",
+        "environment.Y_TOKEN": "OTHER",
+        "admin.password": f"{OF_THIS}:admin",
+        "admin.secret_access_key": f"{OF_THIS}:admin.secret_access_key",
+    }
+    assert type(placed).model_validate_json(placed.model_dump_json()) == placed
+
+
+def test_the_values_a_hub_handed_over_make_the_access_and_the_admin_s_only_with_them() -> None:
+    found = repository(url="/srv", password=SEALED, admin={"password": SEALED})
+    placed = with_places(found, OF_THIS.partition(":")[2])
+    everyday = {f"{OF_THIS}:password": SecretValue(b"geheim")}
+    assert access(placed, sealed=everyday).password.reveal() == b"geheim"
+    with pytest.raises(SecretUnavailable) as raised:
+        access(placed, admin=True, sealed=everyday)
+    assert raised.value.code == "secret_sealed_elsewhere"
+    both = everyday | {f"{OF_THIS}:admin": SecretValue(b"anders")}
+    assert access(placed, admin=True, sealed=both).password.reveal() == b"anders"

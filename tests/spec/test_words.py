@@ -88,7 +88,7 @@ profile = "no"
 
 REPOSITORIES_SAYS = """\
 repositories.a.url: holds credentials (use rest_username and rest_password)
-repositories.a.password: a secret names exactly one of file, env, command
+repositories.a.password: a secret names exactly one of file, env, command, sealed
 repositories.b.environment.RESTIC_PASSWORD: cannot be set here (use password)
 repositories.b.environment.B2_ACCOUNT_KEY: is a secret, not text (write { file = … }, { env = … } or { command = … })
 repositories.b.password.fil: is not known here (perhaps "file")

@@ -27,7 +27,7 @@ class Workplace:
     restic: Path | None = None
     """The restic that the settings name; None is the first on PATH."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
-    """The values of sealed secrets by their places, as far as the hub handed them over."""
+    """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
 
     @property
     def runs(self) -> Path:
@@ -75,7 +75,7 @@ class Workplace:
         return Restic(
             binary=self.find_restic(),
             repository=key,
-            access=access(repository, admin=admin, environment=environment),
+            access=access(repository, admin=admin, environment=environment, sealed=self.sealed),
             cache=self.cache,
             scratch=scratch or self.scratch,
             marker=marker,

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from highball.engine.restic.repository import secrets_of
 from highball.errors import Problem, Unknown
 from highball.keeping import Retention, effective
-from highball.secret import find_obstacle
+from highball.secret import SecretReference, find_obstacle
 from highball.spec.access import Token, User
 from highball.spec.checks import Checks
 from highball.spec.host import Host
@@ -305,9 +305,17 @@ def find_obstacles(
         for place, reference in secrets_of(document.repositories[key]):
             obstacle = find_obstacle(reference, environment)
             if obstacle is not None:
-                hint = "it holds the secret as its only line; chmod 600" if reference.file else None
+                hint = _hint_for(reference)
                 found.append(problem(f"repositories.{key}.{place}", obstacle, hint))
     return found
+
+
+def _hint_for(reference: SecretReference) -> str | None:
+    if reference.file is not None:
+        return "it holds the secret as its only line; chmod 600"
+    if reference.sealed is not None:
+        return "sealed secrets live in a hub; here write { file = … }, { env = … } or { command = … }"
+    return None
 
 
 def _unknown(kind: str, key: str, known: Iterable[str]) -> Unknown:

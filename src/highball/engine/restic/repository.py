@@ -7,10 +7,11 @@ resolves at the moment of use. Nothing here starts a program or touches the repo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import (
@@ -404,6 +405,8 @@ def local_folder(repository: Location) -> Path | None:
     return Path(rest) if scheme == "local" else None
 
 
+_Kept = TypeVar("_Kept", bound=ResticRepository)
+
 # --- the access ----------------------------------------------------------------------------------
 
 
@@ -433,27 +436,36 @@ class Access:
         return (self.password, *self.parts, *self.files.values(), *variables)
 
 
+_Resolve = Callable[[SecretReference], SecretValue]
+
+
 def access(
-    repository: ResticRepository, *, admin: bool = False, environment: Mapping[str, str] | None = None
+    repository: ResticRepository,
+    *,
+    admin: bool = False,
+    environment: Mapping[str, str] | None = None,
+    sealed: Mapping[str, SecretValue] | None = None,
 ) -> Access:
     """Resolve the everyday access, or with `admin` the one that may delete; the same where none is declared.
 
-    `environment` is where references to environment variables are looked up. Raises SecretUnavailable.
+    `environment` is where references to environment variables are looked up, `sealed` holds the values that a
+    hub handed over. Raises SecretUnavailable.
     """
+    opened = partial(resolve, environment=environment, sealed=sealed)
     location: Location = repository
     password = repository.password
     if admin and repository.admin is not None:
         location = _admin_location(repository, repository.admin)
         password = repository.admin.password or password
-    full, parts = _full_address(location, environment)
-    files, more = _credential_files(location, environment)
+    full, parts = _full_address(location, opened)
+    files, more = _credential_files(location, opened)
     own = [f"{name}={value}" for name, value in _own_options(location).items()]
     return Access(
         location=full,
         shown=address(location),
-        password=resolve(password, environment),
+        password=opened(password),
         files=files,
-        environment={name: _resolved(value, environment) for name, value in location.environment.items()},
+        environment={name: _resolved(value, opened) for name, value in location.environment.items()},
         options=tuple(
             _as_csv(option) for option in (*own, *(f"{n}={v}" for n, v in location.options.items()))
         ),
@@ -468,6 +480,35 @@ def secrets_of(repository: ResticRepository) -> list[tuple[str, SecretReference]
     if repository.admin is not None:
         found += [(f"admin.{place}", reference) for place, reference in _references(repository.admin)]
     return found
+
+
+def with_places(repository: _Kept, id: str) -> _Kept:
+    """The repository with the place in the vault of each sealed secret, whatever place it named before.
+
+    `id` is the stored object's: so no declaration can point at what belongs to another.
+    """
+    named = repository.model_copy(update=_placed(repository, f"repository:{id}:"))
+    if repository.admin is None:
+        return named
+    admin = repository.admin.model_copy(update=_placed(repository.admin, f"repository:{id}:admin."))
+    return named.model_copy(update={"admin": admin})
+
+
+def _placed(location: ResticRepository | Admin, before: str) -> dict[str, object]:
+    """The fields that hold sealed secrets, each secret with its place."""
+    fields: dict[str, object] = {}
+    variables = dict(location.environment)
+    for name, reference in _references(location):
+        if reference.sealed is None:
+            continue
+        # The admin password is the slot `admin`; every other secret is called as its field is.
+        placed = SecretReference(sealed=f"{before}{name}".replace(":admin.password", ":admin"))
+        if name.startswith("environment."):
+            variables[name.removeprefix("environment.")] = placed
+            fields["environment"] = variables
+        else:
+            fields[name] = placed
+    return fields
 
 
 def _references(location: ResticRepository | Admin) -> list[tuple[str, SecretReference]]:
@@ -498,18 +539,16 @@ def _admin_location(everyday: Location, admin: Location) -> Location:
     return Location.model_construct(**merged)
 
 
-def _resolved(value: str | SecretReference, environment: Mapping[str, str] | None) -> SecretValue | str:
-    return value if isinstance(value, str) else resolve(value, environment)
+def _resolved(value: str | SecretReference, opened: _Resolve) -> SecretValue | str:
+    return value if isinstance(value, str) else opened(value)
 
 
-def _full_address(
-    location: Location, environment: Mapping[str, str] | None
-) -> tuple[SecretValue, tuple[SecretValue, ...]]:
+def _full_address(location: Location, opened: _Resolve) -> tuple[SecretValue, tuple[SecretValue, ...]]:
     """The location with the rest server's credentials in it, and what is secret about it."""
     shown = address(location)
     if location.rest_username is None or location.rest_password is None:
         return SecretValue(shown.encode()), ()
-    password = resolve(location.rest_password, environment)
+    password = opened(location.rest_password)
     encoded = quote(password.reveal(), safe="")
     scheme, _, rest = shown.partition("://")
     full = f"{scheme}://{quote(location.rest_username, safe='')}:{encoded}@{rest}"
@@ -517,13 +556,13 @@ def _full_address(
 
 
 def _credential_files(
-    location: Location, environment: Mapping[str, str] | None
+    location: Location, opened: _Resolve
 ) -> tuple[dict[str, SecretValue], tuple[SecretValue, ...]]:
     """The file of S3 credentials, and what is secret in it."""
     if location.access_key_id is None or location.secret_access_key is None:
         return {}, ()
-    key_id = _resolved(location.access_key_id, environment)
-    secret = resolve(location.secret_access_key, environment)
+    key_id = _resolved(location.access_key_id, opened)
+    secret = opened(location.secret_access_key)
     shown_id = key_id.encode() if isinstance(key_id, str) else key_id.reveal()
     content = b"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n" % (shown_id, secret.reveal())
     hidden = (secret,) if isinstance(key_id, str) else (secret, key_id)

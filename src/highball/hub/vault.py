@@ -1,0 +1,386 @@
+"""The vault: values that the hub keeps sealed, each bound to its place, under a key outside the database.
+
+A value is sealed with AES-256-GCM under a nonce of its own; the place (`repository:<id>:password`,
+`repository:<id>:admin`) is bound to it, so that a row which was moved opens nowhere. What does not open is an
+error and never overwritten. The key lies in a file of its own, made at first use, for its owner's eyes only.
+Hashes of passwords and tokens, which `hub.access` keeps in the same table (`user:…`, `token:…`), are not sealed:
+they give nothing away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from highball.engine.restic.repository import ResticRepository, secrets_of, with_places
+from highball.errors import Misuse, StateUnusable, Unknown
+from highball.hub.audit import Actor, write_down
+from highball.hub.db import Database, objects, vault
+from highball.secret import LARGEST_BYTES, PLACE, SecretValue
+
+KEY_FILE = "hub.key"
+KEY_BYTES = 32
+
+_SEALED = "repository:%"
+_MAGIC = b"hb1"
+_ID_BYTES = 8
+_NONCE_BYTES = 12
+_HEAD = len(_MAGIC) + _ID_BYTES + _NONCE_BYTES
+
+# --- the key --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HubKey:
+    """The key that seals, and the file it lies in."""
+
+    path: Path
+    value: bytes = field(repr=False)
+
+    @property
+    def id(self) -> bytes:
+        """What tells this key from another, and nothing of the key itself."""
+        return hashlib.sha256(b"highball hub key\0" + self.value).digest()[:_ID_BYTES]
+
+
+def find_key_file(beside: Path, environment: Mapping[str, str]) -> Path:
+    """Where the key lies: HIGHBALL_KEY_FILE, a systemd credential, or `hub.key` beside the configuration."""
+    if environment.get("HIGHBALL_KEY_FILE"):
+        return Path(environment["HIGHBALL_KEY_FILE"]).absolute()
+    if environment.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(environment["CREDENTIALS_DIRECTORY"], KEY_FILE)
+        if credential.exists():
+            return credential
+    return beside / KEY_FILE
+
+
+def read_key(path: Path) -> HubKey | None:
+    """The key in a file; None where there is no such file.
+
+    Raises StateUnusable where others may read it, or it is no key.
+    """
+    try:
+        with path.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            content = opened.read(4096)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateUnusable(
+            f"the hub's key {path} cannot be read: {error.strerror}", code="key_unreadable"
+        ) from None
+    # systemd lets the service's user read a credential by an access list, which shows as the group's right.
+    foreign = 0o007 if _is_credential(path) else 0o077
+    if mode & foreign:
+        raise StateUnusable(
+            f"others may read the hub's key {path}",
+            code="key_open_to_others",
+            hint=f"chmod 600 {path}; if somebody read it, make a new one with: highball rekey",
+        )
+    try:
+        value = bytes.fromhex(content.decode("ascii").strip())
+    except ValueError:
+        value = b""
+    if len(value) != KEY_BYTES:
+        raise StateUnusable(
+            f"{path} holds no key of a hub",
+            code="key_unreadable",
+            hint="put the right file in its place: without it what is sealed stays closed",
+        )
+    return HubKey(path, value)
+
+
+def make_key(path: Path) -> HubKey:
+    """A new key, on disk before it counts; another process's, if that was quicker. Raises StateUnusable."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            _write_key(path, secrets.token_bytes(KEY_BYTES))
+    except OSError as error:
+        raise StateUnusable(
+            f"the hub's key {path} cannot be made: {error.strerror}",
+            code="key_unreadable",
+            hint="name a file that can be written with HIGHBALL_KEY_FILE",
+        ) from None
+    made = read_key(path)
+    assert made is not None
+    return made
+
+
+def _write_key(path: Path, value: bytes) -> None:
+    """Whole or not at all, and never over a file that is there."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
+            opened.write(value.hex().encode() + b"\n")
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_credential(path: Path) -> bool:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and path.parent == Path(directory or "/")
+
+
+# --- the vault ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """That a value is sealed at a place, since when and by whom; never the value."""
+
+    place: str
+    set_at: datetime
+    set_by: str
+
+    @property
+    def slot(self) -> str:
+        """Which secret of its object it is."""
+        return self.place.rpartition(":")[2]
+
+
+class Vault:
+    """The sealed values of a hub."""
+
+    def __init__(self, database: Database, key: HubKey) -> None:
+        self._database = database
+        self._key = key
+
+    def seal(self, place: str, value: SecretValue, actor: Actor, now: datetime) -> Sealed:
+        """Keep a value at a place, in place of the one before; line ends at its end do not count.
+
+        Raises StateUnusable (`vault_sealed_otherwise`) where what lies there, or anywhere in the vault, was
+        sealed with another key, so that no vault ever needs two.
+        """
+        _check_place(place)
+        content = value.reveal().rstrip(b"\r\n")
+        _check_size(content)
+        with self._database.write() as connection:
+            found = _read_all(connection)
+            self._demand_own_key(found)
+            if place in found:
+                self._unseal(place, found[place])
+            told = {"content": self._seal(place, content), "changed_at": now, "actor": actor.name}
+            if place in found:
+                connection.execute(vault.update().where(vault.c.place == place).values(**told))
+            else:
+                connection.execute(vault.insert().values(place=place, **told))
+            _note(connection, place, "sealed", actor, now)
+        return Sealed(place, now, actor.name)
+
+    def open(self, place: str) -> SecretValue:
+        """The value at a place. Raises Unknown (`secret_unset`), StateUnusable (`vault_sealed_otherwise`)."""
+        with self._database.read() as connection:
+            found = connection.execute(sa.select(vault.c.content).where(vault.c.place == place)).scalar()
+        if found is None:
+            raise Unknown(f"nothing is sealed at {place}", code="secret_unset", hint="set it in the hub")
+        return SecretValue(self._unseal(place, found))
+
+    def open_for(self, repository: ResticRepository, id: str, *, admin: bool) -> dict[str, SecretValue]:
+        """The values that a run on this repository needs, by their places; the admin's only where asked for.
+
+        `id` is the stored object's. Raises as `open` does.
+        """
+        return {
+            reference.sealed: self.open(reference.sealed)
+            for name, reference in secrets_of(with_places(repository, id))
+            if isinstance(reference.sealed, str) and (admin or not name.startswith("admin."))
+        }
+
+    def find(self, place: str) -> Sealed | None:
+        """Since when and by whom something is sealed at a place."""
+        return next((sealed for sealed in self.list_places() if sealed.place == place), None)
+
+    def list_places(self, id: str | None = None) -> list[Sealed]:
+        """What is sealed: of one object, or of all."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(vault.c.place, vault.c.changed_at, vault.c.actor)
+                .where(vault.c.place.like(_SEALED))
+                .order_by(vault.c.place)
+            ).all()
+        found = [Sealed(row.place, row.changed_at, row.actor) for row in rows]
+        return [sealed for sealed in found if id is None or sealed.place.startswith(f"repository:{id}:")]
+
+    def remove(self, place: str, actor: Actor, now: datetime) -> bool:
+        """Forget the value at a place, even one that does not open; False where nothing lay there."""
+        _check_place(place)
+        with self._database.write() as connection:
+            gone = connection.execute(vault.delete().where(vault.c.place == place)).rowcount == 1
+            if gone:
+                _note(connection, place, "unsealed", actor, now)
+        return gone
+
+    def find_place(self, repository: str, slot: str) -> str:
+        """The place of a declared repository's secret. Raises Unknown and Misuse."""
+        with self._database.read() as connection:
+            here = (objects.c.kind == "repository") & (objects.c.key == repository)
+            id = connection.execute(
+                sa.select(objects.c.id).where(here, objects.c.deleted_at.is_(None))
+            ).scalar()
+        if id is None:
+            raise Unknown(f'there is no repository "{repository}"', code="repository_unknown")
+        place = f"repository:{id}:{slot}"
+        _check_place(place)
+        return place
+
+    def check(self) -> None:
+        """Open everything once; raises StateUnusable where something does not open."""
+        with self._database.read() as connection:
+            for place, content in _read_all(connection).items():
+                self._unseal(place, content)
+
+    def rekey(self, actor: Actor, now: datetime) -> Path:
+        """Seal everything anew under a new key; the old one is kept beside it, under the path returned.
+
+        The new key is on disk before any row needs it, and takes its name only when all rows do: what a crash
+        leaves in between, `open_vault` finishes. Raises StateUnusable, and then nothing has changed.
+        """
+        coming = _coming(self._key.path)
+        coming.unlink(missing_ok=True)
+        fresh = Vault(self._database, make_key(coming))
+        with self._database.write() as connection:
+            for place, content in _read_all(connection).items():
+                sealed = fresh._seal(place, self._unseal(place, content))
+                connection.execute(vault.update().where(vault.c.place == place).values(content=sealed))
+            write_down(connection, actor, "rekeyed", now, kind="vault")
+        kept = _put_in_place(self._key)
+        self._key = HubKey(self._key.path, fresh._key.value)
+        return kept
+
+    def _seal(self, place: str, value: bytes) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        head = _MAGIC + self._key.id + nonce
+        return head + AESGCM(self._key.value).encrypt(nonce, value, _bound(place, self._key.id))
+
+    def _unseal(self, place: str, content: bytes) -> bytes:
+        if content[: len(_MAGIC)] != _MAGIC or len(content) < _HEAD:
+            raise self._closed(place, "is no sealed value")
+        id = content[len(_MAGIC) : len(_MAGIC) + _ID_BYTES]
+        if id != self._key.id:
+            raise self._closed(place, f"was sealed with another key ({id.hex()})")
+        nonce = content[_HEAD - _NONCE_BYTES : _HEAD]
+        try:
+            return AESGCM(self._key.value).decrypt(nonce, content[_HEAD:], _bound(place, id))
+        except InvalidTag:
+            raise self._closed(place, "is damaged, or was sealed for another place") from None
+
+    def _demand_own_key(self, found: Mapping[str, bytes]) -> None:
+        for place, content in found.items():
+            id = _key_of(content)
+            if id is not None and id != self._key.id:
+                raise self._closed(place, f"was sealed with another key ({id.hex()})")
+
+    def _closed(self, place: str, why: str) -> StateUnusable:
+        return StateUnusable(
+            f"what lies at {place} {why}; the key file is {self._key.path} ({self._key.id.hex()})",
+            code="vault_sealed_otherwise",
+            hint="put the right key file there; or remove this secret, and set it again",
+        )
+
+
+def open_vault(database: Database, path: Path) -> Vault:
+    """The vault under the key in this file, which is made if nothing was ever sealed.
+
+    Raises StateUnusable where the key is missing, open to others, or not the one that sealed.
+    """
+    with database.read() as connection:
+        found = _read_all(connection)
+    _finish_rekeying(path, {_key_of(content) for content in found.values()})
+    key = read_key(path)
+    if key is None and found:
+        raise StateUnusable(
+            f"the hub's key {path} is missing, and secrets are sealed with it",
+            code="key_missing",
+            hint="put it back (a backup of the hub's configuration holds it), or name it with HIGHBALL_KEY_FILE",
+        )
+    opened = Vault(database, key or make_key(path))
+    opened._demand_own_key(found)
+    return opened
+
+
+def _finish_rekeying(path: Path, ids: set[bytes | None]) -> None:
+    """What a crash in the middle of `rekey` left: the new key counts if the rows bear it."""
+    coming = read_key(_coming(path))
+    if coming is None:
+        return
+    current = read_key(path)
+    if coming.id in ids:
+        if current is not None:
+            _put_in_place(current)
+    elif current is not None:
+        coming.path.unlink(missing_ok=True)
+
+
+def _put_in_place(current: HubKey) -> Path:
+    """The coming key gets its name; the one before stays, for backups of the database that need it."""
+    kept = current.path.with_name(f"{current.path.name}.before-{current.id.hex()}")
+    kept.unlink(missing_ok=True)
+    os.link(current.path, kept)
+    _coming(current.path).replace(current.path)
+    _sync_folder(current.path.parent)
+    return kept
+
+
+def _coming(path: Path) -> Path:
+    return path.with_name(f"{path.name}.coming")
+
+
+def _read_all(connection: sa.Connection) -> dict[str, bytes]:
+    rows = connection.execute(sa.select(vault.c.place, vault.c.content).where(vault.c.place.like(_SEALED)))
+    return {row.place: bytes(row.content) for row in rows}
+
+
+def _key_of(content: bytes) -> bytes | None:
+    if content[: len(_MAGIC)] != _MAGIC or len(content) < _HEAD:
+        return None
+    return content[len(_MAGIC) : len(_MAGIC) + _ID_BYTES]
+
+
+def _bound(place: str, id: bytes) -> bytes:
+    return b"\0".join((_MAGIC, id, place.encode()))
+
+
+def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now: datetime) -> None:
+    """In the audit, under the key of the object that the place belongs to."""
+    _, id, slot = place.split(":")
+    key = connection.execute(sa.select(objects.c.key).where(objects.c.id == id)).scalar()
+    write_down(connection, actor, action, now, kind="repository", key=key, after={"secret": slot})
+
+
+def _check_place(place: str) -> None:
+    if not re.fullmatch(PLACE, place):
+        raise Misuse(
+            "this is no place for a secret",
+            code="place_invalid",
+            hint="a secret is called password, admin, or as its field is",
+        )
+
+
+def _check_size(content: bytes) -> None:
+    if not 0 < len(content) <= LARGEST_BYTES:
+        what = "is empty" if not content else f"is larger than {LARGEST_BYTES // 1024} KiB"
+        raise Misuse(f"the secret {what}", code="secret_invalid")

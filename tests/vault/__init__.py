@@ -1,0 +1,1 @@
+"""The vault: what is sealed opens in its own place, with its own key, and nowhere else."""

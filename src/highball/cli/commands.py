@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
-from highball.cli import backup, configuration, history, holdings, recovery, upkeep
+from highball.cli import backup, configuration, history, holdings, recovery, serve, upkeep
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "serve": serve.serve,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "setup": configuration.setup,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Event, Outcome, Reason, RunEnded, RunKind
+from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.events import Newsroom
@@ -28,6 +28,7 @@ from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, choose
 from highball.hub.runs import Queued, Record, RunOrder, SetOf, utc_now
 from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
+from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
     FILES_SET,
@@ -70,8 +71,7 @@ class Installation:
     document: Callable[[], Document]
     host: str
     """The hub's own machine: the agent that maintains what names no other."""
-    sealed: Callable[[Assignment], Mapping[str, bytes]]
-    """The values of an assignment's sealed secrets."""
+    vault: Vault
 
 
 class Dispatcher:
@@ -143,6 +143,7 @@ class Dispatcher:
             return
         try:
             assignment = await asyncio.to_thread(self._prepare, run)
+            values = await asyncio.to_thread(self._open_sealed, assignment)
         except HighballError as error:
             reason = Reason(code=error.code, message=error.message)
             await asyncio.to_thread(self._refuse, run.id, reason)
@@ -153,9 +154,7 @@ class Dispatcher:
             await asyncio.to_thread(self._refuse, run.id, Reason(code="internal_error", message=words))
             return
         try:
-            await self._fleet.assign(
-                run.host, Assign(assignment=assignment, secrets=dict(self._hub.sealed(assignment)))
-            )
+            await self._fleet.assign(run.host, Assign(assignment=assignment, secrets=values))
         except (OSError, HighballError):
             await asyncio.to_thread(self._record.take_back, run.id)
 
@@ -168,7 +167,7 @@ class Dispatcher:
         if order.task == "backup":
             job = _named(order.job)
             effective_job(document, job)  # raises Unknown
-            return orders.back_up(job, now, wait=wait, dry_run=order.dry_run, run=run.id)
+            return self._placed(orders.back_up(job, now, wait=wait, dry_run=order.dry_run, run=run.id))
         key = _named(order.repository)
         if key not in document.repositories:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
@@ -180,10 +179,23 @@ class Dispatcher:
                 target=order.target,
                 overwrite=order.overwrite,
             )
-            return orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id)
-        return orders.maintain(
-            self._task(document, order, key, run.host), key, now, job=order.job, wait=wait, run=run.id
-        )
+            return self._placed(orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
+        given = self._task(document, order, key, run.host)
+        return self._placed(orders.maintain(given, key, now, job=order.job, wait=wait, run=run.id))
+
+    def _placed(self, assignment: Assignment) -> Assignment:
+        """The assignment whose sealed secrets name their places in the vault."""
+        placed = {key: self._hub.vault.place(key, found) for key, found in assignment.repositories.items()}
+        return assignment.model_copy(update={"repositories": placed})
+
+    def _open_sealed(self, assignment: Assignment) -> dict[str, bytes]:
+        """The values of an assignment's sealed secrets; the admin's only for what may delete."""
+        deletes = isinstance(assignment.task, ForgetTask | PruneTask | UnlockTask)
+        values: dict[str, bytes] = {}
+        for repository in assignment.repositories.values():
+            opened = self._hub.vault.open_named(repository, admin=deletes)
+            values |= {place: value.reveal() for place, value in opened.items()}
+        return values
 
     def _task(self, document: Document, order: RunOrder, key: str, host: str) -> Any:
         repository = document.repositories[key]
@@ -274,9 +286,11 @@ class Dispatcher:
         if repository is None:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
         host = repository.maintained_by or self._hub.host
-        return AskedOverWire(
-            self._fleet, self._loop, host, key, repository, self._record.find_identity(key), {}
-        )
+        placed = self._hub.vault.place(key, repository)
+        opened = self._hub.vault.open_named(placed, admin=False)
+        values = {place: value.reveal() for place, value in opened.items()}
+        identity = self._record.find_identity(key)
+        return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values)
 
     # --- cancelling ---
 
@@ -352,8 +366,27 @@ class Dispatcher:
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:
-        """The values that a run's settling needs: from its order as it would be given now."""
-        await connection.say(Secrets(run=run, secrets={}))
+        """The values that a run's settling needs, opened anew: they lie nowhere on the agent's disk."""
+        try:
+            values = await asyncio.to_thread(self._open_of_run, run)
+        except HighballError:
+            values = {}
+        await connection.say(Secrets(run=run, secrets=values))
+
+    def _open_of_run(self, run: str) -> dict[str, bytes]:
+        document, found = self._hub.document(), self._record.find_run(run)
+        keys = [found.repository] if found.repository else []
+        if found.job in document.jobs:
+            keys = [*effective_job(document, found.job).repositories]
+        values: dict[str, bytes] = {}
+        for key in keys:
+            if key in document.repositories:
+                placed = self._hub.vault.place(key, document.repositories[key])
+                opened = self._hub.vault.open_named(
+                    placed, admin=found.action in (Action.FORGET, Action.PRUNE)
+                )
+                values |= {place: value.reveal() for place, value in opened.items()}
+        return values
 
 
 def _as_event(told: dict[str, Any]) -> Event | None:

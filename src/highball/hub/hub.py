@@ -13,17 +13,16 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from highball.errors import Unknown
 from highball.facts import Run
-from highball.hub.audit import Actor
+from highball.hub.audit import HUB, Actor
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.runs import Record, RunOrder, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
+from highball.hub.vault import Vault
 from highball.protocol import Message
 from highball.spec.document import Document, effective_job
 
@@ -40,16 +39,17 @@ class Hub:
         database: Database,
         document: Callable[[], Document],
         host: str,
-        key: Ed25519PrivateKey,
+        vault: Vault,
     ) -> None:
         self.database = database
         self.document = document
         self.host = host
+        self.vault = vault
         self.record = Record(database)
         self.newsroom = Newsroom(asyncio.get_running_loop())
         self.scheduler = Scheduler(database)
-        self.fleet = Fleet(database, key, self._take)
-        installation = Installation(self.record, document, host, lambda assignment: {})
+        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
+        installation = Installation(self.record, document, host, vault)
         self.dispatcher = Dispatcher(installation, self.fleet, self.newsroom)
         self._planned: Document | None = None
         self._loops: list[asyncio.Task[None]] = []

@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from highball.engine.restic.repository import ResticRepository, secrets_of, with_places
@@ -32,7 +34,12 @@ from highball.secret import LARGEST_BYTES, PLACE, SecretValue
 KEY_FILE = "hub.key"
 KEY_BYTES = 32
 
-_SEALED = "repository:%"
+_Kept = TypeVar("_Kept", bound=ResticRepository)
+
+IDENTITY = "hub:identity"
+"""The place of the Ed25519 key by which the hub proves itself to its agents."""
+
+_SEALED = sa.or_(vault.c.place.like("repository:%"), vault.c.place == IDENTITY)
 _MAGIC = b"hb1"
 _ID_BYTES = 8
 _NONCE_BYTES = 12
@@ -204,9 +211,19 @@ class Vault:
 
         `id` is the stored object's. Raises as `open` does.
         """
+        return self.open_named(with_places(repository, id), admin=admin)
+
+    def place(self, key: str, repository: _Kept) -> _Kept:
+        """The declared repository with this key, its sealed secrets with their places. Raises Unknown."""
+        if not any(reference.sealed for _, reference in secrets_of(repository)):
+            return repository
+        return with_places(repository, self.find_place(key, "password").split(":")[1])
+
+    def open_named(self, repository: ResticRepository, *, admin: bool) -> dict[str, SecretValue]:
+        """The values at the places that a repository names; the admin's only where asked for. Raises as `open` does."""
         return {
             reference.sealed: self.open(reference.sealed)
-            for name, reference in secrets_of(with_places(repository, id))
+            for name, reference in secrets_of(repository)
             if isinstance(reference.sealed, str) and (admin or not name.startswith("admin."))
         }
 
@@ -219,7 +236,7 @@ class Vault:
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(vault.c.place, vault.c.changed_at, vault.c.actor)
-                .where(vault.c.place.like(_SEALED))
+                .where(_SEALED)
                 .order_by(vault.c.place)
             ).all()
         found = [Sealed(row.place, row.changed_at, row.actor) for row in rows]
@@ -246,6 +263,13 @@ class Vault:
         place = f"repository:{id}:{slot}"
         _check_place(place)
         return place
+
+    def identity(self, actor: Actor, now: datetime) -> Ed25519PrivateKey:
+        """The hub's own key, made at first use."""
+        if self.find(IDENTITY) is None:
+            fresh = Ed25519PrivateKey.generate().private_bytes_raw()
+            self.seal(IDENTITY, SecretValue(fresh.hex().encode()), actor, now)
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(self.open(IDENTITY).reveal().decode()))
 
     def check(self) -> None:
         """Open everything once; raises StateUnusable where something does not open."""
@@ -350,7 +374,7 @@ def _coming(path: Path) -> Path:
 
 
 def _read_all(connection: sa.Connection) -> dict[str, bytes]:
-    rows = connection.execute(sa.select(vault.c.place, vault.c.content).where(vault.c.place.like(_SEALED)))
+    rows = connection.execute(sa.select(vault.c.place, vault.c.content).where(_SEALED))
     return {row.place: bytes(row.content) for row in rows}
 
 
@@ -366,13 +390,16 @@ def _bound(place: str, id: bytes) -> bytes:
 
 def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now: datetime) -> None:
     """In the audit, under the key of the object that the place belongs to."""
+    if place == IDENTITY:
+        write_down(connection, actor, action, now, kind="hub", key="identity")
+        return
     _, id, slot = place.split(":")
     key = connection.execute(sa.select(objects.c.key).where(objects.c.id == id)).scalar()
     write_down(connection, actor, action, now, kind="repository", key=key, after={"secret": slot})
 
 
 def _check_place(place: str) -> None:
-    if not re.fullmatch(PLACE, place):
+    if place != IDENTITY and not re.fullmatch(PLACE, place):
         raise Misuse(
             "this is no place for a secret",
             code="place_invalid",

@@ -1,0 +1,70 @@
+"""The agent of the hub's own machine: started in a session of its own, and found again by its lock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from highball.agent.identity import Identity, Invitation, write_privately
+from highball.agent.rundir import Lock, list_run_directories
+
+ENDING_SECONDS = 10.0
+
+
+class LocalAgent:
+    """The agent that works on a state directory."""
+
+    def __init__(self, state: Path, restic: Path | None) -> None:
+        self._state = state
+        self._restic = restic
+        self._lock = Lock(state / "agent.lock")
+
+    def begin(self, hub: str, invite: Callable[[], str]) -> None:
+        """Start it unless one is at work; invited where it does not belong to this hub yet."""
+        identity = Identity(self._state / "agent")
+        if identity.membership is None or identity.membership.hub != hub:
+            invitation = Invitation(hub=hub, token=invite())
+            write_privately(self._state / "agent" / "invitation.json", invitation.model_dump_json().encode())
+        if not self._lock.take():
+            return  # it dials by itself
+        self._lock.release()
+        with (self._state / "agent.log").open("ab") as log:
+            restic = [os.fspath(self._restic)] if self._restic else []
+            subprocess.Popen(
+                [sys.executable, "-m", "highball.agent", os.fspath(self._state), *restic],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def list_going(self) -> list[str]:
+        """The runs that go on."""
+        going = []
+        for directory in list_run_directories(self._state / "runs"):
+            if directory.take_if_free():
+                directory.release()
+            else:
+                going.append(directory.path.name)
+        return going
+
+    def end(self) -> None:
+        """End it, if one is at work."""
+        pid = self._lock.holder()
+        if self._lock.take():
+            self._lock.release()
+            return
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + ENDING_SECONDS
+        while not self._lock.take() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._lock.release()

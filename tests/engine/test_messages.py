@@ -226,10 +226,9 @@ def test_words_say_why_where_the_status_does_not(line: str, code: str) -> None:
     assert code in {"restic_failed", "already_initialised"} or messages.hint(code)
 
 
-def test_the_telling_line_is_the_last_fatal_one_and_not_endless() -> None:
-    reason = classify((0, 19, 1), 1, ["Fatal: first", "Fatal: second " + "x" * 1000, "later"])
-    assert reason.message.startswith("restic failed: second xxx")
-    assert len(reason.message) < 600
+def test_the_telling_line_is_the_last_fatal_one() -> None:
+    reason = classify((0, 19, 1), 1, ["Fatal: first", "Fatal: second", "later"])
+    assert reason.message == "restic failed: second"
     assert classify((0, 19, 1), 1, []).message == "restic failed (exit status 1)"
     assert (
         classify((0, 19, 1), 12, ["Fatal: secret?"]).message

@@ -263,7 +263,7 @@ def _telling_line(lines: list[str]) -> str:
     """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
-    return chosen.partition("\n")[0][:500]
+    return chosen.partition("\n")[0]
 
 
 def read_exit_error(message: dict[str, Any]) -> str:

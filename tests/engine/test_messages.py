@@ -215,6 +215,17 @@ def test_exit_statuses_have_a_meaning_only_where_the_version_gives_them_one() ->
             "already_initialised",
         ),
         ("fatal error: runtime: out of memory", "out_of_memory"),
+        ('cannot dump file: path "/nope" not found in snapshot', "path_unknown"),
+        (
+            "Save(<lock/8402df2264>) returned error, retrying after 4.5s: open repo/locks/8-tmp-3: permission denied",
+            "repository_read_only",
+        ),
+        (
+            "unable to create lock in backend: open repo/locks/f-tmp-1: read-only file system",
+            "repository_read_only",
+        ),
+        ("Fatal: create repository at x failed: mkdir repo2: permission denied", "repository_read_only"),
+        ("Fatal: unable to open config file: open repo/config: permission denied", "restic_failed"),
         ('no matching ID found for prefix "abc"', "snapshot_unknown"),
         ("Is there a repository at the following location?", "restic_failed"),
     ],

@@ -258,7 +258,7 @@ class _Restoring:
             f"{getattr(plan, name).entries} {name.replace('_', ' ')} ({getattr(plan, name).size_bytes} bytes)"
             for name in ("new", "replaced", "unchanged", "kept", "other_kind")
         ]
-        self._steps.log("highball", f"plan for {path_for_people(plan.target)}: {', '.join(parts)}")
+        self._steps.log("highball", f"plan for {path_for_people(self._survey.landing)}: {', '.join(parts)}")
         for sentence in plan.cannot_promise:
             self._steps.log("highball", sentence)
 

@@ -236,8 +236,8 @@ class RestorePlan(Fact):
     snapshot_id: str
     overwrite: Overwrite
     in_place: bool
-    target: PathText
-    """The real directory below which everything lands."""
+    target: PathText | None
+    """The real directory below which everything lands; null in place, where it is what the paths say."""
     new: PlanPart = PlanPart()
     replaced: PlanPart = PlanPart()
     unchanged: PlanPart = PlanPart()
@@ -393,7 +393,7 @@ class Survey:
             snapshot_id=self.snapshot,
             overwrite=self.rule,
             in_place=self.base is None,
-            target=self.landing,
+            target=None if self.base is None else self.landing,
             new=self.tallies[Verdict.NEW].part(),
             replaced=self.tallies[Verdict.REPLACED].part(),
             unchanged=self.tallies[Verdict.UNCHANGED].part(),

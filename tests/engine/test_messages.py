@@ -555,3 +555,14 @@ def test_what_a_version_can_do() -> None:
     assert able(0, 17, 0) == [True] * 4 + [False]
     assert able(0, 18, 0) == [True] * 5
     assert ResticBinary(Path("/r"), (0, 18, 1)).text == "0.18.1"
+
+
+def test_what_prune_freed_is_read_from_its_text() -> None:
+    lines = [
+        "to delete:             1 blobs / 1.000 KiB",
+        "total prune:           3 blobs / 293.664 KiB",
+        "end",
+    ]
+    assert messages.read_freed(lines) == round(293.664 * 1024)
+    assert messages.read_freed(["total prune:  0 blobs / 0 B"]) == 0
+    assert messages.read_freed(["nothing of the kind"]) is None

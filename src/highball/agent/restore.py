@@ -32,6 +32,7 @@ from highball.agent.survey import (
     is_below,
     kind_of,
 )
+from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Finished, Listener, Restic, RestoreOrder
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
@@ -163,7 +164,7 @@ def as_shown(path: bytes) -> bytes:
 
 
 def _one_mark(path: bytes) -> bytes:
-    return re.sub(rb"(?:\xef\xbf\xbd)+", b"\xef\xbf\xbd", path)
+    return re.sub(rb"(?:%s)+" % LOST, LOST, path)
 
 
 # --- groups --------------------------------------------------------------------------------------

@@ -34,6 +34,12 @@ TAG_RUN = "hb:run="
 JsonMessage = dict[str, Any]
 """One JSON object that restic printed."""
 
+LOST_CHARACTER = "\ufffd"
+"""What restic's JSON shows in place of a byte that is not UTF-8."""
+
+LOST = LOST_CHARACTER.encode()
+"""The same as bytes of a path."""
+
 MOST_KEPT = 1000
 """Of the files that could not be read, so many are listed one by one; the rest is only counted."""
 
@@ -350,7 +356,7 @@ def read_node(message: dict[str, Any]) -> Node:
         modified_at=modified_at,
         modified_ns=modified_ns,
         inode=message.get("inode"),
-        inexact="\ufffd" in message["path"],
+        inexact=LOST_CHARACTER in message["path"],
     )
 
 
@@ -448,10 +454,6 @@ def _unescape(found: re.Match[str]) -> bytes:
     return _SHORT.get(short, short.encode())
 
 
-LOST = "\ufffd".encode()
-"""What restic's JSON shows in place of a byte that is not UTF-8."""
-
-
 def as_listed(name: bytes) -> bytes:
     """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
     shown: list[str] = []
@@ -461,7 +463,7 @@ def as_listed(name: bytes) -> bytes:
             shown.append(rest.decode())
             break
         except UnicodeDecodeError as error:
-            shown.append(rest[: error.start].decode() + "\ufffd")
+            shown.append(rest[: error.start].decode() + LOST_CHARACTER)
             rest = rest[error.start + 1 :]
     return "".join(shown).encode()
 
@@ -482,3 +484,12 @@ def read_check(message: dict[str, Any]) -> CheckResult | None:
     return CheckResult(
         errors=message.get("num_errors") or 0, lines=(), broken_packs=tuple(message.get("broken_packs") or ())
     )
+
+
+_FREED = re.compile(r"total prune: +\d+ blobs / ([\d.]+) ([KMGT]?)i?B")
+
+
+def read_freed(lines: Iterable[str]) -> int | None:
+    """The bytes in `total prune: 3 blobs / 293.664 KiB`; None where restic (0.14 to 0.19 do) does not say so."""
+    found = next((match for line in lines if (match := _FREED.match(line))), None)
+    return round(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else None

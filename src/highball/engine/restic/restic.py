@@ -542,7 +542,7 @@ class _ExactNames:
             return node.model_copy(update={"path": asked, "inexact": False})
         shown_parent, _, shown_name = node.path.rpartition(b"/")
         parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
-        name = self._exact_name(parent, shown_name) if b"\xef\xbf\xbd" in shown_name else shown_name
+        name = self._exact_name(parent, shown_name) if messages.LOST in shown_name else shown_name
         if name is None:
             return node
         path = parent + b"/" + name
@@ -552,7 +552,7 @@ class _ExactNames:
 
     def _parent_of(self, shown: bytes) -> bytes:
         above, _, name = shown.rpartition(b"/")
-        if not shown or b"\xef\xbf\xbd" not in shown:
+        if not shown or messages.LOST not in shown:
             return shown
         return self._folders.get(above, self._parent_of(above)) + b"/" + name
 

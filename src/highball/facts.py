@@ -91,12 +91,21 @@ def time_to_text(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def time_for_people(at: datetime) -> str:
+    """A time as people read it, where the zone of the one who reads is not known: `2026-05-04 12:00:00 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 UtcTime = Annotated[
     datetime,
     BeforeValidator(_aware_utc),
     PlainSerializer(time_to_text, return_type=str, when_used="json"),
 ]
 """An aware time in UTC, written with `Z`."""
+
+
+RecordedTime = Annotated[datetime, PlainSerializer(time_to_text, return_type=str, when_used="json")]
+"""A snapshot's time with the UTC offset that restic recorded, in which retention cuts its periods; with `Z` in JSON."""
 
 
 class Fact(BaseModel):
@@ -377,8 +386,7 @@ class Snapshot(Fact):
     """One snapshot. `job`, `run` and `set` come from its tags and are null on snapshots of other tools."""
 
     id: str
-    time: Annotated[datetime, PlainSerializer(lambda at: at.isoformat(), return_type=str, when_used="json")]
-    """The time with the UTC offset that restic recorded: retention cuts its periods in that offset."""
+    time: RecordedTime
     job: str | None = None
     run: str | None = None
     set: str | None = None

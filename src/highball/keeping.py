@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.errors import ConfigurationInvalid, Problem
-from highball.facts import Fact, Reason, Snapshot
+from highball.facts import Fact, Reason, RecordedTime, Snapshot, time_for_people
 
 MOST_OF_A_RULE = 1_000_000
 """No rule keeps more than this; restic's own limit is that of its machine's integers."""
@@ -119,7 +119,7 @@ class Verdict(Fact):
     """Whether one snapshot is kept, and why: a reason's code is the rule's name. Without a reason it goes."""
 
     id: str
-    time: Annotated[datetime, PlainSerializer(lambda at: at.isoformat(), return_type=str, when_used="json")]
+    time: RecordedTime
     keep: bool
     reasons: tuple[Reason, ...] = ()
 
@@ -349,9 +349,9 @@ def _wrong_clock(now: datetime, times: list[datetime], skew: timedelta | None) -
     if newest is not None and _recorded(now) < newest:
         yield Reason(
             code="clock_wrong",
-            message=f"it is {now.isoformat()} here, but a snapshot or the record is of {newest.isoformat()};"
-            " nothing is removed until then: set the clock right, or remove that snapshot by hand"
-            " if its date is wrong",
+            message=f"it is {time_for_people(now)} here, but a snapshot or the record is of"
+            f" {time_for_people(newest)}; nothing is removed until then:"
+            " set the clock right, or remove that snapshot by hand if its date is wrong",
         )
 
 

@@ -12,11 +12,12 @@ import contextlib
 import os
 import re
 import shlex
+import stat
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -163,14 +164,17 @@ def find_obstacle(secret: SecretReference, environment: Mapping[str, str] | None
     return None
 
 
-def mask(text: str, values: Iterable[SecretValue]) -> str:
-    """The text with every secret in it replaced by `***`: the one rule for logs and messages."""
+def mask(text: str, values: Iterable[SecretValue], longest: int | None = None) -> str:
+    """The text with every secret in it replaced by `***`: the one rule for logs and messages.
+
+    What is too long is cut here and only afterwards, so that half a secret never shows at an edge.
+    """
     for value in sorted(values, key=lambda v: -len(v.reveal())):
         for line in value.reveal().splitlines():
             shown = line.decode("utf-8", "replace").strip()
             if len(shown) >= 4:
                 text = text.replace(shown, "***")
-    return text
+    return text[:longest]
 
 
 def _find_handed_over(place: str | Literal[True], sealed: Mapping[str, SecretValue]) -> SecretValue:
@@ -186,13 +190,31 @@ def _find_handed_over(place: str | Literal[True], sealed: Mapping[str, SecretVal
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as opened:
+        with _open_file(path) as opened:
             return opened.read(LARGEST_BYTES + 8)
     except OSError as error:
         raise SecretUnavailable(
             f"the secret file {path} cannot be read: {error.strerror}",
             hint="create it with the secret as its only line and chmod 600",
         ) from None
+
+
+_HANDED_OVER = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
+"""The beginnings of names for files that our caller opened for us: these may be pipes."""
+
+
+def _open_file(path: Path) -> BinaryIO:
+    if str(path).startswith(_HANDED_OVER):
+        return path.open("rb")
+    # in the usual way, opening a named pipe waits until somebody writes
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SecretUnavailable(
+            f"the secret file {path} is no regular file",
+            hint='name a file that holds the secret, or print it: { command = "…" }',
+        )
+    return open(descriptor, "rb")
 
 
 def _read_environment(name: str, environment: Mapping[str, str]) -> bytes:

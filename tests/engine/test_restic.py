@@ -17,11 +17,18 @@ import pytest
 from engine.test_messages import go_quote
 from highball.engine.restic import messages
 from highball.engine.restic.binary import ResticBinary as Binary
-from highball.engine.restic.binary import read_version
+from highball.engine.restic.binary import Version, read_version
 from highball.engine.restic.repository import Access, ResticRepository
 from highball.engine.restic.repository import access as resolve_access
-from highball.engine.restic.restic import BackupOrder, Finished, Listener, Restic, RestoreOrder
-from highball.errors import RepositoryError
+from highball.engine.restic.restic import (
+    LONGEST_MESSAGE,
+    BackupOrder,
+    Finished,
+    Listener,
+    Restic,
+    RestoreOrder,
+)
+from highball.errors import Failed, RepositoryError
 from highball.facts import Node, Snapshot
 from highball.secret import SecretValue
 from testbed.rest import RestServer
@@ -72,6 +79,32 @@ def test_versions_are_read_from_the_real_ones(restic: ResticBinary) -> None:
 
     said = subprocess.run([restic.path, "version"], capture_output=True, text=True, check=True).stdout
     assert read_version(said, restic.path) == restic.version
+
+
+def test_a_long_message_is_cut_only_after_secrets_are_masked(
+    opened: Opener, local_location: Location
+) -> None:
+    restic = opened(local_location)
+    for length in range(LONGEST_MESSAGE - 40, LONGEST_MESSAGE):
+        said = f"Fatal: {'x' * length}{PASSWORD}{'y' * 1000}"
+        message = restic.why(Finished(1, stopped=False, timed_out=False, log=(said,))).message
+        assert len(message) == LONGEST_MESSAGE
+        assert "open" not in message
+
+
+@pytest.mark.parametrize("version", [(0, 16, 0), (0, 16, 3)])
+def test_the_compression_that_damages_data_is_refused(
+    opened: Opener, local_location: Location, tmp_path: Path, version: Version
+) -> None:
+    restic = opened(local_location)
+    restic.initialise()
+    order = BackupOrder([os.fsencode(tmp_path)], [], "here", ("a",), dry_run=True)
+    told = replace(restic, binary=replace(restic.binary, version=version))
+    with pytest.raises(Failed) as raised:
+        told.backup(replace(order, compression="max"))
+    assert (raised.value.code, raised.value.hint is not None) == ("compression_unsafe", True)
+    assert told.backup(replace(order, compression="auto"))[0].exit_status == 0
+    assert restic.backup(replace(order, compression="max"))[0].exit_status == 0
 
 
 # --- every flag -------------------------------------------------------------------------------------
@@ -336,6 +369,10 @@ def test_names_that_look_the_same_each_get_their_own_bytes_back(
 
     entries = restic.read_tree(saved.id, odd_tree)
     assert {entry.name for entry in entries} == set(os.listdir(odd_tree))
+    assert restic.read_tree("latest", odd_tree) == restic.read_tree(saved.id[:8], odd_tree) == entries
+    with pytest.raises(RepositoryError) as raised:
+        restic.read_tree("0123abcd", odd_tree)
+    assert raised.value.code == "snapshot_unknown"
 
     shown: list[Node] = []
     restic.each_node(saved.id, shown.append, exact=False)

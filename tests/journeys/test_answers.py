@@ -76,6 +76,9 @@ def test_every_command_answers_with_one_document_of_its_shape(station: Station) 
     stats = station.ask("stats").json
     assert stats[0]["repository"] == "nas"
     assert station.call("dump", second, str(station.source / "more")).stdout == b"more"
+    missing = station.call("dump", second, "/nowhere")
+    assert (missing.status, missing.stdout) == (1, b"")
+    assert "this path is not in the snapshot" in missing.stderr
 
 
 def test_sizes_that_are_not_known_and_jobs_of_others_are_null(station: Station) -> None:

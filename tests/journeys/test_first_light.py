@@ -49,6 +49,7 @@ def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
     assert [one["id"] for one in listed] == [step["snapshot_id"], second["snapshot_id"]]
     for one in listed:
         assert set(one) >= {"id", "time", "job", "host", "tags", "paths", "repository", "size_bytes"}
+        assert one["time"].endswith("Z")
         assert (one["job"], one["host"], one["repository"]) == ("docs", "station", key)
         assert one["paths"] == [str(station.source)]
         assert one["size_bytes"] > 0

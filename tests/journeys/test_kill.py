@@ -339,19 +339,83 @@ def test_a_repository_that_cannot_be_asked_does_not_hide_the_end(station: Statio
 # --- maintenance and restore ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["prune", "check"])
-def test_killed_in_maintenance(station: Station, command: str) -> None:
-    station.back_up()
-    going = station.start("--json", command)
-    until(station.locks, otherwise="no lock came")
-    kill(station, going)
+End = Callable[[Station, Going], None]
+ends = pytest.mark.parametrize("end", [kill, kill_both])
+"""Highball alone is killed, or its restic with it."""
+
+
+def leftovers(station: Station) -> list[Path]:
+    """What no run may leave behind once the next one is over."""
+    staged = list(station.folder.rglob(".highball-*"))
+    return [
+        *staged,
+        *station.locks(),
+        *(station.state / "tmp").iterdir(),
+        *(station.state / "runs").iterdir(),
+    ]
+
+
+def settled_failure(station: Station, action: str) -> dict[str, Any]:
+    """Status ends the record of a run that was killed, and the next run gives back what it held."""
     station.ask("status")
     killed = last_run(station)
-    assert (killed["action"], killed["state"]) == (command, "done")
-    assert killed["outcome"] in ("failure", "success")
+    assert (killed["action"], killed["state"], killed["outcome"]) == (action, "done", "failure")
+    assert killed["reason"]["code"] == killed["steps"][-1]["reason"]["code"] == "interrupted"
     station.back_up()
-    assert station.locks() == []
+    assert leftovers(station) == []
+    return killed
+
+
+@ends
+@pytest.mark.parametrize("command", ["forget", "prune", "check", "verify"])
+def test_killed_while_restic_holds_its_lock(each_station: Station, command: str, end: End) -> None:
+    station = each_station
+    station.add_job(retention={"last": 1})
+    station.fill(1, 32 * 1024 * 1024)
+    for _ in range(2):
+        station.back_up()
+    going = station.start("--json", command)
+    until(lambda: station.locks() and restics_of(station.folder), otherwise="no lock came")
+    end(station, going)
+    settled_failure(station, command)
     station.ask(command)
+    station.ask("check")
+
+
+@ends
+def test_killed_while_restic_restores_into_a_new_directory(each_station: Station, end: End) -> None:
+    station = each_station
+    station.fill(2, 32 * 1024 * 1024)
+    station.back_up()
+    target = station.folder / "target"
+    staged = station.restic.version < (0, 17, 0)
+    going = station.start("restore", "docs", "--target", str(target))
+    until(lambda: list(target.glob(".highball-restore-*")) if staged else target.exists())
+    end(station, going)
+    settled_failure(station, "restore")
+    assert not staged or list(target.iterdir()) == []
+    station.ask("restore", "docs", "--target", str(target), "--overwrite", "always")
+    restored = target / station.source.relative_to("/")
+    assert all((restored / path.name).read_bytes() == path.read_bytes() for path in station.source.iterdir())
+
+
+@ends
+def test_killed_while_restic_restores_in_place_beside_the_target(each_station: Station, end: End) -> None:
+    station = each_station
+    station.add_job(shrink_limit=1.0)
+    folder, away = station.source / "folder", station.folder / "away"
+    station.fill(2, 32 * 1024 * 1024, folder)
+    station.back_up()
+    folder.rename(away)
+    folder.write_text("a file stands in the way")
+    wanted = ("restore", "docs", "--in-place", "--yes", "--snapshot", str(station.snapshots()[0]["id"]))
+    going = station.start(*wanted)
+    until(lambda: list(station.source.glob(".highball-restore-*/restored")))
+    end(station, going)
+    assert folder.is_file(), "nothing is touched before restic is done"
+    settled_failure(station, "restore")
+    station.ask(*wanted)
+    assert all((folder / path.name).read_bytes() == path.read_bytes() for path in away.iterdir())
 
 
 def test_killed_in_forget_the_record_knows_what_is_gone(station: Station) -> None:

@@ -77,6 +77,7 @@ def test_in_place_brings_back_what_changed_and_nothing_else(saved: Station) -> N
     new.write_text("made since")
     plan = plan_of(saved, "--in-place")
     assert (plan["new"]["files"], plan["replaced"]["files"]) == (1, 1)
+    assert plan["target"] is None
     assert changed.read_text() == "changed"
     assert saved.ask("restore", "docs", "--in-place", status=2).error["code"] == "confirmation_required"
     assert changed.read_text() == "changed"

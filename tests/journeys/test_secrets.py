@@ -226,6 +226,18 @@ def test_secrets_that_lead_nowhere_are_failures_that_name_the_place(station: Sta
         assert station.ask("run", status=2).error["code"] == "configuration_invalid"
 
 
+@pytest.mark.parametrize("edge", [16 * 1024, 64 * 1024, 256 * 1024])
+def test_half_a_secret_does_not_show_at_an_edge_of_a_log(station: Station, edge: int) -> None:
+    station.password_file.write_text("open sesame\n")
+    content = f"'x' * {edge - 4} + open('{station.password_file}').read()"
+    station.add_job(after=[{"run": f'python3 -c "print({content})"'}])
+    station.back_up()
+    [run] = station.ask("runs").json
+    log = [event.get("text", "") for event in station.ask("logs", run["id"]).json]
+    assert edge == 256 * 1024 or any("***" in text for text in log)
+    assert not any("open" in text or "same" in text for text in log)
+
+
 def test_what_restic_inherits_is_only_what_it_needs(station: Station) -> None:
     program = station.folder / "restic"
     program.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -148,6 +149,7 @@ def test_restic_may_remove_more_than_the_plan() -> None:
 )
 def test_a_wrong_clock_stops_everything(given: dict[str, Any]) -> None:
     plan = _plan(_days(3), **given)
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC|clocks of hub and agent", plan.messages[0].message)
     assert _codes(plan) == ["clock_wrong"]
     assert plan.held == plan.messages[0]
 

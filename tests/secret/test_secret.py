@@ -121,8 +121,6 @@ def test_what_is_too_large_is_no_secret(tmp_path: Path) -> None:
         resolve(in_file(tmp_path / "key", b"x" * (LARGEST_BYTES + 1)))
     with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
         resolve(SecretReference(env="KEY"), {"KEY": "x" * (LARGEST_BYTES + 1)})
-    with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
-        resolve(SecretReference(file=Path("/dev/zero")))
 
 
 def test_what_is_not_there_is_said_with_its_place(tmp_path: Path) -> None:
@@ -130,8 +128,25 @@ def test_what_is_not_there_is_said_with_its_place(tmp_path: Path) -> None:
         resolve(SecretReference(file=tmp_path / "missing"))
     assert raised.value.hint is not None
     assert raised.value.code == "secret_unavailable"
-    with pytest.raises(SecretUnavailable, match="Is a directory"):
-        resolve(SecretReference(file=tmp_path))
+
+
+def test_only_a_regular_file_holds_a_secret(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(SecretUnavailable, match="is no regular file") as raised:
+            resolve(SecretReference(file=path))
+        assert raised.value.hint is not None
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd"])
+def test_a_pipe_that_we_were_given_may_hold_one(folder: str) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"open sesame\n")
+    os.close(writing)
+    with open(reading, "rb"):
+        assert resolve(SecretReference(file=Path(folder, str(reading)))).reveal() == b"open sesame"
+
     with pytest.raises(SecretUnavailable, match="NO_SUCH_VARIABLE_HERE is not set"):
         resolve(SecretReference(env="NO_SUCH_VARIABLE_HERE"))
     with pytest.raises(SecretUnavailable, match="no-such-program did not answer"):

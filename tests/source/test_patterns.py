@@ -1,12 +1,13 @@
 """Excludes leave out exactly what was meant: asked of every real restic."""
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from highball.source.path import PathSource, patterns
+from highball.source.path import PathSource, leaves_out, patterns
 from testbed.restic import Location, ResticBinary
 
 ODD = "[a]*?\\b"
@@ -96,6 +97,62 @@ def test_what_is_left_out_is_exactly_what_was_meant(
     found = {top: _files(os.fsencode(restored) + top) for top in tops}
     assert found == dict.fromkeys(tops, expected)
     assert _files(os.fsencode(restored) + other) == FILES
+
+
+NAMES = ("a", "b", "ab", "*", "ü", "-", "]", "a.b")
+PIECES = (
+    "a",
+    "b",
+    "*",
+    "?",
+    r"\*",
+    "ü",
+    "[ab]",
+    "[^a]",
+    "[a-b]",
+    "[b-a]",
+    "[^b-a]",
+    r"[\]\-]",
+    "[ -~]",
+    "]",
+    "a.",
+)
+
+
+def test_we_know_what_restic_leaves_out(
+    restic: ResticBinary, local_location: Location, password_file: Path, tmp_path: Path
+) -> None:
+    below = [name for one in NAMES for name in (one, f"{one}/a", f"{one}/b", f"{one}/ab/b")]
+    tops = {tmp_path / str(number): pattern for number, pattern in enumerate(_some_patterns(60))}
+    for top in tops:
+        for name in below:
+            (top / name).mkdir(parents=True, exist_ok=True)
+    given = [
+        word
+        for top, pattern in tops.items()
+        for one in patterns(source(os.fsencode(top), pattern))
+        for word in ("--exclude", one)
+    ]
+    restic.init(at=local_location, password_file=password_file)
+    restic.run("backup", *given, "--", *tops, at=local_location, password_file=password_file)
+    listed = restic.run("ls", "latest", at=local_location, password_file=password_file).stdout
+    saved = set(listed.decode().splitlines())
+    for top, pattern in tops.items():
+        kept = {name for name in below if not leaves_out([pattern], os.fsencode(name))}
+        assert {name for name in below if str(top / name) in saved} == kept, pattern
+
+
+def _some_patterns(count: int) -> list[str]:
+    chance = random.Random(count)
+
+    def part() -> str:
+        return chance.choice(["**", "".join(chance.choices(PIECES, k=chance.choice([1, 1, 2, 3])))])
+
+    def pattern() -> str:
+        return chance.choice(["", "/"]) + "/".join(part() for _ in range(chance.choice([1, 2, 2, 3])))
+
+    found = (pattern() for _ in iter(int, 1))
+    return [next(found) for _ in range(count)]
 
 
 def test_what_we_refuse_restic_refuses(

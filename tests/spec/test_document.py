@@ -146,7 +146,7 @@ def test_no_source_lies_in_another() -> None:
         (["/mnt"], []),
         (["/mnt/nas/restic"], []),
         (["/"], []),
-        (["/"], ["mnt/nas/restic/data", "*.tmp", "/nas", "other"]),
+        (["/"], ["mnt/nas/restic/data", "*.tmp", "/nas", "other", "/nas/*", "*/restic", "[^a-z]*", r"\*"]),
     ],
 )
 def test_a_repository_within_a_source_is_refused(sources: list[Any], excludes: list[str]) -> None:
@@ -156,10 +156,21 @@ def test_a_repository_within_a_source_is_refused(sources: list[Any], excludes: l
     )
 
 
-@pytest.mark.parametrize("exclude", ["mnt", "/mnt", "mnt/nas", "mnt/nas/restic", "restic", "n?s"])
+@pytest.mark.parametrize(
+    "exclude",
+    [
+        *("mnt", "/mnt", "/mnt/", "mnt/nas", "mnt/nas/restic", "restic", "n?s"),
+        *("/mnt/*", "mnt/n*/r*", "mnt/**/restic", "**/nas", "/**/nas/*", "m[a-n]t/[^a]as", r"mnt/\nas"),
+    ],
+)
 def test_unless_it_is_left_out(exclude: str) -> None:
     document({"sources": ["/"], "exclude": [exclude]})
     document({"sources": [{"path": "/", "exclude": [exclude]}]})
+
+
+def test_a_wrong_exclude_leaves_nothing_out() -> None:
+    said = problems_in(tables({"sources": ["/"]}, defaults={"exclude": ["mnt/["]}))
+    assert [one.partition(":")[0] for one in said] == ["defaults.exclude[0]", "jobs.j.sources"]
 
 
 def test_a_repository_elsewhere_is_in_no_source() -> None:

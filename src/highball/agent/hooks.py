@@ -54,7 +54,8 @@ def run_hook(
         environment={"PATH": os.defpath, **kept, **facts, MARKER: marker},
         directory=Path(os.fsdecode(hook.dir)) if hook.dir else None,
     )
-    on_data, finish = by_lines(_capped(log))
+    # a line that is longer is not kept at all: one that is cut may end in half a secret
+    on_data, finish = by_lines(_capped(log), LONGEST_OUTPUT_BYTES + 1)
     try:
         ended = run(command, on_data, stop=stop, timeout=hook.timeout, manners=HOOK_MANNERS)
     except (ProgramMissing, Failed) as error:

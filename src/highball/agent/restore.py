@@ -32,6 +32,7 @@ from highball.agent.survey import (
     is_below,
     kind_of,
 )
+from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Finished, Listener, Restic, RestoreOrder
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
@@ -163,7 +164,7 @@ def as_shown(path: bytes) -> bytes:
 
 
 def _one_mark(path: bytes) -> bytes:
-    return re.sub(rb"(?:\xef\xbf\xbd)+", b"\xef\xbf\xbd", path)
+    return re.sub(rb"(?:%s)+" % LOST, LOST, path)
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ class _Restoring:
             f"{getattr(plan, name).entries} {name.replace('_', ' ')} ({getattr(plan, name).size_bytes} bytes)"
             for name in ("new", "replaced", "unchanged", "kept", "other_kind")
         ]
-        self._steps.log("highball", f"plan for {path_for_people(plan.target)}: {', '.join(parts)}")
+        self._steps.log("highball", f"plan for {path_for_people(self._survey.landing)}: {', '.join(parts)}")
         for sentence in plan.cannot_promise:
             self._steps.log("highball", sentence)
 

@@ -113,8 +113,11 @@ class Steps:
 
     def log(self, stream: str, text: str) -> None:
         """Some text for the run's log, secrets masked; past 4 MiB a step's log is cut."""
-        for start in range(0, max(len(text), 1), LONGEST_TEXT // 4):
-            piece = mask(text[start : start + LONGEST_TEXT // 4], self._secrets)
+        masked = mask(
+            text, self._secrets
+        )  # the whole of it: half a secret would be none at the edge of a piece
+        for start in range(0, max(len(masked), 1), LONGEST_TEXT // 4):
+            piece = masked[start : start + LONGEST_TEXT // 4]
             before, self._logged = self._logged, self._logged + len(piece)
             if before > LONGEST_LOG_BYTES:
                 return

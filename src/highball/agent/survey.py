@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
+from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Restic
 from highball.errors import Failed
 from highball.facts import Fact, Node, NodeKind, PathText, path_for_people
@@ -26,7 +27,6 @@ from highball.protocol import Overwrite
 EXAMPLES = 20
 FOLDERS_AT_ONCE = 1000
 INODES_REMEMBERED = 200_000
-LOSSY = b"\xef\xbf\xbd"
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
@@ -236,8 +236,8 @@ class RestorePlan(Fact):
     snapshot_id: str
     overwrite: Overwrite
     in_place: bool
-    target: PathText
-    """The real directory below which everything lands."""
+    target: PathText | None
+    """The real directory below which everything lands; null in place, where it is what the paths say."""
     new: PlanPart = PlanPart()
     replaced: PlanPart = PlanPart()
     unchanged: PlanPart = PlanPart()
@@ -393,7 +393,7 @@ class Survey:
             snapshot_id=self.snapshot,
             overwrite=self.rule,
             in_place=self.base is None,
-            target=self.landing,
+            target=None if self.base is None else self.landing,
             new=self.tallies[Verdict.NEW].part(),
             replaced=self.tallies[Verdict.REPLACED].part(),
             unchanged=self.tallies[Verdict.UNCHANGED].part(),
@@ -629,4 +629,4 @@ def _is_clean(name: bytes) -> bool:
         name.decode()
     except UnicodeDecodeError:
         return False
-    return LOSSY not in name
+    return LOST not in name

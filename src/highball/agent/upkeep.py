@@ -6,13 +6,12 @@ names the ids that go and the ids that stay, and anything else in the listing is
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
 from highball.agent.steps import Done, Steps
 from highball.agent.workplace import describe_lock, meet
+from highball.engine.restic.messages import read_freed
 from highball.engine.restic.restic import Finished, Restic
 from highball.errors import Cancelled, RepositoryError
 from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
@@ -78,18 +77,9 @@ def prune(steps: Steps, task: PruneTask) -> Done:
         restic.require(finished)
         stored = restic.measure()
         steps.say(Statistics, step=steps.current, repository=task.repository, bytes_stored=stored)
-        return Done(facts={"bytes_freed": _read_freed(finished.log), "bytes_stored": stored})
+        return Done(facts={"bytes_freed": read_freed(finished.log), "bytes_stored": stored})
 
     return steps.with_identity(task.repository, body, admin=True)
-
-
-_FREED = re.compile(r"total prune: +\d+ blobs / ([\d.]+) ([KMGT]?)i?B")
-
-
-def _read_freed(lines: Iterable[str]) -> int | None:
-    """The bytes in `total prune: 3 blobs / 293.664 KiB`; None where restic (0.14 to 0.19 do) does not say so."""
-    found = next((match for line in lines if (match := _FREED.match(line))), None)
-    return round(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else None
 
 
 def check(steps: Steps, task: CheckTask) -> Done:

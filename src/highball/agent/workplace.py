@@ -14,7 +14,7 @@ from highball.engine.restic.binary import ResticBinary, find_restic
 from highball.engine.restic.repository import ResticRepository, access
 from highball.engine.restic.restic import Listener, Restic
 from highball.errors import RepositoryError
-from highball.facts import Lock
+from highball.facts import Lock, time_for_people
 from highball.process import Stop
 from highball.secret import SecretValue
 
@@ -132,5 +132,5 @@ def hostname() -> str:
 def describe_lock(lock: Lock) -> str:
     """A lock in words: its kind, owner and age."""
     kind = "exclusive" if lock.exclusive else "shared"
-    since = f"{lock.created_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{kind} lock of {lock.username or 'somebody'} on {lock.hostname} (pid {lock.pid}) since {since}"
+    owner = f"{lock.username or 'somebody'} on {lock.hostname} (pid {lock.pid})"
+    return f"{kind} lock of {owner} since {time_for_people(lock.created_at)}"

@@ -14,7 +14,7 @@ from highball.cli import carrying
 from highball.cli.machine import Machine
 from highball.cli.output import state
 from highball.cli.session import Session
-from highball.errors import Conflict
+from highball.errors import Conflict, Misuse
 from highball.facts import Run, RunState
 from highball.hub.runs import utc_now
 from highball.protocol import Assignment
@@ -71,9 +71,14 @@ def accept(
     machine.settle(begins_run=False)
     found = machine.record.find_run(run)
     count = machine.record.accept(found.id, utc_now())
+    if not count:
+        raise Misuse(
+            f"run {found.id} has no snapshot that shrank and waits for a person",
+            code="nothing_to_accept",
+            hint="see which do with: highball status",
+        )
     if session.output.for_people:
-        what = "its new size is the usual one from now on" if count else "none of its snapshots had shrunk"
-        session.output.line(f"✓ run {found.id}: {what}", "green")
+        session.output.line(f"✓ run {found.id}: its new size is the usual one from now on", "green")
     else:
         session.output.document({"run": found.id, "accepted": count})
 

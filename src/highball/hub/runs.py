@@ -469,7 +469,8 @@ class Record:
         shrunken = (snapshots.c.run == run) & snapshots.c.shrank & snapshots.c.accepted_at.is_(None)
         with self._database.write() as connection:
             done = connection.execute(snapshots.update().where(shrunken).values(accepted_at=now))
-            connection.execute(runs.update().where(runs.c.id == run).values(accepted_at=now))
+            if done.rowcount:
+                connection.execute(runs.update().where(runs.c.id == run).values(accepted_at=now))
             return int(done.rowcount)
 
     def find_last(

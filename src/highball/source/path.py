@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -46,9 +46,9 @@ def lies_inside(path: bytes, folder: bytes) -> bool:
 
 
 # Go's filepath.Match, which restic uses: an escaped character, a class of characters or ranges, or any other.
-_UNDERSTOOD = re.compile(
-    r"(?:\\.|\[\^?+(?:BOUND(?:-BOUND)?)+\]|[^\\\[])*".replace("BOUND", r"(?:\\.|[^\\\]-])"), re.DOTALL
-)
+_BOUND = r"(?:\\.|[^\\\]-])"
+_PIECE = rf"\\.|\[(?P<others>\^?+)(?P<ranges>(?:{_BOUND}(?:-{_BOUND})?)+)\]|[^\\\[]"
+_UNDERSTOOD = re.compile(f"(?:{_PIECE})*", re.DOTALL)
 
 
 def check_pattern(pattern: str) -> str:
@@ -206,3 +206,43 @@ def patterns(source: PathSource, excludes: Iterable[str] = (), *, at: bytes | No
 def _below(folder: bytes, pattern: str) -> bytes:
     between = b"/" if "/" in pattern else b"/**/"
     return folder + between + os.fsencode(pattern.lstrip("/"))
+
+
+def leaves_out(patterns: Iterable[str], below: bytes) -> bool:
+    """Whether one of these patterns of a source leaves out what lies `below` it there, or a folder on the way."""
+    names = os.fsdecode(below).split("/")
+    return any(_begins(names, _parts(pattern)) for pattern in patterns)
+
+
+def _parts(pattern: str) -> list[str]:
+    return pattern.lstrip("/").split("/") if "/" in pattern else ["**", pattern]
+
+
+def _begins(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the path, or a folder on its way, is what the pattern names; counts `**` as restic does.
+
+    That is not quite any number of folders where there are several: `a/**/**` leaves out what is in a, not a.
+    """
+    if "**" in parts:
+        at = parts.index("**")
+        spans = range(len(names) - len(parts) + 2)
+        return any(_begins(names, [*parts[:at], *["*"] * span, *parts[at + 1 :]]) for span in spans)
+    return len(parts) <= len(names) and all(map(_is_named, names, parts))
+
+
+def _is_named(name: str, part: str) -> bool:
+    """Go's filepath.Match."""
+    expression = "".join(_piece(found) for found in re.finditer(_PIECE, part, re.DOTALL))
+    return re.fullmatch(expression, name, re.DOTALL) is not None
+
+
+def _piece(found: re.Match[str]) -> str:
+    if found["ranges"]:  # a slash is in no name: with it the class is never empty
+        return f"[{found['others']}/{_ranges(found['ranges'])}]"
+    return {"*": ".*", "?": "."}.get(found[0]) or re.escape(found[0].removeprefix("\\"))
+
+
+def _ranges(text: str) -> str:
+    each = re.findall(rf"({_BOUND})(?:-({_BOUND}))?", text, re.DOTALL)
+    bounds = [(low[-1], high[-1:] or low[-1]) for low, high in each]
+    return "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in bounds if low <= high)

@@ -6,8 +6,8 @@ Works on plain tables as far as it can, so that one wrong table does not hide wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from highball.engine.restic.repository import local_folder
 from highball.errors import ConfigurationInvalid, Problem
 from highball.facts import path_for_people
 from highball.keeping import Retention, effective
-from highball.source.path import PathSource, lies_inside, misplaced
+from highball.source.path import PathSource, check_pattern, leaves_out, lies_inside, misplaced
 from highball.spec.inheritance import Merged, levels_of, merge, profiles_of, table_of
 from highball.spec.job import Job
 from highball.spec.problems import find_nearest, listed, problem, step
@@ -128,18 +128,17 @@ def _patterns(merged: Merged) -> list[str]:
     return [pattern for pattern in patterns if isinstance(pattern, str)] if isinstance(patterns, list) else []
 
 
-def _swallows(source: PathSource, excludes: list[str], path: bytes) -> bool:
-    """Whether a folder is backed up by this source: below it, and no exclude names it or what it is in."""
+def _swallows(source: PathSource, excludes: Iterable[str], path: bytes) -> bool:
+    """Whether a folder is backed up by this source: below it, and no exclude leaves out it or what it is in."""
     if path == source.path:
         return True
     if not lies_inside(path, source.path):
         return False
-    parts = os.fsdecode(os.path.relpath(path, source.path)).split("/")
-    above = ["/".join(parts[: number + 1]) for number in range(len(parts))]
-    return not any(_leaves_out(pattern, above, parts) for pattern in (*excludes, *source.exclude))
+    return not leaves_out([*_sound(excludes), *source.exclude], os.path.relpath(path, source.path))
 
 
-def _leaves_out(pattern: str, above: list[str], parts: list[str]) -> bool:
-    if "/" in pattern:
-        return pattern.strip("/") in above
-    return any(fnmatchcase(part, pattern) for part in parts)
+def _sound(patterns: Iterable[str]) -> Iterator[str]:
+    """The patterns in their one spelling; what is wrong with the others is reported where they stand."""
+    for pattern in patterns:
+        with suppress(ValueError):
+            yield check_pattern(pattern)

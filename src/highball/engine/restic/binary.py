@@ -59,6 +59,11 @@ class ResticBinary:
         return self.has(0, 18)
 
     @property
+    def damages_at_max(self) -> bool:
+        """`--compression max` of these two could write damaged data (restic#4523, restic#4677)."""
+        return self.version in {(0, 16, 0), (0, 16, 3)}
+
+    @property
     def has_exit_codes(self) -> bool:
         """Exit codes 10 and 11 came with 0.17 (12 with 0.17.1)."""
         return self.has(0, 17)

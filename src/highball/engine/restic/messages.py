@@ -34,6 +34,12 @@ TAG_RUN = "hb:run="
 JsonMessage = dict[str, Any]
 """One JSON object that restic printed."""
 
+LOST_CHARACTER = "\ufffd"
+"""What restic's JSON shows in place of a byte that is not UTF-8."""
+
+LOST = LOST_CHARACTER.encode()
+"""The same as bytes of a path."""
+
 MOST_KEPT = 1000
 """Of the files that could not be read, so many are listed one by one; the rest is only counted."""
 
@@ -159,6 +165,12 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     (r"Permission denied \(|Host key verification failed|Too many authentication failures", "access_denied"),
     (r"\(403\)|403 Forbidden", "refused_by_server"),
+    (
+        r"(unable to create lock in backend|Save\(\S+ (returned error|failed)|create repository at)"
+        r".*(permission denied|read-only file system)",
+        "repository_read_only",
+    ),
+    (r"cannot dump file: path .* not found in snapshot", "path_unknown"),
     (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
     (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
     (r"repository does not exist", "repository_missing"),
@@ -184,6 +196,8 @@ _SENTENCES: dict[str, str] = {
     "no_space": "there is no space left where the repository lies, or in restic's cache",
     "access_denied": "the storage refused the credentials",
     "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
+    "repository_read_only": "the repository's folder cannot be written",
+    "path_unknown": "this path is not in the snapshot",
     "unreachable": "the repository cannot be reached",
     "repository_missing": "there is no repository at this address",
     "already_initialised": "there is a repository at this address already",
@@ -201,6 +215,8 @@ _HINTS: dict[str, str] = {
     "no_space": "make room where the repository lies; highball forget and highball prune free some",
     "access_denied": "check the user, the password or the keys of this repository's storage",
     "refused_by_server": "name an admin access for this repository, or allow deletion on the server",
+    "repository_read_only": "check who owns it, and that its disk is not mounted read-only",
+    "path_unknown": "see what is there with: highball ls SNAPSHOT",
     "unreachable": "check the address, the network and that the server runs",
     "repository_missing": "is its disk mounted? a new repository is made by: highball setup --schedule none",
     "out_of_memory": "give the machine more memory, or run this action on another one",
@@ -263,7 +279,7 @@ def _telling_line(lines: list[str]) -> str:
     """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
-    return chosen.partition("\n")[0][:500]
+    return chosen.partition("\n")[0]
 
 
 def read_exit_error(message: dict[str, Any]) -> str:
@@ -340,7 +356,7 @@ def read_node(message: dict[str, Any]) -> Node:
         modified_at=modified_at,
         modified_ns=modified_ns,
         inode=message.get("inode"),
-        inexact="\ufffd" in message["path"],
+        inexact=LOST_CHARACTER in message["path"],
     )
 
 
@@ -438,10 +454,6 @@ def _unescape(found: re.Match[str]) -> bytes:
     return _SHORT.get(short, short.encode())
 
 
-LOST = "\ufffd".encode()
-"""What restic's JSON shows in place of a byte that is not UTF-8."""
-
-
 def as_listed(name: bytes) -> bytes:
     """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
     shown: list[str] = []
@@ -451,7 +463,7 @@ def as_listed(name: bytes) -> bytes:
             shown.append(rest.decode())
             break
         except UnicodeDecodeError as error:
-            shown.append(rest[: error.start].decode() + "\ufffd")
+            shown.append(rest[: error.start].decode() + LOST_CHARACTER)
             rest = rest[error.start + 1 :]
     return "".join(shown).encode()
 
@@ -472,3 +484,12 @@ def read_check(message: dict[str, Any]) -> CheckResult | None:
     return CheckResult(
         errors=message.get("num_errors") or 0, lines=(), broken_packs=tuple(message.get("broken_packs") or ())
     )
+
+
+_FREED = re.compile(r"total prune: +\d+ blobs / ([\d.]+) ([KMGT]?)i?B")
+
+
+def read_freed(lines: Iterable[str]) -> int | None:
+    """The bytes in `total prune: 3 blobs / 293.664 KiB`; None where restic (0.14 to 0.19 do) does not say so."""
+    found = next((match for line in lines if (match := _FREED.match(line))), None)
+    return round(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else None

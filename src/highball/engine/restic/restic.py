@@ -50,7 +50,12 @@ from highball.secret import mask
 LONGEST_LINE = 64 * 1024 * 1024
 """A `snapshot` line lists all its paths (10,000 of them were seen): JSON lines may be long."""
 
+LATEST = "latest"
+"""What restic calls the newest snapshot."""
+
 LINES_KEPT = 50
+LONGEST_LINE_KEPT = 64 * 1024
+LONGEST_MESSAGE = 500
 
 ARGUMENTS_AT_ONCE = 5000
 
@@ -134,7 +139,16 @@ class Restic:
     # --- backup ---
 
     def backup(self, order: BackupOrder) -> tuple[Finished, BackupReport]:
-        """Save the paths; the report holds what restic told, whatever its exit status."""
+        """Save the paths; the report holds what restic told, whatever its exit status.
+
+        Raises Failed, code `compression_unsafe`, where this restic could damage what it compresses.
+        """
+        if order.compression == "max" and self.binary.damages_at_max:
+            raise Failed(
+                f"restic {self.binary.text} can damage data that it compresses as much as it can",
+                code="compression_unsafe",
+                hint='use restic 0.16.4 or later, or take compression = "max" away',
+            )
         report = BackupReport()
 
         def on_message(message: messages.JsonMessage) -> bool:
@@ -213,14 +227,15 @@ class Restic:
     ) -> list[TreeEntry]:
         """The entries of one folder with their exact names; `known` remembers trees between calls (before 0.16)."""
         folder = folder or b"/"
+        if snapshot == LATEST:  # no restic takes it here
+            snapshot = self._get_snapshot(snapshot).id
         if self.binary.names_folders:
             return messages.read_tree(
                 self._collect("cat", "tree", "--no-lock", "--", _in_folder(snapshot, folder))
             )
         known = {} if known is None else known
-        known.setdefault(
-            b"/", str(root or next(s.tree for s in self.list_snapshots() if s.id.startswith(snapshot)))
-        )
+        if b"/" not in known:
+            known[b"/"] = root or str(self._get_snapshot(snapshot).tree)
         above = folder
         while above not in known:
             above = above.rpartition(b"/")[0] or b"/"
@@ -233,6 +248,20 @@ class Restic:
             known[above] = tree
             entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", tree))
         return entries
+
+    def _get_snapshot(self, named: str) -> Snapshot:
+        found = self.list_snapshots()
+        if named == LATEST:
+            matching = sorted(found, key=lambda snapshot: snapshot.time)[-1:]
+        else:
+            matching = [snapshot for snapshot in found if snapshot.id.startswith(named)]
+        if len(matching) != 1:
+            raise RepositoryError(
+                messages.sentence("snapshot_unknown"),
+                code="snapshot_unknown",
+                hint=messages.hint("snapshot_unknown"),
+            )
+        return matching[0]
 
     def exact_paths(self, snapshot: Snapshot) -> list[bytes]:
         """The paths that a snapshot was made of, byte for byte: restic lists bytes that are not UTF-8 as U+FFFD."""
@@ -371,7 +400,7 @@ class Restic:
         if reason.code == "repository_missing":
             return Reason(code=reason.code, message=f"there is no repository at {self.access.shown}")
         # masked only now: a password like "wrong" must not hide restic's own words from us
-        return Reason(code=reason.code, message=mask(reason.message, self.access.secrets))
+        return Reason(code=reason.code, message=mask(reason.message, self.access.secrets, LONGEST_MESSAGE))
 
     def locked(self, finished: Finished) -> RepositoryError:
         """The error that says who holds the lock a process ran into."""
@@ -433,7 +462,7 @@ class Restic:
                 return
             text = self._plain_or_fatal(line)
             if text:
-                log.append(text)
+                log.append(text[:LONGEST_LINE_KEPT])
                 self._tell(stream, text)
 
         on_data, finish = by_lines(on_line, LONGEST_LINE)
@@ -499,7 +528,6 @@ class _ExactNames:
     def __init__(self, restic: Restic, snapshot: str, folders: Iterable[bytes] = ()) -> None:
         self._restic = restic
         self._snapshot = snapshot
-        self._root: str | None = None
         # the folders that were asked for are listed without those above them
         self._asked = {messages.as_listed(folder): folder for folder in folders}
         self._folders = {shown: folder for shown, folder in self._asked.items() if shown != folder}
@@ -514,7 +542,7 @@ class _ExactNames:
             return node.model_copy(update={"path": asked, "inexact": False})
         shown_parent, _, shown_name = node.path.rpartition(b"/")
         parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
-        name = self._exact_name(parent, shown_name) if b"\xef\xbf\xbd" in shown_name else shown_name
+        name = self._exact_name(parent, shown_name) if messages.LOST in shown_name else shown_name
         if name is None:
             return node
         path = parent + b"/" + name
@@ -524,24 +552,18 @@ class _ExactNames:
 
     def _parent_of(self, shown: bytes) -> bytes:
         above, _, name = shown.rpartition(b"/")
-        if not shown or b"\xef\xbf\xbd" not in shown:
+        if not shown or messages.LOST not in shown:
             return shown
         return self._folders.get(above, self._parent_of(above)) + b"/" + name
 
     def _exact_name(self, parent: bytes, shown: bytes) -> bytes | None:
         if parent not in self._names:
             names: dict[bytes, deque[bytes]] = {}
-            for entry in self._restic.read_tree(self._snapshot, parent, self._tree_root(), self._trees):
+            for entry in self._restic.read_tree(self._snapshot, parent, known=self._trees):
                 names.setdefault(messages.as_listed(entry.name), deque()).append(entry.name)
             self._names[parent] = names
         queue = self._names[parent].get(shown)
         return queue.popleft() if queue else None
-
-    def _tree_root(self) -> str | None:
-        if self._root is None and not self._restic.binary.names_folders:
-            found = self._restic.list_snapshots()
-            self._root = next((s.tree for s in found if s.id.startswith(self._snapshot)), None)
-        return self._root
 
 
 def _kept_environment() -> dict[str, str]:
@@ -551,7 +573,7 @@ def _kept_environment() -> dict[str, str]:
 
 
 def _plain(line: bytes) -> str:
-    return line[: 64 * 1024].decode("utf-8", "replace").rstrip()
+    return line.decode("utf-8", "replace").rstrip()
 
 
 def _in_folder(snapshot: str, folder: bytes) -> bytes:

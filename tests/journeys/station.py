@@ -1,7 +1,8 @@
 """One machine that uses Highball: a configuration file, a state directory, an empty home, and the program itself.
 
-A Station writes the configuration, starts `highball` as a subprocess with a clean environment, and hands back
-what its user sees: the exit status, both outputs, the JSON document.
+A Station writes the configuration, runs `highball` with a clean environment, and hands back what its user sees:
+the exit status, both outputs, the JSON document. What is called and waited for is a warm fork (see `warm`), unless
+the test is about the process itself; what is started is always a process of its own.
 """
 
 import base64
@@ -18,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from journeys import warm
 from testbed.parts import SEARCH_PATH
 from testbed.restic import Argument, Location, ResticBinary
 from testbed.written import WrittenRepository, _Keys
@@ -140,6 +142,9 @@ class Station:
     environment: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
     """A program that starts `highball`, like setpriv."""
+    own_process: bool = False
+    """Start a process for what is called, too: where a test is about the process, not about its answer."""
+    _calls: int = 0
     _going: list[Going] = field(default_factory=list)
     _seeds: int = 0
 
@@ -237,10 +242,8 @@ class Station:
         environment: Mapping[str, str] | None = None,
         before: Callable[[], None] | None = None,
     ) -> Going:
-        """Start `highball`, with the configuration as it is declared now."""
-        self.write()
-        folder = self.folder / f"call-{len(self._going)}"
-        folder.mkdir()
+        """Start a process of `highball`, with the configuration as it is declared now."""
+        folder = self._prepare()
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(
                 self.argv(*arguments),
@@ -258,7 +261,27 @@ class Station:
 
     def call(self, *arguments: Argument, timeout: float = 60, **environment: str) -> Answer:
         """Call `highball` and wait for its end."""
-        return self.start(*arguments, environment=environment).end(timeout)
+        if self.own_process or self.prefix:
+            return self.start(*arguments, environment=environment).end(timeout)
+        folder, argv = self._prepare(), self.argv(*arguments)
+        out, err = folder / "stdout", folder / "stderr"
+        with open(os.devnull) as nothing, out.open("wb") as to_out, err.open("wb") as to_err:
+            streams = [stream.fileno() for stream in (nothing, to_out, to_err)]
+            found = self.clean_environment(**environment)
+            try:
+                status = warm.call(argv, env=found, cwd=self.folder, streams=streams, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                said = f"{out.read_bytes()!r}\n{err.read_text(errors='replace')}"
+                raise AssertionError(f"did not end within {timeout} s:\n{said}") from None
+        return Answer(tuple(argv), status, out.read_bytes(), err.read_text(errors="replace"))
+
+    def _prepare(self) -> Path:
+        """Write the configuration, and make a folder for what the next call prints."""
+        self.write()
+        folder = self.folder / f"call-{self._calls}"
+        folder.mkdir()
+        self._calls += 1
+        return folder
 
     def ask(self, *arguments: Argument, status: int = 0, timeout: float = 60, **environment: str) -> Answer:
         """Call `highball … --json`; the exit status has to be this one, and the answer one JSON document."""

@@ -27,6 +27,7 @@ def new(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
 
 def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
     """Every action once, each judged by what it answers."""
+    station.own_process = True
     source = os.fsencode(station.source)
     made = station.ask("setup", "--schedule", "none")
     assert made.step["action"] == "init"

@@ -227,6 +227,7 @@ def test_secrets_that_lead_nowhere_are_failures_that_name_the_place(station: Sta
 
 
 def test_what_restic_inherits_is_only_what_it_needs(station: Station) -> None:
+    station.own_process = True
     program = station.folder / "restic"
     program.write_text(
         f'#!/bin/sh\nenv >> "{station.folder}/environments"\nexec "{station.restic.path}" "$@"\n'

@@ -163,6 +163,7 @@ def test_setup_twice_is_harmless(bare_station: Station) -> None:
     new.add_job()
     new.fill()
     new.ask("setup")
+    quicken(new.path_of())
     config = (new.path_of() / "config").read_bytes()
     new.back_up()
     again = new.ask("setup").step

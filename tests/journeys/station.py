@@ -1,7 +1,8 @@
 """One machine that uses Highball: a configuration file, a state directory, an empty home, and the program itself.
 
-A Station writes the configuration, starts `highball` as a subprocess with a clean environment, and hands back
-what its user sees: the exit status, both outputs, the JSON document.
+A Station writes the configuration, runs `highball` with a clean environment, and hands back what its user sees:
+the exit status, both outputs, the JSON document. What is called and waited for is a warm fork (see `warm`), unless
+the test is about the process itself; what is started is always a process of its own.
 """
 
 import base64
@@ -18,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from journeys import warm
 from testbed.parts import SEARCH_PATH
 from testbed.restic import Argument, Location, ResticBinary
 from testbed.written import WrittenRepository, _Keys
@@ -140,6 +142,9 @@ class Station:
     environment: dict[str, str] = field(default_factory=dict)
     prefix: tuple[str, ...] = ()
     """A program that starts `highball`, like setpriv."""
+    own_process: bool = False
+    """Start a process for what is called, too: where a test is about the process, not about its answer."""
+    _calls: int = 0
     _going: list[Going] = field(default_factory=list)
     _seeds: int = 0
 
@@ -237,10 +242,8 @@ class Station:
         environment: Mapping[str, str] | None = None,
         before: Callable[[], None] | None = None,
     ) -> Going:
-        """Start `highball`, with the configuration as it is declared now."""
-        self.write()
-        folder = self.folder / f"call-{len(self._going)}"
-        folder.mkdir()
+        """Start a process of `highball`, with the configuration as it is declared now."""
+        folder = self._prepare()
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(
                 self.argv(*arguments),
@@ -258,7 +261,27 @@ class Station:
 
     def call(self, *arguments: Argument, timeout: float = 60, **environment: str) -> Answer:
         """Call `highball` and wait for its end."""
-        return self.start(*arguments, environment=environment).end(timeout)
+        if self.own_process or self.prefix:
+            return self.start(*arguments, environment=environment).end(timeout)
+        folder, argv = self._prepare(), self.argv(*arguments)
+        out, err = folder / "stdout", folder / "stderr"
+        with open(os.devnull) as nothing, out.open("wb") as to_out, err.open("wb") as to_err:
+            streams = [stream.fileno() for stream in (nothing, to_out, to_err)]
+            found = self.clean_environment(**environment)
+            try:
+                status = warm.call(argv, env=found, cwd=self.folder, streams=streams, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                said = f"{out.read_bytes()!r}\n{err.read_text(errors='replace')}"
+                raise AssertionError(f"did not end within {timeout} s:\n{said}") from None
+        return Answer(tuple(argv), status, out.read_bytes(), err.read_text(errors="replace"))
+
+    def _prepare(self) -> Path:
+        """Write the configuration, and make a folder for what the next call prints."""
+        self.write()
+        folder = self.folder / f"call-{self._calls}"
+        folder.mkdir()
+        self._calls += 1
+        return folder
 
     def ask(self, *arguments: Argument, status: int = 0, timeout: float = 60, **environment: str) -> Answer:
         """Call `highball … --json`; the exit status has to be this one, and the answer one JSON document."""
@@ -332,27 +355,27 @@ def as_toml(value: object) -> str:
 # --- repositories ---------------------------------------------------------------------------------
 
 
-def quicken(repository: Path) -> None:
+def quicken(repository: Path, password: str = PASSWORD) -> None:
     """Replace the key that restic made by one that opens at once: half a second less for each restic.
 
-    The repository lies on this disk and has the usual password; its master key stays the same.
+    The repository lies on this disk; its master key stays the same.
     """
     [old] = (repository / "keys").iterdir()
     key = json.loads(old.read_bytes())
     sealed = base64.b64decode(key["data"])
-    plain = _derived(key).seal(sealed[16:-16], sealed[:16])[16:-16]  # a stream cipher undoes itself
+    plain = _derived(key, password).seal(sealed[16:-16], sealed[:16])[16:-16]  # a stream cipher undoes itself
     key |= {"N": 2, "r": 8, "p": 1}
-    key["data"] = base64.b64encode(_derived(key).seal(plain, os.urandom(16))).decode()
+    key["data"] = base64.b64encode(_derived(key, password).seal(plain, os.urandom(16))).decode()
     content = json.dumps(key).encode()
     (repository / "keys" / hashlib.sha256(content).hexdigest()).write_bytes(content)
     old.unlink()
 
 
-def _derived(key: Table) -> _Keys:
+def _derived(key: Table, password: str) -> _Keys:
     """What the password and a key file make: the keys that seal the master key."""
     cost = {"n": key["N"], "r": key["r"], "p": key["p"]}
     salt = base64.b64decode(key["salt"])
-    made = hashlib.scrypt(PASSWORD.encode(), salt=salt, **cost, maxmem=2**30, dklen=64)
+    made = hashlib.scrypt(password.encode(), salt=salt, **cost, maxmem=2**30, dklen=64)
     return _Keys(made[:32], made[32:48], made[48:])
 
 

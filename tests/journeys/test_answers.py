@@ -205,6 +205,7 @@ def test_errors_for_people_go_to_standard_error(station: Station) -> None:
 
 
 def test_arguments_that_are_no_text_are_answered_all_the_same(station: Station) -> None:
+    station.own_process = True
     for arguments in ([b"run", b"caf\xe9"], [b"ls", b"\xff\xfe"], [b"run", b"two\nlines \x1b[31m"]):
         station.ask(*arguments, status=4)
         answer = station.call(*arguments)

@@ -209,6 +209,7 @@ def test_excludes_are_inherited_and_anchored(station: Station) -> None:
 
 
 def test_nothing_is_written_beside_state_and_repository(station: Station) -> None:
+    station.own_process = True
     station.write()
     before = {path for path in station.folder.iterdir() if not path.name.startswith("call-")}
     station.back_up()

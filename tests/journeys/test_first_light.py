@@ -27,6 +27,7 @@ def new(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
 
 def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
     """Every action once, each judged by what it answers."""
+    station.own_process = True
     source = os.fsencode(station.source)
     made = station.ask("setup", "--schedule", "none")
     assert made.step["action"] == "init"
@@ -163,6 +164,7 @@ def test_setup_twice_is_harmless(bare_station: Station) -> None:
     new.add_job()
     new.fill()
     new.ask("setup")
+    quicken(new.path_of())
     config = (new.path_of() / "config").read_bytes()
     new.back_up()
     again = new.ask("setup").step

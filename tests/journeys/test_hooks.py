@@ -132,6 +132,7 @@ def test_a_chatty_hook_is_cut_and_ends_well(station: Station) -> None:
 
 
 def test_a_hook_gets_a_small_environment_its_folder_and_no_input(station: Station) -> None:
+    station.own_process = True
     folder = station.folder / "where hooks work"
     folder.mkdir()
     script = f"(env | cut -d= -f1 | tr '\\n' ' '; echo; pwd; cat) >> {station.folder}/notes"

@@ -52,7 +52,10 @@ def kill(station: Station, going: Going) -> None:
 
 def kill_both(station: Station, going: Going) -> None:
     """kill -9 of highball and its restic at once, until not even a zombie is left that a lock could name."""
-    killed = [going.pid, *restics_of(station.folder)]
+    restics = restics_of(station.folder)
+    killed = [going.pid, *restics]
+    for pid in restics:  # or else it would still remove its lock, between highball's death and its own
+        os.kill(pid, signal.SIGSTOP)
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     going.process.wait()

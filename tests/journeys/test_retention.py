@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from journeys.station import PASSWORD, Station
+from journeys.station import PASSWORD, Station, quicken
 from journeys.test_proof import damage
 from testbed import parts
 from testbed.rest import RestServer
@@ -200,6 +200,7 @@ def on_append_only(
         station.add_job(repositories=["rest"], retention={"last": 1})
         station.fill()
         station.ask("setup")
+        quicken(rest_server.data / rest_server.path(repository_name))
         made.append(station)
         return station
 

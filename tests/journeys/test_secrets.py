@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from journeys.station import Going, Station, of_process, pids
+from journeys.station import Going, Station, of_process, pids, quicken
 from testbed.rest import RestServer
 from testbed.s3 import S3Server
 
@@ -63,8 +63,13 @@ def find_leaks(station: Station, going: list[Going]) -> list[str]:
     return leaks
 
 
-def every_command(station: Station, *commands: str) -> list[Going]:
-    """Call everything (or these commands) once, in every form of output; returns the calls."""
+def every_command(
+    station: Station, *commands: str, folder: Path | None = None, password: str = ""
+) -> list[Going]:
+    """Call everything (or these commands) once, in every form of output; returns the calls.
+
+    A `folder` where the repository lies with this password gets a key that opens at once.
+    """
     calls: list[Going] = []
     for arguments in (
         ["setup"],
@@ -83,6 +88,8 @@ def every_command(station: Station, *commands: str) -> list[Going]:
         going = station.start(*arguments)
         going.end(90)
         calls.append(going)
+        if arguments == ["setup"] and folder is not None:
+            quicken(folder, password)
     run = station.ask("runs").json[0]["id"]
     going = station.start("logs", "--json", run)
     going.end()
@@ -114,7 +121,8 @@ def test_a_password_shows_nowhere(bare_station: Station, kind: str) -> None:
         "command": {"command": [str(program)]},
     }[kind]
     with watched(station) as seen:
-        calls = every_command(station, *([] if kind == "file" else ["setup", "run"]))
+        commands = () if kind == "file" else ("setup", "run")
+        calls = every_command(station, *commands, folder=station.path_of(), password=f"{CANARY} password")
     assert len(seen.cmdlines) > 3
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
@@ -145,8 +153,9 @@ def test_a_rest_users_password_shows_nowhere(bare_station: Station, rest_with_a_
     station.repositories["rest"] = rest_fields(station, rest_with_a_canary, "name", f"{CANARY}/@ %")
     station.add_job(repositories=["rest"])
     station.fill()
+    folder = rest_with_a_canary.data / rest_with_a_canary.path("name")
     with watched(station) as seen:
-        calls = every_command(station)
+        calls = every_command(station, folder=folder, password=f"{CANARY}-own")
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
     assert {run["outcome"] for run in station.ask("runs").json} == {"success"}
@@ -239,6 +248,7 @@ def test_half_a_secret_does_not_show_at_an_edge_of_a_log(station: Station, edge:
 
 
 def test_what_restic_inherits_is_only_what_it_needs(station: Station) -> None:
+    station.own_process = True
     program = station.folder / "restic"
     program.write_text(
         f'#!/bin/sh\nenv >> "{station.folder}/environments"\nexec "{station.restic.path}" "$@"\n'

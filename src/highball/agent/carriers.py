@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from highball.agent.rundir import RunDirectory, list_run_directories
-from highball.facts import Progress
+from highball.facts import Outcome, Progress, Reason, RunEnded
 from highball.protocol import LARGEST_FRAME, Assignment
 
 MOST_AT_ONCE = LARGEST_FRAME * 3 // 4
 """Bytes of events in one message."""
 
-SETTLINGS = 3
-"""How often a run whose process keeps vanishing is settled before it is left for a person."""
+MOST_STARTS = 4
+"""How often a run's process is started (to begin, then to settle) before its account is ended without it."""
 
 
 class Carrier:
@@ -33,7 +33,9 @@ class Carrier:
         self.directory = directory
         self.run = directory.path.name
         self.acknowledged = 0
-        self.settlings = 0
+        self.starts = 0
+        self.wanting = False
+        """Whether the hub was asked for what starting it needs."""
         self.ready = True
         """Whether it is known what the hub has, so that the rest can be told."""
         self._child: subprocess.Popen[bytes] | None = None
@@ -53,10 +55,12 @@ class Carrier:
 
     def start(self, secrets: Mapping[str, bytes]) -> None:
         """Start the run's own process (or the one that settles it); raises OSError. Harmless while one is alive."""
+        self.wanting = False
         if self._child is not None and self._child.poll() is None:
             return
         if not self.directory.take_if_free():
             return
+        self.starts += 1
         try:
             self._child = self._spawn(self.directory.lock.descriptor or -1)
         finally:
@@ -79,6 +83,25 @@ class Carrier:
                 pass_fds=[lock],
                 start_new_session=True,
             )
+
+    def give_up(self) -> None:
+        """End the account of a run whose process never lives long enough to do so; says what it said last."""
+        if not self.directory.take_if_free():
+            return
+        try:
+            self.directory.resume()
+            message = f"its process could not be kept alive: {self._last_words()}"
+            reason = Reason(code="process_fails", message=message)
+            self.directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
+        finally:
+            self.directory.release()
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self.directory.path / "stderr").read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1][:300] if lines else "it said nothing"
 
     # --- handing on ---
 

@@ -24,7 +24,7 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from highball import __version__
 from highball.agent import answering
-from highball.agent.carriers import SETTLINGS, Carrier, Carriers
+from highball.agent.carriers import MOST_STARTS, Carrier, Carriers
 from highball.agent.identity import Identity, Invitation, Membership
 from highball.errors import HighballError, NotAllowed
 from highball.protocol import (
@@ -154,6 +154,7 @@ class Link:
     async def _work(self, socket: ClientConnection) -> None:
         for carrier in self._carriers:
             carrier.hold_back()
+            carrier.wanting = False
             held = RunHeld(assignment=carrier.directory.assignment, last_seq=carrier.last_seq)
             await self._say(held)
         await self._say(Inventory(runs=tuple(carrier.run for carrier in self._carriers)))
@@ -244,9 +245,16 @@ class Link:
             return
         if carrier.finished:
             self._carriers.remove(carrier)
-        elif not carrier.directory.ended and carrier.settlings < SETTLINGS:
-            carrier.settlings += 1  # its process vanished, or never began: one that settles it, or begins
+        elif not carrier.directory.ended and not carrier.wanting:
+            await self._start_anew(carrier)
+
+    async def _start_anew(self, carrier: Carrier) -> None:
+        """A run's process vanished, or never began: the next one settles the run, or begins."""
+        if carrier.starts < MOST_STARTS:
+            carrier.wanting = True
             await self._say(SecretsWanted(run=carrier.run))
+        else:
+            carrier.give_up()
 
     # --- asks ---
 

@@ -23,6 +23,9 @@ from highball.facts import NodeKind
 from highball.protocol import Overwrite
 
 _BLOCK = 1024 * 1024
+_ASIDES = b"/asides"
+"""In a staging directory: where each thing that was put aside came from."""
+
 _REFRESHING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
 """The rules that give an entry that is there the mode, owner and time of the snapshot, as restic does."""
 
@@ -91,7 +94,7 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.left = remove_tree(self.path)
+        self.left = clear_away_staging(self.path)
 
 
 class Placer:
@@ -290,11 +293,44 @@ class Aside:
 
 
 def put_aside(ground: Ground, path: bytes, into: bytes, number: int) -> Aside:
-    """Move what stands at a path into a directory of ours."""
+    """Move what stands at a path into a directory of ours, where from is on disk before."""
     folder, name = ground.locate(path)
     kept = into + b"/aside-%d" % number
+    _note_aside(into, kept, path)
     os.rename(name, kept, src_dir_fd=folder)
     return Aside(ground, path, kept)
+
+
+def _note_aside(into: bytes, kept: bytes, path: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(into + _ASIDES, flags, 0o600), "ab") as noted:
+        noted.write(kept + b"\0" + path + b"\0")
+        noted.flush()
+        os.fsync(noted.fileno())
+
+
+def clear_away_staging(path: bytes) -> OSError | None:
+    """Remove a staging directory, once what its restore put aside and nothing took the place of is back.
+
+    Returns why something of it is left: it is kept whole where something could not be put back.
+    """
+    try:
+        with Ground() as ground:
+            for aside in _list_asides(ground, path):
+                if os.path.lexists(aside.kept) and ground.status(aside.path) is None:
+                    aside.put_back()
+    except OSError as error:
+        return error
+    return remove_tree(path)
+
+
+def _list_asides(ground: Ground, staging: bytes) -> list[Aside]:
+    try:
+        with open(os.open(staging + _ASIDES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as noted:
+            parts = noted.read().split(b"\0")[:-1]
+    except FileNotFoundError:
+        return []
+    return [Aside(ground, path, kept) for kept, path in zip(parts[::2], parts[1::2], strict=False)]
 
 
 def _is_locked(traits: Traits) -> bool:

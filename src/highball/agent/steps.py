@@ -6,6 +6,7 @@ ends as failed or cancelled; the run goes on with the next.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from highball.agent.placing import clear_away_staging
 from highball.agent.proof import worst
 from highball.agent.rundir import RunDirectory
-from highball.agent.sweeping import remove_tree
 from highball.agent.workplace import Workplace, hostname, meet
 from highball.engine.restic.restic import Finished, Listener, Restic
 from highball.errors import Cancelled, HighballError, RepositoryError
@@ -35,6 +36,7 @@ from highball.facts import (
     StepStarted,
     Waiting,
     WarningSeen,
+    path_for_people,
 )
 from highball.process import Stop
 from highball.protocol import Assignment
@@ -95,7 +97,9 @@ class Steps:
         """Remove the temporary files, and what a vanished process left."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         for path in self._directory.list_litter():
-            remove_tree(path)
+            left = clear_away_staging(path)
+            if left is not None and os.path.lexists(path):
+                self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
 
     # --- telling ---
 

@@ -8,11 +8,13 @@ skip comes at the moment they jumped, and a time that comes twice counts once.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, pairwise, takewhile
 from typing import Annotated, Any
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -31,7 +33,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from highball.facts import Health
+from highball.facts import Health, time_to_text
 
 # --- how long ------------------------------------------------------------------------------------
 
@@ -232,31 +234,7 @@ def _never_comes(fields: list[str]) -> str:
 # --- which times ---------------------------------------------------------------------------------
 
 
-def next_times(schedule: Schedule, after: datetime, timezone: str, count: int = 1) -> list[datetime]:
-    """The next `count` times after that moment, oldest first; none where nothing happens by itself."""
-    return list(islice(_fires(schedule, after, timezone), count))
-
-
-def previous_time(schedule: Schedule, at: datetime, timezone: str) -> datetime | None:
-    """The newest time at or before that moment; None where nothing happens by itself."""
-    if schedule.expression is None:
-        return None
-    zone = _zone(schedule, timezone)
-    # Backwards, cronsim may be off by a time or two where clocks change: it says from where to go forward.
-    earlier = list(islice(CronSim(schedule.expression, at.astimezone(zone), reverse=True), 3))
-    before = min(time.astimezone(UTC) for time in earlier) - timedelta(seconds=1)
-    due = takewhile(lambda time: time <= at, _fires(schedule, before, timezone))
-    return max(due, default=None)
-
-
-def interval(schedule: Schedule, now: datetime, timezone: str) -> timedelta | None:
-    """The usual distance between two times, the median of the next ten; None where there are none."""
-    times = next_times(schedule, now, timezone, 11)
-    gaps = sorted(later - earlier for earlier, later in pairwise(times))
-    return (gaps[4] + gaps[5]) / 2 if gaps else None
-
-
-def _fires(schedule: Schedule, after: datetime, timezone: str) -> Iterator[datetime]:
+def times_after(schedule: Schedule, after: datetime, timezone: str) -> Iterator[datetime]:
     """All times after that moment, each later than the one before."""
     if schedule.expression is None:
         return
@@ -270,9 +248,50 @@ def _fires(schedule: Schedule, after: datetime, timezone: str) -> Iterator[datet
             yield found
 
 
+def next_times(schedule: Schedule, after: datetime, timezone: str, count: int = 1) -> list[datetime]:
+    """The next `count` times after that moment, oldest first; none where nothing happens by itself."""
+    return list(islice(times_after(schedule, after, timezone), count))
+
+
+def previous_time(schedule: Schedule, at: datetime, timezone: str) -> datetime | None:
+    """The newest time at or before that moment; None where nothing happens by itself."""
+    if schedule.expression is None:
+        return None
+    zone = _zone(schedule, timezone)
+    # Backwards, cronsim may be off by a time or two where clocks change: it says from where to go forward.
+    earlier = list(islice(CronSim(schedule.expression, at.astimezone(zone), reverse=True), 3))
+    before = min(time.astimezone(UTC) for time in earlier) - timedelta(seconds=1)
+    due = takewhile(lambda time: time <= at, times_after(schedule, before, timezone))
+    return max(due, default=None)
+
+
+def interval(schedule: Schedule, now: datetime, timezone: str) -> timedelta | None:
+    """The usual distance between two times, the median of the next ten; None where there are none."""
+    times = next_times(schedule, now, timezone, 11)
+    gaps = sorted(later - earlier for earlier, later in pairwise(times))
+    return (gaps[4] + gaps[5]) / 2 if gaps else None
+
+
 def _zone(schedule: Schedule, timezone: str) -> tzinfo:
     name = schedule.timezone or timezone
     return UTC if name == "UTC" else ZoneInfo(name)  # cronsim is quickest with Python's own UTC
+
+
+# --- fires ---------------------------------------------------------------------------------------
+
+_FIRES = UUID("0d7c2f58-6a3e-5b41-9c0d-4f1e8ab27c63")
+
+
+def fire_id(subject: str, host: str, action: str, nominal: datetime) -> str:
+    """The run id of a fire: the same wherever it is computed, so that hub and agent never make two of one."""
+    return str(uuid5(_FIRES, f"{subject} {host} {action} {time_to_text(nominal)}"))
+
+
+def jitter_of(subject: str, host: str, schedule: Schedule) -> timedelta:
+    """How much later than its nominal time a subject begins: whole seconds, the same at each of its fires."""
+    digest = hashlib.sha256(f"{subject} {host}".encode()).digest()
+    choices = int(schedule.jitter.total_seconds()) + 1
+    return timedelta(seconds=int.from_bytes(digest[:8]) * choices >> 64)
 
 
 # --- how a job stands ----------------------------------------------------------------------------

@@ -199,10 +199,12 @@ fires = sa.Table(
     sa.Column("next_at", Moment),
     sa.Column("due_at", Moment),
     sa.Column("fired_at", Moment),
+    sa.Column("owed", sa.JSON(none_as_null=True)),
     sa.Index("fires_by_due", "due_at"),
 )
 """When each subject fires next: nominal (`next_at`) and with its jitter (`due_at`); both null is never by itself.
-`schedule` is what they were computed from, `fired_at` the newest nominal time that was dealt with."""
+`schedule` is what they were computed from (blank: planned no more), `fired_at` the newest nominal time that was
+dealt with, `owed` the spans of times that are missed unless the host's agent tells that it ran them."""
 
 pauses = sa.Table(
     "pauses",

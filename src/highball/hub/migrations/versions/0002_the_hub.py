@@ -77,6 +77,7 @@ def _make_working_state() -> None:
         sa.Column("next_at", Moment),
         sa.Column("due_at", Moment),
         sa.Column("fired_at", Moment),
+        sa.Column("owed", sa.JSON(none_as_null=True)),
     )
     op.create_index("fires_by_due", "fires", ["due_at"])
     op.create_table(

@@ -18,7 +18,7 @@ from highball.facts import Reason, RunKind
 # --- what is known -------------------------------------------------------------------------------
 
 Window = tuple[time, time]
-"""From when to when something may begin, on the clock of its own time zone; the end may lie past midnight."""
+"""From when to when something may begin, by the clock on the wall; the end may lie past midnight."""
 
 EXCLUSIVE = frozenset({"check", "discard", "forget", "init", "prune"})
 """What holds restic's exclusive lock. A repository that is being made is not to be met half made."""
@@ -64,6 +64,8 @@ class Candidate:
     not_before: datetime | None = None
     started_at: datetime | None = None
     windows: tuple[Window, ...] = ()
+    zone: tzinfo | None = None
+    """Whose clock its windows are read on; None is the clock that reasons tell."""
     manual: bool = False
     limited: bool = True
     """Whether limits hold for it; a job may opt out of them, never of restic's locks."""
@@ -180,7 +182,7 @@ class _Board:
         """Send it, let it wait, or refuse it."""
         if candidate.not_before is not None and now < candidate.not_before:
             return _wait(candidate, "not_before", f"waiting until {self._clock(candidate.not_before, now)}")
-        if not is_open(candidate.windows, now.astimezone(self._zone).time()):
+        if not is_open(candidate.windows, now.astimezone(candidate.zone or self._zone).time()):
             return _wait(candidate, "window", f"waits for its window ({_spell(candidate.windows)})")
         if candidate.host not in connected:
             return _offline(candidate)

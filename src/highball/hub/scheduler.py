@@ -457,7 +457,8 @@ class _Dealing:
 
     def deal(self, known: Iterable[_Fire], gone: Collection[str] = ()) -> None:
         """Write down the runs of these, and move them on; whose subjects are `gone` start nothing more."""
-        came = [(fire, fire.fired_at, times) for fire in known if (times := self._take(fire))]
+        before = [(fire, fire.fired_at) for fire in known]
+        came = [(fire, fired_at, times) for fire, fired_at in before if (times := self._take(fire))]
         if not came:
             return
         subjects = [fire.subject for fire, _, _ in came]

@@ -1,0 +1,1 @@
+"""Due times, the runs that they become, and the queue's rules."""

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from highball.errors import NotAllowed, Unknown
 from highball.facts import Action, Health, Outcome, Snapshot, Statistics
 from highball.hub import config
+from highball.hub import stored as stored_rows
 from highball.hub.config import apply_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
 from highball.hub.orders import Orders
@@ -84,7 +85,7 @@ def test_a_failing_change_leaves_nothing_half_done(
 ) -> None:
     apply_document(database, document(), now=START)
     before = stored(database)
-    store = config._store
+    store = stored_rows.store
     calls: list[str] = []
 
     def fail_at_the_second(*told: Any) -> None:
@@ -93,7 +94,7 @@ def test_a_failing_change_leaves_nothing_half_done(
             raise ValueError("power cut")
         store(*told)
 
-    monkeypatch.setattr(config, "_store", fail_at_the_second)
+    monkeypatch.setattr(config, "store", fail_at_the_second)
     with pytest.raises(ValueError, match="power cut"):
         apply_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
     assert stored(database) == before

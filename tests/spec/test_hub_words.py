@@ -85,6 +85,12 @@ def test_a_pin_names_a_snapshot_and_says_why(pin: dict[str, Any], said: str) -> 
     assert problems_in(tables(pins={"p": whole})) == ["pins.p" + said]
 
 
+def test_a_title_is_a_line_to_read() -> None:
+    assert document({"title": "Büro – Papiere\u00a0😀"})
+    assert problems_in_job(title="a\0b") == ["title: holds a character that is none to read"]
+    assert problems_in_job(title="x" * 201) == ["title: is longer than 200 characters"]
+
+
 # --- jobs ----------------------------------------------------------------------------------------
 
 

@@ -96,14 +96,14 @@ def test_a_window_is_always_written_alike() -> None:
 
 
 MINUTES = st.integers(0, 24 * 60 - 1)
-YEARS = datetime(2020, 1, 1), datetime(2035, 1, 1)  # noqa: DTZ001
+FIRST, LAST = datetime(2020, 1, 1), datetime(2035, 1, 1)  # noqa: DTZ001 - hypothesis wants them so
 
 
 @given(
     days=st.lists(st.sampled_from(DAYS), max_size=3, unique=True),
     begins=MINUTES,
     length=st.integers(1, 24 * 60 - 1),
-    moment=st.datetimes(*YEARS).map(lambda naive: naive.replace(tzinfo=UTC)),
+    moment=st.datetimes(FIRST, LAST).map(lambda naive: naive.replace(tzinfo=UTC)),
 )
 def test_a_window_holds_what_counting_from_its_beginnings_says(
     days: list[str], begins: int, length: int, moment: datetime

@@ -23,7 +23,8 @@ from highball.agent.rundir import Lock, RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.errors import ConfigurationInvalid, Conflict, Problem, StateUnusable, Unknown
 from highball.facts import Event, LogLine, Progress, Run, RunState
-from highball.hub.config import apply_document, read_host
+from highball.hub.audit import COMMAND
+from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, utc_now
@@ -74,7 +75,8 @@ class Machine:
         self._database: Database | None = None
         self._prepare()
         self.now = utc_now()
-        apply_document(self.database, document, now=self.now)
+        documents = Documents(self.database)
+        documents.apply(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
         self.orders = Orders(document, self.record, self.host)

@@ -1,56 +1,415 @@
 """The Document in the database: one row per declared object, one revision per change.
 
-On one machine, loading a file applies it: what the file names is stored as it was written (only what was set),
-what it no longer names is soft-deleted, and a key that comes back is restored. Nothing is applied unless all
-of the file was right.
+Every change, whether of one field or of a whole file, is judged as the whole Document that it leads to, and then
+made in one transaction together with its revisions and its audit. Judging takes no lock: when another change
+came first, it is judged again on what holds now. On one machine, loading a file applies it: what the file no
+longer names is soft-deleted, and a key that comes back is restored.
 """
 
 from __future__ import annotations
 
 import platform
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.db import Database, marks, new_run_id, objects, revisions
-from highball.spec.document import Document
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Stale, Unknown
+from highball.hub.audit import COMMAND, Actor
+from highball.hub.changes import (
+    BY_HAND,
+    FROM_FILE,
+    Change,
+    Declared,
+    Difference,
+    Edit,
+    Revision,
+    Stored,
+    applied,
+    differences,
+    merge_patch,
+    objects_of,
+    tables_of,
+    take_on_new_key,
+)
+from highball.hub.db import Database, marks, revisions
+from highball.hub.judging import (
+    NEVER,
+    compare,
+    demand_admin,
+    demand_by_hand,
+    demand_free,
+    demand_key,
+    demand_unreferenced,
+    fresh,
+    get_deleted,
+    get_object,
+)
+from highball.hub.stored import (
+    FILE,
+    TOKEN,
+    read_marks,
+    read_objects,
+    revisions_of,
+    store,
+    take_lock,
+    tell_history,
+    write_mark,
+)
+from highball.spec.document import Document, build
 from highball.spec.key import key_from
+from highball.spec.reading import read
+from highball.spec.references import ALONE, Place, Spec
+from highball.spec.writing import as_yaml
 
-FROM_FILE = "file"
+__all__ = [
+    "BY_HAND",
+    "FROM_FILE",
+    "Change",
+    "Declared",
+    "Documents",
+    "Preview",
+    "apply_document",
+    "read_host",
+]
 
-Spec = dict[str, Any]
-Place = tuple[str, str]
+Edits = Callable[[Stored], list[Edit]]
 
 
 @dataclass(frozen=True)
-class Change:
-    """One object that applying a document changes."""
+class Preview:
+    """What writing a whole configuration would change, and all that speaks against it."""
 
-    kind: str
-    key: str
-    what: str
-    """created, changed, restored or deleted"""
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...]
+    token: int
+
+
+@dataclass
+class _Known:
+    """What was read at one state of the Document; `document` once somebody asked for it."""
+
+    token: int
+    file: str | None
+    stored: dict[Place, Declared]
+    document: Document | None = None
+
+    def check(self) -> None:
+        """Raise ConfigurationInvalid with all that is wrong."""
+        self.whole  # noqa: B018
+
+    @property
+    def whole(self) -> Document:
+        if self.document is None:
+            self.document = build(tables_of(self.stored))
+        return self.document
+
+
+class Documents:
+    """The Document of this database: its objects, their history, and every way to change them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last: _Known | None = None
+
+    # --- looking ---
+
+    def list_objects(self, kind: str) -> list[Declared]:
+        """The objects of a kind, by key."""
+        found = (one for one in self._know().stored.values() if one.kind == kind and one.lives)
+        return sorted(found, key=lambda one: one.key)
+
+    def list_deleted(self) -> list[Declared]:
+        """Everything that was deleted and not purged, the latest first."""
+        found = (one for one in self._know().stored.values() if not one.lives)
+        return sorted(found, key=lambda one: (one.deleted_at or NEVER, one.place), reverse=True)
+
+    def get(self, kind: str, key: str) -> Declared:
+        """An object; settings and defaults always are, blank at revision 0. Raises Unknown."""
+        return get_object(self._know().stored, kind, key)
+
+    def history(self, kind: str, key: str) -> list[Revision]:
+        """All revisions of an object, also of a deleted one, the newest first. Raises Unknown."""
+        known = self._know().stored.get((kind, key))
+        if known is None:
+            get_object(self._know().stored, kind, key)  # which says what is unknown
+            return []
+        with self._database.read() as connection:
+            rows = connection.execute(revisions_of(kind, key).order_by(revisions.c.revision)).all()
+        return list(tell_history(rows, (*known.former_keys, key)))[::-1]
+
+    def token(self) -> int:
+        """A number that grows with every change of the Document."""
+        with self._database.read() as connection:
+            return read_marks(connection)[0]
+
+    def document(self) -> Document:
+        """The whole, read and checked; the same object as long as nothing changes."""
+        return self._know().whole
+
+    def file(self) -> str | None:
+        """The file that was applied last."""
+        return self._know().file
+
+    # --- one object ---
+
+    def create(self, kind: str, key: str, spec: Spec, *, now: datetime, actor: Actor) -> Declared:
+        """Declare a new object. Raises Conflict `key_taken`, or `key_deleted` while a deleted one has the key."""
+        demand_key(kind, key)
+
+        def edits(stored: Stored) -> list[Edit]:
+            demand_free(stored, kind, key)
+            return [Edit(None, fresh(kind, key, spec, BY_HAND, now), "created")]
+
+        return self._change_one(edits, now, actor)
+
+    def copy(self, kind: str, key: str, new: str, *, now: datetime, actor: Actor) -> Declared:
+        """Declare a new object that says the same."""
+        return self.create(kind, new, self.get(kind, key).spec, now=now, actor=actor)
+
+    def change(
+        self,
+        kind: str,
+        key: str,
+        spec: Spec,
+        *,
+        expected: int,
+        now: datetime,
+        actor: Actor,
+        what: str = "changed",
+    ) -> Declared:
+        """Let an object say this from now on. Raises Stale when it is not at the expected revision any more."""
+
+        def edits(stored: Stored) -> list[Edit]:
+            one = self._get_to_change(stored, kind, key, expected)
+            if one.revision == 0:
+                return [Edit(None, fresh(kind, key, spec, BY_HAND, now), "created")]
+            return [Edit(one, one.revised(now, spec=spec, origin=BY_HAND, deleted_at=None), what)]
+
+        return self._change_one(edits, now, actor)
+
+    def patch(
+        self,
+        kind: str,
+        key: str,
+        fields: Mapping[str, Any],
+        *,
+        expected: int,
+        now: datetime,
+        actor: Actor,
+        what: str = "changed",
+    ) -> Declared:
+        """Set some fields anew (RFC 7396: tables merge, null removes). Raises Stale."""
+        one = self.get(kind, key)
+        spec = merge_patch(one.spec, fields)
+        return self.change(kind, key, spec, expected=expected, now=now, actor=actor, what=what)
+
+    def rename(
+        self, kind: str, key: str, title: str | None, *, expected: int, now: datetime, actor: Actor
+    ) -> Declared:
+        """Give an object another name for people; its key stays. Raises Stale."""
+        fields = {"title": title}
+        return self.patch(kind, key, fields, expected=expected, now=now, actor=actor, what="renamed")
+
+    def undo(self, kind: str, key: str, to: int, *, expected: int, now: datetime, actor: Actor) -> Declared:
+        """Make a new revision that says what an earlier one said. Raises Stale, Unknown."""
+        spec = self._spec_at(kind, key, to)
+        what = f"undone to {to}"
+        return self.change(kind, key, spec, expected=expected, now=now, actor=actor, what=what)
+
+    def delete(self, kind: str, key: str, *, expected: int, now: datetime, actor: Actor) -> Declared:
+        """Put an object among the deleted. Raises Stale, and Conflict `still_referenced` with all that name it."""
+
+        def edits(stored: Stored) -> list[Edit]:
+            one = self._get_to_change(stored, kind, key, expected)
+            if kind in ALONE:
+                raise Misuse(f"the {kind} cannot be deleted", hint="take away what they say instead")
+            demand_unreferenced(stored, one)
+            return [Edit(one, one.revised(now, deleted_at=now), "deleted")]
+
+        return self._change_one(edits, now, actor)
+
+    def restore(
+        self, kind: str, key: str, *, now: datetime, actor: Actor, spec: Spec | None = None
+    ) -> Declared:
+        """Bring a deleted object back as it was, or saying something else. Raises Unknown, Conflict."""
+
+        def edits(stored: Stored) -> list[Edit]:
+            one = get_deleted(stored, kind, key)
+            told = one.spec if spec is None else spec
+            return [Edit(one, one.revised(now, spec=told, origin=BY_HAND, deleted_at=None), "restored")]
+
+        return self._change_one(edits, now, actor)
+
+    def purge(self, kind: str, key: str, *, now: datetime, actor: Actor) -> None:
+        """Remove a deleted object, its revisions and its sealed secrets for good; the record of its runs stays."""
+        self._change(lambda stored: [Edit(get_deleted(stored, kind, key), None, "purged")], now, actor)
+
+    def rekey(self, kind: str, key: str, new: str, *, expected: int, now: datetime, actor: Actor) -> Declared:
+        """Give an object another key, to all that name it and to the record as well; the old one is not free.
+
+        Raises Stale, and Conflict while the new key is not free or a run of the object is not over.
+        """
+        demand_key(kind, new)
+
+        def edits(stored: Stored) -> list[Edit]:
+            one = self._get_to_change(stored, kind, key, expected)
+            demand_free(stored, kind, new, of=one)
+            after = one.revised(now, key=new, former_keys=(*one.former_keys, key))
+            others = list(take_on_new_key(stored, one.place, new, now))
+            return [Edit(one, after, "rekeyed"), *others]
+
+        return self._change_one(edits, now, actor)
+
+    # --- the whole ---
+
+    def as_yaml(self) -> str:
+        """Everything that is declared, as one text; the same whenever the same is declared."""
+        return as_yaml(tables_of(self._know().stored))
+
+    def preview(self, text: str | bytes) -> Preview:
+        """What writing this text back would change, and every problem with it; changes nothing."""
+        known = self._know()
+        try:
+            tables = _read(text)
+        except ConfigurationInvalid as error:
+            return Preview((), error.problems, known.token)
+        edits: list[Edit] = []
+        problems: list[Problem] = []
+        try:
+            build(tables)
+            edits = list(compare(dict(objects_of(tables)), known.stored, NEVER, BY_HAND))
+            demand_by_hand(edits, known.file)
+            demand_admin(known.stored, applied(known.stored, edits))
+        except (ConfigurationInvalid, Conflict, NotAllowed) as error:
+            problems += error.problems or [Problem("", error.message, error.hint)]
+        return Preview(tuple(edit.change for edit in edits), tuple(problems), known.token)
+
+    def write_back(self, text: str | bytes, *, expected: int, now: datetime, actor: Actor) -> list[Change]:
+        """Let this text be all that is declared; what it does not name is deleted.
+
+        Raises Stale when anything changed since the expected token, ConfigurationInvalid with all problems, and
+        NotAllowed where it would change what a file declares.
+        """
+        tables = _read(text)
+        document = build(tables)
+
+        def edits(stored: Stored) -> list[Edit]:
+            token = self._know().token
+            if token != expected:
+                hint = "read it again, and make the change there"
+                raise Stale("the configuration was changed meanwhile", revision=token, hint=hint)
+            return list(compare(dict(objects_of(document.tables)), stored, now, BY_HAND))
+
+        return self._change(edits, now, actor)
+
+    def plan(self, document: Document) -> list[Change]:
+        """What applying a file would change."""
+        stored = self._know().stored
+        wanted = dict(objects_of(document.tables))
+        return [edit.change for edit in compare(wanted, stored, NEVER, FROM_FILE)]
+
+    def apply(
+        self, document: Document, *, now: datetime, actor: Actor, file: str | None = None
+    ) -> list[Change]:
+        """Make what files declare equal the document; what was declared by hand stays, unless the file names it.
+
+        From then on only the file changes these objects. All or nothing, and only what differs.
+        """
+        wanted = dict(objects_of(document.tables))
+
+        def edits(stored: Stored) -> list[Edit]:
+            return list(compare(wanted, stored, now, FROM_FILE))
+
+        changes = self._change(edits, now, actor, from_file=True)
+        if file is not None and file != self._know().file:
+            with self._database.write() as connection:
+                write_mark(connection, FILE, file)
+            self._last = None
+        return changes
+
+    # --- how a change is made ---
+
+    def _change_one(self, edits: Edits, now: datetime, actor: Actor) -> Declared:
+        made: list[Edit] = []
+
+        def gather(stored: Stored) -> list[Edit]:
+            made[:] = edits(stored)
+            return made
+
+        self._change(gather, now, actor)
+        assert made[0].after is not None
+        return made[0].after
+
+    def _change(self, edits: Edits, now: datetime, actor: Actor, *, from_file: bool = False) -> list[Change]:
+        """Judge these edits and make them; again from the start when another change came first."""
+        while True:
+            known = self._know()
+            made = edits(known.stored)
+            if not made:
+                return []
+            if not from_file:
+                demand_by_hand(made, known.file)
+            after = _Known(known.token + 1, known.file, applied(known.stored, made))
+            after.check()
+            demand_admin(known.stored, after.stored)
+            with self._database.write() as connection:
+                take_lock(connection)
+                if read_marks(connection)[0] != known.token:
+                    continue
+                for edit in made:
+                    store(connection, edit, now, actor)
+                write_mark(connection, TOKEN, str(after.token))
+            self._last = after
+            return [edit.change for edit in made]
+
+    def _know(self) -> _Known:
+        """What holds now; read again only if it changed."""
+        last = self._last
+        with self._database.read() as connection:
+            token, file = read_marks(connection)
+            if last is not None and (last.token, last.file) == (token, file):
+                return last
+            found = _Known(token, file, read_objects(connection))
+        self._last = found
+        return found
+
+    def _get_to_change(self, stored: Stored, kind: str, key: str, expected: int) -> Declared:
+        one = get_object(stored, kind, key)
+        if one.revision != expected:
+            raise Stale(
+                f"{key} was changed meanwhile: it is at revision {one.revision}, not {expected}",
+                revision=one.revision,
+                differences=self._differences_since(one, expected),
+                hint="look at what differs, and change it again",
+            )
+        return one
+
+    def _differences_since(self, one: Declared, revision: int) -> list[Difference]:
+        with self._database.read() as connection:
+            asked = revisions_of(one.kind, one.key).where(revisions.c.revision == revision)
+            row = connection.execute(asked).one_or_none()
+        return list(differences(row.spec if row else None, one.spec))
+
+    def _spec_at(self, kind: str, key: str, revision: int) -> Spec:
+        found = next((one for one in self.history(kind, key) if one.revision == revision), None)
+        if found is None:
+            raise Unknown(f"{key} has no revision {revision}", code="revision_unknown")
+        if found.spec is None:
+            raise Misuse(f"revision {revision} of {key} is its deletion", hint="delete it instead")
+        return found.spec
+
+
+# --- as the single machine does it ---------------------------------------------------------------
 
 
 def apply_document(
-    database: Database, document: Document, *, now: datetime, actor: str = "cli"
+    database: Database, document: Document, *, now: datetime, actor: str = COMMAND.name
 ) -> list[Change]:
     """Make the stored objects equal the document; all in one transaction, and only what differs."""
-    wanted = dict(_declared(document))
-    with database.read() as connection:
-        stored = _read(connection)
-    changes = list(_compare(wanted, stored))
-    if changes:
-        with database.write() as connection:
-            stored = _read(connection)
-            changes = list(_compare(wanted, stored))
-            for change in changes:
-                _store(connection, change, wanted.get((change.kind, change.key)), stored, now, actor)
-    return changes
+    return Documents(database).apply(document, now=now, actor=Actor(actor))
 
 
 def read_host(database: Database, document: Document) -> str:
@@ -70,58 +429,5 @@ def read_host(database: Database, document: Document) -> str:
     return host
 
 
-def _declared(document: Document) -> Iterator[tuple[Place, Spec]]:
-    told = document.tables
-    for kind, key in (("settings", "settings"), ("defaults", "defaults")):
-        if told.get(kind):
-            yield (kind, key), told[kind]
-    for table, kind in (("profiles", "profile"), ("repositories", "repository"), ("jobs", "job")):
-        for key, spec in told.get(table, {}).items():
-            yield (kind, key), spec
-
-
-def _read(connection: sa.Connection) -> dict[Place, sa.Row[Any]]:
-    return {(row.kind, row.key): row for row in connection.execute(sa.select(objects))}
-
-
-def _compare(wanted: dict[Place, Spec], stored: dict[Place, sa.Row[Any]]) -> Iterator[Change]:
-    for place, spec in wanted.items():
-        row = stored.get(place)
-        if row is None:
-            yield Change(*place, "created")
-        elif row.deleted_at is not None:
-            yield Change(*place, "restored")
-        elif row.spec != spec:
-            yield Change(*place, "changed")
-    for place, row in stored.items():
-        if place not in wanted and row.deleted_at is None and row.origin == FROM_FILE:
-            yield Change(*place, "deleted")
-
-
-def _store(
-    connection: sa.Connection,
-    change: Change,
-    spec: Spec | None,
-    stored: dict[Place, sa.Row[Any]],
-    now: datetime,
-    actor: str,
-) -> None:
-    row = stored.get((change.kind, change.key))
-    revision = 1 if row is None else row.revision + 1
-    here = (objects.c.kind == change.kind) & (objects.c.key == change.key)
-    if row is None:
-        id = new_run_id(now, secrets.randbits(74))
-        fresh = {"kind": change.kind, "key": change.key, "id": id, "origin": FROM_FILE, "former_keys": []}
-        told = {"spec": spec, "title": (spec or {}).get("title"), "revision": revision, "changed_at": now}
-        connection.execute(objects.insert().values(**fresh, **told))
-    elif spec is None:
-        connection.execute(
-            objects.update().where(here).values(deleted_at=now, revision=revision, changed_at=now)
-        )
-    else:
-        told = {"spec": spec, "title": spec.get("title"), "origin": FROM_FILE}
-        connection.execute(
-            objects.update().where(here).values(**told, deleted_at=None, revision=revision, changed_at=now)
-        )
-    facts = {"kind": change.kind, "key": change.key, "revision": revision, "at": now, "actor": actor}
-    connection.execute(revisions.insert().values(**facts, spec=spec, what=change.what))
+def _read(text: str | bytes) -> dict[str, Any]:
+    return read(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, "yaml")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from highball.facts import UtcTime
-from highball.spec.key import Key
+from highball.spec.key import Key, Title
 from highball.spec.problems import wrong
 
 
@@ -30,7 +30,7 @@ class User(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    title: str | None = Field(None, description="a name for people", max_length=200)
+    title: Title | None = Field(None, description="a name for people")
     role: Role = Field(Role.VIEWER, description="viewer sees, operator runs and restores, admin changes")
     enabled: bool = Field(True, strict=True, description="an account that is not enabled cannot log in")
 
@@ -40,7 +40,7 @@ class Token(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    title: str | None = Field(None, description="what it is for", max_length=200)
+    title: Title | None = Field(None, description="what it is for")
     user: Key | None = Field(None, description="the user in whose name it acts; null is a program of its own")
     role: Role = Field(Role.VIEWER, description="what it may do; never more than its user may")
     expires_at: UtcTime | None = Field(None, description="when it ends; null is never")

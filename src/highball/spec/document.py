@@ -27,6 +27,7 @@ from highball.spec.key import Key, check_key
 from highball.spec.pin import Pin
 from highball.spec.problems import find_nearest, kind_of, listed, problem, problems_of, step
 from highball.spec.reading import Kind, Tables, find_unplain, kind_of_file, read, read_file, refused
+from highball.spec.references import ALONE, TABLES
 from highball.spec.repository import CHECK, DISCARD, Repository
 from highball.spec.settings import Settings
 from highball.timing import Schedule, with_times
@@ -49,6 +50,19 @@ UPGRADES: tuple[Callable[[Tables], Tables], ...] = ()
 """Each makes tables of one format into tables of the next; the first begins at format 1."""
 
 FORMAT = 1
+
+MODEL_OF: Mapping[str, type[BaseModel]] = {
+    "settings": Settings,
+    "defaults": JobSettings,
+    "host": Host,
+    "profile": Profile,
+    "repository": Repository,
+    "job": Job,
+    "pin": Pin,
+    "user": User,
+    "token": Token,
+}
+"""Every kind of declared thing, and its class."""
 
 
 class Document(BaseModel):
@@ -145,16 +159,9 @@ class _Reader:
                     find_nearest(name, known) or f"known are {', '.join(known)}",
                 )
         found: dict[str, Any] = {
-            "settings": self._one(Settings, self._tables.get("settings"), "settings"),
-            "defaults": self._one(JobSettings, self._tables.get("defaults"), "defaults"),
-            "hosts": self._many(Host, "hosts"),
-            "profiles": self._many(Profile, "profiles"),
-            "repositories": self._many(Repository, "repositories"),
-            "jobs": self._many(Job, "jobs"),
-            "pins": self._many(Pin, "pins"),
-            "users": self._many(User, "users"),
-            "tokens": self._many(Token, "tokens"),
+            name: self._one(MODEL_OF[name], self._tables.get(name), name) for name in ALONE
         }
+        found |= {table: self._many(MODEL_OF[kind], table) for table, kind in TABLES.items()}
         return {name: value for name, value in found.items() if value is not None and name in self._tables}
 
     def _refuse(self, at: str, message: str, hint: str | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from highball.spec.job import Rate, Tags
+from highball.spec.key import Title
 
 
 class Host(BaseModel):
@@ -12,7 +13,7 @@ class Host(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    title: str | None = Field(None, description="a name for people", max_length=200)
+    title: Title | None = Field(None, description="a name for people")
     tags: Tags = Field((), description="words to find it and others like it by")
     always_on: bool = Field(
         True, strict=True, description="false for one that sleeps or travels: being offline is no alert then"

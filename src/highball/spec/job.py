@@ -29,7 +29,7 @@ from pydantic import (
 from highball.facts import PathText, path_for_people
 from highball.keeping import Retention
 from highball.source.path import PathSource, Pattern, check_path, lies_inside
-from highball.spec.key import Key
+from highball.spec.key import Key, Title
 from highball.spec.problems import all_wrong, wrong
 from highball.timing import Duration, Schedule, window_to_text
 
@@ -236,6 +236,7 @@ class JobSettings(BaseModel):
 class Profile(JobSettings):
     """A named set of what jobs inherit."""
 
+    title: Title | None = Field(None, description="a name for people")
     profile: str | None = Field(None, description="the key of a profile that this one inherits from")
 
 
@@ -277,7 +278,7 @@ class Job(JobSettings):
     """A backup job: what is read, where it goes, when, and how long it is kept."""
 
     profile: str | None = Field(None, description="the key of the profile it inherits from")
-    title: str | None = Field(None, description="a name for people")
+    title: Title | None = Field(None, description="a name for people")
     tags: Tags = Field((), description="words to find it and others like it by")
     enabled: bool = Field(True, strict=True, description="a job that is not enabled runs only when told to")
     sources: Annotated[

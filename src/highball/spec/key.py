@@ -32,3 +32,15 @@ def check_key(text: str) -> str:
 
 Key = Annotated[str, AfterValidator(check_key)]
 """An object's name in files, references, API paths and tags: `[a-z0-9][a-z0-9._-]{0,62}`."""
+
+
+def _check_title(text: str) -> str:
+    if len(text) > 200:
+        raise ValueError("is longer than 200 characters")
+    if any(unicodedata.category(c) == "Cc" for c in text):
+        raise ValueError("holds a character that is none to read")
+    return text
+
+
+Title = Annotated[str, AfterValidator(_check_title)]
+"""An object's name for people: free text of one line."""

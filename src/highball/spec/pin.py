@@ -22,6 +22,8 @@ def _check_snapshot(text: str) -> str:
 def _check_reason(text: str) -> str:
     if not text.strip():
         raise ValueError("is blank")
+    if len(text) > 500:
+        raise ValueError("is longer than 500 characters")
     return text.strip()
 
 
@@ -35,7 +37,7 @@ class Pin(BaseModel):
         description="the snapshot's id, or its first eight characters or more"
     )
     reason: Annotated[str, AfterValidator(_check_reason)] = Field(
-        description="why it is kept: whoever removes the pin reads it", max_length=500
+        description="why it is kept: whoever removes the pin reads it"
     )
 
     def holds(self, repository: str, snapshot: str) -> bool:

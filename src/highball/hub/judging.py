@@ -1,0 +1,157 @@
+"""What may be: which changes of the Document are refused, and which a whole configuration asks for.
+
+Pure: it judges what is stored as it was handed over, and reads neither the database nor a clock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from pydantic_core import PydanticCustomError
+
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Unknown
+from highball.hub.changes import (
+    BY_HAND,
+    FROM_FILE,
+    Declared,
+    Edit,
+    Stored,
+    is_of_file,
+    problem_of_file,
+    references_to,
+)
+from highball.hub.db import new_run_id
+from highball.spec.access import Role, User
+from highball.spec.key import check_key
+from highball.spec.problems import find_nearest
+from highball.spec.references import ALONE, Place, Spec, place_of
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""When what was never set was changed."""
+
+
+def get_object(stored: Stored, kind: str, key: str) -> Declared:
+    found = stored.get((kind, key))
+    if kind in ALONE and key == kind and (found is None or not found.lives):
+        revision = 0 if found is None else found.revision
+        return Declared(kind, key, found.id if found else "", {}, revision, BY_HAND, (), NEVER)
+    if found is not None and found.lives:
+        return found
+    if found is not None:
+        raise Unknown(f"the {kind} {key} was deleted", code=f"{kind}_deleted", hint="restore it, or purge it")
+    raise Unknown(f"there is no {kind} {key[:80]}", code=f"{kind}_unknown", hint=_hint(stored, kind, key))
+
+
+def _hint(stored: Stored, kind: str, key: str) -> str | None:
+    alive = [one for one in stored.values() if one.kind == kind and one.lives]
+    now = next((one.key for one in alive if key in one.former_keys), None)
+    return f"it is called {now} now" if now else find_nearest(key, [one.key for one in alive])
+
+
+def get_deleted(stored: Stored, kind: str, key: str) -> Declared:
+    found = stored.get((kind, key))
+    if found is None:
+        raise Unknown(f"there is no deleted {kind} {key[:80]}", code=f"{kind}_unknown")
+    if found.lives:
+        raise Conflict(f"the {kind} {key} is not deleted", code="not_deleted", hint="delete it first")
+    return found
+
+
+def demand_key(kind: str, key: str) -> None:
+    if kind in ALONE:
+        raise Misuse(f"there is but one {kind}", hint=f"change the {kind} that there are")
+    try:
+        check_key(key)
+    except PydanticCustomError as error:
+        context = error.context or {}
+        found = Problem("key", str(context["message"]), context["hint"])
+        raise ConfigurationInvalid(
+            found.message, code="key_invalid", hint=found.hint, problems=[found]
+        ) from None
+
+
+def demand_free(stored: Stored, kind: str, key: str, of: Declared | None = None) -> None:
+    """Raise Conflict where the key is another's, or was: its snapshots are still known by it."""
+    found = stored.get((kind, key))
+    if found is not None and found.lives:
+        raise Conflict(f"there is a {kind} {key} already", code="key_taken", hint="choose another key")
+    if found is not None:
+        hint = f"restore {key}, or purge it to free its key"
+        raise Conflict(f"the key {key} is that of a deleted {kind}", code="key_deleted", hint=hint)
+    for one in stored.values():
+        if one.kind == kind and key in one.former_keys and (of is None or one.place != of.place):
+            hint = "choose another key: its snapshots are still known by this one"
+            raise Conflict(f"{key} is a former key of {one.key}", code="key_former", hint=hint)
+
+
+def demand_unreferenced(stored: Stored, one: Declared) -> None:
+    found = references_to(stored, one.place)
+    if found:
+        problems = [
+            Problem(f"{place_of(*reference.of)}.{reference.field}", f"names it: {one.kind} {one.key}")
+            for reference in found
+        ]
+        number = "one place names" if len(found) == 1 else f"{len(found)} places name"
+        raise Conflict(
+            f"{one.key} cannot be deleted: {number} it",
+            code="still_referenced",
+            hint="take it out there first",
+            problems=problems,
+        )
+
+
+def has_admin(stored: Stored) -> bool:
+    users = (User.model_validate(one.spec) for one in stored.values() if one.kind == "user" and one.lives)
+    return any(user.enabled and user.role is Role.ADMIN for user in users)
+
+
+def compare(wanted: Mapping[Place, Spec], stored: Stored, now: datetime, origin: str) -> Iterator[Edit]:
+    """The edits that make what is stored equal what is wanted; a file lets alone what was declared by hand."""
+    for place, spec in wanted.items():
+        one = stored.get(place)
+        if one is None:
+            demand_free(stored, *place)
+            yield Edit(None, fresh(*place, spec, origin, now), "created")
+        elif not one.lives:
+            yield Edit(one, one.revised(now, spec=spec, origin=origin, deleted_at=None), "restored")
+        elif one.spec != spec:
+            yield Edit(one, one.revised(now, spec=spec, origin=origin), "changed")
+        elif origin == FROM_FILE and one.origin != FROM_FILE:
+            yield Edit(one, one.revised(now, origin=origin), "taken over")
+    for place, one in stored.items():
+        if place not in wanted and one.lives and one.origin in (origin, FROM_FILE) and _says_anything(one):
+            yield Edit(one, one.revised(now, deleted_at=now), "deleted")
+
+
+def _says_anything(one: Declared) -> bool:
+    return one.kind not in ALONE or bool(one.spec)
+
+
+def fresh(kind: str, key: str, spec: Spec, origin: str, now: datetime) -> Declared:
+    """A new object, at its first revision."""
+    return Declared(kind, key, new_run_id(now, secrets.randbits(74)), spec, 1, origin, (), now)
+
+
+def demand_by_hand(edits: Iterable[Edit], file: str | None) -> None:
+    """Raise NotAllowed `managed_by_file` where only a file may change what is edited."""
+    touched = (edit.before for edit in edits)
+    problems = [problem_of_file(one, file) for one in touched if one is not None and is_of_file(one)]
+    if problems:
+        raise NotAllowed(
+            f"{problems[0].at} {problems[0].message}, and only changed there",
+            code="managed_by_file",
+            hint=problems[0].hint,
+            problems=problems,
+        )
+
+
+def demand_admin(before: Stored, after: Stored) -> None:
+    """Raise NotAllowed where there was an enabled admin and would be none any more."""
+    if has_admin(before) and not has_admin(after):
+        raise NotAllowed(
+            "nobody would be left who may change anything: this is the last admin",
+            code="last_admin",
+            hint="make somebody else an admin first",
+        )

@@ -1,0 +1,134 @@
+"""The rows of the Document: how objects, revisions and what goes with them are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from highball.hub.audit import Actor, write_down
+from highball.hub.changes import Declared, Difference, Edit, Revision, differences
+from highball.hub.db import marks, objects, revisions, vault
+from highball.hub.keys import move_record
+from highball.spec.references import Place, Spec
+
+TOKEN = "document"  # noqa: S105 - no secret, a number
+"""The mark whose number grows with every change."""
+
+FILE = "configuration file"
+"""The mark that names the file that was applied last."""
+
+_LOCK = 0x68620001
+"""PostgreSQL's advisory lock that writers of the Document take one after another; SQLite has but one writer."""
+
+
+def read_objects(connection: sa.Connection) -> dict[Place, Declared]:
+    return {
+        (row.kind, row.key): Declared(
+            row.kind,
+            row.key,
+            row.id,
+            row.spec or {},
+            row.revision,
+            row.origin,
+            tuple(row.former_keys),
+            row.changed_at,
+            row.deleted_at,
+        )
+        for row in connection.execute(sa.select(objects))
+    }
+
+
+def take_lock(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def read_marks(connection: sa.Connection) -> tuple[int, str | None]:
+    asked = sa.select(marks.c.name, marks.c.value).where(marks.c.name.in_([TOKEN, FILE]))
+    found = {row.name: row.value for row in connection.execute(asked)}
+    return int(found.get(TOKEN, "0")), found.get(FILE)
+
+
+def write_mark(connection: sa.Connection, name: str, value: str) -> None:
+    changed = connection.execute(marks.update().where(marks.c.name == name).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(marks.insert().values(name=name, value=value))
+
+
+def store(connection: sa.Connection, edit: Edit, now: datetime, actor: Actor) -> None:
+    """Write one edit down: the object, its revision, the audit."""
+    before, after = edit.before, edit.after
+    if after is None:
+        assert before is not None
+        _erase(connection, before)
+    else:
+        if before is not None and before.key != after.key:
+            _move(connection, before, after.key)
+        _write(connection, before, after)
+        if before is not None and before.revision == after.revision:
+            return  # a deleted object that names another by its new key
+        _revise(connection, after, now, actor, edit.what)
+    one = edit.change
+    was, becomes = _for_audit(before), _for_audit(after)
+    write_down(connection, actor, edit.what, now, kind=one.kind, key=one.key, before=was, after=becomes)
+
+
+def _for_audit(one: Declared | None) -> Spec | None:
+    return one.spec if one is not None and one.lives else None
+
+
+def _erase(connection: sa.Connection, one: Declared) -> None:
+    for table in (objects, revisions):
+        connection.execute(table.delete().where(table.c.kind == one.kind, table.c.key == one.key))
+    places = vault.c.place.startswith(f"{one.kind}:{one.id}:", autoescape=True)
+    connection.execute(vault.delete().where(places))
+
+
+def _move(connection: sa.Connection, one: Declared, new: str) -> None:
+    here = (revisions.c.kind == one.kind) & (revisions.c.key == one.key)
+    connection.execute(revisions.update().where(here).values(key=new))
+    move_record(connection, one.kind, one.key, new)
+
+
+def _write(connection: sa.Connection, before: Declared | None, after: Declared) -> None:
+    told = {
+        "kind": after.kind,
+        "key": after.key,
+        "title": after.title,
+        "spec": after.spec,
+        "revision": after.revision,
+        "origin": after.origin,
+        "former_keys": list(after.former_keys),
+        "changed_at": after.changed_at,
+        "deleted_at": after.deleted_at,
+    }
+    if before is None:
+        connection.execute(objects.insert().values(id=after.id, **told))
+    else:
+        connection.execute(objects.update().where(objects.c.id == after.id).values(**told))
+
+
+def _revise(connection: sa.Connection, one: Declared, now: datetime, actor: Actor, what: str) -> None:
+    facts = {"kind": one.kind, "key": one.key, "revision": one.revision, "at": now, "actor": actor.name}
+    spec = one.spec if one.lives else None
+    connection.execute(revisions.insert().values(**facts, spec=spec, what=what))
+
+
+def revisions_of(kind: str, key: str) -> sa.Select[Any]:
+    return sa.select(revisions).where(revisions.c.kind == kind, revisions.c.key == key)
+
+
+def tell_history(rows: Iterable[sa.Row[Any]], keys: tuple[str, ...]) -> Iterator[Revision]:
+    """The revisions, each with what it changed; `keys` are all that the object had, one after another."""
+    before: Spec | None = None
+    number = 0
+    for row in rows:
+        found = list(differences(before, row.spec))
+        if row.what == "rekeyed":
+            found.insert(0, Difference("key", keys[number], keys[number + 1]))
+            number += 1
+        yield Revision(row.revision, row.at, row.actor, row.what or "changed", row.spec, tuple(found))
+        before = row.spec

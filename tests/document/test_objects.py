@@ -1,0 +1,357 @@
+"""Declared objects: made, changed, deleted, brought back, renamed, each with its history and its audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from document.conftest import ANNA, DOCS, NAS, NOW, Desk
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Stale, Unknown
+from highball.hub.changes import Difference
+from highball.hub.db import audit, fires, objects, revisions, runs, snapshots, vault
+from highball.spec.document import build
+
+
+def rows(desk: Desk, table: sa.Table) -> list[Any]:
+    with desk.database.read() as connection:
+        return list(connection.execute(sa.select(table)))
+
+
+def whole(desk: Desk) -> list[Any]:
+    """Everything that a refused change must leave as it was."""
+    return [sorted(map(tuple, rows(desk, table)), key=str) for table in (objects, revisions, audit)]
+
+
+# --- a life ---------------------------------------------------------------------------------------
+
+
+def test_an_object_lives_through_all_that_can_happen_to_it(desk: Desk) -> None:
+    made = desk.start().documents.get("job", "docs")
+    assert (made.revision, made.origin, made.spec, made.former_keys) == (1, "hand", DOCS, ())
+    desk.change("job", "docs", schedule={"cron": "weekly"}, enabled=False)
+    desk.documents.rename("job", "docs", "Documents", expected=2, **desk.told)
+    desk.documents.undo("job", "docs", 1, expected=3, **desk.told)
+    desk.delete("job", "docs")
+    with pytest.raises(Unknown) as gone:
+        desk.documents.get("job", "docs")
+    assert gone.value.code == "job_deleted"
+    back = desk.documents.restore("job", "docs", **desk.told)
+    assert (back.spec, back.revision, back.id) == (DOCS, 6, made.id)
+
+    told = [(one.revision, one.what) for one in desk.documents.history("job", "docs")]
+    assert told == [
+        (6, "restored"),
+        (5, "deleted"),
+        (4, "undone to 1"),
+        (3, "renamed"),
+        (2, "changed"),
+        (1, "created"),
+    ]
+    second = desk.documents.history("job", "docs")[4]
+    assert (second.actor, second.at) == ("anna", NOW)
+    assert second.differences == (
+        Difference("schedule", "daily", {"cron": "weekly"}),
+        Difference("enabled", None, False),
+    )
+    third = desk.documents.history("job", "docs")[3]
+    assert third.differences == (Difference("title", None, "Documents"),)
+    written = [(one.action, one.actor, one.address) for one in rows(desk, audit) if one.key == "docs"]
+    assert sorted(written) == sorted((what, "anna", "192.0.2.1") for _, what in told)
+
+
+def test_a_title_is_kept_beside_for_lists(desk: Desk) -> None:
+    desk.start()
+    desk.documents.rename("job", "docs", "Documents", expected=1, **desk.told)
+    assert {one.key: one.title for one in rows(desk, objects)} == {"docs": "Documents", "nas": None}
+    assert desk.documents.rename("job", "docs", None, expected=2, **desk.told).spec == DOCS
+
+
+def test_settings_and_defaults_are_there_from_the_beginning(desk: Desk) -> None:
+    blank = desk.documents.get("settings", "settings")
+    assert (blank.revision, blank.spec) == (0, {})
+    desk.documents.change("settings", "settings", {"timezone": "Europe/Vienna"}, expected=0, **desk.told)
+    assert desk.documents.document().settings.timezone == "Europe/Vienna"
+    with pytest.raises(Stale):
+        desk.documents.change("settings", "settings", {}, expected=0, **desk.told)
+    desk.documents.change("settings", "settings", {}, expected=1, **desk.told)
+    assert desk.revision("settings", "settings") == 2
+    for refused in (
+        lambda: desk.documents.delete("settings", "settings", expected=2, **desk.told),
+        lambda: desk.create("settings", "other", {}),
+        lambda: desk.rekey("settings", "settings", "other"),
+    ):
+        with pytest.raises(Misuse):
+            refused()
+
+
+def test_a_copy_says_the_same_and_is_another(desk: Desk) -> None:
+    desk.start()
+    copy = desk.documents.copy("job", "docs", "more", **desk.told)
+    assert copy.spec == DOCS
+    assert copy.id != desk.documents.get("job", "docs").id
+    assert [one.key for one in desk.documents.list_objects("job")] == ["docs", "more"]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_whoever_is_late_is_told_what_differs_and_changes_nothing(desk: Desk) -> None:
+    desk.start().change("job", "docs", title="Mine")
+    before = whole(desk)
+    attempts: tuple[Callable[[], Any], ...] = (
+        lambda: desk.documents.change("job", "docs", DOCS, expected=1, **desk.told),
+        lambda: desk.documents.patch("job", "docs", {"title": "Yours"}, expected=1, **desk.told),
+        lambda: desk.documents.delete("job", "docs", expected=1, **desk.told),
+        lambda: desk.documents.rekey("job", "docs", "more", expected=1, **desk.told),
+        lambda: desk.documents.undo("job", "docs", 1, expected=1, **desk.told),
+    )
+    for late in attempts:
+        with pytest.raises(Stale) as refused:
+            late()
+        assert refused.value.code == "revision_conflict"
+        assert refused.value.revision == 2
+        assert refused.value.differences == (Difference("title", None, "Mine"),)
+    assert whole(desk) == before
+
+
+def test_a_change_is_judged_as_the_whole_and_told_all_at_once(desk: Desk) -> None:
+    desk.start()
+    before = whole(desk)
+    with pytest.raises(ConfigurationInvalid) as refused:
+        desk.change("job", "docs", schedule="61 * * * *", repositories=["nas", "far"], sources=["relative"])
+    assert {problem.at for problem in refused.value.problems} == {
+        "jobs.docs.schedule",
+        "jobs.docs.repositories[1]",
+        "jobs.docs.sources[0]",
+    }
+    with pytest.raises(ConfigurationInvalid):
+        desk.create("pin", "p", {"repository": "far", "snapshot": "0123abcd", "reason": "x"})
+    assert whole(desk) == before
+
+
+def test_what_others_name_is_not_deleted_and_all_of_them_are_told(desk: Desk) -> None:
+    desk.start()
+    desk.create("pin", "audit", {"repository": "nas", "snapshot": "0123abcd", "reason": "x"})
+    desk.create("profile", "p", {"repositories": ["nas"]})
+    with pytest.raises(Conflict) as refused:
+        desk.delete("repository", "nas")
+    assert refused.value.code == "still_referenced"
+    assert {problem.at for problem in refused.value.problems} == {
+        "jobs.docs.repositories[0]",
+        "pins.audit.repository",
+        "profiles.p.repositories[0]",
+    }
+    for kind, key in (("job", "docs"), ("pin", "audit"), ("profile", "p"), ("repository", "nas")):
+        desk.delete(kind, key)
+    assert desk.specs() == {}
+    with pytest.raises(ConfigurationInvalid, match="problem"):
+        desk.documents.restore("job", "docs", **desk.told)
+    assert len(desk.documents.list_deleted()) == 4
+
+
+def test_a_key_is_free_only_once_its_deleted_object_is_purged(desk: Desk) -> None:
+    made = desk.start().documents.get("repository", "nas")
+    with desk.database.write() as connection:
+        told = {"content": b"x", "changed_at": NOW, "actor": "anna"}
+        connection.execute(vault.insert().values(place=f"repository:{made.id}:password", **told))
+        connection.execute(vault.insert().values(place="repository:other:password", **told))
+    with pytest.raises(Conflict) as taken:
+        desk.create("job", "docs", DOCS)
+    assert taken.value.code == "key_taken"
+    with pytest.raises(Conflict) as alive:
+        desk.documents.purge("job", "docs", **desk.told)
+    assert alive.value.code == "not_deleted"
+    desk.delete("job", "docs")
+    with pytest.raises(Conflict) as deleted:
+        desk.create("job", "docs", DOCS)
+    assert deleted.value.code == "key_deleted"
+    assert "purge" in str(deleted.value.hint)
+    desk.documents.purge("job", "docs", **desk.told)
+    with pytest.raises(Unknown):
+        desk.documents.history("job", "docs")
+    assert desk.create("job", "docs", DOCS).revision == 1
+    assert len(desk.documents.history("job", "docs")) == 1
+
+    desk.delete("job", "docs")
+    desk.documents.purge("job", "docs", **desk.told)
+    desk.delete("repository", "nas")
+    desk.documents.purge("repository", "nas", **desk.told)
+    assert [one.place for one in rows(desk, vault)] == ["repository:other:password"]
+
+
+def test_what_cannot_come_back_as_it_was_comes_back_saying_something_else(desk: Desk) -> None:
+    desk.start()
+    for kind, key in (("job", "docs"), ("repository", "nas")):
+        desk.delete(kind, key)
+    desk.documents.purge("repository", "nas", **desk.told)
+    desk.create("repository", "far", NAS)
+    back = desk.documents.restore("job", "docs", spec={**DOCS, "repositories": ["far"]}, **desk.told)
+    assert (back.revision, back.spec["repositories"]) == (3, ["far"])
+
+
+def test_names_that_are_not_known_are_told_with_the_nearest(desk: Desk) -> None:
+    desk.start()
+    with pytest.raises(Unknown) as unknown:
+        desk.documents.get("job", "dosc")
+    assert (unknown.value.code, unknown.value.hint) == ("job_unknown", 'perhaps "docs"')
+    with pytest.raises(ConfigurationInvalid) as odd:
+        desk.create("job", "My Documents", DOCS)
+    assert odd.value.code == "key_invalid"
+    assert "my-documents" in str(odd.value.hint)
+    with pytest.raises(Unknown) as earlier:
+        desk.documents.undo("job", "docs", 7, expected=1, **desk.told)
+    assert earlier.value.code == "revision_unknown"
+
+
+def test_a_deletion_is_not_undone_to(desk: Desk) -> None:
+    desk.start().delete("job", "docs")
+    desk.documents.restore("job", "docs", **desk.told)
+    with pytest.raises(Misuse):
+        desk.documents.undo("job", "docs", 2, expected=3, **desk.told)
+
+
+def test_the_last_admin_stays(desk: Desk) -> None:
+    desk.create("user", "bob", {"role": "viewer"})
+    desk.create("user", "anna", {"role": "admin"})
+    for refused in (
+        lambda: desk.delete("user", "anna"),
+        lambda: desk.change("user", "anna", enabled=False),
+        lambda: desk.change("user", "anna", role="operator"),
+        lambda: desk.documents.write_back("users: {bob: {}}", expected=desk.documents.token(), **desk.told),
+    ):
+        with pytest.raises(NotAllowed) as raised:
+            refused()
+        assert raised.value.code == "last_admin"
+    desk.change("user", "bob", role="admin")
+    desk.delete("user", "anna")
+
+
+# --- another key ----------------------------------------------------------------------------------
+
+
+def test_another_key_is_taken_on_by_all_that_name_it_and_by_the_record(desk: Desk) -> None:
+    desk.start()
+    desk.create("pin", "audit", {"repository": "nas", "snapshot": "0123abcd", "reason": "x"})
+    desk.create("job", "old", DOCS)
+    desk.delete("job", "old")
+    run = {
+        "id": "r",
+        "kind": "maintenance",
+        "action": "check",
+        "repository": "nas",
+        "host": "h",
+        "state": "done",
+    }
+    with desk.database.write() as connection:
+        connection.execute(runs.insert().values(**run, subject="check:nas", created_at=NOW, last_seq=0))
+        shot = {"id": "s", "host": "h", "set": "files", "time": NOW, "shrank": False}
+        connection.execute(snapshots.insert().values(repository="nas", job="docs", **shot))
+        due = {"action": "check", "host": "h", "schedule": "x"}
+        connection.execute(fires.insert().values(subject="check:nas", **due))
+
+    moved = desk.rekey("repository", "nas", "attic")
+    assert (moved.key, moved.former_keys, moved.revision) == ("attic", ("nas",), 2)
+    assert desk.specs()["job", "docs"]["repositories"] == ["attic"]
+    assert desk.specs()["pin", "audit"]["repository"] == "attic"
+    assert rows(desk, runs)[0].repository == "attic"
+    assert rows(desk, runs)[0].subject == rows(desk, fires)[0].subject == "check:attic"
+    assert rows(desk, snapshots)[0].repository == "attic"
+    assert desk.documents.restore("job", "old", **desk.told).spec["repositories"] == ["attic"]
+    history = desk.documents.history("repository", "attic")
+    assert [one.what for one in history] == ["rekeyed", "created"]
+    assert history[0].differences == (Difference("key", "nas", "attic"),)
+    assert desk.documents.history("job", "docs")[0].differences == (
+        Difference("repositories[0]", "nas", "attic"),
+    )
+
+    with pytest.raises(Unknown) as unknown:
+        desk.documents.get("repository", "nas")
+    assert unknown.value.hint == "it is called attic now"
+    with pytest.raises(Conflict) as former:
+        desk.create("repository", "nas", NAS)
+    assert former.value.code == "key_former"
+    back = desk.rekey("repository", "attic", "nas")
+    assert back.former_keys == ("nas", "attic")
+    keys = [one.differences[0] for one in desk.documents.history("repository", "nas")[:2]]
+    assert keys == [Difference("key", "attic", "nas"), Difference("key", "nas", "attic")]
+
+
+def test_a_key_does_not_change_under_a_run(desk: Desk) -> None:
+    desk.start()
+    run = {"id": "r", "kind": "backup", "action": "backup", "job": "docs", "host": "h", "state": "running"}
+    with desk.database.write() as connection:
+        connection.execute(runs.insert().values(**run, created_at=NOW, last_seq=0))
+    before = whole(desk)
+    for kind, key in (("job", "docs"), ("repository", "nas")):
+        with pytest.raises(Conflict) as refused:
+            desk.rekey(kind, key, "new")
+        assert refused.value.code == "in_use"
+    assert whole(desk) == before
+    with desk.database.write() as connection:
+        connection.execute(runs.update().values(state="done"))
+    desk.rekey("job", "docs", "papers")
+    assert rows(desk, runs)[0].job == "papers"
+
+
+def test_a_key_that_is_taken_stays_whose_it_is(desk: Desk) -> None:
+    desk.start().documents.copy("job", "docs", "more", **desk.told)
+    for key in ("more", "docs"):
+        with pytest.raises(Conflict):
+            desk.rekey("job", "docs", key)
+
+
+# --- from a file ----------------------------------------------------------------------------------
+
+
+def test_what_a_file_declares_is_changed_there_and_nowhere_else(desk: Desk) -> None:
+    written = build({"repositories": {"nas": NAS}, "jobs": {"docs": DOCS}})
+    applied = desk.documents.apply(written, now=NOW, actor=ANNA, file="/etc/highball/highball.toml")
+    assert {(one.kind, one.what) for one in applied} == {("repository", "created"), ("job", "created")}
+    assert desk.documents.file() == "/etc/highball/highball.toml"
+    before = whole(desk)
+    text = desk.documents.as_yaml()
+    for refused in (
+        lambda: desk.change("job", "docs", title="x"),
+        lambda: desk.delete("job", "docs"),
+        lambda: desk.rekey("job", "docs", "x"),
+        lambda: desk.rekey("repository", "nas", "x"),
+        lambda: desk.documents.write_back("{}", expected=desk.documents.token(), **desk.told),
+    ):
+        with pytest.raises(NotAllowed) as raised:
+            refused()
+        assert raised.value.code == "managed_by_file"
+        assert "/etc/highball/highball.toml" in str(raised.value.hint)
+    assert whole(desk) == before
+    told = desk.documents.preview("{}")
+    assert {problem.at for problem in told.problems} == {"jobs.docs", "repositories.nas"}
+    assert desk.documents.write_back(text, expected=desk.documents.token(), **desk.told) == []
+
+    desk.create("job", "mine", DOCS)
+    assert desk.documents.apply(written, now=NOW, actor=ANNA) == []
+    with pytest.raises(ConfigurationInvalid, match="problem"):
+        desk.documents.apply(build({}), now=NOW, actor=ANNA)  # mine still names nas
+    assert [one.what for one in desk.documents.plan(build({"repositories": {"nas": NAS}}))] == ["deleted"]
+    desk.documents.apply(build({"repositories": {"nas": NAS}}), now=NOW, actor=ANNA)
+    assert [one.key for one in desk.documents.list_objects("job")] == ["mine"]
+
+    taken = desk.documents.apply(
+        build({"repositories": {"nas": NAS}, "jobs": {"mine": DOCS}}), now=NOW, actor=ANNA
+    )
+    assert [(one.key, one.what) for one in taken] == [("mine", "taken over")]
+    assert desk.documents.get("job", "mine").origin == "file"
+    back = desk.documents.restore("job", "docs", **desk.told)
+    assert back.origin == "hand", "whoever brings it back has it from then on"
+    assert desk.change("job", "docs", title="x").revision == 4
+
+
+def test_a_token_with_a_date_of_toml_is_stored_as_text(desk: Desk) -> None:
+    from highball.spec.document import parse
+
+    written = parse(b"[tokens.ci]\nexpires_at = 2030-01-01T00:00:00Z\n[hosts.web]\n", "toml")
+    desk.documents.apply(written, now=NOW, actor=ANNA)
+    assert desk.specs()["token", "ci"] == {"expires_at": "2030-01-01T00:00:00Z"}
+    assert desk.documents.apply(written, now=NOW, actor=ANNA) == []
+    assert desk.documents.document().tokens["ci"].expires_at is not None

@@ -46,6 +46,12 @@ def secret(text: str) -> SecretValue:
     return SecretValue(text.encode())
 
 
+def declare(database: Database) -> None:
+    """The repository nas, whose password is sealed."""
+    nas = {"url": "/srv/nas", "password": {"sealed": True}}
+    apply_document(database, build({"repositories": {"nas": nas}}), now=NOW)
+
+
 @pytest.fixture(autouse=True)
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The same algorithm with less effort: what a hash costs is one test of its own."""
@@ -65,10 +71,7 @@ def clock() -> Clock:
 def database(tmp_path: Path) -> Database:
     """A database in which the repository nas is declared."""
     database = open_database(tmp_path / "highball.db")
-    sealed = {"sealed": True}
-    apply_document(
-        database, build({"repositories": {"nas": {"url": "/srv/nas", "password": sealed}}}), now=NOW
-    )
+    declare(database)
     return database
 
 

@@ -15,6 +15,7 @@ and nowhere else.
     ├── LoginNeeded             6   nobody has said who asks
     ├── RevisionMissing         2   a change must say which revision it changes
     ├── NotAllowed              6   refused by a rule, a role or a missing credential
+    │   └── Throttled               too many attempts failed: wait a while
     ├── Cancelled             130   a person or a signal ended it
     └── Failed                  1   it was tried and did not work
         ├── SecretUnavailable       a reference to a secret leads nowhere
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, ClassVar
 
 
@@ -148,6 +150,17 @@ class NotAllowed(HighballError):
     default_code = "not_allowed"
     exit_code = 6
     http_status = 403
+
+
+class Throttled(NotAllowed):
+    """Too many attempts failed; it says how long to wait."""
+
+    default_code = "throttled"
+    http_status = 429
+
+    def __init__(self, message: str, *, wait_for: timedelta, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wait_for = wait_for
 
 
 class Cancelled(HighballError):

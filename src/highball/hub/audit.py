@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import secrets
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field
 
-from highball.hub.db import audit, new_run_id
+from highball.facts import UtcTime, time_to_text
+from highball.hub.db import Database, audit, new_run_id
 from highball.spec.access import Role
 
 
@@ -53,3 +59,92 @@ def write_down(
             message=message,
         )
     )
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class Entry(BaseModel):
+    """One thing that somebody did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    at: UtcTime
+    actor: str
+    address: str | None
+    action: str
+    kind: str | None
+    key: str | None
+    before: Any = Field(description="what was declared before; null where nothing was")
+    after: Any = Field(description="what is declared since; null where nothing is")
+    message: str | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which entries of the audit; None is all."""
+
+    actor: str | None = None
+    kind: str | None = None
+    key: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def list_audit(
+    database: Database, wanted: Wanted | None = None, *, before: str | None = None, limit: int = 100
+) -> list[Entry]:
+    """Entries, the newest first; `before` is the id of the last one that was read already."""
+    query = sa.select(audit).where(*_conditions(wanted or Wanted())).order_by(audit.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(audit.c.id < before)
+    with database.read() as connection:
+        return [Entry.model_validate(row._asdict()) for row in connection.execute(query)]
+
+
+def every_entry(database: Database, wanted: Wanted | None = None, *, page: int = 500) -> Iterator[Entry]:
+    """All of them, the newest first, a page at a time."""
+    before = None
+    while entries := list_audit(database, wanted, before=before, limit=page):
+        yield from entries
+        before = entries[-1].id
+
+
+COLUMNS = ("at", "actor", "address", "action", "kind", "key", "before", "after", "message")
+
+
+def as_csv(entries: Iterable[Entry]) -> Iterator[str]:
+    """Lines of CSV; no cell is one that a spreadsheet would calculate."""
+    yield _line(COLUMNS)
+    for entry in entries:
+        told = entry.model_dump() | {"at": time_to_text(entry.at)}
+        told |= {name: _as_json(told[name]) for name in ("before", "after")}
+        yield _line(["" if told[name] is None else str(told[name]) for name in COLUMNS])
+
+
+def _line(cells: Iterable[str]) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerow([_harmless(cell) for cell in cells])
+    return written.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    """Spreadsheets take a cell that begins like a formula for one, also behind blanks."""
+    dangerous = cell.lstrip().startswith(("=", "+", "-", "@")) or cell.startswith(("\t", "\r", "\n"))
+    return f"'{cell}" if dangerous else cell
+
+
+def _as_json(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
+    for name in ("actor", "kind", "key", "action"):
+        if getattr(wanted, name) is not None:
+            yield audit.c[name] == getattr(wanted, name)
+    if wanted.since is not None:
+        yield audit.c.at >= wanted.since
+    if wanted.until is not None:
+        yield audit.c.at < wanted.until

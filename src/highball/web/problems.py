@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from highball.errors import HighballError, Problem, Stale
+from highball.errors import HighballError, Problem, Stale, Throttled
 from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
@@ -80,6 +80,8 @@ def answer_error(error: HighballError) -> JSONResponse:
         told["headers"] = {"ETag": f'"{error.revision}"'}
         told["revision"] = error.revision
         told["differences"] = [asdict(one) for one in error.differences]
+    if isinstance(error, Throttled):
+        told["headers"] = {"Retry-After": f"{error.wait_for.total_seconds():.0f}"}
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         told["headers"] = {"WWW-Authenticate": "Bearer"}
     return answer(error.http_status, error.code, error.message, **told)

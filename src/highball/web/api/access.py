@@ -1,0 +1,439 @@
+"""Setting up, logging in and out, accounts, tokens, the audit, and the secrets that the hub keeps sealed.
+
+Values of secrets come in as JSON and never go out again, except a token's and a link's: once, in the answer that
+made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Literal, TypeVar
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from highball.errors import LoginNeeded, NotAllowed, Unknown
+from highball.facts import UtcTime
+from highball.hub.access import Access, Account, Known, LoggedIn, Program
+from highball.hub.audit import Actor, Entry, Wanted, as_csv
+from highball.hub.vault import Sealed, Vault
+from highball.secret import SecretValue
+from highball.spec.access import Role, Token, User
+from highball.spec.key import Key
+from highball.web.guard import address_of, find_known, give_cookie, take_cookie
+from highball.web.who import demand
+
+# --- what is sent and answered --------------------------------------------------------------------
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SetUp(_Sent):
+    """The first admin, proved by the set-up link that the hub printed."""
+
+    token: SecretStr = Field(max_length=200)
+    name: str = Field(max_length=63)
+    password: SecretStr = Field(max_length=4096)
+
+
+class LogIn(_Sent):
+    """A name and a password."""
+
+    name: str = Field(max_length=200)
+    password: SecretStr = Field(max_length=4096)
+
+
+class PasswordByLink(_Sent):
+    """A password, set by a one-time link."""
+
+    token: SecretStr = Field(max_length=200)
+    password: SecretStr = Field(max_length=4096)
+
+
+class PasswordChange(_Sent):
+    """One's own password, changed."""
+
+    old: SecretStr = Field(max_length=4096)
+    new: SecretStr = Field(max_length=4096)
+
+
+class SecretSent(_Sent):
+    """The value of a secret, to be sealed."""
+
+    value: SecretStr = Field(max_length=64 * 1024)
+
+
+class NewUser(User):
+    """A user with the key to be."""
+
+    key: Key
+
+
+class NewToken(Token):
+    """A token with the key to be."""
+
+    key: Key
+
+
+class SetUpAnswer(BaseModel):
+    """Whether the first admin is still to be made."""
+
+    needed: bool
+
+
+class Me(BaseModel):
+    """Who asks."""
+
+    name: str
+    role: Role
+    user: str | None = Field(description="the user's key; null is a token that acts for itself")
+    session: str | None = Field(description="the session's id; null is a token")
+
+
+class SessionAnswer(BaseModel):
+    """A browser that is logged in."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    created_at: UtcTime
+    seen_at: UtcTime
+    expires_at: UtcTime
+    address: str | None
+    browser: str | None
+    current: bool = False
+
+
+class UserAnswer(User):
+    """A user as stored."""
+
+    key: str
+    revision: int
+    changed_at: UtcTime
+    has_password: bool = Field(description="false until the invitation was used")
+
+
+class TokenAnswer(Token):
+    """A token as stored."""
+
+    key: str
+    revision: int
+    changed_at: UtcTime
+
+
+class TokenMade(TokenAnswer):
+    """A token that was just made, with its value, which nobody can read again."""
+
+    value: str
+
+
+class LinkAnswer(BaseModel):
+    """A one-time token that sets a password."""
+
+    token: str
+    expires_at: UtcTime
+
+
+class SealedAnswer(BaseModel):
+    """That a secret is set, and since when; never its value."""
+
+    secret: str
+    sealed: Literal[True] = True
+    set_at: UtcTime
+    set_by: str
+
+
+class AuditPage(BaseModel):
+    """Entries of the audit, the newest first."""
+
+    items: list[Entry]
+    cursor: str | None = Field(description="what to send to read on; null is the end")
+
+
+# --- the addresses --------------------------------------------------------------------------------
+
+VIEWER = Depends(demand(Role.VIEWER))
+ADMIN = Depends(demand(Role.ADMIN))
+
+Viewer = Annotated[Actor, VIEWER]
+Admin = Annotated[Actor, ADMIN]
+IfMatch = Annotated[str | None, Header(alias="If-Match", pattern=r'^(W/)?"\d{1,9}"$')]
+SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")]
+
+
+def make_router(access: Access, vault: Vault, clock: Callable[[], datetime]) -> APIRouter:
+    """The addresses of this room."""
+    router = APIRouter(tags=["access"])
+    _add_entrance(router, access, clock)
+    _add_me(router, access, clock)
+    _add_users(router, access, clock)
+    _add_tokens(router, access, clock)
+    _add_audit(router, access)
+    _add_secrets(router, vault, clock)
+    return router
+
+
+def _add_entrance(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    @router.get("/setup")
+    def needs_setup() -> SetUpAnswer:
+        """Whether the first admin is still to be made."""
+        return SetUpAnswer(needed=access.needs_setup())
+
+    @router.post("/setup", status_code=201)
+    def set_up(sent: SetUp, request: Request, response: Response) -> Me:
+        """Make the first admin with the token of the set-up link, and log in."""
+        began = access.set_up(
+            _value(sent.token), sent.name, _value(sent.password), clock(), **_whence(request)
+        )
+        return _welcome(request, response, began)
+
+    @router.post("/login")
+    def log_in(sent: LogIn, request: Request, response: Response) -> Me:
+        """Begin a session: the browser gets a cookie."""
+        began = access.log_in(sent.name, _value(sent.password), clock(), **_whence(request))
+        return _welcome(request, response, began)
+
+    @router.post("/logout", status_code=204)
+    def log_out(request: Request, response: Response) -> None:
+        """End this session."""
+        known = find_known(request)
+        if known is not None and known.session is not None:
+            access.log_out(known, clock())
+        take_cookie(request, response)
+
+    @router.post("/password", status_code=204)
+    def set_password(sent: PasswordByLink, request: Request) -> None:
+        """Set a password by a one-time link; every session of that user ends."""
+        access.use_link(_value(sent.token), _value(sent.password), clock(), address=address_of(request.scope))
+
+
+def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    @router.get("/me")
+    def who_am_i(request: Request, _: Viewer) -> Me:
+        """Who asks."""
+        return _me(_known(request))
+
+    @router.put("/me/password", status_code=204)
+    def change_password(sent: PasswordChange, request: Request, _: Viewer) -> None:
+        """Change one's own password; one's other sessions end."""
+        access.change_password(_known(request), _value(sent.old), _value(sent.new), clock())
+
+    @router.get("/me/sessions")
+    def list_sessions(request: Request, _: Viewer) -> list[SessionAnswer]:
+        """Where one is logged in."""
+        known = _known(request)
+        return [
+            SessionAnswer.model_validate(one).model_copy(update={"current": one.id == known.session})
+            for one in access.list_sessions(_own_user(known), clock())
+        ]
+
+    @router.delete("/me/sessions", status_code=204)
+    def end_sessions(request: Request, response: Response, actor: Viewer) -> None:
+        """Log out everywhere, here too."""
+        access.end_sessions(_own_user(_known(request)), actor, clock())
+        take_cookie(request, response)
+
+    @router.delete("/me/sessions/{id}", status_code=204)
+    def end_session(id: str, request: Request, actor: Viewer) -> None:
+        """Log out one browser."""
+        access.end_session(_own_user(_known(request)), id, actor, clock())
+
+
+def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    @router.get("/users", dependencies=[ADMIN])
+    def list_users() -> list[UserAnswer]:
+        """Every account."""
+        return [_user(account) for account in access.list_users()]
+
+    @router.post("/users", status_code=201)
+    def create_user(sent: NewUser, response: Response, actor: Admin) -> UserAnswer:
+        """A new account without a password: a link invites its owner to set one."""
+        user = User.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        return _tagged(response, _user(access.create_user(sent.key, user, actor, clock())))
+
+    @router.get("/users/{key}", dependencies=[ADMIN])
+    def get_user(key: str, response: Response) -> UserAnswer:
+        """One account."""
+        return _tagged(response, _user(access.get_user(key)))
+
+    @router.put("/users/{key}")
+    def change_user(
+        key: str, sent: User, response: Response, actor: Admin, revision: IfMatch = None
+    ) -> UserAnswer:
+        """Change what is declared of an account; one that is disabled is logged out."""
+        changed = access.change_user(key, sent, actor, clock(), revision=_revision(revision))
+        return _tagged(response, _user(changed))
+
+    @router.delete("/users/{key}", status_code=204)
+    def delete_user(key: str, actor: Admin, revision: IfMatch = None) -> None:
+        """Delete an account, its sessions and its tokens."""
+        access.delete_user(key, actor, clock(), revision=_revision(revision))
+
+    @router.post("/users/{key}/link", status_code=201)
+    def make_link(key: str, actor: Admin) -> LinkAnswer:
+        """A one-time link to set a password: an invitation, or a way back in."""
+        link = access.make_link(key, actor, clock())
+        return LinkAnswer(token=link.token.reveal().decode(), expires_at=link.expires_at)
+
+    @router.delete("/users/{key}/sessions", status_code=204)
+    def log_out_everywhere(key: str, actor: Admin) -> None:
+        """End every session of an account."""
+        access.end_sessions(access.get_user(key).key, actor, clock())
+
+
+def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    @router.get("/tokens", dependencies=[ADMIN])
+    def list_tokens() -> list[TokenAnswer]:
+        """Every token, never its value."""
+        return [_token(program) for program in access.list_tokens()]
+
+    @router.post("/tokens", status_code=201)
+    def create_token(sent: NewToken, response: Response, actor: Admin) -> TokenMade:
+        """A new token; its value is in this answer and nowhere else."""
+        token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        program, value = access.create_token(sent.key, token, actor, clock())
+        made = _token(program).model_dump() | {"value": value.reveal().decode()}
+        return _tagged(response, TokenMade.model_validate(made))
+
+    @router.get("/tokens/{key}", dependencies=[ADMIN])
+    def get_token(key: str, response: Response) -> TokenAnswer:
+        """One token."""
+        return _tagged(response, _token(access.get_token(key)))
+
+    @router.put("/tokens/{key}")
+    def change_token(
+        key: str, sent: Token, response: Response, actor: Admin, revision: IfMatch = None
+    ) -> TokenAnswer:
+        """Change what is declared of a token; its value stays."""
+        changed = access.change_token(key, sent, actor, clock(), revision=_revision(revision))
+        return _tagged(response, _token(changed))
+
+    @router.delete("/tokens/{key}", status_code=204)
+    def delete_token(key: str, actor: Admin, revision: IfMatch = None) -> None:
+        """Delete a token: its value opens nothing any more."""
+        access.delete_token(key, actor, clock(), revision=_revision(revision))
+
+
+def _add_audit(router: APIRouter, access: Access) -> None:
+    @router.get("/audit", dependencies=[ADMIN], response_model=AuditPage)
+    def read_audit(
+        actor: str | None = None,
+        kind: str | None = None,
+        key: str | None = None,
+        action: str | None = None,
+        since: Annotated[UtcTime | None, Query(alias="from")] = None,
+        until: Annotated[UtcTime | None, Query(alias="to")] = None,
+        cursor: Annotated[str | None, Query(max_length=36)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        format: Literal["json", "csv"] | None = None,
+        accept: Annotated[str, Header()] = "",
+    ) -> AuditPage | Response:
+        """Who changed what, when and from where; as CSV all of it at once."""
+        wanted = Wanted(actor, kind, key, action, since, until)
+        if format == "csv" or (format is None and "text/csv" in accept):
+            return StreamingResponse(
+                as_csv(access.every_entry(wanted)),
+                media_type="text/csv; charset=utf-8",
+                headers={"Content-Disposition": 'attachment; filename="highball-audit.csv"'},
+            )
+        found = access.list_audit(wanted, before=cursor, limit=limit + 1)
+        more = len(found) > limit
+        return AuditPage(items=found[:limit], cursor=found[limit - 1].id if more else None)
+
+
+def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime]) -> None:
+    @router.get("/repositories/{key}/secrets", dependencies=[ADMIN])
+    def list_secrets(key: str) -> list[SealedAnswer]:
+        """Which secrets of a repository are sealed here, and since when."""
+        id = vault.find_place(key, "password").split(":")[1]
+        return [_sealed(one) for one in vault.list_places(id)]
+
+    @router.get("/repositories/{key}/secrets/{secret}", dependencies=[ADMIN])
+    def get_secret(key: str, secret: SecretName) -> SealedAnswer:
+        """Since when a secret is sealed; never its value."""
+        found = vault.find(vault.find_place(key, secret))
+        if found is None:
+            raise Unknown(f'no "{secret}" is sealed for {key}', code="secret_unset")
+        return _sealed(found)
+
+    @router.put("/repositories/{key}/secrets/{secret}")
+    def set_secret(key: str, secret: SecretName, sent: SecretSent, actor: Admin) -> SealedAnswer:
+        """Seal a value: `password`, `admin` (the admin access's password), or another field's name."""
+        return _sealed(vault.seal(vault.find_place(key, secret), _value(sent.value), actor, clock()))
+
+    @router.delete("/repositories/{key}/secrets/{secret}", status_code=204)
+    def remove_secret(key: str, secret: SecretName, actor: Admin) -> None:
+        """Forget a sealed value; where none is, that is no error."""
+        vault.remove(vault.find_place(key, secret), actor, clock())
+
+
+# --- small steps ----------------------------------------------------------------------------------
+
+
+def _value(sent: SecretStr) -> SecretValue:
+    return SecretValue(sent.get_secret_value().encode("utf-8", "replace"))
+
+
+def _whence(request: Request) -> dict[str, str | None]:
+    return {"address": address_of(request.scope), "browser": request.headers.get("user-agent")}
+
+
+def _welcome(request: Request, response: Response, began: LoggedIn) -> Me:
+    give_cookie(request, response, began)
+    return _me(began.known)
+
+
+def _known(request: Request) -> Known:
+    known = find_known(request)
+    if known is None:
+        raise LoginNeeded("nobody is logged in")
+    return known
+
+
+def _own_user(known: Known) -> str:
+    if known.user is None or known.session is None:
+        raise NotAllowed("a token has no sessions", code="session_needed", hint="log in first")
+    return known.user
+
+
+def _me(known: Known) -> Me:
+    return Me(name=known.actor.name, role=known.actor.role, user=known.user, session=known.session)
+
+
+def _user(account: Account) -> UserAnswer:
+    return UserAnswer(
+        **account.user.model_dump(),
+        key=account.key,
+        revision=account.revision,
+        changed_at=account.changed_at,
+        has_password=account.has_password,
+    )
+
+
+def _token(program: Program) -> TokenAnswer:
+    return TokenAnswer(
+        **program.token.model_dump(),
+        key=program.key,
+        revision=program.revision,
+        changed_at=program.changed_at,
+    )
+
+
+def _sealed(sealed: Sealed) -> SealedAnswer:
+    return SealedAnswer(secret=sealed.slot, set_at=sealed.set_at, set_by=sealed.set_by)
+
+
+_Answer = TypeVar("_Answer", UserAnswer, TokenAnswer, TokenMade)
+
+
+def _tagged(response: Response, answer: _Answer) -> _Answer:
+    response.headers["ETag"] = f'"{answer.revision}"'
+    return answer
+
+
+def _revision(if_match: str | None) -> int | None:
+    return None if if_match is None else int(if_match.removeprefix("W/").strip('"'))

@@ -1,0 +1,327 @@
+"""The guard at the web's door: who asks, from where, and whether a browser was tricked into asking.
+
+Every request passes here first: its size and time are bounded, the client's address is found, a session's cookie
+or a bearer token is proved and becomes `request.state.actor`, what another site made a browser send is refused,
+and every answer carries the headers that keep pages from being framed, sniffed or fed foreign scripts. What an
+actor may do is not decided here: `web.who` holds the role against each address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from highball.errors import HighballError
+from highball.hub.access import Access, Known, LoggedIn
+from highball.web import problems
+
+MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES_OF_NOBODY = 64 * 1024
+"""Before anybody proved who they are, a request is a name and a password."""
+
+MOST_HEADER_BYTES = 32 * 1024
+MOST_HEADERS = 100
+SECONDS_FOR_BODY = 30.0
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an installation says about its door."""
+
+    trusted_proxies: tuple[_Network, ...] = ()
+    """Whose X-Forwarded-For and -Proto are believed."""
+    framed_by: tuple[str, ...] = ()
+    """Sites that may show Highball in a frame, as `https://home.example.org`."""
+    streams: tuple[str, ...] = ()
+    """Beginnings of paths whose bodies are read as they come, and bounded by whoever reads them."""
+    most_bytes: int = MOST_BYTES
+    seconds_for_body: float = SECONDS_FOR_BODY
+
+
+class _Refused(Exception):
+    """The request goes no further."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class Guard:
+    """The outermost middleware."""
+
+    def __init__(
+        self, app: ASGIApp, access: Access, clock: Callable[[], datetime], rules: Rules | None = None
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._clock = clock
+        self._rules = rules or Rules()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        self._find_client(scope)
+        if scope["type"] == "websocket":  # an agent's door: it proves itself there, and never by a cookie
+            scope.setdefault("state", {})["actor"] = None
+            await self._app(scope, receive, send)
+            return
+        answered = self._with_headers(scope, send)
+        try:
+            received = await self._admit(scope, receive)
+        except _Refused as refused:
+            await refused.response(scope, receive, answered)
+            return
+        await self._app(scope, received, answered)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> Receive:
+        headers = Headers(scope=scope)
+        _demand_bounded(scope, headers)
+        known = await self._find_known(scope, headers)
+        state = scope.setdefault("state", {})
+        state["known"] = known
+        state["actor"] = known.actor if known else None
+        if scope["method"] not in _SAFE_METHODS and _bearer(headers) is None:
+            _demand_own_site(scope, headers)
+        if scope["path"].startswith(self._rules.streams or ("\0",)):
+            return receive
+        most = self._rules.most_bytes if known else min(MOST_BYTES_OF_NOBODY, self._rules.most_bytes)
+        return await self._read_body(headers, receive, most)
+
+    # --- who, and from where ---
+
+    def _find_client(self, scope: Scope) -> None:
+        """The client's own address and scheme, as far as the proxies before us are trusted."""
+        client = scope.get("client")
+        if client is None or not self._trusts(client[0]):
+            return
+        headers = Headers(scope=scope)
+        hops = [hop.strip() for line in headers.getlist("x-forwarded-for") for hop in line.split(",")]
+        untrusted = next((hop for hop in reversed(hops) if not self._trusts(hop)), None)
+        if untrusted is not None and _address(untrusted) is not None:
+            scope["client"] = (str(_address(untrusted)), 0)
+        if headers.get("x-forwarded-proto") in ("http", "https"):
+            secure = headers["x-forwarded-proto"] == "https"
+            plain = "http" if scope["type"] == "http" else "ws"
+            scope["scheme"] = f"{plain}s" if secure else plain
+
+    def _trusts(self, address: str) -> bool:
+        found = _address(address)
+        return found is not None and any(found in network for network in self._rules.trusted_proxies)
+
+    async def _find_known(self, scope: Scope, headers: Headers) -> Known | None:
+        """Who asks. A token that proves nothing is refused; a cookie that does is nobody's."""
+        address = address_of(scope)
+        value = _bearer(headers)
+        if value is not None:
+            known = await self._ask(self._access.find_by_token, value, address)
+            if known is None:
+                raise _refuse(
+                    401,
+                    "token_invalid",
+                    "this token opens nothing",
+                    hint="it may be wrong, expired, disabled or deleted",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+            return known
+        token = _read_cookie(scope, headers)
+        return None if token is None else await self._ask(self._access.find_by_session, token, address)
+
+    async def _ask(self, find: Callable[..., Known | None], proof: str, address: str | None) -> Known | None:
+        try:
+            return await run_in_threadpool(find, proof, self._clock(), address=address)
+        except HighballError as error:
+            raise _Refused(problems.answer_error(error)) from None
+
+    # --- what is sent ---
+
+    async def _read_body(self, headers: Headers, receive: Receive, most: int) -> Receive:
+        """The whole body, read here, so that neither its size nor its slowness is anybody else's concern."""
+        told = headers.get("content-length", "0")
+        if not told.isdecimal() or len(told) > 12 or int(told) > most:
+            raise _too_large(most)
+        if told == "0" and "transfer-encoding" not in headers:
+            return receive
+        try:
+            async with asyncio.timeout(self._rules.seconds_for_body):
+                messages = await _collect(receive, most)
+        except TimeoutError:
+            raise _refuse(408, "too_slow", "the request did not arrive in time") from None
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        return replay
+
+    # --- what is answered ---
+
+    def _with_headers(self, scope: Scope, send: Send) -> Send:
+        own = _headers_for(scope, self._rules)
+
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in own.items():
+                    headers[name] = value
+                if scope["path"].startswith("/api/") or "cache-control" not in headers:
+                    headers["cache-control"] = "no-store"
+            await send(message)
+
+        return answered
+
+
+# --- for routes -----------------------------------------------------------------------------------
+
+
+def find_known(request: HTTPConnection) -> Known | None:
+    """Who the guard found to ask, with the session; None is nobody."""
+    known = getattr(request.state, "known", None)
+    return known if isinstance(known, Known) else None
+
+
+def address_of(scope: Scope) -> str | None:
+    """The client's address."""
+    client = scope.get("client")
+    return str(client[0])[:64] if client else None
+
+
+def give_cookie(request: HTTPConnection, response: Response, began: LoggedIn) -> None:
+    """Hand the session to the browser."""
+    secure = request.scope["scheme"] == "https"
+    response.set_cookie(
+        _cookie_name(request.scope),
+        began.token.reveal().decode(),
+        max_age=int(began.lasts_for.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=secure,
+        path="/",
+    )
+
+
+def take_cookie(request: HTTPConnection, response: Response) -> None:
+    """Let the browser forget the session."""
+    secure = request.scope["scheme"] == "https"
+    response.delete_cookie(
+        _cookie_name(request.scope), httponly=True, samesite="lax", secure=secure, path="/"
+    )
+
+
+# --- the rules ------------------------------------------------------------------------------------
+
+
+def _headers_for(scope: Scope, rules: Rules) -> dict[str, str]:
+    ancestors = " ".join(rules.framed_by) or "'none'"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "
+        f"frame-ancestors {ancestors}"
+    )
+    told = {
+        "content-security-policy": policy,
+        "x-content-type-options": "nosniff",
+        # Not `no-referrer`: with that, browsers send `Origin: null` with our own forms over plain http.
+        "referrer-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+        "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    }
+    if not rules.framed_by:
+        told["x-frame-options"] = "DENY"
+    return told
+
+
+def _demand_own_site(scope: Scope, headers: Headers) -> None:
+    """Refuse what another site made a browser send: it tells so itself, in one of two headers.
+
+    A client that sends neither is no browser of these years, and then SameSite keeps the cookie away.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        own = site in ("same-origin", "none")
+    elif (origin := headers.get("origin")) is not None:
+        own = urlsplit(origin).netloc == headers.get("host", "") != ""
+    else:
+        own = True
+    if not own:
+        raise _refuse(
+            403,
+            "cross_origin",
+            "another site made this request",
+            hint="behind a proxy: it must pass on the Host that the browser asked for",
+        )
+
+
+def _demand_bounded(scope: Scope, headers: Headers) -> None:
+    size = sum(len(name) + len(value) for name, value in headers.raw) + len(scope.get("query_string", b""))
+    if size > MOST_HEADER_BYTES or len(headers.raw) > MOST_HEADERS:
+        raise _refuse(431, "headers_too_large", "the request's headers are too large")
+
+
+async def _collect(receive: Receive, most: int) -> list[Message]:
+    messages: list[Message] = []
+    size = 0
+    while True:
+        message = await receive()
+        messages.append(message)
+        size += len(message.get("body", b""))
+        if size > most:
+            raise _too_large(most)
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return messages
+
+
+def _too_large(most: int) -> _Refused:
+    return _refuse(
+        413, "too_large", f"the request is larger than {most // 1024} KiB", headers={"Connection": "close"}
+    )
+
+
+def _refuse(
+    status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None
+) -> _Refused:
+    return _Refused(problems.answer(status, code, detail, hint=hint, headers=headers))
+
+
+def _cookie_name(scope: Scope) -> str:
+    """Over https under a name that browsers guard: no other host and no plain http can set it."""
+    return "__Host-highball" if scope["scheme"] == "https" else "highball"
+
+
+def _bearer(headers: Headers) -> str | None:
+    """The token of this request; another scheme (Basic, of a proxy before us) is none of our business."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else None
+
+
+def _read_cookie(scope: Scope, headers: Headers) -> str | None:
+    wanted = _cookie_name(scope)
+    for line in headers.getlist("cookie"):
+        for part in line.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == wanted:
+                return value.strip('"')
+    return None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # A socket for both families shows IPv4 as ::ffff:192.0.2.1.
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found

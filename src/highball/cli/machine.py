@@ -295,18 +295,28 @@ def find_configuration(named: Path | None) -> Path:
     return found
 
 
-def find_state(path: Path, document: Document) -> Path:
-    """Where the state of this configuration lies."""
+def find_state(path: Path | None, document: Document) -> Path:
+    """Where the state of this configuration lies, or of a hub that has none."""
     told = os.environ.get("HIGHBALL_STATE")
     if told:
         return Path(told).absolute()
     if document.settings.state is not None:
         return document.settings.state
+    if path is None:
+        return SYSTEM_STATE if os.geteuid() == 0 else _user_state()
     real = path.resolve()
     base = SYSTEM_STATE if real.is_relative_to(SYSTEM_CONFIGURATION) else _user_state()
     if real in {default.resolve() for default in _default_files()}:
         return base
     return base / f"at-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+
+
+def find_key_folder(path: Path | None) -> Path:
+    """Where the hub's key lies: beside the configuration, or where that would be."""
+    if path is not None:
+        return path.resolve().parent
+    home = _own_folder("XDG_CONFIG_HOME", ".config") / "highball"
+    return SYSTEM_CONFIGURATION if os.geteuid() == 0 else home
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

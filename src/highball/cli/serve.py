@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from highball.cli.machine import Machine
+from highball.agent.workplace import Workplace
+from highball.cli.machine import find_configuration, find_key_folder, find_state
 from highball.cli.session import Session
-from highball.errors import Failed, Misuse
-from highball.hub.audit import HUB
+from highball.errors import ConfigurationInvalid, Failed, Misuse
+from highball.hub.audit import COMMAND, HUB
+from highball.hub.config import read_host
+from highball.hub.db import open_database
 from highball.hub.runs import utc_now
+from highball.spec.document import Document, load
 
 if TYPE_CHECKING:
     import uvicorn
 
     from highball.cli.local_agent import LocalAgent
+    from highball.hub.hub import Hub
 
 
 def serve(
@@ -30,8 +38,7 @@ def serve(
     """Serve the hub: its API, and the agent of this machine."""
     session: Session = context.obj
     address, port = _read_address(listen)
-    machine = session.open()
-    asyncio.run(_Serving(session, machine, address, port).serve())
+    asyncio.run(_Serving(session, address, port).serve())
 
 
 def _read_address(listen: str) -> tuple[str, int]:
@@ -44,49 +51,94 @@ def _read_address(listen: str) -> tuple[str, int]:
 class _Serving:
     """One life of the hub."""
 
-    def __init__(self, session: Session, machine: Machine, address: str, port: int) -> None:
+    def __init__(self, session: Session, address: str, port: int) -> None:
         self._session = session
-        self._machine = machine
         self._address, self._port = address, port
         shown = f"[{address}]" if ":" in address else address
         self._url = f"http://{shown}:{port}"
 
     async def serve(self) -> None:
         """Until a signal ends it."""
-        import uvicorn
-
         from highball.cli.local_agent import LocalAgent
+
+        state, hub = await asyncio.to_thread(self._open)
+        hub.begin(asyncio.get_running_loop())
+        server = self._make_server(hub)
+        _end_politely(server)
+        serving = asyncio.create_task(server.serve())
+        try:
+            await self._begin_well(server, serving)
+            agent = LocalAgent(state, hub.document().settings.restic)
+            agent.begin(self._url, lambda: hub.fleet.invite(hub.host, HUB, utc_now()))
+            self._welcome(hub)
+            await serving
+        finally:
+            await hub.end()
+        self._say_goodbye(agent)
+
+    def _open(self) -> tuple[Path, Hub]:
+        """The state, and the hub on it, with what the configuration file declares, if there is one."""
+        from highball.hub.config import Documents
         from highball.hub.hub import Hub
         from highball.hub.vault import find_key_file, open_vault
+
+        path = self._find_file()
+        document = load(path) if path else Document()
+        state = find_state(path, document)
+        Workplace(state, document.settings.restic).prepare()
+        database = open_database(state / "highball.db")
+        documents = Documents(database)
+        if path is not None:
+            documents.apply(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
+        folder = find_key_folder(path)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        vault = open_vault(database, find_key_file(folder, os.environ))
+        return state, Hub(database, documents, read_host(database, documents.document()), vault)
+
+    def _find_file(self) -> Path | None:
+        try:
+            return find_configuration(self._session.config)
+        except ConfigurationInvalid as error:
+            if error.code == "configuration_missing":
+                return None
+            raise
+
+    def _make_server(self, hub: Hub) -> uvicorn.Server:
+        import uvicorn
+
         from highball.web.app import make_app
 
-        machine = self._machine
-        vault = open_vault(machine.database, find_key_file(_folder_of(machine.path), os.environ))
-        hub = Hub(machine.database, lambda: machine.document, machine.host, vault)
-        server = uvicorn.Server(
+        class Server(uvicorn.Server):
+            """One that leaves signals to us: its own handling ends the process before we have said goodbye."""
+
+            @contextlib.contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield
+
+        return Server(
             uvicorn.Config(
                 make_app(hub),
                 host=self._address,
                 port=self._port,
                 log_level="warning",
                 access_log=False,
+                server_header=False,
                 ws="websockets-sansio",
                 ws_max_size=4 << 20,
                 ws_ping_interval=None,
                 timeout_graceful_shutdown=5,
             )
         )
-        hub.begin()
-        serving = asyncio.create_task(server.serve())
-        await self._begin_well(server, serving)
-        agent = LocalAgent(machine.state, machine.document.settings.restic)
-        try:
-            agent.begin(self._url, lambda: hub.fleet.invite(machine.host, HUB, utc_now()))
-            self._session.output.line(f"Highball serves at {self._url}", "bold")
-            await serving
-        finally:
-            await hub.end()
-            self._say_goodbye(agent)
+
+    def _welcome(self, hub: Hub) -> None:
+        output = self._session.output
+        output.line(f"Highball serves at {self._url}", "bold")
+        link = hub.access.make_setup_token(utc_now())
+        if link is not None:
+            token = link.token.reveal().decode()
+            output.line(
+                f"Nobody has an account yet. Make the first one here, within a day: {self._url}/setup#{token}"
+            )
 
     async def _begin_well(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
         while not server.started:
@@ -109,5 +161,12 @@ class _Serving:
             )
 
 
-def _folder_of(configuration: Path) -> Path:
-    return configuration.resolve().parent
+def _end_politely(server: uvicorn.Server) -> None:
+    """Ctrl-C and SIGTERM end the server; a second one does not wait for open connections."""
+
+    def end() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end)

@@ -84,11 +84,16 @@ class Dispatcher:
         self._newsroom = newsroom
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on the queue is looked at in this loop."""
+        self._loop = loop
 
     def wake(self) -> None:
         """Something changed: look at the queue soon. Safe from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def keep(self) -> None:
         """Look at the queue for as long as the hub lives."""
@@ -290,6 +295,7 @@ class Dispatcher:
         opened = self._hub.vault.open_named(placed, admin=False)
         values = {place: value.reveal() for place, value in opened.items()}
         identity = self._record.find_identity(key)
+        assert self._loop is not None
         return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values)
 
     # --- cancelling ---

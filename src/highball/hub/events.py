@@ -27,14 +27,19 @@ class News(Fact):
 class Newsroom:
     """Hands news to everybody who listens; safe to call from any thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners: set[asyncio.Queue[News]] = set()
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on news are handed out, in this loop."""
+        self._loop = loop
 
     def publish(self, topic: str, key: str | None = None, **body: Any) -> None:
         """Tell everybody."""
         news = News(topic=topic, key=key, body=body)
-        self._loop.call_soon_threadsafe(self._hand_out, news)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._hand_out, news)
 
     def _hand_out(self, news: News) -> None:
         for queue in self._listeners:

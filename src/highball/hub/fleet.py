@@ -108,6 +108,11 @@ class Fleet:
         """The hosts whose agents are connected and have told what they hold."""
         return {host for host, connection in self._connections.items() if connection.reported}
 
+    def list_enrolled(self) -> list[str]:
+        """The hosts that have an agent."""
+        with self._database.read() as connection:
+            return list(connection.execute(sa.select(agents.c.host).order_by(agents.c.host)).scalars())
+
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
         """A one-time token by which an agent becomes this host's; a former agent of the host is replaced then."""
         token = secrets.token_urlsafe(32)

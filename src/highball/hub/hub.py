@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
 from datetime import datetime
 
 from highball.errors import Unknown
 from highball.facts import Run
+from highball.hub.access import Access
 from highball.hub.audit import HUB, Actor
+from highball.hub.config import Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
@@ -32,37 +33,38 @@ _LOG = logging.getLogger(__name__)
 
 
 class Hub:
-    """A serving hub; made and used in the loop's own thread, its rooms in others."""
+    """A serving hub. What `begin` makes lives in the loop's own thread; the rest may be used in others."""
 
-    def __init__(
-        self,
-        database: Database,
-        document: Callable[[], Document],
-        host: str,
-        vault: Vault,
-    ) -> None:
-        self.database = database
-        self.document = document
+    def __init__(self, database: Database, documents: Documents, host: str, vault: Vault) -> None:
+        self.documents = documents
         self.host = host
         self.vault = vault
         self.record = Record(database)
-        self.newsroom = Newsroom(asyncio.get_running_loop())
+        self.access = Access(database)
         self.scheduler = Scheduler(database)
+        self.newsroom = Newsroom()
         self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
-        installation = Installation(self.record, document, host, vault)
-        self.dispatcher = Dispatcher(installation, self.fleet, self.newsroom)
+        self.dispatcher = Dispatcher(
+            Installation(self.record, self.document, host, vault), self.fleet, self.newsroom
+        )
         self._planned: Document | None = None
         self._loops: list[asyncio.Task[None]] = []
+
+    def document(self) -> Document:
+        """What is declared now; the same object for as long as nothing changes."""
+        return self.documents.document()
 
     async def _take(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.take(connection, message)
 
     # --- life ---
 
-    def begin(self) -> None:
-        """Start the clock and the queue."""
-        for loop in (self._keep_ticking(), self.dispatcher.keep()):
-            self._loops.append(asyncio.create_task(loop))
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the clock and the queue in this loop."""
+        self.newsroom.open(loop)
+        self.dispatcher.open(loop)
+        for task in (self._keep_ticking(), self.dispatcher.keep()):
+            self._loops.append(asyncio.create_task(task))
 
     async def end(self) -> None:
         """Stop both; runs go on without the hub."""

@@ -55,7 +55,7 @@ class Retainer:
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
-            pinned=(),
+            pinned=_pinned(self.document, of, listing),
             check_failed=self.record.is_damaged(of.repository),
             newest_shrank=_newest_shrank(governed, listing),
             skew=None,
@@ -102,6 +102,11 @@ def next_slice(record: Record, key: str, repository: Repository) -> str | None:
     done, _, of_parts = (before or "").partition("/")
     follows = int(done) % parts + 1 if of_parts == str(parts) else 1
     return f"{follows}/{parts}"
+
+
+def _pinned(document: Document, of: SetOf, listing: Sequence[Snapshot]) -> list[str]:
+    pins = document.pins.values()
+    return [shown.id for shown in listing if any(pin.holds(of.repository, shown.id) for pin in pins)]
 
 
 def _newest_shrank(governed: Sequence[Governed], listing: Sequence[Snapshot]) -> bool:

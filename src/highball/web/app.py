@@ -6,8 +6,10 @@ from fastapi import FastAPI
 
 from highball import __version__
 from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
 from highball.web import agents, problems
-from highball.web.api import runs
+from highball.web.api import access, maintenance, repositories, runs
+from highball.web.guard import Guard, Rules
 
 
 def make_app(hub: Hub) -> FastAPI:
@@ -21,7 +23,10 @@ def make_app(hub: Hub) -> FastAPI:
         redirect_slashes=False,
     )
     problems.register(app)
-    app.include_router(runs.make_router(hub))
+    app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
+    app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
+    for room in (runs, repositories, maintenance):
+        app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 
     @app.get("/healthz", include_in_schema=False)

@@ -1,0 +1,263 @@
+"""Maintenance as jobs and runs: views of what each repository's maintenance and the hub's own are, nothing stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict
+
+from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
+from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Step, UtcTime
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.hub.scheduler import Planned, planned_of
+from highball.keeping import Plan
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+
+NIGHTLY, BY_HAND = "retention_cleanup_nightly", "retention_cleanup_manual"
+
+
+class MaintenanceJob(Fact):
+    """Something that keeps a repository, or the hub, in order; `id` and `key` are the same."""
+
+    id: str
+    key: str
+    job_type: str
+    name: str
+    cron: str | None
+    timezone: str | None = None
+    enabled: bool
+    visible_in_ui: bool
+    repository: str | None = None
+    next_run_at: UtcTime | None = None
+    config: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+class Pair(Fact):
+    """What retention did for one job in one repository."""
+
+    job: str | None
+    repository: str | None
+    deleted: int
+    kept: int
+    failed: bool
+    message: str | None = None
+
+
+class MaintenanceResult(Fact):
+    """The sum of a maintenance run."""
+
+    processed: int
+    deleted: int
+    kept: int
+    failed: int
+    bytes_freed: int | None = None
+    pairs: tuple[Pair, ...] = ()
+
+
+class MaintenanceRun(Fact):
+    """One run of maintenance; `status` is queued, running, success, warning, failed, cancelled, skipped or missed."""
+
+    id: str
+    maintenance_job: str
+    status: str
+    message: str | None
+    result: MaintenanceResult
+    started_at: UtcTime | None
+    finished_at: UtcTime | None
+    run: Run
+
+
+class Chosen(BaseModel):
+    """Which pair retention is wanted for, by their keys; neither is every one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_id: str | None = None
+    repository_id: str | None = None
+
+
+class Confirmed(Chosen):
+    """The same, and that somebody means it."""
+
+    confirmed: bool = False
+
+
+class Begun(Fact):
+    """The runs that were queued."""
+
+    maintenance_job: Literal["retention_cleanup_manual"] = "retention_cleanup_manual"
+    runs: tuple[MaintenanceRun, ...]
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses about maintenance."""
+    router = APIRouter(prefix="/api/v1", tags=["maintenance"])
+
+    @router.get("/maintenance/jobs")
+    def list_jobs(_: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
+        """What keeps repositories and the hub in order."""
+        return [job for job in _jobs(hub) if job.visible_in_ui or not visible_in_ui]
+
+    @router.get("/maintenance/jobs/{id}")
+    def show_job(id: str, _: Sees) -> MaintenanceJob:
+        """One of them."""
+        found = next((job for job in _jobs(hub) if job.id == id), None)
+        if found is None:
+            raise Unknown(f"there is no maintenance job {id}", code="maintenance_job_unknown")
+        return found
+
+    @router.get("/maintenance/runs")
+    def list_runs(_: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[MaintenanceRun]:
+        """The latest runs of maintenance, newest first."""
+        chosen = RunFilter(kind=RunKind.MAINTENANCE)
+        return [_as_maintenance(run) for run in hub.record.list_runs(chosen, limit=limit)]
+
+    @router.get("/maintenance/runs/{id}")
+    def show_run(id: str, _: Sees) -> MaintenanceRun:
+        """One of them."""
+        run = hub.record.find_run(id)
+        if run.kind is not RunKind.MAINTENANCE:
+            raise Unknown(f"run {id} is no maintenance", code="run_unknown")
+        return _as_maintenance(run)
+
+    @router.post("/settings/retention/preview")
+    def preview(chosen: Chosen, _: Sees) -> list[Plan]:
+        """What would go, and why each snapshot stays."""
+        return [
+            plan for repository, job in _pairs(hub, chosen) for plan in hub.dispatcher.plan(repository, job)
+        ]
+
+    @router.post("/settings/retention/run", status_code=202)
+    def run_retention(wanted: Confirmed, actor: Runs) -> Begun:
+        """Apply retention now: for every repository, or for one pair."""
+        pairs = _pairs(hub, wanted)
+        if not wanted.confirmed:
+            raise Misuse("this removes snapshots: it has to be confirmed", code="not_confirmed")
+        orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
+        runs = [hub.order(order, actor)[0] for order in orders]
+        return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
+
+    return router
+
+
+def _pairs(hub: Hub, chosen: Chosen) -> list[tuple[str, str | None]]:
+    document = hub.document()
+    if (chosen.job_id is None) != (chosen.repository_id is None):
+        lacking = "repository_id" if chosen.repository_id is None else "job_id"
+        problem = Problem(f"body.{lacking}", "is missing", "name both, or neither")
+        raise ConfigurationInvalid("job and repository belong together", problems=[problem])
+    if chosen.job_id is None or chosen.repository_id is None:
+        kept = [key for key, repository in document.repositories.items() if repository.maintenance != "off"]
+        return [(key, None) for key in kept]
+    if chosen.repository_id not in effective_job(document, chosen.job_id).repositories:
+        raise Unknown(
+            f"{chosen.job_id} does not back up to {chosen.repository_id}", code="repository_unknown"
+        )
+    return [(chosen.repository_id, chosen.job_id)]
+
+
+# --- views ---------------------------------------------------------------------------------------
+
+
+def _jobs(hub: Hub) -> list[MaintenanceJob]:
+    document, now = hub.document(), utc_now()
+    planned = [p for p in planned_of(document, hub.host) if not p.subject.startswith("backup:")]
+    auto = [key for key, found in document.repositories.items() if found.maintenance == "auto"]
+    return [
+        *(_job(hub, one, now) for one in planned),
+        MaintenanceJob(
+            id=NIGHTLY,
+            key=NIGHTLY,
+            job_type="retention_cleanup",
+            name="Remove what retention does not keep, every night",
+            cron="0 3 * * *",
+            timezone=document.settings.timezone,
+            enabled=bool(auto),
+            visible_in_ui=True,
+            config={"repositories": auto},
+        ),
+        MaintenanceJob(
+            id=BY_HAND,
+            key=BY_HAND,
+            job_type="retention_cleanup",
+            name="Remove what retention does not keep, when told to",
+            cron=None,
+            enabled=True,
+            visible_in_ui=False,
+        ),
+    ]
+
+
+_NAMES = {"discard": "Discard in", "check": "Check", "hub-backup": "Back up the hub:"}
+
+
+def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:
+    task, _, key = planned.subject.partition(":")
+    coming = hub.scheduler.next_of(planned.subject, now)
+    return MaintenanceJob(
+        id=planned.subject,
+        key=planned.subject,
+        job_type=task.replace("-", "_"),
+        name=f"{_NAMES.get(task, task)} {key}",
+        cron=planned.schedule.expression,
+        timezone=planned.schedule.timezone or planned.timezone,
+        enabled=True,
+        visible_in_ui=True,
+        repository=key if key in hub.document().repositories else None,
+        next_run_at=coming.at if coming else None,
+    )
+
+
+def _as_maintenance(run: Run, *, by_hand: bool = False) -> MaintenanceRun:
+    discards = run.action is Action.FORGET
+    task = "discard" if discards else run.action.value
+    subject = BY_HAND if discards and (by_hand or run.origin == "manual") else f"{task}:{run.repository}"
+    return MaintenanceRun(
+        id=run.id,
+        maintenance_job=subject,
+        status=_status(run),
+        message=run.reason.message if run.reason else None,
+        result=_result(run),
+        started_at=run.started_at,
+        finished_at=run.ended_at,
+        run=run,
+    )
+
+
+def _status(run: Run) -> str:
+    if run.state is not RunState.DONE or run.outcome is None:
+        return run.state.value
+    return "failed" if run.outcome is Outcome.FAILURE else run.outcome.value
+
+
+def _result(run: Run) -> MaintenanceResult:
+    pairs = tuple(_pair(step) for step in run.steps if step.action is Action.FORGET)
+    freed = [step.bytes_freed for step in run.steps if step.bytes_freed is not None]
+    return MaintenanceResult(
+        processed=len(pairs),
+        deleted=sum(pair.deleted for pair in pairs),
+        kept=sum(pair.kept for pair in pairs),
+        failed=sum(pair.failed for pair in pairs),
+        bytes_freed=sum(freed) if freed else None,
+        pairs=pairs,
+    )
+
+
+def _pair(step: Step) -> Pair:
+    return Pair(
+        job=step.job,
+        repository=step.repository,
+        deleted=len(step.snapshots_removed or ()),
+        kept=step.snapshots_kept or 0,
+        failed=step.outcome is Outcome.FAILURE,
+        message=step.reason.message if step.reason else None,
+    )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,6 +140,7 @@ class _Serving:
             output.line(
                 f"Nobody has an account yet. Make the first one here, within a day: {self._url}/setup#{token}"
             )
+        sys.stdout.flush()  # whoever reads a journal or a file waits for the link
 
     async def _begin_well(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
         while not server.started:

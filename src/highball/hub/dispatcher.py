@@ -51,6 +51,7 @@ from highball.protocol import (
     SecretsWanted,
     StatsTask,
     Taken,
+    Task,
     UnlockTask,
     VerifyTask,
 )
@@ -185,8 +186,8 @@ class Dispatcher:
                 overwrite=order.overwrite,
             )
             return self._placed(orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
-        given = self._task(document, order, key, run.host)
-        return self._placed(orders.maintain(given, key, now, job=order.job, wait=wait, run=run.id))
+        given, job = self._task(document, order, key)
+        return self._placed(orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
     def _placed(self, assignment: Assignment) -> Assignment:
         """The assignment whose sealed secrets name their places in the vault."""
@@ -202,37 +203,37 @@ class Dispatcher:
             values |= {place: value.reveal() for place, value in opened.items()}
         return values
 
-    def _task(self, document: Document, order: RunOrder, key: str, host: str) -> Any:
+    def _task(self, document: Document, order: RunOrder, key: str) -> tuple[Task, str | None]:
+        """What is to be done, and the job that it is about, where it is about one."""
         repository = document.repositories[key]
         match order.task:
             case "prune":
                 demand_right_to_delete(key, repository)
-                return PruneTask(repository=key)
+                return PruneTask(repository=key), None
             case "check":
-                return CheckTask(repository=key, slice=next_slice(self._record, key, repository))
+                return CheckTask(repository=key, slice=next_slice(self._record, key, repository)), None
             case "unlock":
-                return UnlockTask(repository=key, remove_all=order.remove_all)
+                return UnlockTask(repository=key, remove_all=order.remove_all), None
             case "stats":
-                return StatsTask(repository=key)
+                return StatsTask(repository=key), None
             case "init":
-                return InitTask(repository=key)
+                return InitTask(repository=key), None
             case "verify":
-                return VerifyTask(
-                    repository=key,
-                    snapshot_id=self._snapshot_to_verify(order, key, host),
-                    all_data=order.all_data,
-                )
+                snapshot, job = self._snapshot_to_verify(order, key)
+                return VerifyTask(repository=key, snapshot_id=snapshot, all_data=order.all_data), job
             case _:
-                return self._removal(document, order, key)
+                return self._removal(document, order, key), order.job
 
-    def _snapshot_to_verify(self, order: RunOrder, key: str, host: str) -> str:
+    def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
+        """The snapshot that was named, or the newest one of the job, or of any; and whose it is."""
         if order.snapshot is not None:
-            return order.snapshot
+            return order.snapshot, order.job
         sets = self._record.list_sets(job=order.job, repository=key)
-        found = [snapshot for of in sets for snapshot in self._record.list_governed(of)[:1]]
+        found = [(snapshot, of.job) for of in sets for snapshot in self._record.list_governed(of)[:1]]
         if not found:
             raise Unknown(f"{key} holds no snapshot to verify", code="snapshot_unknown")
-        return max(found, key=lambda snapshot: snapshot.time).id
+        newest, job = max(found, key=lambda one: one[0].time)
+        return newest.id, job
 
     # --- retention ---
 

@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 
 from highball.errors import Conflict, Unknown
 from highball.facts import (
@@ -107,7 +107,23 @@ class RunOrder(Fact):
     overwrite: Overwrite = Overwrite.NEVER
     all_data: bool = False
     remove_all: bool = False
-    wait_seconds: float | None = None
+    wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
+
+    @model_validator(mode="after")
+    def _names_what_it_is_about(self) -> Self:
+        lacking = [
+            name
+            for name, needed in (
+                ("job", self.task == "backup"),
+                ("repository", self.task != "backup"),
+                ("snapshot", self.task == "restore"),
+                ("paths", self.task == "restore"),
+            )
+            if needed and not getattr(self, name)
+        ]
+        if lacking:
+            raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
+        return self
 
     @property
     def kind(self) -> RunKind:

@@ -1,0 +1,1 @@
+"""A hub that serves, its agent, and what is said between them."""

@@ -23,7 +23,7 @@ from highball.errors import (
     Unknown,
 )
 from highball.hub import db, passwords
-from highball.hub.access import Access, Link, LoggedIn
+from highball.hub.access import Access, Link, LoggedIn, kept_sound
 from highball.hub.audit import Actor
 from highball.hub.db import Database
 from highball.secret import SecretValue
@@ -430,6 +430,33 @@ def test_of_two_admins_who_dismiss_each_other_at_once_one_stays(people: Access) 
     assert not people.needs_setup()
 
 
+def test_a_change_by_another_way_is_held_to_the_same(people: Access, database: Database) -> None:
+    """As a file that is applied changes users: the rows first, then what has to hold."""
+
+    def change(key: str, **told: Any) -> None:
+        with database.write() as connection, kept_sound(connection, ANNA, NOW):
+            here = (db.objects.c.kind == "user") & (db.objects.c.key == key)
+            connection.execute(db.objects.update().where(here).values(**told))
+
+    began = come_in(people, "otto")
+    _, value = people.create_token("t", Token(user="otto"), ANNA, NOW)
+    link = people.make_link("otto", ANNA, NOW)
+    change("otto", spec={"role": "operator", "enabled": False})
+    change("otto", spec={"role": "operator"})
+    assert not is_believed(people, began)
+    assert people.find_by_token(text(value), NOW) is not None
+    change("otto", deleted_at=NOW)
+    change("otto", deleted_at=None)
+    assert people.find_by_token(text(value), NOW) is None
+    assert not people.get_user("otto").has_password
+    with pytest.raises(NotAllowed):
+        people.use_link(link.token, secret(PASSWORD), NOW)
+    with pytest.raises(NotAllowed) as raised:
+        change("anna", spec={"role": "viewer"})
+    assert raised.value.code == "last_admin"
+    assert people.get_user("anna").user.role is Role.ADMIN
+
+
 # --- passwords and links ------------------------------------------------------------------------------
 
 
@@ -509,6 +536,7 @@ SHUT = [
     lambda access: access.change_token("t", Token(user="otto", enabled=False), ANNA, NOW),
     lambda access: access.change_token("t", Token(user="otto", expires_at=NOW), ANNA, NOW),
     lambda access: access.delete_token("t", ANNA, NOW),
+    lambda access: access.renew_token("t", ANNA, NOW),
     lambda access: access.change_user("otto", User(enabled=False), ANNA, NOW),
     lambda access: access.delete_user("otto", ANNA, NOW),
     lambda access: (

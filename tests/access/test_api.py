@@ -62,6 +62,7 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("GET", "/tokens/{key}"): (ADMIN, None),
     ("PUT", "/tokens/{key}"): (ADMIN, {"role": "viewer"}),
     ("DELETE", "/tokens/{key}"): (ADMIN, None),
+    ("POST", "/tokens/{key}/value"): (ADMIN, None),
     ("GET", "/audit"): (ADMIN, None),
     ("GET", "/repositories/{key}/secrets"): (ADMIN, None),
     ("GET", "/repositories/{key}/secrets/{secret}"): (ADMIN, None),
@@ -143,6 +144,10 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "user": "berta",
         "session": None,
     }
+    renewed = client.post(f"{API}/tokens/ci/value").json()["value"]
+    assert TestClient(app).get(f"{API}/me", headers=bearer).json()["code"] == "token_invalid"
+    bearer = {"Authorization": f"Bearer {renewed}"}
+    assert TestClient(app).get(f"{API}/me", headers=bearer).json()["name"] == "token:ci"
     assert client.delete(f"{API}/users/berta").status_code == 204
     assert other.get(f"{API}/me").status_code == 401
     assert TestClient(app).get(f"{API}/me", headers=bearer).status_code == 401

@@ -159,7 +159,8 @@ class Access:
             _demand_free(connection, "user", key)
             user = User(role=Role.ADMIN)
             id = _store(connection, "user", key, _spec(user), actor, now)
-            _keep_password(connection, id, passwords.hash_password(password), actor, now)
+            hashed = passwords.hash_password(password)
+            _keep_proof(connection, _place_of_password(id), hashed, actor, now)
             write_down(connection, actor, "set_up", now, kind="user", key=key)
             return self._begin(connection, key, actor, now, browser)
 
@@ -350,8 +351,8 @@ class Access:
         *,
         keep: str | None,
     ) -> None:
-        id = _id_of(connection, "user", user)
-        _keep_password(connection, id, passwords.hash_password(password), actor, now)
+        place = _place_of_password(_id_of(connection, "user", user))
+        _keep_proof(connection, place, passwords.hash_password(password), actor, now)
         throttle.forgive(connection, throttle.for_account(user))
         _remove_links(connection, user)
         write_down(connection, actor, "password_set", now, kind="user", key=user)
@@ -402,41 +403,21 @@ class Access:
 
         Raises Unknown, Stale, and NotAllowed (`last_admin`).
         """
-        with self._keeping_an_admin() as connection:
+        with self._database.write() as connection, kept_sound(connection, actor, now):
             _demand_revision(_get(connection, "user", key), revision)
             _store(connection, "user", key, _spec(user), actor, now)
-            if not user.enabled:
-                _remove_links(connection, key)
-                _end_sessions(connection, key, actor, now, None)
             return _account(connection, _get(connection, "user", key))
 
     def delete_user(self, key: str, actor: Actor, now: datetime, *, revision: int | None = None) -> None:
-        """Delete a user, the password, the sessions and the tokens in that name, so that none of it comes back
-        with the name. Raises as `change_user` does.
+        """Delete a user with the password, the sessions and the tokens in that name, so that none of it comes
+        back with the name. Raises as `change_user` does.
         """
-        with self._keeping_an_admin() as connection:
-            row = _get(connection, "user", key)
-            _demand_revision(row, revision)
+        with self._database.write() as connection, kept_sound(connection, actor, now):
+            _demand_revision(_get(connection, "user", key), revision)
             for other in _list(connection, "token"):
                 if other.spec.get("user") == key:
-                    _delete_token(connection, other, actor, now)
-            _remove_links(connection, key)
-            _end_sessions(connection, key, actor, now, None)
-            connection.execute(vault.delete().where(vault.c.place == _place_of_password(row.id)))
+                    _store(connection, "token", other.key, None, actor, now)
             _store(connection, "user", key, None, actor, now)
-
-    @contextmanager
-    def _keeping_an_admin(self) -> Iterator[sa.Connection]:
-        """A writing transaction that is taken back where it would leave nobody who can administer."""
-        with self._database.write() as connection:
-            had = _has_admin(connection)
-            yield connection
-            if had and not _has_admin(connection):
-                raise NotAllowed(
-                    "this is the last admin who can log in",
-                    code="last_admin",
-                    hint="make another admin first, who has set a password",
-                )
 
     # --- tokens ---
 
@@ -458,14 +439,19 @@ class Access:
         with self._database.write() as connection:
             _demand_free(connection, "token", key)
             _demand_user(connection, token)
-            # A deleted token's row may be taken up again, but its id names it to nobody any more.
             id = _store(connection, "token", key, _spec(token), actor, now)
-            value = f"hb_{id[-8:]}_{secrets.token_urlsafe(32)}"
-            hashed = {"content": _hashed(value).encode(), "changed_at": now, "actor": actor.name}
-            place = _place_of_token(id)
-            connection.execute(vault.delete().where(vault.c.place == place))
-            connection.execute(vault.insert().values(place=place, **hashed))
-            return _program(_get(connection, "token", key)), SecretValue(value.encode())
+            value = _make_value(connection, id, actor, now)
+            return _program(_get(connection, "token", key)), value
+
+    def renew_token(self, key: str, actor: Actor, now: datetime) -> tuple[Program, SecretValue]:
+        """Another value for a token (or the first, of one that a file declared); the one before opens nothing.
+
+        Raises Unknown.
+        """
+        with self._database.write() as connection:
+            row = _get(connection, "token", key)
+            write_down(connection, actor, "renewed", now, kind="token", key=key)
+            return _program(row), _make_value(connection, row.id, actor, now)
 
     def change_token(
         self, key: str, token: Token, actor: Actor, now: datetime, *, revision: int | None = None
@@ -479,10 +465,9 @@ class Access:
 
     def delete_token(self, key: str, actor: Actor, now: datetime, *, revision: int | None = None) -> None:
         """Delete a token: its value opens nothing any more. Raises Unknown and Stale."""
-        with self._database.write() as connection:
-            row = _get(connection, "token", key)
-            _demand_revision(row, revision)
-            _delete_token(connection, row, actor, now)
+        with self._database.write() as connection, kept_sound(connection, actor, now):
+            _demand_revision(_get(connection, "token", key), revision)
+            _store(connection, "token", key, None, actor, now)
 
     # --- audit, and what is long past ---
 
@@ -504,6 +489,44 @@ class Access:
             ours = enrolments.c.purpose.in_((_SETUP, _PASSWORD))
             connection.execute(enrolments.delete().where(ours, enrolments.c.expires_at <= now))
             throttle.sweep(connection, now)
+
+
+# --- what holds after every change ----------------------------------------------------------------
+
+
+@contextmanager
+def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterator[None]:
+    """Around a change of users or tokens, by whatever way they are changed, in its transaction.
+
+    Who is disabled or gone loses sessions and links, what is deleted loses what proved it; raises NotAllowed
+    (`last_admin`) where nobody would be left who can administer.
+    """
+    had = _has_admin(connection)
+    yield
+    _shut_out(connection, actor, now)
+    if had and not _has_admin(connection):
+        raise NotAllowed(
+            "this is the last admin who can log in",
+            code="last_admin",
+            hint="make another admin first, who has set a password",
+        )
+
+
+def _shut_out(connection: sa.Connection, actor: Actor, now: datetime) -> None:
+    users, tokens = _list(connection, "user"), _list(connection, "token")
+    enabled = {row.key for row in users if User.model_validate(row.spec).enabled}
+    for user in connection.execute(sa.select(sessions.c.user).distinct()).scalars().all():
+        if user not in enabled:
+            _end_sessions(connection, user, actor, now, None)
+    links = (enrolments.c.purpose == _PASSWORD) & enrolments.c.subject.not_in(enabled)
+    connection.execute(enrolments.delete().where(links))
+    known = {row.key for row in users}
+    proofs = {_place_of_password(row.id) for row in users}
+    proofs |= {_place_of_token(row.id) for row in tokens if row.spec.get("user") in {None, *known}}
+    ours = vault.c.place.like("user:%") | vault.c.place.like("token:%")
+    for place in connection.execute(sa.select(vault.c.place).where(ours)).scalars().all():
+        if place not in proofs:
+            connection.execute(vault.delete().where(vault.c.place == place))
 
 
 # --- declared objects: rows and revisions ---------------------------------------------------------
@@ -624,8 +647,7 @@ def _find_password(connection: sa.Connection, key: str) -> bytes | None:
     return None if found is None else bytes(found)
 
 
-def _keep_password(connection: sa.Connection, id: str, hashed: bytes, actor: Actor, now: datetime) -> None:
-    place = _place_of_password(id)
+def _keep_proof(connection: sa.Connection, place: str, hashed: bytes, actor: Actor, now: datetime) -> None:
     connection.execute(vault.delete().where(vault.c.place == place))
     told = {"content": hashed, "changed_at": now, "actor": actor.name}
     connection.execute(vault.insert().values(place=place, **told))
@@ -689,9 +711,10 @@ def _find_token(connection: sa.Connection, end_of_id: str, value: str) -> sa.Row
     return next((row for row in rows if hmac.compare_digest(bytes(row.content), hashed)), None)
 
 
-def _delete_token(connection: sa.Connection, row: sa.Row[Any], actor: Actor, now: datetime) -> None:
-    connection.execute(vault.delete().where(vault.c.place == _place_of_token(row.id)))
-    _store(connection, "token", row.key, None, actor, now)
+def _make_value(connection: sa.Connection, id: str, actor: Actor, now: datetime) -> SecretValue:
+    value = f"hb_{id[-8:]}_{secrets.token_urlsafe(32)}"
+    _keep_proof(connection, _place_of_token(id), _hashed(value).encode(), actor, now)
+    return SecretValue(value.encode())
 
 
 def _program(row: sa.Row[Any]) -> Program:

@@ -49,7 +49,7 @@ def charge(connection: sa.Connection, subjects: Sequence[str], now: datetime) ->
         wait_for = max(waits) - now
         seconds = int(wait_for.total_seconds()) + 1
         raise Throttled(
-            f"too many attempts failed: wait {seconds} seconds",
+            f"too many attempts failed: wait {seconds} second" + ("s" if seconds > 1 else ""),
             wait_for=timedelta(seconds=seconds),
             hint="an administrator can make a link that sets a new password",
         )

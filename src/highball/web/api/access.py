@@ -296,8 +296,12 @@ def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]
         """A new token; its value is in this answer and nowhere else."""
         token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
         program, value = access.create_token(sent.key, token, actor, clock())
-        made = _token(program).model_dump() | {"value": value.reveal().decode()}
-        return _tagged(response, TokenMade.model_validate(made))
+        return _tagged(response, _token_made(program, value))
+
+    @router.post("/tokens/{key}/value", status_code=201)
+    def renew_token(key: str, response: Response, actor: Admin) -> TokenMade:
+        """Another value for a token; the one before opens nothing any more."""
+        return _tagged(response, _token_made(*access.renew_token(key, actor, clock())))
 
     @router.get("/tokens/{key}", dependencies=[ADMIN])
     def get_token(key: str, response: Response) -> TokenAnswer:
@@ -421,6 +425,10 @@ def _token(program: Program) -> TokenAnswer:
         revision=program.revision,
         changed_at=program.changed_at,
     )
+
+
+def _token_made(program: Program, value: SecretValue) -> TokenMade:
+    return TokenMade.model_validate(_token(program).model_dump() | {"value": value.reveal().decode()})
 
 
 def _sealed(sealed: Sealed) -> SealedAnswer:

@@ -457,8 +457,8 @@ class _Dealing:
 
     def deal(self, known: Iterable[_Fire], gone: Collection[str] = ()) -> None:
         """Write down the runs of these, and move them on; whose subjects are `gone` start nothing more."""
-        before = [(fire, fire.fired_at) for fire in known]
-        came = [(fire, fired_at, times) for fire, fired_at in before if (times := self._take(fire))]
+        dealt = [(fire, fire.fired_at) for fire in known]
+        came = [(fire, before, times) for fire, before in dealt if (times := self._take(fire))]
         if not came:
             return
         subjects = [fire.subject for fire, _, _ in came]

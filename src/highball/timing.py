@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from itertools import islice, pairwise, takewhile
 from typing import Annotated, Any
 from uuid import UUID, uuid5
@@ -292,6 +293,7 @@ def _named(name: str) -> tzinfo:
 _FIRES = UUID("0d7c2f58-6a3e-5b41-9c0d-4f1e8ab27c63")
 
 
+@lru_cache(maxsize=8192)
 def fire_id(subject: str, host: str, action: str, nominal: datetime) -> str:
     """The run id of a fire: the same wherever it is computed, so that hub and agent never make two of one."""
     return str(uuid5(_FIRES, f"{subject} {host} {action} {time_to_text(nominal)}"))
@@ -299,6 +301,8 @@ def fire_id(subject: str, host: str, action: str, nominal: datetime) -> str:
 
 def jitter_of(subject: str, host: str, schedule: Schedule) -> timedelta:
     """How much later than its nominal time a subject begins: whole seconds, the same at each of its fires."""
+    if not schedule.jitter:
+        return timedelta(0)
     digest = hashlib.sha256(f"{subject} {host}".encode()).digest()
     choices = int(schedule.jitter.total_seconds()) + 1
     return timedelta(seconds=int.from_bytes(digest[:8]) * choices >> 64)

@@ -78,7 +78,12 @@ class Clockwork:
     def report(self, nominal: str, subject: str = "backup:docs", action: str = "backup") -> None:
         """The agent tells of a run that it began by itself."""
         when = at(nominal)
-        row = {"id": fire_id(subject, HOST, action, when), "kind": "backup", "action": action, "host": HOST}
+        row: dict[str, Any] = {
+            "id": fire_id(subject, HOST, action, when),
+            "kind": "backup",
+            "action": action,
+            "host": HOST,
+        }
         row |= {"job": "docs", "state": "done", "outcome": "success", "created_at": when, "last_seq": 9}
         with self.database.write() as connection:
             connection.execute(runs.insert().values(**row, subject=subject, nominal_at=when))

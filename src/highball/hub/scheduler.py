@@ -170,7 +170,7 @@ class Scheduler:
         for subjects in _pieces(sorted(differing), MOST_ROWS):
             with self._database.write() as connection:
                 known = _lock(connection, fires.c.subject.in_(subjects))
-                dealing = _Dealing(connection, now, most=ALL_TIMES, closing=True)
+                dealing = _Dealing(connection, now, _open_subjects(connection), most=ALL_TIMES, closing=True)
                 dealing.deal(known, gone={one.subject for one in known if one.subject not in wanted})
                 fired += dealing.fired
                 for fire in known:
@@ -191,6 +191,7 @@ class Scheduler:
             due = _subjects(connection, fires.c.due_at <= now)
             owing = _subjects(connection, fires.c.owed.is_not(None))
             over = connection.execute(sa.select(pauses.c.subject).where(pauses.c.until <= now)).first()
+            under_way = _open_subjects(connection) if due else {}
         fired: list[Fired] = []
         for subjects in _pieces(owing, MOST_ROWS) if reported else ():
             with self._database.write() as connection:
@@ -198,7 +199,7 @@ class Scheduler:
         for subjects in _pieces(due, MOST_ROWS):
             with self._database.write() as connection:
                 known = _lock(connection, fires.c.subject.in_(subjects) & (fires.c.due_at <= now))
-                dealing = _Dealing(connection, now, reported=reported)
+                dealing = _Dealing(connection, now, under_way, reported)
                 dealing.deal(known)
                 _update(connection, known)
                 fired += dealing.fired
@@ -273,7 +274,8 @@ class Scheduler:
         known = [fire for fire in _lock(connection, fires.c.subject == subject) if not fire.gone]
         if not known:
             raise Unknown(f'nothing is scheduled as "{subject}"', code="subject_unknown")
-        _Dealing(connection, now, most=ALL_TIMES).deal([fire for fire in known if fire.is_due(now)])
+        dealing = _Dealing(connection, now, _open_subjects(connection), most=ALL_TIMES)
+        dealing.deal([fire for fire in known if fire.is_due(now)])
         _update(connection, known)
 
 
@@ -308,6 +310,12 @@ def _rhythm_from(told: str) -> _Rhythm:
         Schedule.model_validate(found["schedule"]),
         None if catch_up is None else duration_from_value(catch_up),
     )
+
+
+@lru_cache(maxsize=8192)
+def _time_after(told: str, after: datetime) -> datetime | None:
+    """The next time of a rhythm: kept, for many subjects share one."""
+    return next(_rhythm_from(told).times(after), None)
 
 
 @dataclass
@@ -374,13 +382,12 @@ class _Fire:
         """The times that have come, at most so many; the row goes on to the one after them."""
         if self.next_at is None or self.next_at > until:
             return []
-        passed = [self.next_at]
-        self.next_at = None
-        for time in self.rhythm.times(passed[0]):
-            if time > until or len(passed) == most:
-                self.next_at = time
-                break
+        passed: list[datetime] = []
+        time: datetime | None = self.next_at
+        while time is not None and time <= until and len(passed) < most:
             passed.append(time)
+            time = _time_after(self.schedule, time)
+        self.next_at = time
         self.fired_at = passed[-1]
         self.due_at = None if self.next_at is None else self.next_at + self.jitter
         return passed
@@ -450,6 +457,8 @@ class _Dealing:
 
     connection: sa.Connection
     now: datetime
+    under_way: dict[str, str]
+    """The subjects that have a run which has not ended, and the words for it."""
     reported: Collection[str] = ()
     most: int = MOST_TIMES
     closing: bool = False
@@ -457,14 +466,13 @@ class _Dealing:
 
     def deal(self, known: Iterable[_Fire], gone: Collection[str] = ()) -> None:
         """Write down the runs of these, and move them on; whose subjects are `gone` start nothing more."""
-        before = [(fire, fire.fired_at) for fire in known]
-        came = [(fire, fired_at, times) for fire, fired_at in before if (times := self._take(fire))]
+        dealt = [(fire, fire.fired_at) for fire in known]
+        came = [(fire, before, times) for fire, before in dealt if (times := self._take(fire))]
         if not came:
             return
         subjects = [fire.subject for fire, _, _ in came]
         self._paused = _pauses_of(self.connection, None, subjects)
         self._known = _known_ids(self.connection, [f.id_at(time) for f, _, times in came for time in times])
-        self._open = _open_subjects(self.connection)
         self._rows: list[dict[str, Any]] = []
         for fire, before, times in came:
             self._settle(fire, before, times, fire.subject in gone)
@@ -512,7 +520,7 @@ class _Dealing:
     def _start(self, fire: _Fire, nominal: datetime, gone: bool) -> bool:
         """Queue the run of this time, or skip it; False where a host that has not reported may have run it."""
         row = _run(fire, nominal, self.now)
-        under_way = self._open.get(fire.subject)
+        under_way = self.under_way.get(fire.subject)
         if gone:
             row |= _done(Outcome.SKIPPED, "unplanned", "skipped: it is not scheduled any more", self.now)
         elif under_way is not None and fire.host not in self.reported:

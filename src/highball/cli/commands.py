@@ -13,6 +13,7 @@ from highball.cli import backup, configuration, history, holdings, recovery, upk
 COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": configuration.validate,
     "list": configuration.list_jobs,
+    "export": configuration.export,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,

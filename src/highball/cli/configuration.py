@@ -1,7 +1,11 @@
-"""validate, list, setup: what is declared, and making what it needs."""
+"""validate, list, export, setup: what is declared, and making what it needs."""
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +17,12 @@ from highball.cli.session import Session
 from highball.engine.restic.repository import address
 from highball.errors import ConfigurationInvalid, Misuse
 from highball.facts import path_for_people, path_to_text, time_to_text
+from highball.hub.config import Documents
 from highball.hub.runs import utc_now
 from highball.protocol import InitTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
+from highball.spec.references import place_of
+from highball.spec.writing import as_json, as_yaml
 from highball.timing import next_times
 
 
@@ -85,6 +92,36 @@ def _as_row(document: Document, key: str) -> list[str]:
         job.schedule.cron if job.enabled else "disabled",
         words.moment(upcoming[0] if upcoming else None),
     ]
+
+
+def export(context: typer.Context) -> None:
+    """Write everything that is declared as one YAML document; never a secret, only references."""
+    session: Session = context.obj
+    document = load(find_configuration(session.config))
+    if session.output.for_people:
+        sys.stdout.write(as_yaml(document.tables))
+    else:
+        session.output.document(as_json(document.tables))
+
+
+def show_plan(session: Session, file: Path) -> None:
+    """Show what a configuration file would change of what is declared now; nothing is applied."""
+    wanted = load(file)
+    changes = Documents(session.open().database).plan(wanted)
+    if not session.output.for_people:
+        session.output.document([asdict(change) for change in changes])
+        return
+    for change in changes:
+        tone = {"created": "green", "deleted": "red"}.get(change.what, "yellow")
+        session.output.line(f"{change.what:<8} {place_of(change.kind, change.key)}", tone)
+        for one in change.differences if change.what == "changed" else ():
+            session.output.line(f"         {one.at}: {_shown(one.before)} → {_shown(one.after)}")
+    if not changes:
+        session.output.line("Nothing differs.", "dim")
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def setup(

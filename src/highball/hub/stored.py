@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.hub.audit import Actor, write_down
-from highball.hub.changes import Declared, Difference, Edit, Revision, differences
+from highball.hub.changes import Declared, Edit, FieldDifference, Revision, differences
 from highball.hub.db import marks, objects, revisions, vault
 from highball.hub.keys import move_record
 from highball.spec.references import Place, Spec
@@ -128,7 +128,7 @@ def tell_history(rows: Iterable[sa.Row[Any]], keys: tuple[str, ...]) -> Iterator
     for row in rows:
         found = list(differences(before, row.spec))
         if row.what == "rekeyed":
-            found.insert(0, Difference("key", keys[number], keys[number + 1]))
+            found.insert(0, FieldDifference("key", keys[number], keys[number + 1]))
             number += 1
         yield Revision(row.revision, row.at, row.actor, row.what or "changed", row.spec, tuple(found))
         before = row.spec

@@ -97,11 +97,16 @@ class Edit:
     what: str
 
     @property
-    def change(self) -> Change:
-        """The same for people, by the key that they know it by."""
+    def place(self) -> Place:
+        """Its kind, and the key that people know it by."""
         known = self.before or self.after
         assert known is not None
-        return Change(known.kind, known.key, self.what, tuple(self._differences()))
+        return known.place
+
+    @property
+    def change(self) -> Change:
+        """The same for people."""
+        return Change(*self.place, self.what, tuple(self._differences()))
 
     def _differences(self) -> Iterator[FieldDifference]:
         before, after = self.before, self.after

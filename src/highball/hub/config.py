@@ -351,8 +351,7 @@ class Documents:
                 take_lock(connection)
                 if read_marks(connection)[0] != known.token:
                     continue
-                for edit in made:
-                    store(connection, edit, now, actor)
+                store(connection, made, now, actor)
                 write_mark(connection, TOKEN, str(after.token))
             self._last = after
             return [edit.change for edit in made]

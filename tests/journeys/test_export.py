@@ -32,3 +32,15 @@ def test_a_file_is_held_against_what_is_declared_and_changes_nothing(station: St
     assert station.call("diff").status == 2
     Path(other).write_text("jobs: [")
     assert station.ask("diff", "-f", str(other), status=2).error["code"] == "configuration_invalid"
+
+
+def test_a_sample_is_written_once_and_is_right(station: Station) -> None:
+    path = station.folder / "sample.toml"
+    assert station.call("init-config", str(path)).status == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    text = path.read_text()
+    assert station.call("init-config").text == text
+    again = station.call("--json", "init-config", str(path))
+    assert (again.status, again.error["code"]) == (5, "file_exists")
+    assert path.read_text() == text
+    assert "timezone = " in text

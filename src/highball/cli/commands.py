@@ -11,6 +11,7 @@ import typer
 from highball.cli import backup, configuration, history, holdings, recovery, upkeep
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,

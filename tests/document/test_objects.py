@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Stale, Unknown
-from highball.hub.changes import Difference
+from highball.hub.changes import FieldDifference
 from highball.hub.db import audit, fires, objects, revisions, runs, snapshots, vault
 from highball.spec.document import build
 
@@ -53,11 +53,11 @@ def test_an_object_lives_through_all_that_can_happen_to_it(desk: Desk) -> None:
     second = desk.documents.history("job", "docs")[4]
     assert (second.actor, second.at) == ("anna", NOW)
     assert second.differences == (
-        Difference("schedule", "daily", {"cron": "weekly"}),
-        Difference("enabled", None, False),
+        FieldDifference("schedule", "daily", {"cron": "weekly"}),
+        FieldDifference("enabled", None, False),
     )
     third = desk.documents.history("job", "docs")[3]
-    assert third.differences == (Difference("title", None, "Documents"),)
+    assert third.differences == (FieldDifference("title", None, "Documents"),)
     written = [(one.action, one.actor, one.address) for one in rows(desk, audit) if one.key == "docs"]
     assert sorted(written) == sorted((what, "anna", "192.0.2.1") for _, what in told)
 
@@ -113,7 +113,7 @@ def test_whoever_is_late_is_told_what_differs_and_changes_nothing(desk: Desk) ->
             late()
         assert refused.value.code == "revision_conflict"
         assert refused.value.revision == 2
-        assert refused.value.differences == (Difference("title", None, "Mine"),)
+        assert refused.value.differences == (FieldDifference("title", None, "Mine"),)
     assert whole(desk) == before
 
 
@@ -262,9 +262,9 @@ def test_another_key_is_taken_on_by_all_that_name_it_and_by_the_record(desk: Des
     assert desk.documents.restore("job", "old", **desk.told).spec["repositories"] == ["attic"]
     history = desk.documents.history("repository", "attic")
     assert [one.what for one in history] == ["rekeyed", "created"]
-    assert history[0].differences == (Difference("key", "nas", "attic"),)
+    assert history[0].differences == (FieldDifference("key", "nas", "attic"),)
     assert desk.documents.history("job", "docs")[0].differences == (
-        Difference("repositories[0]", "nas", "attic"),
+        FieldDifference("repositories[0]", "nas", "attic"),
     )
 
     with pytest.raises(Unknown) as unknown:
@@ -276,7 +276,7 @@ def test_another_key_is_taken_on_by_all_that_name_it_and_by_the_record(desk: Des
     back = desk.rekey("repository", "attic", "nas")
     assert back.former_keys == ("nas", "attic")
     keys = [one.differences[0] for one in desk.documents.history("repository", "nas")[:2]]
-    assert keys == [Difference("key", "attic", "nas"), Difference("key", "nas", "attic")]
+    assert keys == [FieldDifference("key", "attic", "nas"), FieldDifference("key", "nas", "attic")]
 
 
 def test_a_key_does_not_change_under_a_run(desk: Desk) -> None:

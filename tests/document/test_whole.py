@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Stale, Unknown
-from highball.hub.changes import Difference, applied, differences, merge_patch, objects_of, tables_of
+from highball.hub.changes import FieldDifference, applied, differences, merge_patch, objects_of, tables_of
 from highball.hub.config import Documents
 from highball.hub.db import Database, open_database
 from highball.hub.judging import compare
@@ -66,7 +66,7 @@ def test_a_change_is_shown_before_it_is_made_and_made_as_shown(desk: Desk) -> No
         ("gone", "restored"),
     }
     changed = next(one for one in shown.changes if one.key == "docs")
-    assert changed.differences == (Difference("schedule", "daily", "weekly"),)
+    assert changed.differences == (FieldDifference("schedule", "daily", "weekly"),)
     assert desk.specs()["job", "docs"]["schedule"] == "daily", "a preview changes nothing"
     made = desk.documents.write_back(text, expected=shown.token, **desk.told)
     assert made == list(shown.changes)

@@ -12,8 +12,10 @@ from highball.cli import backup, configuration, history, holdings, recovery, ser
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
+    "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
+    "export": configuration.export,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,

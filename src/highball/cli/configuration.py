@@ -1,7 +1,12 @@
-"""validate, list, setup: what is declared, and making what it needs."""
+"""init-config, validate, list, export, setup: what is declared, and making what it needs."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +16,53 @@ from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.output import Column
 from highball.cli.session import Session
 from highball.engine.restic.repository import address
-from highball.errors import ConfigurationInvalid, Misuse
+from highball.errors import ConfigurationInvalid, Conflict, Misuse
 from highball.facts import path_for_people, path_to_text, time_to_text
+from highball.hub.config import Documents
 from highball.hub.runs import utc_now
 from highball.protocol import InitTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
-from highball.timing import next_times
+from highball.spec.references import place_of
+from highball.spec.writing import as_json, as_yaml
+from highball.timing import check_timezone, next_times
+
+
+def init_config(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Where to write it; without, to standard output.")
+    ] = None,
+) -> None:
+    """Write a commented sample of a configuration: every field, its meaning and a value."""
+    from highball.spec.sample import sample
+
+    session: Session = context.obj
+    text = sample(_timezone_here())
+    if file is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(text)
+    except FileExistsError:
+        hint = "name another, or move it away"
+        raise Conflict(
+            f"{file} is there already, and is left as it is", code="file_exists", hint=hint
+        ) from None
+    if session.output.for_people:
+        session.output.line(f"✓ wrote {file}", "green")
+        session.output.line(f"  change it to your needs, then: highball -c {file} validate")
+    else:
+        session.output.document({"file": str(file)})
+
+
+def _timezone_here() -> str:
+    """The time zone of this machine; UTC where it names none."""
+    _, _, name = str(Path("/etc/localtime").resolve()).partition("/zoneinfo/")
+    try:
+        return check_timezone(name)
+    except ValueError:
+        return "UTC"
 
 
 def validate(context: typer.Context) -> None:
@@ -85,6 +131,36 @@ def _as_row(document: Document, key: str) -> list[str]:
         job.schedule.cron if job.enabled else "disabled",
         words.moment(upcoming[0] if upcoming else None),
     ]
+
+
+def export(context: typer.Context) -> None:
+    """Write everything that is declared as one YAML document; never a secret, only references."""
+    session: Session = context.obj
+    document = load(find_configuration(session.config))
+    if session.output.for_people:
+        sys.stdout.write(as_yaml(document.tables))
+    else:
+        session.output.document(as_json(document.tables))
+
+
+def show_plan(session: Session, file: Path) -> None:
+    """Show what a configuration file would change of what is declared now; nothing is applied."""
+    wanted = load(file)
+    changes = Documents(session.open().database).plan(wanted)
+    if not session.output.for_people:
+        session.output.document([asdict(change) for change in changes])
+        return
+    for change in changes:
+        tone = {"created": "green", "deleted": "red"}.get(change.what, "yellow")
+        session.output.line(f"{change.what:<8} {place_of(change.kind, change.key)}", tone)
+        for one in change.differences if change.what == "changed" else ():
+            session.output.line(f"         {one.at}: {_shown(one.before)} → {_shown(one.after)}")
+    if not changes:
+        session.output.line("Nothing differs.", "dim")
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def setup(

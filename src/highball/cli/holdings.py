@@ -6,12 +6,14 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from highball.agent.ask import Asked
 from highball.cli import words
+from highball.cli.configuration import show_plan
 from highball.cli.machine import Machine
 from highball.cli.output import Column, Output, safe, to_json
 from highball.cli.session import Session
@@ -198,12 +200,23 @@ def describe_node(node: Node) -> str:
 
 def diff(
     context: typer.Context,
-    a: Annotated[str, typer.Argument(metavar="A", help="The earlier snapshot.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The later snapshot.")],
+    a: Annotated[str | None, typer.Argument(metavar="A", help="The earlier snapshot.")] = None,
+    b: Annotated[str | None, typer.Argument(metavar="B", help="The later snapshot.")] = None,
     repository: RepositoryOption = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f", "--file", metavar="FILE", help="In place of snapshots: what this file would change."
+        ),
+    ] = None,
 ) -> None:
     """Show what differs between two snapshots: + added, - removed, M content, T kind, U metadata."""
     session: Session = context.obj
+    if file is not None and a is None:
+        show_plan(session, file)
+        return
+    if a is None or b is None or file is not None:
+        raise Misuse("diff wants two snapshots, or -f FILE", hint="highball diff A B")
     machine = session.open()
     asked, old = find_snapshot(machine, a, repository)
     _, new = find_snapshot(machine, b, asked.key)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time
+from datetime import datetime
 from typing import Any
 
 from highball.errors import Problem
-from highball.facts import time_to_text
 from highball.spec.problems import step
 from highball.spec.references import (
     ALONE,
@@ -23,6 +22,7 @@ from highball.spec.references import (
     references_of,
     with_new_key,
 )
+from highball.spec.writing import as_json
 
 FROM_FILE = "file"
 """The origin of what a configuration file declares: it is changed there and nowhere else."""
@@ -70,7 +70,7 @@ Stored = Mapping[Place, Declared]
 
 
 @dataclass(frozen=True)
-class Difference:
+class FieldDifference:
     """One field that differs; None stands also for a field that is not there."""
 
     at: str
@@ -85,7 +85,7 @@ class Change:
     kind: str
     key: str
     what: str
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[FieldDifference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,21 @@ class Edit:
     what: str
 
     @property
-    def change(self) -> Change:
-        """The same for people, by the key that they know it by."""
+    def place(self) -> Place:
+        """Its kind, and the key that people know it by."""
         known = self.before or self.after
         assert known is not None
-        return Change(known.kind, known.key, self.what, tuple(self._differences()))
+        return known.place
 
-    def _differences(self) -> Iterator[Difference]:
+    @property
+    def change(self) -> Change:
+        """The same for people."""
+        return Change(*self.place, self.what, tuple(self._differences()))
+
+    def _differences(self) -> Iterator[FieldDifference]:
         before, after = self.before, self.after
         if before and after and before.key != after.key:
-            yield Difference("key", before.key, after.key)
+            yield FieldDifference("key", before.key, after.key)
         was = before.spec if before and before.lives else None
         becomes = after.spec if after and after.lives else None
         yield from differences(was, becomes)
@@ -121,13 +126,22 @@ class Revision:
     actor: str
     what: str
     spec: Spec | None
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[FieldDifference, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What writing a whole configuration would change, and all that speaks against it."""
+
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...]
+    token: int
 
 
 # --- what differs --------------------------------------------------------------------------------
 
 
-def differences(before: Any, after: Any, at: str = "") -> Iterator[Difference]:
+def differences(before: Any, after: Any, at: str = "") -> Iterator[FieldDifference]:
     """Where two specs differ, by the innermost field: `schedule.cron`, `sources[1].path`."""
     if isinstance(before, dict) and isinstance(after, dict):
         yield from _between_tables(before, after, at)
@@ -137,14 +151,14 @@ def differences(before: Any, after: Any, at: str = "") -> Iterator[Difference]:
         for number, (one, other) in enumerate(zip(before, after, strict=True)):
             yield from differences(one, other, f"{at}[{number}]")
     elif before != after:
-        yield Difference(at, before, after)
+        yield FieldDifference(at, before, after)
 
 
-def _between_tables(before: Spec, after: Spec, at: str) -> Iterator[Difference]:
+def _between_tables(before: Spec, after: Spec, at: str) -> Iterator[FieldDifference]:
     for name in [*before, *(name for name in after if name not in before)]:
         place = f"{at}{step(name)}".lstrip(".")
         if name not in before or name not in after:
-            yield Difference(place, before.get(name), after.get(name))
+            yield FieldDifference(place, before.get(name), after.get(name))
         else:
             yield from differences(before[name], after[name], place)
 
@@ -172,17 +186,6 @@ def objects_of(tables: Mapping[str, Any]) -> Iterator[tuple[Place, Spec]]:
     for table, kind in TABLES.items():
         for key, spec in (tables.get(table) or {}).items():
             yield (kind, key), as_json(spec or {})
-
-
-def as_json(value: Any) -> Any:
-    """The value as JSON can hold it: dates and times become text."""
-    if isinstance(value, dict):
-        return {name: as_json(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [as_json(one) for one in value]
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return time_to_text(value)
-    return value.isoformat() if isinstance(value, date | time) else value
 
 
 def tables_of(stored: Stored) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from highball.hub.changes import (
     FROM_FILE,
     Change,
     Declared,
-    Difference,
     Edit,
+    FieldDifference,
+    Preview,
     Revision,
     Stored,
     applied,
@@ -76,15 +77,6 @@ __all__ = [
 ]
 
 Edits = Callable[[Stored], list[Edit]]
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What writing a whole configuration would change, and all that speaks against it."""
-
-    changes: tuple[Change, ...]
-    problems: tuple[Problem, ...]
-    token: int
 
 
 @dataclass
@@ -359,8 +351,7 @@ class Documents:
                 take_lock(connection)
                 if read_marks(connection)[0] != known.token:
                     continue
-                for edit in made:
-                    store(connection, edit, now, actor)
+                store(connection, made, now, actor)
                 write_mark(connection, TOKEN, str(after.token))
             self._last = after
             return [edit.change for edit in made]
@@ -387,7 +378,7 @@ class Documents:
             )
         return one
 
-    def _differences_since(self, one: Declared, revision: int) -> list[Difference]:
+    def _differences_since(self, one: Declared, revision: int) -> list[FieldDifference]:
         with self._database.read() as connection:
             asked = revisions_of(one.kind, one.key).where(revisions.c.revision == revision)
             row = connection.execute(asked).one_or_none()

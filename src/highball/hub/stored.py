@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.audit import Actor, write_down
-from highball.hub.changes import Declared, Difference, Edit, Revision, differences
-from highball.hub.db import marks, objects, revisions, vault
+from highball.hub.audit import Actor, entry
+from highball.hub.changes import Declared, Edit, FieldDifference, Revision, differences
+from highball.hub.db import audit, marks, objects, revisions, vault
 from highball.hub.keys import move_record
 from highball.spec.references import Place, Spec
 
@@ -58,22 +58,30 @@ def write_mark(connection: sa.Connection, name: str, value: str) -> None:
         connection.execute(marks.insert().values(name=name, value=value))
 
 
-def store(connection: sa.Connection, edit: Edit, now: datetime, actor: Actor) -> None:
-    """Write one edit down: the object, its revision, the audit."""
-    before, after = edit.before, edit.after
-    if after is None:
-        assert before is not None
-        _erase(connection, before)
-    else:
-        if before is not None and before.key != after.key:
-            _move(connection, before, after.key)
-        _write(connection, before, after)
-        if before is not None and before.revision == after.revision:
-            return  # a deleted object that names another by its new key
-        _revise(connection, after, now, actor, edit.what)
-    one = edit.change
-    was, becomes = _for_audit(before), _for_audit(after)
-    write_down(connection, actor, edit.what, now, kind=one.kind, key=one.key, before=was, after=becomes)
+def store(connection: sa.Connection, edits: Sequence[Edit], now: datetime, actor: Actor) -> None:
+    """Write edits down: the objects, their revisions, the audit."""
+    made: list[dict[str, Any]] = []
+    revised: list[dict[str, Any]] = []
+    audited: list[dict[str, Any]] = []
+    for edit in edits:
+        before, after = edit.before, edit.after
+        if after is None:
+            assert before is not None
+            _erase(connection, before)
+        elif before is None:
+            made.append(_row_of(after))
+        else:
+            _replace(connection, before, after)
+        if after is not None and (before is None or before.revision != after.revision):
+            revised.append(_revision_of(after, now, actor, edit.what))
+        elif after is not None:
+            continue  # a deleted object that names another by its new key
+        was, becomes = _for_audit(before), _for_audit(after)
+        kind, key = edit.place
+        audited.append(entry(actor, edit.what, now, kind=kind, key=key, before=was, after=becomes))
+    for table, rows in ((objects, made), (revisions, revised), (audit, audited)):
+        if rows:
+            connection.execute(table.insert(), rows)
 
 
 def _for_audit(one: Declared | None) -> Spec | None:
@@ -87,34 +95,32 @@ def _erase(connection: sa.Connection, one: Declared) -> None:
     connection.execute(vault.delete().where(places))
 
 
-def _move(connection: sa.Connection, one: Declared, new: str) -> None:
-    here = (revisions.c.kind == one.kind) & (revisions.c.key == one.key)
-    connection.execute(revisions.update().where(here).values(key=new))
-    move_record(connection, one.kind, one.key, new)
+def _replace(connection: sa.Connection, before: Declared, after: Declared) -> None:
+    if before.key != after.key:
+        here = (revisions.c.kind == before.kind) & (revisions.c.key == before.key)
+        connection.execute(revisions.update().where(here).values(key=after.key))
+        move_record(connection, before.kind, before.key, after.key)
+    connection.execute(objects.update().where(objects.c.id == after.id).values(**_row_of(after)))
 
 
-def _write(connection: sa.Connection, before: Declared | None, after: Declared) -> None:
-    told = {
-        "kind": after.kind,
-        "key": after.key,
-        "title": after.title,
-        "spec": after.spec,
-        "revision": after.revision,
-        "origin": after.origin,
-        "former_keys": list(after.former_keys),
-        "changed_at": after.changed_at,
-        "deleted_at": after.deleted_at,
+def _row_of(one: Declared) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "kind": one.kind,
+        "key": one.key,
+        "title": one.title,
+        "spec": one.spec,
+        "revision": one.revision,
+        "origin": one.origin,
+        "former_keys": list(one.former_keys),
+        "changed_at": one.changed_at,
+        "deleted_at": one.deleted_at,
     }
-    if before is None:
-        connection.execute(objects.insert().values(id=after.id, **told))
-    else:
-        connection.execute(objects.update().where(objects.c.id == after.id).values(**told))
 
 
-def _revise(connection: sa.Connection, one: Declared, now: datetime, actor: Actor, what: str) -> None:
+def _revision_of(one: Declared, now: datetime, actor: Actor, what: str) -> dict[str, Any]:
     facts = {"kind": one.kind, "key": one.key, "revision": one.revision, "at": now, "actor": actor.name}
-    spec = one.spec if one.lives else None
-    connection.execute(revisions.insert().values(**facts, spec=spec, what=what))
+    return facts | {"spec": one.spec if one.lives else None, "what": what}
 
 
 def revisions_of(kind: str, key: str) -> sa.Select[Any]:
@@ -128,7 +134,7 @@ def tell_history(rows: Iterable[sa.Row[Any]], keys: tuple[str, ...]) -> Iterator
     for row in rows:
         found = list(differences(before, row.spec))
         if row.what == "rekeyed":
-            found.insert(0, Difference("key", keys[number], keys[number + 1]))
+            found.insert(0, FieldDifference("key", keys[number], keys[number + 1]))
             number += 1
         yield Revision(row.revision, row.at, row.actor, row.what or "changed", row.spec, tuple(found))
         before = row.spec

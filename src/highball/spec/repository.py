@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, mo
 
 from highball.engine.restic.repository import ResticRepository
 from highball.keeping import Retention
-from highball.spec.key import Key, Title
+from highball.spec.key import Key
 from highball.spec.problems import all_wrong
 from highball.timing import Schedule
 
@@ -57,7 +57,6 @@ Share = Annotated[
 class Repository(ResticRepository):
     """A restic repository and its maintenance."""
 
-    title: Title | None = Field(None, description="a name for people")
     host: Key | None = Field(None, description="the host that a local path belongs to")
     maintained_by: Key | None = Field(None, description="the host whose agent lists, checks and prunes it")
     maintenance: Literal["auto", "user", "off"] = Field(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time
 from typing import Any
 
+from highball.facts import time_to_text
 from highball.spec.document import FORMAT, MODEL_OF
 from highball.spec.references import ALONE, TABLE_OF, Spec
 
@@ -21,19 +23,30 @@ def as_yaml(tables: Mapping[str, Any]) -> str:
     yaml.width = 10_000
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
-    yaml.dump(dict(_ordered(tables)), text)
+    yaml.dump(dict(_ordered(as_json(tables))), text)
     return text.getvalue()
 
 
 def _ordered(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "format", FORMAT
     for name in ALONE:
-        if name in tables:
+        if tables.get(name):
             yield name, _in_order(name, tables[name])
     for kind, table in TABLE_OF.items():
-        if kind not in ALONE and table in tables:
-            yield table, {key: _in_order(kind, spec) for key, spec in tables[table].items()}
+        if kind not in ALONE and tables.get(table):
+            yield table, {key: _in_order(kind, spec or {}) for key, spec in sorted(tables[table].items())}
 
 
 def _in_order(kind: str, spec: Spec) -> Spec:
     return {name: spec[name] for name in MODEL_OF[kind].model_fields if name in spec}
+
+
+def as_json(value: Any) -> Any:
+    """The value as JSON can hold it: dates and times become text."""
+    if isinstance(value, dict):
+        return {name: as_json(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [as_json(one) for one in value]
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return time_to_text(value)
+    return value.isoformat() if isinstance(value, date | time) else value

@@ -278,10 +278,14 @@ def _into_file(path: Path, where: Path, manifest: Manifest, now: datetime, actor
     _remove(fresh)
     engine = open_engine(fresh)
     try:
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with told(engine), engine.execution_options(**WRITING).begin() as connection:
             _fill(connection, path, manifest, now, actor)
-        fresh.chmod(0o600)  # and whole: the last connection took the log in when it was closed
+        if fresh.with_name(f"{fresh.name}-wal").exists():  # its last connection takes it in when it is closed
+            raise StateUnusable(f"{fresh} is used by another program", hint="end it, and try again")
         return _put_in_place(fresh, where, now)
+    except OSError as error:
+        raise _unwritten(where, error) from None
     finally:
         engine.dispose()
         _remove(fresh)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,3 +130,74 @@ def test_a_group_without_a_command_says_which_there_are(station: Station) -> Non
         assert verb in help_text
     assert station.ask("hub", status=2).error["hint"] == "see: highball hub --help"
     assert "hub" in station.call("--help").text
+
+
+# --- without any backup of the hub ---------------------------------------------------------------
+
+
+def test_a_lost_state_and_configuration_come_back_from_the_repository_alone(station: Station) -> None:
+    station.back_up()
+    station.back_up()
+    repository = station.path_of()
+    state = station.folder / "another-state"
+    lost = Station(station.folder / "lost", station.restic, environment={"HIGHBALL_STATE": str(state)})
+    there = ["--url", str(repository), "--password-file", str(station.password_file), "--as", "nas"]
+    found = lost.ask("hub", "rebuild", *there).json
+    assert [(one["job"], one["host"], one["snapshots"]) for one in found["jobs"]] == [("docs", "station", 2)]
+
+    station.state.rename(station.folder / "burnt")
+    settings = f'[settings]\nhost = "station"\nrestic = "{station.restic.path}"\nstate = "{station.state}"\n'
+    lost.jobs, lost.repositories = {}, {}
+    config = station.folder / "again.toml"
+    config.write_text(settings + found["toml"])
+    again = ["-c", str(config)]
+
+    def ask(*arguments: str) -> Any:
+        answer = lost.call("--json", *again, *arguments)
+        assert answer.status == 0, answer
+        return answer.json
+
+    assert ask("validate")
+    [standing] = ask("status", "docs")
+    assert (standing["snapshots"], standing["state"]) == (0, "never")
+    assert ask("hub", "rebuild", "--confirm", "docs") == {"adopted": {"docs": 2}}
+    [standing] = ask("status", "docs")
+    assert standing["snapshots"] == 2
+    shown = lost.call("--json", *again, "snapshots").json
+    assert all(one["governed"] for one in shown)
+    ask("run", "docs")
+    assert len(station.snapshots()) == 3
+
+
+def test_the_newest_backup_of_the_hub_is_fetched_from_its_repository(station: Station) -> None:
+    station.back_up()
+    copy = Path(station.ask("hub", "backup").json["backup"])
+    station.bare("backup", "--tag", "hb:job=hub,hb:set=hub", copy)
+    content = copy.read_bytes()
+    station.state.rename(station.folder / "burnt")
+    fetched = station.ask("hub", "rebuild").json
+    assert fetched["repository"] == "nas"
+    assert Path(fetched["backup"]).read_bytes() == content
+    assert Path(fetched["backup"]).stat().st_mode & 0o777 == 0o600
+    station.ask("hub", "restore-backup", "--yes")
+    assert len(station.ask("runs").json) == 1
+    assert station.ask("hub", "rebuild", "--without-backup").json["jobs"] == []  # docs is declared
+
+
+def test_what_cannot_be_rebuilt_is_said(station: Station) -> None:
+    assert station.ask("hub", "rebuild", "nass", status=4).error["code"] == "repository_unknown"
+    assert station.ask("hub", "rebuild", "--confirm", "x", status=4).error["code"] == "job_unknown"
+    assert station.ask("hub", "rebuild", "--url", "/x", status=2).error["code"] == "usage"
+    file = str(station.password_file)
+    taken = station.ask("hub", "rebuild", "--url", "/x", "--password-file", file, "--as", "nas", status=5)
+    assert taken.error["code"] == "key_taken"
+    gone = station.ask("hub", "rebuild", "--url", "/x", "--password-file", file, status=1)
+    assert gone.error["code"] == "repository_missing"
+    station.bare("backup", "--tag", "hb:job=hub,hb:set=hub", station.source)
+    empty = station.ask("hub", "rebuild", status=4)
+    assert empty.error["code"] == "backup_unknown"
+    station.repositories.clear()
+    station.jobs.clear()
+    assert station.ask("hub", "rebuild", status=2).error["code"] == "usage"
+    people = station.call("hub", "rebuild", "--url", "/x", "--password-file", file)
+    assert people.status == 1

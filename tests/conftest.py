@@ -5,6 +5,7 @@ location of its own on them. A test that stops or reconfigures a server makes it
 """
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from highball.hub.db import Database, open_database
 from testbed import parts, serving
+from testbed.postgres import PostgresServer
 from testbed.rest import RestServer
 from testbed.restic import Location, ResticBinary
 from testbed.s3 import S3Server
@@ -23,6 +26,9 @@ from testbed.unprivileged import Unprivileged
 # Hypothesis without a clock: on a busy machine a slow example is no finding.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+# Whoever starts the tests in the background has made them deaf to Ctrl-C, and all that they start with them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 
@@ -119,6 +125,54 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     parts.need("moto")
     with S3Server(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this session."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """The name of a database with our tables in it, of which every test gets a copy: quicker than making them."""
+    name = postgres_server.create()
+    open_database(postgres_server.address(name)).close()
+    return name
+
+
+@pytest.fixture
+def postgres(postgres_server: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """The address of a PostgreSQL database of this test's own, our tables in it and nothing in them."""
+    name = postgres_server.create(postgres_template)
+    yield postgres_server.address(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def empty_postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """The address of a PostgreSQL database of this test's own with nothing in it."""
+    name = postgres_server.create()
+    yield postgres_server.address(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a database may be, on each of the two in turn, for `open_database`: a path, or an address."""
+    if request.param == "sqlite":
+        return tmp_path / "highball.db"
+    address: str = request.getfixturevalue("postgres")
+    return address
+
+
+@pytest.fixture
+def database(database_place: Path | str) -> Iterator[Database]:
+    """An opened database, new, on each of the two in turn."""
+    opened = open_database(database_place)
+    yield opened
+    opened.close()
 
 
 # ------------------------------------------------------------------------------------------ locations

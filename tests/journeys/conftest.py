@@ -1,5 +1,6 @@
 """Stations: one with the newest restic for what versions cannot change, one with each restic for what they can."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,13 @@ import pytest
 from journeys.station import Station
 from testbed import parts
 from testbed.restic import ResticBinary
+
+
+@pytest.fixture(autouse=True)
+def record(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With HIGHBALL_TESTS_DATABASE=postgresql the journeys keep their record there, each in a database of its own."""
+    if os.environ.get("HIGHBALL_TESTS_DATABASE") == "postgresql":
+        monkeypatch.setattr(Station, "database", request.getfixturevalue("postgres"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from journeys import warm
 from testbed.parts import SEARCH_PATH
@@ -140,6 +140,8 @@ class Station:
     repositories: Table = field(default_factory=dict)
     jobs: Table = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    database: ClassVar[str | None] = None
+    """The address of a database for the record; without one it lies in the state directory."""
     prefix: tuple[str, ...] = ()
     """A program that starts `highball`, like setpriv."""
     own_process: bool = False
@@ -234,7 +236,8 @@ class Station:
 
     def clean_environment(self, **more: str) -> dict[str, str]:
         """What a call finds in its environment."""
-        return {"PATH": SEARCH_PATH, "HOME": str(self.home)} | self.environment | more
+        record = {"HIGHBALL_DATABASE": self.database} if self.database else {}
+        return {"PATH": SEARCH_PATH, "HOME": str(self.home)} | record | self.environment | more
 
     def start(
         self,

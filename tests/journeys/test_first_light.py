@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from journeys.places import declare_elsewhere
 from journeys.station import Station, quicken
 from testbed.rest import RestServer
 from testbed.restic import ResticBinary
-from testbed.s3 import S3Server
-from testbed.sftp import SftpServer
 from testbed.trees import mixed_tree, same_tree
 
 
@@ -95,8 +94,7 @@ def test_the_whole_way_on_every_backend(
 ) -> None:
     station = bare_station
     station.fill(12)
-    table = {"sftp": _sftp, "s3": _s3, "rest": _rest}[kind](station, request, repository_name)
-    station.repositories[kind] = {"password": station.secret, **table}
+    declare_elsewhere(station, kind, request, repository_name)
     station.add_job(repositories=[kind], retention={"last": 1})
     folder = None
     if kind == "sftp":
@@ -105,54 +103,6 @@ def test_the_whole_way_on_every_backend(
         server: RestServer = request.getfixturevalue("rest_server")
         folder = server.data / server.path(repository_name)
     the_whole_way(station, kind, folder)
-
-
-def _sftp(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
-    server: SftpServer = request.getfixturevalue("sftp_server")
-    return {
-        "kind": "sftp",
-        "server": server.host,
-        "port": server.port,
-        "user": server.user,
-        "path": str(server.directory / name),
-        "identity_file": str(server.identity_file),
-        "known_hosts": str(server.known_hosts),
-    }
-
-
-def _s3(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
-    server: S3Server = request.getfixturevalue("s3_server")
-    secret = station.folder / "s3-secret"
-    secret.write_text(server.secret_access_key)
-    return {
-        "kind": "s3",
-        "endpoint": server.endpoint,
-        "bucket": server.bucket,
-        "prefix": name,
-        "access_key_id": server.access_key_id,
-        "secret_access_key": {"file": str(secret)},
-    }
-
-
-def _rest(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:
-    server: RestServer = request.getfixturevalue("rest_server")
-    admin: RestServer = request.getfixturevalue("rest_admin")
-    secret = station.folder / "rest-secret"
-    secret.write_text(server.password)
-    return {
-        "kind": "rest",
-        "endpoint": server.address,
-        "path": server.path(name),
-        "rest_username": server.user,
-        "rest_password": {"file": str(secret)},
-        "append_only": True,
-        "admin": {
-            "endpoint": admin.address,
-            "path": admin.path(name),
-            "rest_username": admin.user,
-            "rest_password": {"file": str(secret)},
-        },
-    }
 
 
 # --- setting up ----------------------------------------------------------------------------------

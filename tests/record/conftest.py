@@ -1,23 +1,9 @@
-"""A database of its own for each test."""
-
-from pathlib import Path
+"""A record of its own for each test, on each database."""
 
 import pytest
 
-from highball.hub.db import Database, open_database
+from highball.hub.db import Database
 from highball.hub.runs import Record
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the database lies."""
-    return tmp_path / "highball.db"
-
-
-@pytest.fixture
-def database(path: Path) -> Database:
-    """A new database on disk."""
-    return open_database(path)
 
 
 @pytest.fixture

@@ -125,8 +125,10 @@ def test_a_machine_without_a_name_has_a_key(database: Database, monkeypatch: pyt
     assert read_host(database, document()) == "this-machine"
 
 
-def test_two_commands_at_once_agree_on_the_hosts_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_database(path)
+def test_two_commands_at_once_agree_on_the_hosts_key(
+    database_place: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_database(database_place)
     barrier = threading.Barrier(3)
 
     def node() -> str:
@@ -138,7 +140,7 @@ def test_two_commands_at_once_agree_on_the_hosts_key(path: Path, monkeypatch: py
 
     def reading() -> None:
         try:
-            found.append(read_host(open_database(path), document()))
+            found.append(read_host(open_database(database_place), document()))
         except BaseException as error:
             found.append(error)
 

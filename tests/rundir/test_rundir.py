@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from highball.agent.rundir import Lock, RunDirectory, list_run_directories
+from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.errors import Conflict, StateUnusable
 from highball.facts import (
     Action,
@@ -31,6 +31,7 @@ from highball.facts import (
     StepEnded,
     WarningSeen,
 )
+from highball.lock import Lock
 from highball.protocol import Assignment, StatsTask
 from testbed.unprivileged import Unprivileged
 

@@ -66,8 +66,16 @@ def get_program(name: str) -> Path:
     return find_program(name) or missing(name)
 
 
+@functools.cache
+def find_postgres() -> Path | None:
+    """Where PostgreSQL's programs lie, the newest ones: Debian keeps them off PATH, in `/usr/lib/postgresql/15/bin`."""
+    found = [initdb.parent for initdb in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    on_path = find_program("initdb")
+    return max(found, default=on_path.parent if on_path else None, key=lambda path: float(path.parent.name))
+
+
 def need(part: str) -> None:
-    """Skip (in CI: fail) unless `part` is there: `restic 0.18.0`, `moto`, `root`, or a program's name.
+    """Skip (in CI: fail) unless `part` is there: `restic 0.18.0`, `postgres`, `moto`, `root`, or a program's name.
 
     Being root is a fact of the machine and no part to install: a test that needs it is skipped in CI as well.
     """
@@ -79,6 +87,9 @@ def need(part: str) -> None:
             missing("moto")
     elif part.startswith("restic "):
         get_restic(part.removeprefix("restic "))
+    elif part == "postgres":
+        if find_postgres() is None:
+            missing(part)
     else:
         get_program(part)
 

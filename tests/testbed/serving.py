@@ -89,14 +89,14 @@ class Server(ABC):
         # sshd gives each connection a session of its own, which a signal to the process group does not reach,
         # and on SIGTERM it may still accept one more. Held still and then killed, it leaves nobody behind.
         _signal_group(process.pid, signal.SIGSTOP)
-        _wait_until(lambda: process.poll() is not None or _state(process.pid) in "TtZX")
+        wait_until(lambda: process.poll() is not None or _state(process.pid) in "TtZX")
         family = _descendants(process.pid)
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
         for pid in family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _wait_until(lambda: all(_state(pid) in "ZX" for pid in family))
+        wait_until(lambda: all(_state(pid) in "ZX" for pid in family))
 
     def __enter__(self) -> Self:
         self.start()
@@ -120,10 +120,18 @@ class Server(ABC):
         assert self._process is not None
         until = time.monotonic() + START_WITHIN
         while time.monotonic() < until and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            if self._answers(port):
                 return self._process.poll() is None
             time.sleep(0.01)  # between two questions, not instead of one
         return False
+
+    def _answers(self, port: int) -> bool:
+        """Whether it can be talked to."""
+        try:
+            socket.create_connection((HOST, port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 def _ends_with_its_parent() -> list[str | Path]:
@@ -140,7 +148,7 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
-def _wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + STOP_WITHIN
     while not is_so() and time.monotonic() < until:
         time.sleep(0.005)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from highball.agent.link import Link
-from highball.agent.rundir import Lock
+from highball.lock import Lock
 
 
 def main(arguments: list[str]) -> int:

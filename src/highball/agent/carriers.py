@@ -48,10 +48,7 @@ class Carrier:
         """Whether some process carries out this run, our child or one of an agent before us."""
         if self._child is not None and self._child.poll() is None:
             return True
-        free = self.directory.take_if_free()
-        if free:
-            self.directory.release()
-        return not free
+        return self.directory.lock.is_taken
 
     def start(self, secrets: Mapping[str, bytes]) -> None:
         """Start the run's own process (or the one that settles it); raises OSError. Harmless while one is alive."""

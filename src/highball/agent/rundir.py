@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -22,57 +21,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball.errors import Conflict, StateUnusable
 from highball.facts import Event, LogLine, Progress, RunEnded
+from highball.lock import Lock
 from highball.protocol import Assignment
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 LONGEST_TEXT = 64 * 1024
-
-
-class Lock:
-    """An exclusive lock on a file that the kernel frees when its holder dies, however it dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def take(self) -> bool:
-        """Take the lock if nobody has it; says whether it is ours now."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        self._descriptor = descriptor
-        return True
-
-    def adopt(self, descriptor: int) -> None:
-        """Hold the lock that the process which started this one took, by the descriptor that it left open."""
-        os.set_inheritable(descriptor, False)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
-
-    @property
-    def descriptor(self) -> int | None:
-        """What a child inherits that is to hold the lock from its first moment; None where it is not held."""
-        return self._descriptor
-
-    def release(self) -> None:
-        """Give it back; harmless when it is not held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def holder(self) -> int | None:
-        """The pid that the file names; only true while the lock is held."""
-        try:
-            return int(self._path.read_text())
-        except (OSError, ValueError):
-            return None
 
 
 class RunDirectory:

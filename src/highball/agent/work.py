@@ -24,7 +24,6 @@ from pathlib import Path
 from highball.agent import proof, upkeep
 from highball.agent.backup import Backup, sum_up
 from highball.agent.restore import restore
-from highball.agent.rundir import Lock as FileLock
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
 from highball.agent.verify import verify
@@ -47,6 +46,7 @@ from highball.facts import (
     StepEnded,
     StepStarted,
 )
+from highball.lock import Lock as FileLock
 from highball.process import Stop, end_marked, is_alive
 from highball.protocol import (
     Assignment,

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.agent.rundir import Lock, list_run_directories
+from highball.agent.rundir import list_run_directories
+from highball.lock import Lock
 
 ENDING_SECONDS = 10.0
 
@@ -31,9 +32,8 @@ class LocalAgent:
         if identity.membership is None or identity.membership.hub != hub:
             invitation = Invitation(hub=hub, token=invite())
             write_privately(self._state / "agent" / "invitation.json", invitation.model_dump_json().encode())
-        if not self._lock.take():
+        if self._lock.is_taken:
             return  # it dials by itself
-        self._lock.release()
         with (self._state / "agent.log").open("ab") as log:
             restic = [os.fspath(self._restic)] if self._restic else []
             subprocess.Popen(
@@ -46,25 +46,16 @@ class LocalAgent:
 
     def list_going(self) -> list[str]:
         """The runs that go on."""
-        going = []
-        for directory in list_run_directories(self._state / "runs"):
-            if directory.take_if_free():
-                directory.release()
-            else:
-                going.append(directory.path.name)
-        return going
+        directories = list_run_directories(self._state / "runs")
+        return [directory.path.name for directory in directories if directory.lock.is_taken]
 
     def end(self) -> None:
         """End it, if one is at work."""
         pid = self._lock.holder()
-        if self._lock.take():
-            self._lock.release()
-            return
-        if pid is None:
+        if pid is None or not self._lock.is_taken:
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + ENDING_SECONDS
-        while not self._lock.take() and time.monotonic() < deadline:
+        while self._lock.is_taken and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._lock.release()

@@ -19,16 +19,18 @@ from typing import Protocol
 
 from highball.agent import work
 from highball.agent.ask import Asked
-from highball.agent.rundir import Lock, RunDirectory, list_run_directories
+from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.errors import ConfigurationInvalid, Conflict, Problem, StateUnusable, Unknown
 from highball.facts import Event, LogLine, Progress, Run, RunState
 from highball.hub.audit import COMMAND
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
+from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import Retainer
+from highball.lock import Lock
 from highball.process import Stop
 from highball.protocol import Assignment
 from highball.spec.document import Document, effective_job, find_obstacles, load
@@ -84,9 +86,11 @@ class Machine:
 
     @property
     def database(self) -> Database:
-        """The record's database; raises StateUnusable."""
+        """The record's database; raises StateUnusable, and Conflict where a hub serves it."""
         if self._database is None:
-            self._database = open_database(self.state / "highball.db")
+            where = find_database(self.state)
+            refuse_if_served(where)
+            self._database = open_database(where)
         return self._database
 
     def _prepare(self) -> None:
@@ -317,6 +321,11 @@ def find_key_folder(path: Path | None) -> Path:
         return path.resolve().parent
     home = _own_folder("XDG_CONFIG_HOME", ".config") / "highball"
     return SYSTEM_CONFIGURATION if os.geteuid() == 0 else home
+
+
+def find_database(state: Path) -> Path | str:
+    """Where the database of this state lies: in its folder, or where HIGHBALL_DATABASE says (`postgresql://…`)."""
+    return os.environ.get("HIGHBALL_DATABASE") or state / "highball.db"
 
 
 def _nearest(name: str, known: Iterable[str]) -> str | None:

@@ -3,32 +3,25 @@
 Two kinds of data and no third: what people declared (objects and their revisions) and the record (runs, steps,
 events, snapshots, repositories, audit), which is only appended to and expired. Beside them lie the vault (sealed
 values and hashes) and working state that may be deleted (fires, pauses, sessions, throttles, enrolments). SQLite
-by default: WAL, every commit on disk before it counts, and a writing transaction that takes the lock when it
-begins.
+by default, PostgreSQL by its address; what `dialects` says holds on both.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool, StaticPool
 
-from highball.errors import StateUnusable
+from highball.errors import HighballError, StateUnusable
+from highball.hub.dialects import READING, WRITING, name_of, open_engine, told
 
 REVISION = "0002"
 """The schema that this program knows; `migrations` leads to it."""
-
-BUSY_SECONDS = 30
-
-_LEAST_ROOM_BYTES = 64 * 1024
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -47,6 +40,21 @@ class Moment(sa.TypeDecorator[datetime]):
         """From the database."""
         return None if value is None else datetime.fromisoformat(value)
 
+
+class Prose(sa.TypeDecorator[str]):
+    """Text for people: a character that not every database stores (NUL, half of a pair) is replaced."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """To the database."""
+        if value is None or value.isprintable():
+            return value
+        return _UNSTORABLE.sub("\ufffd", value)
+
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 metadata = sa.MetaData()
 
@@ -120,7 +128,7 @@ runs = sa.Table(
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("outcome", sa.String(20)),
     sa.Column("reason_code", sa.String(60)),
-    sa.Column("reason_message", sa.Text),
+    sa.Column("reason_message", Prose),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("started_at", Moment),
     sa.Column("ended_at", Moment),
@@ -216,7 +224,7 @@ pauses = sa.Table(
     sa.Column("since", Moment, nullable=False),
     sa.Column("until", Moment),
     sa.Column("actor", sa.String(100), nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Prose),
 )
 """Subjects that do not fire; `until` null is until somebody resumes them."""
 
@@ -271,7 +279,7 @@ sessions = sa.Table(
     sa.Column("seen_at", Moment, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
     sa.Column("address", sa.String(64)),
-    sa.Column("browser", sa.Text),
+    sa.Column("browser", Prose),
     sa.Index("sessions_of_user", "user"),
 )
 """Who is logged in; `token` is the SHA-256 of the cookie's."""
@@ -297,13 +305,13 @@ audit = sa.Table(
     sa.Column("key", sa.String(200)),
     sa.Column("before", sa.JSON(none_as_null=True)),
     sa.Column("after", sa.JSON(none_as_null=True)),
-    sa.Column("message", sa.Text),
+    sa.Column("message", Prose),
     sa.Index("audit_by_time", "at"),
     sa.Index("audit_of_object", "kind", "key", "at"),
 )
 """Every change that a person or a program made: who, what, from where, before and after."""
 
-_schema = sa.Table(
+schema_version = sa.Table(
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
 )
 
@@ -321,111 +329,86 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
+        self._reading = engine.execution_options(**READING[engine.dialect.name])
+        self._writing = engine.execution_options(**WRITING)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads; raises StateUnusable."""
-        with _told(self.engine), self.engine.connect() as connection:
+        """A transaction that only reads, all of it at one moment; raises StateUnusable."""
+        with told(self.engine), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: all of it or nothing; raises StateUnusable."""
-        with _told(self.engine), self.engine.connect() as connection:
-            writing = connection.execution_options(highball_writes=True)
-            with writing.begin():
-                yield writing
+        """A transaction that writes: alone, and all of it or nothing; raises StateUnusable."""
+        with told(self.engine), self._writing.begin() as connection:
+            yield connection
+
+    @property
+    def name(self) -> str:
+        """Which database it is, for people."""
+        return name_of(self.engine)
+
+    def close(self) -> None:
+        """Close the connections that are kept for later."""
+        self.engine.dispose()
 
 
-def open_database(path: Path | None) -> Database:
-    """Open (and where it is new, make) the SQLite database; None is one in memory.
+def open_database(where: Path | str | None) -> Database:
+    """Open (and where it is new, make) the SQLite database in a file, or the one at a `postgresql://` address.
 
-    Raises StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
+    None is one in memory. Raises StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
     """
-    engine = _sqlite(path)
-    with _told(engine):
-        found = _read_revision(engine)
-        if found is None:
-            _create(engine)
-        elif found != REVISION:
-            _upgrade(engine, found, path)
+    engine = open_engine(where)
+    try:
+        with told(engine):
+            found = _read_revision(engine)
+            if found is None:
+                _create(engine)
+            elif found != REVISION:
+                _upgrade(engine, found, where)
+    except HighballError:
+        engine.dispose()
+        raise
     return Database(engine)
-
-
-def _sqlite(path: Path | None) -> sa.Engine:
-    url = sa.URL.create("sqlite", database=str(path) if path else ":memory:")
-    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    engine = sa.create_engine(url, poolclass=NullPool if path else StaticPool, connect_args=arguments)
-
-    @sa.event.listens_for(engine, "connect")
-    def set_up(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get("highball_writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
 
 
 def _read_revision(engine: sa.Engine) -> str | None:
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table(_schema.name):
-            return None
-        return connection.execute(sa.select(_schema.c.version_num)).scalar()
+        return read_revision(connection)
+
+
+def read_revision(connection: sa.Connection) -> str | None:
+    """The schema that a database has; None where it has none of ours."""
+    if not sa.inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.execute(sa.select(schema_version.c.version_num)).scalar()
 
 
 def _create(engine: sa.Engine) -> None:
-    with engine.connect().execution_options(highball_writes=True) as connection, connection.begin():
-        if sa.inspect(connection).has_table(_schema.name):  # another process was quicker
+    with engine.execution_options(**WRITING).begin() as connection:
+        if sa.inspect(connection).has_table(schema_version.name):  # another process was quicker
             return
-        metadata.create_all(connection)
-        _schema.create(connection)
-        connection.execute(_schema.insert().values(version_num=REVISION))
+        create_schema(connection)
 
 
-def _upgrade(engine: sa.Engine, found: str, path: Path | None) -> None:
+def create_schema(connection: sa.Connection) -> None:
+    """Make all tables as this program knows them; raises StateUnusable where text cannot be stored whole."""
+    if connection.dialect.name == "postgresql":
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding != "UTF8":
+            raise StateUnusable(
+                f"{name_of(connection.engine)} holds text as {encoding}, which lacks most characters",
+                code="database_encoding",
+                hint="make it with: createdb --template template0 --encoding UTF8",
+            )
+    metadata.create_all(connection)
+    schema_version.create(connection)
+    connection.execute(schema_version.insert().values(version_num=REVISION))
+
+
+def _upgrade(engine: sa.Engine, found: str, where: Path | str | None) -> None:
     # Alembic is imported only here: it costs a quarter of a second that no everyday command should pay.
     from highball.hub import upgrade  # noqa: PLC0415
 
-    upgrade.upgrade(engine, found, path, REVISION)
-
-
-def _is_full(path: str | None) -> bool:
-    """Whether there is no room beside the database: then SQLite speaks of its shared memory's I/O only."""
-    try:
-        room = os.statvfs(Path(path or ".").parent)
-    except OSError:
-        return False
-    return room.f_bavail * room.f_frsize < _LEAST_ROOM_BYTES
-
-
-@contextmanager
-def _told(engine: sa.Engine) -> Iterator[None]:
-    """Say what went wrong with the database in words that help."""
-    try:
-        yield
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        cause = str(getattr(error, "orig", error))
-        where = engine.url.database
-        if isinstance(error, sa.exc.IntegrityError):
-            raise
-        if "full" in cause or ("disk I/O" in cause and _is_full(where)):
-            raise StateUnusable(
-                f"{where} cannot be written: the disk is full",
-                code="state_full",
-                hint="make room on its disk",
-            ) from None
-        if "malformed" in cause or "not a database" in cause:
-            raise StateUnusable(
-                f"{where} is damaged: {cause}",
-                code="database_damaged",
-                hint="move it aside and put a backup of it in its place; without one Highball starts a new record,"
-                " and the snapshots stay in their repositories",
-            ) from None
-        raise StateUnusable(
-            f"{where} cannot be used: {cause}", hint="check who owns it, or name another with HIGHBALL_STATE"
-        ) from None
+    upgrade.upgrade(engine, found, where if isinstance(where, Path) else None, REVISION)

@@ -171,9 +171,9 @@ class Dispatcher:
         orders = Orders(document, self._record, run.host)
         wait = None if order.wait_seconds is None else timedelta(seconds=order.wait_seconds)
         if order.task == "backup":
-            job = _named(order.job)
-            effective_job(document, job)  # raises Unknown
-            return self._placed(orders.back_up(job, now, wait=wait, dry_run=order.dry_run, run=run.id))
+            return self._placed(
+                orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
+            )
         key = _named(order.repository)
         if key not in document.repositories:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")

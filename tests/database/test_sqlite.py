@@ -1,60 +1,42 @@
-"""The database: its schema, what is refused and that nothing is lost by a refusal."""
+"""SQLite by itself: what is refused, and that nothing is lost by a refusal."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 
 from highball.errors import StateUnusable
 from highball.hub import db
-from highball.hub.db import Database, Moment, marks, open_database, runs
+from highball.hub.db import Database, open_database
+from highball.hub.dialects import WRITING, open_engine
 from highball.hub.runs import Record
-from highball.hub.upgrade import configuration, upgrade
+from highball.hub.upgrade import migrate
 from record.stories import back_up, order
+from testbed.together import at_once
 
 
-def structure(engine: sa.Engine) -> dict[str, Any]:
-    """Tables, columns, keys and indexes, as the database itself tells them."""
-    inspector = sa.inspect(engine)
-    return {
-        table: {
-            "columns": [
-                (c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)
-            ],
-            "key": inspector.get_pk_constraint(table)["constrained_columns"],
-            "foreign": [
-                (k["constrained_columns"], k["referred_table"], k["referred_columns"], k["options"])
-                for k in inspector.get_foreign_keys(table)
-            ],
-            "indexes": sorted(
-                (str(i["name"]), i["column_names"], i["unique"]) for i in inspector.get_indexes(table)
-            ),
-            "unique": inspector.get_unique_constraints(table),
-        }
-        for table in sorted(inspector.get_table_names())
-    }
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the database lies."""
+    return tmp_path / "highball.db"
 
 
-def test_all_migrations_from_empty_make_the_schema_of_this_program(tmp_path: Path) -> None:
-    migrated = sa.create_engine(f"sqlite:///{tmp_path / 'migrated.db'}", poolclass=sa.NullPool)
-    with migrated.begin() as connection:
-        settings = configuration()
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
-    assert structure(migrated) == structure(open_database(tmp_path / "created.db").engine)
-    with migrated.connect() as connection:
-        found = connection.execute(sa.text("select version_num from alembic_version")).scalar()
-    assert found == db.REVISION
+@pytest.fixture
+def database(path: Path) -> Database:
+    """A new database on disk."""
+    return open_database(path)
+
+
+@pytest.fixture
+def record(database: Database) -> Record:
+    """An empty record."""
+    return Record(database)
 
 
 def set_revision(path: Path, revision: str) -> None:
@@ -75,11 +57,36 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path, record: Recor
     assert [file.name for file in path.parent.iterdir() if "before" in file.name] == []
 
 
-def test_an_upgrade_copies_the_database_first(path: Path, record: Record) -> None:
-    back_up(record, 1, 1)
-    upgrade(open_database(path).engine, db.REVISION, path, db.REVISION)  # nothing to do, but the copy is made
+def make_the_first_schema(path: Path) -> None:
+    """A database as the first release made it, with one run."""
+    with open_engine(path).execution_options(**WRITING).begin() as connection:
+        migrate(connection, "0001")
+        connection.execute(
+            sa.text(
+                "insert into runs (id, kind, action, host, state, created_at, last_seq)"
+                " values ('1', 'backup', 'backup', 'here', 'done', '2026-03-01T02:00:00.000000Z', 0)"
+            )
+        )
+
+
+def test_an_upgrade_copies_the_database_first_for_its_owners_eyes_only(path: Path) -> None:
+    make_the_first_schema(path)
+    Record(open_database(path)).list_runs()
     copy = path.with_name(f"{path.name}.before-{db.REVISION}")
-    assert len(Record(open_database(copy)).list_runs()) == 1
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(copy) as connection:
+        assert connection.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("select id from runs").fetchall() == [("1",)]
+    connection.close()
+    assert [run.id for run in Record(open_database(copy)).list_runs()] == ["1"]
+
+
+def test_many_may_upgrade_at_once_and_the_copy_is_of_before(path: Path) -> None:
+    make_the_first_schema(path)
+    assert at_once(lambda: Record(open_database(path)).list_runs(), times=6) == []
+    with sqlite3.connect(path.with_name(f"{path.name}.before-{db.REVISION}")) as connection:
+        assert connection.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+    connection.close()
 
 
 @pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 4080])
@@ -178,67 +185,6 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_done(disk: Path) -> None:
     assert len(record.list_runs(limit=1000)) == known + 1
 
 
-# --- transactions -----------------------------------------------------------------------------------
-
-
-def test_a_failing_write_leaves_nothing_half_done(database: Database) -> None:
-    with pytest.raises(ValueError, match="no"), database.write() as connection:
-        connection.execute(marks.insert().values(name="a", value="1"))
-        raise ValueError("no")
-    with database.read() as connection:
-        assert connection.execute(sa.select(marks)).all() == []
-
-
-def test_the_same_row_twice_is_an_integrity_error(record: Record) -> None:
-    record.begin(order(1))
-    with pytest.raises(sa.exc.IntegrityError):
-        record.begin(order(1))
-
-
-def test_writers_wait_for_one_another(path: Path) -> None:
-    open_database(path)
-    errors: list[BaseException] = []
-
-    def count() -> None:
-        try:
-            database = open_database(path)
-            for _ in range(10):
-                with database.write() as connection:
-                    known = connection.execute(sa.select(marks.c.value).where(marks.c.name == "n")).scalar()
-                    if known is None:
-                        connection.execute(marks.insert().values(name="n", value="1"))
-                    else:
-                        connection.execute(marks.update().values(value=str(int(known) + 1)))
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=count) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    with open_database(path).read() as connection:
-        assert connection.execute(sa.select(marks.c.value)).scalar() == "40"
-
-
-def test_many_may_open_a_new_database_at_once(path: Path) -> None:
-    errors: list[BaseException] = []
-
-    def opening() -> None:
-        try:
-            Record(open_database(path)).list_runs()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=opening) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-
-
 def test_every_commit_is_on_disk_and_other_keys_are_followed(database: Database) -> None:
     with database.read() as connection:
         asked = {
@@ -246,14 +192,3 @@ def test_every_commit_is_on_disk_and_other_keys_are_followed(database: Database)
             for name in ("synchronous", "foreign_keys", "journal_mode")
         }
     assert asked == {"synchronous": 2, "foreign_keys": 1, "journal_mode": "wal"}
-
-
-def test_a_time_keeps_its_moment_and_sorts_as_text(database: Database) -> None:
-    paris = datetime(2026, 3, 1, 3, 30, 0, 5, tzinfo=timezone(timedelta(hours=5, minutes=45)))
-    dialect = database.engine.dialect
-    text = Moment().process_bind_param(paris, dialect)
-    assert text == "2026-02-28T21:45:00.000005Z"
-    assert Moment().process_result_value(text, dialect) == paris
-    assert Moment().process_result_value(None, dialect) is None
-    assert Moment().process_bind_param(None, dialect) is None
-    assert isinstance(runs.c.created_at.type, Moment)

@@ -1,0 +1,368 @@
+"""The hub's copies of itself: whole, consistent, on either database, refused when damaged, and the way back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from highball.errors import Conflict, HighballError, StateUnusable, Unknown
+from highball.hub import db, recovery
+from highball.hub.db import REVISION, Database, audit, marks, metadata, open_database, vault
+from highball.hub.dialects import WRITING, open_engine
+from highball.hub.lease import lease_on
+from highball.hub.recovery import back_up, examine, get_newest_backup, list_backups, restore_backup
+from highball.hub.runs import Record
+from highball.hub.upgrade import migrate
+from record import stories
+
+NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a copy is brought back to, with nothing there yet."""
+    if request.param == "sqlite":
+        return tmp_path / "back.db"
+    address: str = request.getfixturevalue("empty_postgres")
+    return address
+
+
+def furnish(database: Database) -> None:
+    """Something of everything: runs with events, objects, sealed values, JSON null and no JSON."""
+    for number in range(1, 4):
+        stories.back_up(Record(database), number, 2**40)
+    told = {"actor": "anna", "at": NOW, "action": "changed"}
+    with database.write() as connection:
+        connection.execute(audit.insert().values(id="1", before=None, after=sa.JSON.NULL, **told))
+        connection.execute(audit.insert().values(id="2", before={"ü": [None, 0.5, {}]}, message="é", **told))
+        sealed = [
+            {"place": f"{n}", "content": os.urandom(n), "changed_at": NOW, "actor": "x"} for n in range(300)
+        ]
+        connection.execute(vault.insert(), sealed)
+        connection.execute(
+            db.pauses.insert().values(subject="backup:docs", since=NOW, actor="anna", reason="\U0001f9ea")
+        )
+        connection.execute(db.throttles.insert().values(subject="login:anna", failures=3, last_at=NOW))
+        connection.execute(
+            db.enrolments.insert().values(token="t", purpose="agent", expires_at=NOW, actor="anna")
+        )
+
+
+def contents(database: Database) -> dict[str, list[Any]]:
+    """All that a copy has to hold."""
+    with database.read() as connection:
+        return {
+            table.name: sorted((tuple(row) for row in connection.execute(sa.select(table))), key=repr)
+            for table in metadata.sorted_tables
+            if table.name not in recovery.LEFT_OUT
+        }
+
+
+def without_the_restoring(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The same without the line of the audit that a restore adds."""
+    return found | {"audit": [row for row in found["audit"] if "restored" not in row]}
+
+
+def test_a_copy_brings_everything_back_on_either_database(
+    database: Database, state: Path, target: Path | str
+) -> None:
+    furnish(database)
+    copy = back_up(database, state, NOW)
+    restored = restore_backup(copy, target, NOW)
+    back = open_database(target)
+    assert without_the_restoring(contents(back)) == contents(database)
+    assert restored.aside is None
+    assert restored.manifest.rows["runs"] == 3
+    assert restored.manifest.made_at == NOW
+    with back.read() as connection:
+        nothing = sa.select(audit.c.id).where(audit.c.before.is_(sa.null())).order_by(audit.c.id)
+        assert "1" in connection.execute(nothing).scalars().all()
+        no_value = sa.select(sa.func.count()).where(audit.c.after.is_(sa.null()), audit.c.id == "1")
+        assert connection.execute(no_value).scalar() == 0
+        told = connection.execute(sa.select(audit).where(audit.c.action == "restored")).one()
+        assert told.message == "the hub's copy of 2026-03-01 02:00 UTC was restored"
+    back.close()
+
+
+def test_nobody_is_let_in_by_a_copy(database: Database, state: Path, tmp_path: Path) -> None:
+    furnish(database)
+    with database.write() as connection:
+        row = {"token": "t", "id": "1", "user": "anna", "created_at": NOW, "seen_at": NOW, "expires_at": NOW}
+        connection.execute(db.sessions.insert().values(**row))
+    restore_backup(back_up(database, state, NOW), tmp_path / "back.db", NOW)
+    with open_database(tmp_path / "back.db").read() as connection:
+        for table in (db.sessions, db.throttles, db.enrolments, db.idempotency):
+            assert connection.execute(sa.select(table)).all() == []
+
+
+def test_a_copy_is_of_one_moment_while_others_write(
+    database: Database, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows_of = recovery._rows_of
+
+    def slowly(connection: sa.Connection, table: sa.Table) -> Iterator[list[Any]]:
+        yield from rows_of(connection, table)
+        with database.write() as other:  # a run that begins in the middle
+            other.execute(marks.insert().values(name=table.name, value=""))
+            row = {"place": table.name, "content": b"", "changed_at": NOW, "actor": "x"}
+            other.execute(vault.insert().values(**row))
+
+    monkeypatch.setattr(recovery, "_rows_of", slowly)
+    manifest = examine(back_up(database, state, NOW))
+    assert set(manifest.rows.values()) == {0}
+
+
+def test_seven_copies_are_kept_for_their_owners_eyes_only(database: Database, state: Path) -> None:
+    made = [back_up(database, state, NOW + timedelta(days=day)) for day in range(9)]
+    (state / "backups" / "mine.txt").write_text("not of Highball")
+    assert list_backups(state) == made[:1:-1]
+    assert get_newest_backup(state) == made[-1]
+    assert {path.stat().st_mode & 0o777 for path in list_backups(state)} == {0o600}
+    assert (state / "backups").stat().st_mode & 0o777 == 0o700
+    assert len(os.listdir(state / "backups")) == 8
+
+
+def test_the_same_data_makes_the_same_file(database: Database, state: Path) -> None:
+    stories.back_up(Record(database), 1, 1)
+    assert back_up(database, state, NOW).read_bytes() == back_up(database, state, NOW).read_bytes()
+
+
+def test_without_a_copy_the_way_on_is_told(state: Path) -> None:
+    with pytest.raises(Unknown, match="no backup of the hub") as raised:
+        get_newest_backup(state)
+    assert "rebuild" in (raised.value.hint or "")
+    with pytest.raises(Unknown, match="there is no backup"):
+        examine(state / "none")
+
+
+# --- damaged -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(state: Path, tmp_path: Path) -> Path:
+    """A copy of a furnished database."""
+    database = open_database(tmp_path / "first.db")
+    furnish(database)
+    return back_up(database, state, NOW)
+
+
+def repacked(path: Path, lines: list[bytes]) -> None:
+    path.write_bytes(gzip.compress(b"".join(lines)))
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+
+
+def test_a_copy_that_was_cut_anywhere_is_refused(copy: Path) -> None:
+    whole = copy.read_bytes()
+    for length in (0, 1, 10, 30, len(whole) // 2, len(whole) - 1):
+        copy.write_bytes(whole[:length])
+        with pytest.raises(StateUnusable, match="is damaged") as raised:
+            examine(copy)
+        assert raised.value.code == "backup_damaged"
+
+
+def test_a_copy_with_a_changed_byte_is_refused(copy: Path) -> None:
+    whole = copy.read_bytes()
+    for place in random.Random(1).sample(range(10, len(whole)), 40):  # the first ten hold nothing of ours
+        copy.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(HighballError) as raised:
+            examine(copy)
+        assert raised.value.code == "backup_damaged", place
+
+
+def test_missing_and_changed_lines_are_named(copy: Path) -> None:
+    lines = lines_of(copy)
+    at = next(n for n, line in enumerate(lines) if b'"table":"vault"' in line)
+    repacked(copy, [*lines[: at + 1], *lines[at + 2 :]])
+    with pytest.raises(StateUnusable, match="rows are missing") as raised:
+        examine(copy)
+    assert [str(problem) for problem in raised.value.problems] == ["vault: 299 rows of 300"]
+    repacked(copy, [*lines[: at + 1], lines[at + 2], *lines[at + 2 :]])
+    with pytest.raises(StateUnusable, match="not what was written"):
+        examine(copy)
+    repacked(copy, lines[:-1])
+    with pytest.raises(StateUnusable, match="its end is missing"):
+        examine(copy)
+    repacked(copy, [b'{"something":"else"}\n'])
+    with pytest.raises(StateUnusable, match="no backup of a hub"):
+        examine(copy)
+    repacked(copy, [lines[0], b"[1]\n"])
+    with pytest.raises(StateUnusable, match="before any table"):
+        examine(copy)
+    repacked(copy, [lines[0], b"{}\n"])
+    with pytest.raises(StateUnusable, match="means nothing"):
+        examine(copy)
+    repacked(copy, [lines[0], b"not JSON\n"])
+    with pytest.raises(StateUnusable, match="cannot be read"):
+        examine(copy)
+
+
+def test_a_damaged_copy_changes_nothing(copy: Path, database_place: Path | str, database: Database) -> None:
+    stories.back_up(Record(database), 9, 1)
+    before = contents(database)
+    copy.write_bytes(copy.read_bytes()[:-20])
+    with pytest.raises(StateUnusable, match="is damaged"):
+        restore_backup(copy, database_place, NOW)
+    assert contents(database) == before
+
+
+def test_a_copy_that_fails_in_the_middle_changes_nothing(
+    copy: Path, database_place: Path | str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stories.back_up(Record(database), 9, 1)
+    before = contents(database)
+
+    def fails(*_: object, **__: object) -> None:
+        raise StateUnusable("no")
+
+    monkeypatch.setattr(recovery, "write_down", fails)  # the last thing that is done
+    with pytest.raises(StateUnusable, match="no"):
+        restore_backup(copy, database_place, NOW)
+    assert contents(database) == before
+    assert [name for name in os.listdir(copy.parent.parent) if "restoring" in name] == []
+
+
+@pytest.mark.parametrize("head", [{"highball_backup": 2}, {"schema": "9999"}])
+def test_a_copy_of_a_newer_program_is_refused(copy: Path, head: dict[str, Any], tmp_path: Path) -> None:
+    lines = lines_of(copy)
+    told = json.loads(lines[0]) | head
+    changed = [json.dumps(told).encode() + b"\n", *lines[1:-1]]
+    end = json.loads(lines[-1]) | {"sha256": __import__("hashlib").sha256(b"".join(changed)).hexdigest()}
+    repacked(copy, [*changed, json.dumps(end).encode() + b"\n"])
+    with pytest.raises(StateUnusable, match="a newer Highball wrote") as raised:
+        restore_backup(copy, tmp_path / "back.db", NOW)
+    assert raised.value.code == "database_newer"
+    assert not (tmp_path / "back.db").exists()
+
+
+# --- the place of another database ---------------------------------------------------------------
+
+
+def test_the_former_database_is_moved_aside_whole(
+    copy: Path, database_place: Path | str, database: Database
+) -> None:
+    stories.back_up(Record(database), 9, 1)
+    with database.write() as connection:
+        connection.execute(marks.insert().values(name="former", value="1"))
+    with database.read() as reading:  # somebody still has it open
+        reading.execute(sa.select(marks)).all()
+        if isinstance(database_place, Path):
+            restored = restore_backup(copy, database_place, NOW)
+    if isinstance(database_place, str):
+        restored = restore_backup(copy, database_place, NOW)
+    again = open_database(database_place)
+    assert len(Record(again).list_runs()) == 3
+    assert restored.aside is not None
+    if isinstance(database_place, Path):
+        with open_database(Path(restored.aside)).read() as connection:
+            assert connection.execute(sa.select(marks.c.name)).scalars().all() == ["former"]
+    else:
+        with again.read() as connection:
+            schema = restored.aside.split()[2]
+            asked = sa.text(f'select name from "{schema}".marks')
+            assert connection.execute(asked).scalars().all() == ["former"]
+    with again.write() as connection:
+        connection.execute(marks.insert().values(name="new", value="1"))
+    again.close()
+
+
+def test_a_damaged_database_names_its_newest_copy_and_is_replaced_by_it(copy: Path, state: Path) -> None:
+    path = state / "highball.db"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4080)
+    with pytest.raises(StateUnusable, match="is damaged") as raised:
+        open_database(path)
+    assert raised.value.hint == f"bring back its newest backup with: highball hub restore-backup {copy}"
+    restored = restore_backup(copy, path, NOW)
+    assert len(Record(open_database(path)).list_runs()) == 3
+    assert Path(restored.aside or "").read_bytes().startswith(b"SQLite format 3\0\xff")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_an_older_database_left_in_its_log_does_not_get_into_the_new_one(
+    copy: Path, state: Path
+) -> None:
+    path = state / "highball.db"
+    for beside in ("-wal", "-shm"):
+        (state / f"highball.db{beside}").write_bytes(os.urandom(5000))
+    assert restore_backup(copy, path, NOW).aside is None
+    assert len(Record(open_database(path)).list_runs()) == 3
+
+
+def test_while_a_hub_serves_nothing_is_restored(copy: Path, database_place: Path | str) -> None:
+    lease = lease_on(database_place)
+    assert lease.take("http://127.0.0.1:8080")
+    with pytest.raises(Conflict) as raised:
+        restore_backup(copy, database_place, NOW)
+    assert raised.value.code == "hub_is_serving"
+    lease.release()
+    restore_backup(copy, database_place, NOW)
+    assert lease.take()
+    lease.release()
+
+
+def test_a_copy_of_an_older_program_is_brought_to_this_ones_schema(
+    state: Path, target: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(tmp_path / "old.db")
+    with engine.execution_options(**WRITING).begin() as connection:
+        migrate(connection, "0001")
+        connection.execute(
+            sa.text(
+                "insert into objects (kind, key, spec, revision, origin, former_keys, changed_at) values"
+                " ('job', 'docs', '{\"a\": 1}', 1, 'file', '[]', '2026-03-01T02:00:00.000000Z')"
+            )
+        )
+    monkeypatch.setattr(recovery, "REVISION", "0001")
+    copy = back_up(Database(engine), state, NOW)
+    monkeypatch.setattr(recovery, "REVISION", REVISION)
+    assert examine(copy).schema == "0001"
+    restore_backup(copy, target, NOW)
+    with open_database(target).read() as connection:
+        [row] = connection.execute(sa.select(db.objects)).all()
+    assert (row.key, row.spec, len(row.id)) == ("docs", {"a": 1}, 36)
+
+
+# --- a full disk ---------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("root")
+def test_a_full_disk_keeps_the_older_copies_and_says_so(copy: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount")
+    try:
+        small = open_database(tmp_path / "small.db")
+        kept = back_up(small, disk, NOW)
+        with small.write() as connection:
+            row = {"content": os.urandom(100_000), "changed_at": NOW, "actor": "x"}
+            connection.execute(vault.insert().values(place="large", **row))
+        with pytest.raises(StateUnusable, match="cannot be written: No space left") as raised:
+            back_up(small, disk, NOW + timedelta(days=1))
+        assert raised.value.code == "state_full"
+        assert list_backups(disk) == [kept]
+        assert os.listdir(kept.parent) == [kept.name]
+        examine(kept)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

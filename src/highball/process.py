@@ -232,6 +232,16 @@ def end_marked(marker: str, within: timedelta = timedelta(seconds=10)) -> list[i
     return found
 
 
+def await_reaped(pid: int, within: timedelta = timedelta(seconds=15)) -> None:
+    """Wait for the name of a process that has ended to go: an orphan's goes when the machine's first process looks.
+
+    Until then it looks alive to everybody, to restic too. One that lives is not waited for.
+    """
+    deadline = time.monotonic() + within.total_seconds()
+    while is_alive(pid) and _is_zombie(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process with this id exists on this machine."""
     try:

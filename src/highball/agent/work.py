@@ -47,7 +47,7 @@ from highball.facts import (
     StepStarted,
 )
 from highball.lock import Lock as FileLock
-from highball.process import Stop, end_marked, is_alive
+from highball.process import Stop, await_reaped, end_marked, is_alive
 from highball.protocol import (
     Assignment,
     BackupTask,
@@ -279,6 +279,9 @@ def _remove_own_lock(steps: Steps, repository: str, processes: Sequence[ProcessS
     try:
         restic = replace(steps.open(repository), stop=Stop())
         locks = restic.list_locks()
+        for lock in locks:
+            if any(_names(lock, process) for process in processes):
+                await_reaped(lock.pid)
         ours = [lock for lock in locks if any(_is_of_dead(lock, process) for process in processes)]
         others = [lock for lock in locks if lock not in ours and _restic_calls_stale(lock)]
         if ours and others:
@@ -295,10 +298,13 @@ def _remove_own_lock(steps: Steps, repository: str, processes: Sequence[ProcessS
 
 
 def _is_of_dead(lock: Lock, process: ProcessStarted) -> bool:
+    return _names(lock, process) and not is_alive(lock.pid)
+
+
+def _names(lock: Lock, process: ProcessStarted) -> bool:
     # the time as well: in containers of one host name, process ids alone would tell nothing
     since = lock.created_at >= process.at - timedelta(seconds=10)
-    mine = lock.hostname == process.hostname == hostname() and lock.pid == process.pid
-    return mine and since and not is_alive(lock.pid)
+    return since and lock.hostname == process.hostname == hostname() and lock.pid == process.pid
 
 
 def _restic_calls_stale(lock: Lock) -> bool:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.facts import RunKind
-from highball.hub.queue import Candidate, Decision, Limits, choose, is_open
+from highball.hub.queue import Candidate, Decision, Limits, choose
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
-NIGHT = (time(22), time(6))
+NIGHT = "22:00-06:00"
 HOSTS = ("web1", "web2", "nas1")
 UNLIMITED = Limits()
 MINUTE = timedelta(minutes=1)
@@ -136,7 +135,7 @@ def test_who_waits_is_passed_only_while_one_that_it_met_is_under_way() -> None:
     "held",
     [
         {"not_before": NOW + MINUTE},
-        {"windows": (NIGHT,), "zone": ZoneInfo("Pacific/Auckland")},
+        {"windows": (NIGHT,), "zone": "Pacific/Auckland"},
         {"host": "laptop", "kind": RunKind.BACKUP},
     ],
 )
@@ -200,31 +199,12 @@ def test_a_limit_holds_for_those_that_begin_now_too() -> None:
 # --- times ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("windows", "clock", "opens"),
-    [
-        ((), time(12), True),
-        ((NIGHT,), time(22), True),
-        ((NIGHT,), time(5, 59, 59), True),
-        ((NIGHT,), time(6), False),
-        ((NIGHT,), time(21, 59), False),
-        (((time(9), time(17)),), time(8, 59), False),
-        (((time(9), time(17)),), time(9), True),
-        (((time(9), time(17)),), time(17), False),
-        (((time(9), time(10)), (time(12), time(13))), time(12, 30), True),
-        (((time(0), time(0)),), time(12), True),
-    ],
-)
-def test_windows(windows: Any, clock: time, opens: bool) -> None:
-    assert is_open(windows, clock) == opens
-
-
 def test_a_run_waits_for_its_window_and_for_its_time() -> None:
     noon = NOW.replace(hour=12)
     assert decide([run("backup docs nas", windows=(NIGHT,))], now=noon) == {
-        "backup docs": "waits for its window (22:00–06:00)"
+        "backup docs": "waits for its window (22:00-06:00)"
     }
-    tokyo = run("backup docs nas", windows=(NIGHT, (time(12), time(13))), zone=ZoneInfo("Asia/Tokyo"))
+    tokyo = run("backup docs nas", windows=(NIGHT, "12:00-13:00"), zone="Asia/Tokyo")
     assert decide([tokyo], now=noon - 9 * 60 * MINUTE) == {"backup docs": "sent"}
     assert decide([run("backup docs nas", not_before=NOW + 40 * MINUTE)]) == {
         "backup docs": "waiting until 03:10"

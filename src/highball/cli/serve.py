@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from highball.agent.workplace import Workplace
-from highball.cli.machine import find_configuration, find_key_folder, find_state
+from highball.cli.machine import find_configuration, find_database, find_key_folder, find_state
 from highball.cli.session import Session
-from highball.errors import ConfigurationInvalid, Failed, Misuse
+from highball.errors import ConfigurationInvalid, Conflict, Failed, Misuse
 from highball.hub.audit import COMMAND, HUB
 from highball.hub.config import read_host
 from highball.hub.db import open_database
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from highball.cli.local_agent import LocalAgent
     from highball.hub.hub import Hub
+    from highball.hub.lease import Lease
 
 
 def serve(
@@ -79,6 +80,7 @@ class _Serving:
 
     def _open(self) -> tuple[Path, Hub]:
         """The state, and the hub on it, with what the configuration file declares, if there is one."""
+        from highball.hub.access import kept_sound
         from highball.hub.config import Documents
         from highball.hub.hub import Hub
         from highball.hub.vault import find_key_file, open_vault
@@ -87,14 +89,29 @@ class _Serving:
         document = load(path) if path else Document()
         state = find_state(path, document)
         Workplace(state, document.settings.restic).prepare()
-        database = open_database(state / "highball.db")
-        documents = Documents(database)
+        where = find_database(state)
+        database = open_database(where)
+        lease = self._take_lease(where)
+        documents = Documents(database, kept_sound)
         if path is not None:
             documents.apply(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         folder = find_key_folder(path)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         vault = open_vault(database, find_key_file(folder, os.environ))
-        return state, Hub(database, documents, read_host(database, documents.document()), vault)
+        host = read_host(database, documents.document())
+        return state, Hub(database, documents, host, vault, state, lease)
+
+    def _take_lease(self, where: Path | str) -> Lease:
+        from highball.hub.lease import lease_on
+
+        lease = lease_on(where)
+        if not lease.take(self._url):
+            raise Conflict(
+                f"another hub serves this database: {lease.find_holder()}",
+                code="hub_is_serving",
+                hint="end that one first, or name another state with HIGHBALL_STATE",
+            )
+        return lease
 
     def _find_file(self) -> Path | None:
         try:

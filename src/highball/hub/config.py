@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -77,6 +78,11 @@ __all__ = [
 ]
 
 Edits = Callable[[Stored], list[Edit]]
+Around = Callable[[sa.Connection, Actor, datetime], AbstractContextManager[None]]
+
+
+def _nothing_around(connection: sa.Connection, actor: Actor, now: datetime) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass
@@ -102,8 +108,10 @@ class _Known:
 class Documents:
     """The Document of this database: its objects, their history, and every way to change them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, around: Around = _nothing_around) -> None:
+        """`around` stands around each change in its transaction: a hub's `access.kept_sound`."""
         self._database = database
+        self._around = around
         self._last: _Known | None = None
 
     # --- looking ---
@@ -351,7 +359,8 @@ class Documents:
                 take_lock(connection)
                 if read_marks(connection)[0] != known.token:
                     continue
-                store(connection, made, now, actor)
+                with self._around(connection, actor, now):
+                    store(connection, made, now, actor)
                 write_mark(connection, TOKEN, str(after.token))
             self._last = after
             return [edit.change for edit in made]

@@ -25,7 +25,7 @@ from highball.hub.audit import Actor
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.orders import Orders
-from highball.hub.queue import Candidate, Limits, choose
+from highball.hub.queue import Candidate, Limits, Place, choose
 from highball.hub.runs import Queued, Record, RunOrder, SetOf, utc_now
 from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
 from highball.hub.vault import Vault
@@ -57,6 +57,9 @@ from highball.protocol import (
 )
 from highball.spec.document import Document, effective_job
 
+AT_ONCE = 2
+"""So many runs go on at once on a host that says nothing else."""
+
 LOOK_AGAIN = 5.0
 """Seconds after which the queue is looked at though nothing is known to have changed: times and windows pass."""
 
@@ -73,6 +76,8 @@ class Installation:
     host: str
     """The hub's own machine: the agent that maintains what names no other."""
     vault: Vault
+    back_up_itself: Callable[[str], None]
+    """Carry out the run with this id, which copies the hub's own database."""
 
 
 class Dispatcher:
@@ -111,11 +116,14 @@ class Dispatcher:
 
     async def _look(self) -> None:
         queued, going, document = await asyncio.to_thread(self._read)
+        for run in queued:
+            if run.order is not None and run.order.task == "hub-backup":
+                self._do_soon(run)
         by_id = {run.id: run for run in queued if run.id not in self._sending}
         candidates = [_candidate(document, run) for run in by_id.values()]
         running = [_candidate(document, run) for run in going]
         running += [_candidate(document, run) for run in queued if run.id in self._sending]
-        limits = Limits(host=2)
+        limits = Limits(host=AT_ONCE, own=_own_limits(document))
         zone = ZoneInfo(document.settings.timezone)
         for decision in choose(candidates, running, self._fleet.connected, limits, utc_now(), zone):
             run = by_id[decision.candidate.run]
@@ -129,14 +137,22 @@ class Dispatcher:
     def _read(self) -> tuple[list[Queued], list[Queued], Document]:
         return self._record.list_unassigned(), self._record.list_going(), self._hub.document()
 
-    def _refuse(self, run: str, reason: Reason) -> None:
-        if self._record.end_unbegun(run, Outcome.FAILURE, reason, utc_now()):
+    def _refuse(self, run: str, reason: Reason, outcome: Outcome = Outcome.FAILURE) -> None:
+        if self._record.end_unbegun(run, outcome, reason, utc_now()):
             self._newsroom.publish("run", run, ended=True)
 
     # --- sending ---
 
+    def _do_soon(self, run: Queued) -> None:
+        """What the hub does itself."""
+        if run.id not in self._sending:
+            self._keep_track(run, asyncio.create_task(asyncio.to_thread(self._hub.back_up_itself, run.id)))
+
     def _send_soon(self, run: Queued) -> None:
-        task = self._sending[run.id] = asyncio.create_task(self._send(run))
+        self._keep_track(run, asyncio.create_task(self._send(run)))
+
+    def _keep_track(self, run: Queued, task: asyncio.Task[None]) -> None:
+        self._sending[run.id] = task
 
         def done(_: asyncio.Task[None]) -> None:
             self._sending.pop(run.id, None)
@@ -152,7 +168,7 @@ class Dispatcher:
             values = await asyncio.to_thread(self._open_sealed, assignment)
         except HighballError as error:
             reason = Reason(code=error.code, message=error.message)
-            await asyncio.to_thread(self._refuse, run.id, reason)
+            await asyncio.to_thread(self._refuse, run.id, reason, _outcome_of(run, error))
             return
         except Exception as error:  # the outermost loop of an assignment
             _LOG.exception("run %s could not be prepared", run.id)
@@ -244,8 +260,10 @@ class Dispatcher:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
         retainer = Retainer(document, self._record)
         asked = self.asked(key)
+        connection = self._fleet.find(asked.host)
+        skew = connection.skew if connection else None
         return [
-            retainer.plan(of, asked, utc_now(), approval)
+            retainer.plan(of, asked, utc_now(), approval, skew)
             for of in self._sets(document, key)
             if job is None or of.job == job
         ]
@@ -396,12 +414,22 @@ class Dispatcher:
         return values
 
 
+def _own_limits(document: Document) -> dict[Place, int]:
+    return {("host", key): host.concurrency for key, host in document.hosts.items()}
+
+
 def _as_event(told: dict[str, Any]) -> Event | None:
     """An event as its class; None of a type that a newer agent knows."""
     try:
         return _EVENT.validate_python(told)
     except ValidationError:
         return None
+
+
+def _outcome_of(run: Queued, error: HighballError) -> Outcome:
+    """What is never possible and comes by itself every night is no failure each time."""
+    never = error.code in ("admin_creds_required", "maintenance_off") and run.nominal_at is not None
+    return Outcome.SKIPPED if never else Outcome.FAILURE
 
 
 def _named(key: str | None) -> str:
@@ -412,8 +440,11 @@ def _named(key: str | None) -> str:
 
 def _candidate(document: Document, run: Queued) -> Candidate:
     repositories: tuple[str, ...] = (run.repository,) if run.repository else ()
+    windows: tuple[str, ...] = ()
     if run.kind is RunKind.BACKUP and run.job in document.jobs:
-        repositories = effective_job(document, run.job).repositories
+        job = effective_job(document, run.job)
+        repositories = job.repositories
+        windows = job.windows if run.nominal_at is not None else ()  # who says "now" means now
     return Candidate(
         run=run.id,
         kind=run.kind,
@@ -426,5 +457,7 @@ def _candidate(document: Document, run: Queued) -> Candidate:
         nominal_at=run.nominal_at,
         not_before=run.not_before,
         started_at=run.started_at,
+        windows=windows,
+        zone=document.settings.timezone,
         manual=run.nominal_at is None,
     )

@@ -9,11 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
+import signal
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from highball.errors import Unknown
-from highball.facts import Run
+from highball.errors import HighballError, Unknown
+from highball.facts import (
+    Action,
+    LogLine,
+    Outcome,
+    Reason,
+    Run,
+    RunEnded,
+    RunStarted,
+    Step,
+    StepEnded,
+    StepStarted,
+)
 from highball.hub.access import Access
 from highball.hub.audit import HUB, Actor
 from highball.hub.config import Documents
@@ -21,6 +36,8 @@ from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
+from highball.hub.lease import Lease
+from highball.hub.recovery import back_up
 from highball.hub.runs import Record, RunOrder, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
 from highball.hub.vault import Vault
@@ -28,6 +45,7 @@ from highball.protocol import Message
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
+HOUSE_SECONDS = 15.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +53,12 @@ _LOG = logging.getLogger(__name__)
 class Hub:
     """A serving hub. What `begin` makes lives in the loop's own thread; the rest may be used in others."""
 
-    def __init__(self, database: Database, documents: Documents, host: str, vault: Vault) -> None:
+    def __init__(
+        self, database: Database, documents: Documents, host: str, vault: Vault, state: Path, lease: Lease
+    ) -> None:
+        self.database = database
+        self.state = state
+        self._lease = lease
         self.documents = documents
         self.host = host
         self.vault = vault
@@ -45,7 +68,9 @@ class Hub:
         self.newsroom = Newsroom()
         self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
         self.dispatcher = Dispatcher(
-            Installation(self.record, self.document, host, vault), self.fleet, self.newsroom
+            Installation(self.record, self.document, host, vault, self._back_up_itself),
+            self.fleet,
+            self.newsroom,
         )
         self._planned: Document | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -63,7 +88,7 @@ class Hub:
         """Start the clock and the queue in this loop."""
         self.newsroom.open(loop)
         self.dispatcher.open(loop)
-        for task in (self._keep_ticking(), self.dispatcher.keep()):
+        for task in (self._keep_ticking(), self._keep_house(), self.dispatcher.keep()):
             self._loops.append(asyncio.create_task(task))
 
     async def end(self) -> None:
@@ -84,6 +109,46 @@ class Hub:
                 _LOG.exception("a tick failed")
             await asyncio.sleep(TICK_SECONDS)
 
+    async def _keep_house(self) -> None:
+        """Now and then: is the database still ours to serve, and what has expired."""
+        while True:
+            await asyncio.sleep(HOUSE_SECONDS)
+            try:
+                if not await asyncio.to_thread(self._lease.holds):
+                    _LOG.error("another hub may serve this database now: this one ends")
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
+                await asyncio.to_thread(self.access.sweep, utc_now())
+            except Exception:  # the outermost loop of the house
+                _LOG.exception("keeping house failed")
+
+    def _back_up_itself(self, run: str) -> None:
+        """The run that copies the hub's own database, told by events like every other."""
+        if not self.record.mark_assigned(run, utc_now()):
+            return
+        begun = utc_now()
+        step = Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=begun)
+        try:
+            path = back_up(self.database, self.state, begun)
+            done: dict[str, Any] = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size}
+            words = f"the hub's database is copied to {path}"
+        except (HighballError, OSError) as error:
+            words = error.message if isinstance(error, HighballError) else str(error)
+            done = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
+        ended = step.model_copy(update={**done, "ended_at": utc_now()})
+        told: dict[str, Any] = {"run": run, "at": utc_now()}
+        self.record.absorb(
+            run,
+            [
+                RunStarted(seq=1, pid=os.getpid(), **told),
+                StepStarted(seq=2, step=1, running=step, **told),
+                LogLine(seq=3, step=1, stream="highball", text=words, **told),
+                StepEnded(seq=4, step=1, done=ended, **told),
+                RunEnded(seq=5, outcome=done["outcome"], reason=done.get("reason"), **told),
+            ],
+        )
+        self.newsroom.publish("run", run, ended=True)
+
     def _tick(self, now: datetime) -> bool:
         document = self.document()
         fired = []
@@ -103,13 +168,13 @@ class Hub:
         now, document = utc_now(), self.document()
         host = self.host
         if order.job is not None:
-            effective_job(document, order.job)
+            host = effective_job(document, order.job).host or host
         if order.repository is not None:
             repository = document.repositories.get(order.repository)
             if repository is None:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
-            if repository.maintained_by is not None:
-                host = repository.maintained_by
+            if order.job is None or order.task != "restore":
+                host = repository.maintained_by or repository.host or host
         run, fresh = self.record.enqueue(
             order, host, now, id=new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )

@@ -8,17 +8,15 @@ host, a destination or a repository takes no more at a time. Nothing here reads 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, tzinfo
+from datetime import datetime, tzinfo
 from enum import IntEnum
 
 from highball.facts import Reason, RunKind
+from highball.timing import is_within
 
 # --- what is known -------------------------------------------------------------------------------
-
-Window = tuple[time, time]
-"""From when to when something may begin, by the clock on the wall; the end may lie past midnight."""
 
 EXCLUSIVE = frozenset({"check", "discard", "forget", "init", "prune"})
 """What holds restic's exclusive lock. A repository that is being made is not to be met half made."""
@@ -63,9 +61,10 @@ class Candidate:
     nominal_at: datetime | None = None
     not_before: datetime | None = None
     started_at: datetime | None = None
-    windows: tuple[Window, ...] = ()
-    zone: tzinfo | None = None
-    """Whose clock its windows are read on; None is the clock that reasons tell."""
+    windows: tuple[str, ...] = ()
+    """When it may begin, like `mon-fri 22:00-06:00`; none is always."""
+    zone: str = "UTC"
+    """Whose clock its windows are read on."""
     manual: bool = False
     limited: bool = True
     """Whether limits hold for it; a job may opt out of them, never of restic's locks."""
@@ -149,13 +148,6 @@ def choose(
     return [board.decide(candidate, connected, now) for candidate in sorted(queued, key=lambda c: c.turn)]
 
 
-def is_open(windows: Sequence[Window], local: time) -> bool:
-    """Whether something with these windows may begin; without any it may at all times."""
-    return not windows or any(
-        begin <= local < end if begin < end else local >= begin or local < end for begin, end in windows
-    )
-
-
 class _Board:
     """What is under way, what is chosen now, and what those claim that come next; found by what they hold."""
 
@@ -182,8 +174,8 @@ class _Board:
         """Send it, let it wait, or refuse it."""
         if candidate.not_before is not None and now < candidate.not_before:
             return _wait(candidate, "not_before", f"waiting until {self._clock(candidate.not_before, now)}")
-        if not is_open(candidate.windows, now.astimezone(candidate.zone or self._zone).time()):
-            return _wait(candidate, "window", f"waits for its window ({_spell(candidate.windows)})")
+        if not is_within(candidate.windows, now, candidate.zone):
+            return _wait(candidate, "window", f"waits for its window ({', '.join(candidate.windows)})")
         if candidate.host not in connected:
             return _offline(candidate)
         found = next(self._obstacles(candidate), None)
@@ -246,7 +238,3 @@ def _offline(candidate: Candidate) -> Decision:
 
 def _wait(candidate: Candidate, code: str, message: str) -> Decision:
     return Decision(candidate, Reason(code=code, message=message))
-
-
-def _spell(windows: Sequence[Window]) -> str:
-    return ", ".join(f"{begin:%H:%M}–{end:%H:%M}" for begin, end in windows)

@@ -94,8 +94,9 @@ class RunOrder(Fact):
         "stats",
         "init",
         "restore",
+        "hub-backup",
     ]
-    """`discard` is forget and prune in one run."""
+    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database."""
     job: str | None = None
     repository: str | None = None
     dry_run: bool = False
@@ -115,7 +116,7 @@ class RunOrder(Fact):
             name
             for name, needed in (
                 ("job", self.task == "backup"),
-                ("repository", self.task != "backup"),
+                ("repository", self.task not in ("backup", "hub-backup")),
                 ("snapshot", self.task == "restore"),
                 ("paths", self.task == "restore"),
             )
@@ -133,12 +134,14 @@ class RunOrder(Fact):
     @property
     def action(self) -> Action:
         """What its first step does."""
-        return Action.FORGET if self.task == "discard" else Action(self.task)
+        names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
+        return names.get(self.task) or Action(self.task)
 
     @property
     def subject(self) -> str:
         """What it is about, as schedules and pauses name it."""
-        return f"{self.task}:{self.job if self.task == 'backup' else self.repository}"
+        about = {"backup": self.job, "hub-backup": "hub"}.get(self.task, self.repository)
+        return f"{self.task}:{about}"
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from highball.errors import Misuse, Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, fires, pauses, runs
-from highball.spec.document import Document, effective_job
-from highball.spec.repository import Repository
+from highball.spec.document import Document, effective_cadences, effective_job
 from highball.timing import (
     Schedule,
     duration_from_value,
@@ -82,8 +81,6 @@ class Planned:
         return json.dumps(found, separators=(",", ":"))
 
 
-DISCARD_DAILY = Schedule(cron="0 3 * * *")
-CHECK_SUNDAYS = Schedule(cron="0 2 * * 0")
 HUB_BACKUP_DAILY = Schedule(cron="0 4 * * *")
 HUB_BACKUP = "hub-backup:hub"
 
@@ -91,24 +88,23 @@ HUB_BACKUP = "hub-backup:hub"
 def planned_of(document: Document, host: str) -> list[Planned]:
     """What a Document wants done by itself: backups, maintenance, and a backup of the hub (on `host`)."""
     zone = document.settings.timezone
-    backups = [
-        Planned(f"backup:{key}", Action.BACKUP, host, effective_job(document, key).schedule, zone)
-        for key, job in document.jobs.items()
-        if job.enabled
-    ]
-    upkeep = [
-        planned
-        for key, repository in document.repositories.items()
-        if repository.maintenance != "off"
-        for planned in _upkeep_of(key, repository, host, zone)
-    ]
+    backups = [_backup_of(document, key, host) for key, job in document.jobs.items() if job.enabled]
+    upkeep = [planned for key in document.repositories for planned in _upkeep_of(document, key, host)]
     return [*backups, *upkeep, Planned(HUB_BACKUP, Action.BACKUP, host, HUB_BACKUP_DAILY, zone)]
 
 
-def _upkeep_of(key: str, repository: Repository, hub: str, zone: str) -> Iterator[Planned]:
-    host = repository.maintained_by or repository.host or hub
-    yield Planned(f"discard:{key}", Action.FORGET, host, DISCARD_DAILY, zone)
-    yield Planned(f"check:{key}", Action.CHECK, host, CHECK_SUNDAYS, zone)
+def _backup_of(document: Document, key: str, hub: str) -> Planned:
+    job = effective_job(document, key)
+    catch_up = timedelta(0) if job.missed == "skip" else None
+    host, zone = job.host or hub, document.settings.timezone
+    return Planned(f"backup:{key}", Action.BACKUP, host, job.schedule, zone, catch_up)
+
+
+def _upkeep_of(document: Document, key: str, hub: str) -> Iterator[Planned]:
+    repository, cadences = document.repositories[key], effective_cadences(document, key)
+    host, zone = repository.maintained_by or repository.host or hub, document.settings.timezone
+    yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
+    yield Planned(f"check:{key}", Action.CHECK, host, cadences.check, zone)
 
 
 # --- what comes of it ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.errors import NotAllowed
@@ -37,8 +37,15 @@ class Retainer:
     document: Document
     record: Record
 
-    def plan(self, of: SetOf, asked: Asked, now: datetime, approval: str | None = None) -> Plan:
-        """What retention would do to a set, and whether it may."""
+    def plan(
+        self,
+        of: SetOf,
+        asked: Asked,
+        now: datetime,
+        approval: str | None = None,
+        skew: timedelta | None = None,
+    ) -> Plan:
+        """What retention would do to a set, and whether it may; `skew` is how far the agent's clock is from ours."""
         retention = effective_retention(self.document, of.job, of.repository)
         listing = asked.list_snapshots(host=of.host, tags=tags_of(of))
         governed = self.record.list_governed(of)
@@ -58,7 +65,7 @@ class Retainer:
             pinned=_pinned(self.document, of, listing),
             check_failed=self.record.is_damaged(of.repository),
             newest_shrank=_newest_shrank(governed, listing),
-            skew=None,
+            skew=skew,
             approval=approval,
         )
 

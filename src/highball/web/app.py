@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 from fastapi import FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from highball import __version__
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
+from highball.hub.standing import Standing, list_standings
 from highball.web import agents, problems
-from highball.web.api import access, maintenance, repositories, runs
+from highball.web.api import access, maintenance, objects, repositories, runs, schedule
 from highball.web.guard import Guard, Rules
+
+# FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 
 def make_app(hub: Hub) -> FastAPI:
     """The app on a hub."""
+
+    def standings(jobs: Sequence[str]) -> list[Standing]:
+        return list_standings(hub.document(), hub.record, hub.host, utc_now(), list(jobs))
+
     app = FastAPI(
         title="Highball",
         version=__version__,
@@ -25,7 +37,8 @@ def make_app(hub: Hub) -> FastAPI:
     problems.register(app)
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
-    for room in (runs, repositories, maintenance):
+    app.include_router(objects.make_router(hub.documents, standings=standings), prefix="/api/v1")
+    for room in (runs, repositories, maintenance, schedule):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 

@@ -1,0 +1,264 @@
+"""What a hub costs: its memory and its agent's, a short backup through it beside bare restic, lists of many runs.
+
+Memory is the proportional set size (what belongs to a process alone, and its share of the rest).
+Run as: .venv/bin/python bench/serving.py [--restic PATH] [--runs N] [--pairs N]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from highball.hub.db import new_run_id, open_database, runs
+from measuring import (
+    HIGHBALL,
+    HOST,
+    JOB,
+    REPOSITORY,
+    Bare,
+    Result,
+    clean_environment,
+    make_small_files,
+    options,
+    scratch,
+    take,
+)
+
+SHORT_SECONDS, LIST_MS, AGENT_MIB = 1.5, 80, 35
+
+
+def main() -> None:
+    """Measure and write down."""
+    chosen = options(
+        __doc__ or "",
+        ("runs", 100_000, "how many runs the record holds for the lists"),
+        ("pairs", 7, "how often the short backup is measured"),
+    )
+    result = Result("serving", "A hub that serves")
+    with scratch() as folder:
+        make_small_files(folder / "source", 10)
+        served = _Served(folder / "hub", folder / "source", chosen.restic)
+        with served.serving():
+            time.sleep(5)  # what starting needed is given back
+            result.add("the hub, idle", _mib(served.hub_pid))
+            agent = _pss(served.agent_pid)
+            result.add("its agent, idle", f"{agent:.1f} MiB", f"≤ {AGENT_MIB} MiB", agent <= AGENT_MIB)
+            _measure_short(result, folder, served, chosen.restic, chosen.pairs)
+            _measure_a_run(result, served)
+        _fill(folder / "hub" / "state" / "highball.db", chosen.runs)
+        with served.serving():
+            _measure_lists(result, served, chosen.runs)
+            result.add(f"the hub with {chosen.runs:,} runs, after these lists", _mib(served.hub_pid))
+    result.write(chosen.restic)
+
+
+class _Served:
+    """A hub on a folder of its own."""
+
+    def __init__(self, folder: Path, source: Path, restic: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._token: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        (folder / "password").write_text("measured")
+        (folder / "password").chmod(0o600)
+        (folder / "highball.toml").write_text(
+            f'[settings]\nhost = "{HOST}"\nstate = "{folder}/state"\nrestic = "{restic}"\n'
+            f'[repositories.{REPOSITORY}]\nurl = "{folder}/repository"\n'
+            f'password = {{ file = "{folder}/password" }}\n'
+            f'[jobs.{JOB}]\nschedule = "manual"\nrepositories = ["{REPOSITORY}"]\nsources = ["{source}"]\n'
+        )
+        self.environment = clean_environment(HIGHBALL_CONFIG=str(folder / "highball.toml"))
+        take([HIGHBALL, "setup", "--schedule", "none"], self.environment)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """While this lasts, it serves."""
+        log = self.folder / "serve.log"
+        argv = [HIGHBALL, "serve", "--listen", f"127.0.0.1:{self.port}"]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(argv, env=self.environment, stdout=output, stderr=output)
+        try:
+            _await(lambda: self._token is not None or b"/setup#" in log.read_bytes())
+            if self._token is None:
+                self._set_up(log)
+            _await(self._is_there)
+            yield
+        finally:
+            self._process.terminate()
+            self._process.wait(30)
+
+    def _set_up(self, log: Path) -> None:
+        found = re.search(r"/setup#(\S+)", log.read_text())
+        assert found is not None
+        account = {"token": found[1], "name": "bench", "password": "correct horse battery"}
+        answer = urllib.request.urlopen(self._request("setup", account), timeout=30)
+        cookie = answer.headers["set-cookie"].partition(";")[0]
+        request = self._request("tokens", {"key": "bench", "role": "admin"})
+        request.add_header("cookie", cookie)
+        request.add_header("origin", self.url)
+        self._token = json.load(urllib.request.urlopen(request, timeout=30))["value"]
+
+    def _request(self, address: str, body: Any = None) -> urllib.request.Request:
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/api/v1/{address}", content)
+        request.add_header("content-type", "application/json")
+        if self._token is not None:
+            request.add_header("authorization", f"Bearer {self._token}")
+        return request
+
+    def call(self, address: str, body: Any = None) -> Any:
+        """What an address answers."""
+        return json.load(urllib.request.urlopen(self._request(address, body), timeout=60))
+
+    def _is_there(self) -> bool:
+        try:
+            return bool(self.call("agents")[0]["connected"])
+        except OSError:
+            return False
+
+    @property
+    def hub_pid(self) -> int:
+        """The hub's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def agent_pid(self) -> int:
+        """The agent's process."""
+        return int((self.folder / "state" / "agent.lock").read_text().split()[0])
+
+    def back_up(self) -> float:
+        """Seconds from the order to the end, as whoever waits for it sees them."""
+        begun = time.monotonic()
+        run = self.call("runs", {"task": "backup", "job": JOB})["id"]
+        _await(lambda: self.call(f"runs/{run}")["state"] == "done")
+        took = time.monotonic() - begun
+        assert self.call(f"runs/{run}")["outcome"] == "success"
+        return took
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+def _measure_short(result: Result, folder: Path, served: _Served, restic: Path, pairs: int) -> None:
+    bare = Bare(folder / "bare", folder / "source", restic)
+    bare.back_up()
+    served.back_up()
+    ours, theirs = [], []
+    for _ in range(pairs):
+        theirs.append(bare.back_up().wall)
+        ours.append(served.back_up())
+    more = statistics.median(a - b for a, b in zip(ours, theirs, strict=True))
+    result.add(
+        "10 files, none changed, by the hub: beyond bare restic",
+        f"+{more:.2f} s ({statistics.median(ours):.2f} and {statistics.median(theirs):.2f} s)",
+        f"≤ +{SHORT_SECONDS} s",
+        more <= SHORT_SECONDS,
+        ours=[round(value, 3) for value in ours],
+        bare=[round(value, 3) for value in theirs],
+    )
+
+
+def _measure_a_run(result: Result, served: _Served) -> None:
+    """The most that a run's own process holds while its restic works."""
+    large = Path(served.folder.parent / "source" / "large")
+    large.write_bytes(os.urandom(512 << 20))
+    run = served.call("runs", {"task": "backup", "job": JOB})["id"]
+    lock = served.folder / "state" / "runs" / run / "lock"
+    most = 0.0
+    while served.call(f"runs/{run}")["state"] != "done":
+        with suppress(OSError, IndexError, ValueError):
+            most = max(most, _pss(int(lock.read_text().split()[0])))
+        time.sleep(0.05)
+    large.unlink()
+    result.add("the process of a run", f"{most:.1f} MiB", f"≤ {AGENT_MIB} MiB", 0 < most <= AGENT_MIB)
+
+
+def _measure_lists(result: Result, served: _Served, count: int) -> None:
+    oldest = served.call("runs?limit=50")["next"]
+    for what, address in (
+        ("the newest 50", "runs?limit=50"),
+        ("the next 50", f"runs?limit=50&cursor={oldest}"),
+        ("the failures of a job", "runs?limit=50&job=job-7&outcome=failure"),
+        ("how every job stands", "status"),
+    ):
+        took = sorted(_milliseconds(served, address) for _ in range(200))
+        p95 = took[int(len(took) * 0.95)]
+        result.add(
+            f"{what}, of {count:,} runs", f"p95 {p95:.1f} ms", f"≤ {LIST_MS} ms", p95 <= LIST_MS, p95=p95
+        )
+
+
+def _milliseconds(served: _Served, address: str) -> float:
+    begun = time.monotonic()
+    served.call(address)
+    return (time.monotonic() - begun) * 1000
+
+
+def _fill(path: Path, count: int) -> None:
+    """Runs of a hundred jobs, one every ten minutes up to now."""
+    now = datetime.now(UTC)
+    database = open_database(path)
+    for start in range(0, count, 5000):
+        rows = [_row(number, now - timedelta(minutes=10 * number)) for number in range(start, start + 5000)]
+        with database.write() as connection:
+            connection.execute(runs.insert(), rows)
+
+
+def _row(number: int, at: datetime) -> dict[str, Any]:
+    return {
+        "id": new_run_id(at, number),
+        "kind": "backup",
+        "action": "backup",
+        "job": f"job-{number % 100}",
+        "host": HOST,
+        "state": "done",
+        "outcome": "failure" if number % 20 == 0 else "success",
+        "created_at": at,
+        "started_at": at,
+        "ended_at": at,
+        "last_seq": 0,
+    }
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+def _mib(pid: int) -> str:
+    return f"{_pss(pid):.1f} MiB"
+
+
+def _pss(pid: int) -> float:
+    told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.findall(r"^Pss:\s+(\d+)", told, re.MULTILINE)[0]) / 1024
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _await(fact: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, "it never came to it"
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()

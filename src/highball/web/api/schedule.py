@@ -1,0 +1,92 @@
+"""What comes next, and what is paused."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from highball.facts import Fact, UtcTime
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.hub.scheduler import Pause
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+
+
+class UpcomingAnswer(Fact):
+    """A time that will come; `due_at` is later by the jitter."""
+
+    subject: str
+    host: str
+    at: UtcTime
+    due_at: UtcTime
+
+
+class PauseAnswer(Fact):
+    """What does not fire; `until` null is until somebody resumes it."""
+
+    subject: str
+    since: UtcTime
+    until: UtcTime | None
+    actor: str
+    reason: str | None
+
+
+class PauseWanted(BaseModel):
+    """Until when, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    until: datetime | None = None
+    reason: str | None = Field(None, max_length=500)
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses about times."""
+    router = APIRouter(prefix="/api/v1", tags=["schedule"])
+
+    @router.get("/upcoming")
+    def upcoming(_: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 20) -> list[UpcomingAnswer]:
+        """What runs next by itself, the soonest first."""
+        return [
+            UpcomingAnswer(subject=one.subject, host=one.host, at=one.at, due_at=one.due_at)
+            for one in hub.scheduler.upcoming(limit, utc_now())
+        ]
+
+    @router.get("/pauses")
+    def list_pauses(_: Sees) -> list[PauseAnswer]:
+        """What does not fire now."""
+        return [_pause(pause) for pause in hub.scheduler.list_pauses(utc_now())]
+
+    @router.post("/jobs/{key}/pause")
+    def pause(key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
+        """Let a job not run by itself for a while."""
+        effective_job(hub.document(), key)
+        until = wanted.until.astimezone() if wanted.until else None
+        hub.scheduler.pause(f"backup:{key}", until, actor, utc_now(), wanted.reason)
+        hub.newsroom.publish("job", key)
+        return list_pauses(actor)
+
+    @router.post("/jobs/{key}/resume")
+    def resume(key: str, actor: Runs) -> list[PauseAnswer]:
+        """Let it run by itself again."""
+        effective_job(hub.document(), key)
+        hub.scheduler.resume(f"backup:{key}", actor, utc_now())
+        hub.newsroom.publish("job", key)
+        return list_pauses(actor)
+
+    return router
+
+
+def _pause(pause: Pause) -> PauseAnswer:
+    return PauseAnswer(
+        subject=pause.subject, since=pause.since, until=pause.until, actor=pause.actor, reason=pause.reason
+    )

@@ -19,6 +19,7 @@ from typing import Any
 from comparison import Comparison, compare, count_files, read_tree
 from made_tree import MadeTree
 from programs import Ended, Failure, Program, clean_environment, find_highball, find_restic
+from served import ServedHub
 from telling import Shown, Teller, number, size
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,7 @@ class FirstLight:
         self._forget()
         self._prune()
         self._restore()
+        self._go_through_a_hub()
         self._ask_for_status()
 
     # --- the steps ---
@@ -267,6 +269,37 @@ class FirstLight:
         if beside != len(Path(os.fsdecode(copy)).relative_to(target).parts):
             raise Failure("the restore made more than what was asked for")
         return found
+
+    def _go_through_a_hub(self) -> None:
+        """The same job through a hub that serves this very state: an agent does the work, told over HTTP."""
+        self._tell.heading("The same through a hub", "highball serve")
+        with (
+            self._tell.busy("a hub serves; its agent backs up and restores …"),
+            ServedHub(self._highball) as hub,
+        ):
+            begun = time.monotonic()
+            step = hub.carry_out({"task": "backup", "job": JOB})["steps"][0]
+            seconds = time.monotonic() - begun
+            order = {"repository": REPOSITORY, "snapshot": step["snapshot_id"]}
+            paths, target = [os.fsdecode(self._tree.root)], self._folder / "by-hub"
+            hub.carry_out({"task": "restore", **order, "paths": paths, "target": str(target)})
+            listed = [entry["id"] for entry in hub.get(f"repositories/{REPOSITORY}/snapshots")]
+        found = self._compare_restored(target)
+        files, _ = count_files(self._tree.root)
+        if step["files_unmodified"] != files:
+            raise Failure(f"{files} files are unchanged, and the hub's backup saw {step['files_unmodified']}")
+        if sorted(listed) != sorted([*self._snapshots, step["snapshot_id"]]):
+            raise Failure(f"the hub lists {self._short(listed)}")
+        self._snapshots.append(step["snapshot_id"])
+        bare = self._bare_backup()
+        self._tell.held(
+            Shown(
+                "through a hub: equal again",
+                f"one more snapshot by the hub's agent, restored: {number(found.entries)} entries equal again",
+                seconds,
+                bare.seconds,
+            )
+        )
 
     def _ask_for_status(self) -> None:
         self._show("Is everything protected, and could it be restored?", "status")

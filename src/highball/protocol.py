@@ -204,6 +204,8 @@ class Assignment(_Wire):
     """restic's id of each repository that was met before."""
     wait: timedelta = timedelta(hours=1)
     """How long a busy repository is waited for."""
+    from_file: bool = False
+    """Whether a configuration file on the hub's machine declares all of it, so that no page or program could."""
     created_at: UtcTime
 
     @property
@@ -387,6 +389,7 @@ class OfRepository(_Wire):
     repository: ResticRepository
     identity: str | None = None
     timezone: str = "UTC"
+    from_file: bool = False
 
 
 class TestRepository(OfRepository):

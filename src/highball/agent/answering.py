@@ -183,16 +183,19 @@ class _Repository:
     """The repository that a question is about."""
 
     def __init__(self, state: str, restic: str | None, ask: Ask) -> None:
-        from highball.agent.workplace import Workplace  # noqa: PLC0415 - only where restic is started
+        from highball.agent.policy import load_policy  # noqa: PLC0415 - only where restic is started
+        from highball.agent.workplace import Workplace  # noqa: PLC0415
         from highball.secret import SecretValue  # noqa: PLC0415
 
         sealed = {place: SecretValue(value) for place, value in ask.secrets.items()}
+        self._policy = load_policy(Path(state))
         self._place = Workplace(Path(state), Path(restic) if restic else None, sealed)
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""
         from highball.agent.ask import Asked  # noqa: PLC0415
 
+        self._policy.demand_repository(question.key, question.repository, from_file=question.from_file)
         if isinstance(question, TestRepository):
             return self._test(question).model_dump(mode="json")
         asked = Asked(self._place, question.key, question.repository, question.identity)

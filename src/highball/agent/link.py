@@ -26,6 +26,7 @@ from highball import __version__
 from highball.agent import answering
 from highball.agent.carriers import MOST_STARTS, Carrier, Carriers
 from highball.agent.identity import Identity, Invitation, Membership
+from highball.agent.policy import load_policy
 from highball.errors import HighballError, NotAllowed
 from highball.protocol import (
     HEARTBEAT,
@@ -274,10 +275,19 @@ class Link:
     async def _find_answer(self, ask: Ask) -> Answer:
         try:
             if isinstance(ask.question, Browse | TestSources):
-                return Answer(value=await asyncio.to_thread(answering.answer, ask.question))
+                return Answer(value=await asyncio.to_thread(self._look, ask.question))
             return await self._ask_beside(ask)
         except HighballError as error:
             return Answer(error=answering.spell_error(error))
+
+    def _look(self, question: Browse | TestSources) -> Any:
+        policy = load_policy(self._state)
+        looked_at = (
+            [question.path] if isinstance(question, Browse) else [s.path for s in question.job.sources]
+        )
+        for path in looked_at:
+            policy.demand_path(path)
+        return answering.answer(question)
 
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from highball.agent import proof, upkeep
 from highball.agent.backup import Backup, sum_up
+from highball.agent.policy import load_policy
 from highball.agent.restore import restore
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
@@ -30,7 +31,7 @@ from highball.agent.verify import verify
 from highball.agent.workplace import Workplace, describe_lock, hostname
 from highball.engine.restic.messages import TAG_JOB, TAG_SET
 from highball.engine.restic.restic import Restic
-from highball.errors import HighballError
+from highball.errors import Conflict, HighballError
 from highball.facts import (
     Action,
     Event,
@@ -335,7 +336,12 @@ def main(arguments: Sequence[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.request())
     if next(directory.read_events(), None) is None:
-        _carry_out_alone(directory, place, stop)
+        try:
+            load_policy(place.state).demand(directory.assignment)
+        except HighballError as error:
+            _refuse(directory, error)
+        else:
+            _carry_out_alone(directory, place, stop)
     else:
         settle(directory, place)
         release(directory, place)
@@ -350,13 +356,17 @@ def _carry_out_alone(directory: RunDirectory, place: Workplace, stop: Stop) -> N
     lock = FileLock(place.locks / f"job.{directory.assignment.job}")
     is_backup = isinstance(directory.assignment.task, BackupTask)
     if is_backup and not lock.take():
-        directory.append(RunStarted, pid=os.getpid())
-        message = f"{directory.assignment.job} is already running (process {lock.holder()})"
-        reason = Reason(code="job_running", message=message)
-        directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
+        running = f"{directory.assignment.job} is already running (process {lock.holder()})"
+        _refuse(directory, Conflict(running, code="job_running"))
         return
     carry_out(directory, place, stop, on_progress=_Told(directory))
     lock.release()
+
+
+def _refuse(directory: RunDirectory, error: HighballError) -> None:
+    directory.append(RunStarted, pid=os.getpid())
+    reason = Reason(code=error.code, message=error.message)
+    directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
 
 
 class _Told:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from highball.agent.identity import Identity, Invitation, write_privately
+from highball.agent.policy import WRITTEN_AT_FIRST, Commands
 from highball.agent.rundir import list_run_directories
 from highball.lock import Lock
 
@@ -32,6 +33,9 @@ class LocalAgent:
         if identity.membership is None or identity.membership.hub != hub:
             invitation = Invitation(hub=hub, token=invite())
             write_privately(self._state / "agent" / "invitation.json", invitation.model_dump_json().encode())
+        policy = self._state / "agent" / "policy.toml"
+        if not policy.exists():  # this machine's own configuration file may have hooks
+            write_privately(policy, WRITTEN_AT_FIRST.format(commands=Commands.FILE.value).encode())
         if self._lock.is_taken:
             return  # it dials by itself
         with (self._state / "agent.log").open("ab") as log:

@@ -31,23 +31,30 @@ class AskedOverWire:
     repository: Repository
     identity: str | None
     sealed: Mapping[str, bytes]
+    from_file: bool = False
 
     def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises HighballError."""
-        about = self._about()
+        about = self.about()
         return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(host=host, tags=tuple(tags), **about)))
 
     def list_locks(self) -> list[Lock]:
         """The locks in it; raises HighballError."""
-        return _LOCKS.validate_python(self._ask(ListLocks(**self._about())))
+        return _LOCKS.validate_python(self._ask(ListLocks(**self.about())))
 
     def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """What restic itself would remove; raises HighballError."""
         rules = {"host": host, "tags": tuple(tags), "policy": tuple(policy)}
-        return set(self._ask(RehearseForget(**rules, **self._about())))
+        return set(self._ask(RehearseForget(**rules, **self.about())))
 
-    def _about(self) -> dict[str, Any]:
-        return {"key": self.key, "repository": self.repository, "identity": self.identity}
+    def about(self) -> dict[str, Any]:
+        """What every question about it says."""
+        return {
+            "key": self.key,
+            "repository": self.repository,
+            "identity": self.identity,
+            "from_file": self.from_file,
+        }
 
     def _ask(self, question: Question) -> Any:
         asking = self.fleet.ask(self.host, question, LISTING_SECONDS, dict(self.sealed))

@@ -56,6 +56,7 @@ from highball.protocol import (
     VerifyTask,
 )
 from highball.spec.document import Document, effective_job
+from highball.spec.inheritance import profiles_of, table_of
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
@@ -76,6 +77,8 @@ class Installation:
     host: str
     """The hub's own machine: the agent that maintains what names no other."""
     vault: Vault
+    is_from_file: Callable[[str, str], bool]
+    """Whether a configuration file declares the object of this kind and key."""
     back_up_itself: Callable[[str], None]
     """Carry out the run with this id, which copies the hub's own database."""
 
@@ -208,7 +211,20 @@ class Dispatcher:
     def _placed(self, assignment: Assignment) -> Assignment:
         """The assignment whose sealed secrets name their places in the vault."""
         placed = {key: self._hub.vault.place(key, found) for key, found in assignment.repositories.items()}
-        return assignment.model_copy(update={"repositories": placed})
+        about = [("repository", key) for key in placed]
+        if assignment.job is not None:
+            about += [("job", assignment.job), *self._inherited(assignment.job)]
+        from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
+        return assignment.model_copy(update={"repositories": placed, "from_file": from_file})
+
+    def _inherited(self, job: str) -> list[tuple[str, str]]:
+        """What a job takes over from: its profiles and the defaults, where there are any."""
+        tables = self._hub.document().tables
+        chain = [
+            ("profile", key)
+            for key in profiles_of(tables, table_of(table_of(tables, "jobs"), job).get("profile"))
+        ]
+        return [*chain, *([("defaults", "defaults")] if tables.get("defaults") else [])]
 
     def _open_sealed(self, assignment: Assignment) -> dict[str, bytes]:
         """The values of an assignment's sealed secrets; the admin's only for what may delete."""
@@ -314,8 +330,9 @@ class Dispatcher:
         opened = self._hub.vault.open_named(placed, admin=False)
         values = {place: value.reveal() for place, value in opened.items()}
         identity = self._record.find_identity(key)
+        from_file = self._hub.is_from_file("repository", key)
         assert self._loop is not None
-        return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values)
+        return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values, from_file)
 
     # --- cancelling ---
 

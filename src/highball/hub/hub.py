@@ -31,7 +31,7 @@ from highball.facts import (
 )
 from highball.hub.access import Access
 from highball.hub.audit import HUB, Actor
-from highball.hub.config import Documents
+from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
@@ -68,7 +68,7 @@ class Hub:
         self.newsroom = Newsroom()
         self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
         self.dispatcher = Dispatcher(
-            Installation(self.record, self.document, host, vault, self._back_up_itself),
+            Installation(self.record, self.document, host, vault, self._is_from_file, self._back_up_itself),
             self.fleet,
             self.newsroom,
         )
@@ -78,6 +78,12 @@ class Hub:
     def document(self) -> Document:
         """What is declared now; the same object for as long as nothing changes."""
         return self.documents.document()
+
+    def _is_from_file(self, kind: str, key: str) -> bool:
+        try:
+            return self.documents.get(kind, key).origin == FROM_FILE
+        except Unknown:
+            return False
 
     async def _take(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.take(connection, message)

@@ -112,13 +112,8 @@ def make_router(hub: Hub) -> APIRouter:
         if not set(snapshot) <= set("0123456789abcdef") or not snapshot:
             raise Unknown(f"{snapshot[:80]} is not the id of a snapshot", code="snapshot_unknown")
         asked = hub.dispatcher.asked(key)
-        question = ListFolder(
-            key=key,
-            repository=asked.repository,
-            identity=asked.identity,
-            snapshot=snapshot,
-            path=path.encode("utf-8", "surrogateescape"),
-        )
+        wanted = path.encode("utf-8", "surrogateescape")
+        question = ListFolder(snapshot=snapshot, path=wanted, **asked.about())
         return await hub.fleet.ask(asked.host, question, LISTING_SECONDS, dict(asked.sealed))
 
     @router.get("/repositories/{key}/retention")
@@ -146,7 +141,7 @@ def _host(hub: Hub, key: str) -> HostAnswer:
 async def _test(hub: Hub, key: str, host: str | None) -> RepositoryTestAnswer:
     asked = hub.dispatcher.asked(key)
     where = host or asked.host
-    question = TestRepository(key=key, repository=asked.repository, identity=asked.identity)
+    question = TestRepository(**asked.about())
     begun = utc_now()
     try:
         found = await hub.fleet.ask(where, question, TEST_SECONDS, dict(asked.sealed))

@@ -204,6 +204,8 @@ class Assignment(_Wire):
     """restic's id of each repository that was met before."""
     wait: timedelta = timedelta(hours=1)
     """How long a busy repository is waited for."""
+    former_jobs: tuple[str, ...] = ()
+    """Keys that its job had before: snapshots that carry these are its own."""
     from_file: bool = False
     """Whether a configuration file on the hub's machine declares all of it, so that no page or program could."""
     created_at: UtcTime

@@ -190,7 +190,8 @@ class Backup:
         # a Stop of its own: a cancelled run wants the truth as well
         looking = replace(restic, stop=Stop())
         try:
-            tags = [",".join(_our_tags(self._key))]
+            keys = (self._key, *self._steps.assignment.former_jobs)
+            tags = [",".join(_our_tags(key)) for key in keys]
             return looking.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout), None
         except HighballError as error:
             return None, _reason(error.code, error.message)

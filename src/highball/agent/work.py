@@ -216,10 +216,11 @@ def _list_set(steps: Steps, begun: Step) -> list[Snapshot] | None:
     """What the repository shows of the set that the step was about; None where it cannot be asked."""
     if begun.repository is None or begun.job is None or begun.set is None:
         return None
-    tag = f"{TAG_JOB}{begun.job},{TAG_SET}{begun.set}"
+    keys = (begun.job, *steps.assignment.former_jobs)
+    tags = [f"{TAG_JOB}{key},{TAG_SET}{begun.set}" for key in keys]
     try:
         restic = steps.open(begun.repository)
-        return restic.list_snapshots(host=steps.assignment.host, tags=[tag], timeout=SETTLING_TIMEOUT)
+        return restic.list_snapshots(host=steps.assignment.host, tags=tags, timeout=SETTLING_TIMEOUT)
     except HighballError:
         return None
 

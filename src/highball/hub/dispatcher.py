@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -79,6 +79,8 @@ class Installation:
     vault: Vault
     is_from_file: Callable[[str, str], bool]
     """Whether a configuration file declares the object of this kind and key."""
+    former_keys: Callable[[str], Sequence[str]]
+    """The keys that a job had before."""
     back_up_itself: Callable[[str], None]
     """Carry out the run with this id, which copies the hub's own database."""
 
@@ -215,7 +217,9 @@ class Dispatcher:
         if assignment.job is not None:
             about += [("job", assignment.job), *self._inherited(assignment.job)]
         from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
-        return assignment.model_copy(update={"repositories": placed, "from_file": from_file})
+        former = () if assignment.job is None else tuple(self._hub.former_keys(assignment.job))
+        told = {"repositories": placed, "from_file": from_file, "former_jobs": former}
+        return assignment.model_copy(update=told)
 
     def _inherited(self, job: str) -> list[tuple[str, str]]:
         """What a job takes over from: its profiles and the defaults, where there are any."""
@@ -274,7 +278,7 @@ class Dispatcher:
         document = self._hub.document()
         if key not in document.repositories:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
-        retainer = Retainer(document, self._record)
+        retainer = Retainer(document, self._record, self._hub.former_keys)
         asked = self.asked(key)
         connection = self._fleet.find(asked.host)
         skew = connection.skew if connection else None
@@ -310,7 +314,9 @@ class Dispatcher:
                 )
         return ForgetTask(
             repository=key,
-            removals=tuple(order_removal(plan) for plan in plans if plan.held is None),
+            removals=tuple(
+                order_removal(plan, self._hub.former_keys(plan.job)) for plan in plans if plan.held is None
+            ),
             held=tuple(
                 HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
                 for plan in plans

@@ -68,7 +68,15 @@ class Hub:
         self.newsroom = Newsroom()
         self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
         self.dispatcher = Dispatcher(
-            Installation(self.record, self.document, host, vault, self._is_from_file, self._back_up_itself),
+            Installation(
+                self.record,
+                self.document,
+                host,
+                vault,
+                self._is_from_file,
+                self._former_keys,
+                self._back_up_itself,
+            ),
             self.fleet,
             self.newsroom,
         )
@@ -78,6 +86,12 @@ class Hub:
     def document(self) -> Document:
         """What is declared now; the same object for as long as nothing changes."""
         return self.documents.document()
+
+    def _former_keys(self, job: str) -> tuple[str, ...]:
+        try:
+            return self.documents.get("job", job).former_keys
+        except Unknown:
+            return ()
 
     def _is_from_file(self, kind: str, key: str) -> bool:
         try:

@@ -6,7 +6,7 @@ refuses if anything differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -30,12 +30,21 @@ class Asked(Protocol):
         """What restic itself would remove."""
 
 
+FormerKeys = Callable[[str], Sequence[str]]
+"""The keys that a job had before."""
+
+
+def _none(job: str) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Retainer:
     """Plans retention by the Document and the record."""
 
     document: Document
     record: Record
+    former_keys: FormerKeys = _none
 
     def plan(
         self,
@@ -47,7 +56,8 @@ class Retainer:
     ) -> Plan:
         """What retention would do to a set, and whether it may; `skew` is how far the agent's clock is from ours."""
         retention = effective_retention(self.document, of.job, of.repository)
-        listing = asked.list_snapshots(host=of.host, tags=tags_of(of))
+        tags = tags_of(of, self.former_keys(of.job))
+        listing = asked.list_snapshots(host=of.host, tags=tags)
         governed = self.record.list_governed(of)
         policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
         return make_plan(
@@ -58,7 +68,7 @@ class Retainer:
             retention=retention,
             listing=listing,
             governed={snapshot.id for snapshot in governed},
-            restic_removes=asked.plan_forget(of.host, tags_of(of), policy) if listing else set(),
+            restic_removes=asked.plan_forget(of.host, tags, policy) if listing else set(),
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
@@ -70,23 +80,23 @@ class Retainer:
         )
 
 
-def order_removal(plan: Plan) -> Removal:
-    """What an agent is told to do for a plan that may be carried out."""
+def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
+    """What an agent is told to do for a plan that may be carried out; the keys that its job had before."""
     of = SetOf(plan.repository, plan.host, plan.job, plan.set)
     return Removal(
         job=plan.job,
         host=plan.host,
         set=plan.set,
-        tags=tags_of(of),
+        tags=tags_of(of, former_keys),
         remove=plan.ids_to_remove,
         stay=plan.ids_to_stay,
         unknown=plan.unknown,
     )
 
 
-def tags_of(of: SetOf) -> tuple[str, ...]:
-    """The tag list by which restic finds a set."""
-    return (f"hb:job={of.job},hb:set={of.set}",)
+def tags_of(of: SetOf, former_keys: Sequence[str] = ()) -> tuple[str, ...]:
+    """The tag lists by which restic finds a set: one for each key that its job has and had."""
+    return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former_keys))
 
 
 def demand_right_to_delete(key: str, repository: Repository) -> None:

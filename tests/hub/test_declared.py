@@ -41,6 +41,13 @@ def test_a_sealed_password_lies_nowhere_and_opens_the_repository(served: Served)
         done = served.end_of(served.post("runs", order)["id"])
         assert done["outcome"] == "success", done
     assert served.post("repositories/sealed/test")["state"] == "existing"
+    assert canary in served.http.get("repositories/sealed/recovery-kit").text
+    assert served.http.get("repositories/nas/recovery-kit").status_code == 200, (
+        "its file is this machine's own"
+    )
+    pointed = {"url": "/nowhere", "password": {"file": "/etc/shadow"}}
+    served.post("repositories?key=pointed", pointed)
+    assert served.get("repositories/pointed/recovery-kit", expect=(403,))["code"] == "kit_not_here"
     told = [served.http.get(f"runs/{run['id']}/events").text for run in served.get("runs")["items"]]
     told += [served.http.get(address).text for address in ("configuration", "audit", "repositories/sealed")]
     files = [path.read_bytes() for path in served.state.rglob("*") if path.is_file()]

@@ -58,6 +58,8 @@ def test_the_hub_copies_its_own_database(served: Served) -> None:
     assert done["outcome"] == "success", done
     [copy] = (served.state / "backups").iterdir()
     assert copy.stat().st_mode & 0o777 == 0o600
+    served.end_of(served.post("hub/backups")["id"])
+    assert copy.name in [one["name"] for one in served.get("hub/backups")]
 
 
 def test_the_nightly_discard_of_what_may_not_be_deleted_is_skipped_and_says_so(machine: Served) -> None:

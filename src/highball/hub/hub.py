@@ -30,12 +30,13 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub.access import Access
-from highball.hub.audit import HUB, Actor
+from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
+from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
 from highball.hub.recovery import back_up
 from highball.hub.runs import Record, RunOrder, utc_now
@@ -202,3 +203,23 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    # --- the way back ---
+
+    def make_kit(self, key: str, actor: Actor) -> str:
+        """The page to print for a repository; who took it, and when, is in the audit.
+
+        Raises Unknown, NotAllowed (`kit_not_here`) and SecretUnavailable.
+        """
+        now, document = utc_now(), self.document()
+        repository = document.repositories.get(key)
+        if repository is None:
+            raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        demand_makeable(key, repository, from_file=self._is_from_file("repository", key))
+        placed = self.vault.place(key, repository)
+        reach = reach_of(placed, sealed=self.vault.open_named(placed, admin=False))
+        jobs = {name: effective_job(document, name) for name in document.jobs}
+        kept = [Kept(name, job.sources[0].path) for name, job in jobs.items() if key in job.repositories]
+        with self.database.write() as connection:
+            write_down(connection, actor, "took_kit", now, kind="repository", key=key)
+        return repository_kit(key, repository, reach, kept, now, identity=self.record.find_identity(key))

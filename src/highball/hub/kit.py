@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from highball import __version__
-from highball.engine.restic.repository import Access, ResticRepository, access, address
-from highball.errors import SecretUnavailable
+from highball.engine.restic.repository import Access, ResticRepository, access, address, secrets_of
+from highball.errors import NotAllowed, SecretUnavailable
 from highball.protocol import FILES_SET
 from highball.secret import SecretValue
 
@@ -48,7 +48,11 @@ class Kept:
     path: bytes
 
 
-def reach_of(repository: ResticRepository, environment: Mapping[str, str] | None = None) -> Reach:
+def reach_of(
+    repository: ResticRepository,
+    environment: Mapping[str, str] | None = None,
+    sealed: Mapping[str, SecretValue] | None = None,
+) -> Reach:
     """Resolve the everyday access and read its files, here; raises SecretUnavailable."""
     files = {}
     named: dict[str, Path] = {}
@@ -57,7 +61,25 @@ def reach_of(repository: ResticRepository, environment: Mapping[str, str] | None
         if path is not None:
             files[name] = _read(path)
             named[field] = Path(name)
-    return Reach(access(repository.model_copy(update=named), environment=environment), files)
+    placed = repository.model_copy(update=named)
+    return Reach(access(placed, environment=environment, sealed=sealed), files)
+
+
+def demand_makeable(key: str, repository: ResticRepository, *, from_file: bool) -> None:
+    """Raise NotAllowed where a hub may not make this page: it would read what whoever asks could point it at.
+
+    What a configuration file of this machine declares may name files and variables here; what was declared over
+    the hub only what is sealed in it. Commands run on agents, never in the hub.
+    """
+    references = [reference for _, reference in secrets_of(repository)]
+    sealed = all(reference.sealed for reference in references)
+    reads = any(getattr(repository, field) is not None for field in _FILES)
+    if any(reference.command for reference in references) or not (from_file or (sealed and not reads)):
+        raise NotAllowed(
+            f"the page for {key} can only be made on the machine that its secrets lie on",
+            code="kit_not_here",
+            hint=f"there: highball recovery-kit {key} --out FILE",
+        )
 
 
 def _read(path: Path) -> bytes:

@@ -1,0 +1,62 @@
+"""The ways back: pages to print, and the hub's copies of its own database."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import PlainTextResponse
+
+from highball.facts import Fact, Run, UtcTime
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.recovery import examine, list_backups
+from highball.hub.runs import RunOrder
+from highball.spec.access import Role
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+
+class BackupAnswer(Fact):
+    """A copy of the hub's database."""
+
+    name: str
+    made_at: UtcTime
+    program: str
+    size_bytes: int
+    rows: dict[str, int]
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses about coming back."""
+    router = APIRouter(prefix="/api/v1", tags=["recovery"])
+
+    @router.get("/repositories/{key}/recovery-kit", response_class=PlainTextResponse)
+    def recovery_kit(key: str, actor: Admin) -> PlainTextResponse:
+        """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
+        return PlainTextResponse(hub.make_kit(key, actor), media_type="text/markdown; charset=utf-8")
+
+    @router.get("/hub/backups")
+    def list_copies(_: Admin) -> list[BackupAnswer]:
+        """The hub's copies of its own database, the newest first; each was read through to say this."""
+        found = []
+        for path in list_backups(hub.state):
+            manifest = examine(path)
+            found.append(
+                BackupAnswer(
+                    name=path.name,
+                    made_at=manifest.made_at,
+                    program=manifest.program,
+                    size_bytes=path.stat().st_size,
+                    rows=manifest.rows,
+                )
+            )
+        return found
+
+    @router.post("/hub/backups", status_code=202)
+    def back_up(actor: Admin) -> Run:
+        """Make one more copy now."""
+        return hub.order(RunOrder(task="hub-backup"), actor)[0]
+
+    return router

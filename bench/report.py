@@ -11,7 +11,7 @@ from typing import Any
 
 from measuring import CHECKOUT, RESULTS
 
-ORDER = ("overhead-long", "overhead", "memory", "parsing", "startup", "ticking")
+ORDER = ("overhead-long", "overhead", "memory", "parsing", "startup", "serving", "ticking")
 
 HEAD = """\
 # Figures

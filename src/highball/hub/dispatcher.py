@@ -358,7 +358,10 @@ class Dispatcher:
     # --- what agents report ---
 
     async def take(self, connection: Connection, message: Message) -> None:
-        """One message of an agent."""
+        """One message of an agent; what it says of another host's runs is passed over, and asked for in vain."""
+        if not await asyncio.to_thread(self._is_its_own, connection.host, message):
+            _LOG.warning("%s spoke of a run that is not its own", connection.host)
+            return
         match message.body:
             case RunHeld() as held:
                 last = await asyncio.to_thread(self._meet, held)
@@ -377,6 +380,15 @@ class Dispatcher:
                 await self._hand_over_secrets(connection, run)
             case Taken():
                 pass
+
+    def _is_its_own(self, host: str, message: Message) -> bool:
+        """Whether a message is about a run of its sender, or about none."""
+        body = message.body
+        if isinstance(body, RunHeld):  # one that the record lost is met again
+            known = self._record.find_host(body.assignment.run)
+            return body.assignment.host == host and known in (host, None)
+        run = getattr(body, "run", None)
+        return run is None or self._record.find_host(run) == host
 
     def _meet(self, held: RunHeld) -> int:
         """How much the record has of a run that an agent holds; one that it does not know yet is written down."""

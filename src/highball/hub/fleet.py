@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import secrets
 import zlib
 from collections.abc import Awaitable, Callable
@@ -51,6 +52,8 @@ GREETING_SECONDS = 15
 ENROLMENT = timedelta(hours=1)
 LARGEST_SKEW = timedelta(minutes=2)
 LARGEST_ANSWER = 256 * 1024 * 1024
+
+_LOG = logging.getLogger(__name__)
 
 
 class Socket(Protocol):
@@ -148,6 +151,8 @@ class Fleet:
                 await self._take(connection, read(await socket.receive()))
         except (OSError, ValueError):
             pass
+        except HighballError as error:  # a full disk, say: what was not acknowledged is told again
+            _LOG.error("the connection to %s ends: %s", connection.host, error.message)
         finally:
             self._forget(connection)
 

@@ -350,6 +350,11 @@ class Record:
             write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
             return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
 
+    def find_host(self, run: str) -> str | None:
+        """Whose run it is; None where it is not known."""
+        with self._database.read() as connection:
+            return connection.execute(sa.select(runs.c.host).where(runs.c.id == run)).scalar()
+
     def find_last_seq(self, run: str) -> int:
         """The number of the last event that is known of a run; raises Unknown."""
         with self._database.read() as connection:

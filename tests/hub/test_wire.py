@@ -1,0 +1,321 @@
+"""The wire between hub and agent: who is let in, who is not, and what one host may know of another's runs."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from highball.facts import Outcome, RunEnded, RunState
+from highball.hub.access import kept_sound
+from highball.hub.audit import HUB
+from highball.hub.config import Documents
+from highball.hub.db import Database, enrolments, new_run_id, open_database
+from highball.hub.hub import Hub
+from highball.hub.lease import lease_on
+from highball.hub.runs import RunOrder
+from highball.hub.vault import open_vault
+from highball.protocol import (
+    Acknowledged,
+    Assign,
+    Body,
+    Challenge,
+    Enrol,
+    Enrolled,
+    Events,
+    Hello,
+    Inventory,
+    Message,
+    Refusal,
+    SecretsWanted,
+    Unsupported,
+    Welcome,
+    proof_text,
+    read,
+    spell,
+)
+from highball.spec.document import build
+
+
+class Line:
+    """Both ends of a connection, without a network."""
+
+    def __init__(self) -> None:
+        self.to_hub: asyncio.Queue[str | None] = asyncio.Queue()
+        self.to_agent: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def send(self, text: str) -> None:
+        await self.to_agent.put(text)
+
+    async def receive(self) -> str:
+        text = await self.to_hub.get()
+        if text is None:
+            raise OSError("cut")
+        return text
+
+    async def close(self) -> None:
+        await self.to_agent.put(None)
+        await self.to_hub.put(None)
+
+
+class FakeAgent:
+    """An agent that says what a test wants."""
+
+    def __init__(self, hub: Hub, host: str, key: Ed25519PrivateKey | None = None) -> None:
+        self.hub, self.host = hub, host
+        self.key = key or Ed25519PrivateKey.generate()
+        self.line = Line()
+        self.serving: asyncio.Task[None] | None = None
+
+    async def dial(self) -> Challenge:
+        self.serving = asyncio.create_task(self.hub.fleet.serve(self.line))
+        challenge = (await self.hear()).body
+        assert isinstance(challenge, Challenge)
+        return challenge
+
+    async def say(self, body: Body, id: str | None = None) -> None:
+        await self.line.to_hub.put(spell(body, id=id))
+
+    async def hear(self) -> Message:
+        text = await asyncio.wait_for(self.line.to_agent.get(), 10)
+        assert text is not None, "the hub hung up"
+        return read(text)
+
+    async def hears_nothing(self) -> bool:
+        """Whether the hub has nothing to say: what it answers next is the answer to something else."""
+        await self.line.to_hub.put('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
+        return isinstance((await self.hear()).body, Unsupported)
+
+    async def greet(self, challenge: Challenge, **more: Any) -> Message:
+        nonce = secrets.token_bytes(32)
+        proof = self.key.sign(proof_text("agent", self.host, challenge.nonce, nonce))
+        told = {"host": self.host, "nonce": nonce, "proof": proof, "program": "test"}
+        await self.say(Hello(**{**told, **more}))
+        return await self.hear()
+
+    async def enrol(self, token: str) -> Message:
+        challenge = await self.dial()
+        await self.say(Enrol(token=token, public_key=self.key.public_key().public_bytes_raw()))
+        answer = await self.hear()
+        return await self.greet(challenge) if isinstance(answer.body, Enrolled) else answer
+
+    async def hang_up(self) -> None:
+        await self.line.close()
+        assert self.serving is not None
+        await self.serving
+
+
+DOCUMENT = {
+    "settings": {"host": "station"},
+    "repositories": {"nas": {"url": "/nowhere", "password": {"sealed": True}}},
+    "jobs": {"docs": {"repositories": ["nas"], "sources": ["/home"]}},
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    """The hub's."""
+    return open_database(tmp_path / "highball.db")
+
+
+def make_hub(folder: Path, database: Database) -> Hub:
+    """A hub with a job, and nobody connected."""
+    documents = Documents(database, kept_sound)
+    documents.apply(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
+    vault = open_vault(database, folder / "hub.key")
+    return Hub(database, documents, "station", vault, folder, lease_on(None))
+
+
+@contextlib.asynccontextmanager
+async def agents(hub: Hub, *hosts: str) -> AsyncIterator[list[FakeAgent]]:
+    """Agents of these hosts, let in."""
+    hub.newsroom.open(asyncio.get_running_loop())
+    hub.dispatcher.open(asyncio.get_running_loop())
+    found = []
+    for host in hosts:
+        agent = FakeAgent(hub, host)
+        welcome = await agent.enrol(hub.fleet.invite(host, HUB, datetime.now(UTC)))
+        assert isinstance(welcome.body, Welcome), welcome
+        found.append(agent)
+    yield found
+    for agent in found:
+        await agent.hang_up()
+
+
+def order(hub: Hub) -> str:
+    """A queued backup, given to the station."""
+    now = datetime.now(UTC)
+    run, _ = hub.record.enqueue(
+        RunOrder(task="backup", job="docs"), "station", now, id=new_run_id(now, 1), actor=HUB
+    )
+    assert hub.record.mark_assigned(run.id, now)
+    return run.id
+
+
+def ended(run: str) -> Events:
+    """A run that ended well, as its agent tells it."""
+    event = RunEnded(seq=1, run=run, at=datetime.now(UTC), outcome=Outcome.SUCCESS)
+    return Events(run=run, events=(event.model_dump(mode="json"),))
+
+
+Story = Callable[[], Awaitable[None]]
+
+
+def test_an_agent_is_let_in_once_it_proved_itself_and_so_did_the_hub(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        agent = FakeAgent(hub, "station")
+        challenge = await agent.dial()
+        token = hub.fleet.invite("station", HUB, datetime.now(UTC))
+        await agent.say(Enrol(token=token, public_key=agent.key.public_key().public_bytes_raw()))
+        enrolled = (await agent.hear()).body
+        assert isinstance(enrolled, Enrolled)
+        nonce = secrets.token_bytes(32)
+        proof = agent.key.sign(proof_text("agent", "station", challenge.nonce, nonce))
+        await agent.say(Hello(host="station", nonce=nonce, proof=proof, program="test"))
+        welcome = (await agent.hear()).body
+        assert isinstance(welcome, Welcome)
+        Ed25519PublicKey.from_public_bytes(enrolled.hub_key).verify(
+            welcome.proof, proof_text("hub", "station", nonce, challenge.nonce)
+        )
+        assert hub.fleet.find("station") is not None
+        assert hub.fleet.connected == set(), "until it told what it holds"
+        await agent.say(Inventory(runs=()))
+        assert await agent.hears_nothing()
+        assert hub.fleet.connected == {"station"}
+        await agent.hang_up()
+        assert hub.fleet.find("station") is None
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"host": "nobody"}, "agent_unknown"),
+        ({"proof": bytes(64)}, "agent_unknown"),
+        ({"versions": (2, 3)}, "protocol_unknown"),
+    ],
+)
+def test_who_is_not_let_in(tmp_path: Path, database: Database, more: dict[str, Any], code: str) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        async with agents(hub, "station") as [agent]:
+            other = FakeAgent(hub, "station", agent.key)
+            refusal = (await other.greet(await other.dial(), **more)).body
+            assert isinstance(refusal, Refusal)
+            assert refusal.code == code
+            stranger = FakeAgent(hub, "station")
+            refusal = (await stranger.greet(await stranger.dial())).body
+            assert isinstance(refusal, Refusal), "another key"
+
+    asyncio.run(story())
+
+
+def test_an_invitation_is_good_once_and_for_an_hour(tmp_path: Path, database: Database) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        now = datetime.now(UTC)
+        token = hub.fleet.invite("station", HUB, now)
+        first, second = FakeAgent(hub, "station"), FakeAgent(hub, "station")
+        assert isinstance((await first.enrol(token)).body, Welcome)
+        late = hub.fleet.invite("station", HUB, now - timedelta(hours=2))
+        for used in (token, late, "made up"):
+            refusal = (await FakeAgent(hub, "station").enrol(used)).body
+            assert isinstance(refusal, Refusal)
+            assert refusal.code == "invitation_invalid"
+        assert isinstance((await second.enrol(hub.fleet.invite("station", HUB, now))).body, Welcome)
+        again = FakeAgent(hub, "station", first.key)
+        refusal = (await again.greet(await again.dial())).body
+        assert isinstance(refusal, Refusal), "another took its place"
+        with database.read() as connection:
+            assert token not in str(connection.execute(sa.select(enrolments)).all())
+        await second.hang_up()
+
+    asyncio.run(story())
+
+
+def test_a_newer_connection_takes_the_place_of_the_older(tmp_path: Path, database: Database) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        async with agents(hub, "station") as [agent]:
+            newer = FakeAgent(hub, "station", agent.key)
+            assert isinstance((await newer.greet(await newer.dial())).body, Welcome)
+            assert await agent.line.to_agent.get() is None, "the older one is ended"
+            await newer.say(Inventory(runs=()))
+            assert await newer.hears_nothing()
+            assert hub.fleet.connected == {"station"}
+            await newer.hang_up()
+
+    asyncio.run(story())
+
+
+def test_a_host_neither_tells_nor_learns_anything_of_anothers_runs(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        now = datetime.now(UTC)
+        hub.vault.seal(hub.vault.find_place("nas", "password"), _secret("canary"), HUB, now)
+        run = order(hub)
+        async with agents(hub, "station", "thief") as [own, thief]:
+            await thief.say(SecretsWanted(run=run))
+            await thief.say(ended(run))
+            await thief.say(Inventory(runs=(run,)))
+            assert await thief.hears_nothing()
+            assert hub.record.find_run(run).state is not RunState.DONE
+            await own.say(SecretsWanted(run=run))
+            assert b"canary" in next(iter((await own.hear()).body.secrets.values()))
+            await own.say(ended(run))
+            told = (await own.hear()).body
+            assert isinstance(told, Acknowledged)
+            assert (told.run, told.seq) == (run, 1)
+            assert hub.record.find_run(run).outcome is Outcome.SUCCESS
+
+    asyncio.run(story())
+
+
+def test_a_run_that_never_arrived_is_given_again_and_one_that_is_gone_is_ended(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        lost, begun = order(hub), None
+        async with agents(hub, "station") as [agent]:
+            await agent.say(Inventory(runs=()))
+            assert await agent.hears_nothing()
+            [waiting] = hub.record.list_unassigned()
+            assert waiting.id == lost
+            assert hub.record.mark_assigned(lost, datetime.now(UTC))
+            begun = {"type": "run.started", "seq": 1, "run": lost, "at": "2026-01-01T00:00:00Z", "pid": 1}
+            await agent.say(Events(run=lost, events=(begun,)))
+            assert isinstance((await agent.hear()).body, Acknowledged)
+            await agent.say(Inventory(runs=()))
+            assert await agent.hears_nothing()
+            done = hub.record.find_run(lost)
+            assert (done.outcome, done.reason and done.reason.code) == (Outcome.FAILURE, "interrupted")
+
+    asyncio.run(story())
+
+
+def test_what_is_no_message_ends_the_connection_and_nothing_else() -> None:
+    for text in ("", "[]", "{}", "null", '{"type": 1}', "[" * 100_000, '{"type": "events", "id": "1"}'):
+        with pytest.raises(ValueError):
+            read(text)
+    unknown = read('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {"x": 1}}')
+    assert unknown.body is None
+    assert Assign.type == "assign"
+
+
+def _secret(text: str) -> Any:
+    from highball.secret import SecretValue
+
+    return SecretValue(text.encode())

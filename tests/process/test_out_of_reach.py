@@ -130,7 +130,7 @@ def test_a_hook_that_lives_on_is_a_failure_that_names_it(
 ) -> None:
     monkeypatch.setattr("highball.agent.hooks.HOOK_MANNERS", PATIENT)
     run = f"{door} {' '.join(AS_ROOT)} sh -c 'echo $$; exec sleep 60'"
-    hook = Hook(run=run, timeout=seconds(0.5), on_error=on_error)  # type: ignore[arg-type]
+    hook = Hook(run=run, timeout=seconds(0.5), on_error=on_error)
 
     def call() -> tuple[str, str, list[str]]:
         said: list[str] = []

@@ -291,7 +291,7 @@ class RunStarted(_Numbered):
 
 
 class StepStarted(_Numbered):
-    """A step has begun; `running` holds what is known of it so far."""
+    """A step has begun, or begins once more: the next `attempt`; `running` holds what is known of it so far."""
 
     type: Literal["step.started"] = "step.started"
     running: Step
@@ -310,6 +310,8 @@ class Waiting(_Numbered):
 
     type: Literal["waiting"] = "waiting"
     reason: Reason
+    until: UtcTime | None = None
+    """When the next attempt begins; null is a wait whose end is not known."""
 
 
 class LogLine(_Numbered):

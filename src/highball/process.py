@@ -33,6 +33,9 @@ TICK_SECONDS = 0.2
 LINGER_SECONDS = 1.0
 """How long the outputs of a child that has ended may be held open by a grandchild before we stop listening."""
 
+LIVES_ON = 255
+"""In place of the exit status of a child that could not be made to end."""
+
 _READ_BYTES = 256 * 1024
 _PIPE_BYTES = 64 * 1024
 """What a pipe holds unless it is asked for more."""
@@ -77,12 +80,17 @@ class Command:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: `exit_status` as a shell counts it (128 + n after signal n)."""
+    """How a child ended: `exit_status` as a shell counts it (128 + n after signal n).
+
+    `left`: those of its group who live on because they became another user, whom we may not signal. The child itself
+    may be one of them: then its exit status is 255.
+    """
 
     exit_status: int
     stopped: bool
     timed_out: bool
     seconds: float
+    left: tuple[int, ...] = ()
 
 
 class Stop:
@@ -157,6 +165,7 @@ def run(
         stopped=ending.stopped,
         timed_out=ending.timed_out,
         seconds=time.monotonic() - started,
+        left=ending.left,
     )
 
 
@@ -403,12 +412,15 @@ class _Ending:
         self._kill_at: float | None = None
         self.stopped = False
         self.timed_out = False
+        self.gave_up = False
+        """The child itself became another user: it cannot be made to end."""
+        self.left: tuple[int, ...] = ()
 
     def tick(self) -> None:
         now = time.monotonic()
         if self._kill_at is not None:
             if now >= self._kill_at:
-                _kill_group(self._child)
+                self.kill()
                 self._kill_at = now + 1
             return
         self.stopped = self._stop.requested
@@ -416,6 +428,12 @@ class _Ending:
         if self.stopped or self.timed_out:
             self._ask_politely()
             self._kill_at = now + self._manners.grace.total_seconds()
+
+    def kill(self) -> None:
+        """Make the whole group end, and note who in it cannot be made to."""
+        _kill_group(self._child)
+        self.left = _list_out_of_reach(self._child.pid)
+        self.gave_up = self._child.returncode is None and not _may_signal(self._child.pid)
 
     def _ask_politely(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -438,6 +456,8 @@ def _drain(child: subprocess.Popen[bytes], outputs: _Outputs, on_data: OnData, e
                 else:
                     selector.unregister(key.fileobj)
             ending.tick()
+            if ending.gave_up:
+                return
             if listen_until is None and child.poll() is not None:
                 listen_until = time.monotonic() + LINGER_SECONDS
             if listen_until is not None and time.monotonic() >= listen_until:
@@ -445,15 +465,16 @@ def _drain(child: subprocess.Popen[bytes], outputs: _Outputs, on_data: OnData, e
 
 
 def _reap(child: subprocess.Popen[bytes], ending: _Ending) -> int:
-    while True:
+    while not ending.gave_up:
         try:
             status = child.wait(TICK_SECONDS)
         except subprocess.TimeoutExpired:
             ending.tick()
             continue
         if ending.stopped or ending.timed_out:
-            _kill_group(child)  # whatever of its group outlived the polite request
+            ending.kill()  # whatever of its group outlived the polite request
         return status
+    return LIVES_ON
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
@@ -483,6 +504,28 @@ def _read_proc(pid: int, name: str) -> bytes:
 
 def _is_zombie(pid: int) -> bool:
     return _read_proc(pid, "stat").rpartition(b")")[2].split()[:1] in ([b"Z"], [])
+
+
+def _list_out_of_reach(group: int) -> tuple[int, ...]:
+    """The living processes of a group that we may not signal; its own number where the machine hides them."""
+    members = (pid for pid in _list_pids() if _group_of(pid) == group and not _is_zombie(pid))
+    found = tuple(pid for pid in members if not _may_signal(pid))
+    return found or (() if _may_signal(-group) else (group,))
+
+
+def _group_of(pid: int) -> int | None:
+    found = _read_proc(pid, "stat").rpartition(b")")[2].split()[2:3]
+    return int(found[0]) if found else None
+
+
+def _may_signal(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    return True
 
 
 def _signal_all(pids: Sequence[int], number: int) -> None:

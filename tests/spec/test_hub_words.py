@@ -10,6 +10,7 @@ import pytest
 from highball.errors import Unknown
 from highball.facts import Fact
 from highball.spec.document import build, effective_cadences, effective_job, origins
+from highball.spec.job import Retry
 from highball.spec.pin import Pin
 from highball.spec.references import NAMES, TABLE_OF, TABLES, references_of, with_new_key
 from highball.spec.repository import CHECK, DISCARD
@@ -102,6 +103,16 @@ def test_windows_retry_and_missed_are_inherited() -> None:
     assert job.windows == ()
     assert origins(read, "j")["retry.max"] == "defaults"
     assert origins(read, "j")["retry.backoff"] == "profiles.p"
+
+
+def test_the_wait_before_another_attempt_doubles_up_to_half_an_hour() -> None:
+    def minutes(backoff: str) -> list[float]:
+        retry = Retry.model_validate({"max": 5, "backoff": backoff})
+        return [retry.pause_after(attempt).total_seconds() / 60 for attempt in range(1, 6)]
+
+    assert minutes("10m") == [10, 20, 30, 30, 30]
+    assert minutes("1m") == [1, 2, 4, 8, 16]
+    assert minutes("2h") == [120] * 5, "what was declared is never cut"
 
 
 def test_what_a_job_may_not_say() -> None:

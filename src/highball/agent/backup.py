@@ -1,17 +1,19 @@
 """Back up a job: hooks before, its sources into each repository, hooks after.
 
-One failing repository does not stop the next. What restic did is evidence; `proof` judges it.
+One failing repository does not stop the next. What restic did is evidence; `proof` judges it. By the job's
+`retry` a repository is tried again when what stood in the way may pass (`engine.restic.messages.PASSING`); an
+attempt never saves what one before it has saved already.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from highball.agent import hooks, proof
-from highball.agent.steps import Done, Steps
+from highball.agent.steps import ONCE, Done, Steps
 from highball.agent.workplace import as_gone, meet
 from highball.engine.restic import messages
 from highball.engine.restic.messages import BackupReport
@@ -39,12 +41,11 @@ class Backup:
     def carry_out(self) -> None:
         """Do all of it; a dry run leaves the hooks out."""
         obstacle = None if self._task.dry_run else self._run_before_hooks()
-        sources = [_Source(source) for source in self._job.sources]
         for repository in self._job.repositories:
             if obstacle is not None:
                 self._steps.leave_out(Action.BACKUP, repository, *obstacle)
             else:
-                self._back_up_into(repository, sources)
+                self._back_up_into(repository)
         if not self._task.dry_run:
             self.run_after_hooks()
 
@@ -90,16 +91,33 @@ class Backup:
 
     # --- one repository ---
 
-    def _back_up_into(self, repository: str, sources: Sequence[_Source]) -> None:
+    def _back_up_into(self, repository: str) -> None:
+        made: list[_Made] = []
         self._steps.step(
             Action.BACKUP,
             repository,
-            lambda: self._back_up(repository, sources),
+            lambda: self._attempt(repository, made),
             job=self._key,
             set=FILES_SET,
+            retry=ONCE if self._task.dry_run else self._job.retry,
         )
 
-    def _back_up(self, repository: str, sources: Sequence[_Source]) -> Done:
+    def _attempt(self, repository: str, made: list[_Made]) -> Done:
+        """Back up, unless what an earlier attempt made turns out to be there: restic may fail after it saved, and
+        a repository that cannot be listed proves nothing. Then only the proof is made up for.
+        """
+        if made:
+            restic = self._steps.open(repository)
+            if self._is_saved(restic):
+                return self._prove(repository, restic, made[-1])
+        return self._back_up(repository, made)
+
+    def _is_saved(self, restic: Restic) -> bool:
+        run = self._steps.assignment.run
+        return any(snapshot.run == run for snapshot in self._list(restic, LISTING_TIMEOUT))
+
+    def _back_up(self, repository: str, made: list[_Made]) -> Done:
+        sources = [_Source(source) for source in self._job.sources]
         sound = [source for source in sources if source.sound]
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
@@ -107,27 +125,22 @@ class Backup:
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         restic = self._steps.open(repository)
-        expected = self._task.expected.get(repository, Expectation())
-        order = self._order(sound, expected.parent)
+        order = self._order(sound, self._expected_in(repository).parent)
         finished, report = self._steps.patiently(lambda: self._back_up_once(restic, order))
         if self._task.dry_run:
             return _judge_dry_run(restic, finished, report, complaints)
-        return self._prove(repository, restic, order, expected, finished, report, complaints)
-
-    def _prove(
-        self,
-        repository: str,
-        restic: Restic,
-        order: BackupOrder,
-        expected: Expectation,
-        finished: Finished,
-        report: BackupReport,
-        complaints: Sequence[Caution],
-    ) -> Done:
-        """Look at the repository with other eyes, and judge."""
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
+        made.append(_Made(order, finished, report, complaints))
+        return self._prove(repository, restic, made[-1])
+
+    def _expected_in(self, repository: str) -> Expectation:
+        return self._task.expected.get(repository, Expectation())
+
+    def _prove(self, repository: str, restic: Restic, made: _Made) -> Done:
+        """Look at the repository with other eyes, and judge."""
+        finished, report, expected = made.finished, made.report, self._expected_in(repository)
         listing, failure = self._look(restic, finished.stopped)
         verdict = proof.judge_backup(
             proof.BackupEvidence(
@@ -135,11 +148,11 @@ class Backup:
                 exit_status=finished.exit_status,
                 stopped=finished.stopped,
                 summary=report.summary,
-                complaints=[*complaints, *report.cautions, *_unlisted(report)],
+                complaints=[*made.complaints, *report.cautions, *_unlisted(report)],
                 failure=None if finished.exit_status == 0 else self._why(restic, finished, repository),
                 listing=listing,
                 listing_failure=failure,
-                paths=order.paths,
+                paths=made.order.paths,
                 expected_ids=expected.snapshot_ids,
                 sizes=expected.sizes,
                 shrink_limit=self._job.shrink_limit,
@@ -149,7 +162,9 @@ class Backup:
             self._meet_if_needed(repository, restic, listing, expected)
         facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
         shown = tuple(listing) if listing is not None else None
-        return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown)
+        # a backup that restic calls good lacks only its listing: that may be had later
+        obstacle = failure.code if failure is not None and finished.exit_status == 0 else None
+        return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
 
     def _back_up_once(self, restic: Restic, order: BackupOrder) -> tuple[Finished, BackupReport]:
         finished, report = restic.backup(order)
@@ -187,14 +202,16 @@ class Backup:
     def _look(self, restic: Restic, cancelled: bool) -> tuple[list[Snapshot] | None, Reason | None]:
         """The independent listing of this job's snapshots, or why it could not be had."""
         timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
-        # a Stop of its own: a cancelled run wants the truth as well
-        looking = replace(restic, stop=Stop())
         try:
-            keys = (self._key, *self._steps.assignment.former_jobs)
-            tags = [",".join(_our_tags(key)) for key in keys]
-            return looking.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout), None
+            # a Stop of its own: a cancelled run wants the truth as well
+            return self._list(replace(restic, stop=Stop()), timeout), None
         except HighballError as error:
             return None, _reason(error.code, error.message)
+
+    def _list(self, restic: Restic, timeout: timedelta) -> list[Snapshot]:
+        keys = (self._key, *self._steps.assignment.former_jobs)
+        tags = [",".join(_our_tags(key)) for key in keys]
+        return restic.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout)
 
     def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
         reason = restic.why(finished)
@@ -210,6 +227,16 @@ class Backup:
         if known is None or proof.missing_ids(expected.snapshot_ids, listing):
             found = meet(replace(restic, stop=Stop()), known)
             self._steps.say(Statistics, step=self._steps.current, repository=repository, repository_id=found)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A `restic backup` that came to its end, and what it was to do: the evidence for its proof."""
+
+    order: BackupOrder
+    finished: Finished
+    report: BackupReport
+    complaints: Sequence[Caution]
 
 
 class _Source:

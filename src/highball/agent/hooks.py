@@ -1,7 +1,8 @@
 """Run a hook: the one place where something that a person typed reaches a shell.
 
 A hook gets a small, known environment without any secret. On a timeout its whole process group is killed; a
-child that it leaves behind cannot hang the run; of its output only the first part is kept.
+child that it leaves behind, or one that became another user (by sudo) and cannot be killed, cannot hang the run;
+of its output only the first part is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from highball.agent.steps import Done
 from highball.errors import Cancelled, Failed, ProgramMissing
 from highball.facts import Outcome, Reason
-from highball.process import HOOK_MANNERS, MARKER, Command, Stop, by_lines, run
+from highball.process import HOOK_MANNERS, MARKER, Command, Ended, Stop, by_lines, run
 from highball.spec.job import Hook
 from highball.timing import duration_to_text
 
@@ -62,14 +63,22 @@ def run_hook(
         return _failed(hook, error.message)
     finish()
     if ended.stopped:
-        raise Cancelled("cancelled")
+        raise Cancelled(f"cancelled, but {_left(ended)}" if ended.left else "cancelled")
     if ended.timed_out:
-        return _failed(
-            hook, f"did not end within {duration_to_text(hook.timeout)}, so it and all it started were killed"
-        )
+        late = f"did not end within {duration_to_text(hook.timeout)}"
+        fate = f"but {_left(ended)}" if ended.left else "so it and all it started were killed"
+        return _failed(hook, f"{late}, {fate}")
     if ended.exit_status != 0:
         return _failed(hook, f"ended with exit status {ended.exit_status}")
     return Done()
+
+
+def _left(ended: Ended) -> str:
+    """Who of a hook lives on, and why."""
+    named = ", ".join(map(str, ended.left))
+    if len(ended.left) == 1:
+        return f"process {named} lives on: it became another user, whose processes Highball may not end"
+    return f"processes {named} live on: they became another user, whose processes Highball may not end"
 
 
 def _failed(hook: Hook, what: str) -> Done:

@@ -10,14 +10,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from highball.agent.placing import clear_away_staging
 from highball.agent.proof import worst
 from highball.agent.rundir import RunDirectory
 from highball.agent.workplace import Workplace, hostname, meet
+from highball.engine.restic.messages import PASSING
 from highball.engine.restic.restic import Finished, Listener, Restic
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import (
@@ -41,10 +42,13 @@ from highball.facts import (
 from highball.process import Stop
 from highball.protocol import Assignment
 from highball.secret import SecretValue, mask
+from highball.spec.job import Retry
+from highball.timing import duration_to_text
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
 LONGEST_TEXT = 64 * 1024
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
+ONCE = Retry()
 
 T = TypeVar("T")
 
@@ -58,6 +62,8 @@ class Done:
     warnings: Sequence[Caution] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     snapshots: tuple[Snapshot, ...] | None = None
+    obstacle: str | None = None
+    """The code of what stood in the way, where that is not the reason's own: it may be passing."""
 
 
 class Steps:
@@ -81,6 +87,7 @@ class Steps:
         self._on_progress = on_progress
         self._secrets: list[SecretValue] = []
         self._step: int | None = None
+        self._attempt = 1
         self._logged = 0
 
     # --- what lies around while the run goes on ---
@@ -105,7 +112,7 @@ class Steps:
 
     def say(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event | None:
         """Write an event down and tell those who listen; None of a log line that a full disk refused."""
-        event = self._directory.append(make, safely=safely, **facts)
+        event = self._directory.append(make, safely=safely, **{"attempt": self._attempt, **facts})
         if event is not None:  # its number belongs to the next one, so nobody may have heard of it
             self._on_event(event)
         return event
@@ -116,7 +123,7 @@ class Steps:
         return self._step
 
     def log(self, stream: str, text: str) -> None:
-        """Some text for the run's log, secrets masked; past 4 MiB a step's log is cut."""
+        """Some text for the run's log, secrets masked; past 4 MiB an attempt's log is cut."""
         masked = mask(
             text, self._secrets
         )  # the whole of it: half a secret would be none at the edge of a piece
@@ -153,10 +160,12 @@ class Steps:
         set: str | None = None,
         job: str | None = None,
         always: bool = False,
+        retry: Retry = ONCE,
     ) -> Step:
         """Carry out one step: its start, its own part, and its full account at the end.
 
-        After a request to stop a step is not begun any more, unless it is to be done `always`.
+        After a request to stop a step is not begun any more, unless it is to be done `always`. One that failed by
+        what may pass is tried again as often as `retry` says; how the last attempt ended is how the step ended.
         """
         begun = Step(
             number=len(self.ended) + 1,
@@ -167,12 +176,12 @@ class Steps:
             job=job,
             started_at=datetime.now(UTC),
         )
-        self._step, self._logged = begun.number, 0
-        self.say(StepStarted, step=begun.number, running=begun)
-        done = self._guarded(body, always=always)
+        self._step = begun.number
+        done = self._attempt_it(begun, body, retry, always=always)
         ended = begun.model_copy(
             update={
                 **done.facts,
+                "attempts": self._attempt,
                 "outcome": done.outcome,
                 "reason": done.reason,
                 "warnings": tuple(done.warnings),
@@ -181,8 +190,36 @@ class Steps:
         )
         self.ended.append(ended)
         self.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=done.snapshots)
-        self._step = None
+        self._step, self._attempt = None, 1
         return ended
+
+    def _attempt_it(self, begun: Step, body: Callable[[], Done], retry: Retry, *, always: bool) -> Done:
+        while True:
+            self._logged = 0
+            running = begun.model_copy(update={"attempts": self._attempt})
+            self.say(StepStarted, step=begun.number, running=running)
+            done = self._guarded(body, always=always)
+            reason = done.reason
+            if reason is None or self._attempt > retry.max or not _may_pass(done):
+                return done
+            try:
+                self._await_next(reason, retry)
+            except Cancelled:
+                message = (
+                    f"cancelled before attempt {self._attempt + 1}; the one before failed: {reason.message}"
+                )
+                return replace(
+                    done, outcome=Outcome.CANCELLED, reason=Reason(code="cancelled", message=message)
+                )
+            self._attempt += 1
+
+    def _await_next(self, failed: Reason, retry: Retry) -> None:
+        """Say when the next attempt begins and why it is needed, and wait for it; raises Cancelled."""
+        pause = retry.pause_after(self._attempt)
+        which = f"attempt {self._attempt + 1} of {retry.max + 1} in {duration_to_text(pause)}"
+        reason = Reason(code=failed.code, message=f"{which}: {failed.message}")
+        self.say(Waiting, step=self._step, reason=reason, until=datetime.now(UTC) + pause)
+        self._sleep(pause)
 
     def _guarded(self, body: Callable[[], Done], *, always: bool) -> Done:
         if self.stop.requested and not always:
@@ -233,7 +270,7 @@ class Steps:
                 if error.code != "repository_locked" or time.monotonic() + pause > deadline:
                     raise
                 self._tell_waiting(error.message)
-            self._sleep(pause)
+            self._sleep(timedelta(seconds=pause))
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _tell_waiting(self, message: str) -> None:
@@ -241,8 +278,8 @@ class Steps:
             Waiting, step=self._step, reason=Reason(code="repository_locked", message=f"waiting: {message}")
         )
 
-    def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _sleep(self, pause: timedelta) -> None:
+        until = time.monotonic() + pause.total_seconds()
         while (left := until - time.monotonic()) > 0:
             if self.stop.requested:
                 raise Cancelled("cancelled while it waited for the repository")
@@ -265,3 +302,8 @@ class Steps:
             return finished
 
         return self.patiently(once)
+
+
+def _may_pass(done: Done) -> bool:
+    code = done.obstacle or (done.reason.code if done.reason else None)
+    return done.outcome is Outcome.FAILURE and code in PASSING

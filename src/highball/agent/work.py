@@ -180,7 +180,7 @@ def _account(directory: RunDirectory) -> Iterator[tuple[Step, Step | None]]:
     begun: Step | None = None
     for event in directory.read_events():
         if isinstance(event, StepStarted):
-            if begun is not None:
+            if begun is not None and begun.number != event.running.number:  # else its next attempt
                 yield begun, None
             begun = event.running
         elif isinstance(event, StepEnded):
@@ -208,7 +208,7 @@ def _settle_step(steps: Steps, begun: Step, last_sign: datetime | None) -> Step:
             outcome, reason = Outcome.WARNING, Reason(code="interrupted", message=message)
     ended = begun.model_copy(update={**facts, "outcome": outcome, "reason": reason, "ended_at": last_sign})
     shown = tuple(snapshots) if snapshots is not None else None
-    steps.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=shown)
+    steps.say(StepEnded, step=begun.number, attempt=begun.attempts, safely=True, done=ended, snapshots=shown)
     return ended
 
 

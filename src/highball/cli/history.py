@@ -188,7 +188,11 @@ def _describe(event: Event) -> Iterator[tuple[str, str | None]]:
             yield f"run {event.run} begins (process {event.pid})", "bold"
         case StepStarted():
             running = event.running
-            yield f"{running.action.value} {running.repository or running.title or ''}".rstrip(), "bold"
+            again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            yield (
+                f"{running.action.value} {running.repository or running.title or ''}".rstrip() + again,
+                "bold",
+            )
         case LogLine():
             yield from ((f"  {line}", "dim") for line in event.text.splitlines() or [""])
         case Waiting():

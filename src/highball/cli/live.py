@@ -199,6 +199,8 @@ def describe_step(step: Step) -> str:
 
 
 def _facts_of(step: Step) -> Iterable[str]:
+    if step.attempts > 1:
+        yield f"{step.attempts} attempts"
     if step.files_new is not None:
         yield f"{step.files_new:,} new, {step.files_changed or 0:,} changed, {step.files_unmodified or 0:,} unmodified"
         yield f"{words.size(step.bytes_processed)} read, {words.size(step.bytes_added)} added"

@@ -154,6 +154,10 @@ def _check_file_name(name: str) -> str:
     return name
 
 
+LONGEST_BACKOFF = timedelta(minutes=30)
+"""Doubling stops here."""
+
+
 class Retry(BaseModel):
     """How often what failed on the way is tried again, and how long after."""
 
@@ -162,9 +166,13 @@ class Retry(BaseModel):
     max: int = Field(0, ge=0, le=10, strict=True, description="how many times at most; 0 is never")
     backoff: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
         timedelta(minutes=10),
-        description="how long to wait before the first; each later one waits twice as long",
+        description="how long to wait before the first; each later one waits twice as long, up to 30m",
         json_schema_extra={"default": "10m"},
     )
+
+    def pause_after(self, attempt: int) -> timedelta:
+        """How long to wait after this attempt failed; one declared above half an hour is kept as it is."""
+        return min(self.backoff * (1 << (attempt - 1)), max(self.backoff, LONGEST_BACKOFF))
 
 
 Window = Annotated[str, AfterValidator(window_to_text)]
@@ -187,7 +195,10 @@ class JobSettings(BaseModel):
     windows: tuple[Window, ...] = Field(
         (), description="the times in which it may begin by itself, like mon-fri 22:00-06:00; none is always"
     )
-    retry: Retry = Field(Retry(), description="whether what failed on the way is tried again")
+    retry: Retry = Field(
+        Retry(),
+        description="whether a backup is tried again when its repository was out of reach or locked, or restic failed",
+    )
     repositories: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
         (), description="keys of the repositories it is backed up to"
     )

@@ -55,6 +55,7 @@ _EXAMPLES: dict[str, Any] = {
     "repositories": ["nas"],
     "restic": "/usr/bin/restic",
     "retention": {"last": 7, "hourly": 6, "daily": 7, "weekly": 4, "monthly": 6},
+    "retry": {"max": 3, "backoff": "10m"},
     "state": "/var/lib/highball",
     "tags": ["linux"],
     "times": {"daily": "0 3 * * *"},

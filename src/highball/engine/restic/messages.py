@@ -226,6 +226,12 @@ _HINTS: dict[str, str] = {
 RETRYABLE = frozenset({"repository_locked"})
 """What is worth waiting for."""
 
+PASSING = frozenset(
+    {"unreachable", "repository_locked", "out_of_memory", "restic_crashed", "killed", "restic_failed"}
+)
+"""What may be gone after a while, so that another attempt is worth it. Everything else needs a person: a wrong
+password, refused credentials, no space, a repository that is gone or another one; and restic that was interrupted."""
+
 
 def hint(code: str) -> str | None:
     """What to do about a failure of this code."""

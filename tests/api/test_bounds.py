@@ -40,7 +40,10 @@ def assert_refused(answer: Response, *statuses: int) -> Any:
 
 def send(api: TestClient, method: str, path: str, body: bytes | str, **headers: str) -> Response:
     """Send these very bytes as JSON."""
-    return api.request(method, f"{API}{path}", content=body, headers={**JSON, "If-Match": '"1"', **headers})
+    answer: Response = api.request(
+        method, f"{API}{path}", content=body, headers={**JSON, "If-Match": '"1"', **headers}
+    )
+    return answer
 
 
 # --- how much -----------------------------------------------------------------------------------------
@@ -160,17 +163,18 @@ def test_another_encoding_hides_nothing(api: TestClient) -> None:
         assert_refused(send(api, "POST", "/jobs/docs/pause", '{"reason":"\\ud800"}'.encode(encoding)), 422)
 
 
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        st.none() | st.integers() | TEXT,
+        lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     )
 )
 def test_json_that_is_sound_is_let_in(value: Any) -> None:
-    whole = "\0" not in json.dumps(value, ensure_ascii=False)
     for plain in (True, False):
-        body = json.dumps(value, ensure_ascii=plain).encode()
-        assert "\\u0000" in json.dumps(value) or not whole or find_fault(body) is None
+        assert find_fault(json.dumps(value, ensure_ascii=plain).encode()) is None
 
 
 # --- places that are none -----------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def test_the_table_names_every_address_there_is(whole: Whole) -> None:
 @pytest.mark.parametrize(("method", "path"), TABLE)
 def test_an_address_lets_in_who_has_its_role_and_nobody_else(whole: Whole, method: str, path: str) -> None:
     least = TABLE[method, path]
-    body = next((body for end, body in BODIES.items() if path.endswith(end)), {})
+    body: Any = next((body for end, body in BODIES.items() if path.endswith(end)), {})
     for role in ROLES:
         allowed = least is OPEN or (role is not None and role.includes(least))
         if allowed and path.endswith("/stream"):

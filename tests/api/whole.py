@@ -62,17 +62,18 @@ class Whole:
 
     def fill(self) -> Whole:
         """Declare, remember and seal one of everything."""
-        hub, told = self.hub, {"now": NOW, "actor": ANNA}
+        hub = self.hub
+        told: dict[str, Any] = {"now": NOW, "actor": ANNA}
         for kind, key, spec in DECLARED:
             hub.documents.create(kind, key, spec, **told)
         hub.vault.seal(hub.vault.find_place("far", "password"), SecretValue(CANARY.encode()), **told)
         back_up(hub.record, 1, 1000)
         check(hub.record, 9, "1/20", Outcome.SUCCESS)
         hub.scheduler.reconcile(planned_of(hub.document(), hub.host), NOW)
-        self._let_in(told)
+        self._let_in()
         return self
 
-    def _let_in(self, told: dict[str, Any]) -> None:
+    def _let_in(self) -> None:
         access = self.hub.access
         access.create_user("vera", User(role=Role.VIEWER), ANNA, NOW)
         access.create_user("anna", User(role=Role.ADMIN), ANNA, NOW)

@@ -44,6 +44,9 @@ from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
+LONGEST_ID = 36
+"""So many characters a run's id has."""
+
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
 
@@ -100,9 +103,9 @@ class RunOrder(Fact):
     job: str | None = None
     repository: str | None = None
     dry_run: bool = False
-    plan: str | None = None
+    plan: str | None = Field(None, max_length=200)
     """The plan that a person approved."""
-    snapshot: str | None = None
+    snapshot: str | None = Field(None, max_length=200)
     paths: tuple[PathText, ...] = ()
     target: PathText | None = None
     overwrite: Overwrite = Overwrite.NEVER
@@ -380,14 +383,15 @@ class Record:
 
     def find_run(self, id_or_start: str) -> Run:
         """The run with this id, or the only one whose id begins so; raises Unknown."""
+        start = id_or_start[
+            :LONGEST_ID
+        ].lower()  # a pattern of thousands of characters is too much for SQLite
         with self._database.read() as connection:
-            asked = sa.select(runs).where(runs.c.id.startswith(id_or_start.lower(), autoescape=True)).limit(2)
-            found = connection.execute(asked).all()
-            if len(found) != 1 or not id_or_start:
+            asked = sa.select(runs).where(runs.c.id.startswith(start, autoescape=True)).limit(2)
+            found = connection.execute(asked).all() if len(id_or_start) <= LONGEST_ID else []
+            if len(found) != 1 or not start:
                 what = "more than one run begins" if found else "no run begins"
-                raise Unknown(
-                    f"{what} with {id_or_start}", code="run_unknown", hint="see them with: highball runs"
-                )
+                raise Unknown(f"{what} with {start}", code="run_unknown", hint="see them with: highball runs")
             return _as_run(found[0], _steps_of(connection, [found[0].id]).get(found[0].id, []))
 
     def list_runs(

@@ -45,6 +45,8 @@ MOST_TIMES = 1000
 ALL_TIMES = 2**31
 """Where a schedule or a pause changes, nothing may be left for later."""
 
+LONGEST_PAUSE = timedelta(days=3653)
+
 _LEAST_LATENESS = timedelta(minutes=1)
 """The shortest interval there is: whatever is less late than this is not late."""
 
@@ -238,10 +240,16 @@ class Scheduler:
     def pause(
         self, subject: str, until: datetime | None, actor: Actor, now: datetime, reason: str | None = None
     ) -> None:
-        """No fires until then, or until somebody resumes it. Raises Unknown, and Misuse for a time that is past."""
+        """No fires until then, or until somebody resumes it. Raises Unknown, and Misuse for a time past or far away."""
         if until is not None and until <= now:
             raise Misuse(
                 "a pause ends later than now", code="pause_over", hint="name a time to come, or none"
+            )
+        if until is not None and until - now > LONGEST_PAUSE:
+            raise Misuse(
+                f"a pause lasts {LONGEST_PAUSE.days} days at most",
+                code="pause_too_long",
+                hint="name no time: then it lasts until somebody resumes it",
             )
         with self._database.write() as connection:
             self._catch_up(connection, subject, now)
@@ -434,7 +442,11 @@ def _coming(fire: _Fire, pause: Pause | None) -> Iterator[Upcoming]:
     if fire.next_at is None or (pause is not None and pause.until is None):
         return
     jitter = fire.jitter
-    for times in ([fire.next_at], fire.rhythm.times(fire.next_at)):
+    begin = fire.next_at
+    if pause is not None and pause.until is not None and pause.covers(begin + jitter):
+        # Not a time after the other: a pause may cover thousands of them.
+        begin = pause.until - jitter - timedelta(microseconds=1)
+    for times in ([fire.next_at], fire.rhythm.times(begin)):
         for at in times:
             if pause is None or not pause.covers(at + jitter):
                 yield Upcoming(fire.subject, fire.host, at, at + jitter)

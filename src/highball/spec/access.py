@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from highball.facts import UtcTime
 from highball.spec.key import Key, Title
-from highball.spec.problems import wrong
+from highball.spec.moment import Moment
 
 
 class Role(StrEnum):
@@ -43,16 +41,5 @@ class Token(BaseModel):
     title: Title | None = Field(None, description="what it is for")
     user: Key | None = Field(None, description="the user in whose name it acts; null is a program of its own")
     role: Role = Field(Role.VIEWER, description="what it may do; never more than its user may")
-    expires_at: UtcTime | None = Field(None, description="when it ends; null is never")
+    expires_at: Moment | None = Field(None, description="when it ends; null is never")
     enabled: bool = Field(True, strict=True, description="a token that is not enabled opens nothing")
-
-    @field_validator("expires_at", mode="before")
-    @classmethod
-    def _has_a_zone(cls, value: object) -> object:
-        try:
-            found = datetime.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError:
-            return value  # which is told as what it is: no time
-        if isinstance(found, datetime) and found.tzinfo is None:
-            raise wrong("has no time zone", "write it like 2030-01-31T12:00:00Z")
-        return value

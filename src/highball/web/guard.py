@@ -21,14 +21,16 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from highball.errors import HighballError
+from highball.errors import HighballError, Problem
 from highball.hub.access import Access, Known, LoggedIn
 from highball.web import problems
+from highball.web.bodies import find_fault
 
 MOST_BYTES = 4 * 1024 * 1024
 MOST_BYTES_OF_NOBODY = 64 * 1024
 """Before anybody proved who they are, a request is a name and a password."""
 
+MOST_ADDRESS_BYTES = 32 * 1024
 MOST_HEADER_BYTES = 32 * 1024
 MOST_HEADERS = 100
 SECONDS_FOR_BODY = 30.0
@@ -161,6 +163,10 @@ class Guard:
                 messages = await _collect(receive, most)
         except TimeoutError:
             raise _refuse(408, "too_slow", "the request did not arrive in time") from None
+        if "json" in headers.get("content-type", "").lower():
+            fault = await run_in_threadpool(find_fault, b"".join(m.get("body", b"") for m in messages))
+            if fault is not None:
+                raise _refuse_part("body", fault)
 
         async def replay() -> Message:
             return messages.pop(0) if messages else await receive()
@@ -267,9 +273,16 @@ def _demand_own_site(scope: Scope, headers: Headers) -> None:
 
 
 def _demand_bounded(scope: Scope, headers: Headers) -> None:
-    size = sum(len(name) + len(value) for name, value in headers.raw) + len(scope.get("query_string", b""))
+    query = scope.get("query_string", b"")
+    address = max(len(scope["path"]), len(scope.get("raw_path") or b"")) + len(query)
+    if address > MOST_ADDRESS_BYTES:
+        raise _refuse(414, "address_too_long", "the request's address is too long")
+    size = sum(len(name) + len(value) for name, value in headers.raw)
     if size > MOST_HEADER_BYTES or len(headers.raw) > MOST_HEADERS:
         raise _refuse(431, "headers_too_large", "the request's headers are too large")
+    for part, holds_nul in (("path", "\0" in scope["path"]), ("query", b"%00" in query or b"\0" in query)):
+        if holds_nul:
+            raise _refuse_part(part, "holds NUL, which no text may")
 
 
 async def _collect(receive: Receive, most: int) -> list[Message]:
@@ -295,6 +308,11 @@ def _refuse(
     status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None
 ) -> _Refused:
     return _Refused(problems.answer(status, code, detail, hint=hint, headers=headers))
+
+
+def _refuse_part(part: str, fault: str) -> _Refused:
+    found = [Problem(part, fault)]
+    return _Refused(problems.answer(422, "request_invalid", "the request has a problem", problems=found))
 
 
 def _cookie_name(scope: Scope) -> str:

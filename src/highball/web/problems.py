@@ -22,6 +22,9 @@ from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
 
+LONGEST_WORDS = 1000
+"""A sentence that is longer repeats what somebody sent."""
+
 
 class OneProblem(BaseModel):
     """One thing that is wrong, and its place."""
@@ -43,11 +46,39 @@ class ProblemAnswer(BaseModel):
     problems: list[OneProblem] = []
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ProblemAnswer, "description": "It is refused, and the answer says why"},
+    503: {"model": ProblemAnswer, "description": "The hub's own database cannot be used now"},
+}
+"""What every address may answer that is no success."""
+
+ASKED_IN_VAIN: dict[int | str, dict[str, Any]] = {
+    502: {"model": ProblemAnswer, "description": "The agent is not there, or could not do what it was asked"},
+}
+"""What an address may answer besides where an agent is asked."""
+
+
 def register(app: FastAPI) -> None:
-    """Let this app answer every error as a problem."""
+    """Let this app answer every error as a problem, and say so where it describes itself."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        told = describe()
+        for operations in told.get("paths", {}).values():
+            for operation in operations.values():
+                _name_media_type(operation["responses"])
+        return told
+
+    app.openapi = openapi  # type: ignore[method-assign]
     app.add_exception_handler(HighballError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_request)
     app.add_exception_handler(HTTPException, _answer_status)
+
+
+def _name_media_type(responses: dict[str, Any]) -> None:
+    for status, told in responses.items():
+        if status[0] in "45" and "application/json" in told.get("content", {}):
+            told["content"] = {MEDIA_TYPE: told["content"].pop("application/json")}
 
 
 def answer(
@@ -65,12 +96,18 @@ def answer(
         "type": f"urn:highball:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _short(detail),
         "code": code,
         "hint": hint,
-        "problems": [asdict(one) for one in problems],
+        "problems": [
+            {"at": _short(one.at), "message": _short(one.message), "hint": one.hint} for one in problems
+        ],
     }
     return JSONResponse(content | more, status, headers, MEDIA_TYPE)
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]} …"
 
 
 def answer_error(error: HighballError) -> JSONResponse:

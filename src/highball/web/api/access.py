@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -22,6 +22,7 @@ from highball.hub.vault import Sealed, Vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
 from highball.spec.key import Key
+from highball.spec.moment import Moment
 from highball.web.guard import address_of, find_known, give_cookie, take_cookie
 from highball.web.who import demand
 
@@ -322,15 +323,18 @@ def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]
         access.delete_token(key, actor, clock(), revision=_revision(revision))
 
 
+_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
+
+
 def _add_audit(router: APIRouter, access: Access) -> None:
-    @router.get("/audit", dependencies=[ADMIN], response_model=AuditPage)
+    @router.get("/audit", dependencies=[ADMIN], response_model=AuditPage, responses=_CSV)
     def read_audit(
         actor: str | None = None,
         kind: str | None = None,
         key: str | None = None,
         action: str | None = None,
-        since: Annotated[UtcTime | None, Query(alias="from")] = None,
-        until: Annotated[UtcTime | None, Query(alias="to")] = None,
+        since: Annotated[Moment | None, Query(alias="from")] = None,
+        until: Annotated[Moment | None, Query(alias="to")] = None,
         cursor: Annotated[str | None, Query(max_length=36)] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         format: Literal["json", "csv"] | None = None,

@@ -17,6 +17,7 @@ from highball.hub.scheduler import Planned, planned_of
 from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -129,7 +130,7 @@ def make_router(hub: Hub) -> APIRouter:
             raise Unknown(f"run {id} is no maintenance", code="run_unknown")
         return _as_maintenance(run)
 
-    @router.post("/settings/retention/preview")
+    @router.post("/settings/retention/preview", responses=ASKED_IN_VAIN)
     def preview(chosen: Chosen, _: Sees) -> list[Plan]:
         """What would go, and why each snapshot stays."""
         return [

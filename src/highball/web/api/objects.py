@@ -26,7 +26,7 @@ from highball.hub.standing import Standing
 from highball.spec.access import Role
 from highball.spec.document import MODEL_OF, effective_job, effective_retention, origins, parse
 from highball.spec.references import ALONE, TABLE_OF, Spec
-from highball.web.problems import ProblemAnswer
+from highball.web.problems import REFUSALS
 from highball.web.who import demand
 
 KINDS = ("host", "repository", "job", "profile", "pin")
@@ -127,11 +127,6 @@ class _Written:
         return handler(self._model.__pydantic_core_schema__)
 
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ProblemAnswer} for code in (400, 401, 403, 404, 409, 412, 422, 428)
-}
-
-
 def _shown(one: Declared, response: Response | None = None) -> ObjectAnswer:
     if response is not None:
         response.headers["ETag"] = f'"{one.revision}"'
@@ -216,7 +211,7 @@ def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Stan
         """Show one."""
         return _standing([_shown(documents.get(kind, key), response)], standings)[0]
 
-    @router.put("/{key}")
+    @router.put("/{key}", responses={201: {"model": ObjectAnswer}})
     def change(
         key: str,
         actor: Admin,

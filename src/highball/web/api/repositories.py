@@ -15,6 +15,7 @@ from highball.keeping import Plan
 from highball.protocol import Browse, ListFolder, TestRepository, TestSources
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -68,7 +69,7 @@ class JobTestAnswer(Fact):
 
 def make_router(hub: Hub) -> APIRouter:
     """The addresses that ask agents."""
-    router = APIRouter(prefix="/api/v1", tags=["repositories"])
+    router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
     @router.get("/agents")
     def list_agents(_: Sees) -> list[HostAnswer]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -16,6 +15,7 @@ from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter, RunOrder, utc_now
 from highball.hub.standing import Standing, list_standings
 from highball.spec.access import Role
+from highball.spec.moment import Moment
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -59,8 +59,8 @@ def make_router(hub: Hub) -> APIRouter:
         kind: RunKind | None = None,
         state: RunState | None = None,
         outcome: Outcome | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         cursor: Annotated[str, Query(max_length=36)] = "",
     ) -> RunPage:
@@ -70,12 +70,12 @@ def make_router(hub: Hub) -> APIRouter:
         more = found[limit - 1].id if len(found) > limit else None
         return RunPage(items=tuple(found[:limit]), next=more)
 
-    @router.post("/runs", status_code=202)
+    @router.post("/runs", status_code=202, responses={200: {"model": Run}})
     def order_run(
         order: RunOrder,
         actor: Runs,
         response: Response,
-        idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+        idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
     ) -> Run:
         """Queue a run; the same Idempotency-Key answers with the run that it began."""
         run, fresh = hub.order(order, actor, key=idempotency_key)
@@ -100,24 +100,30 @@ def make_router(hub: Hub) -> APIRouter:
         found = record.find_run(run)
         return Accepted(run=found.id, accepted=record.accept(found.id, utc_now()))
 
-    @router.get("/runs/{run}/events", response_class=StreamingResponse)
+    @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
     def read_events(run: str, _: Sees) -> StreamingResponse:
         """All events so far, one JSON object a line."""
         found = record.find_run(run)
         return StreamingResponse(_lines(hub, found.id), media_type="application/x-ndjson")
 
-    @router.get("/runs/{run}/log", response_class=StreamingResponse)
+    @router.get("/runs/{run}/log", **_text("text/plain"))
     def read_log(run: str, _: Sees) -> StreamingResponse:
         """What the programs of a run printed, as text."""
         found = record.find_run(run)
         return StreamingResponse(_log(hub, found.id), media_type="text/plain; charset=utf-8")
 
-    @router.get("/stream", response_class=StreamingResponse)
+    @router.get("/stream", **_text("text/event-stream"))
     async def stream(request: Request, _: Sees) -> StreamingResponse:
         """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open."""
         return StreamingResponse(_news(hub, request), media_type="text/event-stream")
 
     return router
+
+
+def _text(media_type: str) -> dict[str, Any]:
+    """What an address says of itself that answers with text, as it comes."""
+    told = {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
+    return {"response_class": StreamingResponse, "responses": told}
 
 
 def _lines(hub: Hub, run: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -15,6 +14,7 @@ from highball.hub.runs import utc_now
 from highball.hub.scheduler import Pause
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.spec.moment import Moment
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -45,7 +45,7 @@ class PauseWanted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    until: datetime | None = None
+    until: Moment | None = None
     reason: str | None = Field(None, max_length=500)
 
 
@@ -70,8 +70,7 @@ def make_router(hub: Hub) -> APIRouter:
     def pause(key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
         """Let a job not run by itself for a while."""
         effective_job(hub.document(), key)
-        until = wanted.until.astimezone() if wanted.until else None
-        hub.scheduler.pause(f"backup:{key}", until, actor, utc_now(), wanted.reason)
+        hub.scheduler.pause(f"backup:{key}", wanted.until, actor, utc_now(), wanted.reason)
         hub.newsroom.publish("job", key)
         return list_pauses(actor)
 

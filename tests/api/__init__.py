@@ -1,0 +1,1 @@
+"""The whole API of a hub, asked as strangers, friends and enemies would."""

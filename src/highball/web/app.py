@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from highball import __version__
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
+from highball.hub.standing import list_standings
 from highball.web import agents, problems
-from highball.web.api import access, maintenance, repositories, runs
+from highball.web.api import access, maintenance, objects, repositories, runs
 from highball.web.guard import Guard, Rules
 
 
@@ -25,6 +26,7 @@ def make_app(hub: Hub) -> FastAPI:
     problems.register(app)
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
+    app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
     for room in (runs, repositories, maintenance):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
@@ -35,3 +37,7 @@ def make_app(hub: Hub) -> FastAPI:
         return {"status": "ok", "version": __version__}
 
     return app
+
+
+def _standings_of(hub: Hub) -> objects.Standings:
+    return lambda jobs: list_standings(hub.document(), hub.record, hub.host, utc_now(), list(jobs))

@@ -8,13 +8,14 @@ room of the hub itself is imported: whoever asks a hub needs none of them.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -40,11 +41,11 @@ from highball.facts import Event, Lock, Node, Outcome, Run, Snapshot, Standing
 from highball.keeping import Plan
 from highball.secret import SecretValue
 from highball.spec.document import Document, build
-from highball.spec.references import ALONE, TABLES
+from highball.spec.references import ALONE
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 60.0
-LISTING_SECONDS = 16 * 60.0
+PATIENT = httpx.Timeout(16 * 60.0, connect=CONNECT_SECONDS)
 """For what the hub asks an agent, who asks a repository: a little longer than the hub itself waits."""
 
 SENT_AGAIN = 3
@@ -92,9 +93,8 @@ class Hub:
     def document(self) -> Document:
         """Everything that is declared, but for who may do what: that is not for everybody's eyes."""
         tables = {name: self._get(name)["spec"] for name in ALONE}
-        for table in TABLES:
-            if table in DECLARED:
-                tables[table] = {one["key"]: one["spec"] for one in self._pages(table, "after", limit=1000)}
+        for table in DECLARED:
+            tables[table] = {one["key"]: one["spec"] for one in self._pages(table, "after", limit=1000)}
         return build({name: spec for name, spec in tables.items() if spec})
 
     def read_configuration(self) -> bytes:
@@ -130,11 +130,11 @@ class Hub:
 
     def find_run(self, id_or_start: str) -> Run:
         """The run with this id, or the only one whose id begins so; raises Unknown."""
-        return Run.model_validate(self._get(f"runs/{quote(id_or_start, safe='')}"))
+        return Run.model_validate(self._get(_address_of(id_or_start)))
 
     def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
         """The events of a run behind a number; those of a kind that only a newer program knows are passed over."""
-        for line in self._ask("GET", f"runs/{run}/events", params={"after": after}).text.split("\n"):
+        for line in self._ask("GET", f"{_address_of(run)}/events", params={"after": after}).text.split("\n"):
             try:
                 yield _EVENT.validate_json(line)
             except ValidationError:
@@ -142,35 +142,35 @@ class Hub:
 
     def accept(self, run: str) -> tuple[str, int]:
         """Say that a run's smaller size is right: its whole id, and how many snapshots had shrunk."""
-        told = self._post(f"runs/{quote(run, safe='')}/accept")
+        told = self._post(f"{_address_of(run)}/accept")
         return told["run"], told["accepted"]
 
     def cancel(self, run: str) -> None:
         """Ask a run to end; raises Unknown, and Conflict where it has ended."""
-        self._post(f"runs/{run}/cancel")
+        self._post(f"{_address_of(run)}/cancel")
 
     # --- what repositories hold ---
 
     def list_snapshots(self, repository: str) -> list[Snapshot]:
         """What a repository holds."""
-        found = self._get(f"repositories/{repository}/snapshots", timeout=LISTING_SECONDS)
+        found = self._get(f"repositories/{repository}/snapshots", timeout=PATIENT)
         return [Snapshot.model_validate(one) for one in found]
 
     def list_locks(self, repository: str) -> list[Lock]:
         """The locks in a repository."""
-        found = self._get(f"repositories/{repository}/locks", timeout=LISTING_SECONDS)
+        found = self._get(f"repositories/{repository}/locks", timeout=PATIENT)
         return [Lock.model_validate(one) for one in found]
 
     def list_folder(self, repository: str, snapshot: str, path: str) -> list[Node]:
         """What a snapshot's folder holds, itself first."""
         address = f"repositories/{repository}/snapshots/{snapshot}/folder"
-        found = self._get(address, {"path": path}, timeout=LISTING_SECONDS)
+        found = self._get(address, {"path": path}, timeout=PATIENT)
         return [Node.model_validate(one) for one in found]
 
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
         """What retention would do for a job in a repository."""
         about = {"job": job} | ({"approve": approve} if approve else {})
-        found = self._get(f"repositories/{repository}/retention", about, timeout=LISTING_SECONDS)
+        found = self._get(f"repositories/{repository}/retention", about, timeout=PATIENT)
         return [Plan.model_validate(one) for one in found]
 
     # --- runs ---
@@ -230,6 +230,13 @@ class Hub:
         return answer
 
 
+def _address_of(run: str) -> str:
+    """Where a run is; raises Unknown for what cannot be the start of an id."""
+    if not re.fullmatch(r"[0-9a-f-]+", run.lower(), re.A):
+        raise Unknown(f"no run begins with {run}", code="run_unknown", hint="see them with: highball runs")
+    return f"runs/{run.lower()}"
+
+
 def _read_json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
@@ -241,6 +248,8 @@ def _as_error(url: str, answer: httpx.Response) -> HighballError:
     """The error that an answer tells of."""
     try:
         told = answer.json()
+        if told["code"] == "not_found":  # the address itself, not what was named by it
+            return _no_hub(url, answer)
         kind = _KIND_OF.get(answer.status_code, Failed)
         return kind(
             told["detail"],

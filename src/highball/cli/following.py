@@ -27,7 +27,7 @@ LOOK_AGAIN = 2.0
 WAITED_FOR = 60.0
 """Seconds for which a hub that went away is waited for."""
 
-STILL_THERE = 60.0
+STILL_THERE = httpx.Timeout(60.0, connect=10.0)
 """The hub says something every 15 seconds; a line that is silent for so long is dead."""
 
 News = tuple[str, dict[str, Any]]

@@ -249,7 +249,9 @@ def diff(
 ) -> None:
     """Show what applying a file would change; what differs between two snapshots is not told over a hub yet."""
     session: Session = context.obj
-    if file is None or a is not None:
+    if (file is None) == (a is None):
+        raise Misuse("diff over a hub wants -f FILE", hint="highball diff -f FILE")
+    if file is None:
         raise _not_over_hub("what differs between two snapshots", AT_HOME)
     answers.show_changes(session.output, _apply(session.reach(), file, True))
 

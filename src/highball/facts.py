@@ -381,6 +381,29 @@ Event = Annotated[
 """A fact that happened during a run: numbered from 1 by the run's own process, appended, published."""
 
 
+# --- how jobs stand ------------------------------------------------------------------------------
+
+
+class Standing(Fact):
+    """One job in one repository. `state` is its health; times and sizes that are not known are null."""
+
+    job: str
+    repository: str
+    state: Health
+    last_success_at: UtcTime | None = None
+    age_seconds: int | None = None
+    snapshots: int = 0
+    last_outcome: Outcome | None = None
+    last_reason: Reason | None = None
+    last_run: str | None = None
+    last_check_at: UtcTime | None = None
+    last_restore_proof_at: UtcTime | None = None
+    size_bytes: int | None = None
+    """What the newest snapshot holds."""
+    repository_bytes: int | None = None
+    """What the repository stored when it was last measured."""
+
+
 # --- what a repository holds ---------------------------------------------------------------------
 
 

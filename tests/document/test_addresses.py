@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, settings
 from starlette.responses import Response
 
 from document.conftest import DOCS, NAS, NOW, Desk
-from highball.facts import Health
+from highball.facts import Health, Standing
 from highball.hub.audit import Actor
 from highball.hub.db import open_database
-from highball.hub.standing import Standing
 from highball.spec.access import Role
 from highball.spec.document import Document, build
 from highball.web import problems

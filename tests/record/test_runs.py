@@ -29,8 +29,9 @@ from highball.facts import (
     WarningSeen,
 )
 from highball.facts import Caution as CautionFact
+from highball.hub.audit import COMMAND
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.runs import Record, RunOrder, SetOf, utc_now
 from highball.protocol import VerifyTask
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
 
@@ -254,6 +255,26 @@ def test_only_what_was_measured_is_changed(record: Record) -> None:
     assert (record.list_identities(), record.find_size("nas")) == ({"nas": "f" * 64}, 0)
 
 
+def test_a_backup_that_only_rehearsed_is_none(record: Record) -> None:
+    for number, rehearsed in ((1, False), (2, True)):
+        story = Story(number).step().tell(RunEnded, outcome=Outcome.SUCCESS)
+        wanted = RunOrder(task="backup", job="docs", dry_run=rehearsed)
+        record.enqueue(wanted, "here", story.at, id=story.run, actor=COMMAND)
+        record.absorb(story.run, story.events)
+    last = record.find_last(Action.BACKUP, "nas", job="docs")
+    assert last is not None
+    assert last.run == run_id(1)
+
+
+def test_events_are_read_from_a_number_on(record: Record) -> None:
+    story = whole_story()
+    record.begin(story.assignment)
+    for event in story.events:
+        record.absorb(story.run, [event])
+    for after in (0, 1, len(story.events) - 1, len(story.events), 1000):
+        assert list(record.read_events(story.run, after=after)) == story.events[after:]
+
+
 # --- snapshots --------------------------------------------------------------------------------------
 
 
@@ -264,6 +285,13 @@ def test_only_snapshots_that_the_listing_showed_are_governed(record: Record) -> 
     assert record.list_governed(OF) == []
     assert record.newest_time("nas") is None
     assert record.list_sets() == []
+
+
+def test_the_tags_of_a_snapshot_prove_nothing_alone(record: Record) -> None:
+    made = back_up(record, 1, 5)
+    ours, forged = record.recognise("nas", [snapshot(made), snapshot("f" * 64)])
+    assert (ours.job, ours.governed, ours.size_bytes) == ("docs", True, 5)
+    assert (forged.job, forged.run, forged.set, forged.governed) == (None, None, None, False)
 
 
 def test_a_step_without_a_set_changes_no_snapshots(record: Record) -> None:

@@ -18,8 +18,12 @@ def main() -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C waits for who can answer it
     gc.disable()  # nothing of what is imported is garbage: looking for it takes a tenth of the start
-    from highball.cli import commands  # noqa: F401 - all that a command needs
-    from highball.cli.app import run_command
+    from highball.cli.app import names_hub, run_command
+
+    if names_hub(sys.argv[1:]):
+        from highball.cli import remote  # noqa: F401 - all that a verb over a hub needs
+    else:
+        from highball.cli import commands  # noqa: F401 - all that a command needs
 
     gc.freeze()
     gc.enable()

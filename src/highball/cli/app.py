@@ -1,27 +1,34 @@
 """The commands, put together; and the one place where errors become exit statuses.
 
-`-c`, `--json` and `--events` may stand anywhere before `--`: people write them where they think of them.
+`--hub`, `-c`, `--json` and `--events` may stand anywhere before `--`: people write them where they think of them.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from highball import __version__
-from highball.cli import commands
 from highball.cli.output import Form, Output
 from highball.cli.session import Session
-from highball.errors import Cancelled, Failed, HighballError, Misuse
+from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 
 GLOBAL_FLAGS = ("--json", "--events")
-GLOBAL_OPTIONS = ("-c", "--config")
+GLOBAL_OPTIONS = ("-c", "--config", "--hub")
+
+HOME = ("serve", "init-config", "recovery-kit", "hub")
+"""What concerns this machine whatever hub the environment names."""
+
+HIDDEN = {"backup", "apply"}
+"""Another name of `run`, and what there is over a hub alone."""
 
 
 app = typer.Typer(
@@ -46,6 +53,10 @@ def highball(
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help="The configuration: TOML or YAML.", metavar="FILE")
     ] = None,
+    hub: Annotated[
+        str | None,
+        typer.Option("--hub", help="The hub to speak to, instead of this machine.", metavar="URL"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Stream events as JSON lines.")] = False,
     version: Annotated[
@@ -58,6 +69,10 @@ def highball(
     """Back up with restic, prove it, keep it, restore it."""
     session: Session = context.obj
     session.config = config
+    if hub is not None and config is not None:
+        raise Misuse("--hub and -c exclude each other: either a hub or this machine")
+    if session.hub is not None and config is not None:
+        raise Misuse("-c names a file, and HIGHBALL_HUB a hub: which is meant?", hint="unset HIGHBALL_HUB")
     if json and events:
         raise Misuse("--json and --events exclude each other")
 
@@ -65,11 +80,12 @@ def highball(
 def run_command(arguments: Sequence[str]) -> int:
     """Carry out one command line; returns the exit status."""
     first, rest = _globals_first(arguments)
-    commands.register(app, rest[0] if rest else None)
     session = Session(output=Output(_form_of(arguments)))
     if not arguments:
         rest, session.exit_status = ["--help"], Misuse.exit_code
     try:
+        session.hub = _find_hub(first, rest[0] if rest else None)
+        register(rest[0] if rest else None, over_hub=session.hub is not None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on it is answered
         status = app([*first, *rest], standalone_mode=False, obj=session, prog_name="highball")
         sys.stdout.flush()
@@ -89,6 +105,76 @@ def run_command(arguments: Sequence[str]) -> int:
     return session.exit_status or (status if isinstance(status, int) else 0)
 
 
+def register(named: str | None = None, *, over_hub: bool = False) -> None:
+    """Put the named command on the program, or all of them: reading all their signatures takes its time."""
+    app.registered_commands.clear()
+    app.registered_groups.clear()
+    verbs, groups, titles = _tables(over_hub)
+    if over_hub and named in HOME:
+        raise NotAllowed(
+            f"{named} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
+        )
+    if over_hub and named == "setup":
+        raise NotAllowed(
+            "setup cannot be had over a hub yet", code="not_over_hub", hint="run it on the hub's own machine"
+        )
+    for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
+        if name in groups:
+            title = titles[name]
+            app.add_typer(_as_group(groups[name]), name=name, help=title, short_help=_main_clause(title))
+        else:
+            hidden = name in HIDDEN and not (over_hub and name == "apply")
+            app.command(name, hidden=hidden, short_help=_in_short(verbs[name]))(verbs[name])
+
+
+Verbs = dict[str, Callable[..., Any]]
+
+
+def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
+    """The commands by name, the groups of commands, and their titles; a hub's need far less of the program."""
+    if over_hub:
+        from highball.cli import remote
+
+        return remote.COMMANDS, {}, {}
+    from highball.cli import commands
+
+    return commands.COMMANDS, commands.GROUPS, commands.TITLES
+
+
+def _as_group(verbs: Verbs) -> typer.Typer:
+    group = typer.Typer(add_completion=False, rich_markup_mode=None)
+    for verb, command in verbs.items():
+        group.command(verb, short_help=_in_short(command))(command)
+    return group
+
+
+def _in_short(command: Callable[..., Any]) -> str:
+    """The main clause of a command's first sentence, for the list of commands."""
+    return _main_clause(command.__doc__ or "")
+
+
+def _main_clause(text: str) -> str:
+    return re.split(r"[:;.,](?:\s|$)", text, maxsplit=1)[0]
+
+
+def names_hub(arguments: Sequence[str]) -> bool:
+    """Whether this call is for a hub, as far as can be told without reading it."""
+    first, rest = _globals_first(arguments)
+    return _find_hub(first, rest[0] if rest else None) is not None
+
+
+def _find_hub(first: Sequence[str], command: str | None) -> str | None:
+    """The hub that was named: with --hub, or by the environment where the command does not concern this machine."""
+    for number, argument in enumerate(first):
+        if argument == "--hub":
+            return next(iter(first[number + 1 :]), None)
+        if argument.startswith("--hub="):
+            return argument.removeprefix("--hub=")
+    if command is None or command in HOME:
+        return None
+    return os.environ.get("HIGHBALL_HUB") or None
+
+
 def _form_of(arguments: Sequence[str]) -> Form:
     before = list(arguments)[: arguments.index("--")] if "--" in arguments else arguments
     if "--json" in before:
@@ -106,10 +192,12 @@ def _globals_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if argument == "--":
             rest += [argument, *left]
             break
-        if argument in GLOBAL_FLAGS or (argument.startswith(("--config=", "-c")) and argument != "-c"):
+        if argument in GLOBAL_FLAGS or (
+            argument.startswith(("--config=", "--hub=", "-c")) and argument not in GLOBAL_OPTIONS
+        ):
             first.append(argument)
         elif argument in GLOBAL_OPTIONS and not left:
-            return [argument], []  # which is told: the file is missing, not the command
+            return [argument], []  # which is told: its value is missing, not the command
         elif argument in GLOBAL_OPTIONS:
             first += [argument, *left[:1]]
             left = left[1:]
@@ -128,7 +216,6 @@ def _as_misuse(error: TyperException) -> HighballError:
 
 
 def _as_our_fault(error: Exception) -> HighballError:
-    import os
     import traceback
 
     if os.environ.get("HIGHBALL_DEBUG"):
@@ -151,6 +238,4 @@ def _fail(session: Session, error: HighballError) -> int:
 
 def _abandon_output() -> None:
     """Nobody reads any more: keep the interpreter from complaining at its end."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,24 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
 from highball.agent.rundir import RunDirectory
-from highball.cli import carrying
+from highball.cli import answers, carrying
+from highball.cli.arguments import Jobs, Rehearses, RunArgument, Wait, read_wait
 from highball.cli.machine import Machine
-from highball.cli.output import state
 from highball.cli.session import Session
-from highball.errors import Conflict, Misuse
+from highball.errors import Conflict
 from highball.facts import Run, RunState
 from highball.hub.runs import utc_now
 from highball.protocol import Assignment
 from highball.spec.document import effective_job
-
-Jobs = Annotated[
-    list[str] | None, typer.Argument(metavar="[JOB]...", help="Which jobs; none named means all.")
-]
 
 CANCEL_SECONDS = 60.0
 
@@ -30,14 +25,12 @@ CANCEL_SECONDS = 60.0
 def run(
     context: typer.Context,
     jobs: Jobs = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read everything, save nothing, record nothing.")
-    ] = False,
-    wait: carrying.Wait = None,
+    dry_run: Rehearses = False,
+    wait: Wait = None,
 ) -> None:
     """Back up: all jobs, or those that are named."""
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     machine = session.open()
     chosen = machine.choose_jobs(jobs or [])
     machine.demand_secrets(
@@ -61,32 +54,17 @@ def _backs_up(machine: Machine, job: str, wait: timedelta | None, dry_run: bool)
     return lambda: machine.orders.back_up(job, utc_now(), wait=wait, dry_run=dry_run)
 
 
-def accept(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")],
-) -> None:
+def accept(context: typer.Context, run: RunArgument) -> None:
     """Say that a run's smaller size is right: it is the usual one from now on."""
     session: Session = context.obj
     machine = session.open()
     machine.settle(begins_run=False)
     found = machine.record.find_run(run)
     count = machine.record.accept(found.id, utc_now())
-    if not count:
-        raise Misuse(
-            f"run {found.id} has no snapshot that shrank and waits for a person",
-            code="nothing_to_accept",
-            hint="see which do with: highball status",
-        )
-    if session.output.for_people:
-        session.output.line(f"✓ run {found.id}: its new size is the usual one from now on", "green")
-    else:
-        session.output.document({"run": found.id, "accepted": count})
+    answers.show_accepted(session.output, found.id, count)
 
 
-def cancel(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")],
-) -> None:
+def cancel(context: typer.Context, run: RunArgument) -> None:
     """End a run politely, and say how it ended."""
     session: Session = context.obj
     machine = session.open()
@@ -98,13 +76,7 @@ def cancel(
         )
     RunDirectory(machine.place.runs / found.id).request_cancel()
     session.output.note(f"Asked run {found.id} to end …")
-    ended = _await_end(machine, found.id)
-    if not session.output.for_people:
-        session.output.document({"run": ended.id, "state": ended.state.value, "outcome": ended.outcome})
-    elif ended.state is RunState.DONE:
-        session.output.line(f"run {ended.id}: {state(ended.outcome).text}")
-    else:
-        session.output.line(f"run {ended.id} is still ending; see: highball runs")
+    answers.show_ending(session.output, _await_end(machine, found.id))
 
 
 def _await_end(machine: Machine, run: str) -> Run:

@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
-from typing import Annotated, Any
-
-import typer
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from highball.cli import words
 from highball.cli.live import Narrator
-from highball.cli.machine import Machine, ends_politely
-from highball.cli.output import MARKS, TONES, Form
+from highball.cli.output import MARKS, TONES, Form, Output
 from highball.cli.session import Session, exit_status_of, outcome_of
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.facts import Outcome, Run
-from highball.protocol import Assignment
-from highball.timing import duration_from_value
+from highball.process import Stop
 
-Wait = Annotated[
-    str | None,
-    typer.Option(
-        "--wait",
-        metavar="DURATION",
-        help="How long to wait for a busy repository (default 1h; 0s: not at all).",
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Order = TypeVar("Order")
+Order_contra = TypeVar("Order_contra", contravariant=True)
 
 
-def read_wait(text: str | None) -> timedelta | None:
-    """A duration from the command line; raises Misuse."""
-    if text is None:
-        return None
-    try:
-        return duration_from_value(text)
-    except ValueError as error:
-        raise Misuse(f"--wait: {text} is not a duration like 30s, 10m or 1h30m", hint=None) from error
+class Worker(Protocol[Order_contra]):
+    """Where runs are carried out: this machine, or a hub."""
+
+    @property
+    def stop(self) -> Stop:
+        """How its run is asked to end."""
+
+    def carry_out(self, order: Order_contra, narrator: Narrator, /) -> Run:
+        """Carry out a run and return its account; raises HighballError where it cannot begin."""
+
+    def rehearse(self, order: Order_contra, narrator: Narrator, /) -> Run:
+        """Carry out a dry run."""
 
 
 def carry_out(
     session: Session,
-    machine: Machine,
-    orders: Iterable[tuple[str, Callable[[], Assignment]]],
+    worker: Worker[Order],
+    orders: Iterable[tuple[str, Callable[[], Order]]],
     *,
     rehearse: bool = False,
     extra: Callable[[], dict[str, Any]] = dict,
@@ -57,13 +51,13 @@ def carry_out(
     done: list[Run] = []
     refused: list[tuple[str, HighballError]] = []
     cut_short = False
-    with ends_politely(machine.stop):
+    with ends_politely(worker.stop):
         for subject, order in orders:
-            if machine.stop.requested and done:
+            if worker.stop.requested and done:
                 cut_short = True
                 break
             try:
-                do = machine.rehearse if rehearse else machine.carry_out
+                do = worker.rehearse if rehearse else worker.carry_out
                 done.append(do(order(), narrator))
             except (Conflict, NotAllowed, Unknown, RepositoryError) as error:
                 refused.append((subject, error))
@@ -114,3 +108,31 @@ def _closing_line(run: Run) -> str:
     subject = " ".join(part for part in (run.action.value, run.job, run.repository) if part)
     why = f": {run.reason.message}" if run.reason else ""
     return f"{MARKS[outcome]} {subject}: {outcome.value}{took}{why}"
+
+
+@contextlib.contextmanager
+def ends_politely(stop: Stop) -> Iterator[None]:
+    """While this lasts, Ctrl-C, SIGTERM and a hang-up ask the run to end instead of ending this process.
+
+    What was ignored from the start (a hang-up under nohup) stays so.
+    """
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
+    before = [signal.signal(number, lambda *_: stop.request()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def may_remove_all(output: Output, yes: bool) -> bool:
+    """Whether every lock may go; raises Misuse where nobody can be asked."""
+    if yes:
+        return True
+    if not output.interactive:
+        raise Misuse("--remove-all needs --yes where nobody can be asked", code="confirmation_required")
+    if output.confirm("Remove every lock? A backup or prune that is still running may be damaged."):
+        return True
+    output.note("Nothing was removed.")
+    return False

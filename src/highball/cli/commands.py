@@ -1,12 +1,9 @@
-"""All commands, by group; one visible line each."""
+"""All commands on one machine, by group; one visible line each."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
-
-import typer
 
 from highball.cli import backup, configuration, history, holdings, hub, kits, recovery, serve, upkeep
 
@@ -16,6 +13,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,
+    "apply": configuration.apply,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,
@@ -49,35 +47,3 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
 """Commands of two words, like `highball hub backup`."""
 
 TITLES = {"hub": "Look after the hub itself: its backups, its recovery kit, its way back."}
-
-HIDDEN = {"backup"}
-"""Another name of `run`."""
-
-
-def register(app: typer.Typer, named: str | None = None) -> None:
-    """Put the named command on the program, or all of them: reading all their signatures takes its time."""
-    app.registered_commands.clear()
-    app.registered_groups.clear()
-    chosen = [named] if named in COMMANDS or named in GROUPS else [*COMMANDS, *GROUPS]
-    for name in chosen:
-        if name in GROUPS:
-            title = TITLES[name]
-            app.add_typer(_as_group(name), name=name, help=title, short_help=_main_clause(title))
-        else:
-            app.command(name, hidden=name in HIDDEN, short_help=_in_short(COMMANDS[name]))(COMMANDS[name])
-
-
-def _as_group(name: str) -> typer.Typer:
-    group = typer.Typer(add_completion=False, rich_markup_mode=None)
-    for verb, command in GROUPS[name].items():
-        group.command(verb, short_help=_in_short(command))(command)
-    return group
-
-
-def _in_short(command: Callable[..., Any]) -> str:
-    """The main clause of a command's first sentence, for the list of commands."""
-    return _main_clause(command.__doc__ or "")
-
-
-def _main_clause(text: str) -> str:
-    return re.split(r"[:;.,](?:\s|$)", text, maxsplit=1)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -11,20 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from highball.cli import carrying, words
+from highball.cli import answers, carrying
+from highball.cli.arguments import AppliedFile, PlansChanges, Wait, read_wait
 from highball.cli.machine import Machine, find_configuration, find_state
-from highball.cli.output import Column
 from highball.cli.session import Session
 from highball.engine.restic.repository import address
 from highball.errors import ConfigurationInvalid, Conflict, Misuse
-from highball.facts import path_for_people, path_to_text, time_to_text
 from highball.hub.config import Documents
 from highball.hub.runs import utc_now
 from highball.protocol import InitTask
-from highball.spec.document import Document, effective_job, find_obstacles, load
-from highball.spec.references import place_of
+from highball.spec.document import Document, find_obstacles, load
 from highball.spec.writing import as_json, as_yaml
-from highball.timing import check_timezone, next_times
+from highball.timing import check_timezone
 
 
 def init_config(
@@ -73,64 +70,13 @@ def validate(context: typer.Context) -> None:
     problems = find_obstacles(document, list(document.repositories))
     if problems:
         raise ConfigurationInvalid(f"{path} cannot be used as it is", problems=problems)
-    jobs, repositories = len(document.jobs), len(document.repositories)
-    if session.output.for_people:
-        counted = f"{words.counted(jobs, 'job')}, {words.counted(repositories, 'repository', 'repositories')}"
-        session.output.line(f"✓ {path} is right: {counted}", "green")
-    else:
-        session.output.document(
-            {"valid": True, "file": str(path), "jobs": jobs, "repositories": repositories}
-        )
+    answers.show_valid(session.output, document, str(path), {"file": str(path)})
 
 
 def list_jobs(context: typer.Context) -> None:
     """Show the jobs: what goes where, and when."""
     session: Session = context.obj
-    document = load(find_configuration(session.config))
-    rows = [_describe(document, key) for key in document.jobs]
-    if not session.output.for_people:
-        session.output.document(rows)
-        return
-    session.output.table(
-        [
-            Column("JOB"),
-            Column("SOURCES", wraps=True),
-            Column("REPOSITORIES", wraps=True),
-            Column("SCHEDULE"),
-            Column("NEXT"),
-        ],
-        [_as_row(document, key) for key in document.jobs],
-        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
-    )
-
-
-def _describe(document: Document, key: str) -> dict[str, Any]:
-    job = effective_job(document, key)
-    upcoming = next_times(job.schedule, utc_now(), document.settings.timezone) if job.enabled else []
-    return {
-        "job": key,
-        "title": job.title,
-        "enabled": job.enabled,
-        "profile": job.profile,
-        "schedule": job.schedule.cron,
-        "next_at": time_to_text(upcoming[0]) if upcoming else None,
-        "sources": [path_to_text(source.path) for source in job.sources],
-        "repositories": [
-            {"key": name, "address": address(document.repositories[name])} for name in job.repositories
-        ],
-    }
-
-
-def _as_row(document: Document, key: str) -> list[str]:
-    job = effective_job(document, key)
-    upcoming = next_times(job.schedule, utc_now(), document.settings.timezone) if job.enabled else []
-    return [
-        key,
-        ", ".join(path_for_people(source.path) for source in job.sources),
-        ", ".join(job.repositories),
-        job.schedule.cron if job.enabled else "disabled",
-        words.moment(upcoming[0] if upcoming else None),
-    ]
+    answers.show_jobs(session.output, load(find_configuration(session.config)))
 
 
 def export(context: typer.Context) -> None:
@@ -143,24 +89,19 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(document.tables))
 
 
+def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
+    """Let a hub's files say what this file says: it speaks to a hub alone."""
+    raise Misuse(
+        "apply speaks to a hub",
+        hint="name it with --hub; on one machine every command reads the file that -c names",
+    )
+
+
 def show_plan(session: Session, file: Path) -> None:
     """Show what a configuration file would change of what is declared now; nothing is applied."""
     wanted = load(file)
     changes = Documents(session.open().database).plan(wanted)
-    if not session.output.for_people:
-        session.output.document([asdict(change) for change in changes])
-        return
-    for change in changes:
-        tone = {"created": "green", "deleted": "red"}.get(change.what, "yellow")
-        session.output.line(f"{change.what:<8} {place_of(change.kind, change.key)}", tone)
-        for one in change.differences if change.what == "changed" else ():
-            session.output.line(f"         {one.at}: {_shown(one.before)} → {_shown(one.after)}")
-    if not changes:
-        session.output.line("Nothing differs.", "dim")
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    answers.show_changes(session.output, [asdict(change) for change in changes])
 
 
 def setup(
@@ -169,7 +110,7 @@ def setup(
         str, typer.Option(help="Where to enter schedules; `none` is all there is yet.")
     ] = "none",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
-    wait: carrying.Wait = None,
+    wait: Wait = None,
 ) -> None:
     """Make the state directory and the repositories; what is there already stays as it is."""
     session: Session = context.obj
@@ -196,7 +137,7 @@ def setup(
 
 
 def _initialises(machine: Machine, key: str, wait: str | None) -> Any:
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     return lambda: machine.orders.maintain(InitTask(repository=key), key, utc_now(), wait=patience)
 
 

@@ -16,7 +16,8 @@ import typer
 from highball.agent.ask import Asked
 from highball.agent.rundir import list_run_directories
 from highball.agent.workplace import Workplace
-from highball.cli import carrying, words
+from highball.cli import words
+from highball.cli.arguments import Yes
 from highball.cli.machine import find_configuration, find_database, find_state
 from highball.cli.output import Output, safe
 from highball.cli.session import Session
@@ -94,7 +95,7 @@ def restore_backup(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Which copy; by default the newest.")
     ] = None,
-    yes: carrying.Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Put a copy in the place of the hub's database; the former one is moved aside."""
     from highball.hub import recovery

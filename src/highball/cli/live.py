@@ -51,8 +51,23 @@ class Narrator:
 
     def begin(self, assignment: Assignment) -> None:
         """A run is about to start."""
+        subject = assignment.job or next(iter(assignment.repositories), "")
+        self.announce(assignment.run, assignment.task.type, subject)
+
+    def announce(self, run: str, action: str, subject: str) -> None:
+        """A run is about to start, here or elsewhere."""
         with contextlib.suppress(OSError):
-            self._begin(assignment)
+            self._begin(run, action, subject)
+
+    def waiting(self, why: str) -> None:
+        """A run has not begun yet, and why."""
+        with contextlib.suppress(OSError):
+            self._tell_waiting(why)
+
+    def remark(self, text: str) -> None:
+        """Something to know that is no event of the run."""
+        with contextlib.suppress(OSError):
+            self._tell(text, "yellow")
 
     def event(self, event: Event) -> None:
         """Something happened."""
@@ -71,11 +86,9 @@ class Narrator:
 
     # --- how it is told ---
 
-    def _begin(self, assignment: Assignment) -> None:
-        self._run = assignment.run
-        subject = assignment.job or next(iter(assignment.repositories), "")
-        action = assignment.task.type
-        self._tell(f"{action} {subject}  (run {assignment.run})", "bold")
+    def _begin(self, run: str, action: str, subject: str) -> None:
+        self._run = run
+        self._tell(f"{action} {subject}  (run {run})", "bold")
 
     def _event(self, event: Event) -> None:
         if self._output.form is Form.EVENTS:

@@ -8,11 +8,9 @@ behind is settled before anything else.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import os
-import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +19,8 @@ from highball.agent import work
 from highball.agent.ask import Asked
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
-from highball.errors import ConfigurationInvalid, Conflict, Problem, StateUnusable, Unknown
+from highball.cli.names import choose_jobs, choose_repositories
+from highball.errors import ConfigurationInvalid, Conflict, StateUnusable, Unknown
 from highball.facts import Event, LogLine, Progress, Run, RunState
 from highball.hub.audit import COMMAND
 from highball.hub.config import Documents, read_host
@@ -106,32 +105,15 @@ class Machine:
 
     def choose_jobs(self, named: Sequence[str]) -> list[str]:
         """The jobs that were named; none named means all that are enabled. Raises Unknown."""
-        self._demand_known("job", named, self.document.jobs)
-        return list(dict.fromkeys(named)) or [key for key, job in self.document.jobs.items() if job.enabled]
+        return choose_jobs(self.document, named)
 
     def choose_repositories(self, named: Sequence[str]) -> list[str]:
         """The repositories that were named; none named means all. Raises Unknown."""
-        self._demand_known("repository", named, self.document.repositories)
-        return list(dict.fromkeys(named)) or list(self.document.repositories)
+        return choose_repositories(self.document, named)
 
     def job(self, key: str) -> Job:
         """A job as it takes effect, everything merged."""
         return effective_job(self.document, key)
-
-    @staticmethod
-    def _demand_known(what: str, named: Sequence[str], known: Mapping[str, object]) -> None:
-        problems = [
-            Problem(name, f"there is no {what} {name}", _nearest(name, known))
-            for name in named
-            if name not in known
-        ]
-        if problems:
-            raise Unknown(
-                problems[0].message,
-                code=f"{what}_unknown",
-                hint=problems[0].hint or "see them with: highball list",
-                problems=problems,
-            )
 
     def demand_secrets(self, repositories: Sequence[str]) -> None:
         """Raise ConfigurationInvalid where a secret of these repositories cannot be had, all of them at once."""
@@ -328,11 +310,6 @@ def find_database(state: Path) -> Path | str:
     return os.environ.get("HIGHBALL_DATABASE") or state / "highball.db"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str | None:
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {found[0]}?" if found else None
-
-
 def _default_files() -> list[Path]:
     home = _own_folder("XDG_CONFIG_HOME", ".config")
     return [folder / name for folder in (home / "highball", SYSTEM_CONFIGURATION) for name in FILE_NAMES]
@@ -360,19 +337,3 @@ def _home_of_user() -> Path:
         return Path("/", pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:  # a container's user without a name
         return Path("/")
-
-
-@contextlib.contextmanager
-def ends_politely(stop: Stop) -> Iterator[None]:
-    """While this lasts, Ctrl-C, SIGTERM and a hang-up ask the run to end instead of ending this process.
-
-    What was ignored from the start (a hang-up under nohup) stays so.
-    """
-    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    numbers = [number for number in asked if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [signal.signal(number, lambda *_: stop.request()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

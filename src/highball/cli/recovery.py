@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from datetime import datetime, time, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from highball.agent.ask import Asked
 from highball.agent.restore import RestorePlan, plan_restore
 from highball.cli import carrying, words
-from highball.cli.backup import Jobs
-from highball.cli.holdings import RepositoryOption, list_known, whole_path
+from highball.cli.arguments import (
+    InPlace,
+    InRepository,
+    JobArgument,
+    Jobs,
+    OnlyPaths,
+    OverwriteRule,
+    PlanOnly,
+    ReadsAll,
+    Target,
+    Wait,
+    WhichSnapshot,
+    Yes,
+    read_wait,
+    whole_path,
+)
+from highball.cli.choosing import choose_to_restore
+from highball.cli.holdings import list_known
 from highball.cli.machine import Machine
 from highball.cli.output import Output
 from highball.cli.session import Session
-from highball.errors import HighballError, Misuse, Unknown
+from highball.errors import Misuse, Unknown
 from highball.facts import Snapshot, path_for_people
 from highball.hub.runs import SetOf, utc_now
 from highball.protocol import FILES_SET, Assignment, Overwrite, RestoreTask, VerifyTask
 
-SHOWN_TO_CHOOSE = 20
 EXAMPLES_SHOWN = 10
 
 
@@ -33,14 +46,12 @@ EXAMPLES_SHOWN = 10
 def verify(
     context: typer.Context,
     jobs: Jobs = None,
-    read_data: Annotated[
-        bool, typer.Option("--read-data", help="Restore and compare the whole snapshot, not only a sample.")
-    ] = False,
-    wait: carrying.Wait = None,
+    read_data: ReadsAll = False,
+    wait: Wait = None,
 ) -> None:
     """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     machine = session.open()
     chosen = machine.choose_jobs(jobs or [])
     sets = [
@@ -75,49 +86,29 @@ def _verifies(
 
 def restore(
     context: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="Whose data.")],
-    snapshot: Annotated[
-        str | None,
-        typer.Option(
-            "--snapshot",
-            "-s",
-            metavar="ID|latest|DATE",
-            help="Which snapshot; a date means the newest until then.",
-        ),
-    ] = None,
-    path: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--path",
-            "-p",
-            metavar="P",
-            help="Only this file or folder, as a literal absolute path; may be repeated.",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target", "-t", metavar="DIR", help="Where to; by default a new directory below this one."
-        ),
-    ] = None,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Back to where it came from.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
-    overwrite: Annotated[
-        Overwrite | None, typer.Option("--overwrite", help="What to do with files that are there already.")
-    ] = None,
-    repository: RepositoryOption = None,
-    yes: carrying.Yes = False,
-    wait: carrying.Wait = None,
+    job: JobArgument,
+    snapshot: WhichSnapshot = None,
+    path: OnlyPaths = None,
+    target: Target = None,
+    in_place: InPlace = False,
+    dry_run: PlanOnly = False,
+    overwrite: OverwriteRule = None,
+    repository: InRepository = None,
+    yes: Yes = False,
+    wait: Wait = None,
 ) -> None:
     """Bring files back, by default into a new directory; in place only after the plan was shown."""
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     if target is not None and in_place:
         raise Misuse("--target and --in-place exclude each other")
     paths = [whole_path("--path", text) for text in path or []]
     machine = session.open()
     machine.choose_jobs([job])
-    asked, found = _choose(session.output, machine, job, snapshot, repository)
+    keys = machine.choose_repositories([repository]) if repository else list(machine.job(job).repositories)
+    machine.demand_secrets(keys)
+    found = choose_to_restore(session.output, lambda key: list_known(machine, key, None), keys, job, snapshot)
+    asked = machine.ask(found.repository)
     machine.settle(begins_run=not dry_run)
     place = None if in_place else _new_target(target, job, found)
     rule = overwrite or _usual_rule(place)
@@ -188,78 +179,6 @@ def _answer_plan(output: Output, plan: RestorePlan, snapshot: Snapshot) -> None:
         output.document(
             {"dry_run": True, "snapshot": snapshot.id, "repository": snapshot.repository, "plan": plan}
         )
-
-
-# --- choosing a snapshot -------------------------------------------------------------------------
-
-
-def _choose(
-    output: Output, machine: Machine, job: str, named: str | None, repository: str | None
-) -> tuple[Asked, Snapshot]:
-    """The snapshot to restore, from the first of the job's repositories that answers and has it."""
-    keys = machine.choose_repositories([repository]) if repository else list(machine.job(job).repositories)
-    machine.demand_secrets(keys)
-    failures: list[HighballError] = []
-    for key in keys:
-        try:
-            found = list_known(machine, key, None)
-            chosen = _pick(output, machine, job, found, named)
-            return machine.ask(key), chosen
-        except HighballError as error:
-            failures.append(error)
-            if len(keys) > 1:
-                output.note(f"{key}: {error.message}", "yellow")
-    raise failures[0]
-
-
-def _pick(
-    output: Output, machine: Machine, job: str, found: Sequence[Snapshot], named: str | None
-) -> Snapshot:
-    # unknown snapshots may carry our tags: "latest" and dates mean those that our runs made
-    ours = sorted((s for s in found if s.governed and s.job == job), key=lambda s: s.time, reverse=True)
-    if named is None and output.interactive and len(ours) > 1:
-        return _ask_which(output, ours)
-    if named in (None, "latest"):
-        return _first(ours, f"{job} has no snapshot here yet")
-    until = _read_date(named or "")
-    if until is not None:
-        return _first([s for s in ours if s.time <= until], f"{job} has no snapshot here as old as {named}")
-    matching = [s for s in found if s.id.startswith((named or "").lower())]
-    if len(matching) > 1:
-        raise Unknown(
-            f"{len(matching)} snapshots begin with {named}",
-            code="snapshot_unknown",
-            hint="write more of its id",
-        )
-    return _first(matching, f"no snapshot begins with {named}")
-
-
-def _first(found: Sequence[Snapshot], otherwise: str) -> Snapshot:
-    if not found:
-        raise Unknown(otherwise, code="snapshot_unknown", hint="see them with: highball snapshots")
-    return found[0]
-
-
-def _ask_which(output: Output, ours: Sequence[Snapshot]) -> Snapshot:
-    shown = ours[:SHOWN_TO_CHOOSE]
-    output.note("Which snapshot? Enter takes the newest.")
-    number = output.choose(
-        "Snapshot", [f"{words.moment(s.time)}  {s.id[:8]}  {words.size(s.size_bytes)}" for s in shown]
-    )
-    return shown[number or 0]
-
-
-def _read_date(text: str) -> datetime | None:
-    """A time, or the end of a day, in the zone of the person who asks; None where the text is no date."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if text.isdigit():  # eight digits may as well be the start of an id; ids are what people copy
-        return None
-    if len(text) == len("2026-05-04"):
-        at = datetime.combine(at.date(), time.max)
-    return at.astimezone()
 
 
 # --- showing the plan ----------------------------------------------------------------------------

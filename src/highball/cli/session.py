@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from highball.cli.machine import Machine, open_machine
 from highball.cli.output import Output
 from highball.facts import Outcome, Run
+
+if TYPE_CHECKING:
+    from highball.cli.client import Hub
+    from highball.cli.machine import Machine
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -33,12 +38,23 @@ class Session:
     """One call of the program: what was asked for globally, and how it will exit."""
 
     config: Path | None = None
+    hub: str | None = None
+    """The hub that this call speaks to, where it is not this machine's own."""
     output: Output = field(default_factory=Output)
     exit_status: int = 0
 
     def open(self) -> Machine:
         """The machine of this call's configuration."""
+        from highball.cli.machine import open_machine
+
         return open_machine(self.config)
+
+    def reach(self) -> Hub:
+        """The hub of this call; raises LoginNeeded and SecretUnavailable where its token cannot be had."""
+        from highball.cli.client import Hub, find_token
+
+        assert self.hub is not None
+        return Hub(self.hub, find_token(os.environ))
 
 
 def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
 from highball.agent.workplace import describe_lock
-from highball.cli import carrying, words
-from highball.cli.backup import Jobs
+from highball.cli import answers, carrying
+from highball.cli.arguments import Approves, Jobs, OnlyShows, RemovesAll, Repositories, Wait, Yes, read_wait
 from highball.cli.machine import Machine
-from highball.cli.output import Cell, Column, Form, Output
 from highball.cli.session import Session
-from highball.errors import Misuse, NotAllowed, RepositoryError, Unknown
-from highball.facts import Reason
+from highball.errors import NotAllowed, RepositoryError, Unknown
 from highball.hub.runs import SetOf, utc_now
 from highball.hub.upkeep import demand_right_to_delete, next_slice, order_removal
 from highball.keeping import Plan
@@ -31,30 +28,19 @@ from highball.protocol import (
 )
 from highball.spec.document import effective_job
 
-Repositories = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[REPOSITORY]...", help="Which repositories; none named means all."),
-]
-
-
 # --- forget --------------------------------------------------------------------------------------
 
 
 def forget(
     context: typer.Context,
     jobs: Jobs = None,
-    approve: Annotated[
-        str | None,
-        typer.Option("--approve", metavar="PLAN", help="Carry out this plan, which waited for a person."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show what would go, and why each snapshot stays.")
-    ] = False,
-    wait: carrying.Wait = None,
+    approve: Approves = None,
+    dry_run: OnlyShows = False,
+    wait: Wait = None,
 ) -> None:
     """Apply retention: remove the snapshots that no rule keeps."""
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     machine = session.open()
     chosen = machine.choose_jobs(jobs or []) if jobs else list(machine.document.jobs)
     sets = [of for job in chosen for of in _sets_of(machine, job)]
@@ -62,7 +48,7 @@ def forget(
     machine.place.find_restic()
     machine.settle(begins_run=not dry_run)
     if dry_run:
-        _show_plans(session.output, [_plan(machine, of, approve) for of in sets])
+        answers.show_plans(session.output, [_plan(machine, of, approve) for of in sets])
         return
     if approve is not None:
         sets = [_approved(machine, sets, approve)]
@@ -120,39 +106,10 @@ def _plan(machine: Machine, of: SetOf, approve: str | None) -> Plan:
     return machine.retainer.plan(of, asked, utc_now(), approve)
 
 
-def _show_plans(output: Output, plans: list[Plan]) -> None:
-    if not output.for_people:
-        output.document(plans)
-        return
-    for plan in plans:
-        output.line(f"{plan.job} in {plan.repository}  (plan {plan.id})", "bold")
-        verdicts = sorted([*plan.keep, *plan.remove], key=lambda verdict: verdict.time, reverse=True)
-        rows: list[list[str | Cell]] = [
-            [
-                verdict.id[:8],
-                words.moment(verdict.time),
-                Cell("stays", "green") if verdict.keep else Cell("goes", "red"),
-                _because(verdict.reasons),
-            ]
-            for verdict in verdicts
-        ]
-        columns = [Column("SNAPSHOT"), Column("TIME"), Column("FATE"), Column("BECAUSE", wraps=True)]
-        output.table(columns, rows, "  There are no snapshots of this job.")
-        if plan.unknown:
-            output.line(f"  not ours, left alone: {', '.join(id[:8] for id in plan.unknown)}", "dim")
-        for reason in plan.messages:
-            output.line(f"  stands still: {reason.message}", "yellow")
-        output.line()
-
-
-def _because(reasons: tuple[Reason, ...]) -> str:
-    return ", ".join(reason.message for reason in reasons) or "no rule keeps it"
-
-
 # --- prune, check, unlock, stats -----------------------------------------------------------------
 
 
-def prune(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+def prune(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
     """Remove data that no snapshot needs any more."""
 
     def order(machine: Machine, key: str) -> Task:
@@ -162,7 +119,7 @@ def prune(context: typer.Context, repositories: Repositories = None, wait: carry
     _maintain(context, repositories, wait, order)
 
 
-def check(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+def check(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
     """Check the structure, and read the next slice of the data, so that in time all of it is read."""
 
     def order(machine: Machine, key: str) -> Task:
@@ -176,10 +133,8 @@ def check(context: typer.Context, repositories: Repositories = None, wait: carry
 def unlock(
     context: typer.Context,
     repositories: Repositories = None,
-    remove_all: Annotated[
-        bool, typer.Option("--remove-all", help="Remove every lock, also of what may still be running.")
-    ] = False,
-    yes: carrying.Yes = False,
+    remove_all: RemovesAll = False,
+    yes: Yes = False,
 ) -> None:
     """Show the locks with their owners, and remove those that restic calls stale."""
     session: Session = context.obj
@@ -196,13 +151,8 @@ def unlock(
             session.output.note(f"{key}: {describe_lock(lock)}")
         if not locks:
             session.output.note(f"{key}: no locks")
-    if remove_all and not yes:
-        question = "Remove every lock? A backup or prune that is still running may be damaged."
-        if not session.output.interactive:
-            raise Misuse("--remove-all needs --yes where nobody can be asked", code="confirmation_required")
-        if not session.output.confirm(question):
-            session.output.note("Nothing was removed.")
-            return
+    if remove_all and not carrying.may_remove_all(session.output, yes):
+        return
     _maintain(
         context, chosen, None, lambda _, key: UnlockTask(repository=key, remove_all=remove_all), machine
     )
@@ -216,7 +166,7 @@ def _maintain(
     opened: Machine | None = None,
 ) -> None:
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     machine = opened or session.open()
     chosen = machine.choose_repositories(named or [])
     machine.demand_secrets(chosen)
@@ -229,10 +179,10 @@ def _maintain(
     carrying.carry_out(session, machine, [(key, orders(key)) for key in chosen])
 
 
-def stats(context: typer.Context, repositories: Repositories = None, wait: carrying.Wait = None) -> None:
+def stats(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
     """Measure what each repository stores."""
     session: Session = context.obj
-    patience = carrying.read_wait(wait)
+    patience = read_wait(wait)
     machine = session.open()
     chosen = machine.choose_repositories(repositories or [])
     machine.demand_secrets(chosen)
@@ -242,28 +192,4 @@ def stats(context: typer.Context, repositories: Repositories = None, wait: carry
         return lambda: machine.orders.maintain(StatsTask(repository=key), key, utc_now(), wait=patience)
 
     done = carrying.carry_out(session, machine, [(key, measures(key)) for key in chosen], answers=False)
-    found = [(run, step) for run in done for step in run.steps]
-    if session.output.form is Form.EVENTS:
-        return
-    if not session.output.for_people:
-        told = [
-            {
-                "repository": step.repository,
-                "outcome": step.outcome,
-                "reason": step.reason,
-                "bytes_stored": step.bytes_stored,
-                "snapshots": step.snapshots_kept,
-                "run": run.id,
-            }
-            for run, step in found
-        ]
-        session.output.document(told)
-        return
-    session.output.table(
-        [Column("REPOSITORY"), Column("STORED", right=True), Column("SNAPSHOTS", right=True)],
-        [
-            [step.repository or "", words.size(step.bytes_stored), words.number(step.snapshots_kept)]
-            for _, step in found
-        ],
-        "No repositories are declared yet; add one as [repositories.<key>] to the configuration.",
-    )
+    answers.show_sizes(session.output, done)

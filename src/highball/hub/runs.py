@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -411,13 +411,16 @@ class Record:
             accounts = _steps_of(connection, [row.id for row in found])
         return [_as_run(row, accounts.get(row.id, [])) for row in found]
 
-    def read_events(self, run: str) -> Iterator[Event]:
-        """All events of a run, in order."""
-        asked = sa.select(events.c.lines).where(events.c.run == run).order_by(events.c.first_seq)
+    def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
+        """The events of a run behind a number, in order."""
+        here = (events.c.run == run) & (events.c.last_seq > after)
+        asked = sa.select(events.c.lines).where(here).order_by(events.c.first_seq)
         with self._database.read() as connection:
             for lines in connection.execute(asked).scalars():
                 for line in zlib.decompress(lines).splitlines():
-                    yield _EVENTS.validate_json(line)
+                    event = _EVENTS.validate_json(line)
+                    if event.seq > after:
+                        yield event
 
     # --- what is known of jobs and repositories ---
 
@@ -492,6 +495,12 @@ class Record:
         with self._database.read() as connection:
             return connection.execute(asked.where(snapshots.c.repository == repository)).scalar()
 
+    def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
+        """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
+        sets = self.list_sets(repository=repository)
+        sizes = {known.id: known.size_bytes for of in sets for known in self.list_governed(of)}
+        return [_recognised(snapshot, sizes) for snapshot in listed]
+
     def accept(self, run: str, now: datetime) -> int:
         """A person says that the new size of this run's snapshots is right; says how many had shrunk."""
         shrunken = (snapshots.c.run == run) & snapshots.c.shrank & snapshots.c.accepted_at.is_(None)
@@ -504,14 +513,21 @@ class Record:
     def find_last(
         self, action: Action, repository: str, *, job: str | None = None, outcomes: Sequence[Outcome] = ()
     ) -> Ending | None:
-        """How the last step of this kind ended."""
+        """How the last step of this kind ended; one that only rehearsed is none."""
         return next(self._last_steps(action, repository, job, outcomes), None)
 
     def _last_steps(
         self, action: Action, repository: str, job: str | None, outcomes: Sequence[Outcome]
     ) -> Iterator[Ending]:
-        asked = sa.select(steps).where(
-            steps.c.action == action.value, steps.c.repository == repository, steps.c.ended_at.is_not(None)
+        asked = (
+            sa.select(steps)
+            .join(runs, runs.c.id == steps.c.run)
+            .where(
+                steps.c.action == action.value,
+                steps.c.repository == repository,
+                steps.c.ended_at.is_not(None),
+                sa.func.coalesce(runs.c.order["dry_run"].as_boolean(), sa.false()).is_(sa.false()),
+            )
         )
         if job is not None:
             asked = asked.where(steps.c.job == job)
@@ -542,6 +558,13 @@ class Record:
         good = (Outcome.SUCCESS,)
         ending = self.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
         return ending.account.snapshot_id if ending else None
+
+
+def _recognised(snapshot: Snapshot, sizes: Mapping[str, int | None]) -> Snapshot:
+    if snapshot.id not in sizes:
+        return snapshot.model_copy(update={"job": None, "run": None, "set": None, "governed": False})
+    size = snapshot.size_bytes if snapshot.size_bytes is not None else sizes[snapshot.id]
+    return snapshot.model_copy(update={"governed": True, "size_bytes": size})
 
 
 # --- taking events in ----------------------------------------------------------------------------

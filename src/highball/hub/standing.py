@@ -4,31 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from highball.facts import Action, Fact, Health, Outcome, Reason, UtcTime
+from highball.facts import Action, Outcome, Standing
 from highball.hub.runs import Ending, Record, SetOf
 from highball.protocol import FILES_SET
 from highball.spec.document import Document, effective_job
 from highball.timing import health
-
-
-class Standing(Fact):
-    """One job in one repository. `state` is its health; times and sizes that are not known are null."""
-
-    job: str
-    repository: str
-    state: Health
-    last_success_at: UtcTime | None = None
-    age_seconds: int | None = None
-    snapshots: int = 0
-    last_outcome: Outcome | None = None
-    last_reason: Reason | None = None
-    last_run: str | None = None
-    last_check_at: UtcTime | None = None
-    last_restore_proof_at: UtcTime | None = None
-    size_bytes: int | None = None
-    """What the newest snapshot holds."""
-    repository_bytes: int | None = None
-    """What the repository stored when it was last measured."""
 
 
 def list_standings(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 from fastapi import FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
@@ -11,7 +10,7 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from highball import __version__
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
-from highball.hub.standing import Standing, list_standings
+from highball.hub.standing import list_standings
 from highball.web import agents, problems
 from highball.web.api import access, maintenance, objects, recovery, repositories, runs, schedule
 from highball.web.guard import Guard, Rules
@@ -22,10 +21,6 @@ warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 def make_app(hub: Hub) -> FastAPI:
     """The app on a hub."""
-
-    def standings(jobs: Sequence[str]) -> list[Standing]:
-        return list_standings(hub.document(), hub.record, hub.host, utc_now(), list(jobs))
-
     app = FastAPI(
         title="Highball",
         version=__version__,
@@ -38,7 +33,7 @@ def make_app(hub: Hub) -> FastAPI:
     problems.register(app)
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
-    app.include_router(objects.make_router(hub.documents, standings=standings), prefix="/api/v1")
+    app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
     for room in (runs, repositories, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
@@ -49,3 +44,7 @@ def make_app(hub: Hub) -> FastAPI:
         return {"status": "ok", "version": __version__}
 
     return app
+
+
+def _standings_of(hub: Hub) -> objects.Standings:
+    return lambda jobs: list_standings(hub.document(), hub.record, hub.host, utc_now(), list(jobs))

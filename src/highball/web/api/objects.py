@@ -17,12 +17,11 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic_core import CoreSchema
 
 from highball.errors import Misuse, RevisionMissing
-from highball.facts import UtcTime
+from highball.facts import Standing, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.changes import Change, Declared, Preview, Revision
 from highball.hub.config import Documents
 from highball.hub.runs import utc_now
-from highball.hub.standing import Standing
 from highball.spec.access import Role
 from highball.spec.document import MODEL_OF, effective_job, effective_retention, origins, parse
 from highball.spec.references import ALONE, TABLE_OF, Spec

@@ -98,7 +98,8 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/snapshots")
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
-        return sorted(hub.dispatcher.asked(key).list_snapshots(), key=lambda s: s.time, reverse=True)
+        found = hub.record.recognise(key, hub.dispatcher.asked(key).list_snapshots())
+        return sorted(found, key=lambda s: s.time, reverse=True)
 
     @router.get("/repositories/{key}/locks")
     def list_locks(key: str, _: Sees) -> list[Lock]:
@@ -118,9 +119,14 @@ def make_router(hub: Hub) -> APIRouter:
         return await hub.fleet.ask(asked.host, question, LISTING_SECONDS, dict(asked.sealed))
 
     @router.get("/repositories/{key}/retention")
-    def preview_retention(key: str, _: Sees, job: str | None = None) -> list[Plan]:
-        """What retention would remove now, and why each snapshot stays; one plan for each set."""
-        return hub.dispatcher.plan(key, job)
+    def preview_retention(
+        key: str, _: Sees, job: str | None = None, approve: str | None = None
+    ) -> list[Plan]:
+        """What retention would remove now, and why each snapshot stays; one plan for each set.
+
+        `approve` shows them as they would be if a person had approved the plan with this id.
+        """
+        return hub.dispatcher.plan(key, job, approve)
 
     return router
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState
+from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter, RunOrder, utc_now
-from highball.hub.standing import Standing, list_standings
+from highball.hub.standing import list_standings
 from highball.spec.access import Role
 from highball.spec.moment import Moment
 from highball.web.who import demand
@@ -101,10 +101,10 @@ def make_router(hub: Hub) -> APIRouter:
         return Accepted(run=found.id, accepted=record.accept(found.id, utc_now()))
 
     @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
-    def read_events(run: str, _: Sees) -> StreamingResponse:
-        """All events so far, one JSON object a line."""
+    def read_events(run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+        """All events so far, one JSON object a line; of a row that goes on, those behind the number `after`."""
         found = record.find_run(run)
-        return StreamingResponse(_lines(hub, found.id), media_type="application/x-ndjson")
+        return StreamingResponse(_lines(hub, found.id, after), media_type="application/x-ndjson")
 
     @router.get("/runs/{run}/log", **_text("text/plain"))
     def read_log(run: str, _: Sees) -> StreamingResponse:
@@ -126,8 +126,8 @@ def _text(media_type: str) -> dict[str, Any]:
     return {"response_class": StreamingResponse, "responses": told}
 
 
-def _lines(hub: Hub, run: str) -> Iterator[str]:
-    for event in hub.record.read_events(run):
+def _lines(hub: Hub, run: str, after: int) -> Iterator[str]:
+    for event in hub.record.read_events(run, after=after):
         yield event.model_dump_json(exclude_none=True) + "\n"
 
 

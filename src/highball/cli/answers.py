@@ -1,0 +1,433 @@
+"""How each verb answers: tables and sentences for people, one document for programs.
+
+What is shown came from this machine's record or from a hub; nothing here knows which, and nothing here asks.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from highball.cli import words
+from highball.cli.live import describe_step
+from highball.cli.output import Cell, Column, Form, Output, state, to_json
+from highball.engine.restic.repository import address
+from highball.errors import HighballError, Misuse
+from highball.facts import (
+    Event,
+    Health,
+    LogLine,
+    Node,
+    NodeKind,
+    Outcome,
+    Reason,
+    Run,
+    RunEnded,
+    RunStarted,
+    RunState,
+    Snapshot,
+    Standing,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+    path_for_people,
+    path_to_text,
+    time_to_text,
+)
+from highball.keeping import Plan
+from highball.spec.document import Document, effective_job
+from highball.spec.references import place_of
+from highball.timing import next_times
+
+TYPE_BITS = {NodeKind.FILE: stat.S_IFREG, NodeKind.DIRECTORY: stat.S_IFDIR, NodeKind.SYMLINK: stat.S_IFLNK}
+
+
+# --- how jobs stand ------------------------------------------------------------------------------
+
+
+def show_standings(output: Output, found: list[Standing]) -> None:
+    """Each job in each of its repositories, and the one sentence about all of them."""
+    if not output.for_people:
+        output.document(found)
+        return
+    columns = (
+        "JOB",
+        "REPOSITORY",
+        "STATE",
+        "LAST GOOD",
+        "LAST RUN",
+        "SNAPSHOTS",
+        "SIZE",
+        "CHECKED",
+        "PROVED",
+    )
+    output.table(
+        [
+            Column(t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "CHECKED"})
+            for t in columns
+        ],
+        [_standing_row(standing) for standing in found],
+        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
+    )
+    _tell_verdict(output, found)
+
+
+def _standing_row(standing: Standing) -> list[str | Cell]:
+    now = datetime.now(UTC)
+
+    def ago(at: object) -> str:
+        return words.age(int((now - at).total_seconds())) if at else "never"  # type: ignore[operator]
+
+    return [
+        standing.job,
+        standing.repository,
+        state(standing.state),
+        words.age(standing.age_seconds) if standing.last_success_at else "never",
+        state(standing.last_outcome, "none yet"),
+        words.number(standing.snapshots),
+        words.size(standing.size_bytes),
+        ago(standing.last_check_at),
+        ago(standing.last_restore_proof_at),
+    ]
+
+
+_VERDICTS = {
+    Health.NEVER: "was never backed up without a warning",
+    Health.OVERDUE: "is overdue",
+    Health.FAILED: "failed the last time",
+    Health.LATE: "is late",
+}
+
+
+def _tell_verdict(output: Output, found: list[Standing]) -> None:
+    """The one sentence: is everything protected, and could it be restored?"""
+    if not found:
+        return
+    bad = [standing for standing in found if standing.state is not Health.HEALTHY]
+    unproved = [standing for standing in found if standing.last_restore_proof_at is None]
+    output.line()
+    for standing in bad:
+        why = f": {standing.last_reason.message}" if standing.last_reason else ""
+        fix = f"highball logs {standing.last_run}" if standing.last_run else f"highball run {standing.job}"
+        verdict = _VERDICTS[standing.state] if standing.last_run else "was never backed up"
+        output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
+        output.line(f"  → {fix}", "dim")
+    if not bad and not unproved:
+        output.line("Everything is protected, and has been restored to prove it.", "green")
+    elif not bad:
+        names = ", ".join(dict.fromkeys(standing.job for standing in unproved))
+        output.line(
+            f"Everything is protected; never proved by a restore: {names} → highball verify", "yellow"
+        )
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def show_runs(output: Output, found: Sequence[Run]) -> None:
+    """What ran, newest first."""
+    if not output.for_people:
+        output.document(found)
+        return
+    output.table(
+        [
+            Column("RUN"),
+            Column("STARTED"),
+            Column("WHAT"),
+            Column("OUTCOME"),
+            Column("TOOK", right=True),
+            Column("WHY", wraps=True),
+        ],
+        [_run_row(run) for run in found],
+        "Nothing has run yet; start with: highball run",
+    )
+
+
+def _run_row(run: Run) -> list[str | Cell]:
+    took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None
+    what = " ".join(part for part in (run.action.value, run.job, run.repository) if part)
+    return [
+        run.id[:13],  # the time in milliseconds: as good as the whole
+        words.moment(run.started_at or run.created_at),
+        what,
+        state(run.outcome, run.state.value),
+        words.length(took),
+        run.reason.message if run.reason else "",
+    ]
+
+
+def show_events(output: Output, events: Sequence[Event]) -> None:
+    """Everything that happened in a run."""
+    if not output.for_people:
+        output.document([event.model_dump(mode="json", exclude_none=True) for event in events])
+        return
+    for event in events:
+        for text, tone in _describe_event(event):
+            output.line(f"{words.moment(event.at)}  {text}", tone)
+
+
+def _describe_event(event: Event) -> Iterable[tuple[str, str | None]]:
+    match event:
+        case RunStarted():
+            yield f"run {event.run} begins (process {event.pid})", "bold"
+        case StepStarted():
+            running = event.running
+            again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            subject = f"{running.action.value} {running.repository or running.title or ''}".rstrip()
+            yield subject + again, "bold"
+        case LogLine():
+            yield from ((f"  {line}", "dim") for line in event.text.splitlines() or [""])
+        case Waiting():
+            yield f"  {event.reason.message}", "yellow"
+        case WarningSeen():
+            yield f"  ! {event.warning.message}", "yellow"
+        case StepEnded():
+            outcome = event.done.outcome or Outcome.FAILURE
+            yield f"  {state(outcome).text}: {describe_step(event.done)}", state(outcome).tone
+            for warning in event.done.warnings:
+                where = f"{path_for_people(warning.path)}: " if warning.path else ""
+                yield f"    ! {where}{warning.message}", "yellow"
+        case RunEnded():
+            why = f": {event.reason.message}" if event.reason else ""
+            yield f"{state(event.outcome).text}{why}", state(event.outcome).tone
+        case _:
+            return
+
+
+def show_ending(output: Output, ended: Run) -> None:
+    """How a run that was asked to end did so."""
+    if not output.for_people:
+        output.document({"run": ended.id, "state": ended.state.value, "outcome": ended.outcome})
+    elif ended.state is RunState.DONE:
+        output.line(f"run {ended.id}: {state(ended.outcome).text}")
+    else:
+        output.line(f"run {ended.id} is still ending; see: highball runs")
+
+
+def show_accepted(output: Output, run: str, count: int) -> None:
+    """How many smaller snapshots are right from now on; raises Misuse where there are none."""
+    if not count:
+        raise Misuse(
+            f"run {run} has no snapshot that shrank and waits for a person",
+            code="nothing_to_accept",
+            hint="see which do with: highball status",
+        )
+    if output.for_people:
+        output.line(f"✓ run {run}: its new size is the usual one from now on", "green")
+    else:
+        output.document({"run": run, "accepted": count})
+
+
+# --- what repositories hold ----------------------------------------------------------------------
+
+
+def show_snapshots(output: Output, found: list[Snapshot]) -> None:
+    """Snapshots, oldest first."""
+    found.sort(key=lambda snapshot: snapshot.time)
+    if not output.for_people:
+        output.document(found)
+        return
+    titles = ("SNAPSHOT", "TIME", "JOB", "HOST", "REPOSITORY", "SIZE", "PATHS")
+    output.table(
+        [Column(t, right=t == "SIZE", wraps=t == "PATHS", spare=t in {"HOST", "SIZE"}) for t in titles],
+        [_snapshot_row(snapshot) for snapshot in found],
+        "There are no snapshots yet; make one with: highball run",
+    )
+
+
+def _snapshot_row(snapshot: Snapshot) -> list[str]:
+    return [
+        snapshot.id[:8],
+        words.moment(snapshot.time),
+        snapshot.job or "–",
+        snapshot.host,
+        snapshot.repository,
+        words.size(snapshot.size_bytes),
+        ", ".join(path_for_people(path) for path in snapshot.paths),
+    ]
+
+
+class Listing:
+    """Writes items as they come: lines for people, one JSON array for programs."""
+
+    def __init__(self, output: Output, describe: Callable[[Node], str] | None = None) -> None:
+        self._output = output
+        self._describe = describe or describe_node
+        self.count = 0
+
+    def __enter__(self) -> Listing:
+        return self
+
+    def add(self, node: Node) -> None:
+        if self._output.for_people:
+            sys.stdout.write(self._describe(node) + "\n")
+        else:
+            sys.stdout.write(("[" if self.count == 0 else ",") + to_json(node))
+        self.count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self._output.for_people:
+            return
+        if self.count:
+            sys.stdout.write("]\n")
+        elif error is None:
+            sys.stdout.write("[]\n")
+        if isinstance(error, HighballError) and self.count:
+            # the document is closed already: the error can only be told beside it
+            self._output.note(f"✗ {error.message}", "red")
+            raise typer.Exit(error.exit_code)
+
+
+def describe_node(node: Node) -> str:
+    """`-rw-r--r--  1.2 KiB  2026-05-04 12:00:00  /etc/hosts`."""
+    mode = stat.filemode(TYPE_BITS.get(node.kind, 0) | (node.mode or 0))
+    size = words.size(node.size_bytes) if node.kind is NodeKind.FILE else ""
+    doubt = "  (name not exact)" if node.inexact else ""
+    return f"{mode}  {size:>10}  {words.moment(node.modified_at)}  {path_for_people(node.path)}{doubt}"
+
+
+# --- retention and sizes -------------------------------------------------------------------------
+
+
+def show_plans(output: Output, plans: list[Plan]) -> None:
+    """What would go, and why each snapshot stays."""
+    if not output.for_people:
+        output.document(plans)
+        return
+    for plan in plans:
+        output.line(f"{plan.job} in {plan.repository}  (plan {plan.id})", "bold")
+        verdicts = sorted([*plan.keep, *plan.remove], key=lambda verdict: verdict.time, reverse=True)
+        rows: list[list[str | Cell]] = [
+            [
+                verdict.id[:8],
+                words.moment(verdict.time),
+                Cell("stays", "green") if verdict.keep else Cell("goes", "red"),
+                _because(verdict.reasons),
+            ]
+            for verdict in verdicts
+        ]
+        columns = [Column("SNAPSHOT"), Column("TIME"), Column("FATE"), Column("BECAUSE", wraps=True)]
+        output.table(columns, rows, "  There are no snapshots of this job.")
+        if plan.unknown:
+            output.line(f"  not ours, left alone: {', '.join(id[:8] for id in plan.unknown)}", "dim")
+        for reason in plan.messages:
+            output.line(f"  stands still: {reason.message}", "yellow")
+        output.line()
+
+
+def _because(reasons: tuple[Reason, ...]) -> str:
+    return ", ".join(reason.message for reason in reasons) or "no rule keeps it"
+
+
+def show_sizes(output: Output, runs: Sequence[Run]) -> None:
+    """What each repository was measured to store."""
+    found = [(run, step) for run in runs for step in run.steps]
+    if output.form is Form.EVENTS:
+        return
+    if not output.for_people:
+        told = [
+            {
+                "repository": step.repository,
+                "outcome": step.outcome,
+                "reason": step.reason,
+                "bytes_stored": step.bytes_stored,
+                "snapshots": step.snapshots_kept,
+                "run": run.id,
+            }
+            for run, step in found
+        ]
+        output.document(told)
+        return
+    output.table(
+        [Column("REPOSITORY"), Column("STORED", right=True), Column("SNAPSHOTS", right=True)],
+        [
+            [step.repository or "", words.size(step.bytes_stored), words.number(step.snapshots_kept)]
+            for _, step in found
+        ],
+        "No repositories are declared yet; add one as [repositories.<key>] to the configuration.",
+    )
+
+
+# --- what is declared ----------------------------------------------------------------------------
+
+
+def show_valid(output: Output, document: Document, name: str, told: Mapping[str, Any]) -> None:
+    """That a configuration is right, and how much it declares."""
+    jobs, repositories = len(document.jobs), len(document.repositories)
+    if output.for_people:
+        counted = f"{words.counted(jobs, 'job')}, {words.counted(repositories, 'repository', 'repositories')}"
+        output.line(f"✓ {name} is right: {counted}", "green")
+    else:
+        output.document({"valid": True, **told, "jobs": jobs, "repositories": repositories})
+
+
+def show_jobs(output: Output, document: Document) -> None:
+    """The jobs: what goes where, and when."""
+    if not output.for_people:
+        output.document([_describe_job(document, key) for key in document.jobs])
+        return
+    output.table(
+        [
+            Column("JOB"),
+            Column("SOURCES", wraps=True),
+            Column("REPOSITORIES", wraps=True),
+            Column("SCHEDULE"),
+            Column("NEXT"),
+        ],
+        [_job_row(document, key) for key in document.jobs],
+        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
+    )
+
+
+def _describe_job(document: Document, key: str) -> dict[str, Any]:
+    job = effective_job(document, key)
+    upcoming = next_times(job.schedule, datetime.now(UTC), document.settings.timezone) if job.enabled else []
+    return {
+        "job": key,
+        "title": job.title,
+        "enabled": job.enabled,
+        "profile": job.profile,
+        "schedule": job.schedule.cron,
+        "next_at": time_to_text(upcoming[0]) if upcoming else None,
+        "sources": [path_to_text(source.path) for source in job.sources],
+        "repositories": [
+            {"key": name, "address": address(document.repositories[name])} for name in job.repositories
+        ],
+    }
+
+
+def _job_row(document: Document, key: str) -> list[str]:
+    job = effective_job(document, key)
+    upcoming = next_times(job.schedule, datetime.now(UTC), document.settings.timezone) if job.enabled else []
+    return [
+        key,
+        ", ".join(path_for_people(source.path) for source in job.sources),
+        ", ".join(job.repositories),
+        job.schedule.cron if job.enabled else "disabled",
+        words.moment(upcoming[0] if upcoming else None),
+    ]
+
+
+def show_changes(output: Output, changes: Sequence[Mapping[str, Any]]) -> None:
+    """What differs between two configurations, object by object."""
+    if not output.for_people:
+        output.document(list(changes))
+        return
+    for change in changes:
+        tone = {"created": "green", "deleted": "red"}.get(change["what"], "yellow")
+        output.line(f"{change['what']:<8} {place_of(change['kind'], change['key'])}", tone)
+        for one in change["differences"] if change["what"] == "changed" else ():
+            output.line(f"         {one['at']}: {_shown(one['before'])} → {_shown(one['after'])}")
+    if not changes:
+        output.line("Nothing differs.", "dim")
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,340 @@
+"""A hub, asked over HTTP: its answers as facts, its problems as the errors that they were.
+
+The token comes from the environment or from a file of its owner's alone, never from the command line. Everything
+that a verb needs of a hub is here; how verbs use it is in `remote`, and how a run is followed in `following`. No
+room of the hub itself is imported: whoever asks a hub needs none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from highball import __version__
+from highball.cli.following import Stopping, follow
+from highball.cli.live import Narrator
+from highball.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    Failed,
+    HighballError,
+    LoginNeeded,
+    Misuse,
+    NotAllowed,
+    Problem,
+    RevisionMissing,
+    SecretUnavailable,
+    Unknown,
+)
+from highball.facts import Event, Lock, Node, Outcome, Run, Snapshot, Standing
+from highball.keeping import Plan
+from highball.secret import SecretValue
+from highball.spec.document import Document, build
+from highball.spec.references import ALONE
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 60.0
+PATIENT = httpx.Timeout(16 * 60.0, connect=CONNECT_SECONDS)
+"""For what the hub asks an agent, who asks a repository: a little longer than the hub itself waits."""
+
+SENT_AGAIN = 3
+PAGE = 500
+
+UNREACHABLE = "hub_unreachable"
+DECLARED = ("hosts", "repositories", "profiles", "jobs", "pins")
+"""The tables of the document that a hub shows to everybody who may look."""
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+_KIND_OF: Mapping[int, type[HighballError]] = {
+    400: Misuse,
+    401: LoginNeeded,
+    403: NotAllowed,
+    404: Unknown,
+    409: Conflict,
+    412: Conflict,
+    422: ConfigurationInvalid,
+    428: RevisionMissing,
+    429: NotAllowed,
+}
+_REFUSALS = ("maintenance_off", "admin_creds_required")
+"""Codes by which a hub refuses a run before it begins, as one machine does."""
+
+
+class Hub:
+    """A hub, reached for one command."""
+
+    def __init__(self, url: str, token: SecretValue) -> None:
+        self.url = check_url(url)
+        self.stop = Stopping()
+        self.http = httpx.Client(
+            base_url=f"{self.url}/api/v1/",
+            headers={
+                "Authorization": f"Bearer {token.reveal().decode()}",
+                "User-Agent": f"highball/{__version__}",
+            },
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            verify=ssl.create_default_context(),
+            trust_env=False,
+        )
+
+    # --- what is declared ---
+
+    def document(self) -> Document:
+        """Everything that is declared, but for who may do what: that is not for everybody's eyes."""
+        tables = {name: self._get(name)["spec"] for name in ALONE}
+        for table in DECLARED:
+            tables[table] = {one["key"]: one["spec"] for one in self._pages(table, "after", limit=1000)}
+        return build({name: spec for name, spec in tables.items() if spec})
+
+    def read_configuration(self) -> bytes:
+        """The whole configuration as YAML."""
+        return self._ask("GET", "configuration").content
+
+    def apply(self, text: bytes, *, toml: bool, file: str, dry_run: bool) -> list[dict[str, Any]]:
+        """Let the hub's files say this; what it changed, or would change."""
+        answer = self._ask(
+            "POST",
+            "apply",
+            content=text,
+            headers={"Content-Type": "application/toml" if toml else "application/yaml"},
+            params={"file": file, "dry_run": dry_run},
+        )
+        return list(_read_json(answer))
+
+    # --- how things stand ---
+
+    def list_standings(self) -> list[Standing]:
+        """How each job stands in each of its repositories."""
+        return [Standing.model_validate(one) for one in self._get("status")]
+
+    def list_runs(self, *, job: str | None, limit: int) -> list[Run]:
+        """The latest runs, newest first."""
+        about = {"job": job} if job else {}
+        found: list[Run] = []
+        for one in self._pages("runs", "cursor", limit=min(limit, PAGE), **about):
+            found.append(Run.model_validate(one))
+            if len(found) == limit:
+                break
+        return found
+
+    def find_run(self, id_or_start: str) -> Run:
+        """The run with this id, or the only one whose id begins so; raises Unknown."""
+        return Run.model_validate(self._get(_address_of(id_or_start)))
+
+    def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
+        """The events of a run behind a number; those of a kind that only a newer program knows are passed over."""
+        for line in self._ask("GET", f"{_address_of(run)}/events", params={"after": after}).text.split("\n"):
+            try:
+                yield _EVENT.validate_json(line)
+            except ValidationError:
+                continue
+
+    def accept(self, run: str) -> tuple[str, int]:
+        """Say that a run's smaller size is right: its whole id, and how many snapshots had shrunk."""
+        told = self._post(f"{_address_of(run)}/accept")
+        return told["run"], told["accepted"]
+
+    def cancel(self, run: str) -> None:
+        """Ask a run to end; raises Unknown, and Conflict where it has ended."""
+        self._post(f"{_address_of(run)}/cancel")
+
+    # --- what repositories hold ---
+
+    def list_snapshots(self, repository: str) -> list[Snapshot]:
+        """What a repository holds."""
+        found = self._get(f"repositories/{repository}/snapshots", timeout=PATIENT)
+        return [Snapshot.model_validate(one) for one in found]
+
+    def list_locks(self, repository: str) -> list[Lock]:
+        """The locks in a repository."""
+        found = self._get(f"repositories/{repository}/locks", timeout=PATIENT)
+        return [Lock.model_validate(one) for one in found]
+
+    def list_folder(self, repository: str, snapshot: str, path: str) -> list[Node]:
+        """What a snapshot's folder holds, itself first."""
+        address = f"repositories/{repository}/snapshots/{snapshot}/folder"
+        found = self._get(address, {"path": path}, timeout=PATIENT)
+        return [Node.model_validate(one) for one in found]
+
+    def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
+        """What retention would do for a job in a repository."""
+        about = {"job": job} | ({"approve": approve} if approve else {})
+        found = self._get(f"repositories/{repository}/retention", about, timeout=PATIENT)
+        return [Plan.model_validate(one) for one in found]
+
+    # --- runs ---
+
+    def carry_out(self, order: Mapping[str, Any], narrator: Narrator) -> Run:
+        """Order a run and follow it to its end; raises HighballError where the hub refuses to begin it."""
+        key = {"Idempotency-Key": uuid4().hex}
+        run = Run.model_validate(self._send_surely("runs", order, key))
+        narrator.announce(run.id, run.action.value, run.job or run.repository or "")
+        ended = follow(self, run, narrator)
+        _raise_refusal(ended)
+        return ended
+
+    rehearse = carry_out
+    """An order says itself that it is a dry run."""
+
+    def _send_surely(self, path: str, body: Any, headers: Mapping[str, str]) -> Any:
+        """Sent again where no answer came: by its key the hub knows what it had already."""
+        for _ in range(SENT_AGAIN - 1):
+            try:
+                return self._post(path, body, headers)
+            except Failed as error:
+                if error.code != UNREACHABLE:
+                    raise
+                time.sleep(1)
+        return self._post(path, body, headers)
+
+    # --- asking ---
+
+    def _get(self, path: str, params: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        return _read_json(self._ask("GET", path, params=params, **more))
+
+    def _post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        return _read_json(self._ask("POST", path, json=body, headers=headers))
+
+    def _pages(self, path: str, cursor: str, **params: Any) -> Iterator[dict[str, Any]]:
+        """All items of an address that answers in pages."""
+        while True:
+            page = self._get(path, params)
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            params[cursor] = page["next"]
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            answer = self.http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            why = "it does not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
+            raise Failed(
+                f"the hub at {self.url} cannot be reached: {why or type(error).__name__}",
+                code=UNREACHABLE,
+                hint="is it running (highball serve), and is the address right?",
+            ) from None
+        if not answer.is_success:
+            raise _as_error(self.url, answer)
+        return answer
+
+
+def _address_of(run: str) -> str:
+    """Where a run is; raises Unknown for what cannot be the start of an id."""
+    if not re.fullmatch(r"[0-9a-f-]+", run.lower(), re.A):
+        raise Unknown(f"no run begins with {run}", code="run_unknown", hint="see them with: highball runs")
+    return f"runs/{run.lower()}"
+
+
+def _read_json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise _no_hub(f"{answer.url.scheme}://{answer.url.netloc.decode()}", answer) from None
+
+
+def _as_error(url: str, answer: httpx.Response) -> HighballError:
+    """The error that an answer tells of."""
+    try:
+        told = answer.json()
+        if told["code"] == "not_found":  # the address itself, not what was named by it
+            return _no_hub(url, answer)
+        kind = _KIND_OF.get(answer.status_code, Failed)
+        return kind(
+            told["detail"],
+            code=told["code"],
+            hint=told.get("hint"),
+            problems=[Problem(p["at"], p["message"], p.get("hint")) for p in told.get("problems", ())],
+        )
+    except (ValueError, TypeError, KeyError):
+        return _no_hub(url, answer)
+
+
+def _no_hub(url: str, answer: httpx.Response) -> Failed:
+    return Failed(
+        f"{url} does not answer as a hub does: {answer.status_code} {answer.reason_phrase}".rstrip(),
+        code=UNREACHABLE,
+        hint="is this the address of a hub, and does a proxy before it let everything through?",
+    )
+
+
+def _raise_refusal(run: Run) -> None:
+    """A run that never began because a rule forbids it, or what it is about is not there, is refused as at home."""
+    if run.started_at is not None or run.outcome is not Outcome.FAILURE or run.reason is None:
+        return
+    code, message = run.reason.code, run.reason.message
+    if code in _REFUSALS:
+        raise NotAllowed(message, code=code)
+    if code.endswith("_unknown"):
+        raise Unknown(message, code=code)
+
+
+# --- where it is, and who asks -------------------------------------------------------------------
+
+
+def check_url(text: str) -> str:
+    """The address of a hub, without a slash at its end; raises Misuse."""
+    try:
+        parts = urlsplit(text)
+        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        right = False
+    if not right or parts.query or parts.fragment:
+        raise Misuse("--hub wants the address of a hub", hint="like --hub https://backup.example.org")
+    if parts.username is not None or parts.password is not None:
+        raise Misuse(
+            "the address of a hub holds no credentials", hint="a token comes by HIGHBALL_TOKEN_FILE instead"
+        )
+    return text.rstrip("/")
+
+
+def find_token(environment: Mapping[str, str]) -> SecretValue:
+    """The token by which a hub knows who asks: HIGHBALL_TOKEN, or the only line of HIGHBALL_TOKEN_FILE.
+
+    Raises LoginNeeded and SecretUnavailable.
+    """
+    value = environment.get("HIGHBALL_TOKEN", "")
+    source = "HIGHBALL_TOKEN"
+    if not value and environment.get("HIGHBALL_TOKEN_FILE"):
+        source = environment["HIGHBALL_TOKEN_FILE"]
+        value = _read_privately(Path(source))
+    value = value.strip()
+    if not value:
+        raise LoginNeeded(
+            "a hub wants to know who asks, and there is no token",
+            code="token_missing",
+            hint="name its file with HIGHBALL_TOKEN_FILE, or set HIGHBALL_TOKEN; make one in the hub",
+        )
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        raise SecretUnavailable(f"{source} holds no token", hint="it is one word, as the hub showed it once")
+    return SecretValue(value.encode())
+
+
+def _read_privately(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as opened:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                raise SecretUnavailable(f"the token file {path} is no regular file")
+            if mode & 0o077:
+                raise SecretUnavailable(
+                    f"others may use the token file {path}", code="token_exposed", hint=f"chmod 600 {path}"
+                )
+            return opened.read(4096).decode("ascii", "replace")
+    except OSError as error:
+        raise SecretUnavailable(
+            f"the token file {path} cannot be read: {error.strerror}",
+            hint="create it with the token as its only line and chmod 600",
+        ) from None

@@ -1,0 +1,43 @@
+"""Names that people type, held against those that are known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from highball.errors import Problem, Unknown
+from highball.spec.document import Document
+
+
+def choose_jobs(document: Document, named: Sequence[str]) -> list[str]:
+    """The jobs that were named; none named means all that are enabled. Raises Unknown."""
+    demand_known("job", named, document.jobs)
+    return list(dict.fromkeys(named)) or [key for key, job in document.jobs.items() if job.enabled]
+
+
+def choose_repositories(document: Document, named: Sequence[str]) -> list[str]:
+    """The repositories that were named; none named means all. Raises Unknown."""
+    demand_known("repository", named, document.repositories)
+    return list(dict.fromkeys(named)) or list(document.repositories)
+
+
+def demand_known(what: str, named: Sequence[str], known: Iterable[str]) -> None:
+    """Raise Unknown with each name that is not known, and the nearest one that is."""
+    names = list(known)
+    problems = [
+        Problem(name, f"there is no {what} {name}", _nearest(name, names))
+        for name in named
+        if name not in names
+    ]
+    if problems:
+        raise Unknown(
+            problems[0].message,
+            code=f"{what}_unknown",
+            hint=problems[0].hint or "see them with: highball list",
+            problems=problems,
+        )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    found = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {found[0]}?" if found else None

@@ -1,0 +1,441 @@
+"""The command line over a hub: the same verbs, answers and exit statuses as on one machine, from another one."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import signal
+import subprocess
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from highball.cli import commands, remote
+from highball.cli.client import Hub, check_url
+from highball.cli.following import follow
+from highball.cli.live import Narrator
+from highball.cli.output import Output
+from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
+from highball.facts import Run
+from highball.secret import SecretValue
+from hub.served import HIGHBALL, Served, serve
+from journeys.station import until
+from testbed.parts import SEARCH_PATH
+from testbed.restic import ResticBinary
+
+Answer = subprocess.CompletedProcess[str]
+
+SAME_AT_HOME = [
+    ("run", "docs"),
+    ("run", "--dry-run"),
+    ("check",),
+    ("verify",),
+    ("forget", "--dry-run"),
+    ("forget",),
+    ("prune",),
+    ("stats",),
+    ("unlock",),
+    ("snapshots", "docs"),
+    ("list",),
+    ("runs",),
+    ("status",),
+]
+"""Verbs whose answers are alike here and there, in an order in which they can be called."""
+
+
+class Away:
+    """Somebody's own machine, with a token for a hub elsewhere."""
+
+    def __init__(self, folder: Path, served: Served) -> None:
+        self.served = served
+        self.token = folder / "token"
+        self.token.write_text(served.http.headers["authorization"].removeprefix("Bearer ") + "\n")
+        self.token.chmod(0o600)
+        (folder / "home").mkdir()
+        self.environment = {
+            "PATH": SEARCH_PATH,
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "HIGHBALL_TOKEN_FILE": str(self.token),
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """A command over the hub, left to itself."""
+        argv = [str(HIGHBALL), *words, "--hub", self.served.url]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(argv, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def command(self, *words: str, **environment: str) -> Answer:
+        """A command over the hub."""
+        return self.plain("--hub", self.served.url, *words, **environment)
+
+    def plain(self, *words: str, **environment: str) -> Answer:
+        """A command that says itself where."""
+        env = self.environment | environment
+        argv = [str(HIGHBALL), *words]
+        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    def ask(self, *words: str, expect: int = 0) -> Any:
+        """What it answers to a program."""
+        done = self.command("--json", *words)
+        assert done.returncode == expect, (words, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    def error(self, *words: str, expect: int, **environment: str) -> dict[str, Any]:
+        """The error that it answers with."""
+        done = self.command("--json", *words, **environment)
+        assert done.returncode == expect, (words, done.stdout, done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout)["error"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory, newest_restic: ResticBinary) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("served"), newest_restic) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def at_home(machine: Served) -> dict[tuple[str, ...], tuple[int, Any]]:
+    """What the machine itself answers, before a hub serves it."""
+    answers = {}
+    for words in SAME_AT_HOME:
+        done = machine.command("--json", *words)
+        answers[words] = (done.returncode, json.loads(done.stdout))
+    machine.serve()
+    return answers
+
+
+@pytest.fixture(scope="module")
+def away(
+    at_home: dict[tuple[str, ...], tuple[int, Any]],
+    machine: Served,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Away:
+    """One who asks the hub that serves now, with a backup in it."""
+    return Away(tmp_path_factory.mktemp("away"), machine)
+
+
+def shape(value: Any) -> Any:
+    """An answer's keys, all the way down."""
+    if isinstance(value, dict):
+        return {key: shape(one) for key, one in value.items() if isinstance(one, dict | list)} | {
+            key: "…" for key, one in value.items() if not isinstance(one, dict | list)
+        }
+    return [shape(value[0])] if isinstance(value, list) and value else "…"
+
+
+@pytest.mark.parametrize("words", SAME_AT_HOME, ids=" ".join)
+def test_answered_as_at_home(
+    away: Away, at_home: dict[tuple[str, ...], tuple[int, Any]], words: tuple[str, ...]
+) -> None:
+    status, document = at_home[words]
+    told = away.ask(*words, expect=status)
+    if isinstance(document, dict):
+        assert told.keys() == document.keys()
+        assert told["outcome"] == document["outcome"]
+        told, document = told["runs"], document["runs"]
+    assert {key for one in told for key in one} == {key for one in document for key in one}
+    if words in (("list",), ("snapshots", "docs"), ("status",)):
+        assert shape(told) == shape(document)
+
+
+def test_called_as_at_home() -> None:
+    for name, verb in remote.COMMANDS.items():
+        here = commands.COMMANDS[name]
+        assert inspect.signature(verb).parameters.keys() == inspect.signature(here).parameters.keys(), name
+        ours = typing.get_type_hints(verb, include_extras=True)
+        assert ours == typing.get_type_hints(here, include_extras=True), name
+
+
+def test_a_backup_told_as_it_goes(away: Away) -> None:
+    done = away.command("run", "docs")
+    assert done.returncode == 0, done.stderr
+    assert "✓ backup docs: success" in done.stdout
+    assert "backup docs  (run " in done.stderr
+    assert "✓ backup nas" in done.stderr
+    [run] = away.ask("runs", "--limit", "1")
+    assert (run["job"], run["origin"], run["actor"]) == ("docs", "manual", "token:tests")
+    logs = away.command("logs", run["id"][:24])
+    assert "run.ended" not in logs.stdout
+    assert "backup nas" in logs.stdout
+    assert [event["type"] for event in away.ask("logs", run["id"])][-1] == "run.ended"
+
+
+def test_events_as_they_happen(away: Away) -> None:
+    done = away.command("--events", "run", "docs")
+    assert done.returncode == 0
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    numbers = [event["seq"] for event in told if event["type"] != "progress"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert (told[0]["type"], told[-1]["type"]) == ("run.started", "run.ended")
+
+
+def test_a_dry_run_is_no_backup(away: Away) -> None:
+    before = away.ask("status")
+    away.ask("run", "docs", "--dry-run")
+    [after] = away.ask("status")
+    assert after["last_success_at"] == before[0]["last_success_at"]
+
+
+def test_what_a_snapshot_holds(away: Away) -> None:
+    newest = away.ask("snapshots", "docs")[-1]
+    assert newest["governed"] is True
+    letters = away.ask("ls", newest["id"][:12], str(away.served.source))
+    assert str(away.served.source / "letter") in [node["path"] for node in letters]
+    assert "letter" in away.command("ls", newest["id"], str(away.served.source)).stdout
+    assert away.error("ls", newest["id"], "/no/such", expect=1)["code"] == "path_unknown"
+    assert away.error("ls", "fffff", expect=4)["code"] == "snapshot_unknown"
+
+
+def test_restored_where_the_repository_is_looked_after(away: Away, tmp_path: Path) -> None:
+    target = tmp_path / "restored"
+    done = away.ask("restore", "docs", "--snapshot", "latest", "--target", str(target))
+    assert done["target"] == str(target)
+    letter = target / away.served.source.relative_to("/") / "letter"
+    assert letter.read_text() == "dear reader"
+    dated = tmp_path / "dated"
+    path = str(away.served.source / "letter")
+    away.ask("restore", "docs", "-s", "2199-01-01", "-p", path, "-t", str(dated))
+    assert [found.name for found in dated.rglob("*") if found.is_file()] == ["letter"]
+    assert away.error("restore", "docs", expect=2)["code"] == "target_missing"
+    assert away.error("restore", "docs", "--in-place", expect=2)["code"] == "confirmation_required"
+    plan = away.error("restore", "docs", "--dry-run", "--in-place", expect=6)
+    assert plan["code"] == "not_over_hub"
+    letter_here = away.served.source / "letter"
+    letter_here.write_text("scribbled over")
+    away.ask("restore", "docs", "--in-place", "--yes", "-p", path)
+    assert letter_here.read_text() == "dear reader"
+
+
+def test_what_is_declared(away: Away, tmp_path: Path) -> None:
+    told = away.ask("validate")
+    assert (told["valid"], told["jobs"], told["repositories"], told["hub"]) == (True, 1, 1, away.served.url)
+    assert f"✓ {away.served.url} is right: 1 job, 1 repository" in away.command("validate").stdout
+    text = away.command("export").stdout
+    assert away.ask("export")["jobs"]["docs"]["repositories"] == ["nas"]
+    same = tmp_path / "same.yaml"
+    same.write_text(text)
+    assert {change["what"] for change in away.ask("diff", "-f", str(same))} <= {"taken over"}
+    tables = json.loads(json.dumps(away.served.tables))
+    tables["jobs"]["more"] = tables["jobs"]["docs"] | {"enabled": False}
+    file = tmp_path / "more.yaml"
+    file.write_text(json.dumps(tables))
+    [change] = away.ask("diff", "-f", str(file))
+    assert (change["kind"], change["key"], change["what"]) == ("job", "more", "created")
+    assert away.ask("apply", "-f", str(file), "--dry-run") == [change]
+    assert "created  jobs.more" in away.command("apply", "-f", str(file)).stdout
+    assert [job["job"] for job in away.ask("list")] == ["docs", "more"]
+    file.write_text(json.dumps(away.served.tables))
+    assert [change["what"] for change in away.ask("apply", "-f", str(file))] == ["deleted"]
+    file.write_text("jobs: {docs: {sauces: []}}")
+    wrong = away.error("apply", "-f", str(file), expect=2)
+    assert "jobs.docs.sauces" in [problem["at"] for problem in wrong["problems"]]
+
+
+def test_what_is_unknown_or_refused(away: Away) -> None:
+    unknown = away.error("run", "dics", expect=4)
+    assert (unknown["code"], unknown["hint"]) == ("job_unknown", "did you mean docs?")
+    assert away.error("check", "nowhere", expect=4)["code"] == "repository_unknown"
+    assert away.error("runs", "dics", expect=4)["code"] == "job_unknown"
+    assert away.error("logs", "ffff", expect=4)["code"] == "run_unknown"
+    assert away.error("forget", "--approve", "none", expect=4)["code"] == "plan_unknown"
+    [last] = away.ask("runs", "--limit", "1")
+    assert away.error("cancel", last["id"], expect=5)["code"] == "run_ended"
+    assert away.error("accept", last["id"], expect=2)["code"] == "nothing_to_accept"
+    for words in (("diff", "a", "b"), ("dump", "a", "/b"), ("setup",), ("hub", "backup")):
+        assert away.error(*words, expect=6)["code"] == "not_over_hub", words
+    assert away.error("unlock", "--remove-all", expect=2)["code"] == "confirmation_required"
+
+
+def test_who_asks(away: Away, tmp_path: Path) -> None:
+    wrong = away.error("status", expect=6, HIGHBALL_TOKEN="wrong")
+    assert (wrong["code"], "wrong" in wrong["message"]) == ("token_invalid", False)
+    assert away.error("status", expect=6, HIGHBALL_TOKEN_FILE="")["code"] == "token_missing"
+    exposed = tmp_path / "exposed"
+    exposed.write_text("secret")
+    exposed.chmod(0o640)
+    told = away.error("status", expect=1, HIGHBALL_TOKEN_FILE=str(exposed))
+    assert (told["code"], told["hint"]) == ("token_exposed", f"chmod 600 {exposed}")
+    gone = away.error("status", expect=1, HIGHBALL_TOKEN_FILE=str(tmp_path / "gone"))
+    assert gone["code"] == "secret_unavailable"
+
+
+def test_which_hub(away: Away) -> None:
+    assert away.plain("status", HIGHBALL_HUB=away.served.url).returncode == 0
+    both = away.plain("--json", "-c", "file.toml", "status", "--hub", away.served.url)
+    assert (both.returncode, json.loads(both.stdout)["error"]["code"]) == (2, "usage")
+    either = away.plain("-c", "file.toml", "status", HIGHBALL_HUB=away.served.url)
+    assert (either.returncode, "which is meant" in either.stderr) == (2, True)
+    assert away.plain("init-config", HIGHBALL_HUB="http://127.0.0.1:1").returncode == 0
+    assert away.plain("status", "--hub").returncode == 2
+    nobody = away.plain("--json", "--hub", "http://127.0.0.1:1", "status")
+    assert (nobody.returncode, json.loads(nobody.stdout)["error"]["code"]) == (1, "hub_unreachable")
+    no_hub = away.plain("--json", "--hub", f"{away.served.url}/elsewhere", "status")
+    assert (no_hub.returncode, json.loads(no_hub.stdout)["error"]["code"]) == (1, "hub_unreachable")
+    assert away.plain("apply", "-f", "file.toml").returncode == 2
+
+
+def test_nothing_of_the_hub_is_loaded_to_ask_one() -> None:
+    code = "import sys; from highball.cli import app, remote; print(*sys.modules)"
+    found = subprocess.run(
+        [HIGHBALL.with_name("python"), "-c", code], capture_output=True, text=True, check=True
+    )
+    loaded = found.stdout.split()
+    assert "httpx" in loaded
+    assert [
+        name for name in loaded if name.startswith(("sqlalchemy", "highball.hub", "highball.agent"))
+    ] == []
+
+
+@contextlib.contextmanager
+def slowly(machine: Served, away: Away) -> Iterator[None]:
+    """While a backup takes some seconds: much to read, and little a second."""
+    (machine.source / "large").write_bytes(os.urandom(2 << 20))
+    docs = machine.tables["jobs"]["docs"]
+    file = away.token.with_name("slow.yaml")
+    file.write_text(json.dumps(machine.tables | {"jobs": {"docs": docs | {"limit_upload": 400}}}))
+    assert away.command("apply", "-f", str(file)).returncode == 0
+    try:
+        yield
+    finally:
+        (machine.source / "large").unlink()
+        file.write_text(json.dumps(machine.tables))
+        assert away.command("apply", "-f", str(file)).returncode == 0
+
+
+def begin(machine: Served, away: Away) -> tuple[subprocess.Popen[str], str]:
+    """A backup that restic is at, and its run."""
+    begun = away.start("run", "docs")
+    run = until(lambda: next((run for run in machine.get("runs")["items"] if run["state"] != "done"), None))
+    until(lambda: any(event["type"] == "process.started" for event in machine.events(run["id"])))
+    return begun, run["id"]
+
+
+def test_ctrl_c_ends_the_run_politely(machine: Served, away: Away) -> None:
+    with slowly(machine, away):
+        begun, run = begin(machine, away)
+        begun.send_signal(signal.SIGINT)
+        told, said = begun.communicate(timeout=30)
+    assert begun.returncode == 130, (told, said)
+    assert f"Asked run {run} to end" in said
+    assert "cancelled" in told
+    assert machine.run(run)["outcome"] == "cancelled"
+
+
+def test_a_hub_that_goes_away_is_waited_for(machine: Served, away: Away) -> None:
+    with slowly(machine, away):
+        begun, run = begin(machine, away)
+        machine.kill_hub()
+        assert begun.stderr is not None
+        assert any("the run goes on without it" in line for line in begun.stderr)
+        machine.serve()
+        told, said = begun.communicate(timeout=60)
+    assert begun.returncode == 0, (told, said)
+    assert machine.run(run)["outcome"] == "success"
+
+
+def test_a_cancelled_run_by_its_id(machine: Served, away: Away) -> None:
+    with slowly(machine, away):
+        begun, run = begin(machine, away)
+        told = away.ask("cancel", run)
+        assert (told["run"], told["state"], told["outcome"]) == (run, "done", "cancelled")
+        begun.communicate(timeout=30)
+    assert begun.returncode == 130
+
+
+# --- answers that no hub of ours gives ------------------------------------------------------------
+
+
+def answering(status: int, **answer: Any) -> Hub:
+    """A hub that answers everything alike."""
+    hub = Hub("https://hub.example.org/", SecretValue(b"canary"))
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, **answer))
+    hub.http = httpx.Client(transport=transport, base_url=hub.url)
+    return hub
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code"),
+    [
+        (400, 2),
+        (401, 6),
+        (403, 6),
+        (404, 4),
+        (409, 5),
+        (412, 5),
+        (422, 2),
+        (428, 2),
+        (429, 6),
+        (500, 1),
+        (503, 1),
+    ],
+)
+def test_a_problem_is_the_error_that_it_was(status: int, exit_code: int) -> None:
+    one = {"at": "jobs.docs", "message": "is odd", "hint": None}
+    told = {"code": "odd", "detail": "This is odd.", "hint": "look", "problems": [one], "more": 1}
+    with pytest.raises(HighballError) as caught:
+        answering(status, json=told).list_standings()
+    error = caught.value
+    assert (error.exit_code, error.code, error.message, error.hint) == (
+        exit_code,
+        "odd",
+        "This is odd.",
+        "look",
+    )
+    assert error.problems == (Problem("jobs.docs", "is odd"),)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (502, {"text": "<html>"}),
+        (301, {"headers": {"location": "https://elsewhere"}}),
+        (404, {"json": {"code": "not_found", "detail": "Not Found"}}),
+        (403, {"json": ["no"]}),
+        (403, {"json": {"error": "no"}}),
+        (200, {"text": "<html>"}),
+    ],
+)
+def test_what_is_no_hub_is_said_to_be_none(status: int, answer: dict[str, Any]) -> None:
+    with pytest.raises(Failed) as caught:
+        answering(status, **answer).list_standings()
+    assert caught.value.code == "hub_unreachable"
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("run", ["", "nope", "a/b", "..", "é", "a?b"])
+def test_what_is_no_run_is_not_asked_for(run: str) -> None:
+    with pytest.raises(Unknown, match="no run begins with"):
+        answering(500).find_run(run)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://hub", "hub", "http://", "http://me:pass@hub", "http://hub:x", "http://hub?a", ""]
+)
+def test_what_is_no_address_of_a_hub(url: str) -> None:
+    with pytest.raises(Misuse) as caught:
+        check_url(url)
+    assert "pass" not in str(caught.value)
+
+
+def test_ctrl_c_twice_waits_no_longer() -> None:
+    run = {
+        "id": "f",
+        "kind": "backup",
+        "action": "backup",
+        "state": "running",
+        "created_at": "2026-05-04T12:00:00Z",
+    }
+    hub = answering(200, json=run)
+    hub.stop.request()
+    hub.stop.request()
+    with pytest.raises(Cancelled) as caught:
+        follow(hub, Run.model_validate(run), Narrator(Output()))
+    assert caught.value.hint == "it was asked to end; see: highball logs f"

@@ -229,3 +229,4 @@ def test_kinds_are_told(bench: Bench, tree: bytes, tmp_path: Path) -> None:
     assert len(plan.new.examples) == 20
     assert any("sparse" in sentence for sentence in plan.cannot_promise)
     assert any("twice" in sentence for sentence in plan.cannot_promise) == (bench.binary.version < (0, 17, 0))
+    assert any("ACLs of a chosen folder" in sentence for sentence in plan.cannot_promise)

@@ -89,6 +89,10 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
         sentences.append(
             "files are overwritten where they lie: one that is cut short by a cancel is incomplete"
         )
+    if survey.parents or any(not group.staged and not group.names for group in groups):
+        sentences.append(
+            "extended attributes and ACLs of a chosen folder itself, and of folders made above, are not restored"
+        )
     if os.geteuid() != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
     if survey.tallies[Verdict.UNSURE].entries:

@@ -296,23 +296,26 @@ def test_nothing_of_the_hub_is_loaded_to_ask_one() -> None:
 
 @contextlib.contextmanager
 def slowly(machine: Served, away: Away) -> Iterator[None]:
-    """While a backup takes some seconds: much to read, and little a second."""
-    (machine.source / "large").write_bytes(os.urandom(2 << 20))
-    docs = machine.tables["jobs"]["docs"]
+    """While there is a job `slow` that takes some seconds: much to read, and little a second."""
+    source = machine.folder / "large"
+    source.mkdir(exist_ok=True)
+    (source / "noise").write_bytes(os.urandom(2 << 20))
     file = away.token.with_name("slow.yaml")
-    file.write_text(json.dumps(machine.tables | {"jobs": {"docs": docs | {"limit_upload": 400}}}))
+    jobs = machine.tables["jobs"]
+    jobs["slow"] = jobs["docs"] | {"sources": [str(source)], "limit_upload": 400}
+    file.write_text(json.dumps(machine.tables))
     assert away.command("apply", "-f", str(file)).returncode == 0
     try:
         yield
     finally:
-        (machine.source / "large").unlink()
+        del jobs["slow"]
         file.write_text(json.dumps(machine.tables))
         assert away.command("apply", "-f", str(file)).returncode == 0
 
 
 def begin(machine: Served, away: Away) -> tuple[subprocess.Popen[str], str]:
     """A backup that restic is at, and its run."""
-    begun = away.start("run", "docs")
+    begun = away.start("run", "slow")
     run = until(lambda: next((run for run in machine.get("runs")["items"] if run["state"] != "done"), None))
     until(lambda: any(event["type"] == "process.started" for event in machine.events(run["id"])))
     return begun, run["id"]

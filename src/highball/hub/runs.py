@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from highball.errors import Conflict, Unknown
 from highball.facts import (
@@ -41,6 +41,7 @@ from highball.facts import (
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, events, idempotency, repositories, runs, snapshots, steps
 from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
+from highball.source.path import check_path
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
@@ -83,6 +84,9 @@ class Ending:
     run: str
 
 
+_WholePath = Annotated[PathText, AfterValidator(check_path)]
+
+
 class RunOrder(Fact):
     """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
 
@@ -106,8 +110,8 @@ class RunOrder(Fact):
     plan: str | None = Field(None, max_length=200)
     """The plan that a person approved."""
     snapshot: str | None = Field(None, max_length=200)
-    paths: tuple[PathText, ...] = ()
-    target: PathText | None = None
+    paths: tuple[_WholePath, ...] = ()
+    target: _WholePath | None = None
     overwrite: Overwrite = Overwrite.NEVER
     all_data: bool = False
     remove_all: bool = False

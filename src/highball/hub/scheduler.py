@@ -88,7 +88,10 @@ HUB_BACKUP = "hub-backup:hub"
 
 
 def planned_of(document: Document, host: str) -> list[Planned]:
-    """What a Document wants done by itself: backups, maintenance, and a backup of the hub (on `host`)."""
+    """What a Document wants done by itself: backups, maintenance, and a backup of the hub (on `host`).
+
+    A job is always among them, though it may be manual; what keeps a repository in order only where it ever comes.
+    """
     zone = document.settings.timezone
     backups = [_backup_of(document, key, host) for key, job in document.jobs.items() if job.enabled]
     upkeep = [planned for key in document.repositories for planned in _upkeep_of(document, key, host)]
@@ -104,9 +107,13 @@ def _backup_of(document: Document, key: str, hub: str) -> Planned:
 
 def _upkeep_of(document: Document, key: str, hub: str) -> Iterator[Planned]:
     repository, cadences = document.repositories[key], effective_cadences(document, key)
+    if repository.maintenance == "off":
+        return
     host, zone = repository.maintained_by or repository.host or hub, document.settings.timezone
-    yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
-    yield Planned(f"check:{key}", Action.CHECK, host, cadences.check, zone)
+    if cadences.discard.expression is not None:
+        yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
+    if cadences.check.expression is not None:
+        yield Planned(f"check:{key}", Action.CHECK, host, cadences.check, zone)
 
 
 # --- what comes of it ----------------------------------------------------------------------------

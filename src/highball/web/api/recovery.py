@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import StreamingResponse
 
 from highball.facts import Fact, Run, UtcTime
 from highball.hub.audit import Actor
@@ -32,10 +32,15 @@ def make_router(hub: Hub) -> APIRouter:
     """The addresses about coming back."""
     router = APIRouter(prefix="/api/v1", tags=["recovery"])
 
-    @router.get("/repositories/{key}/recovery-kit", response_class=PlainTextResponse)
-    def recovery_kit(key: str, actor: Admin) -> PlainTextResponse:
+    @router.get(
+        "/repositories/{key}/recovery-kit",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
+    )
+    def recovery_kit(key: str, actor: Admin) -> StreamingResponse:
         """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
-        return PlainTextResponse(hub.make_kit(key, actor), media_type="text/markdown; charset=utf-8")
+        page = hub.make_kit(key, actor)
+        return StreamingResponse(iter([page]), media_type="text/markdown; charset=utf-8")
 
     @router.get("/hub/backups")
     def list_copies(_: Admin) -> list[BackupAnswer]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from access.conftest import NOW
 from highball.hub.access import Access
 from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, write_down
-from highball.hub.db import Database
+from highball.hub.db import Database, audit
 from highball.spec.access import Role
 
 ACTORS = (Actor("anna", Role.ADMIN, "192.0.2.7"), Actor("token:ci"))
@@ -21,8 +21,9 @@ ACTORS = (Actor("anna", Role.ADMIN, "192.0.2.7"), Actor("token:ci"))
 
 @pytest.fixture
 def written(database: Database) -> Database:
-    """Forty entries, one a minute, of two actors, two kinds, four keys."""
+    """Forty entries and no other, one a minute, of two actors, two kinds, four keys."""
     with database.write() as connection:
+        connection.execute(audit.delete())
         for minute in range(40):
             write_down(
                 connection,

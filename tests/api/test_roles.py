@@ -93,6 +93,7 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/repositories/{key}/locks"): VIEWER,
     ("GET", "/repositories/{key}/snapshots/{snapshot}/folder"): VIEWER,
     ("GET", "/repositories/{key}/retention"): VIEWER,
+    ("GET", "/repositories/{key}/trend"): VIEWER,
     ("GET", "/repositories/{key}/recovery-kit"): ADMIN,
     ("GET", "/hub/backups"): ADMIN,
     ("POST", "/hub/backups"): ADMIN,

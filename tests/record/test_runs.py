@@ -416,3 +416,14 @@ def test_the_last_snapshot_that_was_proved_restorable(record: Record) -> None:
 
 def test_the_clock_is_in_utc() -> None:
     assert utc_now().tzinfo is UTC
+
+
+def test_a_repository_tells_what_it_held_at_the_end_of_each_day(record: Record) -> None:
+    first = back_up(record, 1, 10)
+    measure(2).tell(Statistics, repository="nas", bytes_stored=100).into(record)
+    back_up(record, 3, 10, before=[first])
+    measure(4).tell(Statistics, repository="nas", bytes_stored=70).into(record)
+    [day] = record.list_days("nas", START.date())
+    assert (day.day, day.bytes_stored, day.snapshots) == (f"{START:%Y-%m-%d}", 70, 2)
+    assert record.list_days("nas", START.date() + timedelta(days=1)) == []
+    assert record.list_days("other", START.date()) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from highball.errors import Unknown
+from highball.errors import ConfigurationInvalid, Unknown
 from highball.facts import Fact
 from highball.spec.document import build, effective_cadences, effective_job, origins
 from highball.spec.job import Retry
@@ -215,3 +215,9 @@ def test_a_new_key_is_taken_on_by_all_that_name_it() -> None:
         "repositories[2]",
         "profile",
     ]
+
+
+def test_no_job_is_called_as_the_copies_of_a_hub() -> None:
+    with pytest.raises(ConfigurationInvalid) as raised:
+        build({"repositories": {"nas": NAS}, "jobs": {"hub": {"repositories": ["nas"], "sources": ["/srv"]}}})
+    assert [(one.at, one.hint) for one in raised.value.problems] == [("jobs", "take another key")]

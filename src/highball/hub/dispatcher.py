@@ -57,6 +57,7 @@ from highball.protocol import (
 )
 from highball.spec.document import Document, effective_job
 from highball.spec.inheritance import profiles_of, table_of
+from highball.spec.repository import Repository
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
@@ -325,12 +326,16 @@ class Dispatcher:
             prune=order.task == "discard",
         )
 
-    def asked(self, key: str) -> AskedOverWire:
-        """A repository, ready to be asked through the agent that maintains it; raises Unknown."""
-        document = self._hub.document()
-        repository = document.repositories.get(key)
+    def find_repository(self, key: str) -> Repository:
+        """What is declared of a repository; raises Unknown."""
+        repository = self._hub.document().repositories.get(key)
         if repository is None:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        return repository
+
+    def asked(self, key: str) -> AskedOverWire:
+        """A repository, ready to be asked through the agent that maintains it; raises Unknown."""
+        repository = self.find_repository(key)
         host = repository.maintained_by or self._hub.host
         placed = self._hub.vault.place(key, repository)
         opened = self._hub.vault.open_named(placed, admin=False)

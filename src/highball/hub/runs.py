@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
@@ -39,7 +39,16 @@ from highball.facts import (
     Waiting,
 )
 from highball.hub.audit import Actor, write_down
-from highball.hub.db import Database, events, idempotency, repositories, runs, snapshots, steps
+from highball.hub.db import (
+    Database,
+    events,
+    idempotency,
+    repositories,
+    repository_days,
+    runs,
+    snapshots,
+    steps,
+)
 from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
 from highball.source.path import check_path
 
@@ -174,6 +183,14 @@ class RunFilter:
             yield runs.c.created_at >= self.since
         if self.until is not None:
             yield runs.c.created_at < self.until
+
+
+class RepositoryDay(Fact):
+    """What a repository held at the end of a day (UTC), as far as it was measured."""
+
+    day: str
+    bytes_stored: int | None = None
+    snapshots: int | None = None
 
 
 @dataclass(frozen=True)
@@ -448,6 +465,16 @@ class Record:
         with self._database.read() as connection:
             return connection.execute(asked).scalar()
 
+    def list_days(self, repository: str, since: date) -> list[RepositoryDay]:
+        """What a repository held at the end of each day on which something was learned of it, oldest first."""
+        days = repository_days
+        asked = sa.select(days).where(days.c.repository == repository, days.c.day >= since.isoformat())
+        with self._database.read() as connection:
+            return [
+                RepositoryDay(day=row.day, bytes_stored=row.bytes_stored, snapshots=row.snapshots)
+                for row in connection.execute(asked.order_by(days.c.day))
+            ]
+
     def list_governed(self, of: SetOf) -> list[Governed]:
         """The snapshots of a set that runs made and that are not known to be gone, newest first."""
         asked = (
@@ -611,6 +638,8 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
         _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, event.snapshots, event.at)
+        found = _count_snapshots(connection, of.repository)
+        _note_day(connection, of.repository, event.at, snapshots=found)
 
 
 def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
@@ -669,6 +698,22 @@ def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
         connection.execute(repositories.insert().values(key=event.repository, met_at=event.at, **told))
     elif told:
         connection.execute(repositories.update().where(here).values(**told))
+    if event.bytes_stored is not None:
+        _note_day(connection, event.repository, event.at, bytes_stored=event.bytes_stored)
+
+
+def _note_day(connection: sa.Connection, repository: str, at: datetime, **told: int) -> None:
+    """What a repository held at the end of a day, as far as is known of it."""
+    day = f"{at.astimezone(UTC):%Y-%m-%d}"
+    here = (repository_days.c.repository == repository) & (repository_days.c.day == day)
+    if connection.execute(repository_days.update().where(here).values(**told)).rowcount == 0:
+        connection.execute(repository_days.insert().values(repository=repository, day=day, **told))
+
+
+def _count_snapshots(connection: sa.Connection, repository: str) -> int:
+    there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
+    asked = sa.select(sa.func.count()).where(snapshots.c.repository == repository, *there)
+    return int(connection.execute(asked).scalar_one())
 
 
 def _chunk(run: str, told: Sequence[Event]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -10,7 +11,7 @@ from highball.errors import Failed, Unknown
 from highball.facts import Fact, Lock, PathText, Snapshot, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
+from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
 from highball.protocol import Browse, ListFolder, TestRepository, TestSources
 from highball.spec.access import Role
@@ -127,6 +128,12 @@ def make_router(hub: Hub) -> APIRouter:
         `approve` shows them as they would be if a person had approved the plan with this id.
         """
         return hub.dispatcher.plan(key, job, approve)
+
+    @router.get("/repositories/{key}/trend")
+    def trend(key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90) -> list[RepositoryDay]:
+        """What a repository held at the end of each of the last days, as far as it was measured; oldest first."""
+        hub.dispatcher.find_repository(key)
+        return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
 
     return router
 

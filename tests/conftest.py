@@ -27,8 +27,10 @@ from testbed.unprivileged import Unprivileged
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
-# Whoever starts the tests in the background has made them deaf to Ctrl-C, and all that they start with them.
+# Whoever starts the tests in the background, or under nohup, has made them deaf to Ctrl-C and to a hang-up, and all
+# that they start with them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 

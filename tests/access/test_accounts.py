@@ -607,8 +607,8 @@ def test_every_change_and_every_log_in_is_in_the_audit(access: Access, database:
     ]
     for minute, step in enumerate(steps):
         step(NOW + timedelta(minutes=minute))
-    told = [(e.action, e.kind, e.key, e.actor) for e in access.list_audit()]
-    assert sorted(told) == sorted(
+    about = [entry for entry in access.list_audit() if entry.kind in ("user", "token")]
+    assert sorted((e.action, e.kind, e.key, e.actor) for e in about) == sorted(
         [
             ("created", "user", "anna", "anna"),
             ("set_up", "user", "anna", "anna"),

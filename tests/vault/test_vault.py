@@ -106,7 +106,8 @@ def test_removing_is_idempotent_and_written_down_once(vault: Vault, database: Da
     assert vault.remove(place, ANNA, NOW)
     assert not vault.remove(place, ANNA, NOW)
     with database.read() as connection:
-        rows = connection.execute(sa.select(db.audit).order_by(db.audit.c.id)).all()
+        of_secrets = db.audit.c.action.in_(["sealed", "unsealed"])
+        rows = connection.execute(sa.select(db.audit).where(of_secrets)).all()
     assert sorted((row.action, row.kind, row.key, row.actor, row.address) for row in rows) == [
         ("sealed", "repository", "nas", "anna", "192.0.2.7"),
         ("unsealed", "repository", "nas", "anna", "192.0.2.7"),

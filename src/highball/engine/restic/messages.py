@@ -173,6 +173,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"cannot dump file: path .* not found in snapshot", "path_unknown"),
     (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
     (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
+    (r"unable to start the sftp session", "unreachable"),
     (r"repository does not exist", "repository_missing"),
     (
         r"unable to open config file: .*(no such file|not exist|The specified key|404|NoSuchKey|NoSuchBucket)",

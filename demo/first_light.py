@@ -416,8 +416,8 @@ def _shine(folder: Path, teller: Teller, options: argparse.Namespace) -> int:
 
 def _read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="first_light.py", description="Highball's main job, done for real.")
-    parser.add_argument("--files", type=int, default=3000, help="how many files to make (default 3000)")
-    parser.add_argument("--megabytes", type=int, default=100, help="how large a tree (default 100)")
+    parser.add_argument("--files", type=int, default=2000, help="how many files to make (default 2000)")
+    parser.add_argument("--megabytes", type=int, default=60, help="how large a tree (default 60)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with everything in it")
     return parser.parse_args(arguments)
 

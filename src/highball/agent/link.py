@@ -100,11 +100,6 @@ class Link:
             await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    @property
-    def busy(self) -> bool:
-        """Whether some run goes on."""
-        return any(carrier.alive for carrier in self._carriers)
-
     # --- greeting ---
 
     async def _be_linked(self) -> None:

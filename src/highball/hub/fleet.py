@@ -26,6 +26,7 @@ from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
 from highball.hub.runs import utc_now
 from highball.protocol import (
+    OFFLINE_AFTER,
     VERSIONS,
     Answer,
     Ask,
@@ -50,7 +51,6 @@ from highball.protocol import (
 
 GREETING_SECONDS = 15
 ENROLMENT = timedelta(hours=1)
-LARGEST_SKEW = timedelta(minutes=2)
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 _LOG = logging.getLogger(__name__)
@@ -148,7 +148,8 @@ class Fleet:
         await self._replace(connection)
         try:
             while True:
-                await self._take(connection, read(await socket.receive()))
+                text = await asyncio.wait_for(socket.receive(), OFFLINE_AFTER.total_seconds())
+                await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
         except HighballError as error:  # a full disk, say: what was not acknowledged is told again

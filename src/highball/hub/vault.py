@@ -93,7 +93,7 @@ def read_key(path: Path) -> HubKey | None:
         raise StateUnusable(
             f"others may read the hub's key {path}",
             code="key_open_to_others",
-            hint=f"chmod 600 {path}; if somebody read it, make a new one with: highball rekey",
+            hint=f"chmod 600 {path}; if somebody read it, change the secrets that are sealed with it",
         )
     try:
         value = bytes.fromhex(content.decode("ascii").strip())

@@ -76,6 +76,7 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("POST", "/apply"): ADMIN,
     ("GET", "/deleted"): ADMIN,
     ("GET", "/jobs/{key}/effective"): VIEWER,
+    ("GET", "/overview"): VIEWER,
     ("GET", "/status"): VIEWER,
     ("GET", "/runs"): VIEWER,
     ("POST", "/runs"): OPERATOR,

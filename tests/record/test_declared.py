@@ -201,7 +201,7 @@ def test_a_schedules_own_zone_comes_first(record: Record) -> None:
 
 
 def standing(record: Record, days: float = 0.1) -> Any:
-    (one,) = list_standings(document(), record, "here", START + timedelta(days=days), ["docs"])
+    (one,) = list_standings(document(), record._database, "here", START + timedelta(days=days), ["docs"])
     return one
 
 

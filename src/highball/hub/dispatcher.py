@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind
+from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.events import Newsroom
@@ -96,6 +96,7 @@ class Dispatcher:
         self._newsroom = newsroom
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._progress: dict[str, Progress] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -117,6 +118,10 @@ class Dispatcher:
                 _LOG.exception("the queue could not be looked at")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN)
+
+    def progress_of(self, run: str) -> Progress | None:
+        """How far a run is, as its agent last told this hub; kept nowhere, for it is told again in a second."""
+        return self._progress.get(run)
 
     # --- choosing ---
 
@@ -376,6 +381,7 @@ class Dispatcher:
             case Events() as told:
                 await self._absorb(connection, told)
             case ProgressSeen(run=run, progress=progress):
+                self._progress[run] = progress
                 self._newsroom.publish("progress", run, **progress.model_dump(mode="json", exclude_none=True))
             case Declined() as declined:
                 reason = Reason(code=declined.code, message=declined.message)
@@ -415,6 +421,7 @@ class Dispatcher:
                 await asyncio.to_thread(self._record.take_back, run.id)
             else:
                 await asyncio.to_thread(self._record.abandon, run.id, utc_now())
+                self._progress.pop(run.id, None)
                 self._newsroom.publish("run", run.id, ended=True)
         connection.reported = True
         self._newsroom.publish("host", connection.host)
@@ -428,6 +435,7 @@ class Dispatcher:
         ended = any(isinstance(event, RunEnded) for event in events)
         self._newsroom.publish("run", told.run, seq=newest, ended=ended)
         if ended:
+            self._progress.pop(told.run, None)
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:

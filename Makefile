@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 STATE ?= demo-state/hub
 
-.PHONY: help demo serve test lint check format coverage pins clean ready-to-run ready-to-test
+.PHONY: help demo serve test lint check format coverage pins styles clean ready-to-run ready-to-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ coverage: ready-to-test  ## which branches the tests reach (of this process, not
 pins:  ## pin the dependencies anew from pyproject.toml (UPGRADE=1: newer versions)
 	@UPGRADE=$(UPGRADE) scripts/setup pins
 
+styles:  ## build what the pages load, anew (needs Node.js; the result is committed)
+	cd styles && npm ci --no-audit --no-fund && npm run --silent build
+
 clean:  ## remove everything that was made here, .venv and .cache too
-	rm -rf .venv .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist demo-state
+	rm -rf styles/node_modules styles/basecoat-used.css .venv .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist demo-state
 	find src tests bench demo -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 ready-to-run:

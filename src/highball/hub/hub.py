@@ -176,6 +176,7 @@ class Hub:
         if document is not self._planned:
             fired += self.scheduler.reconcile(planned_of(document, self.host), now)
             self._planned = document
+            self.newsroom.publish("object")
         fired += self.scheduler.tick(now, self.fleet.connected)
         return bool(fired)
 

@@ -14,6 +14,9 @@ from highball.hub.standing import list_standings
 from highball.web import agents, problems
 from highball.web.api import access, maintenance, objects, overview, recovery, repositories, runs, schedule
 from highball.web.guard import Guard, Rules
+from highball.web.page import Assets, Pages
+from highball.web.pages import entrance
+from highball.web.pages import overview as overview_page
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
@@ -37,6 +40,12 @@ def make_app(hub: Hub) -> FastAPI:
     for room in (overview, runs, repositories, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
+
+    pages = Pages(hub)
+    app.mount("/static", Assets())
+    for router in (entrance.make_router(hub, pages), overview_page.make_router(hub, pages)):
+        app.include_router(router)
+    problems.show_on_pages(app, pages.answer_error)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -6,18 +6,18 @@ it may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from highball.errors import HighballError, Problem, Stale, Throttled
+from highball.errors import HighballError, Misuse, Problem, Stale, Throttled, Unknown
 from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
@@ -73,6 +73,50 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(HighballError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_request)
     app.add_exception_handler(HTTPException, _answer_status)
+
+
+PROGRAMS = ("/api/", "/agent/", "/healthz", "/static/")
+"""Addresses that programs ask: they get problems as JSON, people get pages."""
+
+AnswerOnPage = Callable[[Request, HighballError], Response]
+
+
+def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage) -> None:
+    """Let people see on a page what went wrong; call it after `register`."""
+
+    def show(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HighballError)
+        return answer_error(error) if _is_program(request) else answer_on_page(request, error)
+
+    def show_request(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        if _is_program(request):
+            return _answer_request(request, error)
+        found = problems_of_request(error)
+        return answer_on_page(
+            request, Misuse("the address or the form says something that is not understood", problems=found)
+        )
+
+    def show_status(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if _is_program(request):
+            return _answer_status(request, error)
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            hint = "it may have been renamed, deleted, or never existed"
+            return answer_on_page(
+                request, Unknown(f"nothing has the address {request.url.path[:200]}", hint=hint)
+            )
+        return answer_on_page(
+            request, Misuse(f"{HTTPStatus(error.status_code).phrase}: {request.url.path[:200]}")
+        )
+
+    app.add_exception_handler(HighballError, show)
+    app.add_exception_handler(RequestValidationError, show_request)
+    app.add_exception_handler(HTTPException, show_status)
+
+
+def _is_program(request: Request) -> bool:
+    return request.url.path.startswith(PROGRAMS)
 
 
 def _name_media_type(responses: dict[str, Any]) -> None:
@@ -140,19 +184,19 @@ def _message(found: Any) -> str:
     return str(found["msg"])
 
 
-async def _answer_error(_: Request, error: Exception) -> JSONResponse:
+def _answer_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HighballError)
     return answer_error(error)
 
 
-async def _answer_request(_: Request, error: Exception) -> JSONResponse:
+def _answer_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = problems_of_request(error)
     number = "a problem" if len(found) == 1 else f"{len(found)} problems"
     return answer(422, "request_invalid", f"the request has {number}", problems=found)
 
 
-async def _answer_status(_: Request, error: Exception) -> JSONResponse:
+def _answer_status(_: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses: an address that is not there, a method that it does not know."""
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase

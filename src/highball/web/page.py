@@ -1,0 +1,251 @@
+"""Pages put together: one template with named blocks each; a handler answers the whole, or the block asked for.
+
+A page that changes while it is looked at names the blocks that do: the browser hears that something changed, asks
+for the same address again, and gets just that block. So there is one way to draw everything, and every page works
+without script.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+from fastapi import Request, Response
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from highball import __version__, words
+from highball.errors import HighballError, LoginNeeded
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.overview import Overview, look_over
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.web import showing
+
+STATIC: Final = Path(__file__).with_name("static")
+THEMES: Final = ("light", "dark", "system")
+ACCENTS: Final = ("petrol", "moss", "plum", "slate")
+
+
+class Assets(StaticFiles):
+    """What pages load. Their addresses carry a hash of the content, so a browser may keep them for good."""
+
+    def __init__(self) -> None:
+        super().__init__(directory=STATIC)
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, with how long it may be kept."""
+        response = await super().get_response(path, scope)
+        hashed = b"v=" in scope.get("query_string", b"")
+        response.headers["cache-control"] = "public, max-age=31536000, immutable" if hashed else "no-cache"
+        return response
+
+
+@lru_cache(maxsize=64)
+def asset(name: str) -> str:
+    """The address of a file that pages load."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """An entry of the rail, with how many there are of what it leads to."""
+
+    name: str
+    address: str
+    icon: str
+    count: int = 0
+    told: str = ""
+    tone: str | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was just done, told once above the next page."""
+
+    text: str
+    tone: str = "ok"
+    undo: str | None = None
+
+
+class Pages:
+    """Draws pages with what every one of them shows: who looks, from which zone, and what is up in short."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._environment = Environment(
+            loader=PackageLoader("highball.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals |= {
+            "asset": asset,
+            "icon": _icon,
+            "version": __version__,
+            "showing": showing,
+        }
+        self._environment.filters |= {
+            "size": words.size,
+            "number": words.number,
+            "counted": words.counted,
+            "length": words.length,
+            "path": showing.path,
+            "sentence": showing.sentence,
+            "urlpart": lambda text: quote(str(text), safe=""),
+        }
+        self._environment.globals["kit"] = self._environment.get_template("kit.html").module
+
+    def answer(
+        self,
+        request: Request,
+        template: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        status: int = 200,
+        overview: Overview | None = None,
+    ) -> HTMLResponse:
+        """The page, or the block of it that the browser asks for; `overview` where it is known already."""
+        drawn = self._environment.get_template(f"{template}.html")
+        told = {**self._around(request), **(context or {})}
+        block = block_wanted(request)
+        if block is not None and block in drawn.blocks:
+            text = "".join(drawn.blocks[block](drawn.new_context(told)))
+        else:
+            if told["actor"] is not None:
+                told |= self._rail(overview or look_over(self._hub, told["now"], limit=0))
+            text = drawn.render(told)
+        response = HTMLResponse(text, status, headers={"vary": "HX-Target"})
+        if told["said"] is not None and block is None:
+            response.delete_cookie("said", httponly=True, samesite="lax", path="/")
+        return response
+
+    def answer_error(self, request: Request, error: HighballError) -> Response:
+        """What went wrong, as a page; who is not logged in is sent to log in, and back again."""
+        if isinstance(error, LoginNeeded) and request.method == "GET":
+            return go("/setup" if self._hub.access.needs_setup() else f"/login?to={quote(here(request))}")
+        title = _TITLES.get(error.http_status, "That did not work")
+        context = {"title": title, "error": error, "problems": error.problems}
+        return self.answer(request, "error", context, status=error.http_status)
+
+    def _around(self, request: Request) -> dict[str, Any]:
+        """What every page shows, or shows things by."""
+        now, zone = utc_now(), self.zone()
+        actor = getattr(request.state, "actor", None)
+        return {
+            "here": here(request),
+            "actor": actor if isinstance(actor, Actor) else None,
+            "can_run": isinstance(actor, Actor) and actor.role.includes(Role.OPERATOR),
+            "can_change": isinstance(actor, Actor) and actor.role.includes(Role.ADMIN),
+            "theme": _chosen(request, "theme", THEMES),
+            "accent": _chosen(request, "accent", ACCENTS),
+            "said": _said(request),
+            "now": now,
+            "zone": zone,
+            "time": lambda at, form="moment": _time(at, now, zone, form),
+            "age": lambda at: words.age(at, now),
+        }
+
+    def _rail(self, overview: Overview) -> dict[str, Any]:
+        document, verdict = self._hub.document(), overview.verdict
+        hosts = {self._hub.host, *document.hosts}
+        sections = (
+            Section("Overview", "/", "gauge"),
+            Section("Jobs", "/jobs", "calendar-check-2", verdict.need, "need you", "bad"),
+            Section("Runs", "/runs", "activity", len(overview.running), "running or waiting", "run"),
+            Section("Restore", "/restore", "archive-restore"),
+            Section("Hosts", "/hosts", "server", len(hosts), "hosts"),
+            Section("Repositories", "/repositories", "database", len(document.repositories), "repositories"),
+            Section("Maintenance", "/maintenance", "wrench"),
+            Section("Activity", "/activity", "scroll-text"),
+            Section("Settings", "/settings", "settings"),
+        )
+        return {"sections": sections, "up": overview}
+
+    def zone(self) -> tzinfo:
+        """Whose clocks the pages show: those of the settings."""
+        name = self._hub.document().settings.timezone
+        return ZoneInfo(name) if name else UTC
+
+
+_TITLES = {
+    401: "Log in first",
+    403: "This is not allowed",
+    404: "There is nothing here",
+    409: "Something stands against it",
+    412: "Somebody was quicker",
+    422: "Something in it is not right",
+    429: "Too often",
+    502: "The host does not answer",
+    503: "Not now",
+}
+
+
+def here(request: Request) -> str:
+    """The address of this page, as a link from inside it would say it."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def go(address: str, *, said: Said | None = None) -> Response:
+    """On to another page of ours, after something was done; `said` is told there, once."""
+    response = RedirectResponse(_own(address), 303)
+    if said is not None:
+        told = quote(json.dumps([said.text, said.tone, said.undo]))
+        response.set_cookie("said", told, max_age=60, httponly=True, samesite="lax", path="/")
+    return response
+
+
+def _own(address: str) -> str:
+    """The address, if it is one of ours; else the overview. A link must not lead out through us."""
+    return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
+
+
+def _said(request: Request) -> Said | None:
+    """What the page before did, if it left word. It is text that a browser sent: shown, and nothing else."""
+    try:
+        text, tone, undo = json.loads(unquote(request.cookies.get("said", "")))
+        return Said(str(text)[:500], "ok" if tone == "ok" else "warn", _own(str(undo)) if undo else None)
+    except (ValueError, TypeError):
+        return None
+
+
+def block_wanted(request: Request) -> str | None:
+    """The name of the block that the browser will replace, as htmx says it: `div#running`."""
+    return request.headers.get("hx-target", "").rpartition("#")[2] or None
+
+
+def _chosen(request: Request, name: str, among: tuple[str, ...]) -> str:
+    value = request.cookies.get(name)
+    return value if value in among else among[-1] if name == "theme" else among[0]
+
+
+def _icon(name: str, *, label: str | None = None, turns: bool = False) -> Markup:
+    told = f' role="img" aria-label="{escape(label)}"' if label else ' aria-hidden="true"'
+    spins = " spin" if turns else ""
+    return Markup(  # noqa: S704 - the label is escaped, the rest is ours
+        f'<svg class="icon{spins}"{told}><use href="{asset("icons.svg")}#{escape(name)}"/></svg>'
+    )
+
+
+def _time(at: datetime | None, now: datetime, zone: tzinfo, form: str) -> Markup:
+    if at is None:
+        return Markup(words.NOT_YET)  # noqa: S704 - our own words
+    shown = words.age(at, now) if form == "age" else words.moment(at, now, zone)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.isoformat(), words.full_moment(at, zone), shown
+    )

@@ -1,0 +1,118 @@
+"""The way in: the first account, logging in and out, a link that sets a password, and how pages look to whom."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from highball.errors import HighballError
+from highball.hub.access import LoggedIn
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.secret import SecretValue
+from highball.web.guard import address_of, find_known, give_cookie, take_cookie
+from highball.web.page import ACCENTS, THEMES, Pages, Said, go
+
+Text = Annotated[str, Form(max_length=4096)]
+
+COOKIE_SECONDS = 365 * 86400
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages for whoever has not proved who they are."""
+    router = APIRouter(include_in_schema=False)
+    _add_first_account(router, hub, pages)
+    _add_sessions(router, hub, pages)
+    _add_link(router, hub, pages)
+    _add_looks(router)
+    return router
+
+
+def _add_first_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/setup")
+    def show_set_up(request: Request) -> Response:
+        if not hub.access.needs_setup():
+            return go("/start")
+        return pages.answer(request, "account", {"error": None, "name": "", "token": ""})
+
+    @router.post("/setup")
+    def set_up(request: Request, token: Text = "", name: Text = "", password: Text = "") -> Response:
+        try:
+            began = hub.access.set_up(
+                _secret(token.strip()), name.strip(), _secret(password), utc_now(), **_whence(request)
+            )
+        except HighballError as error:
+            told = {"error": error, "name": name, "token": token}
+            return pages.answer(request, "account", told, status=error.http_status)
+        return _welcome(request, began, "/start")
+
+
+def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/login")
+    def show_login(request: Request, to: str = "/") -> Response:
+        if hub.access.needs_setup():
+            return go("/setup")
+        if find_known(request) is not None:
+            return go(to)
+        return pages.answer(request, "login", {"error": None, "name": "", "to": to})
+
+    @router.post("/login")
+    def log_in(request: Request, name: Text = "", password: Text = "", to: Text = "/") -> Response:
+        try:
+            began = hub.access.log_in(name.strip(), _secret(password), utc_now(), **_whence(request))
+        except HighballError as error:
+            told = {"error": error, "name": name, "to": to}
+            return pages.answer(request, "login", told, status=error.http_status)
+        return _welcome(request, began, to)
+
+    @router.post("/logout")
+    def log_out(request: Request) -> Response:
+        known = find_known(request)
+        if known is not None:
+            hub.access.log_out(known, utc_now())
+        response = go("/login")
+        take_cookie(request, response)
+        return response
+
+
+def _add_link(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/password")
+    def show_link(request: Request) -> Response:
+        return pages.answer(request, "password", {"error": None, "token": ""})
+
+    @router.post("/password")
+    def set_password(request: Request, token: Text = "", password: Text = "") -> Response:
+        try:
+            user = hub.access.use_link(
+                _secret(token.strip()), _secret(password), utc_now(), address=address_of(request.scope)
+            )
+        except HighballError as error:
+            told = {"error": error, "token": token}
+            return pages.answer(request, "password", told, status=error.http_status)
+        return go("/login", said=Said(f"The password of {user} is set. Log in with it."))
+
+
+def _add_looks(router: APIRouter) -> None:
+    @router.post("/theme")
+    def choose(theme: Text = "", accent: Text = "", to: Text = "/") -> Response:
+        response = go(to)
+        for name, value, among in (("theme", theme, THEMES), ("accent", accent, ACCENTS)):
+            if value in among:
+                response.set_cookie(name, value, max_age=COOKIE_SECONDS, samesite="lax", path="/")
+        return response
+
+
+def _welcome(request: Request, began: LoggedIn, to: str) -> Response:
+    response = go(to)
+    give_cookie(request, response, began)
+    return response
+
+
+def _whence(request: Request) -> dict[str, str | None]:
+    browser = request.headers.get("user-agent")
+    return {"address": address_of(request.scope), "browser": browser[:200] if browser else None}
+
+
+def _secret(text: str) -> SecretValue:
+    return SecretValue(text.encode())

@@ -1,0 +1,225 @@
+"""The landing page: is everything protected, what needs somebody, what runs, what is next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from markupsafe import Markup
+
+from highball import words
+from highball.facts import RunState
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.overview import JobOverview, Overview, Problem, ProblemKind, UnderWay, Verdict, look_over
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.timing import MANUAL
+from highball.web import showing
+from highball.web.page import Pages
+from highball.web.showing import Look
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+
+MOST_PROBLEMS = 20
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The landing page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/")
+    def show(request: Request, _: Sees) -> Response:
+        now = utc_now()
+        found = look_over(hub, now)
+        told = [tell(problem, now) for problem in found.problems]
+        context = {
+            "verdict": found.verdict,
+            "sentence": _sentence(found.verdict, now, pages),
+            "problems": told[:MOST_PROBLEMS],
+            "more_problems": len(told) - MOST_PROBLEMS if len(told) > MOST_PROBLEMS else 0,
+            "jobs": list_rows(found),
+            "running": found.running,
+            "next": found.next,
+        }
+        return pages.answer(request, "overview", context, overview=found)
+
+    return router
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """The answer in one sentence, and how good it is."""
+
+    verdict: str
+    tone: str
+    as_of: str
+
+
+def _sentence(verdict: Verdict, now: datetime, pages: Pages) -> Sentence:
+    here = now.astimezone(pages.zone())
+    return Sentence(say(verdict), tone_of(verdict), f"{here:%A} {here.day} {here:%B, %H:%M}")
+
+
+def say(verdict: Verdict) -> str:
+    """How many need somebody, then what is fine, then what was never proved."""
+    if not verdict.jobs:
+        return "Nothing is protected yet."
+    rest = verdict.jobs - verdict.need
+    if not verdict.need:
+        whole = "The only job is" if rest == 1 else f"All {rest} jobs are"
+        if not verdict.unproved:
+            return f"{whole} protected and proved restorable."
+        return f"{whole} protected, but {_unproved(verdict)} never proved restorable."
+    first = f"{verdict.need} of {words.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you."
+    if not rest:
+        return first if verdict.jobs > 1 else "The only job needs you."
+    other = "The other one is" if rest == 1 else f"The other {rest} are"
+    but = f", but {_unproved(verdict)} never proved restorable" if verdict.unproved else ""
+    return f"{first} {other} protected{but}."
+
+
+def _unproved(verdict: Verdict) -> str:
+    if verdict.jobs == verdict.unproved == 1:
+        return "was"
+    return "one was" if verdict.unproved == 1 else f"{verdict.unproved} were"
+
+
+def tone_of(verdict: Verdict) -> str:
+    """How high the signal's ball is."""
+    if not verdict.jobs:
+        return "idle"
+    found = set(verdict.problems)
+    if found & {ProblemKind.FAILURE, ProblemKind.OVERDUE, ProblemKind.MISSED, ProblemKind.OFFLINE}:
+        return "bad"
+    return "warn" if found else "ok"
+
+
+# --- problems ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """A problem in words, with the way to its fix."""
+
+    look: Look
+    title: Markup
+    detail: str
+    address: str
+    fix: str
+
+
+def tell(problem: Problem, now: datetime) -> Told:
+    """Subject, state, cause; then since when, and what is still safe; then the fix."""
+    look = showing.PROBLEMS[problem.kind]
+    run = f"/runs/{problem.run}" if problem.run else None
+    subject = f"/jobs/{quote(problem.job or '', safe='')}"
+    if problem.job is None and problem.repositories:
+        subject = f"/repositories/{quote(problem.repositories[0], safe='')}"
+    elif problem.job is None:
+        subject = "/hosts"
+    fixes = {
+        ProblemKind.FAILURE: (run or subject, "See the run"),
+        ProblemKind.WARNING: (run or subject, "See what is missing"),
+        ProblemKind.OFFLINE: ("/hosts", "See the host"),
+        ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
+        ProblemKind.NEVER: (subject, "See the job"),
+    }
+    address, fix = fixes.get(problem.kind, (subject, "See the job"))
+    return Told(look, _title(problem, look, subject, now), _detail(problem, now), address, fix)
+
+
+def _title(problem: Problem, look: Look, subject: str, now: datetime) -> Markup:
+    name = problem.job or (problem.repositories[0] if problem.repositories else problem.host) or "the hub"
+    if problem.action is not None and problem.job is None:
+        name = f"{showing.ACTIONS[problem.action]} of {name}"
+    link = Markup('<a class="primary" href="{}">{}</a>').format(subject, name)
+    word = Markup('<span class="word">{}</span>').format(look.word)
+    why = f": {problem.reason.message}" if problem.reason else ""
+    sentences = {
+        ProblemKind.FAILURE: Markup("{} {}{}"),
+        ProblemKind.OVERDUE: Markup("{} is {}{}"),
+        ProblemKind.NEVER: Markup("{} has {}{}"),
+        ProblemKind.MISSED: Markup("{} {} its time{}"),
+        ProblemKind.OFFLINE: Markup("{} is {}{}"),
+        ProblemKind.WARNING: Markup("{} finished with a {}{}"),
+        ProblemKind.UNPROVED: Markup("{} has {} restorable{}"),
+    }
+    if problem.kind is ProblemKind.OVERDUE and problem.since and problem.since < now:
+        why = f" by {words.about(now - problem.since)}"
+    return sentences[problem.kind].format(link, word, why)
+
+
+def _detail(problem: Problem, now: datetime) -> str:
+    parts = []
+    if problem.repositories and problem.job is not None:
+        parts.append(f"In {', '.join(problem.repositories)}")
+    if problem.since is not None and problem.kind is not ProblemKind.OVERDUE:
+        parts.append(
+            f"since {words.age(problem.since, now)}" if parts else f"Since {words.age(problem.since, now)}"
+        )
+    told = f"{', '.join(parts)}." if parts else ""
+    if problem.kind is ProblemKind.UNPROVED:
+        return f"{told} No file was ever read back from there."
+    if problem.last_good_at is not None:
+        where = f" in {problem.last_good_in}" if problem.last_good_in else ""
+        return f"{told} The last good backup is from {words.age(problem.last_good_at, now)}{where}."
+    if problem.job is not None:
+        return f"{told} There is no good backup yet."
+    return told
+
+
+# --- the rows of jobs ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job as a row of a table shows it."""
+
+    job: JobOverview
+    look: Look
+    word: str
+    schedule: str
+    last_good: datetime | None
+    size: int | None
+    proved: datetime | None
+    proof: Look
+
+
+def list_rows(found: Overview) -> list[Row]:
+    """The jobs with what runs of them now."""
+    going = {one.run.job: one for one in found.running if one.run.kind == "backup" and one.run.job}
+    return [_row(job, going.get(job.key), found.verdict.as_of) for job in found.jobs]
+
+
+def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
+    look = showing.look_of_run(going.run) if going else showing.look_of_job(job)
+    word = look.word
+    if (
+        going
+        and going.run.state is RunState.RUNNING
+        and going.progress
+        and going.progress.percent is not None
+    ):
+        word = f"{word} {going.progress.percent:.0f} %"
+    good = [one.last_success_at for one in job.standings]
+    proofs = [one.last_restore_proof_at for one in job.standings]
+    proved = min((at for at in proofs if at), default=None) if all(proofs) else None
+    sizes = [one.size_bytes for one in job.standings if one.size_bytes is not None]
+    return Row(
+        job=job,
+        look=look,
+        word=word,
+        schedule="by hand" if job.schedule.cron == MANUAL else job.schedule.cron,
+        last_good=max((at for at in good if at), default=None),
+        size=max(sizes, default=None),
+        proved=proved,
+        proof=showing.look_of_proof(proved, now),
+    )

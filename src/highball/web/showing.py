@@ -1,0 +1,222 @@
+"""How facts look: the tone, icon and word of every state, and the pictures drawn from them.
+
+A tone says how good something is (ok, warn, bad, run, idle) and is never the only thing that says it: every state
+has an icon and a word. What is said in sentences lies in the pages' templates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from markupsafe import Markup
+
+from highball.facts import Action, Health, Outcome, Run, RunKind, RunState, path_for_people
+from highball.hub.overview import JobOverview, ProblemKind
+from highball.words import counted
+
+PROOF_IS_OLD = timedelta(days=35)
+"""A proof of restore older than this is shown as a warning: it says little of today's snapshots."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a state is shown."""
+
+    tone: str
+    icon: str
+    word: str
+
+    @property
+    def turns(self) -> bool:
+        """Whether its icon turns round."""
+        return self.icon == "loader-circle"
+
+
+OUTCOMES = {
+    Outcome.SUCCESS: Look("ok", "circle-check", "Success"),
+    Outcome.WARNING: Look("warn", "triangle-alert", "Warning"),
+    Outcome.FAILURE: Look("bad", "circle-x", "Failed"),
+    Outcome.CANCELLED: Look("idle", "ban", "Cancelled"),
+    Outcome.SKIPPED: Look("idle", "skip-forward", "Skipped"),
+    Outcome.MISSED: Look("bad", "calendar-x", "Missed"),
+}
+
+STATES = {
+    RunState.QUEUED: Look("run", "list-end", "Queued"),
+    RunState.WAITING: Look("run", "hourglass", "Waiting"),
+    RunState.RUNNING: Look("run", "loader-circle", "Running"),
+}
+
+HEALTHS = {
+    Health.HEALTHY: Look("ok", "circle-check", "Protected"),
+    Health.LATE: Look("warn", "clock-alert", "Late"),
+    Health.OVERDUE: Look("bad", "clock-alert", "Overdue"),
+    Health.FAILED: Look("bad", "circle-x", "Failed"),
+    Health.NEVER: Look("idle", "circle-dashed", "No backup yet"),
+}
+
+PROBLEMS = {
+    ProblemKind.FAILURE: Look("bad", "circle-x", "failed"),
+    ProblemKind.OVERDUE: Look("bad", "clock-alert", "overdue"),
+    ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),
+    ProblemKind.MISSED: Look("bad", "calendar-x", "missed"),
+    ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
+    ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),
+    ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been proved"),
+}
+
+PAUSED = Look("idle", "circle-pause", "Paused")
+WARNS = Look("warn", "triangle-alert", "Warning")
+
+ACTIONS = {
+    Action.HOOK: "Hook",
+    Action.BACKUP: "Backup",
+    Action.FORGET: "Retention",
+    Action.PRUNE: "Prune",
+    Action.CHECK: "Check",
+    Action.VERIFY: "Proof of restore",
+    Action.UNLOCK: "Unlock",
+    Action.INIT: "New repository",
+    Action.RESTORE: "Restore",
+    Action.STATS: "Statistics",
+}
+
+
+def look_of_run(run: Run) -> Look:
+    """A run as it is now."""
+    return OUTCOMES[run.outcome] if run.outcome is not None else STATES[run.state]
+
+
+def look_of_job(job: JobOverview) -> Look:
+    """A job as it stands: the worst of its repositories, or that it is paused."""
+    if job.health is Health.HEALTHY:
+        if job.paused or not job.enabled:
+            return PAUSED
+        if any(one.last_outcome is Outcome.WARNING for one in job.standings):
+            return WARNS
+    return HEALTHS[job.health]
+
+
+def look_of_proof(at: datetime | None, now: datetime) -> Look:
+    """When data were last really read back; the word is for the page to say."""
+    if at is None:
+        return Look("idle", "shield-question-mark", "Never")
+    return (
+        Look("warn", "shield-alert", "Old")
+        if now - at > PROOF_IS_OLD
+        else Look("ok", "shield-check", "Proved")
+    )
+
+
+def name_of_run(run: Run) -> str:
+    """What a run is about: the job's key, or the action and its repository."""
+    if run.kind is RunKind.BACKUP and run.job:
+        return run.job
+    about = run.repository or run.job or ""
+    return f"{ACTIONS[run.action]} {about}".strip()
+
+
+def path(found: str | bytes) -> str:
+    """A path for people: what is no character, or moves the cursor, is spelled."""
+    return path_for_people(found.encode("utf-8", "surrogateescape") if isinstance(found, str) else found)
+
+
+def sentence(text: str) -> str:
+    """A message as a sentence: it begins large and ends with a full stop."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?", ":")) else ".")
+
+
+def name_of_subject(subject: str) -> str:
+    """What fires, for people: a job's key, or what is done to a repository."""
+    kind, _, key = subject.partition(":")
+    if kind == "backup":
+        return key
+    return f"{kind.replace('_', ' ').replace('-', ' ')} {key}".strip()
+
+
+def doing(run: Run) -> str:
+    """What a run is at, while nothing tells how far it is."""
+    going = [step for step in run.steps if step.ended_at is None and step.started_at is not None]
+    if not going:
+        return "begins"
+    step = going[-1]
+    return f"{ACTIONS[step.action]}{f' in {step.repository}' if step.repository else ''} "
+
+
+def legend(kind: str) -> Markup:
+    """One bar, to explain the others."""
+    return _drawn([kind], "")
+
+
+# --- the strip -----------------------------------------------------------------------------------
+
+_PITCH = 9.0
+_BAR = 7.0
+_TALL = 20
+_HEIGHTS = {"ok": 20, "warn": 13, "bad": 7, "run": 13, "none": 2}
+_DRAWN = {
+    Outcome.SUCCESS: "ok",
+    Outcome.WARNING: "warn",
+    Outcome.FAILURE: "bad",
+    Outcome.CANCELLED: "warn",
+    Outcome.MISSED: "missed",
+    Outcome.SKIPPED: "none",
+    None: "none",
+}
+_TOLD = {
+    "ok": "good",
+    "warn": "with warnings",
+    "bad": "with failures",
+    "missed": "missed",
+    "none": "with nothing due",
+}
+
+
+def strip(days: Sequence[Outcome | None]) -> Markup:
+    """A row of bars, one a day: the height is the outcome, one path a tone, so that a row stays small."""
+    return _drawn([_DRAWN[day] for day in days], strip_in_words(days))
+
+
+def _drawn(kinds: Sequence[str], label: str) -> Markup:
+    width = len(kinds) * _PITCH - 2
+    paths = "".join(
+        f'<path class="{name}" d="{"".join(drawn)}"/>'
+        for name in ("ok", "warn-bed", "warn", "bad-bed", "bad", "missed", "none")
+        if (drawn := list(_bars(name, kinds)))
+    )
+    told = f'role="img" aria-label="{label}"' if label else 'aria-hidden="true"'
+    return Markup(  # noqa: S704 - numbers and our own words only
+        f'<svg class="strip" {told} width="{width:g}" height="{_TALL}" '
+        f'viewBox="0 0 {width:g} {_TALL}" preserveAspectRatio="none">{paths}</svg>'
+    )
+
+
+def _bars(name: str, kinds: Sequence[str]) -> Iterator[str]:
+    of, _, bed = name.partition("-")
+    for place, kind in enumerate(kinds):
+        if kind != of:
+            continue
+        if kind == "missed":
+            yield f"M{place * _PITCH + 0.75:g} 0.75h{_BAR - 1.5:g}v{_TALL - 1.5:g}h-{_BAR - 1.5:g}z"
+        else:
+            yield f"M{place * _PITCH + _BAR / 2:g} {_TALL}v-{_TALL if bed else _HEIGHTS[of]}"
+
+
+def strip_in_words(days: Sequence[Outcome | None]) -> str:
+    """`28 days good, 2 days with failures, the last of them today`."""
+    kinds = [_DRAWN[day] for day in days]
+    parts = [
+        f"{counted(kinds.count(kind), 'day')} {told}" for kind, told in _TOLD.items() if kinds.count(kind)
+    ]
+    return ", ".join(parts) or "nothing yet"
+
+
+def days_of(first: date, days: Sequence[Outcome | None]) -> list[tuple[date, str, str]]:
+    """Each day with its tone and what it came to, for a strip whose days can be followed."""
+    tones = {"ok": "ok", "warn": "warn", "bad": "bad", "missed": "missed", "none": "idle"}
+    return [
+        (first + timedelta(days=place), tones[kind], _TOLD[kind])
+        for place, kind in enumerate(_DRAWN[day] for day in days)
+    ]

@@ -1,0 +1,124 @@
+// What pages need beyond links and forms. Loaded in <head>, so that the theme is there before anything is drawn.
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  // --- theme: the server has set it, but for "system", which only the browser knows ---
+  const applyTheme = () => {
+    const theme = root.dataset.theme;
+    root.classList.toggle("dark", theme === "dark" || (theme === "system" && dark.matches));
+    for (const button of document.querySelectorAll("[data-choose-theme]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.chooseTheme === theme));
+    }
+  };
+  applyTheme();
+  dark.addEventListener("change", applyTheme);
+
+  // --- news: parts that name the topic ask for themselves again; never under the focus, at most twice a second ---
+  const due = new Set();
+  let timer = null;
+  const refresh = () => {
+    timer = null;
+    for (const part of [...due]) {
+      if (!part.isConnected) due.delete(part);
+      else if (!isBusy(part)) {
+        due.delete(part);
+        window.htmx?.trigger(part, "news");
+      }
+    }
+    if (due.size) timer = setTimeout(refresh, 1000);
+  };
+  const isBusy = (part) => {
+    const focus = document.activeElement;
+    const typing = focus && part.contains(focus) && focus.matches("input, select, textarea, button");
+    return typing || part.querySelector("dialog[open], details[data-menu][open], :popover-open") || document.hidden;
+  };
+  const tell = (topic) => {
+    for (const part of document.querySelectorAll("[data-live]")) {
+      if (topic === "*" || part.dataset.live.split(" ").includes(topic)) due.add(part);
+    }
+    if (due.size && !timer) timer = setTimeout(refresh, 500);
+  };
+
+  // --- the stream; where it is blocked, polling; and how old what is shown may be ---
+  const TOPICS = ["run", "progress", "queue", "object", "job", "agent", "host", "repository", "lost"];
+  const listen = (address) => {
+    let since = null;
+    let polling = null;
+    const stale = document.querySelector("[data-stale]");
+    const source = new EventSource(address);
+    source.addEventListener("open", () => {
+      if (since) tell("*");
+      since = null;
+      clearInterval(polling);
+      polling = null;
+      if (stale) stale.hidden = true;
+    });
+    source.addEventListener("error", () => {
+      since ??= new Date();
+      polling ??= setInterval(() => poll(), 10000);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 10000);
+    });
+    for (const topic of TOPICS) source.addEventListener(topic, () => tell(topic === "lost" ? "*" : topic));
+    const poll = async () => {
+      const reached = await fetch("/healthz").then((answer) => answer.ok, () => false);
+      if (reached) tell("*");
+      if (!stale) return;
+      stale.hidden = reached;
+      stale.querySelector("[data-stale-since]").textContent = since?.toLocaleTimeString() ?? "";
+    };
+    addEventListener("pagehide", () => source.close());
+  };
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("*"); });
+
+  // A link's secret stands behind the #, which no server and no log ever sees.
+  const takeFragment = () => {
+    const held = document.querySelector("[data-hide-if-fragment]");
+    if (!held || location.hash.length < 10) return;
+    held.querySelector("input").value = location.hash.slice(1);
+    held.hidden = true;
+    history.replaceState(null, "", location.pathname);
+  };
+  addEventListener("hashchange", takeFragment);
+
+  document.addEventListener("DOMContentLoaded", () => {
+    applyTheme();
+    const shell = document.querySelector("[data-stream]");
+    if (shell && document.querySelector("[data-live]")) listen(shell.dataset.stream);
+    takeFragment();
+    for (const box of document.querySelectorAll("[data-mixed]")) box.indeterminate = true;
+    document.querySelector(".errors-summary")?.focus();
+  });
+
+  // --- forms: sent once, and what they do is said on the button ---
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    if (!("once" in form.dataset)) return;
+    form.dataset.sent = "yes";
+    const button = event.submitter;
+    if (button?.dataset.busy) button.lastChild.textContent = button.dataset.busy;
+    button?.setAttribute("aria-disabled", "true");
+  });
+  addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
+
+  document.addEventListener("click", (event) => {
+    const opener = event.target.closest("[data-dialog]");
+    if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); }
+    const copier = event.target.closest("[data-copy]");
+    if (copier) navigator.clipboard?.writeText(document.getElementById(copier.dataset.copy).textContent);
+    if (event.target.closest("[data-print]")) print();
+    const theme = event.target.closest("[data-choose-theme]");
+    if (theme) {
+      event.preventDefault();
+      root.dataset.theme = theme.dataset.chooseTheme;
+      document.cookie = `theme=${theme.dataset.chooseTheme}; path=/; max-age=31536000; samesite=lax`;
+      applyTheme();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, textarea, select")) return;
+    const search = document.querySelector("[type=search]");
+    if (search) { event.preventDefault(); search.focus(); }
+  });
+})();

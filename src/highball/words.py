@@ -1,0 +1,97 @@
+"""Sizes, times and lengths of time as people read them, the same on every page and in every terminal."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, tzinfo
+
+UNKNOWN = "–"
+NOT_YET = "not yet"
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(count: float | None) -> str:
+    """`38.2 GiB`, `412 MiB`: three digits that count; a dash where it is not known."""
+    if count is None:
+        return UNKNOWN
+    value = float(count)
+    for unit in _UNITS:
+        if abs(value) < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    if unit == "B":
+        return f"{value:.0f} B"
+    return f"{value:.{_places(value)}f} {unit}"
+
+
+def _places(value: float) -> int:
+    return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+
+
+def number(count: int | None) -> str:
+    """`12,345`; a dash where it is not known."""
+    return UNKNOWN if count is None else f"{count:,}"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 snapshot`, `2 snapshots`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def length(seconds: float | timedelta | None) -> str:
+    """`0.4 s`, `3 min 12 s`, `2 h 48 min`, `1 d 5 h`: two units at most; a dash where it is not known."""
+    if seconds is None:
+        return UNKNOWN
+    total = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+    if total < 59.95:
+        return f"{total:.1f} s"
+    minutes, rest = divmod(round(total), 60)
+    if minutes < 60:
+        return _two(minutes, "min", rest, "s")
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return _two(hours, "h", minutes, "min")
+    days, hours = divmod(hours, 24)
+    return _two(days, "d", hours, "h")
+
+
+def _two(large: int, its: str, small: int, their: str) -> str:
+    return f"{large} {its} {small} {their}" if small else f"{large} {its}"
+
+
+def about(between: timedelta) -> str:
+    """A length of time in one unit, two where the first says too little: `48 min`, `2 h 48 min`, `16 h`, `6 d`."""
+    minutes = int(between.total_seconds() // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 4:
+        return _two(hours, "h", rest, "min")
+    return f"{hours} h" if hours < 24 else f"{hours // 24} d"
+
+
+def age(at: datetime | None, now: datetime) -> str:
+    """`6 d ago`, `in 48 min`, `just now`; `not yet` where it never was."""
+    if at is None:
+        return NOT_YET
+    if abs(now - at) < timedelta(minutes=1):
+        return "just now" if at <= now else "in a moment"
+    return f"{about(now - at)} ago" if at < now else f"in {about(at - now)}"
+
+
+def moment(at: datetime | None, now: datetime, zone: tzinfo) -> str:
+    """`09:12` today, `Sat 04:00` within a week, `16 November` this year, `24 May 2025`; `not yet` if never."""
+    if at is None:
+        return NOT_YET
+    here, today = at.astimezone(zone), now.astimezone(zone)
+    if here.date() == today.date():
+        return f"{here:%H:%M}"
+    if abs((here.date() - today.date()).days) < 7:
+        return f"{here:%a %H:%M}"
+    return f"{here.day} {here:%B}" if here.year == today.year else f"{here.day} {here:%B %Y}"
+
+
+def full_moment(at: datetime, zone: tzinfo) -> str:
+    """All of it: `Sunday 22 November 2026, 09:12:04 CET`."""
+    here = at.astimezone(zone)
+    return f"{here:%A} {here.day} {here:%B %Y, %H:%M:%S} {here.tzname()}"

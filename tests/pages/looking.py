@@ -1,0 +1,89 @@
+"""Somebody before the pages: what they see, do and read aloud, and what must hold of every page.
+
+A looker notes every error that the browser tells of: none may be left at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page
+
+ARGUMENTS: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+WIDTHS: Final = (390, 1280)
+THEMES: Final = ("light", "dark")
+
+
+class Looker:
+    """A person with a browser of their own."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.context = context
+        self.url = url
+        self.page: Page = context.new_page()
+        self.errors: list[str] = []
+        self.page.on("console", lambda told: self._note(told.type, told.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda asked: self._demand_own(asked.url))
+
+    def _note(self, kind: str, text: str) -> None:
+        # A page that answers with an error status is what some tests ask for.
+        if kind == "error" and "Failed to load resource" not in text:
+            self.errors.append(text)
+
+    def _demand_own(self, asked: str) -> None:
+        if not asked.startswith((self.url, "data:", "blob:")):
+            self.errors.append(f"asked elsewhere: {asked}")
+
+    def go(self, address: str) -> Page:
+        """Open a page."""
+        self.page.goto(self.url + address)
+        return self.page
+
+    def log_in(self, name: str, password: str) -> None:
+        """Prove who one is."""
+        page = self.go("/login")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(lambda url: "/login" not in url)
+
+    def complaints(self, address: str) -> list[str]:
+        """What axe, and a phone's width, have against a page, in every theme and at every width."""
+        found: list[str] = []
+        for theme in THEMES:
+            self.context.add_cookies([{"name": "theme", "value": theme, "url": self.url}])
+            for width in WIDTHS:
+                self.page.set_viewport_size({"width": width, "height": 900})
+                page = self.go(address)
+                where = f"{address} {theme} {width}"
+                if page.evaluate("document.documentElement.scrollWidth") > width:
+                    found.append(f"{where}: scrolls sideways")
+                violations: list[dict[str, Any]] = Axe().run(page).response["violations"]
+                found += [f"{where}: {one['help']} {one['nodes'][0]['html'][:200]}" for one in violations]
+        return found
+
+
+@contextlib.contextmanager
+def look_as(browser: Browser, url: str, name: str | None = None, password: str = "") -> Iterator[Looker]:
+    """A person, logged in where a name is given; fails where the browser told of an error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    looker = Looker(context, url)
+    try:
+        if name is not None:
+            looker.log_in(name, password)
+        yield looker
+        assert looker.errors == []
+    finally:
+        context.close()

@@ -1,0 +1,78 @@
+"""The landing page answers: is everything protected, what needs somebody, what runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from playwright.sync_api import expect
+
+from highball.facts import Health
+from highball.hub.overview import ProblemKind, Verdict
+from highball.web.pages.overview import say, tone_of
+from hub.served import Served
+from pages.looking import Looker
+
+NOW = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
+
+
+def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) -> Verdict:
+    return Verdict(
+        as_of=NOW,
+        jobs=jobs,
+        need=need,
+        health={Health.HEALTHY: jobs - need},
+        problems=dict.fromkeys(kinds, 1),
+        unproved=unproved,
+        oldest_proof_at=None,
+        oldest_proof_of=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence", "tone"),
+    [
+        (verdict(0), "Nothing is protected yet.", "idle"),
+        (verdict(8), "All 8 jobs are protected and proved restorable.", "ok"),
+        (verdict(1), "The only job is protected and proved restorable.", "ok"),
+        (
+            verdict(8, 0, 1, ProblemKind.UNPROVED),
+            "All 8 jobs are protected, but one was never proved restorable.",
+            "warn",
+        ),
+        (verdict(8, 3, 0, ProblemKind.FAILURE), "3 of 8 jobs need you. The other 5 are protected.", "bad"),
+        (verdict(2, 1, 0, ProblemKind.WARNING), "1 of 2 jobs needs you. The other one is protected.", "warn"),
+        (verdict(1, 1, 0, ProblemKind.OVERDUE), "The only job needs you.", "bad"),
+    ],
+)
+def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str, tone: str) -> None:
+    assert (say(found), tone_of(found)) == (sentence, tone)
+
+
+def test_the_overview_has_nothing_against_it(anna: Looker) -> None:
+    assert anna.complaints("/") == []
+
+
+def test_a_run_shows_without_loading_the_page_again(anna: Looker, served: Served) -> None:
+    page = anna.go("/")
+    page.evaluate("window.loadedOnce = true")
+    before = page.locator("#jobs tbody tr").first.inner_text()
+    assert "Protected" in before
+    (served.source / "letter").write_text("dear reader, again")
+    served.back_up()
+    expect(page.locator("#jobs tbody tr").first).to_contain_text("just now", timeout=15_000)
+    assert page.evaluate("window.loadedOnce")
+
+
+def test_whoever_is_not_logged_in_comes_back_to_where_they_wanted(anna: Looker) -> None:
+    anna.context.clear_cookies()
+    page = anna.go("/?here=1")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/?here=1")
+
+
+def test_what_is_not_there_is_said_on_a_page(anna: Looker) -> None:
+    page = anna.go("/nowhere/<script>alert(1)</script>")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing has the address")

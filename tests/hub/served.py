@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +17,13 @@ from typing import Any, Final
 import httpx
 
 from highball.agent.rundir import RunDirectory, list_run_directories
-from journeys.station import until
+from journeys import warm
+from journeys.station import HIGHBALL, until
 from testbed import serving
 from testbed.parts import SEARCH_PATH
 from testbed.restic import ResticBinary
+from testbed.written import WrittenRepository
 
-HIGHBALL: Final = Path(sys.executable).with_name("highball")
 PASSWORD: Final = "open sesame"
 
 Table = dict[str, Any]
@@ -65,8 +65,8 @@ class Served:
     def command(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """A command on the machine itself."""
         self.configuration.write_text(json.dumps(self.tables))
-        argv: list[str | Path] = [HIGHBALL, "-c", self.configuration, *words]
-        return subprocess.run(argv, env=self._environment(), capture_output=True, timeout=60, check=False)
+        argv = [str(HIGHBALL), "-c", str(self.configuration), *words]
+        return warm.run(argv, env=self._environment(), cwd=self.folder, timeout=60)
 
     def serve(self) -> None:
         """Start the hub, and wait until it answers and its agent is there."""
@@ -106,7 +106,6 @@ class Served:
             "PATH": SEARCH_PATH,
             "HOME": str(self.folder / "home"),
             "HIGHBALL_STATE": str(self.state),
-            "LANG": "C.UTF-8",
         }
 
     @property
@@ -206,7 +205,8 @@ class Served:
     # --- what lies on disk ---
 
     def make_repository(self) -> None:
-        """An empty repository, met."""
+        """An empty repository, met; its key opens at once."""
+        WrittenRepository(self.repository, PASSWORD, seed=hash(str(self.repository)))
         assert self.command("setup", "--schedule", "none").returncode == 0
 
     def run_directories(self) -> list[RunDirectory]:

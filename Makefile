@@ -11,13 +11,13 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready-to-run  ## see a first backup, and its proof, in a minute
-	$(BIN)/python demo/first_light.py
+	$(BIN)/python demo/first_light.py --keep demo-state
 
 serve: ready-to-run  ## start the hub at http://127.0.0.1:8765 (STATE=… for its state)
 	HIGHBALL_STATE=$(abspath $(STATE)) HIGHBALL_KEY_FILE=$(abspath $(STATE)).key $(BIN)/highball serve
 
 test: ready-to-test  ## run the tests (TESTS=tests/test_x.py for some of them)
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TESTS)
 
 lint: ready-to-test  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

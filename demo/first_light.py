@@ -2,13 +2,14 @@
 
 Backs up, changes things, backs up again, checks, proves, keeps, restores and compares; beside it bare restic does
 the same work on a repository of its own. Exit 0 only when everything held; otherwise 1, with the reason.
-Options: `make demo` runs it as it is; see --help.
+`make demo` keeps what it has made in demo-state/, for `make serve` to show; see --help.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison import Comparison, compare, count_files, read_tree
+from highball.lock import Lock
 from made_tree import MadeTree
 from programs import Ended, Failure, Program, clean_environment, find_highball, find_restic
 from served import ServedHub
@@ -24,13 +26,25 @@ from telling import Shown, Teller, number, size
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 JOB, REPOSITORY, HOST = "home", "vault", "demo"
-KEPT, DAYS = 2, 3
+KEPT, DAYS = 2, 2
+STATE = "hub"
+"""The folder of Highball's own state; the hub's key lies beside it, where `make serve` looks for it."""
+ACCOUNT = "demo"
+ONLY_FOR_THE_DEMO = (
+    "bare-repository",
+    "bare-cache",
+    "restored",
+    "bare-restored",
+    "by-hub",
+    "files",
+    "serve.log",
+)
 TAGS = f"hb:job={JOB},hb:set=files"
 
 CONFIGURATION = """\
 [settings]
 host = "{host}"
-state = "{folder}/state"
+state = "{folder}/{state}"
 restic = "{restic}"
 
 [repositories.{repository}]
@@ -71,6 +85,8 @@ class FirstLight:
         self._restic = Program((*polite, str(self._restic_path)), clean_environment(**bare), folder)
         self._snapshots: list[str] = []
         self._verified = ""
+        self.password = secrets.token_urlsafe(12)
+        """What opens the account that the hub is left with."""
 
     def shine(self) -> None:
         """All steps; raises Failure at the first that does not hold."""
@@ -101,6 +117,7 @@ class FirstLight:
             configuration = CONFIGURATION.format(
                 host=HOST,
                 folder=self._folder,
+                state=STATE,
                 restic=self._restic_path,
                 repository=REPOSITORY,
                 job=JOB,
@@ -166,7 +183,6 @@ class FirstLight:
         self._held(
             "the repository lists both", "the list holds both, oldest first, and nothing else", ended, bare
         )
-        self._show("See how things stand", "status")
 
     def _check(self) -> None:
         ended = self._step("Check the repository", "check", "--json")
@@ -219,8 +235,8 @@ class FirstLight:
         more = len(left) - KEPT
         kept = f"the last {KEPT} stay" + (", and the one that was proved" if more else "")
         self._held(
-            f"{len(removed)} old snapshots are gone, {len(left)} stay",
-            f"{len(removed)} of {len(self._snapshots)} are gone; {kept}",
+            f"{len(removed)} of {len(self._snapshots)} snapshots gone, {len(left)} stay",
+            f"gone: {len(removed)} of {len(self._snapshots)}; {kept}",
             ended,
             bare,
         )
@@ -275,7 +291,7 @@ class FirstLight:
         self._tell.heading("The same through a hub", "highball serve")
         with (
             self._tell.busy("a hub serves; its agent backs up and restores …"),
-            ServedHub(self._highball) as hub,
+            ServedHub(self._highball, self._folder / STATE, ACCOUNT, self.password) as hub,
         ):
             begun = time.monotonic()
             step = hub.carry_out({"task": "backup", "job": JOB})["steps"][0]
@@ -291,13 +307,11 @@ class FirstLight:
         if sorted(listed) != sorted([*self._snapshots, step["snapshot_id"]]):
             raise Failure(f"the hub lists {self._short(listed)}")
         self._snapshots.append(step["snapshot_id"])
-        bare = self._bare_backup()
         self._tell.held(
             Shown(
                 "through a hub: equal again",
                 f"one more snapshot by the hub's agent, restored: {number(found.entries)} entries equal again",
                 seconds,
-                bare.seconds,
             )
         )
 
@@ -313,6 +327,15 @@ class FirstLight:
                 "protected, checked and proved", "protected, checked, and proved by a restore", ended.seconds
             )
         )
+
+    def tidy(self) -> None:
+        """Leave what a hub can go on with: source, repository and state."""
+        for name in ONLY_FOR_THE_DEMO:
+            path = self._folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     # --- running things ---
 
@@ -373,17 +396,40 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo; returns the exit status."""
     options = _read_options(arguments)
     teller = Teller()
-    folder = Path(tempfile.mkdtemp(prefix="highball-demo-")).resolve()
     try:
-        return _shine(folder, teller, options)
+        folder = _make_folder(options.keep)
+    except Failure as failure:
+        teller.failed(str(failure))
+        return 1
+    status = 1
+    try:
+        status = _shine(folder, teller, options)
     except KeyboardInterrupt:
         teller.failed("interrupted")
-        return 130
+        status = 130
     finally:
-        if options.keep:
-            teller.line(f"All of it is kept in {folder}", "dim")
-        else:
+        if options.keep is None or status != 0:
             shutil.rmtree(folder, ignore_errors=True)
+    return status
+
+
+def _make_folder(kept: Path | None) -> Path:
+    """A folder for all of it: a new one, or the one that is kept, in the place of what an earlier demo left."""
+    if kept is None:
+        return Path(tempfile.mkdtemp(prefix="highball-demo-")).resolve()
+    if kept.exists() and any(kept.iterdir()):
+        if not (kept / "highball.toml").is_file():
+            raise Failure(f"{kept} holds what no demo has made; name another place with --keep")
+        if _is_served(kept / STATE):
+            raise Failure(f"a hub serves what lies in {kept}; end it first")
+        shutil.rmtree(kept)
+    kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return kept.resolve()
+
+
+def _is_served(state: Path) -> bool:
+    """Whether a hub or its agent is at work there: each holds a lock."""
+    return any(Lock(state / name).is_taken for name in ("highball.db.lock", "agent.lock"))
 
 
 def _shine(folder: Path, teller: Teller, options: argparse.Namespace) -> int:
@@ -411,14 +457,20 @@ def _shine(folder: Path, teller: Teller, options: argparse.Namespace) -> int:
     )
     teller.line()
     teller.line(f"✓ All of it held, in {time.monotonic() - started:.0f} s.", "green")
+    if options.keep is not None:
+        demo.tidy()
+        teller.line()
+        teller.line(
+            f"`make serve` shows it: log in as {ACCOUNT} with the password {demo.password}, or make the next demo.",
+        )
     return 0
 
 
 def _read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="first_light.py", description="Highball's main job, done for real.")
-    parser.add_argument("--files", type=int, default=2000, help="how many files to make (default 2000)")
-    parser.add_argument("--megabytes", type=int, default=60, help="how large a tree (default 60)")
-    parser.add_argument("--keep", action="store_true", help="keep the folder with everything in it")
+    parser.add_argument("--files", type=int, default=1000, help="how many files to make (default 1000)")
+    parser.add_argument("--megabytes", type=int, default=30, help="how large a tree (default 30)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave what a hub can go on with there")
     return parser.parse_args(arguments)
 
 
@@ -428,7 +480,7 @@ def _demand_space(folder: Path, megabytes: int) -> None:
     if free < needed:
         raise Failure(
             f"{folder.parent} has {size(free)} free and the demo needs {size(needed)}; "
-            "name another place with TMPDIR, or make a smaller tree with --megabytes"
+            "name another place with --keep or TMPDIR, or make a smaller tree with --megabytes"
         )
 
 

@@ -41,7 +41,7 @@ SPARSE_BYTES = 16 << 20
 ORDINARY_TIME = 1_700_000_000_000_000_000
 TEXT = b"".join(b"%06d the same line, with a number that differs: %d\n" % (n, n * 7919) for n in range(4000))
 
-NOT_OURS = {".git", ".venv", ".cache", "__pycache__"}
+NOT_OURS = {".git", ".venv", ".cache", "__pycache__", "demo-state"}
 
 
 @dataclass(frozen=True)

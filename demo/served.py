@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,8 +23,11 @@ MOST_SECONDS = 60.0
 class ServedHub:
     """While it is entered, the hub serves; at the end it is ended, and its agent with it."""
 
-    def __init__(self, highball: Program) -> None:
+    def __init__(self, highball: Program, state: Path, account: str, password: str) -> None:
         self._highball = highball
+        self._key_file = state.with_name(f"{state.name}.key")
+        self._account = account
+        self._password = password
         self._log = highball.folder / "serve.log"
         self._url = f"http://127.0.0.1:{_free_port()}"
         self._token = ""
@@ -34,10 +38,7 @@ class ServedHub:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 argv,
-                env={
-                    **self._highball.environment,
-                    "HIGHBALL_KEY_FILE": str(self._highball.folder / "hub.key"),
-                },
+                env={**self._highball.environment, "HIGHBALL_KEY_FILE": str(self._key_file)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -71,7 +72,7 @@ class ServedHub:
         return found[1] if found else None
 
     def _set_up(self, link: str) -> None:
-        account = {"token": link, "name": "demo", "password": "first light, second light"}
+        account = {"token": link, "name": self._account, "password": self._password}
         with self._send("setup", account) as answer:
             cookie = answer.headers["set-cookie"].partition(";")[0]
         token = {"key": "demo", "role": "operator"}

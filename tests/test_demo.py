@@ -1,17 +1,21 @@
 """The demo: its own eyes see every kind of difference, and a small run of all of it holds."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from comparison import compare
+from journeys.station import HIGHBALL, until
 from made_tree import MadeTree
 from testbed.parts import CHECKOUT, get_restic
+from testbed.serving import free_port
 
 SMALL = ("--files", "60", "--megabytes", "4")
 
@@ -108,7 +112,9 @@ def test_links_and_missing_entries_are_seen(trees: tuple[bytes, bytes]) -> None:
     assert "links/hard-1, links/hard-2, links/hard-3: one file here, several there" in found
 
 
-def test_a_small_run_of_the_whole_demo_holds(tmp_path: Path) -> None:
+def test_a_small_run_of_the_whole_demo_holds_and_leaves_a_hub_that_works(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
     restic = get_restic("0.18.0")
     quick = tmp_path / "bin" / "restic"
     quick.parent.mkdir()
@@ -120,7 +126,7 @@ def test_a_small_run_of_the_whole_demo_holds(tmp_path: Path) -> None:
     home.mkdir()
     environment = {"PATH": f"{quick.parent}:{os.defpath}", "HOME": str(home), "TMPDIR": str(scratch)}
     done = subprocess.run(
-        [sys.executable, CHECKOUT / "demo" / "first_light.py", *SMALL],
+        [sys.executable, CHECKOUT / "demo" / "first_light.py", *SMALL, "--keep", str(kept)],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -132,3 +138,54 @@ def test_a_small_run_of_the_whole_demo_holds(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     assert list(home.iterdir()) == []
     assert list(scratch.iterdir()) == []
+    assert {path.name for path in kept.iterdir()} == {
+        "highball.toml",
+        "hub",
+        "hub.key",
+        "password",
+        "repository",
+        "source",
+    }
+    [password] = re.findall(r"log in as demo with the password (\S+),", done.stdout.replace("\n", " "))
+    _go_on(
+        kept,
+        environment | {"HIGHBALL_STATE": str(kept / "hub"), "HIGHBALL_KEY_FILE": str(kept / "hub.key")},
+        password,
+    )
+
+
+def _go_on(kept: Path, environment: dict[str, str], password: str) -> None:
+    """Serve what the demo left as `make serve` does, log in, and have its job go on."""
+    url = f"http://127.0.0.1:{free_port()}"
+    log = kept / "serve.log"
+    with log.open("wb") as said:
+        argv = [str(HIGHBALL), "serve", "--listen", url.removeprefix("http://")]
+        hub = subprocess.Popen(argv, env=environment, cwd=kept, stdout=said, stderr=said)
+    try:
+        until(lambda: _answers(url), otherwise=log.read_text())
+        with httpx.Client(base_url=f"{url}/api/v1", headers={"origin": url}, trust_env=False) as http:
+            assert http.post("login", json={"name": "demo", "password": password}).is_success
+            until(lambda: http.get("agents").json()[0]["connected"])
+            run = http.post("runs", json={"task": "backup", "job": "home"}).json()["id"]
+            done = until(lambda: (run_now := http.get(f"runs/{run}").json())["state"] == "done" and run_now)
+            assert done["outcome"] == "success", done
+            assert len(http.get("runs").json()["items"]) > 5, "the demo's history"
+    finally:
+        hub.terminate()
+        hub.wait(30)
+    refused = subprocess.run(
+        [sys.executable, CHECKOUT / "demo" / "first_light.py", "--keep", str(kept.parent)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "holds what no demo has made" in refused.stdout
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).is_success
+    except httpx.TransportError:
+        return False

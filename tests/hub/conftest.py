@@ -1,12 +1,26 @@
-"""A hub of its own for each test; `served` has one that answers already."""
+"""A corner of a hub that serves all tests; and a hub of a test's own, to be configured, killed or started again."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hub.served import Served, serve
+from hub.served import Corner, Served, serve
 from testbed.restic import ResticBinary
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory, newest_restic: ResticBinary) -> Iterator[Served]:
+    """A hub for all that do each other no harm: who asks it leaves it running and its settings alone."""
+    with serve(tmp_path_factory.mktemp("hub"), newest_restic) as served:
+        served.serve()
+        yield served
+
+
+@pytest.fixture
+def corner(hub: Served, tmp_path: Path) -> Corner:
+    """A repository and a job of the test's own at that hub."""
+    return hub.give_corner(tmp_path)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """A hub as its user has it: `highball serve` in a process of its own, reached over HTTP, with a real restic.
 
 Served starts the program on a port of its own, uses the set-up link it prints, and speaks to the API with a
-token. Everything it started, agent and runs too, is ended at the end.
+token. Everything it started, agent and runs too, is ended at the end. A Corner is one test's own part of a hub
+that serves others too.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -18,42 +19,144 @@ from typing import Any, Final
 import httpx
 
 from highball.agent.rundir import RunDirectory, list_run_directories
-from journeys.station import until
+from journeys import warm
+from journeys.station import HIGHBALL, until
 from testbed import serving
 from testbed.parts import SEARCH_PATH
 from testbed.restic import ResticBinary
+from testbed.written import WrittenRepository
 
-HIGHBALL: Final = Path(sys.executable).with_name("highball")
 PASSWORD: Final = "open sesame"
+SLOW: Final = 400
+"""KiB a second: what makes a backup slow where there is much to save."""
 
 Table = dict[str, Any]
 
 
-class Served:
-    """A machine with a configuration file, a state, and a hub that serves both."""
+class Corner:
+    """A source, a repository and a job, and whoever asks a hub about them: all over its API."""
 
-    def __init__(self, folder: Path, restic: ResticBinary) -> None:
+    def __init__(self, folder: Path, state: Path, http: httpx.Client, job: str, nas: str) -> None:
         self.folder = folder
-        self.restic = restic
-        self.state = folder / "state"
+        self.state = state
+        self.http = http
+        self.job = job
+        self.nas = nas
         self.source = folder / "source"
         self.repository = folder / "repository"
-        self.port = serving.free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, trust_env=False)
-        self._hub: subprocess.Popen[bytes] | None = None
         self.source.mkdir(parents=True)
-        (folder / "home").mkdir()
         (self.source / "letter").write_text("dear reader")
         (folder / "password").write_text(PASSWORD)
         (folder / "password").chmod(0o600)
+        WrittenRepository(self.repository, PASSWORD, seed=hash(str(self.repository)))  # its key opens at once
+
+    @property
+    def repository_spec(self) -> Table:
+        """Its repository, as it is declared."""
+        return {"url": str(self.repository), "password": {"file": str(self.folder / "password")}}
+
+    @property
+    def job_spec(self) -> Table:
+        """Its job, as it is declared."""
+        return {"schedule": "manual", "repositories": [self.nas], "sources": [str(self.source)]}
+
+    def make_large(self, megabytes: int = 3) -> None:
+        """Put so much into the source that a backup with a limit takes some seconds."""
+        (self.source / "large").write_bytes(os.urandom(megabytes << 20))
+
+    def get(self, address: str, *, expect: tuple[int, ...] = (200,), **parameters: Any) -> Any:
+        """The JSON that an address answers with."""
+        return _read(self.http.get(address, params=parameters), expect)
+
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        expect: tuple[int, ...] = (200, 201, 202),
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        """The same after sending something."""
+        return _read(self.http.post(path, json=body, headers=headers), expect)
+
+    @property
+    def agent(self) -> Table:
+        """What the hub knows of its agent."""
+        found: Table = self.get("agents")[0]
+        return found
+
+    def order(self, task: str = "backup", **more: Any) -> str:
+        """Queue a run of the job (or of the repository), and return its id."""
+        about = {"job": self.job} if task == "backup" else {"repository": self.nas}
+        return str(self.post("runs", {"task": task, **about, **more})["id"])
+
+    def run(self, id: str) -> Table:
+        """A run as it is now."""
+        found: Table = self.get(f"runs/{id}")
+        return found
+
+    def end_of(self, id: str, within: float = 60) -> Table:
+        """A run, once it has ended."""
+        until(lambda: self.run(id)["state"] == "done", within, otherwise=f"{self.run(id)}\n{self.said}")
+        return self.run(id)
+
+    def back_up(self, **more: Any) -> Table:
+        """A whole backup, and that it succeeded."""
+        done = self.end_of(self.order(**more))
+        assert done["outcome"] == "success", (done, self.said)
+        return done
+
+    def events(self, id: str) -> list[Table]:
+        """All events of a run."""
+        text = self.http.get(f"runs/{id}/events").text
+        return [json.loads(line) for line in text.splitlines()]
+
+    def run_directories(self) -> list[RunDirectory]:
+        """The run directories that are there."""
+        return list_run_directories(self.state / "runs")
+
+    @property
+    def log(self) -> Path:
+        """What the hub says."""
+        return self.state.with_name("serve.log")
+
+    @property
+    def said(self) -> str:
+        """What the hub and its agent said."""
+        told = [path.read_text() for path in (self.log, self.state / "agent.log") if path.exists()]
+        return "\n--- agent\n".join(told)
+
+
+class Served(Corner):
+    """A machine with a configuration file, a state, and a hub that serves both."""
+
+    def __init__(self, folder: Path, restic: ResticBinary) -> None:
+        self.restic = restic
+        self.port = serving.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, trust_env=False)
+        super().__init__(folder, folder / "state", http, "docs", "nas")
+        self._hub: subprocess.Popen[bytes] | None = None
+        (folder / "home").mkdir()
         self.tables: Table = {
             "settings": {"host": "station", "restic": str(restic.path)},
-            "repositories": {
-                "nas": {"url": str(self.repository), "password": {"file": str(folder / "password")}}
-            },
-            "jobs": {"docs": {"schedule": "manual", "repositories": ["nas"], "sources": [str(self.source)]}},
+            "repositories": {"nas": self.repository_spec},
+            "jobs": {"docs": self.job_spec},
         }
+
+    def give_corner(self, folder: Path, repository: Table | None = None, **job: Any) -> Corner:
+        """A corner with a repository and a job of its own, which say this besides."""
+        name = uuid.uuid4().hex[:12]
+        corner = Corner(folder, self.state, self.http, f"docs-{name}", f"nas-{name}")
+        self.post(f"repositories?key={corner.nas}", corner.repository_spec | (repository or {}))
+        self.post(f"jobs?key={corner.job}", corner.job_spec | job)
+        return corner
+
+    def give_slow_corner(self, folder: Path) -> Corner:
+        """A corner whose backup takes some seconds."""
+        corner = self.give_corner(folder, limit_upload=SLOW)
+        corner.make_large()
+        return corner
 
     # --- the program ---
 
@@ -65,8 +168,8 @@ class Served:
     def command(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """A command on the machine itself."""
         self.configuration.write_text(json.dumps(self.tables))
-        argv: list[str | Path] = [HIGHBALL, "-c", self.configuration, *words]
-        return subprocess.run(argv, env=self._environment(), capture_output=True, timeout=60, check=False)
+        argv = [str(HIGHBALL), "-c", str(self.configuration), *words]
+        return warm.run(argv, env=self._environment(), cwd=self.folder, timeout=60)
 
     def serve(self) -> None:
         """Start the hub, and wait until it answers and its agent is there."""
@@ -106,19 +209,7 @@ class Served:
             "PATH": SEARCH_PATH,
             "HOME": str(self.folder / "home"),
             "HIGHBALL_STATE": str(self.state),
-            "LANG": "C.UTF-8",
         }
-
-    @property
-    def log(self) -> Path:
-        """What the hub says."""
-        return self.folder / "serve.log"
-
-    @property
-    def said(self) -> str:
-        """What the hub and its agent said."""
-        told = [path.read_text() for path in (self.log, self.state / "agent.log") if path.exists()]
-        return "\n--- agent\n".join(told)
 
     def kill_hub(self) -> None:
         """SIGKILL; the agent lives on."""
@@ -154,69 +245,16 @@ class Served:
                     os.kill(directory.lock.holder() or 0, signal.SIGKILL)
         self.http.close()
 
-    # --- the API ---
-
-    def get(self, address: str, *, expect: tuple[int, ...] = (200,), **parameters: Any) -> Any:
-        """The JSON that an address answers with."""
-        return _read(self.http.get(address, params=parameters), expect)
-
-    def post(
-        self,
-        path: str,
-        body: Any = None,
-        *,
-        expect: tuple[int, ...] = (200, 201, 202),
-        headers: dict[str, str] | None = None,
-    ) -> Any:
-        """The same after sending something."""
-        return _read(self.http.post(path, json=body, headers=headers), expect)
-
-    @property
-    def agent(self) -> Table:
-        """What the hub knows of its agent."""
-        found: Table = self.get("agents")[0]
-        return found
-
-    def order(self, task: str = "backup", **more: Any) -> str:
-        """Queue a run of the job (or of the repository), and return its id."""
-        about = {"job": "docs"} if task == "backup" else {"repository": "nas"}
-        return str(self.post("runs", {"task": task, **about, **more})["id"])
-
-    def run(self, id: str) -> Table:
-        """A run as it is now."""
-        found: Table = self.get(f"runs/{id}")
-        return found
-
-    def end_of(self, id: str, within: float = 60) -> Table:
-        """A run, once it has ended."""
-        until(lambda: self.run(id)["state"] == "done", within, otherwise=f"{self.run(id)}\n{self.said}")
-        return self.run(id)
-
-    def back_up(self, **more: Any) -> Table:
-        """A whole backup, and that it succeeded."""
-        done = self.end_of(self.order(**more))
-        assert done["outcome"] == "success", (done, self.said)
-        return done
-
-    def events(self, id: str) -> list[Table]:
-        """All events of a run."""
-        text = self.http.get(f"runs/{id}/events").text
-        return [json.loads(line) for line in text.splitlines()]
-
     # --- what lies on disk ---
 
     def make_repository(self) -> None:
-        """An empty repository, met."""
+        """Have the repository met."""
         assert self.command("setup", "--schedule", "none").returncode == 0
 
-    def run_directories(self) -> list[RunDirectory]:
-        """The run directories that are there."""
-        return list_run_directories(self.state / "runs")
-
-    def slow_down(self, megabytes: int = 3) -> None:
+    def slow_down(self) -> None:
         """A backup that takes some seconds: much to read, and little a second."""
-        (self.source / "large").write_bytes(os.urandom(megabytes << 20))
-        self.tables["jobs"]["docs"]["limit_upload"] = 400
+        self.make_large()
+        self.tables["jobs"]["docs"]["limit_upload"] = SLOW
 
 
 def _read(answer: httpx.Response, expect: tuple[int, ...]) -> Any:

@@ -5,90 +5,90 @@ from pathlib import Path
 
 import pytest
 
-from hub.served import Served
+from hub.served import Corner, Served
+from journeys.station import until
 
 
-def test_a_folder_of_the_host(served: Served) -> None:
-    (served.source / "folder").mkdir()
-    found = served.get("hosts/station/browse", path=str(served.source))
+def test_a_folder_of_the_host(corner: Corner) -> None:
+    (corner.source / "folder").mkdir()
+    found = corner.get("hosts/station/browse", path=str(corner.source))
     assert [(entry["kind"], Path(entry["path"]).name) for entry in found["entries"]] == [
         ("dir", "folder"),
         ("file", "letter"),
     ]
     assert found["entries"][1]["size_bytes"] == len("dear reader")
-    nowhere = served.get("hosts/station/browse", path="/no/such/folder", expect=(502,))
+    nowhere = corner.get("hosts/station/browse", path="/no/such/folder", expect=(502,))
     assert nowhere["code"] == "path_unknown"
-    assert served.get("hosts/nobody/browse", path="/", expect=(502,))["code"] == "host_offline"
+    assert corner.get("hosts/nobody/browse", path="/", expect=(502,))["code"] == "host_offline"
 
 
-def test_an_answer_larger_than_a_message(served: Served) -> None:
+def test_an_answer_larger_than_a_message(corner: Corner) -> None:
     for number in range(1500):
-        (served.source / f"{number:04}-{'long' * 50}").touch()
-    found = served.get("hosts/station/browse", path=str(served.source))
+        (corner.source / f"{number:04}-{'long' * 50}").touch()
+    found = corner.get("hosts/station/browse", path=str(corner.source))
     assert len(found["entries"]) == 1501
 
 
-def test_the_states_of_a_repository(served: Served) -> None:
+def test_the_states_of_a_repository(corner: Corner) -> None:
     def test() -> tuple[str, str | None]:
-        found = served.post("repositories/nas/test")
+        found = corner.post(f"repositories/{corner.nas}/test")
         assert found["host"] == "station"
         return found["state"], found["action"]
 
     assert test() == ("empty", None)
-    served.back_up()
+    corner.back_up()
     assert test() == ("existing", None)
-    (served.folder / "password").write_text("wrong")
+    (corner.folder / "password").write_text("wrong")
     assert test() == ("wrong_password", "retry")
-    (served.folder / "password").write_text("open sesame")
-    shutil.move(served.repository, served.folder / "moved")
+    (corner.folder / "password").write_text("open sesame")
+    shutil.move(corner.repository, corner.folder / "moved")
     assert test() == ("gone", "retry")
 
 
-def test_a_job(served: Served) -> None:
-    found = served.post("jobs/docs/test")
-    assert found["repositories"]["nas"]["state"] == "empty"
+def test_a_job(corner: Corner) -> None:
+    found = corner.post(f"jobs/{corner.job}/test")
+    assert found["repositories"][corner.nas]["state"] == "empty"
     assert [source["sound"] for source in found["sources"]] == [True]
-    shutil.rmtree(served.source)
-    [source] = served.post("jobs/docs/test")["sources"]
+    shutil.rmtree(corner.source)
+    [source] = corner.post(f"jobs/{corner.job}/test")["sources"]
     assert (source["sound"], source["code"]) == (False, "source_missing")
 
 
-def test_what_a_repository_holds(served: Served) -> None:
-    snapshot = served.back_up()["steps"][0]["snapshot_id"]
-    [listed] = served.get("repositories/nas/snapshots")
-    assert (listed["id"], listed["job"]) == (snapshot, "docs")
-    nodes = served.get(f"repositories/nas/snapshots/{snapshot}/folder", path=str(served.source))
+def test_what_a_repository_holds(corner: Corner) -> None:
+    snapshot = corner.back_up()["steps"][0]["snapshot_id"]
+    [listed] = corner.get(f"repositories/{corner.nas}/snapshots")
+    assert (listed["id"], listed["job"]) == (snapshot, corner.job)
+    nodes = corner.get(f"repositories/{corner.nas}/snapshots/{snapshot}/folder", path=str(corner.source))
     assert Path(nodes[-1]["path"]).name == "letter"
-    assert served.get("repositories/nas/locks") == []
+    assert corner.get(f"repositories/{corner.nas}/locks") == []
 
 
 @pytest.mark.parametrize("keep", [1, 2])
-def test_what_retention_would_remove(machine: Served, keep: int) -> None:
-    machine.tables["jobs"]["docs"]["retention"] = {"last": keep}
-    machine.serve()
+def test_what_retention_would_remove(hub: Served, tmp_path: Path, keep: int) -> None:
+    corner = hub.give_corner(tmp_path, retention={"last": keep})
     for _ in range(2):
-        machine.back_up()
-    [plan] = machine.get("repositories/nas/retention")
+        corner.back_up()
+    [plan] = corner.get(f"repositories/{corner.nas}/retention")
     assert (len(plan["remove"]), len(plan["keep"])) == (2 - keep, keep)
-    machine.post("settings/retention/run", {}, expect=(400,))
-    machine.post("settings/retention/run", {"job_id": "docs", "confirmed": True}, expect=(422,))
-    pair = {"job_id": "docs", "repository_id": "nas"}
-    [previewed] = machine.post("settings/retention/preview", pair)
+    corner.post("settings/retention/run", {}, expect=(400,))
+    corner.post("settings/retention/run", {"job_id": corner.job, "confirmed": True}, expect=(422,))
+    pair = {"job_id": corner.job, "repository_id": corner.nas}
+    [previewed] = corner.post("settings/retention/preview", pair)
     assert previewed["id"] == plan["id"]
-    [begun] = machine.post("settings/retention/run", {**pair, "confirmed": True})["runs"]
-    machine.end_of(begun["id"])
-    done = machine.get(f"maintenance/runs/{begun['id']}")
+    [begun] = corner.post("settings/retention/run", {**pair, "confirmed": True})["runs"]
+    corner.end_of(begun["id"])
+    done = corner.get(f"maintenance/runs/{begun['id']}")
     assert done["status"] == "success"
     assert (done["result"]["deleted"], done["result"]["kept"]) == (2 - keep, keep)
-    assert [run["id"] for run in machine.get("maintenance/runs", limit=1)] == [begun["id"]]
+    assert [run["id"] for run in corner.get("maintenance/runs", limit=1)] == [begun["id"]]
 
 
-def test_the_jobs_of_maintenance(served: Served) -> None:
-    jobs = {job["key"]: job for job in served.get("maintenance/jobs")}
-    assert set(jobs) >= {"discard:nas", "check:nas", "retention_cleanup_nightly"}
+def test_the_jobs_of_maintenance(corner: Corner) -> None:
+    jobs = {job["key"]: job for job in corner.get("maintenance/jobs")}
+    assert set(jobs) >= {f"discard:{corner.nas}", f"check:{corner.nas}", "retention_cleanup_nightly"}
     assert "retention_cleanup_manual" not in jobs
-    everything = {job["key"] for job in served.get("maintenance/jobs", visible_in_ui=False)}
+    everything = {job["key"] for job in corner.get("maintenance/jobs", visible_in_ui=False)}
     assert "retention_cleanup_manual" in everything
-    assert served.get("maintenance/jobs/check:nas")["next_run_at"]
-    assert served.get("maintenance/jobs/nope", expect=(404,))["code"] == "maintenance_job_unknown"
-    assert served.get("maintenance/runs/nope", expect=(404,))
+    until(lambda: corner.get(f"maintenance/jobs/check:{corner.nas}")["next_run_at"])
+    assert corner.get("maintenance/jobs/nope", expect=(404,))["code"] == "maintenance_job_unknown"
+    assert corner.get("maintenance/runs/nope", expect=(404,))

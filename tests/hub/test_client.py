@@ -24,8 +24,9 @@ from highball.cli.output import Output
 from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
 from highball.facts import Run
 from highball.secret import SecretValue
-from hub.served import HIGHBALL, Served, serve
-from journeys.station import until
+from hub.served import Served, serve
+from journeys import warm
+from journeys.station import HIGHBALL, until
 from testbed.parts import SEARCH_PATH
 from testbed.restic import ResticBinary
 
@@ -57,11 +58,11 @@ class Away:
         self.token = folder / "token"
         self.token.write_text(served.http.headers["authorization"].removeprefix("Bearer ") + "\n")
         self.token.chmod(0o600)
-        (folder / "home").mkdir()
+        self.home = folder / "home"
+        self.home.mkdir()
         self.environment = {
             "PATH": SEARCH_PATH,
-            "HOME": str(folder / "home"),
-            "LANG": "C.UTF-8",
+            "HOME": str(self.home),
             "HIGHBALL_TOKEN_FILE": str(self.token),
         }
 
@@ -78,8 +79,8 @@ class Away:
     def plain(self, *words: str, **environment: str) -> Answer:
         """A command that says itself where."""
         env = self.environment | environment
-        argv = [str(HIGHBALL), *words]
-        return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+        done = warm.run([str(HIGHBALL), *words], env=env, cwd=self.home, timeout=60)
+        return Answer(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def ask(self, *words: str, expect: int = 0) -> Any:
         """What it answers to a program."""

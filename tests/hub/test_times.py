@@ -1,17 +1,17 @@
 """What a hub does by itself: fires that become runs, pauses, the copy of its own database, one hub for a state."""
 
-import os
-import signal
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from highball.hub.db import fires, open_database
-from hub.served import Served
+from hub.served import Corner, Served
 from journeys.station import until
 
 
-def make_due(served: Served, subject: str) -> str:
+def make_due(served: Corner, subject: str) -> str:
     """Let a time of a subject have come a moment ago; returns it."""
     nominal = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
     with open_database(served.state / "highball.db").write() as connection:
@@ -21,15 +21,20 @@ def make_due(served: Served, subject: str) -> str:
     return nominal.isoformat().replace("+00:00", "Z")
 
 
-def runs_by_themselves(served: Served) -> list[dict[str, object]]:
-    """The runs that no person ordered."""
-    return [run for run in served.get("runs")["items"] if run["origin"] == "schedule"]
+def upcoming(served: Corner) -> set[str]:
+    """The subjects whose next time is known."""
+    return {one["subject"] for one in served.get("upcoming")}
+
+
+def runs_by_themselves(served: Corner, **of: Any) -> list[dict[str, object]]:
+    """The runs that no person ordered; only those of this job or repository."""
+    return [run for run in served.get("runs", **of)["items"] if run["origin"] == "schedule"]
 
 
 def test_a_fire_becomes_one_run(machine: Served) -> None:
     machine.tables["jobs"]["docs"]["schedule"] = "daily"
     machine.serve()
-    assert "backup:docs" in {one["subject"] for one in machine.get("upcoming")}
+    assert "backup:docs" in upcoming(machine)
     nominal = make_due(machine, "backup:docs")
     [run] = until(lambda: runs_by_themselves(machine))
     assert run["nominal_at"] == nominal
@@ -40,41 +45,42 @@ def test_a_fire_becomes_one_run(machine: Served) -> None:
     assert [one["nominal_at"] for one in runs_by_themselves(machine)] == [make_due_again]
 
 
-def test_a_paused_job_does_not_fire(machine: Served) -> None:
-    machine.tables["jobs"]["docs"]["schedule"] = "daily"
-    machine.serve()
-    [pause] = machine.post("jobs/docs/pause", {"reason": "moving house"})
-    assert (pause["subject"], pause["reason"]) == ("backup:docs", "moving house")
-    assert "backup:docs" not in {one["subject"] for one in machine.get("upcoming")}
-    assert machine.back_up()["origin"] == "manual", "who says now means now"
-    assert machine.post("jobs/docs/resume") == []
-    assert "backup:docs" in {one["subject"] for one in machine.get("upcoming")}
+def test_a_paused_job_does_not_fire(hub: Served, tmp_path: Path) -> None:
+    corner = hub.give_corner(tmp_path, schedule="daily")
+    until(lambda: f"backup:{corner.job}" in upcoming(corner))
+    [pause] = corner.post(f"jobs/{corner.job}/pause", {"reason": "moving house"})
+    assert (pause["subject"], pause["reason"]) == (f"backup:{corner.job}", "moving house")
+    assert f"backup:{corner.job}" not in upcoming(corner)
+    assert corner.back_up()["origin"] == "manual", "who says now means now"
+    assert corner.post(f"jobs/{corner.job}/resume") == []
+    assert f"backup:{corner.job}" in upcoming(corner)
 
 
-def test_the_hub_copies_its_own_database(served: Served) -> None:
-    make_due(served, "hub-backup:hub")
-    [run] = until(lambda: runs_by_themselves(served))
-    done = served.end_of(str(run["id"]))
+def test_the_hub_copies_its_own_database(hub: Served) -> None:
+    make_due(hub, "hub-backup:hub")
+    [run] = until(lambda: [run for run in runs_by_themselves(hub) if run["repository"] is run["job"] is None])
+    done = hub.end_of(str(run["id"]))
     assert done["outcome"] == "success", done
-    [copy] = (served.state / "backups").iterdir()
+    [copy] = (hub.state / "backups").iterdir()
     assert copy.stat().st_mode & 0o777 == 0o600
-    served.end_of(served.post("hub/backups")["id"])
-    assert copy.name in [one["name"] for one in served.get("hub/backups")]
+    hub.end_of(hub.post("hub/backups")["id"])
+    assert copy.name in [one["name"] for one in hub.get("hub/backups")]
 
 
-def test_the_nightly_discard_of_what_may_not_be_deleted_is_skipped_and_says_so(machine: Served) -> None:
-    machine.tables["repositories"]["nas"]["append_only"] = True
-    machine.serve()
-    make_due(machine, "discard:nas")
-    [run] = until(lambda: runs_by_themselves(machine))
-    done = machine.end_of(str(run["id"]))
+def test_the_nightly_discard_of_what_may_not_be_deleted_is_skipped_and_says_so(
+    hub: Served, tmp_path: Path
+) -> None:
+    corner = hub.give_corner(tmp_path, {"append_only": True})
+    until(lambda: f"discard:{corner.nas}" in upcoming(corner))
+    make_due(corner, f"discard:{corner.nas}")
+    [run] = until(lambda: runs_by_themselves(corner, repository=corner.nas))
+    done = corner.end_of(str(run["id"]))
     assert (done["outcome"], done["reason"]["code"]) == ("skipped", "admin_creds_required")
 
 
-def test_a_second_hub_and_commands_beside_a_hub_are_refused(served: Served) -> None:
-    beside = served.command("status")
+def test_a_second_hub_and_commands_beside_a_hub_are_refused(hub: Served) -> None:
+    beside = hub.command("status")
     assert beside.returncode == 5
     assert b"--hub" in beside.stderr
-    second = served.command("serve", "--listen", "127.0.0.1:1")
+    second = hub.command("serve", "--listen", "127.0.0.1:1")
     assert second.returncode == 5, second
-    os.kill(served.agent_pid, signal.SIGTERM)

@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,18 @@ def call(
     status = server.run((list(argv), dict(env), str(cwd)), streams, timeout)
     _server = server  # only one that ended its call in good order is asked again
     return status
+
+
+def run(
+    argv: Sequence[Argument], *, env: Mapping[str, str], cwd: Path, timeout: float
+) -> "subprocess.CompletedProcess[bytes]":
+    """The same as subprocess.run has it: nothing to read, and what it said kept."""
+    with open(os.devnull) as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = [nothing.fileno(), out.fileno(), err.fileno()]
+        status = call(argv, env=env, cwd=cwd, streams=streams, timeout=timeout)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(argv, status, out.read(), err.read())
 
 
 class _Server:
@@ -133,7 +146,7 @@ def _become(argv: Sequence[Argument], env: Mapping[str, str], cwd: str, streams:
 
 
 if __name__ == "__main__":
-    from highball.cli import app, commands, main  # noqa: F401 - all that a command needs
+    from highball.cli import app, commands, main, remote  # noqa: F401 - all that a command needs, here or over a hub
 
     _wait_for_calls(socket.socket(fileno=int(sys.argv[1])))
     main()

@@ -89,6 +89,7 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/stream"): VIEWER,
     ("GET", "/agents"): VIEWER,
     ("GET", "/hosts/{host}/browse"): OPERATOR,
+    ("POST", "/repositories/test"): ADMIN,
     ("POST", "/repositories/{key}/test"): OPERATOR,
     ("POST", "/jobs/{key}/test"): OPERATOR,
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
@@ -141,6 +142,7 @@ BODIES: dict[str, Any] = {
     "/copy": {"key": "docs"},
     "/undo": {"to": 1},
     "/runs": {"task": "backup", "job": "docs"},
+    "/repositories/test": {"spec": {"url": "/mnt/new", "password": {"env": "X"}}},
 }
 
 

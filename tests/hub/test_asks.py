@@ -2,11 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hub.served import Corner, Served
+from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import until
+from testbed.written import WrittenRepository
 
 
 def test_a_folder_of_the_host(corner: Corner) -> None:
@@ -43,6 +45,37 @@ def test_the_states_of_a_repository(corner: Corner) -> None:
     (corner.folder / "password").write_text("open sesame")
     shutil.move(corner.repository, corner.folder / "moved")
     assert test() == ("gone", "retry")
+
+
+def test_a_repository_that_is_not_saved(corner: Corner) -> None:
+    def test(spec: Table, expect: tuple[int, ...] = (200,), **more: Any) -> Any:
+        return corner.post("repositories/test", {"spec": spec, **more}, expect=expect)
+
+    nowhere = {**corner.repository_spec, "url": str(corner.folder / "nothing")}
+    assert (test(nowhere)["state"], test(nowhere)["action"]) == ("uninitialised", "init")
+    sealed = {**corner.repository_spec, "password": {"sealed": True}}
+    assert test(sealed, secrets={"password": PASSWORD})["state"] == "empty"
+    assert test(sealed, secrets={"password": "another"})["state"] == "wrong_password"
+    unsealed = test(sealed, expect=(422,))
+    assert [one["at"] for one in unsealed["problems"]] == ["secrets.password"]
+    refused = test({"url": "nowhere:at/all"}, expect=(422,))
+    assert {one["at"] for one in refused["problems"]} == {
+        "repositories.unsaved.url",
+        "repositories.unsaved.password",
+    }
+    assert corner.get("repositories/unsaved", expect=(404,))
+
+
+def test_a_repository_that_would_change_keeps_its_identity_and_its_sealed_secrets(corner: Corner) -> None:
+    secret = f"repositories/{corner.nas}/secrets/password"
+    corner.http.put(secret, json={"value": PASSWORD}).raise_for_status()
+    sealed = {**corner.repository_spec, "password": {"sealed": True}}
+    body = {"key": corner.nas, "spec": sealed}
+    assert corner.post("repositories/test", body)["state"] == "empty"
+    corner.back_up()
+    WrittenRepository(corner.folder / "other", PASSWORD, seed=7)
+    body["spec"] = {**sealed, "url": str(corner.folder / "other")}
+    assert corner.post("repositories/test", body)["state"] == "changed"
 
 
 def test_a_job(corner: Corner) -> None:

@@ -153,6 +153,14 @@ class Documents:
         """The file that was applied last."""
         return self._know().file
 
+    def rehearse(self, kind: str, key: str, spec: Spec) -> Document:
+        """The whole as it would be if this object said this; changes nothing. Raises ConfigurationInvalid."""
+        demand_key(kind, key)
+        known = self._know()
+        one = known.stored.get((kind, key))
+        after = fresh(kind, key, spec, BY_HAND, NEVER)
+        return build(tables_of(applied(known.stored, [Edit(one, after, "rehearsed")])))
+
     # --- one object ---
 
     def create(self, kind: str, key: str, spec: Spec, *, now: datetime, actor: Actor) -> Declared:

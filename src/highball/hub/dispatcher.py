@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -55,6 +55,7 @@ from highball.protocol import (
     UnlockTask,
     VerifyTask,
 )
+from highball.secret import SecretValue
 from highball.spec.document import Document, effective_job
 from highball.spec.inheritance import profiles_of, table_of
 from highball.spec.repository import Repository
@@ -340,13 +341,26 @@ class Dispatcher:
 
     def asked(self, key: str) -> AskedOverWire:
         """A repository, ready to be asked through the agent that maintains it; raises Unknown."""
-        repository = self.find_repository(key)
-        host = repository.maintained_by or self._hub.host
-        placed = self._hub.vault.place(key, repository)
+        placed = self._hub.vault.place(key, self.find_repository(key))
         opened = self._hub.vault.open_named(placed, admin=False)
+        return self._asked(key, placed, opened, from_file=self._hub.is_from_file("repository", key))
+
+    def asked_unsaved(
+        self, key: str, repository: Repository, secrets: Mapping[str, SecretValue]
+    ) -> AskedOverWire:
+        """A repository as somebody would declare it; sealed secrets that are not given are those of its key now.
+
+        Raises ConfigurationInvalid where one is neither given nor sealed.
+        """
+        placed, opened = self._hub.vault.place_unsaved(key, repository, secrets)
+        return self._asked(key, placed, opened, from_file=False)
+
+    def _asked(
+        self, key: str, placed: Repository, opened: Mapping[str, SecretValue], *, from_file: bool
+    ) -> AskedOverWire:
+        host = placed.maintained_by or self._hub.host
         values = {place: value.reveal() for place, value in opened.items()}
         identity = self._record.find_identity(key)
-        from_file = self._hub.is_from_file("repository", key)
         assert self._loop is not None
         return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values, from_file)
 

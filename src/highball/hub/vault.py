@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
@@ -26,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from highball.engine.restic.repository import ResticRepository, secrets_of, with_places
-from highball.errors import Misuse, StateUnusable, Unknown
+from highball.errors import ConfigurationInvalid, Misuse, Problem, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, objects, vault
 from highball.secret import LARGEST_BYTES, PLACE, SecretValue
@@ -226,6 +227,33 @@ class Vault:
             for name, reference in secrets_of(repository)
             if isinstance(reference.sealed, str) and (admin or not name.startswith("admin."))
         }
+
+    def place_unsaved(
+        self, key: str, repository: _Kept, given: Mapping[str, SecretValue]
+    ) -> tuple[_Kept, dict[str, SecretValue]]:
+        """A repository that is not saved so, with places for its sealed secrets and the everyday values at these.
+
+        `given` holds values by the names of their slots; others are what is sealed for the key now. Raises
+        ConfigurationInvalid where there is neither.
+        """
+        try:
+            id = self.find_place(key, "password").split(":")[1]
+        except Unknown:
+            id = str(uuid4())
+        placed = with_places(repository, id)
+        opened, problems = {}, []
+        for name, reference in secrets_of(placed):
+            if not isinstance(reference.sealed, str) or name.startswith("admin."):
+                continue
+            try:
+                opened[reference.sealed] = given.get(name) or self.open(reference.sealed)
+            except Unknown:
+                problems.append(
+                    Problem(f"secrets.{name}", "is missing", "it is to be sealed: send its value")
+                )
+        if problems:
+            raise ConfigurationInvalid(str(problems[0]), problems=problems)
+        return placed, opened
 
     def find(self, place: str) -> Sealed | None:
         """Since when and by whom something is sealed at a place."""

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.errors import Failed, Unknown
 from highball.facts import Fact, Lock, PathText, Snapshot, UtcTime
+from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
 from highball.protocol import Browse, ListFolder, TestRepository, TestSources
+from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.spec.key import Key
+from highball.spec.references import Spec
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 TEST_SECONDS = 60.0
 LISTING_SECONDS = 15 * 60.0
+
+UNSAVED = "unsaved"
+"""What a repository is called that has no key yet."""
 
 
 class HostAnswer(Fact):
@@ -68,6 +79,20 @@ class JobTestAnswer(Fact):
     repositories: dict[str, RepositoryTestAnswer]
 
 
+class UnsavedRepository(BaseModel):
+    """A repository as it would be declared, with the values that would be sealed for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    spec: Spec
+    secrets: dict[
+        Annotated[str, Field(max_length=120)], Annotated[SecretStr, Field(max_length=64 * 1024)]
+    ] = Field(
+        {}, description="by the names of their fields, as password; others are those sealed for its key"
+    )
+    key: Key = Field(UNSAVED, description="whose identity and sealed secrets it has, where it is declared")
+
+
 def make_router(hub: Hub) -> APIRouter:
     """The addresses that ask agents."""
     router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
@@ -82,17 +107,25 @@ def make_router(hub: Hub) -> APIRouter:
         """What lies in a folder of a host."""
         return await hub.fleet.ask(host, Browse(path=path.encode("utf-8", "surrogateescape")))
 
+    @router.post("/repositories/test")
+    async def test_unsaved(unsaved: UnsavedRepository, _: Admin) -> RepositoryTestAnswer:
+        """Whether a repository could be used if it were declared so; nothing is kept."""
+        secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
+        return await try_unsaved(hub, unsaved.key, unsaved.spec, secrets)
+
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> RepositoryTestAnswer:
         """Whether a repository can be used, from the host that maintains it."""
-        return await _test(hub, key, None)
+        return await try_out(hub, hub.dispatcher.asked(key))
 
     @router.post("/jobs/{key}/test")
     async def test_job(key: str, _: Runs) -> JobTestAnswer:
         """Whether a job's sources are sound and its repositories can be used, from its host."""
         job = effective_job(hub.document(), key)
         found = await hub.fleet.ask(hub.host, TestSources(job=job))
-        repositories = {name: await _test(hub, name, hub.host) for name in job.repositories}
+        repositories = {
+            name: await try_out(hub, hub.dispatcher.asked(name), hub.host) for name in job.repositories
+        }
         sources = tuple(SourceTestAnswer.model_validate(source) for source in found)
         return JobTestAnswer(host=hub.host, sources=sources, repositories=repositories)
 
@@ -152,8 +185,19 @@ def _host(hub: Hub, key: str) -> HostAnswer:
     )
 
 
-async def _test(hub: Hub, key: str, host: str | None) -> RepositoryTestAnswer:
-    asked = hub.dispatcher.asked(key)
+async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]) -> RepositoryTestAnswer:
+    """How a repository is found that somebody would declare so; raises ConfigurationInvalid."""
+
+    def judge() -> AskedOverWire:
+        repository = hub.documents.rehearse("repository", key, spec).repositories[key]
+        values = {name: SecretValue(value.encode("utf-8", "replace")) for name, value in secrets.items()}
+        return hub.dispatcher.asked_unsaved(key, repository, values)
+
+    return await try_out(hub, await asyncio.to_thread(judge))
+
+
+async def try_out(hub: Hub, asked: AskedOverWire, host: str | None = None) -> RepositoryTestAnswer:
+    """How a repository is found from the host that maintains it, or from another."""
     where = host or asked.host
     question = TestRepository(**asked.about())
     begun = utc_now()

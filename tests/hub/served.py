@@ -174,21 +174,24 @@ class Served(Corner):
     def serve(self) -> None:
         """Start the hub, and wait until it answers and its agent is there."""
         self.configuration.write_text(json.dumps(self.tables))
-        argv: list[str | Path] = [
-            HIGHBALL,
-            "-c",
-            self.configuration,
-            "serve",
-            "--listen",
-            f"127.0.0.1:{self.port}",
-        ]
-        with self.log.open("ab") as log:
-            self._hub = subprocess.Popen(argv, env=self._environment(), stdout=log, stderr=log)
-        until(lambda: self._answers() or self._hub.poll() is not None)  # type: ignore[union-attr]
-        assert self._hub.poll() is None, self.log.read_text()
+        self._start("-c", self.configuration, **self._environment())
         if "authorization" not in self.http.headers:
             self._set_up()
         until(lambda: self.agent["connected"], otherwise=self.said)
+
+    def serve_to_nobody(self) -> None:
+        """Start a hub with no file and no account, with the restic that lies on the path."""
+        programs = self.folder / "bin"
+        programs.mkdir()
+        (programs / "restic").symlink_to(self.restic.path)
+        self._start(**self._environment() | {"PATH": f"{programs}:{SEARCH_PATH}"})
+
+    def _start(self, *words: str | Path, **environment: str) -> None:
+        argv: list[str | Path] = [HIGHBALL, *words, "serve", "--listen", f"127.0.0.1:{self.port}"]
+        with self.log.open("ab") as log:
+            self._hub = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+        until(lambda: self._answers() or self._hub.poll() is not None)  # type: ignore[union-attr]
+        assert self._hub.poll() is None, self.log.read_text()
 
     def _answers(self) -> bool:
         try:

@@ -26,7 +26,14 @@ ENTRANCE: dict[tuple[str, str], Role | None] = {
 
 OVERVIEW: dict[tuple[str, str], Role | None] = {("GET", "/"): VIEWER}
 
-TABLE = {**ENTRANCE, **OVERVIEW}
+START: dict[tuple[str, str], Role | None] = {
+    ("GET", "/start"): ADMIN,
+    ("POST", "/start/repository"): ADMIN,
+    ("POST", "/start/kit"): ADMIN,
+    ("POST", "/start/job"): ADMIN,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

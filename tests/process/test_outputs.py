@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -301,15 +300,3 @@ def test_a_secret_larger_than_a_pipe_never_hangs_the_start(size: int) -> None:
 def test_a_secret_that_fits_no_pipe_is_refused() -> None:
     with pytest.raises(Failed, match="could not be started"):
         outcome_of(python("", files={"THE_FILE": SecretValue(b"s" * (32 << 20))}))
-
-
-def test_the_cost_of_a_child_is_small() -> None:
-    """Side by side with a bare subprocess, so that a slow machine is slow for both."""
-    started = time.perf_counter()
-    for _ in range(10):
-        subprocess.run(["/bin/true"], check=True, env={}, stdin=subprocess.DEVNULL, capture_output=True)
-    bare = time.perf_counter() - started
-    started = time.perf_counter()
-    for _ in range(10):
-        outcome_of(Command(argv=("/bin/true",)))
-    assert time.perf_counter() - started < 10 * bare + 0.5

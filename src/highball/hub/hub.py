@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ from highball.hub.recovery import back_up
 from highball.hub.runs import Record, RunOrder, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
 from highball.hub.vault import Vault
-from highball.protocol import Message
+from highball.protocol import Message, Question
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
@@ -82,6 +83,7 @@ class Hub:
             self.newsroom,
         )
         self._planned: Document | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[asyncio.Task[None]] = []
 
     def document(self) -> Document:
@@ -107,6 +109,7 @@ class Hub:
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the clock and the queue in this loop."""
+        self._loop = loop
         self.newsroom.open(loop)
         self.dispatcher.open(loop)
         for task in (self._keep_ticking(), self._keep_house(), self.dispatcher.keep()):
@@ -181,6 +184,14 @@ class Hub:
         return bool(fired)
 
     # --- what people ask for ---
+
+    def ask(
+        self, host: str, question: Question, seconds: float, sealed: Mapping[str, bytes] | None = None
+    ) -> Any:
+        """What a host's agent answers; raises HighballError. Not to be called in the loop's own thread."""
+        assert self._loop is not None
+        asking = self.fleet.ask(host, question, seconds, dict(sealed or {}))
+        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
 
     def order(self, order: RunOrder, actor: Actor, *, key: str | None = None) -> tuple[Run, bool]:
         """Queue a run; with the same idempotency key, the run that this key began. True where it is new.

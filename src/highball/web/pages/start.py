@@ -1,0 +1,258 @@
+"""From a new account to a first finished backup: where to keep it, the way back in, what to protect, the first run.
+
+Nothing of the way is remembered but what it made: which step is next is read from what is declared, whether the
+recovery key was kept from the audit, how the first backup goes from the record. So it may be left and taken up again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+
+from highball.errors import Conflict, Failed, HighballError, Misuse
+from highball.facts import Outcome, Run, RunState
+from highball.hub.audit import Actor, Wanted
+from highball.hub.hub import Hub
+from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.protocol import Browse, TestRepository, TestSources
+from highball.secret import SecretValue
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.spec.job import Job
+from highball.spec.repository import Repository
+from highball.web.page import Pages, go
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Text = Annotated[str, Form(max_length=4096)]
+Texts = Annotated[list[str] | None, Form(max_length=200)]
+
+REPOSITORY = "backups"
+JOB = "files"
+SCHEDULE = "daily"
+KIT_KEPT = "kept_kit"
+OFFERED = ("/home", "/root", "/etc", "/srv", "/var/www", "/opt")
+"""What most machines want to keep; of these, what is there."""
+
+DISKS = ("/mnt", "/media", "/run/media")
+FOLDER_WITHOUT_DISK = "/var/backups/highball"
+ASK_SECONDS = 30.0
+INIT_SECONDS = 60.0
+USABLE = ("existing", "empty")
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The four steps; the account, which is the first, has its page at the entrance."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/start")
+    def show(request: Request, actor: Admin) -> Response:
+        return _show(hub, pages, request, actor, {})
+
+    @router.post("/start/repository")
+    def make_repository(
+        request: Request, actor: Admin, folder: Text = "", password: Text = "", act: Text = "make"
+    ) -> Response:
+        told: dict[str, Any] = {"folder": folder, "password": password}
+        try:
+            if act == "test":
+                told["found"] = _test(hub, folder, password)
+            else:
+                _make_repository(hub, folder.strip(), password, actor)
+                return go("/start")
+        except HighballError as error:
+            told["error"] = error
+        return _show(hub, pages, request, actor, told)
+
+    @router.post("/start/kit")
+    def keep_kit(actor: Admin, kept: Text = "") -> Response:
+        if kept:
+            hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=_first_repository(hub))
+        return go("/start")
+
+    @router.post("/start/job")
+    def make_job(request: Request, actor: Admin, source: Texts = None, more: Text = "") -> Response:
+        chosen = [path for path in (*(source or ()), *more.splitlines()) if path.strip()]
+        try:
+            _make_job(hub, list(dict.fromkeys(path.strip() for path in chosen)), actor)
+        except HighballError as error:
+            told = {"chosen": set(source or ()), "more": more, "error": error}
+            return _show(hub, pages, request, actor, told)
+        return go("/start")
+
+    return router
+
+
+def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str, Any]) -> Response:
+    step = _step(hub)
+    context: dict[str, Any] = {"step": step, "host": hub.host, "error": None, "found": None}
+    if step == "repository":
+        context |= {"folder": _offer_folder(hub), "password": ""}
+    elif step == "kit":
+        key = _first_repository(hub)
+        context |= {"repository": key, "recovery_key": _recovery_key(hub, key), "place": _place_of(hub, key)}
+    elif step == "job":
+        context |= {"offered": _offer_sources(hub), "chosen": set(), "more": ""}
+        context |= {"repository": _first_repository(hub), "place": _place_of(hub, _first_repository(hub))}
+    else:
+        context |= _first_run(hub)
+    error = told.get("error")
+    status = error.http_status if error is not None else 200
+    return pages.answer(request, "start", context | told, status=status)
+
+
+def _step(hub: Hub) -> str:
+    document = hub.document()
+    if not document.repositories:
+        return "repository"
+    if document.jobs:
+        return "run"
+    key = _first_repository(hub)
+    sealed = hub.vault.find(hub.vault.find_place(key, "password"))
+    kept = hub.access.list_audit(Wanted(kind="repository", key=key, action=KIT_KEPT), limit=1)
+    return "kit" if sealed is not None and not kept else "job"
+
+
+def _first_repository(hub: Hub) -> str:
+    return min(hub.document().repositories)
+
+
+def _place_of(hub: Hub, key: str) -> str:
+    return str(hub.document().repositories[key].url or key)
+
+
+def _recovery_key(hub: Hub, key: str) -> str:
+    return hub.vault.open(hub.vault.find_place(key, "password")).reveal().decode(errors="replace")
+
+
+# --- where to keep backups -----------------------------------------------------------------------
+
+
+def _offer_folder(hub: Hub) -> str:
+    """A folder on another disk where one is mounted: the best place that this machine has."""
+    for disks in DISKS:
+        for found in _folders_in(hub, disks):
+            return os.path.join(found, "highball")
+    return FOLDER_WITHOUT_DISK
+
+
+def _folders_in(hub: Hub, path: str) -> list[str]:
+    try:
+        told = hub.ask(hub.host, Browse(path=path.encode()), ASK_SECONDS)
+    except HighballError:
+        return []
+    return [
+        entry["path"]
+        for entry in told["entries"]
+        if entry["kind"] == "dir" and isinstance(entry["path"], str)
+    ]
+
+
+def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
+    """How a folder was found as a repository, from the machine that will use it."""
+    repository = _spec(folder)
+    asked = hub.dispatcher.asked_anew(REPOSITORY, repository, {"password": password.encode() or b"-"})
+    question = TestRepository(**asked.about())
+    found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, dict(asked.sealed))
+    return {"host": asked.host, **found}
+
+
+def _spec(folder: str) -> Repository:
+    if not folder.startswith("/"):
+        raise Misuse(
+            "a folder is written as a whole path", code="path_relative", hint="like /mnt/disk/highball"
+        )
+    return Repository.model_validate({"url": folder, "password": {"sealed": True}})
+
+
+def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None:
+    """Declare it, seal its password, and make it where it is not there yet; what failed leaves nothing behind."""
+    found = _test(hub, folder, password)
+    fresh = found["action"] == "init"
+    if not fresh and found["state"] not in USABLE:
+        raise Failed(found["message"], code="repository_unusable", hint=found["hint"])
+    if hub.document().repositories:
+        raise Conflict("a repository was made meanwhile", code="repository_exists")
+    spec = {"url": folder, "password": {"sealed": True}}
+    hub.documents.create("repository", REPOSITORY, spec, now=utc_now(), actor=actor)
+    value = secrets.token_urlsafe(24) if fresh else password
+    place = hub.vault.find_place(REPOSITORY, "password")
+    hub.vault.seal(place, SecretValue(value.encode()), actor, utc_now())
+    if fresh:
+        _initialise(hub, actor)
+
+
+def _initialise(hub: Hub, actor: Actor) -> None:
+    run, _ = hub.order(RunOrder(task="init", repository=REPOSITORY), actor)
+    ended = _await_end(hub, run.id)
+    if ended.outcome is Outcome.SUCCESS:
+        return
+    declared = hub.documents.get("repository", REPOSITORY)
+    told: dict[str, Any] = {"now": utc_now(), "actor": actor}
+    hub.documents.delete("repository", REPOSITORY, expected=declared.revision, **told)
+    hub.documents.purge("repository", REPOSITORY, **told)
+    why = ended.reason.message if ended.reason else "it was not made in time"
+    raise Failed(why, code="repository_not_made", hint="choose another folder, or make this one writable")
+
+
+def _await_end(hub: Hub, id: str) -> Run:
+    deadline = time.monotonic() + INIT_SECONDS
+    while (run := hub.record.find_run(id)).state is not RunState.DONE and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return run
+
+
+# --- what to protect, and the first run ----------------------------------------------------------
+
+
+def _offer_sources(hub: Hub) -> list[str]:
+    there = set(_folders_in(hub, "/")) | set(_folders_in(hub, "/var"))
+    return [path for path in OFFERED if path in there]
+
+
+def _make_job(hub: Hub, sources: list[str], actor: Actor) -> None:
+    if not sources:
+        raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
+    repository = _first_repository(hub)
+    spec = {
+        "sources": sources,
+        "repositories": [repository],
+        "schedule": SCHEDULE,
+        "exclude_caches": True,
+        "exclude": _own_folders(hub, sources, repository),
+    }
+    asked = TestSources(job=Job.model_validate(spec))
+    wrong = [one for one in hub.ask(hub.host, asked, ASK_SECONDS) if not one["sound"]]
+    if wrong:
+        raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
+    hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
+    hub.order(RunOrder(task="backup", job=JOB), actor, key="start:first-backup")
+
+
+def _own_folders(hub: Hub, sources: list[str], repository: str) -> list[str]:
+    """What must be left out, since it lies below what is chosen: the repository itself, and the hub's state."""
+    own = [_place_of(hub, repository), os.fspath(hub.state)]
+    return [place for place in own if any(_is_below(place, source) for source in sources)]
+
+
+def _is_below(place: str, source: str) -> bool:
+    return place.startswith("/") and os.path.commonpath([place, source]) == os.path.normpath(source)
+
+
+def _first_run(hub: Hub) -> dict[str, Any]:
+    job = JOB if JOB in hub.document().jobs else min(hub.document().jobs)
+    found = hub.record.list_runs(RunFilter(job=job), limit=1)
+    run: Run | None = found[0] if found else None
+    going = run is not None and run.state is not RunState.DONE
+    return {
+        "job": job,
+        "sources": [os.fsdecode(source.path) for source in effective_job(hub.document(), job).sources],
+        "run": run,
+        "going": going,
+        "progress": hub.dispatcher.progress_of(run.id) if run is not None and going else None,
+        "place": _place_of(hub, min(hub.document().repositories)),
+    }

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from highball.facts import Outcome, RunEnded, RunState
 from highball.hub.access import kept_sound
 from highball.hub.audit import HUB
+from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
 from highball.hub.db import Database, enrolments, new_run_id, open_database
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
-from highball.hub.runs import RunOrder
 from highball.hub.vault import open_vault
 from highball.protocol import (
     Acknowledged,
@@ -151,10 +151,10 @@ async def agents(hub: Hub, *hosts: str) -> AsyncIterator[list[FakeAgent]]:
 def order(hub: Hub) -> str:
     """A queued backup, given to the station."""
     now = datetime.now(UTC)
-    run, _ = hub.record.enqueue(
+    run, _ = hub.backlog.enqueue(
         RunOrder(task="backup", job="docs"), "station", now, id=new_run_id(now, 1), actor=HUB
     )
-    assert hub.record.mark_assigned(run.id, now)
+    assert hub.backlog.mark_assigned(run.id, now)
     return run.id
 
 
@@ -292,9 +292,9 @@ def test_a_run_that_never_arrived_is_given_again_and_one_that_is_gone_is_ended(
         async with agents(hub, "station") as [agent]:
             await agent.say(Inventory(runs=()))
             assert await agent.hears_nothing()
-            [waiting] = hub.record.list_unassigned()
+            [waiting] = hub.backlog.list_unassigned()
             assert waiting.id == lost
-            assert hub.record.mark_assigned(lost, datetime.now(UTC))
+            assert hub.backlog.mark_assigned(lost, datetime.now(UTC))
             begun = {"type": "run.started", "seq": 1, "run": lost, "at": "2026-01-01T00:00:00Z", "pid": 1}
             await agent.say(Events(run=lost, events=(begun,)))
             assert isinstance((await agent.hear()).body, Acknowledged)

@@ -30,8 +30,9 @@ from highball.facts import (
 )
 from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
+from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.runs import Record, RunOrder, SetOf, utc_now
+from highball.hub.runs import Record, SetOf, utc_now
 from highball.protocol import VerifyTask
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
 
@@ -255,11 +256,11 @@ def test_only_what_was_measured_is_changed(record: Record) -> None:
     assert (record.list_identities(), record.find_size("nas")) == ({"nas": "f" * 64}, 0)
 
 
-def test_a_backup_that_only_rehearsed_is_none(record: Record) -> None:
+def test_a_backup_that_only_rehearsed_is_none(database: Database, record: Record) -> None:
     for number, rehearsed in ((1, False), (2, True)):
         story = Story(number).step().tell(RunEnded, outcome=Outcome.SUCCESS)
         wanted = RunOrder(task="backup", job="docs", dry_run=rehearsed)
-        record.enqueue(wanted, "here", story.at, id=story.run, actor=COMMAND)
+        Backlog(database).enqueue(wanted, "here", story.at, id=story.run, actor=COMMAND)
         record.absorb(story.run, story.events)
     last = record.find_last(Action.BACKUP, "nas", job="docs")
     assert last is not None

@@ -22,11 +22,12 @@ from highball.errors import HighballError, Misuse, NotAllowed, Unknown
 from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
+from highball.hub.backlog import Backlog, Queued, RunOrder
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
-from highball.hub.runs import Queued, Record, RunOrder, SetOf, utc_now
+from highball.hub.runs import Record, SetOf, utc_now
 from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
 from highball.hub.vault import Vault
 from highball.keeping import Plan
@@ -74,6 +75,7 @@ class Installation:
     """What the dispatcher needs to know of the hub around it."""
 
     record: Record
+    backlog: Backlog
     document: Callable[[], Document]
     host: str
     """The hub's own machine: the agent that maintains what names no other."""
@@ -92,6 +94,7 @@ class Dispatcher:
     def __init__(self, installation: Installation, fleet: Fleet, newsroom: Newsroom) -> None:
         self._hub = installation
         self._record = installation.record
+        self._backlog = installation.backlog
         self._fleet = fleet
         self._newsroom = newsroom
         self._wake = asyncio.Event()
@@ -137,14 +140,14 @@ class Dispatcher:
                 self._send_soon(run)
             elif decision.refused:
                 await asyncio.to_thread(self._refuse, run.id, decision.reason)
-            elif await asyncio.to_thread(self._record.explain_wait, run.id, decision.reason):
+            elif await asyncio.to_thread(self._backlog.explain_wait, run.id, decision.reason):
                 self._newsroom.publish("run", run.id)
 
     def _read(self) -> tuple[list[Queued], list[Queued], Document]:
-        return self._record.list_unassigned(), self._record.list_going(), self._hub.document()
+        return self._backlog.list_unassigned(), self._backlog.list_going(), self._hub.document()
 
     def _refuse(self, run: str, reason: Reason, outcome: Outcome = Outcome.FAILURE) -> None:
-        if self._record.end_unbegun(run, outcome, reason, utc_now()):
+        if self._backlog.end_unbegun(run, outcome, reason, utc_now()):
             self._newsroom.publish("run", run, ended=True)
 
     # --- sending ---
@@ -167,7 +170,7 @@ class Dispatcher:
         task.add_done_callback(done)
 
     async def _send(self, run: Queued) -> None:
-        if not await asyncio.to_thread(self._record.mark_assigned, run.id, utc_now()):
+        if not await asyncio.to_thread(self._backlog.mark_assigned, run.id, utc_now()):
             return
         try:
             assignment = await asyncio.to_thread(self._prepare, run)
@@ -184,7 +187,7 @@ class Dispatcher:
         try:
             await self._fleet.assign(run.host, Assign(assignment=assignment, secrets=values))
         except (OSError, HighballError):
-            await asyncio.to_thread(self._record.take_back, run.id)
+            await asyncio.to_thread(self._backlog.take_back, run.id)
 
     def _prepare(self, run: Queued) -> Assignment:
         """The full assignment; raises HighballError where there is none."""
@@ -350,10 +353,10 @@ class Dispatcher:
     async def cancel(self, run: str, actor: Actor) -> None:
         """End a run: at once where it has not begun, politely by its agent where it has. Raises Unknown, Conflict."""
         now = utc_now()
-        found = await asyncio.to_thread(self._record.request_cancel, run, actor, now)
+        found = await asyncio.to_thread(self._backlog.request_cancel, run, actor, now)
         reason = Reason(code="cancelled", message=f"cancelled by {actor.name} before it began")
         if found.assigned_at is None:
-            await asyncio.to_thread(self._record.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
+            await asyncio.to_thread(self._backlog.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
         else:
             with contextlib.suppress(OSError, HighballError):  # told again when its agent is there
                 await self._fleet.cancel(found.host, found.id)
@@ -404,7 +407,7 @@ class Dispatcher:
 
     async def _compare(self, connection: Connection, held: set[str]) -> None:
         """Runs that were given to this host and are not there never arrived, or nothing is left of them."""
-        going = await asyncio.to_thread(self._record.list_going)
+        going = await asyncio.to_thread(self._backlog.list_going)
         for run in going:
             if run.host != connection.host or run.id in self._sending:
                 continue
@@ -412,7 +415,7 @@ class Dispatcher:
                 if run.cancel_requested_at is not None:
                     await self._fleet.cancel(run.host, run.id)
             elif run.last_seq == 0 and run.order is not None:
-                await asyncio.to_thread(self._record.take_back, run.id)
+                await asyncio.to_thread(self._backlog.take_back, run.id)
             else:
                 await asyncio.to_thread(self._record.abandon, run.id, utc_now())
                 self._newsroom.publish("run", run.id, ended=True)

@@ -31,6 +31,7 @@ from highball.facts import (
 )
 from highball.hub.access import Access
 from highball.hub.audit import HUB, Actor, write_down
+from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
@@ -39,7 +40,7 @@ from highball.hub.fleet import Connection, Fleet
 from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
 from highball.hub.recovery import back_up
-from highball.hub.runs import Record, RunOrder, utc_now
+from highball.hub.runs import Record, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
 from highball.hub.vault import Vault
 from highball.protocol import Message
@@ -64,6 +65,7 @@ class Hub:
         self.host = host
         self.vault = vault
         self.record = Record(database)
+        self.backlog = Backlog(database)
         self.access = Access(database)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
@@ -71,6 +73,7 @@ class Hub:
         self.dispatcher = Dispatcher(
             Installation(
                 self.record,
+                self.backlog,
                 self.document,
                 host,
                 vault,
@@ -145,7 +148,7 @@ class Hub:
 
     def _back_up_itself(self, run: str) -> None:
         """The run that copies the hub's own database, told by events like every other."""
-        if not self.record.mark_assigned(run, utc_now()):
+        if not self.backlog.mark_assigned(run, utc_now()):
             return
         begun = utc_now()
         step = Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=begun)
@@ -196,7 +199,7 @@ class Hub:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
             if order.job is None or order.task != "restore":
                 host = repository.maintained_by or repository.host or host
-        run, fresh = self.record.enqueue(
+        run, fresh = self.backlog.enqueue(
             order, host, now, id=new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )
         if fresh:

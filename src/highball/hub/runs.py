@@ -1,4 +1,4 @@
-"""Runs and the record: orders for runs, what is known of each, and what the snapshots are.
+"""The record: what is known of each run, of the snapshots that runs made, and of the repositories.
 
 The record learns from events, by their numbers: the same event twice changes nothing. It never depends on a
 snapshot or a run directory still being there. Nothing here starts a program.
@@ -6,24 +6,21 @@ snapshot or a run directory still being there. Nothing here starts a program.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, TypeAdapter
 
-from highball.errors import Conflict, Unknown
+from highball.errors import Unknown
 from highball.facts import (
     Action,
     Event,
     Fact,
     Outcome,
-    PathText,
     ProcessStarted,
     Reason,
     Run,
@@ -38,19 +35,16 @@ from highball.facts import (
     StepStarted,
     Waiting,
 )
-from highball.hub.audit import Actor, write_down
 from highball.hub.db import (
     Database,
     events,
-    idempotency,
     repositories,
     repository_days,
     runs,
     snapshots,
     steps,
 )
-from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
-from highball.source.path import check_path
+from highball.protocol import Assignment, BackupTask, Expectation
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
@@ -93,73 +87,6 @@ class Ending:
     run: str
 
 
-_WholePath = Annotated[PathText, AfterValidator(check_path)]
-
-
-class RunOrder(Fact):
-    """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
-
-    task: Literal[
-        "backup",
-        "discard",
-        "forget",
-        "prune",
-        "check",
-        "verify",
-        "unlock",
-        "stats",
-        "init",
-        "restore",
-        "hub-backup",
-    ]
-    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database."""
-    job: str | None = None
-    repository: str | None = None
-    dry_run: bool = False
-    plan: str | None = Field(None, max_length=200)
-    """The plan that a person approved."""
-    snapshot: str | None = Field(None, max_length=200)
-    paths: tuple[_WholePath, ...] = ()
-    target: _WholePath | None = None
-    overwrite: Overwrite = Overwrite.NEVER
-    all_data: bool = False
-    remove_all: bool = False
-    wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
-
-    @model_validator(mode="after")
-    def _names_what_it_is_about(self) -> Self:
-        lacking = [
-            name
-            for name, needed in (
-                ("job", self.task == "backup"),
-                ("repository", self.task not in ("backup", "hub-backup")),
-                ("snapshot", self.task == "restore"),
-                ("paths", self.task == "restore"),
-            )
-            if needed and not getattr(self, name)
-        ]
-        if lacking:
-            raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
-        return self
-
-    @property
-    def kind(self) -> RunKind:
-        """What the run is for."""
-        return {"backup": RunKind.BACKUP, "restore": RunKind.RESTORE}.get(self.task, RunKind.MAINTENANCE)
-
-    @property
-    def action(self) -> Action:
-        """What its first step does."""
-        names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
-        return names.get(self.task) or Action(self.task)
-
-    @property
-    def subject(self) -> str:
-        """What it is about, as schedules and pauses name it."""
-        about = {"backup": self.job, "hub-backup": "hub"}.get(self.task, self.repository)
-        return f"{self.task}:{about}"
-
-
 @dataclass(frozen=True)
 class RunFilter:
     """Which runs are wanted; None is any."""
@@ -191,27 +118,6 @@ class RepositoryDay(Fact):
     day: str
     bytes_stored: int | None = None
     snapshots: int | None = None
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A run that has not ended, as the dispatcher sees it."""
-
-    id: str
-    kind: RunKind
-    action: Action
-    job: str | None
-    repository: str | None
-    host: str
-    state: RunState
-    created_at: datetime
-    started_at: datetime | None
-    nominal_at: datetime | None
-    not_before: datetime | None
-    assigned_at: datetime | None
-    cancel_requested_at: datetime | None
-    last_seq: int
-    order: RunOrder | None
 
 
 class Record:
@@ -265,114 +171,25 @@ class Record:
     def _take_in(self, connection: sa.Connection, host: str, event: Event) -> None:
         match event:
             case RunStarted():
-                _update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
+                update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
             case Waiting():
-                _update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
+                update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
             case StepStarted():
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.running)
             case ProcessStarted():  # the wait, if there was one, is over
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
             case StepEnded():
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.done)
                 _take_in_snapshots(connection, host, event)
             case Statistics():
                 _take_in_statistics(connection, event)
             case RunEnded():
                 told = {"outcome": event.outcome.value, "ended_at": event.ended_at or event.at}
-                _update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
+                update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
             case _:
                 pass
-
-    # --- the queue ---
-
-    def enqueue(
-        self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
-    ) -> tuple[Run, bool]:
-        """Write down a run that is to be carried out when nothing stands in its way.
-
-        With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
-        Conflict where the key was used for another order.
-        """
-        told = order.model_dump(mode="json", exclude_defaults=True)
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        with self._database.write() as connection:
-            known = _find_answer(connection, actor, key, digest)
-            if known is None:
-                connection.execute(
-                    runs.insert().values(**_queued_row(order, host, now, id, actor), order=told)
-                )
-                write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
-                if key is not None:
-                    used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
-                    connection.execute(idempotency.insert().values(**used))
-        return self.find_run(known or id), known is None
-
-    def list_unassigned(self) -> list[Queued]:
-        """The runs that no agent was given yet, oldest first."""
-        asked = (
-            sa.select(runs)
-            .where(
-                runs.c.state == RunState.QUEUED.value, runs.c.assigned_at.is_(None), runs.c.order.is_not(None)
-            )
-            .order_by(runs.c.created_at, runs.c.id)
-        )
-        with self._database.read() as connection:
-            return [_as_queued(row) for row in connection.execute(asked)]
-
-    def list_going(self) -> list[Queued]:
-        """The runs that an agent was given and that have not ended."""
-        asked = sa.select(runs).where(
-            runs.c.state != RunState.DONE.value,
-            sa.or_(runs.c.assigned_at.is_not(None), runs.c.state != RunState.QUEUED.value),
-        )
-        with self._database.read() as connection:
-            return [_as_queued(row) for row in connection.execute(asked)]
-
-    def explain_wait(self, run: str, reason: Reason | None) -> bool:
-        """Say why a queued run waits; false where that was known."""
-        told = (reason.code, reason.message) if reason else (None, None)
-        code, message = runs.c.reason_code, runs.c.reason_message
-        with self._database.read() as connection:
-            known = connection.execute(sa.select(code, message).where(runs.c.id == run)).first()
-        if known is None or tuple(known) == told:
-            return False
-        with self._database.write() as connection:
-            _update_run(connection, run, state=RunState.QUEUED, reason=reason)
-        return True
-
-    def mark_assigned(self, run: str, now: datetime) -> bool:
-        """Give a run away: true for the first to do so, and only while nobody cancelled it."""
-        free = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & runs.c.assigned_at.is_(None)
-        with self._database.write() as connection:
-            told = {"assigned_at": now, "reason_code": None, "reason_message": None}
-            return connection.execute(runs.update().where(free).values(**told)).rowcount == 1
-
-    def take_back(self, run: str) -> None:
-        """A run did not reach its agent: it waits again."""
-        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
-        with self._database.write() as connection:
-            connection.execute(runs.update().where(here).values(assigned_at=None))
-
-    def end_unbegun(self, run: str, outcome: Outcome, reason: Reason, now: datetime) -> bool:
-        """End a run that never began; false where it has begun or ended meanwhile."""
-        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
-        with self._database.write() as connection:
-            told = {"reason_code": reason.code, "reason_message": reason.message, "ended_at": now}
-            ended = {"state": RunState.DONE.value, "outcome": outcome.value, **told}
-            return connection.execute(runs.update().where(here).values(**ended)).rowcount == 1
-
-    def request_cancel(self, run: str, actor: Actor, now: datetime) -> Queued:
-        """Note that somebody wants the run to end; raises Unknown, and Conflict where it has ended."""
-        found = self.find_run(run)
-        if found.state is RunState.DONE:
-            raise Conflict(f"run {found.id} has ended already", code="run_ended")
-        with self._database.write() as connection:
-            told = {"cancel_requested_at": now, "cancelled_by": actor.name}
-            connection.execute(runs.update().where(runs.c.id == found.id).values(**told))
-            write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
-            return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
 
     def find_host(self, run: str) -> str | None:
         """Whose run it is; None where it is not known."""
@@ -398,7 +215,7 @@ class Record:
         reason = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
         told = {"outcome": Outcome.FAILURE.value, "ended_at": now}
         with self._database.write() as connection:
-            _update_run(connection, run, state=RunState.DONE, reason=reason, **told)
+            update_run(connection, run, state=RunState.DONE, reason=reason, **told)
 
     # --- looking at runs ---
 
@@ -601,7 +418,8 @@ def _recognised(snapshot: Snapshot, sizes: Mapping[str, int | None]) -> Snapshot
 # --- taking events in ----------------------------------------------------------------------------
 
 
-def _update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+def update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+    """Change what is known of a run that has not ended."""
     if "reason" in told:
         reason = told.pop("reason")
         told |= {
@@ -735,57 +553,6 @@ def _of_set(of: SetOf) -> sa.ColumnElement[bool]:
 
 def _as_governed(row: sa.Row[Any]) -> Governed:
     return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
-
-
-def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:
-    if key is None:
-        return None
-    here = (idempotency.c.actor == actor.name) & (idempotency.c.key == key)
-    found = connection.execute(sa.select(idempotency).where(here)).first()
-    if found is not None and found.request != digest:
-        raise Conflict("this Idempotency-Key was used for another order", code="idempotency_key_reused")
-    return None if found is None else str(found.answer)
-
-
-def _queued_row(order: RunOrder, host: str, now: datetime, id: str, actor: Actor) -> dict[str, Any]:
-    return {
-        "id": id,
-        "kind": order.kind.value,
-        "action": order.action.value,
-        "job": order.job,
-        "repository": order.repository,
-        "host": host,
-        "state": RunState.QUEUED.value,
-        "created_at": now,
-        "last_seq": 0,
-        "subject": order.subject,
-        "origin": "manual",
-        "actor": actor.name,
-    }
-
-
-def _as_order(row: sa.Row[Any]) -> RunOrder:
-    return RunOrder.model_validate({"job": row.job, "repository": row.repository, **row.order})
-
-
-def _as_queued(row: sa.Row[Any]) -> Queued:
-    return Queued(
-        id=row.id,
-        kind=RunKind(row.kind),
-        action=Action(row.action),
-        job=row.job,
-        repository=row.repository,
-        host=row.host,
-        state=RunState(row.state),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        nominal_at=row.nominal_at,
-        not_before=row.not_before,
-        assigned_at=row.assigned_at,
-        cancel_requested_at=row.cancel_requested_at,
-        last_seq=row.last_seq,
-        order=_as_order(row) if row.order else None,
-    )
 
 
 def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:

@@ -192,6 +192,10 @@ class Assignment(_Wire):
 
     run: str
     kind: RunKind
+    subject: str | None = None
+    """What it is about, as schedules name it: `backup:docs`."""
+    nominal_at: UtcTime | None = None
+    """The time of the schedule that it is the run of; null where somebody ordered it."""
     job: str | None = None
     host: str
     """The host's key: restic's `--host` of everything this run saves."""
@@ -323,10 +327,21 @@ class RunHeld(_Wire):
 
 
 class Inventory(_Wire):
-    """All run directories that the agent has: a run that is not among them is not on this host."""
+    """All run directories that the agent has: a run that is not among them is not on this host.
+
+    `kept` are those that a hub has acknowledged all of, with the number of their last event.
+    """
 
     type: ClassVar[str] = "inventory"
     runs: tuple[str, ...]
+    kept: dict[str, int] = {}
+
+
+class RunsWanted(_Wire):
+    """The hub's record lacks something of runs that the agent keeps: what comes after these events' numbers."""
+
+    type: ClassVar[str] = "runs.wanted"
+    runs: dict[str, int]
 
 
 class Events(_Wire):
@@ -490,6 +505,7 @@ Body = (
     | CancelRun
     | RunHeld
     | Inventory
+    | RunsWanted
     | Events
     | Acknowledged
     | ProgressSeen

@@ -33,6 +33,7 @@ from highball.protocol import (
     Inventory,
     Message,
     Refusal,
+    RunsWanted,
     SecretsWanted,
     Unsupported,
     Welcome,
@@ -279,6 +280,30 @@ def test_a_host_neither_tells_nor_learns_anything_of_anothers_runs(
             assert isinstance(told, Acknowledged)
             assert (told.run, told.seq) == (run, 1)
             assert hub.record.find_run(run).outcome is Outcome.SUCCESS
+
+    asyncio.run(story())
+
+
+def test_what_the_record_lacks_is_asked_for_once_before_anything_is_called_gone(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        run = order(hub)
+        async with agents(hub, "station") as [agent]:
+            here = Inventory(runs=(), kept={run: 1, new_run_id(datetime.now(UTC), 9): 5})
+            await agent.say(here)
+            wanted = (await agent.hear()).body
+            assert isinstance(wanted, RunsWanted)
+            assert wanted.runs == dict.fromkeys(here.kept, 0)
+            assert hub.fleet.connected == set(), "what it ran is not known yet"
+            await agent.say(ended(run))
+            assert isinstance((await agent.hear()).body, Acknowledged)
+            await agent.say(here)
+            assert await agent.hears_nothing(), "what cannot be brought back is not asked for again"
+            assert hub.fleet.connected == {"station"}
+            assert hub.record.find_run(run).outcome is Outcome.SUCCESS
+            assert hub.backlog.list_unassigned() == []
 
     asyncio.run(story())
 

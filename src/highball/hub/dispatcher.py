@@ -33,6 +33,7 @@ from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
     FILES_SET,
+    OFFLINE_AFTER,
     Acknowledged,
     Assign,
     Assignment,
@@ -48,6 +49,7 @@ from highball.protocol import (
     PruneTask,
     RestoreTask,
     RunHeld,
+    RunsWanted,
     Secrets,
     SecretsWanted,
     StatsTask,
@@ -65,6 +67,9 @@ AT_ONCE = 2
 
 LOOK_AGAIN = 5.0
 """Seconds after which the queue is looked at though nothing is known to have changed: times and windows pass."""
+
+FIRST_DIALS = OFFLINE_AFTER.total_seconds()
+"""Seconds after its begin in which a hub does not call a host offline that it has not met."""
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _LOG = logging.getLogger(__name__)
@@ -100,10 +105,12 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened_at = 0.0
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on the queue is looked at in this loop."""
         self._loop = loop
+        self._opened_at = loop.time()
 
     def wake(self) -> None:
         """Something changed: look at the queue soon. Safe from any thread."""
@@ -138,10 +145,15 @@ class Dispatcher:
             run = by_id[decision.candidate.run]
             if decision.reason is None:
                 self._send_soon(run)
-            elif decision.refused:
+            elif decision.refused and not self._may_still_come(run.host):
                 await asyncio.to_thread(self._refuse, run.id, decision.reason)
             elif await asyncio.to_thread(self._backlog.explain_wait, run.id, decision.reason):
                 self._newsroom.publish("run", run.id)
+
+    def _may_still_come(self, host: str) -> bool:
+        """Whether the hub has just begun to serve, and this host's agent may not have found it yet."""
+        assert self._loop is not None
+        return host not in self._fleet.met and self._loop.time() < self._opened_at + FIRST_DIALS
 
     def _read(self) -> tuple[list[Queued], list[Queued], Document]:
         return self._backlog.list_unassigned(), self._backlog.list_going(), self._hub.document()
@@ -197,7 +209,7 @@ class Dispatcher:
         wait = None if order.wait_seconds is None else timedelta(seconds=order.wait_seconds)
         if order.task == "backup":
             return self._placed(
-                orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
+                run, orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
             )
         key = _named(order.repository)
         if key not in document.repositories:
@@ -210,12 +222,12 @@ class Dispatcher:
                 target=order.target,
                 overwrite=order.overwrite,
             )
-            return self._placed(orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
+            return self._placed(run, orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
         given, job = self._task(document, order, key)
-        return self._placed(orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
+        return self._placed(run, orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
-    def _placed(self, assignment: Assignment) -> Assignment:
-        """The assignment whose sealed secrets name their places in the vault."""
+    def _placed(self, run: Queued, assignment: Assignment) -> Assignment:
+        """The assignment of a run whose sealed secrets name their places in the vault."""
         placed = {key: self._hub.vault.place(key, found) for key, found in assignment.repositories.items()}
         about = [("repository", key) for key in placed]
         if assignment.job is not None:
@@ -223,7 +235,8 @@ class Dispatcher:
         from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
         former = () if assignment.job is None else tuple(self._hub.former_keys(assignment.job))
         told = {"repositories": placed, "from_file": from_file, "former_jobs": former}
-        return assignment.model_copy(update=told)
+        of_run = {"subject": run.order and run.order.subject, "nominal_at": run.nominal_at}
+        return assignment.model_copy(update={**told, **of_run})
 
     def _inherited(self, job: str) -> list[tuple[str, str]]:
         """What a job takes over from: its profiles and the defaults, where there are any."""
@@ -374,8 +387,8 @@ class Dispatcher:
             case RunHeld() as held:
                 last = await asyncio.to_thread(self._meet, held)
                 await connection.say(Acknowledged(run=held.assignment.run, seq=last))
-            case Inventory(runs=runs):
-                await self._compare(connection, set(runs))
+            case Inventory() as here:
+                await self._take_stock(connection, here)
             case Events() as told:
                 await self._absorb(connection, told)
             case ProgressSeen(run=run, progress=progress):
@@ -400,10 +413,23 @@ class Dispatcher:
 
     def _meet(self, held: RunHeld) -> int:
         """How much the record has of a run that an agent holds; one that it does not know yet is written down."""
+        run = held.assignment.run
         with contextlib.suppress(Unknown):
-            return self._record.find_last_seq(held.assignment.run)
+            known = self._record.find_last_seq(run)
+            self._backlog.mark_assigned(run, utc_now())  # an older copy of the database may not know that
+            return known
         self._record.begin(held.assignment)
         return 0
+
+    async def _take_stock(self, connection: Connection, here: Inventory) -> None:
+        """What the record lacks of a host is asked for first, once a connection; then it tells what is gone."""
+        lacking = await asyncio.to_thread(self._record.list_lacking, connection.host, here.kept)
+        lacking = {run: known for run, known in lacking.items() if run not in connection.wanted}
+        if lacking:
+            connection.wanted |= set(lacking)
+            await connection.say(RunsWanted(runs=lacking))
+        else:
+            await self._compare(connection, set(here.runs))
 
     async def _compare(self, connection: Connection, held: set[str]) -> None:
         """Runs that were given to this host and are not there never arrived, or nothing is left of them."""

@@ -81,6 +81,8 @@ class Connection:
     reported: bool = False
     """Whether the agent has told which runs it holds."""
     waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
+    """The runs that it was asked to tell once more."""
 
     async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
         """Send a message; raises OSError."""
@@ -99,6 +101,8 @@ class Fleet:
         self._on_message = on_message
         self._connections: dict[str, Connection] = {}
         self._tickets: dict[str, tuple[Connection, str]] = {}
+        self.met: set[str] = set()
+        """The hosts whose agents have been here since this hub began to serve."""
 
     # --- who is there ---
 
@@ -214,6 +218,7 @@ class Fleet:
     async def _replace(self, connection: Connection) -> None:
         former = self._connections.get(connection.host)
         self._connections[connection.host] = connection
+        self.met.add(connection.host)
         if former is not None:
             with contextlib.suppress(OSError):
                 await former.socket.close()

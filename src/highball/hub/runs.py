@@ -45,6 +45,7 @@ from highball.hub.db import (
     steps,
 )
 from highball.protocol import Assignment, BackupTask, Expectation
+from highball.timing import fire_id
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
@@ -132,6 +133,8 @@ class Record:
         """Write down a run that is about to be carried out."""
         task = assignment.task
         with self._database.write() as connection:
+            if assignment.nominal_at is not None:
+                _was_not_missed(connection, assignment)
             connection.execute(
                 runs.insert().values(
                     id=assignment.run,
@@ -144,14 +147,16 @@ class Record:
                     created_at=assignment.created_at,
                     assigned_at=assignment.created_at,
                     last_seq=0,
+                    subject=assignment.subject,
+                    nominal_at=assignment.nominal_at,
+                    origin=None if assignment.nominal_at is None else "schedule",
                 )
             )
 
     def absorb(self, run: str, told: Sequence[Event]) -> int:
         """Take in events of a run; those that are known already are passed over. Returns the last that is known."""
         with self._database.write() as connection:
-            asked = sa.select(runs.c.last_seq, runs.c.host).where(runs.c.id == run)
-            row = connection.execute(asked).first()
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
             if row is None:
                 raise Unknown(f"there is no run {run}", code="run_unknown")
             last: int = row.last_seq
@@ -162,6 +167,8 @@ class Record:
                     last = event.seq
             if not fresh:
                 return last
+            if row.state == RunState.DONE.value and not _told_its_end(connection, run):
+                _open_again(connection, row)
             for event in fresh:
                 self._take_in(connection, row.host, event)
             connection.execute(events.insert().values(**_chunk(run, fresh)))
@@ -203,6 +210,18 @@ class Record:
         if found is None:
             raise Unknown(f"there is no run {run}", code="run_unknown")
         return int(found)
+
+    def list_lacking(self, host: str, told: Mapping[str, int]) -> dict[str, int]:
+        """Of runs of a host and the numbers of their last events: those of which more was told than is known here,
+        and what is known."""
+        known: dict[str, int] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(told), 500):
+                some = runs.c.id.in_(list(told)[start : start + 500])
+                asked = sa.select(runs.c.id, runs.c.host, runs.c.last_seq).where(some)
+                for row in connection.execute(asked):
+                    known[row.id] = row.last_seq if row.host == host else told[row.id]
+        return {run: known.get(run, 0) for run, last in told.items() if known.get(run, 0) < last}
 
     def list_open(self) -> list[str]:
         """The ids of runs that have not ended, oldest first."""
@@ -431,6 +450,56 @@ def update_run(connection: sa.Connection, run: str, *, state: RunState, **told: 
     connection.execute(runs.update().where(here).values(state=state.value, **told))
 
 
+def _told_its_end(connection: sa.Connection, run: str) -> bool:
+    """Whether the run's own account says how it ended; else the end in its row is the hub's word."""
+    asked = sa.select(events.c.lines).where(events.c.run == run)
+    chunks = connection.execute(asked.order_by(events.c.first_seq.desc())).scalars()
+    lines = (line for chunk in chunks for line in zlib.decompress(chunk).splitlines())
+    return any(isinstance(_EVENTS.validate_json(line), RunEnded) for line in lines)
+
+
+def _open_again(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    """A run of which the hub said itself how it ended (missed, skipped, offline, gone) was carried out after all.
+
+    Of missed times in a row that share it, the others stay missed, in a row that has no time's id.
+    """
+    if (row.missed_count or 0) > 1:
+        rest = {**row._mapping, **_missed(row.missed_count - 1)}
+        rest["id"] = fire_id(row.subject, row.host, Outcome.MISSED, row.nominal_at)
+        connection.execute(runs.insert().values(**rest))
+    untold = ("outcome", "ended_at", "reason_code", "reason_message", "missed_last", "missed_count")
+    opened = {"state": RunState.RUNNING.value, **dict.fromkeys(untold)}
+    connection.execute(runs.update().where(runs.c.id == row.id).values(**opened))
+
+
+def _was_not_missed(connection: sa.Connection, assignment: Assignment) -> None:
+    """A time that counts among missed ones in a row, and whose run an agent turns out to hold, counts no more."""
+    here = sa.and_(
+        runs.c.subject == assignment.subject,
+        runs.c.host == assignment.host,
+        runs.c.outcome == Outcome.MISSED.value,
+        runs.c.nominal_at <= assignment.nominal_at,
+        runs.c.missed_last >= assignment.nominal_at,
+    )
+    row = connection.execute(sa.select(runs.c.id, runs.c.missed_count).where(here)).first()
+    if row is None:
+        return
+    if row.missed_count == 1:
+        connection.execute(runs.delete().where(runs.c.id == row.id))
+    else:
+        told = _missed(row.missed_count - 1)
+        connection.execute(runs.update().where(runs.c.id == row.id).values(**told))
+
+
+def _missed(count: int) -> dict[str, Any]:
+    return {"missed_count": count, "reason_message": missed_words(count)}
+
+
+def missed_words(count: int) -> str:
+    """How the record speaks of missed times in a row."""
+    return "missed: nothing ran at this time" if count == 1 else f"missed {count} times in a row"
+
+
 def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
     here = (steps.c.run == run) & (steps.c.number == step.number)
     told = {
@@ -480,19 +549,35 @@ def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
             time=made.time,
             size_bytes=size,
             shrank=any(warning.code == "shrank" for warning in step.warnings),
+            forgotten_at=_removed_at(connection, of.repository, made.id, event.at),
         )
     )
 
 
+def _removed_at(connection: sa.Connection, repository: str, id: str, after: datetime) -> datetime | None:
+    """When a snapshot was removed: its run may be told later than the run that removed it."""
+    asked = sa.select(steps.c.ended_at, steps.c.account).where(
+        steps.c.action == Action.FORGET.value, steps.c.repository == repository, steps.c.ended_at >= after
+    )
+    for row in connection.execute(asked):
+        if id in (Step.model_validate(row.account).snapshots_removed or ()):
+            removed_at: datetime = row.ended_at
+            return removed_at
+    return None
+
+
 def _mark_missing(connection: sa.Connection, of: SetOf, listing: Iterable[Snapshot], at: datetime) -> None:
-    """Snapshots that the listing lacks are missing; those that it shows again are not."""
+    """Snapshots that the listing lacks are missing; those that it shows again are not.
+
+    It may be told late, and says nothing of what is younger than itself.
+    """
     shown = {snapshot.id for snapshot in listing}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
-        _of_set(of), snapshots.c.forgotten_at.is_(None)
+        _of_set(of), snapshots.c.forgotten_at.is_(None), snapshots.c.time < at
     )
     found = connection.execute(asked).all()
     lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
-    back = [row.id for row in found if row.id in shown and row.missing_since is not None]
+    back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
     _mark(connection, of, lost, missing_since=at)
     _mark(connection, of, back, missing_since=None)
 

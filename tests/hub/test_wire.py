@@ -18,6 +18,7 @@ from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
 from highball.hub.db import Database, enrolments, new_run_id, open_database
+from highball.hub.events import News
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
 from highball.hub.vault import open_vault
@@ -255,6 +256,35 @@ def test_a_newer_connection_takes_the_place_of_the_older(tmp_path: Path, databas
             assert await newer.hears_nothing()
             assert hub.fleet.connected == {"station"}
             await newer.hang_up()
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_falls_silent_is_given_up_and_the_agent_comes_back(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        assert hub.fleet.offline_after == timedelta(seconds=90)
+        async with agents(hub, "station") as [agent]:
+            await agent.say(Inventory(runs=()))
+            assert await agent.hears_nothing()
+            hub.fleet.offline_after = timedelta(seconds=0.01)
+            half_open = FakeAgent(hub, "station", agent.key)
+            assert isinstance((await half_open.greet(await half_open.dial())).body, Welcome)
+            news = asyncio.ensure_future(anext(hub.newsroom.listen(10)))
+            assert half_open.serving is not None
+            await asyncio.wait_for(half_open.serving, 10)
+            assert await news == News(topic="host", key="station")
+            assert hub.fleet.find("station") is None
+            assert hub.fleet.connected == set()
+            hub.fleet.offline_after = timedelta(seconds=90)
+            back = FakeAgent(hub, "station", agent.key)
+            assert isinstance((await back.greet(await back.dial())).body, Welcome)
+            await back.say(Inventory(runs=()))
+            assert await back.hears_nothing()
+            assert hub.fleet.connected == {"station"}
+            await back.hang_up()
 
     asyncio.run(story())
 

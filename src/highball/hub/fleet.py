@@ -90,15 +90,21 @@ class Connection:
 
 
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
+OnGone = Callable[[str], None]
 
 
 class Fleet:
     """The agents of this hub."""
 
-    def __init__(self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage) -> None:
+    def __init__(
+        self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage, on_gone: OnGone
+    ) -> None:
         self._database = database
         self._key = key
         self._on_message = on_message
+        self._on_gone = on_gone
+        self.offline_after = OFFLINE_AFTER
+        """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
         self._tickets: dict[str, tuple[Connection, str]] = {}
         self.met: set[str] = set()
@@ -152,7 +158,7 @@ class Fleet:
         await self._replace(connection)
         try:
             while True:
-                text = await asyncio.wait_for(socket.receive(), OFFLINE_AFTER.total_seconds())
+                text = await asyncio.wait_for(socket.receive(), self.offline_after.total_seconds())
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
@@ -229,6 +235,7 @@ class Fleet:
                 future.set_exception(_gone(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._on_gone(connection.host)
         self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:

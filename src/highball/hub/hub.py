@@ -69,7 +69,7 @@ class Hub:
         self.access = Access(database)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
-        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
+        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take, self._note_gone)
         self.dispatcher = Dispatcher(
             Installation(
                 self.record,
@@ -105,6 +105,10 @@ class Hub:
 
     async def _take(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.take(connection, message)
+
+    def _note_gone(self, host: str) -> None:
+        self.newsroom.publish("host", host)
+        self.dispatcher.wake()
 
     # --- life ---
 

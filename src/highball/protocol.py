@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from highball.engine.restic.repository import ResticRepository
-from highball.facts import PathText, Progress, RunKind, UtcTime
+from highball.facts import PathText, Progress, RunKind, Step, UtcTime
 from highball.spec.job import Job
 
 VERSIONS = (1, 1)
@@ -77,6 +77,8 @@ class BackupTask(_Wire):
 
     type: Literal["backup"] = "backup"
     job: Job
+    set: str = FILES_SET
+    """What the snapshot is called among the job's; files are read whatever it is."""
     expected: dict[str, Expectation] = {}
     dry_run: bool = False
 
@@ -202,6 +204,8 @@ class Assignment(_Wire):
     timezone: str = "UTC"
     restic: str | None = None
     """The restic to use; null is the first on PATH."""
+    done_before: tuple[Step, ...] = ()
+    """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
     repositories: dict[str, ResticRepository]
     identities: dict[str, str] = {}

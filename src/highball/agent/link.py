@@ -69,7 +69,7 @@ LOOK_SECONDS = 0.2
 
 GREETING_SECONDS = 15
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-CAPABILITIES = ("restic", "hooks", "prune-after-forget", "sealed-secrets")
+CAPABILITIES = ("restic", "hooks", "prune-after-forget", "sealed-secrets", "hub-copy")
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
 

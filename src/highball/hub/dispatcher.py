@@ -13,13 +13,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind
+from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind, Step
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
@@ -58,7 +59,7 @@ from highball.protocol import (
     UnlockTask,
     VerifyTask,
 )
-from highball.spec.document import Document, effective_job
+from highball.spec.document import HUB_JOB, Document, effective_job
 from highball.spec.inheritance import profiles_of, table_of
 from highball.spec.repository import Repository
 
@@ -89,8 +90,10 @@ class Installation:
     """Whether a configuration file declares the object of this kind and key."""
     former_keys: Callable[[str], Sequence[str]]
     """The keys that a job had before."""
-    back_up_itself: Callable[[str], None]
-    """Carry out the run with this id, which copies the hub's own database."""
+    copy_itself: Callable[[], tuple[Path, Step]]
+    """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
+    back_up_itself: Callable[[str, Step | None], None]
+    """Carry out the run with this id, which copies the hub's own database; and a second step that cannot be done."""
 
 
 class Dispatcher:
@@ -133,7 +136,7 @@ class Dispatcher:
     async def _look(self) -> None:
         queued, going, document = await asyncio.to_thread(self._read)
         for run in queued:
-            if run.order is not None and run.order.task == "hub-backup":
+            if _is_own_backup(run) and document.settings.backup_repository is None:
                 self._do_soon(run)
         by_id = {run.id: run for run in queued if run.id not in self._sending}
         candidates = [_candidate(document, run) for run in by_id.values()]
@@ -146,6 +149,9 @@ class Dispatcher:
             if decision.reason is None:
                 self._send_soon(run)
             elif decision.refused and not self._may_still_come(run.host):
+                if _is_own_backup(run):  # the copy is made all the same
+                    self._do_soon(run, _not_saved(document, decision.reason))
+                    continue
                 await asyncio.to_thread(self._refuse, run.id, decision.reason)
             elif await asyncio.to_thread(self._backlog.explain_wait, run.id, decision.reason):
                 self._newsroom.publish("run", run.id)
@@ -164,10 +170,11 @@ class Dispatcher:
 
     # --- sending ---
 
-    def _do_soon(self, run: Queued) -> None:
+    def _do_soon(self, run: Queued, left_out: Step | None = None) -> None:
         """What the hub does itself."""
         if run.id not in self._sending:
-            self._keep_track(run, asyncio.create_task(asyncio.to_thread(self._hub.back_up_itself, run.id)))
+            copying = asyncio.to_thread(self._hub.back_up_itself, run.id, left_out)
+            self._keep_track(run, asyncio.create_task(copying))
 
     def _send_soon(self, run: Queued) -> None:
         self._keep_track(run, asyncio.create_task(self._send(run)))
@@ -187,6 +194,7 @@ class Dispatcher:
         try:
             assignment = await asyncio.to_thread(self._prepare, run)
             values = await asyncio.to_thread(self._open_sealed, assignment)
+            needs = ("hub-copy",) if assignment.done_before else ()
         except HighballError as error:
             reason = Reason(code=error.code, message=error.message)
             await asyncio.to_thread(self._refuse, run.id, reason, _outcome_of(run, error))
@@ -197,7 +205,7 @@ class Dispatcher:
             await asyncio.to_thread(self._refuse, run.id, Reason(code="internal_error", message=words))
             return
         try:
-            await self._fleet.assign(run.host, Assign(assignment=assignment, secrets=values))
+            await self._fleet.assign(run.host, Assign(assignment=assignment, needs=needs, secrets=values))
         except (OSError, HighballError):
             await asyncio.to_thread(self._backlog.take_back, run.id)
 
@@ -211,6 +219,10 @@ class Dispatcher:
             return self._placed(
                 run, orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
             )
+        if order.task == "hub-backup":
+            key = _named(document.settings.backup_repository)
+            copy, copied = self._hub.copy_itself()
+            return self._placed(run, orders.save_copy(copy, copied, key, now, run=run.id, wait=wait))
         key = _named(order.repository)
         if key not in document.repositories:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
@@ -230,7 +242,7 @@ class Dispatcher:
         """The assignment of a run whose sealed secrets name their places in the vault."""
         placed = {key: self._hub.vault.place(key, found) for key, found in assignment.repositories.items()}
         about = [("repository", key) for key in placed]
-        if assignment.job is not None:
+        if assignment.job not in (None, HUB_JOB):
             about += [("job", assignment.job), *self._inherited(assignment.job)]
         from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
         former = () if assignment.job is None else tuple(self._hub.former_keys(assignment.job))
@@ -311,7 +323,7 @@ class Dispatcher:
             for job in document.jobs
             if key in effective_job(document, job).repositories
         ]
-        known = [of for of in self._record.list_sets(repository=key) if of.job in document.jobs]
+        known = [of for of in self._record.list_sets(repository=key) if of.job in (HUB_JOB, *document.jobs)]
         return list(dict.fromkeys([*own, *known]))
 
     def _removal(self, document: Document, order: RunOrder, key: str) -> ForgetTask:
@@ -501,6 +513,24 @@ def _outcome_of(run: Queued, error: HighballError) -> Outcome:
     return Outcome.SKIPPED if never else Outcome.FAILURE
 
 
+def _is_own_backup(run: Queued) -> bool:
+    return run.order is not None and run.order.task == "hub-backup"
+
+
+def _not_saved(document: Document, reason: Reason) -> Step:
+    """The account of a copy that could not be taken to its repository."""
+    return Step(
+        number=2,
+        action=Action.BACKUP,
+        repository=document.settings.backup_repository,
+        job=HUB_JOB,
+        set=HUB_JOB,
+        outcome=Outcome.FAILURE,
+        reason=reason,
+        ended_at=utc_now(),
+    )
+
+
 def _named(key: str | None) -> str:
     if key is None:
         raise Misuse("the order lacks what it is about", code="order_incomplete")
@@ -510,6 +540,8 @@ def _named(key: str | None) -> str:
 def _candidate(document: Document, run: Queued) -> Candidate:
     repositories: tuple[str, ...] = (run.repository,) if run.repository else ()
     windows: tuple[str, ...] = ()
+    if _is_own_backup(run) and document.settings.backup_repository is not None:
+        repositories = (document.settings.backup_repository,)
     if run.kind is RunKind.BACKUP and run.job in document.jobs:
         job = effective_job(document, run.job)
         repositories = job.repositories

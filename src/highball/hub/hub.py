@@ -19,6 +19,7 @@ from typing import Any
 from highball.errors import HighballError, Unknown
 from highball.facts import (
     Action,
+    Event,
     LogLine,
     Outcome,
     Reason,
@@ -79,6 +80,7 @@ class Hub:
                 vault,
                 self._is_from_file,
                 self._former_keys,
+                self._copy_itself,
                 self._back_up_itself,
             ),
             self.fleet,
@@ -150,31 +152,46 @@ class Hub:
             except Exception:  # the outermost loop of the house
                 _LOG.exception("keeping house failed")
 
-    def _back_up_itself(self, run: str) -> None:
-        """The run that copies the hub's own database, told by events like every other."""
+    def _copy_itself(self) -> tuple[Path, Step]:
+        """Copy the hub's own database into the state, and account for that; raises StateUnusable."""
+        step = self._copying(utc_now())
+        path = back_up(self.database, self.state, step.started_at or utc_now())
+        told = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size, "ended_at": utc_now()}
+        return path, step.model_copy(update=told)
+
+    @staticmethod
+    def _copying(now: datetime) -> Step:
+        return Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=now)
+
+    def _back_up_itself(self, run: str, left_out: Step | None) -> None:
+        """The run that copies the hub's own database, told by events like every other.
+
+        `left_out` is the step that was to follow, where it cannot be done.
+        """
         if not self.backlog.mark_assigned(run, utc_now()):
             return
         begun = utc_now()
-        step = Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=begun)
         try:
-            path = back_up(self.database, self.state, begun)
-            done: dict[str, Any] = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size}
+            path, step = self._copy_itself()
             words = f"the hub's database is copied to {path}"
         except (HighballError, OSError) as error:
             words = error.message if isinstance(error, HighballError) else str(error)
-            done = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
-        ended = step.model_copy(update={**done, "ended_at": utc_now()})
+            failed = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
+            step = self._copying(begun).model_copy(update={**failed, "ended_at": utc_now()})
         told: dict[str, Any] = {"run": run, "at": utc_now()}
-        self.record.absorb(
-            run,
-            [
-                RunStarted(seq=1, pid=os.getpid(), **told),
-                StepStarted(seq=2, step=1, running=step, **told),
-                LogLine(seq=3, step=1, stream="highball", text=words, **told),
-                StepEnded(seq=4, step=1, done=ended, **told),
-                RunEnded(seq=5, outcome=done["outcome"], reason=done.get("reason"), **told),
-            ],
-        )
+        running = self._copying(begun)
+        events: list[Event] = [
+            RunStarted(seq=1, pid=os.getpid(), **told),
+            StepStarted(seq=2, step=1, running=running, **told),
+            LogLine(seq=3, step=1, stream="highball", text=words, **told),
+            StepEnded(seq=4, step=1, done=step, **told),
+        ]
+        if left_out is not None:
+            events.append(StepEnded(seq=5, step=2, done=left_out, **told))
+        last = step if step.reason or left_out is None else left_out
+        ended = {"outcome": last.outcome, "reason": last.reason}
+        events.append(RunEnded.model_validate({"seq": len(events) + 1, **ended, **told}))
+        self.record.absorb(run, events)
         self.newsroom.publish("run", run, ended=True)
 
     def _tick(self, now: datetime) -> bool:

@@ -129,7 +129,9 @@ class Dispatcher:
             except Exception:  # the outermost loop of the queue
                 _LOG.exception("the queue could not be looked at")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN)
+                # not wait_for, which in Python 3.11 may swallow that this loop is ended while it is woken
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._wake.wait()
 
     # --- choosing ---
 
@@ -157,8 +159,10 @@ class Dispatcher:
                 self._newsroom.publish("run", run.id)
 
     def _may_still_come(self, host: str) -> bool:
-        """Whether the hub has just begun to serve, and this host's agent may not have found it yet."""
+        """Whether this host's agent is telling what it holds, or may not have found a hub that has just begun."""
         assert self._loop is not None
+        if self._fleet.find(host) is not None:
+            return True
         return host not in self._fleet.met and self._loop.time() < self._opened_at + FIRST_DIALS
 
     def _read(self) -> tuple[list[Queued], list[Queued], Document]:

@@ -158,7 +158,8 @@ class Fleet:
         await self._replace(connection)
         try:
             while True:
-                text = await asyncio.wait_for(socket.receive(), self.offline_after.total_seconds())
+                async with asyncio.timeout(self.offline_after.total_seconds()):
+                    text = await socket.receive()
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass

@@ -41,6 +41,8 @@ class Served:
         self.port = serving.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, trust_env=False)
+        self.environment: dict[str, str] = {}
+        """What is set for the program besides the usual."""
         self._hub: subprocess.Popen[bytes] | None = None
         self.source.mkdir(parents=True)
         (folder / "home").mkdir()
@@ -107,6 +109,7 @@ class Served:
             "HOME": str(self.folder / "home"),
             "HIGHBALL_STATE": str(self.state),
             "LANG": "C.UTF-8",
+            **self.environment,
         }
 
     @property

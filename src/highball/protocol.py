@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from highball.engine.restic.repository import ResticRepository
-from highball.facts import PathText, Progress, RunKind, UtcTime
+from highball.facts import PathText, Progress, RunKind, Step, UtcTime
 from highball.spec.job import Job
 
 VERSIONS = (1, 1)
@@ -77,6 +77,8 @@ class BackupTask(_Wire):
 
     type: Literal["backup"] = "backup"
     job: Job
+    set: str = FILES_SET
+    """What the snapshot is called among the job's; files are read whatever it is."""
     expected: dict[str, Expectation] = {}
     dry_run: bool = False
 
@@ -192,12 +194,18 @@ class Assignment(_Wire):
 
     run: str
     kind: RunKind
+    subject: str | None = None
+    """What it is about, as schedules name it: `backup:docs`."""
+    nominal_at: UtcTime | None = None
+    """The time of the schedule that it is the run of; null where somebody ordered it."""
     job: str | None = None
     host: str
     """The host's key: restic's `--host` of everything this run saves."""
     timezone: str = "UTC"
     restic: str | None = None
     """The restic to use; null is the first on PATH."""
+    done_before: tuple[Step, ...] = ()
+    """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
     repositories: dict[str, ResticRepository]
     identities: dict[str, str] = {}
@@ -323,10 +331,21 @@ class RunHeld(_Wire):
 
 
 class Inventory(_Wire):
-    """All run directories that the agent has: a run that is not among them is not on this host."""
+    """All run directories that the agent has: a run that is not among them is not on this host.
+
+    `kept` are those that a hub has acknowledged all of, with the number of their last event.
+    """
 
     type: ClassVar[str] = "inventory"
     runs: tuple[str, ...]
+    kept: dict[str, int] = {}
+
+
+class RunsWanted(_Wire):
+    """The hub's record lacks something of runs that the agent keeps: what comes after these events' numbers."""
+
+    type: ClassVar[str] = "runs.wanted"
+    runs: dict[str, int]
 
 
 class Events(_Wire):
@@ -490,6 +509,7 @@ Body = (
     | CancelRun
     | RunHeld
     | Inventory
+    | RunsWanted
     | Events
     | Acknowledged
     | ProgressSeen

@@ -307,6 +307,21 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
 
 
+def test_of_the_hubs_own_copies_seven_are_kept_whatever_is_declared_for_jobs(record: Record) -> None:
+    made = [f"{number:064x}" for number in range(1, 10)]
+    listing: list[Snapshot] = []
+    for number, one in enumerate(made, 1):
+        shown = snapshot(one, at=START + timedelta(hours=number))
+        listing.append(shown.model_copy(update={"job": "hub"}))
+        Story(number, job="hub").step(snapshot_id=one, bytes_processed=9, shows=listing).into(record)
+    [of] = record.list_sets()
+    asked = Answers(listing, set(made[:2]))
+    plan = retainer(record).plan(of, asked, START + timedelta(days=1))
+    assert plan.held is None
+    assert set(plan.ids_to_remove) == set(made[:2])
+    assert asked.asked[1] == ("here", ("hb:job=hub,hb:set=files",), ("--keep-last=7",))
+
+
 def test_an_empty_repository_asks_restic_nothing(record: Record) -> None:
     asked = Answers([], set())
     plan = retainer(record).plan(OF, asked, START)

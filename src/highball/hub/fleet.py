@@ -81,6 +81,8 @@ class Connection:
     reported: bool = False
     """Whether the agent has told which runs it holds."""
     waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
+    """The runs that it was asked to tell once more."""
 
     async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
         """Send a message; raises OSError."""
@@ -88,17 +90,25 @@ class Connection:
 
 
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
+OnGone = Callable[[str], None]
 
 
 class Fleet:
     """The agents of this hub."""
 
-    def __init__(self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage) -> None:
+    def __init__(
+        self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage, on_gone: OnGone
+    ) -> None:
         self._database = database
         self._key = key
         self._on_message = on_message
+        self._on_gone = on_gone
+        self.offline_after = OFFLINE_AFTER
+        """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
         self._tickets: dict[str, tuple[Connection, str]] = {}
+        self.met: set[str] = set()
+        """The hosts whose agents have been here since this hub began to serve."""
 
     # --- who is there ---
 
@@ -148,7 +158,8 @@ class Fleet:
         await self._replace(connection)
         try:
             while True:
-                text = await asyncio.wait_for(socket.receive(), OFFLINE_AFTER.total_seconds())
+                async with asyncio.timeout(self.offline_after.total_seconds()):
+                    text = await socket.receive()
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
@@ -214,6 +225,7 @@ class Fleet:
     async def _replace(self, connection: Connection) -> None:
         former = self._connections.get(connection.host)
         self._connections[connection.host] = connection
+        self.met.add(connection.host)
         if former is not None:
             with contextlib.suppress(OSError):
                 await former.socket.close()
@@ -224,6 +236,7 @@ class Fleet:
                 future.set_exception(_gone(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._on_gone(connection.host)
         self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:

@@ -5,11 +5,13 @@ Every order carries the effective job (all levels merged) and the repositories i
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from highball.facts import RunKind
+from highball.facts import RunKind, Step
 from highball.hub.db import new_run_id
 from highball.hub.runs import Record, SetOf
 from highball.protocol import (
@@ -18,7 +20,9 @@ from highball.protocol import (
     BackupTask,
     Task,
 )
-from highball.spec.document import Document, effective_job
+from highball.source.path import PathSource
+from highball.spec.document import HUB_JOB, Document, effective_job
+from highball.spec.job import Job
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,17 @@ class Orders:
             wait=merged.wait if wait is None else wait,
             run=run,
         )
+
+    def save_copy(
+        self, copy: Path, copied: Step, repository: str, now: datetime, *, run: str, wait: timedelta | None
+    ) -> Assignment:
+        """Save a copy of the hub's own database, which it has just made, into a repository."""
+        job = Job(sources=(PathSource(path=os.fsencode(copy)),), repositories=(repository,))
+        expected = {repository: self.record.expect(SetOf(repository, self.host, HUB_JOB, HUB_JOB))}
+        task = BackupTask(job=job, set=HUB_JOB, expected=expected)
+        kind = RunKind.MAINTENANCE
+        order = self._order(kind, task, (repository,), now, job=HUB_JOB, wait=wait, run=run)
+        return order.model_copy(update={"done_before": (copied,)})
 
     def maintain(
         self,

@@ -25,11 +25,9 @@ from highball.hub.db import Database, new_run_id, objects, revisions, snapshots
 from highball.hub.dialects import BACKUP_NAMES
 from highball.protocol import FILES_SET
 from highball.source.path import lies_inside
+from highball.spec.document import HUB_JOB
 from highball.spec.job import Job
 from highball.spec.key import key_from
-
-HUB = "hub"
-"""The job of the hub's copies of itself, a key that no other job has."""
 
 FROM_REBUILD = "rebuild"
 
@@ -63,7 +61,7 @@ class Skeleton:
 
 def find_skeletons(listing: Iterable[Snapshot], known: Iterable[str] = ()) -> list[Skeleton]:
     """The jobs that made these snapshots of one or more repositories, without those that are known."""
-    passed_over = {HUB, *known}
+    passed_over = {HUB_JOB, *known}
     by_job: dict[str, list[Snapshot]] = {}
     for snapshot in sorted(listing, key=lambda one: (one.time, one.id)):
         job = snapshot.job
@@ -93,7 +91,7 @@ def _outermost(paths: Sequence[bytes]) -> tuple[bytes, ...]:
 
 def find_copy(listing: Iterable[Snapshot]) -> Snapshot | None:
     """The newest snapshot that holds a copy of the hub itself."""
-    copies = [snapshot for snapshot in listing if snapshot.job == HUB]
+    copies = [snapshot for snapshot in listing if snapshot.job == HUB_JOB]
     return max(copies, key=lambda snapshot: snapshot.time, default=None)
 
 

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from highball.errors import NotAllowed
 from highball.facts import Action, Outcome, Snapshot
+from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record, SetOf
-from highball.keeping import Plan, make_plan, rules
+from highball.keeping import Plan, Retention, effective, make_plan, rules
 from highball.protocol import Removal
-from highball.spec.document import Document, effective_retention
+from highball.spec.document import HUB_JOB, Document, effective_retention
 from highball.spec.repository import Repository
 
 
@@ -55,7 +56,7 @@ class Retainer:
         skew: timedelta | None = None,
     ) -> Plan:
         """What retention would do to a set, and whether it may; `skew` is how far the agent's clock is from ours."""
-        retention = effective_retention(self.document, of.job, of.repository)
+        retention = self._retention(of)
         tags = tags_of(of, self.former_keys(of.job))
         listing = asked.list_snapshots(host=of.host, tags=tags)
         governed = self.record.list_governed(of)
@@ -78,6 +79,11 @@ class Retainer:
             skew=skew,
             approval=approval,
         )
+
+    def _retention(self, of: SetOf) -> Retention:
+        if of.job == HUB_JOB:
+            return effective(Retention(last=KEPT))
+        return effective_retention(self.document, of.job, of.repository)
 
 
 def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:

@@ -92,6 +92,8 @@ class Removal(_Wire):
     stay: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     """Snapshots that no known run made: they have to be there before and after, and are not counted."""
+    adopted: tuple[str, ...] = ()
+    """Those that go or stay though they carry none of the set's tags: only the whole listing shows them."""
 
 
 class HeldRemoval(_Wire):

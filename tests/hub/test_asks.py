@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hub.served import Served
+from testbed.restic import Location
 
 
 def test_a_folder_of_the_host(served: Served) -> None:
@@ -92,3 +93,33 @@ def test_the_jobs_of_maintenance(served: Served) -> None:
     assert served.get("maintenance/jobs/check:nas")["next_run_at"]
     assert served.get("maintenance/jobs/nope", expect=(404,))["code"] == "maintenance_job_unknown"
     assert served.get("maintenance/runs/nope", expect=(404,))
+
+
+def test_foreign_snapshots_are_adopted_and_released(served: Served) -> None:
+    served.back_up()
+    password = served.folder / "password"
+    for year in (2020, 2021):
+        arguments = ("--host", "older", "--tag", "weekly", "--time", f"{year}-01-01 00:00:00", served.source)
+        served.restic.run(
+            "backup", *arguments, at=Location("local", str(served.repository)), password_file=password
+        )
+    at = "repositories/nas/foreign"
+    [group] = served.get(at)
+    assert (group["host"], group["snapshots"], group["job"]) == ("older", 2, None)
+    group_at = f"{at}/{group['id']}"
+    [plan] = served.get(f"{group_at}/retention", job="docs")
+    assert (len(plan["keep"]), len(plan["adopted"]), plan["remove"]) == (3, 2, [])
+    assert served.get(f"{group_at}/retention", job="nope", expect=(404,))["code"] == "job_unknown"
+    assert served.post(f"{group_at}/adopt", {"job": "docs"})["job"] == "docs"
+    assert [one["adopted_by"] for one in served.get(at)] == ["token:tests"]
+    assert {one["job"] for one in served.get("repositories/nas/snapshots")} == {"docs"}
+    assert served.post(f"{group_at}/adopt", {"job": "docs"}, expect=(404,))["code"] == "group_unknown"
+    done = served.end_of(served.order("forget", job="docs"))
+    assert (done["outcome"], done["steps"][0]["snapshots_kept"]) == ("success", 3)
+    assert served.post(f"{group_at}/release")["job"] is None
+    assert [one["job"] for one in served.get(at)] == [None]
+    told = served.get("audit", kind="job", key="docs")["items"]
+    written = {one["action"]: one for one in told if one["action"] in ("adopted", "released")}
+    assert {one["actor"] for one in written.values()} == {"token:tests"}
+    assert sorted(written["adopted"]["after"]["snapshots"]) == sorted(plan["adopted"])
+    assert set(written) == {"adopted", "released"}

@@ -21,6 +21,7 @@ from highball.engine.restic.repository import address
 from highball.errors import HighballError, Misuse
 from highball.facts import (
     Event,
+    ForeignGroup,
     Health,
     LogLine,
     Node,
@@ -251,6 +252,35 @@ def _snapshot_row(snapshot: Snapshot) -> list[str]:
         snapshot.repository,
         words.size(snapshot.size_bytes),
         ", ".join(path_for_people(path) for path in snapshot.paths),
+    ]
+
+
+def show_groups(output: Output, found: list[ForeignGroup]) -> None:
+    """Snapshots that no known run made, alike ones together, and whose they are."""
+    if not output.for_people:
+        output.document(found)
+        return
+    titles = ("GROUP", "HOST", "TAGS", "SNAPSHOTS", "OLDEST", "NEWEST", "GOVERNED BY", "PATHS")
+    output.table(
+        [
+            Column(t, right=t == "SNAPSHOTS", wraps=t in {"TAGS", "PATHS"}, spare=t in {"TAGS", "OLDEST"})
+            for t in titles
+        ],
+        [_group_row(group) for group in found],
+        "Every snapshot here was made by a run that is known.",
+    )
+
+
+def _group_row(group: ForeignGroup) -> list[str]:
+    return [
+        group.id,
+        group.host,
+        ", ".join(group.tags),
+        words.number(group.snapshots),
+        words.moment(group.oldest_at),
+        words.moment(group.newest_at),
+        f"{group.job} (adopted by {group.adopted_by})" if group.job else "–",
+        ", ".join(path_for_people(path) for path in group.paths),
     ]
 
 

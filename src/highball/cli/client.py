@@ -12,7 +12,8 @@ import re
 import ssl
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from highball import __version__
 from highball.cli.following import Stopping, follow
 from highball.cli.live import Narrator
+from highball.cli.names import choose_repositories
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -37,7 +39,7 @@ from highball.errors import (
     SecretUnavailable,
     Unknown,
 )
-from highball.facts import Event, Lock, Node, Outcome, Run, Snapshot, Standing
+from highball.facts import Event, ForeignGroup, Lock, Node, Outcome, Run, Snapshot, Standing
 from highball.keeping import Plan
 from highball.secret import SecretValue
 from highball.spec.document import Document, build
@@ -90,12 +92,17 @@ class Hub:
 
     # --- what is declared ---
 
+    @cached_property
     def document(self) -> Document:
         """Everything that is declared, but for who may do what: that is not for everybody's eyes."""
         tables = {name: self._get(name)["spec"] for name in ALONE}
         for table in DECLARED:
             tables[table] = {one["key"]: one["spec"] for one in self._pages(table, "after", limit=1000)}
         return build({name: spec for name, spec in tables.items() if spec})
+
+    def choose_repositories(self, named: Sequence[str]) -> list[str]:
+        """The repositories that were named; none named means all. Raises Unknown."""
+        return choose_repositories(self.document, named)
 
     def read_configuration(self) -> bytes:
         """The whole configuration as YAML."""
@@ -173,6 +180,28 @@ class Hub:
         found = self._get(f"repositories/{repository}/retention", about, timeout=PATIENT)
         return [Plan.model_validate(one) for one in found]
 
+    # --- whose snapshots are ---
+
+    def list_foreign(self, repository: str) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together."""
+        found = self._get(f"repositories/{repository}/foreign", timeout=PATIENT)
+        return [ForeignGroup.model_validate(one) for one in found]
+
+    def preview_adoption(self, repository: str, group: str, job: str) -> list[Plan]:
+        """What the job's retention would do once it governs this group."""
+        address = f"repositories/{repository}/foreign/{group}/retention"
+        return [Plan.model_validate(one) for one in self._get(address, {"job": job}, timeout=PATIENT)]
+
+    def adopt(self, repository: str, group: str, job: str) -> ForeignGroup:
+        """Let the job's retention govern a group."""
+        address = f"repositories/{repository}/foreign/{group}/adopt"
+        return ForeignGroup.model_validate(self._post(address, {"job": job}, timeout=PATIENT))
+
+    def release(self, repository: str, group: str) -> ForeignGroup:
+        """Let nobody govern a group any more."""
+        address = f"repositories/{repository}/foreign/{group}/release"
+        return ForeignGroup.model_validate(self._post(address, timeout=PATIENT))
+
     # --- runs ---
 
     def carry_out(self, order: Mapping[str, Any], narrator: Narrator) -> Run:
@@ -203,8 +232,10 @@ class Hub:
     def _get(self, path: str, params: Mapping[str, Any] | None = None, **more: Any) -> Any:
         return _read_json(self._ask("GET", path, params=params, **more))
 
-    def _post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        return _read_json(self._ask("POST", path, json=body, headers=headers))
+    def _post(
+        self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Any:
+        return _read_json(self._ask("POST", path, json=body, headers=headers, **more))
 
     def _pages(self, path: str, cursor: str, **params: Any) -> Iterator[dict[str, Any]]:
         """All items of an address that answers in pages."""

@@ -19,7 +19,7 @@ from highball.cli.arguments import (
     SnapshotArgument,
     whole_path,
 )
-from highball.cli.choosing import find_named
+from highball.cli.choosing import find_named, is_of
 from highball.cli.configuration import show_plan
 from highball.cli.machine import Machine
 from highball.cli.session import Session
@@ -40,7 +40,7 @@ def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: I
     failures: list[HighballError] = []
     for key in repositories:
         try:
-            found += list_known(machine, key, job)
+            found += [one for one in list_known(machine, key) if job is None or is_of(one, job)]
         except HighballError as error:
             failures.append(error)
             session.output.note(f"✗ {key}: {error.message}", "red")
@@ -61,11 +61,9 @@ def _repositories_for(machine: Machine, job: str | None, repository: str | None)
     return [key for key in machine.document.repositories if key in held or key in merged]
 
 
-def list_known(machine: Machine, repository: str, job: str | None) -> list[Snapshot]:
-    """A repository's snapshots (of one job), with what the record knows of them."""
-    tags = [f"hb:job={job}"] if job else []
-    found = machine.ask(repository).list_snapshots(tags=tags)
-    return machine.record.recognise(repository, found)
+def list_known(machine: Machine, repository: str) -> list[Snapshot]:
+    """A repository's snapshots, with what the record knows of them."""
+    return machine.record.recognise(repository, machine.ask(repository).list_snapshots())
 
 
 # --- finding one ---------------------------------------------------------------------------------

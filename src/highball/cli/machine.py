@@ -21,7 +21,8 @@ from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.errors import ConfigurationInvalid, Conflict, StateUnusable, Unknown
-from highball.facts import Event, LogLine, Progress, Run, RunState
+from highball.facts import Event, ForeignGroup, LogLine, Progress, Run, RunState
+from highball.hub.adoption import Adoption
 from highball.hub.audit import COMMAND
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
@@ -29,6 +30,7 @@ from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import Retainer
+from highball.keeping import Plan
 from highball.lock import Lock
 from highball.process import Stop
 from highball.protocol import Assignment
@@ -127,6 +129,30 @@ class Machine:
         """The agent, ready to answer questions about a repository."""
         identity = self.record.find_identity(repository)
         return Asked(self.place, repository, self.document.repositories[repository], identity, self.stop)
+
+    # --- whose snapshots are ---
+
+    def _adoption(self, repository: str) -> Adoption:
+        self.demand_secrets([repository])
+        asked = self.ask(repository)
+        asked.compare_identity()
+        return Adoption(self.database, self.retainer, self.host, repository, asked)
+
+    def list_foreign(self, repository: str) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together."""
+        return self._adoption(repository).list_groups()
+
+    def preview_adoption(self, repository: str, group: str, job: str) -> list[Plan]:
+        """What the job's retention would do once it governs this group."""
+        return self._adoption(repository).preview(group, job, utc_now())
+
+    def adopt(self, repository: str, group: str, job: str) -> ForeignGroup:
+        """Let the job's retention govern a group."""
+        return self._adoption(repository).adopt(group, job, utc_now(), COMMAND)
+
+    def release(self, repository: str, group: str) -> ForeignGroup:
+        """Let nobody govern a group any more."""
+        return self._adoption(repository).release(group, utc_now(), COMMAND)
 
     # --- runs ---
 

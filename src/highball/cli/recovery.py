@@ -107,7 +107,7 @@ def restore(
     machine.choose_jobs([job])
     keys = machine.choose_repositories([repository]) if repository else list(machine.job(job).repositories)
     machine.demand_secrets(keys)
-    found = choose_to_restore(session.output, lambda key: list_known(machine, key, None), keys, job, snapshot)
+    found = choose_to_restore(session.output, lambda key: list_known(machine, key), keys, job, snapshot)
     asked = machine.ask(found.repository)
     machine.settle(begins_run=not dry_run)
     place = None if in_place else _new_target(target, job, found)

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from highball.cli import answers, carrying
+from highball.cli.adopting import adopt
 from highball.cli.arguments import (
     AppliedFile,
     Approves,
@@ -49,7 +50,7 @@ from highball.cli.arguments import (
     read_wait,
     whole_path,
 )
-from highball.cli.choosing import choose_to_restore, find_named
+from highball.cli.choosing import choose_to_restore, find_named, is_of
 from highball.cli.client import Hub
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs, choose_repositories
@@ -74,13 +75,13 @@ def validate(context: typer.Context) -> None:
     """Check the configuration; a hub takes in none that is wrong."""
     session: Session = context.obj
     hub = session.reach()
-    answers.show_valid(session.output, hub.document(), hub.url, {"file": None, "hub": hub.url})
+    answers.show_valid(session.output, hub.document, hub.url, {"file": None, "hub": hub.url})
 
 
 def list_jobs(context: typer.Context) -> None:
     """Show the jobs: what goes where, and when."""
     session: Session = context.obj
-    answers.show_jobs(session.output, session.reach().document())
+    answers.show_jobs(session.output, session.reach().document)
 
 
 def export(context: typer.Context) -> None:
@@ -118,7 +119,7 @@ def run(
     session: Session = context.obj
     patience = _read_patience(wait)
     hub = session.reach()
-    chosen = choose_jobs(hub.document(), jobs or [])
+    chosen = choose_jobs(hub.document, jobs or [])
     if not chosen:
         session.output.note("No jobs are enabled; see: highball list")
     rehearsal: Order = {"dry_run": True} if dry_run else {}
@@ -158,7 +159,7 @@ def status(context: typer.Context, jobs: Jobs = None) -> None:
     hub = session.reach()
     found = hub.list_standings()
     if jobs:
-        chosen = choose_jobs(hub.document(), jobs)
+        chosen = choose_jobs(hub.document, jobs)
         found = sorted((one for one in found if one.job in chosen), key=lambda one: chosen.index(one.job))
     answers.show_standings(session.output, found)
 
@@ -168,7 +169,7 @@ def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> N
     session: Session = context.obj
     hub = session.reach()
     if job is not None:
-        choose_jobs(hub.document(), [job])
+        choose_jobs(hub.document, [job])
     answers.show_runs(session.output, hub.list_runs(job=job, limit=limit))
 
 
@@ -186,13 +187,13 @@ def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: I
     """List the snapshots, other tools' among them (these have no job)."""
     session: Session = context.obj
     hub = session.reach()
-    document = hub.document()
+    document = hub.document
     repositories = _repositories_for(document, job, repository)
     found: list[Snapshot] = []
     failures: list[HighballError] = []
     for key in repositories:
         try:
-            found += [one for one in hub.list_snapshots(key) if job is None or f"hb:job={job}" in one.tags]
+            found += [one for one in hub.list_snapshots(key) if job is None or is_of(one, job)]
         except HighballError as error:
             failures.append(error)
             session.output.note(f"✗ {key}: {error.message}", "red")
@@ -221,7 +222,7 @@ def list_nodes(
     session: Session = context.obj
     folder = "/" if path is None else _as_text(whole_path("PATH", path))
     hub = session.reach()
-    keys = choose_repositories(hub.document(), [repository] if repository else [])
+    keys = choose_repositories(hub.document, [repository] if repository else [])
     found = find_named(hub.list_snapshots, keys, snapshot)
     nodes = hub.list_folder(found.repository, found.id, folder)
     if path is not None and not nodes:  # restic lists a folder itself, even an empty one
@@ -274,7 +275,7 @@ def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = Fals
     session: Session = context.obj
     patience = _read_patience(wait)
     hub = session.reach()
-    document = hub.document()
+    document = hub.document
     wanted: Order = {"task": "verify", "all_data": read_data} | patience
     orders = [
         (f"{job} in {key}", _orders(wanted | {"job": job, "repository": key}))
@@ -311,7 +312,7 @@ def restore(
             hint="restore into an empty --target first, and look there",
         )
     hub = session.reach()
-    document = hub.document()
+    document = hub.document
     choose_jobs(document, [job])
     keys = choose_repositories(document, [repository] if repository else [])
     if repository is None:
@@ -370,7 +371,7 @@ def forget(
     session: Session = context.obj
     patience = _read_patience(wait)
     hub = session.reach()
-    document = hub.document()
+    document = hub.document
     chosen = choose_jobs(document, jobs or []) if jobs else list(document.jobs)
     pairs = [(job, key) for job in chosen for key in effective_job(document, job).repositories]
     if dry_run:
@@ -436,7 +437,7 @@ def stats(context: typer.Context, repositories: Repositories = None, wait: Wait 
     session: Session = context.obj
     hub = session.reach()
     patience = _read_patience(wait)
-    chosen = choose_repositories(hub.document(), repositories or [])
+    chosen = choose_repositories(hub.document, repositories or [])
     orders = [(key, _orders({"task": "stats", "repository": key} | patience)) for key in chosen]
     answers.show_sizes(session.output, carrying.carry_out(session, hub, orders, answers=False))
 
@@ -450,7 +451,7 @@ def unlock(
     """Show the locks with their owners, and remove those that restic calls stale."""
     session: Session = context.obj
     hub = session.reach()
-    chosen = choose_repositories(hub.document(), repositories or [])
+    chosen = choose_repositories(hub.document, repositories or [])
     for key in chosen:
         _show_locks(session, hub, key)
     if remove_all and not carrying.may_remove_all(session.output, yes):
@@ -479,7 +480,7 @@ def _maintain(context: typer.Context, named: list[str] | None, wait: str | None,
     session: Session = context.obj
     patience = _read_patience(wait)
     hub = session.reach()
-    chosen = choose_repositories(hub.document(), named or [])
+    chosen = choose_repositories(hub.document, named or [])
     orders = [(key, _orders(wanted | {"repository": key} | patience)) for key in chosen]
     carrying.carry_out(session, hub, orders)
 
@@ -526,5 +527,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "unlock": unlock,
     "stats": stats,
+    "adopt": adopt,
 }
 """All verbs that speak to a hub, by name."""

@@ -43,6 +43,10 @@ class Session:
     output: Output = field(default_factory=Output)
     exit_status: int = 0
 
+    def place(self) -> Machine | Hub:
+        """Where this call's work is done: at the hub that it names, else on this machine."""
+        return self.open() if self.hub is None else self.reach()
+
     def open(self) -> Machine:
         """The machine of this call's configuration."""
         from highball.cli.machine import open_machine

@@ -277,17 +277,23 @@ class Dispatcher:
     def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
         """What retention would do in a repository, one plan per set; not to be called in the loop's own thread."""
         document = self._hub.document()
-        if key not in document.repositories:
-            raise Unknown(f"there is no repository {key}", code="repository_unknown")
-        retainer = Retainer(document, self._record, self._hub.former_keys)
         asked = self.asked(key)
-        connection = self._fleet.find(asked.host)
-        skew = connection.skew if connection else None
+        skew = self.find_skew(asked.host)
         return [
-            retainer.plan(of, asked, utc_now(), approval, skew)
+            self.retainer.plan(of, asked, utc_now(), approval, skew)
             for of in self._sets(document, key)
             if job is None or of.job == job
         ]
+
+    @property
+    def retainer(self) -> Retainer:
+        """Plans retention by what is declared now."""
+        return Retainer(self._hub.document(), self._record, self._hub.former_keys)
+
+    def find_skew(self, host: str) -> timedelta | None:
+        """How far the clock of a host's agent is from ours, where it is connected."""
+        connection = self._fleet.find(host)
+        return connection.skew if connection else None
 
     def _sets(self, document: Document, key: str) -> list[SetOf]:
         own = [

@@ -30,6 +30,7 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub.access import Access
+from highball.hub.adoption import Adoption
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
@@ -203,6 +204,12 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def adoption(self, key: str) -> Adoption:
+        """Whose the snapshots of a repository are; raises Unknown. Not to be used in the loop's own thread."""
+        asked = self.dispatcher.asked(key)
+        skew = self.dispatcher.find_skew(asked.host)
+        return Adoption(self.database, self.dispatcher.retainer, self.host, key, asked, skew)
 
     # --- the way back ---
 

@@ -92,6 +92,10 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
     ("GET", "/repositories/{key}/locks"): VIEWER,
     ("GET", "/repositories/{key}/snapshots/{snapshot}/folder"): VIEWER,
+    ("GET", "/repositories/{key}/snapshots/{snapshot}/nodes"): VIEWER,
+    ("GET", "/repositories/{key}/snapshots/{snapshot}/content"): OPERATOR,
+    ("GET", "/repositories/{key}/differences"): VIEWER,
+    ("POST", "/restores/preview"): OPERATOR,
     ("GET", "/repositories/{key}/retention"): VIEWER,
     ("GET", "/repositories/{key}/trend"): VIEWER,
     ("GET", "/repositories/{key}/foreign"): VIEWER,
@@ -144,6 +148,7 @@ BODIES: dict[str, Any] = {
     "/undo": {"to": 1},
     "/runs": {"task": "backup", "job": "docs"},
     "/adopt": {"job": "docs"},
+    "/restores/preview": {"repository": "nas", "snapshot": SNAPSHOT},
 }
 
 

@@ -6,7 +6,7 @@ import typer
 
 from highball.cli import answers
 from highball.cli.arguments import GroupArgument, OfJob, PlansAdoption, Releases, RepositoryArgument, Yes
-from highball.cli.names import demand_known
+from highball.cli.names import choose_repositories, demand_known
 from highball.cli.output import Output
 from highball.cli.session import Session
 from highball.errors import Misuse, Unknown
@@ -25,7 +25,7 @@ def adopt(
     """Let a job's retention govern snapshots that other tools made; nothing is removed by that."""
     session: Session = context.obj
     place = session.place()
-    [key] = place.choose_repositories([repository])
+    [key] = choose_repositories(place.document, [repository])
     if group is None:
         if job is not None or release:
             raise Misuse("adopt wants to know which group", hint=f"see the groups with: highball adopt {key}")

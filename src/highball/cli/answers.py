@@ -20,6 +20,7 @@ from highball.cli.output import Cell, Column, Form, Output, state, to_json
 from highball.engine.restic.repository import address
 from highball.errors import HighballError, Misuse
 from highball.facts import (
+    Difference,
     Event,
     ForeignGroup,
     Health,
@@ -323,6 +324,19 @@ def describe_node(node: Node) -> str:
     return f"{mode}  {size:>10}  {words.moment(node.modified_at)}  {path_for_people(node.path)}{doubt}"
 
 
+def show_differences(output: Output, found: list[Difference]) -> None:
+    """What differs between two snapshots."""
+    if not output.for_people:
+        output.document(found)
+        return
+    tones = {"+": "green", "-": "red"}
+    for difference in found:
+        line = f"{difference.modifier:<2} {path_for_people(difference.path)}"
+        output.line(line, tones.get(difference.modifier, "yellow"))
+    if not found:
+        output.line("Nothing differs.", "dim")
+
+
 # --- retention and sizes -------------------------------------------------------------------------
 
 
@@ -443,6 +457,22 @@ def _job_row(document: Document, key: str) -> list[str]:
         job.schedule.cron if job.enabled else "disabled",
         words.moment(upcoming[0] if upcoming else None),
     ]
+
+
+def show_setup(output: Output, document: Document, what: str, where: str) -> None:
+    """What `setup` would make: the repositories, and what a place of this kind needs besides."""
+    addresses = {key: address(repository) for key, repository in document.repositories.items()}
+    if not output.for_people:
+        plan = [
+            {"repository": key, "address": shown, "would": "make it where there is none"}
+            for key, shown in addresses.items()
+        ]
+        output.document({"dry_run": True, what: where, "repositories": plan})
+        return
+    output.line("Would make, where they are not there yet:")
+    output.line(f"  state directory  {where}" if what == "state" else f"  at {where}")
+    for key, shown in addresses.items():
+        output.line(f"  repository {key}  {shown}")
 
 
 def show_changes(output: Output, changes: Sequence[Mapping[str, Any]]) -> None:

@@ -120,6 +120,20 @@ AppliedFile = Annotated[
 PlansChanges = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 
 
+Schedules = Annotated[
+    str, typer.Option("--schedule", help="Where to enter schedules; `none` is all there is yet.")
+]
+ShowsSetup = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+
+
+def check_schedules(where: str) -> None:
+    """Raise Misuse for a place of schedules that is not known."""
+    if where != "none":
+        raise Misuse(
+            "--schedule: only none is possible yet", hint="run `highball run` from cron or a systemd timer"
+        )
+
+
 def read_wait(text: str | None) -> timedelta | None:
     """A duration from the command line; raises Misuse."""
     if text is None:

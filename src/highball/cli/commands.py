@@ -37,7 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ls": holdings.list_nodes,
     "diff": holdings.diff,
     "dump": holdings.dump,
-    "verify": recovery.verify,
+    "verify": upkeep.verify,
     "restore": recovery.restore,
     "recovery-kit": kits.recovery_kit,
     "forget": upkeep.forget,

@@ -11,17 +11,29 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from highball.agent import work
 from highball.agent.ask import Asked
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli.names import choose_jobs, choose_repositories
-from highball.errors import ConfigurationInvalid, Conflict, StateUnusable, Unknown
-from highball.facts import Event, ForeignGroup, LogLine, Progress, Run, RunState
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, StateUnusable, Unknown
+from highball.facts import (
+    Difference,
+    Event,
+    ForeignGroup,
+    LogLine,
+    Node,
+    Progress,
+    Run,
+    RunState,
+    Snapshot,
+    path_for_people,
+)
 from highball.hub.adoption import Adoption
 from highball.hub.audit import COMMAND
 from highball.hub.config import Documents, read_host
@@ -33,7 +45,7 @@ from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
 from highball.lock import Lock
 from highball.process import Stop
-from highball.protocol import Assignment
+from highball.protocol import Assignment, Overwrite, RestorePlan, RestoreTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
 from highball.spec.job import Job
 
@@ -129,6 +141,82 @@ class Machine:
         """The agent, ready to answer questions about a repository."""
         identity = self.record.find_identity(repository)
         return Asked(self.place, repository, self.document.repositories[repository], identity, self.stop)
+
+    # --- what a verb asks for, here or over a hub ---
+
+    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+        """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
+        self.demand_secrets(repositories)
+        self.settle(begins_run=begins_run)
+
+    def plan_changes(self, file: Path) -> list[dict[str, Any]]:
+        """What this file would change of what is declared now; nothing is applied."""
+        return [asdict(change) for change in Documents(self.database).plan(load(file))]
+
+    def list_repositories_of(self, job: str) -> list[str]:
+        """The repositories of a job, and those where it left snapshots."""
+        held = {of.repository for of in self.record.list_sets(job=job)}
+        merged = self.job(job).repositories
+        return [key for key in self.document.repositories if key in held or key in merged]
+
+    def list_snapshots(self, repository: str) -> list[Snapshot]:
+        """A repository's snapshots, with what the record knows of them."""
+        return self.record.recognise(repository, self.ask(repository).list_snapshots())
+
+    def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
+        """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
+        self.ask(of.repository).each_node(of.id, folder, on_node)
+
+    def compare(self, old: Snapshot, new: Snapshot) -> list[Difference]:
+        """What differs between two snapshots of a repository."""
+        return self.ask(old.repository).compare(old.id, new.id)
+
+    def dump(self, of: Snapshot, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """The content of a file, or a folder as a tar archive."""
+        self.ask(of.repository).dump(of.id, path, on_data)
+
+    # --- restores ---
+
+    def find_target(self, named: str | None, job: str, of: Snapshot) -> bytes:
+        """Where to, if not in place: the folder that was named, else a new one below the present one.
+
+        Raises Misuse where what was named is no folder.
+        """
+        if named is not None:
+            if Path(named).exists() and not Path(named).is_dir():
+                raise Misuse(f"--target: {path_for_people(os.fsencode(named))} is not a directory")
+            return os.path.abspath(os.fsencode(named))
+        first = Path.cwd() / f"restore-{job}-{of.id[:8]}"
+        candidates = [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, 1000))]
+        return os.fsencode(next(candidate for candidate in candidates if not candidate.exists()))
+
+    def plan_restore(
+        self,
+        of: Snapshot,
+        job: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore would do; without `counts` only where something is in use already."""
+        asked = self.ask(of.repository)
+        wanted = paths or asked.restic.exact_paths(of)
+        return asked.plan_restore(of.id, wanted, target, overwrite, counts=counts)
+
+    def order_restore(
+        self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
+    ) -> Assignment:
+        """The restore that was planned."""
+        task = RestoreTask(
+            repository=of.repository,
+            snapshot_id=of.id,
+            paths=plan.paths,
+            target=target,
+            overwrite=plan.overwrite,
+        )
+        return self.orders.bring_back(task, of.repository, utc_now(), job=job, wait=wait)
 
     # --- whose snapshots are ---
 

@@ -1,66 +1,47 @@
 """The verbs over a hub: called as on one machine, answered as on one machine, carried out by the hub's agents.
 
-What a hub cannot be asked yet is refused by name; nothing is quietly done elsewhere. No room of the hub or of the
-agent is needed here.
+Verbs that ask only for what a machine and a hub both answer are not here but in rooms of their own (`holdings`,
+`recovery`, `adopting`). No room of the hub or of the agent is needed here.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import typer
 
-from highball.cli import answers, carrying
-from highball.cli.adopting import adopt
+from highball.cli import adopting, answers, carrying, holdings, recovery
 from highball.cli.arguments import (
     AppliedFile,
     Approves,
-    ComparedFile,
-    ContentArgument,
-    Earlier,
-    FolderArgument,
-    InPlace,
-    InRepository,
-    JobArgument,
     Jobs,
-    Later,
     Limit,
-    OnlyPaths,
     OnlyRunsOf,
     OnlyShows,
-    OnlySnapshotsOf,
-    OverwriteRule,
-    PlanOnly,
     PlansChanges,
     ReadsAll,
     Rehearses,
     RemovesAll,
     Repositories,
     RunArgument,
-    SnapshotArgument,
-    Target,
+    Schedules,
+    ShowsSetup,
     Wait,
-    WhichSnapshot,
     Yes,
+    check_schedules,
     read_wait,
-    whole_path,
 )
-from highball.cli.choosing import choose_to_restore, find_named, is_of
 from highball.cli.client import Hub
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.session import Session
-from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import RunState, Snapshot, path_for_people, path_to_text, time_for_people
+from highball.errors import Conflict, Failed, NotAllowed, Unknown
+from highball.facts import RunState
 from highball.keeping import Plan
-from highball.protocol import Overwrite
 from highball.spec.document import Document, effective_job
-from highball.spec.reading import kind_of_file, read, read_file
+from highball.spec.reading import read
 from highball.spec.writing import as_json
 
 Order = dict[str, Any]
@@ -97,13 +78,24 @@ def export(context: typer.Context) -> None:
 def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
     """Let a hub's files say what this file says; what it no longer names of them is deleted."""
     session: Session = context.obj
-    answers.show_changes(session.output, _apply(session.reach(), file, dry_run))
+    answers.show_changes(session.output, session.reach().apply(file, dry_run=dry_run))
 
 
-def _apply(hub: Hub, file: Path, dry_run: bool) -> list[dict[str, Any]]:
-    text = read_file(file)
-    where = f"{socket.gethostname()}:{file.absolute()}"
-    return hub.apply(text, toml=kind_of_file(file) == "toml", file=where, dry_run=dry_run)
+def setup(
+    context: typer.Context, schedule: Schedules = "none", dry_run: ShowsSetup = False, wait: Wait = None
+) -> None:
+    """Make the repositories, each from the machine that looks after it; what is there already stays as it is."""
+    session: Session = context.obj
+    check_schedules(schedule)
+    patience = _read_patience(wait)
+    hub = session.reach()
+    if dry_run:
+        answers.show_setup(session.output, hub.document, "hub", hub.url)
+        return
+    orders = [
+        (key, _orders({"task": "init", "repository": key} | patience)) for key in hub.document.repositories
+    ]
+    carrying.carry_out(session, hub, orders, extra=lambda: {"hub": hub.url})
 
 
 # --- backups -------------------------------------------------------------------------------------
@@ -180,94 +172,7 @@ def logs(context: typer.Context, run: RunArgument) -> None:
     answers.show_events(session.output, list(hub.read_events(hub.find_run(run).id)))
 
 
-# --- what the repositories hold ------------------------------------------------------------------
-
-
-def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: InRepository = None) -> None:
-    """List the snapshots, other tools' among them (these have no job)."""
-    session: Session = context.obj
-    hub = session.reach()
-    document = hub.document
-    repositories = _repositories_for(document, job, repository)
-    found: list[Snapshot] = []
-    failures: list[HighballError] = []
-    for key in repositories:
-        try:
-            found += [one for one in hub.list_snapshots(key) if job is None or is_of(one, job)]
-        except HighballError as error:
-            failures.append(error)
-            session.output.note(f"✗ {key}: {error.message}", "red")
-    if failures and len(failures) == len(repositories):
-        raise failures[0]
-    session.exit_status = 1 if failures else 0
-    answers.show_snapshots(session.output, found)
-
-
-def _repositories_for(document: Document, job: str | None, repository: str | None) -> list[str]:
-    if repository is not None:
-        return choose_repositories(document, [repository])
-    if job is None:
-        return list(document.repositories)
-    choose_jobs(document, [job])
-    return list(effective_job(document, job).repositories)
-
-
-def list_nodes(
-    context: typer.Context,
-    snapshot: SnapshotArgument,
-    path: FolderArgument = None,
-    repository: InRepository = None,
-) -> None:
-    """List what a snapshot holds."""
-    session: Session = context.obj
-    folder = "/" if path is None else _as_text(whole_path("PATH", path))
-    hub = session.reach()
-    keys = choose_repositories(hub.document, [repository] if repository else [])
-    found = find_named(hub.list_snapshots, keys, snapshot)
-    nodes = hub.list_folder(found.repository, found.id, folder)
-    if path is not None and not nodes:  # restic lists a folder itself, even an empty one
-        raise Failed(
-            f"{path} is not in this snapshot", code="path_unknown", hint=f"see: highball ls {snapshot}"
-        )
-    with answers.Listing(session.output) as listing:
-        for node in nodes:
-            listing.add(node)
-
-
-def _as_text(path: bytes) -> str:
-    try:
-        return path.decode()
-    except UnicodeDecodeError:
-        raise _not_over_hub("a path that is not UTF-8", "list the folder above it instead") from None
-
-
-def diff(
-    context: typer.Context,
-    a: Earlier = None,
-    b: Later = None,
-    repository: InRepository = None,
-    file: ComparedFile = None,
-) -> None:
-    """Show what applying a file would change; what differs between two snapshots is not told over a hub yet."""
-    session: Session = context.obj
-    if (file is None) == (a is None):
-        raise Misuse("diff over a hub wants -f FILE", hint="highball diff -f FILE")
-    if file is None:
-        raise _not_over_hub("what differs between two snapshots", AT_HOME)
-    answers.show_changes(session.output, _apply(session.reach(), file, True))
-
-
-def dump(
-    context: typer.Context,
-    snapshot: SnapshotArgument,
-    path: ContentArgument,
-    repository: InRepository = None,
-) -> None:
-    """Write a file's content to standard output: not over a hub yet."""
-    raise _not_over_hub("the content of files", "highball restore brings it back on the hub's machine")
-
-
-# --- proving and bringing back -------------------------------------------------------------------
+# --- proving --------------------------------------------------------------------------------------
 
 
 def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = False, wait: Wait = None) -> None:
@@ -283,78 +188,6 @@ def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = Fals
         for key in effective_job(document, job).repositories
     ]
     carrying.carry_out(session, hub, orders)
-
-
-def restore(
-    context: typer.Context,
-    job: JobArgument,
-    snapshot: WhichSnapshot = None,
-    path: OnlyPaths = None,
-    target: Target = None,
-    in_place: InPlace = False,
-    dry_run: PlanOnly = False,
-    overwrite: OverwriteRule = None,
-    repository: InRepository = None,
-    yes: Yes = False,
-    wait: Wait = None,
-) -> None:
-    """Bring files back on the machine that looks after the repository: into a folder there, or in place."""
-    session: Session = context.obj
-    patience = _read_patience(wait)
-    place = _read_target(target, in_place)
-    paths = [whole_path("--path", text) for text in path or []]
-    if dry_run:
-        raise _not_over_hub("the plan of a restore", "restore into an empty --target and look there")
-    if in_place and not yes:
-        raise Misuse(
-            "a restore in place over a hub needs --yes: its plan is not shown here yet",
-            code="confirmation_required",
-            hint="restore into an empty --target first, and look there",
-        )
-    hub = session.reach()
-    document = hub.document
-    choose_jobs(document, [job])
-    keys = choose_repositories(document, [repository] if repository else [])
-    if repository is None:
-        keys = list(effective_job(document, job).repositories)
-    found = choose_to_restore(session.output, hub.list_snapshots, keys, job, snapshot)
-    wanted = paths or _exact_paths(found)
-    rule = overwrite or (Overwrite.IF_CHANGED if place is None else Overwrite.NEVER)
-    where = "in place" if place is None else f"into {path_for_people(place)}"
-    session.output.note(
-        f"Restoring {found.id[:8]} ({time_for_people(found.time)}) from {found.repository} {where}; "
-        f"what is there already: overwrite {rule.value}. Its plan is not shown over a hub yet."
-    )
-    order: Order = {
-        "task": "restore",
-        "job": job,
-        "repository": found.repository,
-        "snapshot": found.id,
-        "paths": [path_to_text(one) for one in wanted],
-        "target": None if place is None else path_to_text(place),
-        "overwrite": rule.value,
-    }
-    told = None if place is None else os.fsdecode(place)
-    carrying.carry_out(session, hub, [(job, _orders(order | patience))], extra=lambda: {"target": told})
-
-
-def _read_target(target: str | None, in_place: bool) -> bytes | None:
-    if target is not None and in_place:
-        raise Misuse("--target and --in-place exclude each other")
-    if target is None and not in_place:
-        raise Misuse(
-            "over a hub, restore wants to know where to",
-            code="target_missing",
-            hint="name a folder of that machine with --target DIR, or say --in-place",
-        )
-    return None if target is None else whole_path("--target", target)
-
-
-def _exact_paths(snapshot: Snapshot) -> list[bytes]:
-    """All that a snapshot holds, where its listing names it exactly."""
-    if any("\N{REPLACEMENT CHARACTER}".encode() in path for path in snapshot.paths):
-        raise _not_over_hub("a snapshot whose paths are not UTF-8", "name its parts with --path")
-    return list(snapshot.paths)
 
 
 # --- keeping repositories in order ---------------------------------------------------------------
@@ -497,18 +330,12 @@ def _read_patience(wait: str | None) -> Order:
     return {} if patience is None else {"wait_seconds": patience.total_seconds()}
 
 
-AT_HOME = "ask for it on the hub's own machine"
-
-
-def _not_over_hub(what: str, hint: str) -> NotAllowed:
-    return NotAllowed(f"{what} cannot be had over a hub yet", code="not_over_hub", hint=hint)
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": validate,
     "list": list_jobs,
     "export": export,
     "apply": apply,
+    "setup": setup,
     "run": run,
     "backup": run,
     "accept": accept,
@@ -516,17 +343,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "status": status,
     "runs": runs,
     "logs": logs,
-    "snapshots": snapshots,
-    "ls": list_nodes,
-    "diff": diff,
-    "dump": dump,
+    "snapshots": holdings.snapshots,
+    "ls": holdings.list_nodes,
+    "diff": holdings.diff,
+    "dump": holdings.dump,
     "verify": verify,
-    "restore": restore,
+    "restore": recovery.restore,
     "forget": forget,
     "prune": prune,
     "check": check,
     "unlock": unlock,
     "stats": stats,
-    "adopt": adopt,
+    "adopt": adopting.adopt,
 }
 """All verbs that speak to a hub, by name."""

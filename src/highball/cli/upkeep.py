@@ -1,4 +1,4 @@
-"""forget, prune, check, unlock, stats: keeping repositories in order."""
+"""verify, forget, prune, check, unlock, stats: keeping repositories in order, and proving it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import typer
 
 from highball.agent.workplace import describe_lock
 from highball.cli import answers, carrying
-from highball.cli.arguments import Approves, Jobs, OnlyShows, RemovesAll, Repositories, Wait, Yes, read_wait
+from highball.cli.arguments import (
+    Approves,
+    Jobs,
+    OnlyShows,
+    ReadsAll,
+    RemovesAll,
+    Repositories,
+    Wait,
+    Yes,
+    read_wait,
+)
 from highball.cli.machine import Machine
 from highball.cli.session import Session
 from highball.errors import NotAllowed, RepositoryError, Unknown
@@ -25,8 +35,50 @@ from highball.protocol import (
     StatsTask,
     Task,
     UnlockTask,
+    VerifyTask,
 )
 from highball.spec.document import effective_job
+
+# --- verify --------------------------------------------------------------------------------------
+
+
+def verify(
+    context: typer.Context,
+    jobs: Jobs = None,
+    read_data: ReadsAll = False,
+    wait: Wait = None,
+) -> None:
+    """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
+    session: Session = context.obj
+    patience = read_wait(wait)
+    machine = session.open()
+    chosen = machine.choose_jobs(jobs or [])
+    sets = [
+        SetOf(key, machine.host, job, FILES_SET) for job in chosen for key in machine.job(job).repositories
+    ]
+    machine.demand_secrets([of.repository for of in sets])
+    machine.place.find_restic()
+    machine.settle(begins_run=True)
+    orders = [(f"{of.job} in {of.repository}", _verifies(machine, of, read_data, patience)) for of in sets]
+    carrying.carry_out(session, machine, orders)
+
+
+def _verifies(
+    machine: Machine, of: SetOf, read_data: bool, wait: timedelta | None
+) -> Callable[[], Assignment]:
+    def order() -> Assignment:
+        governed = machine.record.list_governed(of)
+        if not governed:
+            raise Unknown(
+                f"{of.job} has no snapshot in {of.repository} yet",
+                code="snapshot_unknown",
+                hint=f"make one with: highball run {of.job}",
+            )
+        task = VerifyTask(repository=of.repository, snapshot_id=governed[0].id, all_data=read_data)
+        return machine.orders.maintain(task, of.repository, utc_now(), job=of.job, wait=wait)
+
+    return order
+
 
 # --- forget --------------------------------------------------------------------------------------
 

@@ -247,18 +247,29 @@ class Hub:
         self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
     ) -> dict[str, Any]:
         """The restore that was planned."""
-        order: dict[str, Any] = {
-            "task": "restore",
-            "job": job,
-            "repository": of.repository,
-            "snapshot": of.id,
-            "paths": [path_to_text(path) for path in plan.paths],
-            "target": None if target is None else path_to_text(target),
-            "overwrite": plan.overwrite.value,
-        }
+        return self.order(
+            "restore",
+            of.repository,
+            wait,
+            job=job,
+            snapshot=of.id,
+            paths=[path_to_text(path) for path in plan.paths],
+            target=None if target is None else path_to_text(target),
+            overwrite=plan.overwrite.value,
+        )
+
+    # --- maintenance ---
+
+    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> dict[str, Any]:
+        """One thing to be done to a repository."""
+        order = {"task": task, "repository": repository, **more}
         return order if wait is None else order | {"wait_seconds": wait.total_seconds()}
 
-    # --- retention ---
+    def order_forget(
+        self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
+    ) -> dict[str, Any]:
+        """Carry out the plans that the hub makes then, or only the one that was approved."""
+        return self.order("forget", repository, wait, job=job, plan=approve)
 
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
         """What retention would do for a job in a repository."""

@@ -22,8 +22,6 @@ from highball.cli.arguments import (
 from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.session import Session
 from highball.errors import ConfigurationInvalid, Conflict, Misuse
-from highball.hub.runs import utc_now
-from highball.protocol import InitTask
 from highball.spec.document import find_obstacles, load
 from highball.spec.writing import as_json, as_yaml
 from highball.timing import check_timezone
@@ -131,4 +129,4 @@ def setup(
 
 def _initialises(machine: Machine, key: str, wait: str | None) -> Any:
     patience = read_wait(wait)
-    return lambda: machine.orders.maintain(InitTask(repository=key), key, utc_now(), wait=patience)
+    return lambda: machine.order("init", key, patience)

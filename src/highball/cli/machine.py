@@ -34,18 +34,19 @@ from highball.facts import (
     Snapshot,
     path_for_people,
 )
+from highball.facts import Lock as LockHeld
 from highball.hub.adoption import Adoption
 from highball.hub.audit import COMMAND
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
-from highball.hub.runs import Record, utc_now
-from highball.hub.upkeep import Retainer
+from highball.hub.runs import Record, RunOrder, SetOf, utc_now
+from highball.hub.upkeep import Retainer, order_forget
 from highball.keeping import Plan
 from highball.lock import Lock
 from highball.process import Stop
-from highball.protocol import Assignment, Overwrite, RestorePlan, RestoreTask
+from highball.protocol import FILES_SET, Assignment, Overwrite, RestorePlan, RestoreTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
 from highball.spec.job import Job
 
@@ -147,6 +148,8 @@ class Machine:
     def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
         """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
         self.demand_secrets(repositories)
+        if begins_run:
+            self.place.find_restic()
         self.settle(begins_run=begins_run)
 
     def plan_changes(self, file: Path) -> list[dict[str, Any]]:
@@ -155,9 +158,9 @@ class Machine:
 
     def list_repositories_of(self, job: str) -> list[str]:
         """The repositories of a job, and those where it left snapshots."""
-        held = {of.repository for of in self.record.list_sets(job=job)}
-        merged = self.job(job).repositories
-        return [key for key in self.document.repositories if key in held or key in merged]
+        held = [of.repository for of in self.record.list_sets(job=job)]
+        known = [key for key in held if key in self.document.repositories]
+        return list(dict.fromkeys([*self.job(job).repositories, *known]))
 
     def list_snapshots(self, repository: str) -> list[Snapshot]:
         """A repository's snapshots, with what the record knows of them."""
@@ -174,6 +177,33 @@ class Machine:
     def dump(self, of: Snapshot, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """The content of a file, or a folder as a tar archive."""
         self.ask(of.repository).dump(of.id, path, on_data)
+
+    def list_locks(self, repository: str) -> list[LockHeld]:
+        """The locks in a repository."""
+        return self.ask(repository).list_locks()
+
+    # --- maintenance ---
+
+    def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
+        """What retention would do for a job in a repository, also for what it left under former host keys."""
+        asked = self.ask(repository)
+        asked.compare_identity()
+        own = [SetOf(repository, self.host, job, FILES_SET)] * (repository in self.job(job).repositories)
+        sets = dict.fromkeys([*own, *self.record.list_sets(job=job, repository=repository)])
+        return [self.retainer.plan(of, asked, utc_now(), approve) for of in sets]
+
+    def order_forget(
+        self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
+    ) -> Assignment:
+        """Carry out these plans, or only the one that was approved."""
+        task = order_forget(repository, [plan for plan in plans if approve in (None, plan.id)])
+        return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
+
+    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
+        """One thing to be done to a repository, as `RunOrder` names it."""
+        order = RunOrder.model_validate({"task": task, "repository": repository, **more})
+        given, job = self.orders.task_for(order, repository)
+        return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
 
     # --- restores ---
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from highball.errors import NotAllowed
 from highball.facts import Action, Outcome, Snapshot
 from highball.hub.runs import Governed, Record, SetOf
 from highball.keeping import Plan, make_plan, rules
-from highball.protocol import Removal
+from highball.protocol import ForgetTask, HeldRemoval, Removal
 from highball.spec.document import Document, effective_retention
 from highball.spec.repository import Repository
 
@@ -102,19 +101,25 @@ def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
     )
 
 
+def order_forget(
+    key: str, plans: Sequence[Plan], former_keys: FormerKeys = _none, *, prune: bool = False
+) -> ForgetTask:
+    """What an agent is told to do for these plans of a repository, also which of them stand still and why."""
+    return ForgetTask(
+        repository=key,
+        removals=tuple(order_removal(plan, former_keys(plan.job)) for plan in plans if plan.held is None),
+        held=tuple(
+            HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
+            for plan in plans
+            if plan.held is not None
+        ),
+        prune=prune,
+    )
+
+
 def tags_of(of: SetOf, former_keys: Sequence[str] = ()) -> tuple[str, ...]:
     """The tag lists by which restic finds a set: one for each key that its job has and had."""
     return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former_keys))
-
-
-def demand_right_to_delete(key: str, repository: Repository) -> None:
-    """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
-    if repository.append_only and repository.admin is None:
-        raise NotAllowed(
-            f"the repository {key} is append-only, and no admin access is named for it",
-            code="admin_creds_required",
-            hint=f"name one under [repositories.{key}.admin], or run this where one is known",
-        )
 
 
 def next_slice(record: Record, key: str, repository: Repository) -> str | None:

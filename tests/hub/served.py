@@ -253,9 +253,9 @@ class Served(Corner):
         """Have the repository met."""
         assert self.command("setup", "--schedule", "none").returncode == 0
 
-    def slow_down(self) -> None:
+    def slow_down(self, megabytes: int = 3) -> None:
         """A backup that takes some seconds: much to read, and little a second."""
-        self.make_large()
+        self.make_large(megabytes)
         self.tables["jobs"]["docs"]["limit_upload"] = SLOW
 
 

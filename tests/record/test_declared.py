@@ -20,9 +20,10 @@ from highball.hub.db import Database, objects, open_database, revisions
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, SetOf
 from highball.hub.standing import list_standings
-from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal, tags_of
+from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
 from highball.spec.document import Document, build
+from highball.spec.repository import demand_right_to_delete
 from record.stories import OF, START, Story, back_up, check, measure, snapshot
 
 BASIC: dict[str, Any] = {

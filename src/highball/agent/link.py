@@ -69,7 +69,16 @@ LOOK_SECONDS = 0.2
 
 GREETING_SECONDS = 15
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-CAPABILITIES = ("restic", "hooks", "prune-after-forget", "sealed-secrets", "hub-copy")
+CAPABILITIES = (
+    "restic",
+    "hooks",
+    "prune-after-forget",
+    "sealed-secrets",
+    "hub-copy",
+    "differences",
+    "restore-plans",
+    "flows",
+)
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
 
@@ -312,7 +321,10 @@ class Link:
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""
         restic = os.fspath(self._restic) if self._restic else None
-        told = {"state": os.fspath(self._state), "restic": restic, "ask": ask.model_dump(mode="json")}
+        membership = self._identity.membership
+        assert membership is not None
+        told: dict[str, Any] = {"state": os.fspath(self._state), "restic": restic, "hub": membership.hub}
+        told["ask"] = ask.model_dump(mode="json")
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "highball.agent.answering"),
             stdin=asyncio.subprocess.PIPE,

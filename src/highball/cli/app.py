@@ -114,10 +114,6 @@ def register(named: str | None = None, *, over_hub: bool = False) -> None:
         raise NotAllowed(
             f"{named} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
         )
-    if over_hub and named == "setup":
-        raise NotAllowed(
-            "setup cannot be had over a hub yet", code="not_over_hub", hint="run it on the hub's own machine"
-        )
     for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
         if name in groups:
             title = titles[name]

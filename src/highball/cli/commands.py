@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from highball.cli import backup, configuration, history, holdings, hub, kits, recovery, serve, upkeep
+from highball.cli import (
+    adopting,
+    backup,
+    configuration,
+    history,
+    holdings,
+    hub,
+    kits,
+    recovery,
+    serve,
+    upkeep,
+)
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
@@ -26,7 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ls": holdings.list_nodes,
     "diff": holdings.diff,
     "dump": holdings.dump,
-    "verify": recovery.verify,
+    "verify": upkeep.verify,
     "restore": recovery.restore,
     "recovery-kit": kits.recovery_kit,
     "forget": upkeep.forget,
@@ -34,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": upkeep.check,
     "unlock": upkeep.unlock,
     "stats": upkeep.stats,
+    "adopt": adopting.adopt,
 }
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from highball.cli.output import Output
 from highball.facts import Outcome, Run
@@ -14,6 +14,9 @@ from highball.facts import Outcome, Run
 if TYPE_CHECKING:
     from highball.cli.client import Hub
     from highball.cli.machine import Machine
+
+    Place: TypeAlias = Machine | Hub
+    """Where a command's work is done: verbs that ask only for what both answer are written once."""
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -42,6 +45,10 @@ class Session:
     """The hub that this call speaks to, where it is not this machine's own."""
     output: Output = field(default_factory=Output)
     exit_status: int = 0
+
+    def place(self) -> Place:
+        """Where this call's work is done: at the hub that it names, else on this machine."""
+        return self.open() if self.hub is None else self.reach()
 
     def open(self) -> Machine:
         """The machine of this call's configuration."""

@@ -90,6 +90,19 @@ class RunOrder(Fact):
         return f"{self.task}:{about}"
 
 
+class RestoreWish(Fact):
+    """A restore that somebody thinks of; no paths are all of them, no rule is the usual one for that place."""
+
+    repository: str
+    snapshot: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+    job: str | None = None
+    paths: tuple[_WholePath, ...] = ()
+    target: _WholePath | None = None
+    overwrite: Overwrite | None = None
+    counts: bool = True
+    """False: entries are only counted where something lies at the target already."""
+
+
 @dataclass(frozen=True)
 class Queued:
     """A run that has not ended, as the dispatcher sees it."""

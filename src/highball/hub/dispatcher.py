@@ -29,7 +29,7 @@ from highball.hub.fleet import Connection, Fleet
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
 from highball.hub.runs import Record, SetOf, utc_now
-from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
+from highball.hub.upkeep import Retainer, order_forget
 from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
@@ -38,12 +38,9 @@ from highball.protocol import (
     Acknowledged,
     Assign,
     Assignment,
-    CheckTask,
     Declined,
     Events,
     ForgetTask,
-    HeldRemoval,
-    InitTask,
     Inventory,
     Message,
     ProgressSeen,
@@ -53,15 +50,12 @@ from highball.protocol import (
     RunsWanted,
     Secrets,
     SecretsWanted,
-    StatsTask,
     Taken,
-    Task,
     UnlockTask,
-    VerifyTask,
 )
 from highball.spec.document import HUB_JOB, Document, effective_job
 from highball.spec.inheritance import profiles_of, table_of
-from highball.spec.repository import Repository
+from highball.spec.repository import Repository, demand_right_to_delete
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
@@ -239,7 +233,10 @@ class Dispatcher:
                 overwrite=order.overwrite,
             )
             return self._placed(run, orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
-        given, job = self._task(document, order, key)
+        if order.task in ("forget", "discard"):
+            removal = self._removal(document, order, key)
+            return self._placed(run, orders.maintain(removal, key, now, job=order.job, wait=wait, run=run.id))
+        given, job = orders.task_for(order, key)
         return self._placed(run, orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
     def _placed(self, run: Queued, assignment: Assignment) -> Assignment:
@@ -272,54 +269,28 @@ class Dispatcher:
             values |= {place: value.reveal() for place, value in opened.items()}
         return values
 
-    def _task(self, document: Document, order: RunOrder, key: str) -> tuple[Task, str | None]:
-        """What is to be done, and the job that it is about, where it is about one."""
-        repository = document.repositories[key]
-        match order.task:
-            case "prune":
-                demand_right_to_delete(key, repository)
-                return PruneTask(repository=key), None
-            case "check":
-                return CheckTask(repository=key, slice=next_slice(self._record, key, repository)), None
-            case "unlock":
-                return UnlockTask(repository=key, remove_all=order.remove_all), None
-            case "stats":
-                return StatsTask(repository=key), None
-            case "init":
-                return InitTask(repository=key), None
-            case "verify":
-                snapshot, job = self._snapshot_to_verify(order, key)
-                return VerifyTask(repository=key, snapshot_id=snapshot, all_data=order.all_data), job
-            case _:
-                return self._removal(document, order, key), order.job
-
-    def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
-        """The snapshot that was named, or the newest one of the job, or of any; and whose it is."""
-        if order.snapshot is not None:
-            return order.snapshot, order.job
-        sets = self._record.list_sets(job=order.job, repository=key)
-        found = [(snapshot, of.job) for of in sets for snapshot in self._record.list_governed(of)[:1]]
-        if not found:
-            raise Unknown(f"{key} holds no snapshot to verify", code="snapshot_unknown")
-        newest, job = max(found, key=lambda one: one[0].time)
-        return newest.id, job
-
     # --- retention ---
 
     def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
         """What retention would do in a repository, one plan per set; not to be called in the loop's own thread."""
         document = self._hub.document()
-        if key not in document.repositories:
-            raise Unknown(f"there is no repository {key}", code="repository_unknown")
-        retainer = Retainer(document, self._record, self._hub.former_keys)
         asked = self.asked(key)
-        connection = self._fleet.find(asked.host)
-        skew = connection.skew if connection else None
+        skew = self.find_skew(asked.host)
         return [
-            retainer.plan(of, asked, utc_now(), approval, skew)
+            self.retainer.plan(of, asked, utc_now(), approval, skew)
             for of in self._sets(document, key)
             if job is None or of.job == job
         ]
+
+    @property
+    def retainer(self) -> Retainer:
+        """Plans retention by what is declared now."""
+        return Retainer(self._hub.document(), self._record, self._hub.former_keys)
+
+    def find_skew(self, host: str) -> timedelta | None:
+        """How far the clock of a host's agent is from ours, where it is connected."""
+        connection = self._fleet.find(host)
+        return connection.skew if connection else None
 
     def _sets(self, document: Document, key: str) -> list[SetOf]:
         own = [
@@ -345,18 +316,7 @@ class Dispatcher:
                     f"no plan is {order.plan} now: it was never made, or the repository has changed since",
                     code="plan_unknown",
                 )
-        return ForgetTask(
-            repository=key,
-            removals=tuple(
-                order_removal(plan, self._hub.former_keys(plan.job)) for plan in plans if plan.held is None
-            ),
-            held=tuple(
-                HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
-                for plan in plans
-                if plan.held is not None
-            ),
-            prune=order.task == "discard",
-        )
+        return order_forget(key, plans, self._hub.former_keys, prune=order.task == "discard")
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import signal
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub.access import Access
+from highball.hub.adoption import Adoption
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.backlog import Backlog, RunOrder
+from highball.hub.backlog import Backlog, RestoreWish, RunOrder
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
@@ -44,7 +46,7 @@ from highball.hub.recovery import back_up
 from highball.hub.runs import Record, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
 from highball.hub.vault import Vault
-from highball.protocol import Message
+from highball.protocol import Message, RestorePlan
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
@@ -211,9 +213,7 @@ class Hub:
         Raises Unknown for a job or repository that is not declared. Not to be called in the loop's own thread.
         """
         now, document = utc_now(), self.document()
-        host = self.host
-        if order.job is not None:
-            host = effective_job(document, order.job).host or host
+        host = self.host_of(order.job)
         if order.repository is not None:
             repository = document.repositories.get(order.repository)
             if repository is None:
@@ -227,6 +227,25 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def host_of(self, job: str | None) -> str:
+        """The machine whose data a job reads, and where a restore of it goes; raises Unknown."""
+        named = None if job is None else effective_job(self.document(), job).host
+        return named or self.host
+
+    def plan_restore(self, wish: RestoreWish) -> RestorePlan:
+        """What a restore would do, from a look at the machine it goes to; not to be called in the loop's own thread.
+
+        Raises HighballError.
+        """
+        asked = replace(self.dispatcher.asked(wish.repository), host=self.host_of(wish.job))
+        return asked.plan_restore(wish.snapshot, wish.paths, wish.target, wish.overwrite, counts=wish.counts)
+
+    def adoption(self, key: str) -> Adoption:
+        """Whose the snapshots of a repository are; raises Unknown. Not to be used in the loop's own thread."""
+        asked = self.dispatcher.asked(key)
+        skew = self.dispatcher.find_skew(asked.host)
+        return Adoption(self.database, self.dispatcher.retainer, self.host, key, asked, skew)
 
     # --- the way back ---
 

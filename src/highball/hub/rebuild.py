@@ -20,8 +20,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.facts import Node, NodeKind, Snapshot, path_to_text
+from highball.hub.adoption import own_set_of, take_in
 from highball.hub.audit import Actor, write_down
-from highball.hub.db import Database, new_run_id, objects, revisions, snapshots
+from highball.hub.db import Database, new_run_id, objects, revisions
 from highball.hub.dialects import BACKUP_NAMES
 from highball.protocol import FILES_SET
 from highball.source.path import lies_inside
@@ -182,30 +183,12 @@ def adopt(
     counts = dict.fromkeys(jobs, 0)
     with database.write() as connection:
         for snapshot in listing:
-            if snapshot.job in counts and _adopt(connection, snapshot, actor):
+            if snapshot.job not in counts:
+                continue
+            of = own_set_of(snapshot, snapshot.job)
+            if of is not None and take_in(connection, snapshot, of, actor):
                 counts[snapshot.job] += 1
         for job, count in counts.items():
             message = f"{count} snapshots found in repositories"
             write_down(connection, actor, "adopted", now, kind="job", key=job, message=message)
     return counts
-
-
-def _adopt(connection: sa.Connection, snapshot: Snapshot, actor: Actor) -> bool:
-    here = (snapshots.c.repository == snapshot.repository) & (snapshots.c.id == snapshot.id)
-    if connection.execute(sa.select(snapshots.c.id).where(here)).first() is not None:
-        return False
-    connection.execute(
-        snapshots.insert().values(
-            repository=snapshot.repository,
-            id=snapshot.id,
-            host=snapshot.host,
-            job=snapshot.job,
-            set=snapshot.set or FILES_SET,
-            run=snapshot.run,
-            time=snapshot.time,
-            size_bytes=snapshot.size_bytes,
-            shrank=False,
-            adopted_by=actor.name,
-        )
-    )
-    return True

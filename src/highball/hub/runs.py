@@ -68,7 +68,10 @@ class SetOf:
 
 @dataclass(frozen=True)
 class Governed:
-    """A snapshot that a known run made, as the record knows it."""
+    """A snapshot that a known run made, or that a person adopted, as the record knows it.
+
+    `run` is null on one that carries no tags of ours: the listing of its set does not show it.
+    """
 
     id: str
     time: datetime
@@ -312,7 +315,7 @@ class Record:
             ]
 
     def list_governed(self, of: SetOf) -> list[Governed]:
-        """The snapshots of a set that runs made and that are not known to be gone, newest first."""
+        """The snapshots of a set that are governed and not known to be gone, newest first."""
         asked = (
             sa.select(snapshots)
             .where(_of_set(of), snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
@@ -334,17 +337,18 @@ class Record:
 
     def expect(self, of: SetOf) -> Expectation:
         """What a backup should find: earlier snapshots, the one to build upon, and the usual size."""
-        governed = self.list_governed(of)
+        ours = [snapshot for snapshot in self.list_governed(of) if snapshot.run is not None]
         return Expectation(
-            snapshot_ids=tuple(snapshot.id for snapshot in governed),
-            parent=governed[0].id if governed else None,
+            snapshot_ids=tuple(snapshot.id for snapshot in ours),
+            parent=ours[0].id if ours else None,
             sizes=tuple(self._list_sizes(of)),
         )
 
     def _list_sizes(self, of: SetOf) -> Iterator[int]:
         """Sizes of the last good snapshots, back to the one whose new size a person accepted."""
         columns = (snapshots.c.size_bytes, snapshots.c.shrank, snapshots.c.accepted_at)
-        asked = sa.select(*columns).where(_of_set(of), snapshots.c.size_bytes.is_not(None))
+        measured = snapshots.c.run.is_not(None) & snapshots.c.size_bytes.is_not(None)
+        asked = sa.select(*columns).where(_of_set(of), measured)
         count = 0
         with self._database.read() as connection:
             for row in connection.execute(asked.order_by(snapshots.c.time.desc())):
@@ -365,8 +369,8 @@ class Record:
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
         sets = self.list_sets(repository=repository)
-        sizes = {known.id: known.size_bytes for of in sets for known in self.list_governed(of)}
-        return [_recognised(snapshot, sizes) for snapshot in listed]
+        known = {one.id: (of, one) for of in sets for one in self.list_governed(of)}
+        return [_recognised(snapshot, known.get(snapshot.id)) for snapshot in listed]
 
     def accept(self, run: str, now: datetime) -> int:
         """A person says that the new size of this run's snapshots is right; says how many had shrunk."""
@@ -427,11 +431,13 @@ class Record:
         return ending.account.snapshot_id if ending else None
 
 
-def _recognised(snapshot: Snapshot, sizes: Mapping[str, int | None]) -> Snapshot:
-    if snapshot.id not in sizes:
+def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Snapshot:
+    if known is None:
         return snapshot.model_copy(update={"job": None, "run": None, "set": None, "governed": False})
-    size = snapshot.size_bytes if snapshot.size_bytes is not None else sizes[snapshot.id]
-    return snapshot.model_copy(update={"governed": True, "size_bytes": size})
+    of, one = known
+    size = snapshot.size_bytes if snapshot.size_bytes is not None else one.size_bytes
+    told = {"job": of.job, "run": one.run, "set": of.set, "governed": True, "size_bytes": size}
+    return snapshot.model_copy(update=told)
 
 
 # --- taking events in ----------------------------------------------------------------------------
@@ -524,7 +530,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
     if step.snapshots_removed:
         _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
-        _mark_missing(connection, of, event.snapshots, event.at)
+        _mark_missing(connection, of, step.action, event.snapshots, event.at)
         found = _count_snapshots(connection, of.repository)
         _note_day(connection, of.repository, event.at, snapshots=found)
 
@@ -566,14 +572,20 @@ def _removed_at(connection: sa.Connection, repository: str, id: str, after: date
     return None
 
 
-def _mark_missing(connection: sa.Connection, of: SetOf, listing: Iterable[Snapshot], at: datetime) -> None:
+def _mark_missing(
+    connection: sa.Connection, of: SetOf, action: Action, listing: Iterable[Snapshot], at: datetime
+) -> None:
     """Snapshots that the listing lacks are missing; those that it shows again are not.
 
-    It may be told late, and says nothing of what is younger than itself.
+    It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
+    set; what was adopted without them only a removal looks for.
     """
     shown = {snapshot.id for snapshot in listing}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
-        _of_set(of), snapshots.c.forgotten_at.is_(None), snapshots.c.time < at
+        _of_set(of),
+        snapshots.c.forgotten_at.is_(None),
+        snapshots.c.time < at,
+        sa.true() if action is Action.FORGET else snapshots.c.run.is_not(None),
     )
     found = connection.execute(asked).all()
     lost = [row.id for row in found if row.id not in shown and row.missing_since is None]

@@ -222,7 +222,7 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert away.ask("export")["jobs"]["docs"]["repositories"] == ["nas"]
     same = tmp_path / "same.yaml"
     same.write_text(text)
-    assert {change["what"] for change in away.ask("diff", "-f", str(same))} <= {"taken over"}
+    assert away.ask("diff", "-f", str(same)) == [], "accounts stay people's, the rest the hub's own file's"
     tables = json.loads(json.dumps(away.served.tables))
     tables["jobs"]["more"] = tables["jobs"]["docs"] | {"enabled": False}
     file = tmp_path / "more.yaml"
@@ -234,6 +234,19 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert [job["job"] for job in away.ask("list")] == ["docs", "more"]
     file.write_text(json.dumps(away.served.tables))
     assert [change["what"] for change in away.ask("apply", "-f", str(file))] == ["deleted"]
+    tables["jobs"]["docs"]["title"] = "Letters"
+    file.write_text(json.dumps(tables))
+    refused = away.error("apply", "-f", str(file), expect=6)
+    own = str(away.served.configuration)
+    assert (refused["code"], refused["hint"]) == ("managed_by_file", f"change it there: {own}")
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("profiles: {often: {schedule: hourly}}")
+    assert away.command("apply", "-f", str(elsewhere), "--as", "fleet").returncode == 0
+    assert away.served.get("profiles/often")["file"] == "fleet"
+    elsewhere.write_text("{}")
+    assert [change["what"] for change in away.ask("apply", "-f", str(elsewhere), "--as", "fleet")] == [
+        "deleted"
+    ]
     file.write_text("jobs: {docs: {sauces: []}}")
     wrong = away.error("apply", "-f", str(file), expect=2)
     assert "jobs.docs.sauces" in [problem["at"] for problem in wrong["problems"]]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from highball.cli import answers, carrying
-from highball.cli.arguments import AppliedFile, PlansChanges, Wait, read_wait
+from highball.cli.arguments import AppliedFile, KnownAs, PlansChanges, Wait, read_wait
 from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.session import Session
 from highball.engine.restic.repository import address
@@ -89,7 +89,9 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(document.tables))
 
 
-def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
+def apply(
+    context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
+) -> None:
     """Let a hub's files say what this file says: it speaks to a hub alone."""
     raise Misuse(
         "apply speaks to a hub",

@@ -77,7 +77,7 @@ class Machine:
         self._prepare()
         self.now = utc_now()
         documents = Documents(self.database)
-        documents.apply(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
+        documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
         self.orders = Orders(document, self.record, self.host)

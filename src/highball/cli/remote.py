@@ -27,6 +27,7 @@ from highball.cli.arguments import (
     InRepository,
     JobArgument,
     Jobs,
+    KnownAs,
     Later,
     Limit,
     OnlyPaths,
@@ -93,15 +94,17 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(read(text, "yaml")))
 
 
-def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
-    """Let a hub's files say what this file says; what it no longer names of them is deleted."""
+def apply(
+    context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
+) -> None:
+    """Let a hub say what this file says; what the file named before and no longer names is deleted."""
     session: Session = context.obj
-    answers.show_changes(session.output, _apply(session.reach(), file, dry_run))
+    answers.show_changes(session.output, _apply(session.reach(), file, dry_run, name))
 
 
-def _apply(hub: Hub, file: Path, dry_run: bool) -> list[dict[str, Any]]:
+def _apply(hub: Hub, file: Path, dry_run: bool, name: str | None = None) -> list[dict[str, Any]]:
     text = read_file(file)
-    where = f"{socket.gethostname()}:{file.absolute()}"
+    where = name or f"{socket.gethostname()}:{file.absolute()}"
     return hub.apply(text, toml=kind_of_file(file) == "toml", file=where, dry_run=dry_run)
 
 

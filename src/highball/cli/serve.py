@@ -94,7 +94,7 @@ class _Serving:
         lease = self._take_lease(where)
         documents = Documents(database, kept_sound)
         if path is not None:
-            documents.apply(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
+            documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         folder = find_key_folder(path)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         vault = open_vault(database, find_key_file(folder, os.environ))

@@ -31,6 +31,7 @@ from highball.errors import (
 from highball.hub import passwords, throttle
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
 from highball.hub.db import Database, enrolments, new_run_id, objects, revisions, sessions, vault
+from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
 from highball.spec.key import check_key
@@ -553,6 +554,7 @@ def _store(
         connection.execute(objects.update().where(here).values(**told))
     facts = {"kind": kind, "key": key, "revision": revision, "at": now, "actor": actor.name}
     connection.execute(revisions.insert().values(**facts, spec=spec, what=what))
+    write_mark(connection, TOKEN, str(read_marks(connection)[0] + 1))  # who knows the Document reads it again
     write_down(connection, actor, what, now, kind=kind, key=key, before=before, after=spec)
     return str(id)
 

@@ -60,6 +60,9 @@ class ObjectAnswer(BaseModel):
     title: str | None
     revision: int
     origin: str
+    """hand, file (the hub's own, read at every start), or applied."""
+    file: str | None
+    """Of what was applied: the file that declares it."""
     former_keys: tuple[str, ...]
     changed_at: UtcTime | None
     deleted_at: UtcTime | None
@@ -363,14 +366,14 @@ def _whole(documents: Documents, clock: Clock) -> APIRouter:
     def apply(
         actor: Admin,
         text: Text,
-        file: Annotated[str, Query(max_length=500, description="where the file lies, for people")],
+        file: Annotated[str, Query(min_length=1, max_length=500, description="the name it has here")],
         content_type: Annotated[str, Header()] = YAML,
         dry_run: bool = False,
     ) -> list[Change]:
-        """Make what files declare equal this file; TOML where the content type says so, else YAML."""
+        """Make what this file declares equal it; TOML where the content type says so, else YAML."""
         document = parse(text, "toml" if "toml" in content_type else "yaml")
         if dry_run:
-            return documents.plan(document)
+            return documents.plan_to_apply(document, file=file)
         return documents.apply(document, now=clock(), actor=actor, file=file)
 
     return router

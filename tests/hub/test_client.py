@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from highball.cli import commands, remote
-from highball.cli.client import Hub, check_url
+from highball.cli.addresses import check_url, is_exposed
+from highball.cli.client import Hub
 from highball.cli.following import follow
 from highball.cli.live import Narrator
 from highball.cli.output import Output
@@ -455,3 +456,33 @@ def test_ctrl_c_twice_waits_no_longer() -> None:
     with pytest.raises(Cancelled) as caught:
         follow(hub, Run.model_validate(run), Narrator(Output()))
     assert caught.value.hint == "it was asked to end; see: highball logs f"
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("https://hub.example", False),
+        ("http://hub.example", True),
+        ("http://192.0.2.7:8765", True),
+        ("http://127.3.0.1:8765", False),
+        ("http://[::1]:8765", False),
+        ("http://localhost:8765", False),
+        ("http://localhost.example", True),
+        ("http://0.0.0.0:8765", True),
+    ],
+)
+def test_a_token_on_its_way_in_the_clear_is_warned_of(url: str, exposed: bool) -> None:
+    assert is_exposed(url) is exposed
+
+
+def test_who_sends_a_token_in_the_clear_is_told_once() -> None:
+    asked: list[str | Path] = [HIGHBALL, "--hub", "http://hub.invalid", "status"]
+    said = subprocess.run(
+        asked,
+        env={"HIGHBALL_TOKEN": "x", "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stderr.count("travels in the clear to http://hub.invalid") == 1
+    assert "clear" not in said.stdout

@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball import __version__
+from highball.cli.addresses import check_url
 from highball.cli.following import Stopping, follow
 from highball.cli.live import Narrator
 from highball.errors import (
@@ -111,6 +112,15 @@ class Hub:
             params={"file": file, "dry_run": dry_run},
         )
         return list(_read_json(answer))
+
+    def find_revision(self, table: str, key: str) -> int:
+        """At which revision an object is; raises Unknown."""
+        return int(self._get(f"{table}/{quote(key, safe='')}")["revision"])
+
+    def rekey(self, table: str, key: str, new: str, revision: int) -> None:
+        """Give an object another key, everywhere."""
+        at = {"If-Match": f'"{revision}"'}
+        self._ask("POST", f"{table}/{quote(key, safe='')}/rekey", json={"key": new}, headers=at)
 
     # --- how things stand ---
 
@@ -281,22 +291,6 @@ def _raise_refusal(run: Run) -> None:
 
 
 # --- where it is, and who asks -------------------------------------------------------------------
-
-
-def check_url(text: str) -> str:
-    """The address of a hub, without a slash at its end; raises Misuse."""
-    try:
-        parts = urlsplit(text)
-        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:
-        right = False
-    if not right or parts.query or parts.fragment:
-        raise Misuse("--hub wants the address of a hub", hint="like --hub https://backup.example.org")
-    if parts.username is not None or parts.password is not None:
-        raise Misuse(
-            "the address of a hub holds no credentials", hint="a token comes by HIGHBALL_TOKEN_FILE instead"
-        )
-    return text.rstrip("/")
 
 
 def find_token(environment: Mapping[str, str]) -> SecretValue:

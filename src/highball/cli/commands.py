@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from highball.cli import backup, configuration, history, holdings, hub, kits, recovery, serve, upkeep
+from highball.cli import (
+    agent,
+    backup,
+    configuration,
+    history,
+    holdings,
+    hub,
+    kits,
+    recovery,
+    rekeying,
+    serve,
+    upkeep,
+)
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
+    "agent": agent.agent,
     "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,
     "apply": configuration.apply,
+    "rekey": rekeying.rekey,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,

@@ -54,6 +54,7 @@ from highball.cli.choosing import choose_to_restore, find_named
 from highball.cli.client import Hub
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs, choose_repositories
+from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
 from highball.cli.session import Session
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, Unknown
 from highball.facts import RunState, Snapshot, path_for_people, path_to_text, time_for_people
@@ -61,6 +62,7 @@ from highball.keeping import Plan
 from highball.protocol import Overwrite
 from highball.spec.document import Document, effective_job
 from highball.spec.reading import kind_of_file, read, read_file
+from highball.spec.references import TABLE_OF
 from highball.spec.writing import as_json
 
 Order = dict[str, Any]
@@ -106,6 +108,27 @@ def _apply(hub: Hub, file: Path, dry_run: bool, name: str | None = None) -> list
     text = read_file(file)
     where = name or f"{socket.gethostname()}:{file.absolute()}"
     return hub.apply(text, toml=kind_of_file(file) == "toml", file=where, dry_run=dry_run)
+
+
+def rekey(
+    context: typer.Context,
+    kind: OfKind,
+    old: OldKey,
+    new: NewKey,
+    yes: Yes = False,
+    dry_run: PlansChanges = False,
+) -> None:
+    """Give a job, repository, host, profile or pin another key; snapshots and history stay with it."""
+    session: Session = context.obj
+    hub = session.reach()
+    revision = hub.find_revision(TABLE_OF[kind], old)
+    changes = what_changes(hub.document().tables, kind, old, new)
+    try:
+        agree(session, changes, yes=yes, dry_run=dry_run)
+    except Planned:
+        return
+    hub.rekey(TABLE_OF[kind], old, new, revision)
+    tell(session, changes)
 
 
 # --- backups -------------------------------------------------------------------------------------
@@ -511,6 +534,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_jobs,
     "export": export,
     "apply": apply,
+    "rekey": rekey,
     "run": run,
     "backup": run,
     "accept": accept,

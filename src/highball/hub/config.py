@@ -253,7 +253,17 @@ class Documents:
         """Remove a deleted object, its revisions and its sealed secrets for good; the record of its runs stays."""
         self._change(lambda stored: [Edit(get_deleted(stored, kind, key), None, "purged")], now, actor)
 
-    def rekey(self, kind: str, key: str, new: str, *, expected: int, now: datetime, actor: Actor) -> Declared:
+    def rekey(
+        self,
+        kind: str,
+        key: str,
+        new: str,
+        *,
+        expected: int,
+        now: datetime,
+        actor: Actor,
+        owner: Owner = THE_PEOPLE,
+    ) -> Declared:
         """Give an object another key, to all that name it and to the record as well; the old one is not free.
 
         Raises Stale, and Conflict while the new key is not free or a run of the object is not over.
@@ -267,7 +277,7 @@ class Documents:
             others = list(take_on_new_key(stored, one.place, new, now))
             return [Edit(one, after, "rekeyed"), *others]
 
-        return self._change_one(edits, now, actor)
+        return self._change_one(edits, now, actor, owner)
 
     # --- the whole ---
 
@@ -356,14 +366,14 @@ class Documents:
 
     # --- how a change is made ---
 
-    def _change_one(self, edits: Edits, now: datetime, actor: Actor) -> Declared:
+    def _change_one(self, edits: Edits, now: datetime, actor: Actor, owner: Owner = THE_PEOPLE) -> Declared:
         made: list[Edit] = []
 
         def gather(stored: Stored) -> list[Edit]:
             made[:] = edits(stored)
             return made
 
-        self._change(gather, now, actor)
+        self._change(gather, now, actor, owner)
         assert made[0].after is not None
         return made[0].after
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.errors import HighballError, Unknown
+from highball.errors import HighballError, Misuse, Unknown
 from highball.facts import (
     Action,
     LogLine,
@@ -203,6 +203,17 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def invite(self, host: str, actor: Actor, now: datetime) -> str:
+        """A one-time token for the agent of a declared host. Raises Unknown, and Misuse for the hub's own machine."""
+        if host == self.host:
+            raise Misuse(
+                f"{host} is the hub's own machine: its agent comes with the hub",
+                code="own_host",
+                hint="invite another host",
+            )
+        self.documents.get("host", host)
+        return self.fleet.invite(host, actor, now)
 
     # --- the way back ---
 

@@ -428,13 +428,29 @@ def _late_and_overdue(
     last_good_at: datetime, schedule: Schedule, now: datetime, timezone: str
 ) -> tuple[bool, bool]:
     age = now - last_good_at
-    due = next_times(schedule, last_good_at, timezone)
-    if not due:
+    due = _next_after(schedule, _minute(last_good_at), timezone)
+    if due is None:
         return age >= LATE_WITHOUT_SCHEDULE, age >= OVERDUE_WITHOUT_SCHEDULE
-    due_at = due[0] + schedule.jitter
-    usual = interval(schedule, now, timezone) if now > due_at else None
+    due_at = due + schedule.jitter
+    usual = _usual_gap(schedule, _minute(now), timezone) if now > due_at else None
     if usual is None:
         return False, False
     # Where all gaps are alike, an age of 1.5 of them means that half a gap has passed since the due time.
     # Where they are not (hourly on workdays), the age alone would alarm all weekend although nothing was due.
     return True, age > 1.5 * usual and now > due_at + usual / 2
+
+
+def _minute(at: datetime) -> datetime:
+    """Its beginning: the times of schedules are whole minutes, so what comes after either is the same."""
+    return at.replace(second=0, microsecond=0)
+
+
+@lru_cache(maxsize=8192)
+def _next_after(schedule: Schedule, minute: datetime, timezone: str) -> datetime | None:
+    """Kept, for how hundreds of jobs stand is asked again and again."""
+    return next(times_after(schedule, minute, timezone), None)
+
+
+@lru_cache(maxsize=8192)
+def _usual_gap(schedule: Schedule, minute: datetime, timezone: str) -> timedelta | None:
+    return interval(schedule, minute, timezone)

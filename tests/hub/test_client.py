@@ -21,7 +21,8 @@ import httpx
 import pytest
 
 from highball.cli import commands, remote
-from highball.cli.client import Hub, check_url
+from highball.cli.addresses import check_url, is_exposed
+from highball.cli.client import Hub
 from highball.cli.following import follow
 from highball.cli.live import Narrator
 from highball.cli.output import Output
@@ -345,7 +346,7 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert away.ask("export")["jobs"]["docs"]["repositories"] == ["nas"]
     same = tmp_path / "same.yaml"
     same.write_text(text)
-    assert {change["what"] for change in away.ask("diff", "-f", str(same))} <= {"taken over"}
+    assert away.ask("diff", "-f", str(same)) == [], "accounts stay people's, the rest the hub's own file's"
     tables = json.loads(json.dumps(away.served.tables))
     tables["jobs"]["more"] = tables["jobs"]["docs"] | {"enabled": False}
     file = tmp_path / "more.yaml"
@@ -357,6 +358,19 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert [job["job"] for job in away.ask("list")] == ["docs", "more"]
     file.write_text(json.dumps(away.served.tables))
     assert [change["what"] for change in away.ask("apply", "-f", str(file))] == ["deleted"]
+    tables["jobs"]["docs"]["title"] = "Letters"
+    file.write_text(json.dumps(tables))
+    refused = away.error("apply", "-f", str(file), expect=6)
+    own = str(away.served.configuration)
+    assert (refused["code"], refused["hint"]) == ("managed_by_file", f"change it there: {own}")
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("profiles: {often: {schedule: hourly}}")
+    assert away.command("apply", "-f", str(elsewhere), "--as", "fleet").returncode == 0
+    assert away.served.get("profiles/often")["file"] == "fleet"
+    elsewhere.write_text("{}")
+    assert [change["what"] for change in away.ask("apply", "-f", str(elsewhere), "--as", "fleet")] == [
+        "deleted"
+    ]
     file.write_text("jobs: {docs: {sauces: []}}")
     wrong = away.error("apply", "-f", str(file), expect=2)
     assert "jobs.docs.sauces" in [problem["at"] for problem in wrong["problems"]]
@@ -564,3 +578,33 @@ def test_ctrl_c_twice_waits_no_longer() -> None:
     with pytest.raises(Cancelled) as caught:
         follow(hub, Run.model_validate(run), Narrator(Output()))
     assert caught.value.hint == "it was asked to end; see: highball logs f"
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("https://hub.example", False),
+        ("http://hub.example", True),
+        ("http://192.0.2.7:8765", True),
+        ("http://127.3.0.1:8765", False),
+        ("http://[::1]:8765", False),
+        ("http://localhost:8765", False),
+        ("http://localhost.example", True),
+        ("http://0.0.0.0:8765", True),
+    ],
+)
+def test_a_token_on_its_way_in_the_clear_is_warned_of(url: str, exposed: bool) -> None:
+    assert is_exposed(url) is exposed
+
+
+def test_who_sends_a_token_in_the_clear_is_told_once() -> None:
+    asked: list[str | Path] = [HIGHBALL, "--hub", "http://hub.invalid", "status"]
+    said = subprocess.run(
+        asked,
+        env={"HIGHBALL_TOKEN": "x", "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stderr.count("travels in the clear to http://hub.invalid") == 1
+    assert "clear" not in said.stdout

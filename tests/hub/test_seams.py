@@ -203,7 +203,7 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "template"
     identity = Identity(folder / "agent" / "agent")
     hub, now = open_hub(folder), datetime.now(UTC)
-    hub.documents.apply(build(DOCUMENT), now=now, actor=HUB)
+    hub.documents.load(build(DOCUMENT), now=now, actor=HUB)
     hub.backlog.enqueue(RunOrder(task="backup", job="docs"), "station", now, id=RUN, actor=HUB)
     hub_key = hub.vault.identity(HUB, now).public_key().public_bytes_raw()
     identity.join(Membership(hub="http://hub", host="station", hub_key=hub_key))

@@ -129,7 +129,7 @@ def database(tmp_path: Path) -> Database:
 def make_hub(folder: Path, database: Database) -> Hub:
     """A hub with a job, and nobody connected."""
     documents = Documents(database, kept_sound)
-    documents.apply(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
+    documents.load(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
     vault = open_vault(database, folder / "hub.key")
     return Hub(database, documents, "station", vault, folder, lease_on(None))
 

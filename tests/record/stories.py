@@ -13,6 +13,7 @@ from highball.facts import (
     Event,
     Outcome,
     Reason,
+    RunEnded,
     RunKind,
     Snapshot,
     Step,
@@ -102,6 +103,10 @@ class Story:
         told = {**facts, "outcome": outcome, "warnings": cautions, "reason": reason}
         done = begun.model_copy(update={**told, "ended_at": self.at + timedelta(seconds=1)})
         return self.tell(StepEnded, step=number, done=done, snapshots=None if shows is None else tuple(shows))
+
+    def end(self, outcome: Outcome = Outcome.SUCCESS, reason: Reason | None = None) -> Story:
+        """The end of the run."""
+        return self.tell(RunEnded, outcome=outcome, reason=reason)
 
     def into(self, record: Record) -> Story:
         """Begin the run and absorb all of it."""

@@ -15,7 +15,7 @@ from highball.errors import NotAllowed, Unknown
 from highball.facts import Action, Health, Outcome, Snapshot, Statistics
 from highball.hub import config
 from highball.hub import stored as stored_rows
-from highball.hub.config import apply_document, read_host
+from highball.hub.config import load_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, SetOf
@@ -58,23 +58,23 @@ def history(database: Database, key: str) -> list[tuple[int, bool]]:
 
 
 def test_an_object_is_created_changed_deleted_and_restored_each_a_revision(database: Database) -> None:
-    made = apply_document(database, document(), now=START)
+    made = load_document(database, document(), now=START)
     assert {(one.kind, one.key, one.what) for one in made} == {
         ("settings", "settings", "created"),
         ("repository", "nas", "created"),
         ("repository", "far", "created"),
         ("job", "docs", "created"),
     }
-    assert apply_document(database, document(), now=START) == []
+    assert load_document(database, document(), now=START) == []
 
     other = document(jobs={"docs": {**BASIC["jobs"]["docs"], "title": "Documents"}})
-    changed = apply_document(database, other, now=START + timedelta(1))
+    changed = load_document(database, other, now=START + timedelta(1))
     assert [(one.key, one.what) for one in changed] == [("docs", "changed")]
-    gone = apply_document(database, document(jobs={}), now=START + timedelta(2))
+    gone = load_document(database, document(jobs={}), now=START + timedelta(2))
     assert [(one.key, one.what) for one in gone] == [("docs", "deleted")]
     assert stored(database)["job", "docs"] == (3, True)
-    assert apply_document(database, document(jobs={}), now=START) == []
-    back = apply_document(database, document(), now=START + timedelta(3))
+    assert load_document(database, document(jobs={}), now=START) == []
+    back = load_document(database, document(), now=START + timedelta(3))
     assert [(one.key, one.what) for one in back] == [("docs", "restored")]
     assert stored(database)["job", "docs"] == (4, False)
     assert history(database, "docs") == [(1, False), (2, False), (3, True), (4, False)]
@@ -84,7 +84,7 @@ def test_an_object_is_created_changed_deleted_and_restored_each_a_revision(datab
 def test_a_failing_change_leaves_nothing_half_done(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply_document(database, document(), now=START)
+    load_document(database, document(), now=START)
     before = stored(database)
     store = stored_rows.store
 
@@ -94,17 +94,17 @@ def test_a_failing_change_leaves_nothing_half_done(
 
     monkeypatch.setattr(config, "store", fail_at_the_end)
     with pytest.raises(ValueError, match="power cut"):
-        apply_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
+        load_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
     assert stored(database) == before
     assert history(database, "new") == []
 
 
 def test_what_another_way_declared_is_not_deleted_by_a_file(database: Database) -> None:
-    apply_document(database, document(), now=START)
+    load_document(database, document(), now=START)
     with database.write() as connection:
         connection.execute(objects.update().where(objects.c.key == "far").values(origin="web"))
     left = document(repositories={"nas": BASIC["repositories"]["nas"]})
-    assert apply_document(database, left, now=START) == []
+    assert load_document(database, left, now=START) == []
 
 
 # --- the host's key ---------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_a_schedules_own_zone_comes_first(record: Record) -> None:
 
 
 def standing(record: Record, days: float = 0.1) -> Any:
-    (one,) = list_standings(document(), record, "here", START + timedelta(days=days), ["docs"])
+    (one,) = list_standings(document(), record._database, "here", START + timedelta(days=days), ["docs"])
     return one
 
 

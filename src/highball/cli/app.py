@@ -24,7 +24,7 @@ from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 GLOBAL_FLAGS = ("--json", "--events")
 GLOBAL_OPTIONS = ("-c", "--config", "--hub")
 
-HOME = ("serve", "init-config", "recovery-kit", "hub")
+HOME = ("serve", "agent", "init-config", "recovery-kit", "hub")
 """What concerns this machine whatever hub the environment names."""
 
 HIDDEN = {"backup", "apply"}

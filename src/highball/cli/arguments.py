@@ -117,6 +117,14 @@ ComparedFile = Annotated[
 AppliedFile = Annotated[
     Path, typer.Option("-f", "--file", metavar="FILE", help="The configuration: TOML or YAML.")
 ]
+KnownAs = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="The name by which the hub knows the file; without, this machine's and its path.",
+    ),
+]
 PlansChanges = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 
 

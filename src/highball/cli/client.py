@@ -18,13 +18,14 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_from_bytes, urlsplit
+from urllib.parse import quote, quote_from_bytes
 from uuid import uuid4
 
 import httpx
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball import __version__
+from highball.cli.addresses import check_url
 from highball.cli.arguments import whole_path
 from highball.cli.following import Stopping, follow
 from highball.cli.live import Narrator
@@ -119,21 +120,30 @@ class Hub:
         """The whole configuration as YAML."""
         return self._ask("GET", "configuration").content
 
-    def apply(self, file: Path, *, dry_run: bool = False) -> list[dict[str, Any]]:
-        """Let the hub's files say what this one says; what that changed, or would change."""
+    def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
+        """Let the hub say what this file says; what that changed, or would change. `name` is whose file it is there."""
         toml = kind_of_file(file) == "toml"
         answer = self._ask(
             "POST",
             "apply",
             content=read_file(file),
             headers={"Content-Type": "application/toml" if toml else "application/yaml"},
-            params={"file": f"{socket.gethostname()}:{file.absolute()}", "dry_run": dry_run},
+            params={"file": name or f"{socket.gethostname()}:{file.absolute()}", "dry_run": dry_run},
         )
         return list(_read_json(answer))
 
     def plan_changes(self, file: Path) -> list[dict[str, Any]]:
         """What this file would change of what is declared now; nothing is applied."""
         return self.apply(file, dry_run=True)
+
+    def find_revision(self, table: str, key: str) -> int:
+        """At which revision an object is; raises Unknown."""
+        return int(self._get(f"{table}/{quote(key, safe='')}")["revision"])
+
+    def rekey(self, table: str, key: str, new: str, revision: int) -> None:
+        """Give an object another key, everywhere."""
+        at = {"If-Match": f'"{revision}"'}
+        self._ask("POST", f"{table}/{quote(key, safe='')}/rekey", json={"key": new}, headers=at)
 
     # --- how things stand ---
 
@@ -444,22 +454,6 @@ def _raise_refusal(run: Run) -> None:
 
 
 # --- where it is, and who asks -------------------------------------------------------------------
-
-
-def check_url(text: str) -> str:
-    """The address of a hub, without a slash at its end; raises Misuse."""
-    try:
-        parts = urlsplit(text)
-        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:
-        right = False
-    if not right or parts.query or parts.fragment:
-        raise Misuse("--hub wants the address of a hub", hint="like --hub https://backup.example.org")
-    if parts.username is not None or parts.password is not None:
-        raise Misuse(
-            "the address of a hub holds no credentials", hint="a token comes by HIGHBALL_TOKEN_FILE instead"
-        )
-    return text.rstrip("/")
 
 
 def find_token(environment: Mapping[str, str]) -> SecretValue:

@@ -7,6 +7,7 @@ from typing import Any
 
 from highball.cli import (
     adopting,
+    agent,
     backup,
     configuration,
     history,
@@ -14,17 +15,20 @@ from highball.cli import (
     hub,
     kits,
     recovery,
+    rekeying,
     serve,
     upkeep,
 )
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
+    "agent": agent.agent,
     "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,
     "apply": configuration.apply,
+    "rekey": rekeying.rekey,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,

@@ -12,6 +12,7 @@ import typer
 from highball.cli import answers, carrying
 from highball.cli.arguments import (
     AppliedFile,
+    KnownAs,
     PlansChanges,
     Schedules,
     ShowsSetup,
@@ -92,7 +93,9 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(document.tables))
 
 
-def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
+def apply(
+    context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
+) -> None:
     """Let a hub's files say what this file says: it speaks to a hub alone."""
     raise Misuse(
         "apply speaks to a hub",

@@ -22,7 +22,7 @@ def status(context: typer.Context, jobs: Jobs = None) -> None:
     machine = session.open()
     chosen = machine.choose_jobs(jobs or []) if jobs else list(machine.document.jobs)
     machine.settle(begins_run=False)
-    found = list_standings(machine.document, machine.record, machine.host, utc_now(), chosen)
+    found = list_standings(machine.document, machine.database, machine.host, utc_now(), chosen)
     answers.show_standings(session.output, found)
 
 

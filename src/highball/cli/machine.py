@@ -83,7 +83,10 @@ class Refused:
 class Machine:
     """This machine, its declarations and its record; opened for one command."""
 
-    def __init__(self, path: Path, document: Document, state: Path) -> None:
+    def __init__(
+        self, path: Path, document: Document, state: Path, before: Callable[[Documents], None] | None = None
+    ) -> None:
+        """`before` is done to what is declared until now, before the file is taken in."""
         self.path = path
         self.document = document
         self.state = state
@@ -93,7 +96,9 @@ class Machine:
         self._prepare()
         self.now = utc_now()
         documents = Documents(self.database)
-        documents.apply(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
+        if before is not None:
+            before(documents)
+        documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
         self.orders = Orders(document, self.record, self.host)
@@ -400,14 +405,14 @@ class Gathered:
 # --- finding the configuration and the state -------------------------------------------------------
 
 
-def open_machine(named: Path | None) -> Machine:
+def open_machine(named: Path | None, before: Callable[[Documents], None] | None = None) -> Machine:
     """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
 
     Raises ConfigurationInvalid and StateUnusable.
     """
     path = find_configuration(named)
     document = load(path)
-    return Machine(path, document, find_state(path, document))
+    return Machine(path, document, find_state(path, document), before)
 
 
 def find_configuration(named: Path | None) -> Path:

@@ -16,6 +16,7 @@ from highball.cli import adopting, answers, carrying, holdings, recovery, upkeep
 from highball.cli.arguments import (
     AppliedFile,
     Jobs,
+    KnownAs,
     Limit,
     OnlyRunsOf,
     PlansChanges,
@@ -24,15 +25,18 @@ from highball.cli.arguments import (
     Schedules,
     ShowsSetup,
     Wait,
+    Yes,
     check_schedules,
     read_wait,
 )
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs
+from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
 from highball.cli.session import Session
 from highball.errors import Conflict
 from highball.facts import RunState
 from highball.spec.reading import read
+from highball.spec.references import TABLE_OF
 from highball.spec.writing import as_json
 
 Order = dict[str, Any]
@@ -66,10 +70,12 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(read(text, "yaml")))
 
 
-def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
-    """Let a hub's files say what this file says; what it no longer names of them is deleted."""
+def apply(
+    context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
+) -> None:
+    """Let a hub say what this file says; what the file named before and no longer names is deleted."""
     session: Session = context.obj
-    answers.show_changes(session.output, session.reach().apply(file, dry_run=dry_run))
+    answers.show_changes(session.output, session.reach().apply(file, dry_run=dry_run, name=name))
 
 
 def setup(
@@ -87,6 +93,27 @@ def setup(
         (key, _orders({"task": "init", "repository": key} | patience)) for key in hub.document.repositories
     ]
     carrying.carry_out(session, hub, orders, extra=lambda: {"hub": hub.url})
+
+
+def rekey(
+    context: typer.Context,
+    kind: OfKind,
+    old: OldKey,
+    new: NewKey,
+    yes: Yes = False,
+    dry_run: PlansChanges = False,
+) -> None:
+    """Give a job, repository, host, profile or pin another key; snapshots and history stay with it."""
+    session: Session = context.obj
+    hub = session.reach()
+    revision = hub.find_revision(TABLE_OF[kind], old)
+    changes = what_changes(hub.document.tables, kind, old, new)
+    try:
+        agree(session, changes, yes=yes, dry_run=dry_run)
+    except Planned:
+        return
+    hub.rekey(TABLE_OF[kind], old, new, revision)
+    tell(session, changes)
 
 
 # --- backups -------------------------------------------------------------------------------------
@@ -181,6 +208,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
     "apply": apply,
     "setup": setup,
+    "rekey": rekey,
     "run": run,
     "backup": run,
     "accept": accept,

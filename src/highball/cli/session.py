@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from highball.cli.addresses import is_exposed
 from highball.cli.output import Output
 from highball.facts import Outcome, Run
 
@@ -61,7 +62,12 @@ class Session:
         from highball.cli.client import Hub, find_token
 
         assert self.hub is not None
-        return Hub(self.hub, find_token(os.environ))
+        hub = Hub(self.hub, find_token(os.environ))
+        if is_exposed(hub.url):
+            self.output.note(
+                f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"
+            )
+        return hub
 
 
 def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:

@@ -20,8 +20,15 @@ import sqlalchemy as sa
 from highball.errors import HighballError, StateUnusable
 from highball.hub.dialects import READING, WRITING, name_of, open_engine, told
 
-REVISION = "0002"
+REVISION = "0005"
 """The schema that this program knows; `migrations` leads to it."""
+
+
+def moment_to_text(at: datetime | None) -> str:
+    """A time as it is stored; none is before all others."""
+    if at is None:
+        return ""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -32,9 +39,7 @@ class Moment(sa.TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> str | None:
         """To the database."""
-        if value is None:
-            return None
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return None if value is None else moment_to_text(value)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> datetime | None:
         """From the database."""
@@ -71,9 +76,10 @@ objects = sa.Table(
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
     sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("file", sa.Text),
     sa.UniqueConstraint("id", name="objects_id_key"),
 )
-"""What people declared; `id` (a UUIDv7) only names an object's places in the vault."""
+"""What people declared; `id` (a UUIDv7) only names an object's places in the vault, `file` is the applied one."""
 
 revisions = sa.Table(
     "revisions",
@@ -116,6 +122,8 @@ repository_days = sa.Table(
 )
 """What a repository held at the end of a day (UTC), as far as it was measured: its trend."""
 
+_MISSED = sa.text("missed_last IS NOT NULL")
+
 runs = sa.Table(
     "runs",
     metadata,
@@ -147,9 +155,10 @@ runs = sa.Table(
     sa.Column("missed_count", sa.Integer),
     sa.Index("runs_by_time", "created_at"),
     sa.Index("runs_open", "state"),
-    sa.Index("runs_of_job", "job", "created_at"),
+    sa.Index("runs_of_job", "job", "created_at", "kind", "outcome"),
     sa.Index("runs_of_repository", "repository", "created_at"),
     sa.Index("runs_of_subject", "subject", "nominal_at"),
+    sa.Index("runs_missed", "job", "missed_last", sqlite_where=_MISSED, postgresql_where=_MISSED),
 )
 """Every run. `subject` is what fired (`backup:docs`, `check:nas`), `nominal_at` the time it was due, `origin`
 schedule, manual, hub or (null) a command on the machine, `order` what a queued run is to do; a row of missed
@@ -167,6 +176,7 @@ steps = sa.Table(
     sa.Column("ended_at", Moment),
     sa.Column("account", sa.JSON, nullable=False),
     sa.Index("steps_by_subject", "action", "repository", "job", "ended_at"),
+    sa.Index("steps_by_outcome", "action", "repository", "job", "outcome", "ended_at"),
 )
 
 events = sa.Table(
@@ -178,6 +188,8 @@ events = sa.Table(
     sa.Column("lines", sa.LargeBinary, nullable=False),
 )
 """Events as compressed chunks of JSON lines, not a row a line."""
+
+_HELD = sa.text("forgotten_at IS NULL AND missing_since IS NULL")
 
 snapshots = sa.Table(
     "snapshots",
@@ -197,8 +209,14 @@ snapshots = sa.Table(
     sa.Column("adopted_by", sa.String(100)),
     sa.Index("snapshots_by_set", "repository", "host", "job", "set", "time"),
     sa.Index("snapshots_by_run", "run"),
+    sa.Index(
+        *("snapshots_held", "repository", "host", "job", "set", "time"),
+        sqlite_where=_HELD,
+        postgresql_where=_HELD,
+    ),
 )
 """The snapshots that are governed: known runs made them, or a person adopted them."""
+
 
 fires = sa.Table(
     "fires",
@@ -283,6 +301,15 @@ sessions = sa.Table(
     sa.Index("sessions_of_user", "user"),
 )
 """Who is logged in; `token` is the SHA-256 of the cookie's."""
+
+token_uses = sa.Table(
+    "token_uses",
+    metadata,
+    sa.Column("token", sa.String(36), primary_key=True),
+    sa.Column("used_at", Moment, nullable=False),
+    sa.Column("address", sa.String(64)),
+)
+"""When a token (the id of its object) was last used, and from where."""
 
 throttles = sa.Table(
     "throttles",

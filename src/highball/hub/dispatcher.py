@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Reason, RunEnded, RunKind, Step
+from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
@@ -101,6 +101,7 @@ class Dispatcher:
         self._newsroom = newsroom
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._progress: dict[str, Progress] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened_at = 0.0
 
@@ -126,6 +127,10 @@ class Dispatcher:
                 # not wait_for, which in Python 3.11 may swallow that this loop is ended while it is woken
                 async with asyncio.timeout(LOOK_AGAIN):
                     await self._wake.wait()
+
+    def progress_of(self, run: str) -> Progress | None:
+        """How far a run is, as its agent last told this hub; kept nowhere, for it is told again in a second."""
+        return self._progress.get(run)
 
     # --- choosing ---
 
@@ -368,6 +373,7 @@ class Dispatcher:
             case Events() as told:
                 await self._absorb(connection, told)
             case ProgressSeen(run=run, progress=progress):
+                self._progress[run] = progress
                 self._newsroom.publish("progress", run, **progress.model_dump(mode="json", exclude_none=True))
             case Declined() as declined:
                 reason = Reason(code=declined.code, message=declined.message)
@@ -420,6 +426,7 @@ class Dispatcher:
                 await asyncio.to_thread(self._backlog.take_back, run.id)
             else:
                 await asyncio.to_thread(self._record.abandon, run.id, utc_now())
+                self._progress.pop(run.id, None)
                 self._newsroom.publish("run", run.id, ended=True)
         connection.reported = True
         self._newsroom.publish("host", connection.host)
@@ -433,6 +440,7 @@ class Dispatcher:
         ended = any(isinstance(event, RunEnded) for event in events)
         self._newsroom.publish("run", told.run, seq=newest, ended=ended)
         if ended:
+            self._progress.pop(told.run, None)
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:

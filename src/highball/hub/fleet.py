@@ -160,7 +160,7 @@ class Fleet:
             return list(connection.execute(sa.select(agents.c.host).order_by(agents.c.host)).scalars())
 
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
-        """A one-time token by which an agent becomes this host's; a former agent of the host is replaced then."""
+        """A one-time token by which an agent becomes this host's within ENROLMENT; a former one is replaced then."""
         token = secrets.token_urlsafe(32)
         with self._database.write() as connection:
             connection.execute(

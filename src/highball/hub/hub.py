@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.errors import HighballError, Unknown
+from highball.errors import HighballError, Misuse, Unknown
 from highball.facts import (
     Action,
     Event,
@@ -246,6 +246,17 @@ class Hub:
         asked = self.dispatcher.asked(key)
         skew = self.dispatcher.find_skew(asked.host)
         return Adoption(self.database, self.dispatcher.retainer, self.host, key, asked, skew)
+
+    def invite(self, host: str, actor: Actor, now: datetime) -> str:
+        """A one-time token for the agent of a declared host. Raises Unknown, and Misuse for the hub's own machine."""
+        if host == self.host:
+            raise Misuse(
+                f"{host} is the hub's own machine: its agent comes with the hub",
+                code="own_host",
+                hint="invite another host",
+            )
+        self.documents.get("host", host)
+        return self.fleet.invite(host, actor, now)
 
     # --- the way back ---
 

@@ -271,6 +271,15 @@ class Record:
             accounts = _steps_of(connection, [row.id for row in found])
         return [_as_run(row, accounts.get(row.id, [])) for row in found]
 
+    def list_under_way(self, limit: int) -> list[Run]:
+        """The runs that have not ended: what runs before what waits, each the oldest first."""
+        waits = runs.c.state == RunState.QUEUED.value
+        asked = sa.select(runs).where(runs.c.state != RunState.DONE.value)
+        with self._database.read() as connection:
+            found = connection.execute(asked.order_by(waits, runs.c.created_at, runs.c.id).limit(limit)).all()
+            accounts = _steps_of(connection, [row.id for row in found])
+        return [_as_run(row, accounts.get(row.id, [])) for row in found]
+
     def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
         """The events of a run behind a number, in order."""
         here = (events.c.run == run) & (events.c.last_seq > after)

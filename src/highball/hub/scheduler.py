@@ -243,6 +243,15 @@ class Scheduler:
             pause = _pauses_of(connection, now).get(subject)
         return next(_coming(_Fire.of(row), pause), None) if row else None
 
+    def next_of_each(self, subjects: Sequence[str], now: datetime) -> dict[str, Upcoming]:
+        """When each of these fires next, as far as it does."""
+        asked = sa.select(fires).where(fires.c.subject.in_(subjects))
+        with self._database.read() as connection:
+            rows = connection.execute(asked).all()
+            paused = _pauses_of(connection, now)
+        times = (next(_coming(_Fire.of(row), paused.get(row.subject)), None) for row in rows)
+        return {one.subject: one for one in times if one is not None}
+
     # --- pauses ---
 
     def pause(

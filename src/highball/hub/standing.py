@@ -1,60 +1,161 @@
-"""How each job stands in each of its repositories: computed from the schedule and the record, never from silence."""
+"""How each job stands in each of its repositories: computed from the schedule and the record, never from silence.
+
+However many jobs are asked about, the record is asked three times; each question looks up the newest rows of every
+pair by an index, so that its cost grows with the number of pairs and not with the length of the record.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from highball.facts import Action, Outcome, Standing
-from highball.hub.runs import Ending, Record, SetOf
+import sqlalchemy as sa
+
+from highball.facts import Action, Outcome, Reason, Standing
+from highball.hub.db import Database, repositories, runs, snapshots, steps
+from highball.hub.dialects import as_rows
 from highball.protocol import FILES_SET
 from highball.spec.document import Document, effective_job
-from highball.timing import health
+from highball.timing import Schedule, health
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A job and one of its repositories; `host` is whose data it is."""
+
+    job: str
+    repository: str
+    host: str
+
+
+@dataclass(frozen=True)
+class _End:
+    """How the last backup of a job into a repository ended."""
+
+    outcome: Outcome
+    reason: Reason | None
+
+
+def has_failed(outcome: Outcome | None, reason: Reason | None) -> bool:
+    """A backup that a failing hook kept from beginning has failed as well; one that a hook skipped has not."""
+    return outcome is Outcome.FAILURE or (reason is not None and reason.code == "hook_failed")
 
 
 def list_standings(
-    document: Document, record: Record, host: str, now: datetime, jobs: list[str]
+    document: Document, database: Database, host: str, now: datetime, jobs: Sequence[str]
 ) -> list[Standing]:
-    """How these jobs stand, one line per repository."""
+    """How these jobs stand, one line per repository; `host` is whose the jobs are that name none."""
+    wanted = {job: effective_job(document, job) for job in jobs}
+    pairs = [
+        _Pair(key, repository, job.host or host)
+        for key, job in wanted.items()
+        for repository in job.repositories
+    ]
+    with database.read() as connection:
+        newest = _newest_of_pairs(connection, pairs)
+        ends = _ends_of(connection, newest)
+        kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}))
+    zone = document.settings.timezone
     return [
-        _standing(document, record, SetOf(repository, host, job, FILES_SET), now)
-        for job in jobs
-        for repository in effective_job(document, job).repositories
+        _standing(newest[pair], ends.get(pair), kept[pair.repository], wanted[pair.job].schedule, zone, now)
+        for pair in pairs
     ]
 
 
-def _standing(document: Document, record: Record, of: SetOf, now: datetime) -> Standing:
-    job = effective_job(document, of.job)
-    good = (Outcome.SUCCESS,)
-    last = record.find_last(Action.BACKUP, of.repository, job=of.job)
-    success = record.find_last(Action.BACKUP, of.repository, job=of.job, outcomes=good)
-    check = record.find_last(Action.CHECK, of.repository, outcomes=good)
-    proof = record.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
-    governed = record.list_governed(of)
-    age = None if success is None else max(0, int((now - success.ended_at).total_seconds()))
+def _standing(
+    newest: sa.Row[Any], end: _End | None, kept: sa.Row[Any], schedule: Schedule, zone: str, now: datetime
+) -> Standing:
+    success: datetime | None = newest.success_at
     return Standing(
-        job=of.job,
-        repository=of.repository,
-        state=health(
-            success.ended_at if success else None,
-            last is not None and _failed(last),
-            job.schedule,
-            now,
-            document.settings.timezone,
-        ),
-        last_success_at=success.ended_at if success else None,
-        age_seconds=age,
-        snapshots=len(governed),
-        last_outcome=last.outcome if last else None,
-        last_reason=last.account.reason if last else None,
-        last_run=last.run if last else None,
-        last_check_at=check.ended_at if check else None,
-        last_restore_proof_at=proof.ended_at if proof else None,
-        size_bytes=governed[0].size_bytes if governed else None,
-        repository_bytes=record.find_size(of.repository),
+        job=newest.job,
+        repository=newest.repository,
+        state=health(success, end is not None and has_failed(end.outcome, end.reason), schedule, now, zone),
+        last_success_at=success,
+        age_seconds=None if success is None else max(0, int((now - success).total_seconds())),
+        snapshots=newest.snapshots,
+        last_outcome=end.outcome if end else None,
+        last_reason=end.reason if end else None,
+        last_run=newest.last_run,
+        last_check_at=kept.check_at,
+        last_restore_proof_at=newest.proof_at,
+        size_bytes=newest.size_bytes,
+        repository_bytes=kept.bytes_stored,
     )
 
 
-def _failed(last: Ending) -> bool:
-    """A backup that a failing hook kept from beginning has failed as well; one that a hook skipped has not."""
-    reason = last.account.reason
-    return last.outcome is Outcome.FAILURE or (reason is not None and reason.code == "hook_failed")
+# --- the three questions -------------------------------------------------------------------------
+
+
+def _newest_of_pairs(connection: sa.Connection, pairs: Sequence[_Pair]) -> dict[_Pair, sa.Row[Any]]:
+    told = [(pair.job, pair.repository, pair.host) for pair in pairs]
+    pair = as_rows(connection, ("job", "repository", "host"), told)
+    here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job)
+    held = (
+        (snapshots.c.repository == pair.c.repository)
+        & (snapshots.c.host == pair.c.host)
+        & (snapshots.c.job == pair.c.job)
+        & (snapshots.c.set == FILES_SET)
+        & snapshots.c.forgotten_at.is_(None)
+        & snapshots.c.missing_since.is_(None)
+    )
+    newest = sa.select(snapshots.c.size_bytes).where(held).order_by(snapshots.c.time.desc()).limit(1)
+    asked = sa.select(
+        pair,
+        _of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
+        _of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
+        _of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
+        sa.select(sa.func.count()).where(held).scalar_subquery().label("snapshots"),
+        newest.scalar_subquery().label("size_bytes"),
+    )
+    return {_Pair(row.job, row.repository, row.host): row for row in connection.execute(asked)}
+
+
+def _ends_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> dict[_Pair, _End]:
+    ended = {(row.last_run, row.job, row.repository): pair for pair, row in newest.items() if row.last_run}
+    last = as_rows(connection, ("run", "job", "repository"), list(ended))
+    reason = steps.c.account["reason"].label("reason")
+    asked = (
+        sa.select(steps.c.run, steps.c.job, steps.c.repository, steps.c.outcome, reason)
+        .join(last, (steps.c.run == last.c.run) & (steps.c.repository == last.c.repository))
+        .where(steps.c.job == last.c.job, steps.c.action == Action.BACKUP.value)
+        .where(steps.c.ended_at.is_not(None))
+        .order_by(steps.c.ended_at)  # of several in one run the last one tells
+    )
+    found = {}
+    for row in connection.execute(asked):
+        end = _End(Outcome(row.outcome), Reason.model_validate(row.reason) if row.reason else None)
+        found[ended[row.run, row.job, row.repository]] = end
+    return found
+
+
+def _newest_of_repositories(connection: sa.Connection, keys: Sequence[str]) -> dict[str, sa.Row[Any]]:
+    one = as_rows(connection, ("repository",), [(key,) for key in keys])
+    here = steps.c.repository == one.c.repository
+    size = sa.select(repositories.c.bytes_stored).where(repositories.c.key == one.c.repository)
+    asked = sa.select(
+        one,
+        _of_newest(steps.c.ended_at, Action.CHECK, here, Outcome.SUCCESS).label("check_at"),
+        size.scalar_subquery().label("bytes_stored"),
+    )
+    return {row.repository: row for row in connection.execute(asked)}
+
+
+def _of_newest(
+    column: sa.Column[Any],
+    action: Action,
+    here: sa.ColumnElement[bool],
+    outcome: Outcome | None = None,
+) -> sa.ScalarSelect[Any]:
+    """A column of the step of some kind that ended last; one that only rehearsed is none."""
+    rehearsed = runs.c.order["dry_run"].as_boolean()
+    asked = (
+        sa.select(column)
+        .join(runs, runs.c.id == steps.c.run)
+        .where(steps.c.action == action.value, here, steps.c.ended_at.is_not(None))
+        .where(sa.func.coalesce(rehearsed, sa.false()).is_(sa.false()))
+    )
+    if outcome is not None:
+        asked = asked.where(steps.c.outcome == outcome.value)
+    return asked.order_by(steps.c.ended_at.desc()).limit(1).scalar_subquery()

@@ -12,7 +12,17 @@ from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.hub.standing import list_standings
 from highball.web import agents, problems
-from highball.web.api import access, foreign, maintenance, objects, recovery, repositories, runs, schedule
+from highball.web.api import (
+    access,
+    foreign,
+    maintenance,
+    objects,
+    overview,
+    recovery,
+    repositories,
+    runs,
+    schedule,
+)
 from highball.web.guard import Guard, Rules
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
@@ -34,7 +44,7 @@ def make_app(hub: Hub) -> FastAPI:
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
     app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
-    for room in (runs, repositories, foreign, maintenance, schedule, recovery):
+    for room in (overview, runs, repositories, foreign, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 
@@ -47,4 +57,4 @@ def make_app(hub: Hub) -> FastAPI:
 
 
 def _standings_of(hub: Hub) -> objects.Standings:
-    return lambda jobs: list_standings(hub.document(), hub.record, hub.host, utc_now(), list(jobs))
+    return lambda jobs: list_standings(hub.document(), hub.database, hub.host, utc_now(), list(jobs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ from highball.facts import Difference, Fact, Lock, PathText, Snapshot, UtcTime
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish
+from highball.hub.fleet import ENROLMENT
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
@@ -37,6 +39,7 @@ from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 SnapshotId = Annotated[str, Named(pattern="^[0-9a-f]{4,64}$")]
 InQuery = Annotated[str, Query(pattern="^[0-9a-f]{4,64}$")]
@@ -66,6 +69,15 @@ class HostAnswer(Fact):
     clock_skew_seconds: float | None = None
     program: str | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+class InvitationAnswer(Fact):
+    """A one-time token by which an agent becomes a host's, and the line to type on that machine."""
+
+    host: str
+    token: str
+    expires_at: UtcTime
+    line: str
 
 
 class RepositoryTestAnswer(Fact):
@@ -107,6 +119,16 @@ def make_router(hub: Hub) -> APIRouter:
     def list_agents(_: Sees) -> list[HostAnswer]:
         """The agents of this hub, connected or not."""
         return [_host(hub, key) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
+
+    @router.post("/hosts/{host}/invitation", status_code=201)
+    def invite(host: str, actor: Admin, request: Request) -> InvitationAnswer:
+        """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
+        now = utc_now()
+        token = hub.invite(host, actor, now)
+        url = str(request.base_url).rstrip("/")
+        # By standard input: everybody on a machine may read the arguments of its programs.
+        line = f"printf %s {token} | highball agent --join {quote(url)}"
+        return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
 
     @router.get("/hosts/{host}/browse")
     async def browse(host: str, _: Runs, path: ByPath) -> Any:

@@ -49,7 +49,7 @@ def make_router(hub: Hub) -> APIRouter:
         """How each job stands in each of its repositories."""
         document = hub.document()
         jobs = [key for key in document.jobs if job is None or key == job]
-        return list_standings(document, record, hub.host, utc_now(), jobs)
+        return list_standings(document, hub.database, hub.host, utc_now(), jobs)
 
     @router.get("/runs")
     def list_runs(

@@ -1,0 +1,368 @@
+"""Is everything protected, and could it be restored? What somebody has to see to, what runs, and what comes next.
+
+Only reads: the standings, the strips, the record, the fires and the agents, put side by side as facts. What they
+mean in words is for whoever shows them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from highball.facts import (
+    Action,
+    Fact,
+    Health,
+    Outcome,
+    Progress,
+    Reason,
+    Run,
+    RunKind,
+    Standing,
+    UtcTime,
+)
+from highball.hub.db import agents, moment_to_text, runs, steps
+from highball.hub.dialects import as_rows
+from highball.hub.hub import Hub
+from highball.hub.scheduler import Upcoming, planned_of
+from highball.hub.standing import has_failed, list_standings
+from highball.hub.strips import Strip, first_day, list_strips
+from highball.spec.document import Document, effective_job
+from highball.timing import OVERDUE_WITHOUT_SCHEDULE, Schedule, next_times
+
+MOST_SHOWN = 100
+"""So many runs that have not ended are told at most, and so many times that come."""
+
+NEXT_SHOWN = 10
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+class ProblemKind(StrEnum):
+    """What somebody has to see to, the most pressing first."""
+
+    FAILURE = "failure"
+    OVERDUE = "overdue"
+    NEVER = "never"
+    MISSED = "missed"
+    OFFLINE = "offline"
+    WARNING = "warning"
+    UNPROVED = "unproved"
+
+
+class Problem(Fact):
+    """Something that somebody has to see to: of a job, of a repository (then with the action), or of a host."""
+
+    kind: ProblemKind
+    job: str | None = None
+    repositories: tuple[str, ...] = ()
+    """Of a job: where it is so."""
+    host: str | None = None
+    action: Action | None = None
+    since: UtcTime | None = None
+    reason: Reason | None = None
+    run: str | None = None
+    """The last run that shows it."""
+    last_good_at: UtcTime | None = None
+    last_good_in: str | None = None
+    """Where the newest good backup of the job lies."""
+
+
+class JobOverview(Fact):
+    """How a job stands: the worst of its repositories, each of them, and its last days."""
+
+    key: str
+    title: str | None
+    host: str
+    enabled: bool
+    schedule: Schedule
+    health: Health
+    standings: tuple[Standing, ...]
+    strip: Strip
+    """The worst outcome of each day from `first_day` on; null is a day on which nothing was due."""
+    next: Upcoming | None
+    paused: bool
+    paused_until: UtcTime | None
+    """Null with `paused` is until somebody resumes it."""
+
+
+class UnderWay(Fact):
+    """A run that has not ended, and how far it is, where its agent has told."""
+
+    run: Run
+    progress: Progress | None
+
+
+class Verdict(Fact):
+    """The counts that answer the question."""
+
+    as_of: UtcTime
+    jobs: int
+    need: int
+    """So many jobs have a problem that is more than a missing proof."""
+    health: dict[Health, int]
+    """How many jobs stand so, each by the worst of its repositories."""
+    problems: dict[ProblemKind, int]
+    unproved: int
+    """So many jobs have snapshots somewhere that were never proved restorable."""
+    oldest_proof_at: UtcTime | None
+    oldest_proof_of: str | None
+
+
+class Overview(Fact):
+    """Everything that the landing page says."""
+
+    verdict: Verdict
+    problems: tuple[Problem, ...]
+    first_day: date
+    jobs: tuple[JobOverview, ...]
+    """Those with problems first."""
+    running: tuple[UnderWay, ...]
+    next: tuple[Upcoming, ...]
+
+
+# --- putting it together -------------------------------------------------------------------------
+
+
+def look_over(hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0) -> Overview:
+    """Everything as it is now, with so many of the jobs, those with problems first."""
+    document = hub.document()
+    by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
+    for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
+        by_job[standing.job].append(standing)
+    with hub.database.read() as connection:
+        problems = [
+            *_of_jobs(connection, document, by_job, now),
+            *_of_repositories(connection, list(document.repositories)),
+            *_of_hosts(connection, document, hub),
+        ]
+    problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
+    shown = _pressing_first(by_job, problems)[offset : offset + limit]
+    return Overview(
+        verdict=_verdict(by_job, problems, now),
+        problems=tuple(problems),
+        first_day=first_day(now, document.settings.timezone),
+        jobs=tuple(_jobs(hub, document, {key: by_job[key] for key in shown}, now)),
+        running=tuple(
+            UnderWay(run=run, progress=hub.dispatcher.progress_of(run.id))
+            for run in hub.record.list_under_way(MOST_SHOWN)
+        ),
+        next=tuple(hub.scheduler.upcoming(NEXT_SHOWN, now)),
+    )
+
+
+_PRESSING = list(ProblemKind)
+_UNWELL = [Health.NEVER, Health.OVERDUE, Health.FAILED, Health.LATE, Health.HEALTHY]
+
+
+def _worst(standings: Iterable[Standing]) -> Health:
+    return min((one.state for one in standings), key=_UNWELL.index, default=Health.NEVER)
+
+
+def _pressing_first(jobs: Iterable[str], problems: Sequence[Problem]) -> list[str]:
+    """The keys of the jobs, those with the most pressing problem first; `problems` is in that order."""
+    first: dict[str, int] = {}
+    for place, problem in enumerate(problems):
+        if problem.job is not None:
+            first.setdefault(problem.job, place)
+    return sorted(jobs, key=lambda key: (first.get(key, len(problems)), key))
+
+
+def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Problem], now: datetime) -> Verdict:
+    proofs = [
+        (one.last_restore_proof_at, one.job)
+        for standings in by_job.values()
+        for one in standings
+        if one.last_restore_proof_at is not None
+    ]
+    oldest = min(proofs, default=(None, None))
+    return Verdict(
+        as_of=now,
+        jobs=len(by_job),
+        need=len({one.job for one in problems if one.job and one.kind is not ProblemKind.UNPROVED}),
+        health=dict(Counter(_worst(standings) for standings in by_job.values())),
+        problems=dict(Counter(one.kind for one in problems)),
+        unproved=len({one.job for one in problems if one.kind is ProblemKind.UNPROVED}),
+        oldest_proof_at=oldest[0],
+        oldest_proof_of=oldest[1],
+    )
+
+
+def _jobs(
+    hub: Hub, document: Document, by_job: Mapping[str, Sequence[Standing]], now: datetime
+) -> Iterator[JobOverview]:
+    strips = list_strips(document, hub.database, now, list(by_job))
+    coming = hub.scheduler.next_of_each([f"backup:{key}" for key in by_job], now)
+    pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
+    for key, standings in by_job.items():
+        job, pause = effective_job(document, key), pauses.get(f"backup:{key}")
+        yield JobOverview(
+            key=key,
+            title=job.title,
+            host=job.host or hub.host,
+            enabled=job.enabled,
+            schedule=job.schedule,
+            health=_worst(standings),
+            standings=tuple(standings),
+            strip=strips[key],
+            next=coming.get(f"backup:{key}"),
+            paused=pause is not None,
+            paused_until=pause.until if pause else None,
+        )
+
+
+# --- problems of jobs ----------------------------------------------------------------------------
+
+
+def _of_jobs(
+    connection: sa.Connection, document: Document, by_job: Mapping[str, Sequence[Standing]], now: datetime
+) -> Iterator[Problem]:
+    begun = _first_bad(connection, [one for found in by_job.values() for one in found if _kind_of(one)])
+    missed = _last_missed(connection, list(by_job))
+    for key, standings in by_job.items():
+        last_good = max(
+            (one for one in standings if one.last_success_at is not None),
+            default=None,
+            key=lambda one: one.last_success_at or now,
+        )
+        told = {
+            "job": key,
+            "last_good_at": last_good.last_success_at if last_good else None,
+            "last_good_in": last_good.repository if last_good else None,
+        }
+        row = missed.get(key)
+        fresh = row is not None and (last_good is None or row.missed_last > last_good.last_success_at)
+        miss = row if fresh else None
+        wrong = {kind: [one for one in standings if _kind_of(one) is kind] for kind in _OF_STANDING}
+        for kind, there in wrong.items():
+            if there:
+                yield Problem(kind=kind, **_told_of(document, kind, there, begun, miss), **told)
+        if miss is not None and not any(wrong.values()):
+            yield Problem(kind=ProblemKind.MISSED, since=miss.nominal_at, **_told_of_miss(miss), **told)
+        unproved = [one for one in standings if one.snapshots and one.last_restore_proof_at is None]
+        if unproved:
+            places = tuple(one.repository for one in unproved)
+            yield Problem(kind=ProblemKind.UNPROVED, repositories=places, **told)
+
+
+_OF_STANDING = (ProblemKind.FAILURE, ProblemKind.OVERDUE, ProblemKind.NEVER, ProblemKind.WARNING)
+
+
+def _kind_of(standing: Standing) -> ProblemKind | None:
+    """A backup that failed tells more than that it is overdue by now."""
+    if has_failed(standing.last_outcome, standing.last_reason):
+        return ProblemKind.FAILURE
+    if standing.state is Health.OVERDUE:
+        return ProblemKind.OVERDUE
+    if standing.last_outcome is Outcome.WARNING:
+        return ProblemKind.WARNING
+    return ProblemKind.NEVER if standing.state is Health.NEVER else None
+
+
+def _told_of(
+    document: Document,
+    kind: ProblemKind,
+    there: Sequence[Standing],
+    begun: Mapping[tuple[str, str], datetime],
+    miss: sa.Row[Any] | None,
+) -> dict[str, Any]:
+    """Where, since when, and why: the oldest of several tells."""
+    told: dict[str, Any] = {"repositories": tuple(one.repository for one in there)}
+    if kind in (ProblemKind.FAILURE, ProblemKind.WARNING):
+        since = [begun[one.job, one.repository] for one in there if (one.job, one.repository) in begun]
+        told |= {"since": min(since, default=None)}
+        told |= {"reason": there[0].last_reason, "run": there[0].last_run}
+    elif kind is ProblemKind.OVERDUE:
+        told |= {"since": min(_due_since(document, one) for one in there)}
+    if miss is not None and kind in (ProblemKind.OVERDUE, ProblemKind.NEVER):
+        told |= _told_of_miss(miss)
+    return told
+
+
+def _told_of_miss(row: sa.Row[Any]) -> dict[str, Any]:
+    return {"reason": Reason(code=row.reason_code, message=row.reason_message), "run": row.id}
+
+
+def _due_since(document: Document, standing: Standing) -> datetime:
+    """When the backup was due that has not come."""
+    assert standing.last_success_at is not None
+    schedule = effective_job(document, standing.job).schedule
+    due = next_times(schedule, standing.last_success_at, document.settings.timezone)
+    return due[0] if due else standing.last_success_at + OVERDUE_WITHOUT_SCHEDULE
+
+
+def _first_bad(connection: sa.Connection, standings: Sequence[Standing]) -> dict[tuple[str, str], datetime]:
+    """When the first backup ended that was not good, since the last good one."""
+    told = [(one.job, one.repository, moment_to_text(one.last_success_at)) for one in standings]
+    pair = as_rows(connection, ("job", "repository", "after"), told)
+    bad = [Outcome.FAILURE.value, Outcome.WARNING.value, Outcome.CANCELLED.value]
+    asked = (
+        sa.select(pair.c.job, pair.c.repository, sa.func.min(steps.c.ended_at, type_=steps.c.ended_at.type))
+        .join(steps, (steps.c.job == pair.c.job) & (steps.c.repository == pair.c.repository))
+        .where(steps.c.action == Action.BACKUP.value, steps.c.outcome.in_(bad))
+        .where(sa.type_coerce(steps.c.ended_at, sa.Text) > pair.c.after)
+        .group_by(pair.c.job, pair.c.repository)
+    )
+    return {(job, repository): at for job, repository, at in connection.execute(asked)}
+
+
+def _last_missed(connection: sa.Connection, jobs: Sequence[str]) -> dict[str, sa.Row[Any]]:
+    """The newest row of missed times of each job."""
+    one = as_rows(connection, ("job",), [(job,) for job in jobs])
+    last = sa.select(sa.func.max(runs.c.missed_last)).where(runs.c.job == one.c.job).correlate(one)
+    asked: sa.Select[Any] = (
+        sa.select(runs)
+        .join(one, runs.c.job == one.c.job)
+        .where(runs.c.missed_last.is_not(None), runs.c.missed_last == last.scalar_subquery())
+    )
+    return {row.job: row for row in connection.execute(asked)}
+
+
+# --- problems of repositories and hosts ----------------------------------------------------------
+
+
+_UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)
+
+
+def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[Problem]:
+    """What the last run of each kind that keeps a repository in order came to."""
+    told = [(key, action.value) for key in keys for action in _UPKEEP]
+    one = as_rows(connection, ("repository", "action"), told)
+    ended = [Outcome.SUCCESS.value, Outcome.WARNING.value, Outcome.FAILURE.value]
+    newest = (
+        sa.select(runs.c.id)
+        .where(runs.c.repository == one.c.repository, runs.c.action == one.c.action)
+        .where(runs.c.kind == RunKind.MAINTENANCE.value, runs.c.outcome.in_(ended))
+        .order_by(runs.c.created_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    last = sa.select(newest.label("id")).select_from(one).subquery()
+    asked = sa.select(runs).join(last, runs.c.id == last.c.id)
+    for row in connection.execute(asked.where(runs.c.outcome != Outcome.SUCCESS.value)):
+        reason = Reason(code=row.reason_code, message=row.reason_message) if row.reason_code else None
+        yield Problem(
+            kind=ProblemKind(row.outcome),
+            job=row.job,
+            repositories=(row.repository,),
+            host=row.host,
+            action=row.action,
+            since=row.ended_at,
+            reason=reason,
+            run=row.id,
+        )
+
+
+def _of_hosts(connection: sa.Connection, document: Document, hub: Hub) -> Iterator[Problem]:
+    """Hosts that have work and whose agents are not there, those aside that may sleep."""
+    seen = {row.host: row.seen_at for row in connection.execute(sa.select(agents.c.host, agents.c.seen_at))}
+    wanted = {one.host for one in planned_of(document, hub.host)}
+    for host in sorted(wanted):
+        asleep = host in document.hosts and not document.hosts[host].always_on
+        if not asleep and hub.fleet.find(host) is None:
+            yield Problem(kind=ProblemKind.OFFLINE, host=host, since=seen.get(host))

@@ -1,0 +1,32 @@
+"""Is everything protected, and could it be restored: all that the landing page says, in one answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.overview import Overview, look_over
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The address of the overview."""
+    router = APIRouter(prefix="/api/v1", tags=["overview"])
+
+    @router.get("/overview")
+    def show_overview(
+        _: Sees,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    ) -> Overview:
+        """What needs somebody, how so many of the jobs stand (those with problems first), what runs, what is next."""
+        return look_over(hub, utc_now(), limit=limit, offset=offset)
+
+    return router

@@ -427,6 +427,23 @@ class Snapshot(Fact):
     governed: bool | None = None
 
 
+class ForeignGroup(Fact):
+    """Snapshots of a repository that no known run made, alike in host, tags (but for a run's) and paths."""
+
+    id: str
+    """The same for the same host, tags and paths in every repository."""
+    repository: str
+    host: str
+    tags: tuple[str, ...] = ()
+    paths: tuple[PathText, ...] = ()
+    snapshots: int
+    oldest_at: UtcTime
+    newest_at: UtcTime
+    job: str | None = None
+    """Whose retention governs them since a person adopted them; null is nobody's."""
+    adopted_by: str | None = None
+
+
 class NodeKind(StrEnum):
     """What an entry of a tree is."""
 

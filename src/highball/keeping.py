@@ -246,6 +246,8 @@ class Plan(Fact):
     """Everything that holds the plan."""
     unknown: tuple[str, ...] = ()
     """Snapshots that the record does not know: shown, neither removed nor counted."""
+    adopted: tuple[str, ...] = ()
+    """Those of the set that a person adopted and that carry none of its tags: no dry run of restic sees them."""
 
     @property
     def ids_to_remove(self) -> tuple[str, ...]:
@@ -283,12 +285,18 @@ def make_plan(
     `restic_removes`: what restic's own dry run of this policy on this set would remove. `newest_known`: the
     newest time in the record. `newest_shrank`: and nobody has accepted it. `skew`: how far the clocks are
     apart, where that was measured. `unjudged`: adopted snapshots that the dry run could not see, for want of
-    our tags. `approval`: the id of the plan that a person approved.
+    our tags; beside these the dry run judged only a part of the set, and what it would keep of that part stays.
+    `approval`: the id of the plan that a person approved.
     """
     present = {snapshot.id: snapshot for snapshot in listing}
     known = frozenset(governed)
     ours = [snapshot for snapshot in present.values() if snapshot.id in known]
-    guards = _Guards(last_verified=last_verified, pinned=tuple(pinned))
+    seen = present.keys() - frozenset(unjudged)
+    guards = _Guards(
+        last_verified=last_verified,
+        pinned=tuple(pinned),
+        kept_by_restic=seen.difference(restic_removes) if unjudged else frozenset(),
+    )
     verdicts = tuple(
         guards.apply(verdict, newest=number == 0)
         for number, verdict in enumerate(decide(retention, ours, now=now))
@@ -302,6 +310,7 @@ def make_plan(
         remove=tuple(verdict for verdict in verdicts if not verdict.keep),
         keep=tuple(verdict for verdict in verdicts if verdict.keep),
         unknown=tuple(sorted(present.keys() - known)),
+        adopted=tuple(sorted(present.keys() & frozenset(unjudged))),
     )
     # A snapshot that we do not know still tells the time: if it is of tomorrow, a clock somewhere is wrong.
     times = [snapshot.time for snapshot in present.values()] + ([newest_known] if newest_known else [])
@@ -320,6 +329,7 @@ class _Guards:
 
     last_verified: str | None
     pinned: tuple[str, ...]
+    kept_by_restic: Collection[str] = ()
 
     def apply(self, verdict: Verdict, *, newest: bool) -> Verdict:
         """The verdict after the guards: they only ever add reasons to keep."""
@@ -329,6 +339,10 @@ class _Guards:
             verdict = _kept_also(verdict, "last_verified", "last verified")
         if verdict.id.startswith(self.pinned):
             verdict = _kept_also(verdict, "pinned", "pinned")
+        if not verdict.keep and verdict.id in self.kept_by_restic:
+            verdict = _kept_also(
+                verdict, "restic", "kept by restic's dry run, which sees none that were adopted"
+            )
         return verdict
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from highball.engine.restic.repository import ResticRepository
-from highball.facts import PathText, Progress, RunKind, UtcTime
+from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
 from highball.spec.job import Job
 
 VERSIONS = (1, 1)
@@ -40,6 +40,40 @@ class Overwrite(StrEnum):
     IF_CHANGED = "if-changed"
     IF_NEWER = "if-newer"
     ALWAYS = "always"
+
+
+class PlanPart(Fact):
+    """A part of a plan: how many entries, how many of them are no folders, their bytes, and the first paths."""
+
+    entries: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    examples: tuple[PathText, ...] = ()
+
+
+class RestorePlan(Fact):
+    """What a restore would do, from a look at the target; nothing has been touched."""
+
+    snapshot_id: str
+    overwrite: Overwrite
+    in_place: bool
+    in_use: bool = True
+    """Whether something may be in the way; where nothing lies at the target yet, entries need not be counted."""
+    paths: tuple[PathText, ...] = ()
+    """All that comes back, byte for byte."""
+    target: PathText | None
+    """The real directory below which everything lands; null in place, where it is what the paths say."""
+    new: PlanPart = PlanPart()
+    replaced: PlanPart = PlanPart()
+    unchanged: PlanPart = PlanPart()
+    """There with the same size and time, and every folder that is there."""
+    kept: PlanPart = PlanPart()
+    """There, and the overwrite rule says to leave it."""
+    other_kind: PlanPart = PlanPart()
+    """There as another kind of file, and whatever belongs below such an entry that stays."""
+    other_kind_left: int = 0
+    """How many of these stay as they are."""
+    cannot_promise: tuple[str, ...] = ()
 
 
 def _octets(value: object) -> bytes:
@@ -77,6 +111,8 @@ class BackupTask(_Wire):
 
     type: Literal["backup"] = "backup"
     job: Job
+    set: str = FILES_SET
+    """What the snapshot is called among the job's; files are read whatever it is."""
     expected: dict[str, Expectation] = {}
     dry_run: bool = False
 
@@ -92,6 +128,8 @@ class Removal(_Wire):
     stay: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     """Snapshots that no known run made: they have to be there before and after, and are not counted."""
+    adopted: tuple[str, ...] = ()
+    """Those that go or stay though they carry none of the set's tags: only the whole listing shows them."""
 
 
 class HeldRemoval(_Wire):
@@ -192,12 +230,18 @@ class Assignment(_Wire):
 
     run: str
     kind: RunKind
+    subject: str | None = None
+    """What it is about, as schedules name it: `backup:docs`."""
+    nominal_at: UtcTime | None = None
+    """The time of the schedule that it is the run of; null where somebody ordered it."""
     job: str | None = None
     host: str
     """The host's key: restic's `--host` of everything this run saves."""
     timezone: str = "UTC"
     restic: str | None = None
     """The restic to use; null is the first on PATH."""
+    done_before: tuple[Step, ...] = ()
+    """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
     repositories: dict[str, ResticRepository]
     identities: dict[str, str] = {}
@@ -323,10 +367,21 @@ class RunHeld(_Wire):
 
 
 class Inventory(_Wire):
-    """All run directories that the agent has: a run that is not among them is not on this host."""
+    """All run directories that the agent has: a run that is not among them is not on this host.
+
+    `kept` are those that a hub has acknowledged all of, with the number of their last event.
+    """
 
     type: ClassVar[str] = "inventory"
     runs: tuple[str, ...]
+    kept: dict[str, int] = {}
+
+
+class RunsWanted(_Wire):
+    """The hub's record lacks something of runs that the agent keeps: what comes after these events' numbers."""
+
+    type: ClassVar[str] = "runs.wanted"
+    runs: dict[str, int]
 
 
 class Events(_Wire):
@@ -392,6 +447,8 @@ class OfRepository(_Wire):
     identity: str | None = None
     timezone: str = "UTC"
     from_file: bool = False
+    needs: ClassVar[str | None] = None
+    """What an agent must be able to, where not every one is."""
 
 
 class TestRepository(OfRepository):
@@ -432,6 +489,50 @@ class ListFolder(OfRepository):
     path: PathText
 
 
+class CompareSnapshots(OfRepository):
+    """What differs between two snapshots."""
+
+    asks: Literal["differences"] = "differences"
+    needs: ClassVar[str | None] = "differences"
+    old: str
+    new: str
+
+
+class PlanRestore(OfRepository):
+    """What a restore to this host would do; no paths are all of them, no rule is the usual one for that place."""
+
+    asks: Literal["restore"] = "restore"
+    needs: ClassVar[str | None] = "restore-plans"
+    snapshot: str
+    paths: tuple[PathText, ...] = ()
+    target: PathText | None = None
+    overwrite: Overwrite | None = None
+    counts: bool = True
+    """False: entries are only looked at where something is in use already."""
+
+
+class ListNodes(OfRepository):
+    """Everything that a snapshot, or a folder of it, holds: a flow of nodes, one JSON object a line."""
+
+    asks: Literal["nodes"] = "nodes"
+    needs: ClassVar[str | None] = "flows"
+    snapshot: str
+    path: PathText | None = None
+
+
+class Dump(OfRepository):
+    """The content of a file, or a folder as a tar archive: a flow of bytes."""
+
+    asks: Literal["dump"] = "dump"
+    needs: ClassVar[str | None] = "flows"
+    snapshot: str
+    path: PathText
+
+
+Flowing = ListNodes | Dump
+"""Questions whose answer is posted with the ticket as it comes; that it was whole is told by a last Answer."""
+
+
 class TestSources(_Wire):
     """Whether a job's sources are sound."""
 
@@ -441,7 +542,17 @@ class TestSources(_Wire):
 
 
 Question = Annotated[
-    Browse | TestRepository | ListSnapshots | ListLocks | RehearseForget | ListFolder | TestSources,
+    Browse
+    | TestRepository
+    | ListSnapshots
+    | ListLocks
+    | RehearseForget
+    | ListFolder
+    | CompareSnapshots
+    | PlanRestore
+    | ListNodes
+    | Dump
+    | TestSources,
     Field(discriminator="asks"),
 ]
 
@@ -490,6 +601,7 @@ Body = (
     | CancelRun
     | RunHeld
     | Inventory
+    | RunsWanted
     | Events
     | Acknowledged
     | ProgressSeen

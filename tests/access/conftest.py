@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from highball.hub import passwords
 from highball.hub.access import Access
 from highball.hub.audit import Actor
-from highball.hub.config import apply_document
+from highball.hub.config import load_document
 from highball.hub.db import Database, open_database
 from highball.hub.vault import Vault, open_vault
 from highball.secret import SecretValue
@@ -49,7 +49,7 @@ def secret(text: str) -> SecretValue:
 def declare(database: Database) -> None:
     """The repository nas, whose password is sealed."""
     nas = {"url": "/srv/nas", "password": {"sealed": True}}
-    apply_document(database, build({"repositories": {"nas": nas}}), now=NOW)
+    load_document(database, build({"repositories": {"nas": nas}}), now=NOW)
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,9 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("GET", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions/{id}"): (VIEWER, None),
+    ("GET", "/me/tokens"): (VIEWER, None),
+    ("POST", "/me/tokens"): (VIEWER, {"key": "own"}),
+    ("DELETE", "/me/tokens/{key}"): (VIEWER, None),
     ("GET", "/users"): (ADMIN, None),
     ("POST", "/users"): (ADMIN, {"key": "fresh"}),
     ("GET", "/users/{key}"): (ADMIN, None),
@@ -100,7 +103,15 @@ def test_an_address_answers_those_who_have_its_role_and_nobody_else(
             assert (answer.status_code, code) == (403, "not_allowed")
         else:
             # What the address itself may say, once it is entered.
-            assert code in (None, "link_invalid", "session_needed", "session_unknown", "secret_unset")
+            assert code in (
+                None,
+                "link_invalid",
+                "session_needed",
+                "session_unknown",
+                "secret_unset",
+                "token_unknown",
+                "token_exists",
+            )
 
 
 # --- journeys -----------------------------------------------------------------------------------------
@@ -143,6 +154,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "role": "operator",
         "user": "berta",
         "session": None,
+        "warning": None,
     }
     renewed = client.post(f"{API}/tokens/ci/value").json()["value"]
     assert TestClient(app).get(f"{API}/me", headers=bearer).json()["code"] == "token_invalid"
@@ -151,6 +163,54 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
     assert client.delete(f"{API}/users/berta").status_code == 204
     assert other.get(f"{API}/me").status_code == 401
     assert TestClient(app).get(f"{API}/me", headers=bearer).status_code == 401
+
+
+def test_one_makes_tokens_of_one_s_own_sees_their_use_and_ends_them(
+    app: FastAPI, people: Access, clock: Clock
+) -> None:
+    otto = log_in(TestClient(app, base_url="https://hub.example"), "otto")
+    vera = log_in(TestClient(app, base_url="https://hub.example"), "vera")
+    made = otto.post(f"{API}/me/tokens", json={"key": "phone", "role": "operator", "title": "My phone"})
+    told = made.json()
+    assert (made.status_code, told["user"], told["used_at"]) == (201, "otto", None)
+    too_high = otto.post(f"{API}/me/tokens", json={"key": "more", "role": "admin"})
+    assert (too_high.status_code, too_high.json()["code"]) == (403, "role_too_high")
+    borrowed = otto.post(f"{API}/me/tokens", json={"key": "hers", "user": "anna"})
+    assert borrowed.status_code == 422
+    people.create_token("of-no-one", Token(), CLI, NOW)
+
+    clock.pass_by(timedelta(hours=1))
+    phone = TestClient(app, base_url="https://hub.example", client=("192.0.2.9", 1))
+    phone.headers["Authorization"] = f"Bearer {told['value']}"
+    assert phone.get(f"{API}/me").json()["user"] == "otto"
+    by_token = phone.post(f"{API}/me/tokens", json={"key": "child"})
+    assert (by_token.status_code, by_token.json()["code"]) == (403, "session_needed")
+    [seen] = otto.get(f"{API}/me/tokens").json()
+    assert (seen["key"], seen["used_from"]) == ("phone", "192.0.2.9")
+    assert seen["used_at"] == (NOW + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert "value" not in seen
+    first = seen["used_at"]
+    clock.pass_by(timedelta(seconds=59))
+    phone.get(f"{API}/me")
+    assert otto.get(f"{API}/me/tokens").json()[0]["used_at"] == first, "to the minute"
+    clock.pass_by(timedelta(seconds=1))
+    phone.get(f"{API}/me")
+    assert otto.get(f"{API}/me/tokens").json()[0]["used_at"] > first
+
+    assert vera.get(f"{API}/me/tokens").json() == []
+    for somebody_elses in ("phone", "of-no-one"):
+        refused = vera.delete(f"{API}/me/tokens/{somebody_elses}")
+        assert (refused.status_code, refused.json()["code"]) == (404, "token_unknown")
+    assert otto.delete(f"{API}/me/tokens/phone").status_code == 204
+    assert phone.get(f"{API}/me").status_code == 401
+
+
+def test_a_token_of_somebody_who_may_less_by_now_does_less(app: FastAPI, people: Access) -> None:
+    otto = log_in(TestClient(app, base_url="https://hub.example"), "otto")
+    value = otto.post(f"{API}/me/tokens", json={"key": "phone", "role": "operator"}).json()["value"]
+    people.change_user("otto", User(role=Role.VIEWER), CLI, NOW)
+    phone = TestClient(app, headers={"Authorization": f"Bearer {value}"})
+    assert phone.get(f"{API}/me").json()["role"] == "viewer"
 
 
 def test_one_sees_where_one_is_logged_in_and_ends_it(

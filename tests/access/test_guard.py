@@ -111,6 +111,26 @@ def test_a_token_proves_itself_and_a_wrong_one_is_refused_everywhere(app: FastAP
         assert len(wrong) < 5 or wrong not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("base", "host", "exposed"),
+    [
+        ("http://hub.example", "192.0.2.7", True),
+        ("https://hub.example", "192.0.2.7", False),
+        ("http://localhost", "127.0.0.1", False),
+        ("http://localhost", "::1", False),
+        ("http://hub.example", "::ffff:192.0.2.7", True),
+    ],
+)
+def test_whoever_proves_themselves_where_others_may_listen_is_warned(
+    app: FastAPI, base: str, host: str, exposed: bool
+) -> None:
+    client = browser(app, base, host)
+    assert "highball-warning" not in client.get("/api/v1/probe").headers, "nobody showed anything"
+    came = client.post("/api/v1/login", json={"name": "anna", "password": "four words in a row"}).json()
+    assert (came["warning"] or {}).get("code") == ("plain_http" if exposed else None)
+    assert ("highball-warning" in client.get("/api/v1/probe").headers) is exposed
+
+
 def test_another_scheme_is_a_proxy_s_business_and_hides_no_cookie(app: FastAPI) -> None:
     client = log_in(browser(app), "anna")
     basic = {"Authorization": "Basic YTpi"}

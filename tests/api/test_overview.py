@@ -11,9 +11,9 @@ import pytest
 from api.whole import ANNA, Whole, whole_hub
 from highball.facts import Action, Outcome, Progress, Reason
 from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id, runs
 from highball.hub.overview import Overview, Problem, ProblemKind, look_over
-from highball.hub.runs import RunOrder
 from highball.hub.scheduler import planned_of
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.access import Role

@@ -27,6 +27,9 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/me/sessions"): VIEWER,
     ("DELETE", "/me/sessions"): VIEWER,
     ("DELETE", "/me/sessions/{id}"): VIEWER,
+    ("GET", "/me/tokens"): VIEWER,
+    ("POST", "/me/tokens"): VIEWER,
+    ("DELETE", "/me/tokens/{key}"): VIEWER,
     ("GET", "/users"): ADMIN,
     ("POST", "/users"): ADMIN,
     ("GET", "/users/{key}"): ADMIN,
@@ -90,13 +93,22 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/agents"): VIEWER,
     ("GET", "/hosts/{host}/browse"): OPERATOR,
     ("POST", "/repositories/test"): ADMIN,
+    ("POST", "/hosts/{host}/invitation"): ADMIN,
     ("POST", "/repositories/{key}/test"): OPERATOR,
     ("POST", "/jobs/{key}/test"): OPERATOR,
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
     ("GET", "/repositories/{key}/locks"): VIEWER,
     ("GET", "/repositories/{key}/snapshots/{snapshot}/folder"): VIEWER,
+    ("GET", "/repositories/{key}/snapshots/{snapshot}/nodes"): VIEWER,
+    ("GET", "/repositories/{key}/snapshots/{snapshot}/content"): OPERATOR,
+    ("GET", "/repositories/{key}/differences"): VIEWER,
+    ("POST", "/restores/preview"): OPERATOR,
     ("GET", "/repositories/{key}/retention"): VIEWER,
     ("GET", "/repositories/{key}/trend"): VIEWER,
+    ("GET", "/repositories/{key}/foreign"): VIEWER,
+    ("GET", "/repositories/{key}/foreign/{group}/retention"): VIEWER,
+    ("POST", "/repositories/{key}/foreign/{group}/adopt"): ADMIN,
+    ("POST", "/repositories/{key}/foreign/{group}/release"): ADMIN,
     ("GET", "/repositories/{key}/recovery-kit"): ADMIN,
     ("GET", "/hub/backups"): ADMIN,
     ("POST", "/hub/backups"): ADMIN,
@@ -143,6 +155,8 @@ BODIES: dict[str, Any] = {
     "/undo": {"to": 1},
     "/runs": {"task": "backup", "job": "docs"},
     "/repositories/test": {"spec": {"url": "/mnt/new", "password": {"env": "X"}}},
+    "/adopt": {"job": "docs"},
+    "/restores/preview": {"repository": "nas", "snapshot": SNAPSHOT},
 }
 
 
@@ -150,7 +164,7 @@ def place_of(path: str) -> str:
     """A place at this address; users and tokens that are not there, so that those who ask stay."""
     table = path.removeprefix(f"{API}/").split("/")[0]
     told = {"{key}": KINDS.get(table, "nobody"), "{host}": "here", "{snapshot}": SNAPSHOT, "{ticket}": "x"}
-    told |= {"{secret}": "password", "{run}": BACKUP, "{id}": CHECK}
+    told |= {"{group}": "0" * 12, "{secret}": "password", "{run}": BACKUP, "{id}": CHECK}
     for name, value in told.items():
         path = path.replace(name, value)
     return path

@@ -68,6 +68,7 @@ def test_an_object_from_its_making_to_its_end(api: TestClient) -> None:
         "title": None,
         "revision": 1,
         "origin": "hand",
+        "file": None,
         "former_keys": [],
         "changed_at": "2026-05-01T12:00:00Z",
         "deleted_at": None,
@@ -261,7 +262,9 @@ def test_a_file_is_planned_applied_and_has_its_objects_from_then_on(api: TestCli
     refused = api.patch("/repositories/far", json={"title": "x"}, headers={"If-Match": "1"})
     assert (refused.status_code, refused.json()["code"]) == (403, "managed_by_file")
     assert "/etc/fleet.toml" in refused.json()["hint"]
-    assert api.get("/repositories/far").json()["origin"] == "file"
+    far = api.get("/repositories/far").json()
+    assert (far["origin"], far["file"]) == ("applied", "/etc/fleet.toml")
+    assert api.post("/apply?file=", content=text, headers=toml).status_code == 422
     assert api.post("/apply?file=x", content="[", headers=toml).status_code == 422
 
 

@@ -308,7 +308,7 @@ def test_a_key_that_is_taken_stays_whose_it_is(desk: Desk) -> None:
 
 def test_what_a_file_declares_is_changed_there_and_nowhere_else(desk: Desk) -> None:
     written = build({"repositories": {"nas": NAS}, "jobs": {"docs": DOCS}})
-    applied = desk.documents.apply(written, now=NOW, actor=ANNA, file="/etc/highball/highball.toml")
+    applied = desk.documents.load(written, now=NOW, actor=ANNA, file="/etc/highball/highball.toml")
     assert {(one.kind, one.what) for one in applied} == {("repository", "created"), ("job", "created")}
     assert desk.documents.file() == "/etc/highball/highball.toml"
     before = whole(desk)
@@ -330,14 +330,14 @@ def test_what_a_file_declares_is_changed_there_and_nowhere_else(desk: Desk) -> N
     assert desk.documents.write_back(text, expected=desk.documents.token(), **desk.told) == []
 
     desk.create("job", "mine", DOCS)
-    assert desk.documents.apply(written, now=NOW, actor=ANNA) == []
+    assert desk.documents.load(written, now=NOW, actor=ANNA) == []
     with pytest.raises(ConfigurationInvalid, match="problem"):
-        desk.documents.apply(build({}), now=NOW, actor=ANNA)  # mine still names nas
+        desk.documents.load(build({}), now=NOW, actor=ANNA)  # mine still names nas
     assert [one.what for one in desk.documents.plan(build({"repositories": {"nas": NAS}}))] == ["deleted"]
-    desk.documents.apply(build({"repositories": {"nas": NAS}}), now=NOW, actor=ANNA)
+    desk.documents.load(build({"repositories": {"nas": NAS}}), now=NOW, actor=ANNA)
     assert [one.key for one in desk.documents.list_objects("job")] == ["mine"]
 
-    taken = desk.documents.apply(
+    taken = desk.documents.load(
         build({"repositories": {"nas": NAS}, "jobs": {"mine": DOCS}}), now=NOW, actor=ANNA
     )
     assert [(one.key, one.what) for one in taken] == [("mine", "taken over")]
@@ -347,11 +347,82 @@ def test_what_a_file_declares_is_changed_there_and_nowhere_else(desk: Desk) -> N
     assert desk.change("job", "docs", title="x").revision == 4
 
 
+def test_an_applied_file_owns_what_it_names_and_nothing_else(desk: Desk) -> None:
+    own, fleet = "/etc/highball/highball.toml", "laptop:/work/fleet.toml"
+    written = build({"repositories": {"nas": NAS}, "jobs": {"docs": DOCS}})
+    desk.documents.load(written, **desk.told, file=own)
+    desk.create("job", "mine", DOCS)
+    more = build({"repositories": {"nas": NAS}, "jobs": {"more": DOCS, "mine": DOCS}})
+    planned = desk.documents.plan_to_apply(more, file=fleet)
+    made = desk.documents.apply(more, **desk.told, file=fleet)
+    assert [(one.key, one.what) for one in made] == [("more", "created"), ("mine", "taken over")]
+    assert made == planned
+    owners = {key: desk.documents.get("job", key) for key in ("docs", "mine", "more")}
+    assert {key: (one.origin, one.file) for key, one in owners.items()} == {
+        "docs": ("file", None),
+        "mine": ("applied", fleet),
+        "more": ("applied", fleet),
+    }
+    assert desk.documents.get("repository", "nas").origin == "file", "it says the same, and stays whose it is"
+    assert desk.documents.file() == own
+
+    with pytest.raises(NotAllowed) as refused:
+        desk.change("job", "more", title="x")
+    assert (refused.value.code, fleet in str(refused.value.hint)) == ("managed_by_file", True)
+
+    assert desk.documents.load(written, **desk.told, file=own) == [], "the next start undoes nothing of it"
+    other = build({"repositories": {"nas": NAS}, "jobs": {"more": DOCS | {"title": "theirs"}}})
+    taken = desk.documents.apply(other, **desk.told, file="other")
+    assert [(one.key, one.what) for one in taken] == [("more", "changed")]
+    gone = desk.documents.apply(build({}), **desk.told, file=fleet)
+    assert [(one.key, one.what) for one in gone] == [("mine", "deleted")], "more is the other's by now"
+
+
+def test_what_contradicts_the_hubs_own_file_is_refused_whole_and_says_where_to_change_it(desk: Desk) -> None:
+    own = "/etc/highball/highball.toml"
+    written = build(
+        {"settings": {"timezone": "Europe/Vienna"}, "repositories": {"nas": NAS}, "jobs": {"docs": DOCS}}
+    )
+    desk.documents.load(written, **desk.told, file=own)
+    before = whole(desk)
+    jobs = {"docs": DOCS | {"title": "x"}, "new": DOCS}
+    against = build({"settings": {"timezone": "UTC"}, "repositories": {"nas": NAS}, "jobs": jobs})
+    for only_planned in (True, False):
+        with pytest.raises(NotAllowed) as refused:
+            if only_planned:
+                desk.documents.plan_to_apply(against, file="fleet")
+            desk.documents.apply(against, **desk.told, file="fleet")
+        assert refused.value.code == "managed_by_file"
+        assert {problem.at for problem in refused.value.problems} == {"settings", "jobs.docs"}
+        assert refused.value.hint == f"change it there: {own}"
+    assert whole(desk) == before
+
+
+def test_the_hubs_own_file_has_the_last_word(desk: Desk) -> None:
+    desk.documents.apply(build({"repositories": {"nas": NAS}, "jobs": {"docs": DOCS}}), **desk.told, file="f")
+    other = build({"repositories": {"nas": NAS}, "jobs": {"docs": DOCS | {"title": "own"}}})
+    taken = desk.documents.load(other, **desk.told, file="/etc/own.toml")
+    assert {(one.key, one.what) for one in taken} == {("nas", "taken over"), ("docs", "changed")}
+    assert desk.documents.apply(build({}), **desk.told, file="f") == []
+    assert desk.documents.get("job", "docs").origin == "file"
+
+
+def test_an_applied_file_makes_and_changes_accounts_and_holds_none(desk: Desk) -> None:
+    desk.create("token", "ci", {"role": "viewer"})
+    desk.create("user", "vera", {"role": "viewer"})
+    accounts = {"users": {"vera": {"role": "viewer"}, "max": {}}, "tokens": {"ci": {"role": "operator"}}}
+    made = desk.documents.apply(build(accounts), **desk.told, file="f")
+    assert [(one.key, one.what) for one in made] == [("max", "created"), ("ci", "changed")]
+    assert desk.documents.apply(build({}), **desk.told, file="f") == []
+    desk.delete("token", "ci")
+    assert desk.documents.get("user", "max").origin == "hand"
+
+
 def test_a_token_with_a_date_of_toml_is_stored_as_text(desk: Desk) -> None:
     from highball.spec.document import parse
 
     written = parse(b"[tokens.ci]\nexpires_at = 2030-01-01T00:00:00Z\n[hosts.web]\n", "toml")
-    desk.documents.apply(written, now=NOW, actor=ANNA)
+    desk.documents.load(written, now=NOW, actor=ANNA)
     assert desk.specs()["token", "ci"] == {"expires_at": "2030-01-01T00:00:00Z"}
-    assert desk.documents.apply(written, now=NOW, actor=ANNA) == []
+    assert desk.documents.load(written, now=NOW, actor=ANNA) == []
     assert desk.documents.document().tokens["ci"].expires_at is not None

@@ -15,7 +15,7 @@ from highball.errors import ConfigurationInvalid, Conflict, HighballError, Stale
 from highball.hub.changes import FieldDifference, applied, differences, merge_patch, objects_of, tables_of
 from highball.hub.config import Documents
 from highball.hub.db import Database, open_database
-from highball.hub.judging import compare
+from highball.hub.judging import OWN_FILE, compare
 from highball.spec.document import build, parse
 from highball.spec.writing import as_yaml
 
@@ -338,11 +338,11 @@ def test_applying_a_file_makes_it_so_whatever_was_there(first: dict[str, Any], t
     for jobs in (first, then):
         tables = build({"repositories": {"nas": NAS}, "jobs": jobs})
         planned = documents.plan(tables)
-        assert documents.apply(tables, now=NOW, actor=ANNA) == planned
+        assert documents.load(tables, now=NOW, actor=ANNA) == planned
         assert dict(objects_of(documents.document().tables)) == dict(objects_of(tables.tables))
-        assert documents.apply(tables, now=NOW, actor=ANNA) == []
+        assert documents.load(tables, now=NOW, actor=ANNA) == []
     stored = {one.place: one for one in documents.list_objects("job") + documents.list_objects("repository")}
-    assert applied(stored, compare(dict(objects_of(tables_of(stored))), stored, NOW, "file")) == stored
+    assert applied(stored, compare(dict(objects_of(tables_of(stored))), stored, NOW, OWN_FILE)) == stored
 
 
 def test_a_power_cut_in_the_middle_leaves_nothing(

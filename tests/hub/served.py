@@ -136,6 +136,8 @@ class Served(Corner):
         self.url = f"http://127.0.0.1:{self.port}"
         http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, trust_env=False)
         super().__init__(folder, folder / "state", http, "docs", "nas")
+        self.environment: dict[str, str] = {}
+        """What is set for the program besides the usual."""
         self._hub: subprocess.Popen[bytes] | None = None
         (folder / "home").mkdir()
         self.tables: Table = {
@@ -244,8 +246,8 @@ class Served(Corner):
             self.kill_agent()
         for directory in self.run_directories():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-                if not directory.take_if_free():
-                    os.kill(directory.lock.holder() or 0, signal.SIGKILL)
+                if not directory.take_if_free() and (holder := directory.lock.holder()):
+                    os.kill(holder, signal.SIGKILL)
         self.http.close()
 
     # --- what lies on disk ---
@@ -254,9 +256,9 @@ class Served(Corner):
         """Have the repository met."""
         assert self.command("setup", "--schedule", "none").returncode == 0
 
-    def slow_down(self) -> None:
+    def slow_down(self, megabytes: int = 3) -> None:
         """A backup that takes some seconds: much to read, and little a second."""
-        self.make_large()
+        self.make_large(megabytes)
         self.tables["jobs"]["docs"]["limit_upload"] = SLOW
 
 

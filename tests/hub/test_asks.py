@@ -8,6 +8,7 @@ import pytest
 
 from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import until
+from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
 
 
@@ -125,3 +126,33 @@ def test_the_jobs_of_maintenance(corner: Corner) -> None:
     until(lambda: corner.get(f"maintenance/jobs/check:{corner.nas}")["next_run_at"])
     assert corner.get("maintenance/jobs/nope", expect=(404,))["code"] == "maintenance_job_unknown"
     assert corner.get("maintenance/runs/nope", expect=(404,))
+
+
+def test_foreign_snapshots_are_adopted_and_released(corner: Corner, newest_restic: ResticBinary) -> None:
+    corner.back_up()
+    password = corner.folder / "password"
+    for year in (2020, 2021):
+        arguments = ("--host", "older", "--tag", "weekly", "--time", f"{year}-01-01 00:00:00", corner.source)
+        newest_restic.run(
+            "backup", *arguments, at=Location("local", str(corner.repository)), password_file=password
+        )
+    at = f"repositories/{corner.nas}/foreign"
+    [group] = corner.get(at)
+    assert (group["host"], group["snapshots"], group["job"]) == ("older", 2, None)
+    group_at = f"{at}/{group['id']}"
+    [plan] = corner.get(f"{group_at}/retention", job=corner.job)
+    assert (len(plan["keep"]), len(plan["adopted"]), plan["remove"]) == (3, 2, [])
+    assert corner.get(f"{group_at}/retention", job="nope", expect=(404,))["code"] == "job_unknown"
+    assert corner.post(f"{group_at}/adopt", {"job": corner.job})["job"] == "docs"
+    assert [one["adopted_by"] for one in corner.get(at)] == ["token:tests"]
+    assert {one["job"] for one in corner.get("repositories/{corner.nas}/snapshots")} == {corner.job}
+    assert corner.post(f"{group_at}/adopt", {"job": corner.job}, expect=(404,))["code"] == "group_unknown"
+    done = corner.end_of(corner.order("forget", job=corner.job))
+    assert (done["outcome"], done["steps"][0]["snapshots_kept"]) == ("success", 3)
+    assert corner.post(f"{group_at}/release")["job"] is None
+    assert [one["job"] for one in corner.get(at)] == [None]
+    told = corner.get("audit", kind="job", key=corner.job)["items"]
+    written = {one["action"]: one for one in told if one["action"] in ("adopted", "released")}
+    assert {one["actor"] for one in written.values()} == {"token:tests"}
+    assert sorted(written["adopted"]["after"]["snapshots"]) == sorted(plan["adopted"])
+    assert set(written) == {"adopted", "released"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import inspect
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tarfile
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +21,8 @@ import httpx
 import pytest
 
 from highball.cli import commands, remote
-from highball.cli.client import Hub, check_url
+from highball.cli.addresses import check_url, is_exposed
+from highball.cli.client import Hub
 from highball.cli.following import follow
 from highball.cli.live import Narrator
 from highball.cli.output import Output
@@ -26,7 +31,7 @@ from highball.facts import Run
 from highball.secret import SecretValue
 from hub.served import Served, serve
 from journeys import warm
-from journeys.station import HIGHBALL, until
+from journeys.station import HIGHBALL, is_alive, of_process, pids, until
 from testbed.parts import SEARCH_PATH
 from testbed.restic import ResticBinary
 
@@ -82,6 +87,11 @@ class Away:
         done = warm.run([str(HIGHBALL), *words], env=env, cwd=self.home, timeout=60)
         return Answer(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
+    def written(self, *words: str) -> subprocess.CompletedProcess[bytes]:
+        """A command over the hub whose answer is no text."""
+        argv = [str(HIGHBALL), "--hub", self.served.url, *words]
+        return subprocess.run(argv, env=self.environment, capture_output=True, timeout=60, check=False)
+
     def ask(self, *words: str, expect: int = 0) -> Any:
         """What it answers to a program."""
         done = self.command("--json", *words)
@@ -96,9 +106,22 @@ class Away:
         return found
 
 
+def answering_processes(served: Served) -> list[int]:
+    """The processes in which this hub's agent looks into repositories."""
+    agent = str(served.agent_pid).encode()
+    return [
+        pid
+        for pid in pids()
+        if b"highball.agent.answering" in of_process(pid, "cmdline")
+        and of_process(pid, "stat").rpartition(b")")[2].split()[1:2] == [agent]
+        and is_alive(pid)
+    ]
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, newest_restic: ResticBinary) -> Iterator[Served]:
     with serve(tmp_path_factory.mktemp("served"), newest_restic) as served:
+        served.tables["jobs"]["docs"]["shrink_limit"] = 0.0  # what is large in one test is gone in the next
         yield served
 
 
@@ -206,13 +229,113 @@ def test_restored_where_the_repository_is_looked_after(away: Away, tmp_path: Pat
     away.ask("restore", "docs", "-s", "2199-01-01", "-p", path, "-t", str(dated))
     assert [found.name for found in dated.rglob("*") if found.is_file()] == ["letter"]
     assert away.error("restore", "docs", expect=2)["code"] == "target_missing"
-    assert away.error("restore", "docs", "--in-place", expect=2)["code"] == "confirmation_required"
-    plan = away.error("restore", "docs", "--dry-run", "--in-place", expect=6)
-    assert plan["code"] == "not_over_hub"
     letter_here = away.served.source / "letter"
     letter_here.write_text("scribbled over")
+    told = away.ask("restore", "docs", "--dry-run", "--in-place", "-p", path)
+    assert (told["dry_run"], told["plan"]["replaced"]["examples"]) == (True, [path])
+    unasked = away.command("restore", "docs", "--in-place", "-p", path)
+    assert (unasked.returncode, "1 replaced" in unasked.stderr) == (2, True)
+    assert letter_here.read_text() == "scribbled over"
     away.ask("restore", "docs", "--in-place", "--yes", "-p", path)
     assert letter_here.read_text() == "dear reader"
+
+
+def test_a_target_that_is_not_empty_is_kept_and_shown_first(away: Away, tmp_path: Path) -> None:
+    below = tmp_path / away.served.source.relative_to("/")
+    below.mkdir(parents=True)
+    (below / "letter").write_text("my own words")
+    done = away.command("restore", "docs", "-s", "latest", "--target", str(tmp_path))
+    assert (done.returncode, "1 kept as they are" in done.stderr) == (0, True), done.stderr
+    assert f"in {tmp_path}" in done.stdout
+    assert (below / "letter").read_text() == "my own words"
+    assert away.error("restore", "docs", "-t", str(below / "letter"), expect=1)["code"] == "target_unusable"
+
+
+def test_what_differs_between_two_snapshots(away: Away) -> None:
+    away.ask("run", "docs")
+    (away.served.source / "postcard").write_text("wish you were here")
+    away.ask("run", "docs")
+    (away.served.source / "postcard").unlink()
+    old, new = (one["id"] for one in away.ask("snapshots", "docs")[-2:])
+    found = {(one["modifier"], one["path"]) for one in away.ask("diff", old[:10], new[:10])}
+    assert ("+", str(away.served.source / "postcard")) in found
+    assert "postcard" in away.command("diff", old, new).stdout
+    assert away.command("diff", new, new).stdout == "Nothing differs.\n"
+    assert away.error("diff", old, expect=2)["code"] == "usage"
+
+
+def test_names_that_are_not_utf_8_arrive_exactly(away: Away, tmp_path: Path) -> None:
+    odd = os.fsencode(away.served.source) + b"/odd-\xff\xe9"
+    os.mkdir(odd)
+    Path(os.fsdecode(odd + b"/file-\xfe")).write_bytes(b"inside")
+    away.ask("run", "docs")
+    shutil.rmtree(odd)
+    newest = away.ask("snapshots", "docs")[-1]["id"]
+    exact = [{"b64": base64.b64encode(path).decode()} for path in (odd, odd + b"/file-\xfe")]
+    assert [one["path"] for one in away.ask("ls", newest, os.fsdecode(odd))] == exact
+    everything = [one["path"] for one in away.ask("ls", newest)]
+    assert all(path in everything for path in exact)
+    done = away.written("dump", newest, os.fsdecode(odd + b"/file-\xfe"))
+    assert (done.returncode, done.stdout) == (0, b"inside")
+
+
+def test_content_flows_and_is_never_half_without_a_word(away: Away) -> None:
+    content = os.urandom(5 << 20)
+    (away.served.source / "large").write_bytes(content)
+    (away.served.source / "nothing").touch()
+    away.ask("run", "docs")
+    for name in ("large", "nothing"):
+        (away.served.source / name).unlink()
+    newest = away.ask("snapshots", "docs")[-1]["id"]
+    assert away.written("dump", newest, str(away.served.source / "large")).stdout == content
+    assert away.written("dump", newest, str(away.served.source / "nothing")).stdout == b""
+    folder = away.written("dump", newest, str(away.served.source)).stdout
+    with tarfile.open(fileobj=io.BytesIO(folder)) as archive:
+        assert any(name.endswith("letter") for name in archive.getnames())
+    gone = away.written("dump", newest, "/no/such")
+    assert (gone.returncode, gone.stdout) == (1, b"")
+    assert b"not in the snapshot" in gone.stderr
+    assert away.error("dump", newest, "/x", expect=2)["code"] == "usage"
+
+
+@pytest.fixture(scope="module")
+def much(away: Away) -> tuple[str, str]:
+    """A snapshot with a file that no pipe holds, and its path."""
+    path = away.served.source / "much"
+    path.write_bytes(os.urandom(24 << 20))
+    away.ask("run", "docs")
+    path.unlink()
+    return away.ask("snapshots", "docs")[-1]["id"], str(path)
+
+
+def test_whoever_stops_reading_stops_the_sender(away: Away, much: tuple[str, str]) -> None:
+    snapshot, path = much
+    address = f"repositories/nas/snapshots/{snapshot}/content"
+    with away.served.http.stream("GET", address, params={"path": path}) as answer:
+        assert answer.is_success
+        until(lambda: answering_processes(away.served))
+    until(lambda: not answering_processes(away.served))
+
+
+def test_content_that_is_cut_short_is_a_failure(away: Away, much: tuple[str, str]) -> None:
+    argv = [str(HIGHBALL), "--hub", away.served.url, "dump", *much]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, env=away.environment, stdout=pipe, stderr=pipe) as going:
+        assert going.stdout is not None
+        assert going.stdout.read(1)
+        [sender] = answering_processes(away.served)
+        os.kill(sender, signal.SIGKILL)
+        written, said = going.communicate(timeout=60)
+    assert going.returncode == 1
+    assert len(written) < 24 << 20
+    assert b"what came is not all of it" in said
+
+
+def test_repositories_are_made_and_met(away: Away, tmp_path: Path) -> None:
+    done = away.ask("setup")
+    assert [run["steps"][0]["reason"]["code"] for run in done["runs"]] == ["met"]
+    shown = away.ask("setup", "--dry-run")
+    assert [one["repository"] for one in shown["repositories"]] == ["nas"]
 
 
 def test_what_is_declared(away: Away, tmp_path: Path) -> None:
@@ -223,7 +346,7 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert away.ask("export")["jobs"]["docs"]["repositories"] == ["nas"]
     same = tmp_path / "same.yaml"
     same.write_text(text)
-    assert {change["what"] for change in away.ask("diff", "-f", str(same))} <= {"taken over"}
+    assert away.ask("diff", "-f", str(same)) == [], "accounts stay people's, the rest the hub's own file's"
     tables = json.loads(json.dumps(away.served.tables))
     tables["jobs"]["more"] = tables["jobs"]["docs"] | {"enabled": False}
     file = tmp_path / "more.yaml"
@@ -235,6 +358,19 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert [job["job"] for job in away.ask("list")] == ["docs", "more"]
     file.write_text(json.dumps(away.served.tables))
     assert [change["what"] for change in away.ask("apply", "-f", str(file))] == ["deleted"]
+    tables["jobs"]["docs"]["title"] = "Letters"
+    file.write_text(json.dumps(tables))
+    refused = away.error("apply", "-f", str(file), expect=6)
+    own = str(away.served.configuration)
+    assert (refused["code"], refused["hint"]) == ("managed_by_file", f"change it there: {own}")
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text("profiles: {often: {schedule: hourly}}")
+    assert away.command("apply", "-f", str(elsewhere), "--as", "fleet").returncode == 0
+    assert away.served.get("profiles/often")["file"] == "fleet"
+    elsewhere.write_text("{}")
+    assert [change["what"] for change in away.ask("apply", "-f", str(elsewhere), "--as", "fleet")] == [
+        "deleted"
+    ]
     file.write_text("jobs: {docs: {sauces: []}}")
     wrong = away.error("apply", "-f", str(file), expect=2)
     assert "jobs.docs.sauces" in [problem["at"] for problem in wrong["problems"]]
@@ -250,8 +386,7 @@ def test_what_is_unknown_or_refused(away: Away) -> None:
     [last] = away.ask("runs", "--limit", "1")
     assert away.error("cancel", last["id"], expect=5)["code"] == "run_ended"
     assert away.error("accept", last["id"], expect=2)["code"] == "nothing_to_accept"
-    for words in (("diff", "a", "b"), ("dump", "a", "/b"), ("setup",), ("hub", "backup")):
-        assert away.error(*words, expect=6)["code"] == "not_over_hub", words
+    assert away.error("hub", "backup", expect=6)["code"] == "not_over_hub"
     assert away.error("unlock", "--remove-all", expect=2)["code"] == "confirmation_required"
 
 
@@ -443,3 +578,33 @@ def test_ctrl_c_twice_waits_no_longer() -> None:
     with pytest.raises(Cancelled) as caught:
         follow(hub, Run.model_validate(run), Narrator(Output()))
     assert caught.value.hint == "it was asked to end; see: highball logs f"
+
+
+@pytest.mark.parametrize(
+    ("url", "exposed"),
+    [
+        ("https://hub.example", False),
+        ("http://hub.example", True),
+        ("http://192.0.2.7:8765", True),
+        ("http://127.3.0.1:8765", False),
+        ("http://[::1]:8765", False),
+        ("http://localhost:8765", False),
+        ("http://localhost.example", True),
+        ("http://0.0.0.0:8765", True),
+    ],
+)
+def test_a_token_on_its_way_in_the_clear_is_warned_of(url: str, exposed: bool) -> None:
+    assert is_exposed(url) is exposed
+
+
+def test_who_sends_a_token_in_the_clear_is_told_once() -> None:
+    asked: list[str | Path] = [HIGHBALL, "--hub", "http://hub.invalid", "status"]
+    said = subprocess.run(
+        asked,
+        env={"HIGHBALL_TOKEN": "x", "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stderr.count("travels in the clear to http://hub.invalid") == 1
+    assert "clear" not in said.stdout

@@ -1,7 +1,12 @@
 """What is declared over the API is what runs: a job made, changed, given another key, taken back."""
 
-from hub.served import Corner
-from journeys.station import until
+import signal
+import subprocess
+from pathlib import Path
+
+from hub.served import Corner, Served
+from journeys.station import HIGHBALL, until
+from testbed.parts import SEARCH_PATH
 
 
 def test_a_job_with_another_key_keeps_its_snapshots_and_its_history(corner: Corner) -> None:
@@ -54,3 +59,66 @@ def test_a_sealed_password_lies_nowhere_and_opens_the_repository(corner: Corner)
     files = [path.read_bytes() for path in corner.state.rglob("*") if path.is_file()]
     assert not any(canary in text for text in told)
     assert not any(canary.encode() in content for content in files)
+
+
+def test_a_host_elsewhere_is_invited_by_one_line_that_counts_once(served: Served, tmp_path: Path) -> None:
+    served.post("hosts?key=laptop", {})
+    told = served.post("hosts/laptop/invitation", {})
+    assert told["line"] == f"printf %s {told['token']} | highball agent --join {served.url}"
+    own = served.http.post("hosts/station/invitation")
+    assert (own.status_code, own.json()["code"]) == (400, "own_host")
+    assert served.http.post("hosts/nobody/invitation").json()["code"] == "host_unknown"
+
+    folder = tmp_path / "laptop"
+    folder.mkdir()
+    environment = {"PATH": SEARCH_PATH, "HOME": str(folder), "HIGHBALL_STATE": str(folder / "state")}
+    join: list[str | Path] = [HIGHBALL, "agent", "--join", served.url]
+
+    def is_there() -> bool:
+        return any(one["key"] == "laptop" and one["connected"] for one in served.get("agents"))
+
+    log = folder / "log"
+    laptop = subprocess.Popen(join, env=environment, stdin=subprocess.PIPE, stderr=log.open("ab"))
+    try:
+        assert laptop.stdin is not None
+        laptop.stdin.write(told["token"].encode() + b"\n")
+        laptop.stdin.close()
+        until(is_there, within=60)
+    finally:
+        laptop.send_signal(signal.SIGINT)
+        laptop.wait(30)
+    assert not (folder / "state" / "agent" / "invitation.json").exists(), "it is used up"
+    until(lambda: not is_there())
+    back = subprocess.Popen([HIGHBALL, "agent"], env=environment, stderr=log.open("ab"))
+    try:
+        until(is_there, within=60)
+    finally:
+        back.send_signal(signal.SIGINT)
+        back.wait(30)
+    nobody = environment | {"HIGHBALL_STATE": str(folder / "other")}
+    refused = subprocess.run([HIGHBALL, "agent"], env=nobody, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "belongs to no hub" in refused.stderr) == (2, True)
+
+
+def test_another_key_is_shown_agreed_to_and_given(served: Served, tmp_path: Path) -> None:
+    served.post("profiles?key=often", {"schedule": "hourly"})
+    served.post(
+        "jobs?key=letters", {"repositories": ["nas"], "sources": [str(served.source)], "profile": "often"}
+    )
+    token = served.http.headers["authorization"].removeprefix("Bearer ")
+    environment = {"PATH": SEARCH_PATH, "HOME": str(tmp_path), "HIGHBALL_TOKEN": token}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        asked = [str(HIGHBALL), "--hub", served.url, *words]
+        return subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+
+    shown = call("rekey", "profile", "often", "hourly", "--dry-run")
+    assert (shown.returncode, "jobs.letters" in shown.stdout) == (0, True), shown.stderr
+    assert call("rekey", "profile", "often", "hourly").returncode == 2, "nobody can be asked"
+    assert served.get("profiles/often")["key"] == "often"
+    done = call("rekey", "profile", "often", "hourly", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert served.get("jobs/letters")["spec"]["profile"] == "hourly"
+    assert call("rekey", "job", "nothing", "other", "--yes").returncode == 4
+    of_file = call("rekey", "job", "docs", "papers", "--yes")
+    assert (of_file.returncode, str(served.configuration) in of_file.stderr) == (6, True)

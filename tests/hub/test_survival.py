@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from highball.agent.rundir import RunDirectory
 from highball.lock import Lock
 from hub.served import Served
 from journeys.station import until
@@ -63,10 +64,16 @@ def test_the_agent_killed(slow: Served) -> None:
     assert_whole(slow, run)
 
 
+def kill_holder(directory: RunDirectory) -> None:
+    holder = directory.lock.holder()
+    assert holder
+    os.kill(holder, signal.SIGKILL)
+
+
 def test_the_runs_own_process_killed(slow: Served) -> None:
     run = begin(slow)
     [directory] = slow.run_directories()
-    os.kill(directory.lock.holder() or 0, signal.SIGKILL)
+    kill_holder(directory)
     done = slow.end_of(run)
     assert (done["outcome"], done["reason"]["code"]) == ("failure", "interrupted")
     until((slow.folder / "after").exists, otherwise="its hooks `after` run")
@@ -81,7 +88,7 @@ def test_everything_killed_at_once(slow: Served) -> None:
     [directory] = slow.run_directories()
     slow.kill_hub()
     slow.kill_agent()
-    os.kill(directory.lock.holder() or 0, signal.SIGKILL)
+    kill_holder(directory)
     slow.serve()
     done = slow.end_of(run)
     assert (done["outcome"], done["reason"]["code"]) == ("failure", "interrupted")

@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from highball.facts import Outcome, RunEnded, RunState
 from highball.hub.access import kept_sound
 from highball.hub.audit import HUB
+from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
 from highball.hub.db import Database, enrolments, new_run_id, open_database
+from highball.hub.events import News
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
-from highball.hub.runs import RunOrder
 from highball.hub.vault import open_vault
 from highball.protocol import (
     Acknowledged,
@@ -33,6 +34,7 @@ from highball.protocol import (
     Inventory,
     Message,
     Refusal,
+    RunsWanted,
     SecretsWanted,
     Unsupported,
     Welcome,
@@ -127,7 +129,7 @@ def database(tmp_path: Path) -> Database:
 def make_hub(folder: Path, database: Database) -> Hub:
     """A hub with a job, and nobody connected."""
     documents = Documents(database, kept_sound)
-    documents.apply(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
+    documents.load(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
     vault = open_vault(database, folder / "hub.key")
     return Hub(database, documents, "station", vault, folder, lease_on(None))
 
@@ -151,10 +153,10 @@ async def agents(hub: Hub, *hosts: str) -> AsyncIterator[list[FakeAgent]]:
 def order(hub: Hub) -> str:
     """A queued backup, given to the station."""
     now = datetime.now(UTC)
-    run, _ = hub.record.enqueue(
+    run, _ = hub.backlog.enqueue(
         RunOrder(task="backup", job="docs"), "station", now, id=new_run_id(now, 1), actor=HUB
     )
-    assert hub.record.mark_assigned(run.id, now)
+    assert hub.backlog.mark_assigned(run.id, now)
     return run.id
 
 
@@ -258,6 +260,35 @@ def test_a_newer_connection_takes_the_place_of_the_older(tmp_path: Path, databas
     asyncio.run(story())
 
 
+def test_a_connection_that_falls_silent_is_given_up_and_the_agent_comes_back(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        assert hub.fleet.offline_after == timedelta(seconds=90)
+        async with agents(hub, "station") as [agent]:
+            await agent.say(Inventory(runs=()))
+            assert await agent.hears_nothing()
+            hub.fleet.offline_after = timedelta(seconds=0.01)
+            half_open = FakeAgent(hub, "station", agent.key)
+            assert isinstance((await half_open.greet(await half_open.dial())).body, Welcome)
+            news = asyncio.ensure_future(anext(hub.newsroom.listen(10)))
+            assert half_open.serving is not None
+            await asyncio.wait_for(half_open.serving, 10)
+            assert await news == News(topic="host", key="station")
+            assert hub.fleet.find("station") is None
+            assert hub.fleet.connected == set()
+            hub.fleet.offline_after = timedelta(seconds=90)
+            back = FakeAgent(hub, "station", agent.key)
+            assert isinstance((await back.greet(await back.dial())).body, Welcome)
+            await back.say(Inventory(runs=()))
+            assert await back.hears_nothing()
+            assert hub.fleet.connected == {"station"}
+            await back.hang_up()
+
+    asyncio.run(story())
+
+
 def test_a_host_neither_tells_nor_learns_anything_of_anothers_runs(
     tmp_path: Path, database: Database
 ) -> None:
@@ -283,6 +314,30 @@ def test_a_host_neither_tells_nor_learns_anything_of_anothers_runs(
     asyncio.run(story())
 
 
+def test_what_the_record_lacks_is_asked_for_once_before_anything_is_called_gone(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        run = order(hub)
+        async with agents(hub, "station") as [agent]:
+            here = Inventory(runs=(), kept={run: 1, new_run_id(datetime.now(UTC), 9): 5})
+            await agent.say(here)
+            wanted = (await agent.hear()).body
+            assert isinstance(wanted, RunsWanted)
+            assert wanted.runs == dict.fromkeys(here.kept, 0)
+            assert hub.fleet.connected == set(), "what it ran is not known yet"
+            await agent.say(ended(run))
+            assert isinstance((await agent.hear()).body, Acknowledged)
+            await agent.say(here)
+            assert await agent.hears_nothing(), "what cannot be brought back is not asked for again"
+            assert hub.fleet.connected == {"station"}
+            assert hub.record.find_run(run).outcome is Outcome.SUCCESS
+            assert hub.backlog.list_unassigned() == []
+
+    asyncio.run(story())
+
+
 def test_a_run_that_never_arrived_is_given_again_and_one_that_is_gone_is_ended(
     tmp_path: Path, database: Database
 ) -> None:
@@ -292,9 +347,9 @@ def test_a_run_that_never_arrived_is_given_again_and_one_that_is_gone_is_ended(
         async with agents(hub, "station") as [agent]:
             await agent.say(Inventory(runs=()))
             assert await agent.hears_nothing()
-            [waiting] = hub.record.list_unassigned()
+            [waiting] = hub.backlog.list_unassigned()
             assert waiting.id == lost
-            assert hub.record.mark_assigned(lost, datetime.now(UTC))
+            assert hub.backlog.mark_assigned(lost, datetime.now(UTC))
             begun = {"type": "run.started", "seq": 1, "run": lost, "at": "2026-01-01T00:00:00Z", "pid": 1}
             await agent.say(Events(run=lost, events=(begun,)))
             assert isinstance((await agent.hear()).body, Acknowledged)

@@ -1,6 +1,11 @@
 """What is wrong in a configuration is told all at once, with its place, and nothing is begun or made."""
 
+import contextlib
+import json
 import os
+import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -217,3 +222,41 @@ def test_nothing_is_written_beside_state_and_repository(station: Station) -> Non
     after = {path for path in station.folder.iterdir() if not path.name.startswith("call-")}
     assert after - before == {station.state}
     assert os.listdir(station.home) == []
+
+
+def test_another_key_is_written_in_the_file_first_and_what_was_known_stays(tmp_path: Path) -> None:
+    file = tmp_path / "highball.json.yaml"
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path), "HIGHBALL_STATE": str(tmp_path / "state")}
+    repository = {"url": str(tmp_path / "nas"), "password": {"env": "X"}}
+    tables = {
+        "settings": {"host": "here"},
+        "repositories": {"nas": repository},
+        "jobs": {"docs": {"sources": ["/etc"], "repositories": ["nas"]}},
+    }
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        file.write_text(json.dumps(tables))
+        asked = [sys.executable, "-m", "highball", "-c", str(file), "--json", *words]
+        return subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+
+    def objects() -> list[tuple[str, str]]:
+        with contextlib.closing(sqlite3.connect(tmp_path / "state" / "highball.db")) as connection:
+            asked = "select key, former_keys from objects where deleted_at is null and kind != 'settings'"
+            return sorted(connection.execute(asked))
+
+    assert call("runs").returncode == 0
+    early = call("rekey", "repository", "nas", "attic", "--yes")
+    assert json.loads(early.stdout)["error"]["code"] == "key_not_in_file"
+    tables["repositories"] = {"attic": repository}
+    tables["jobs"] = {"docs": {"sources": ["/etc"], "repositories": ["attic"]}}
+    asked = call("rekey", "repository", "nas", "attic")
+    assert json.loads(asked.stdout)["error"]["code"] == "confirmation_required"
+    assert objects() == [("docs", "[]"), ("nas", "[]")], "nothing was taken in"
+    done = call("rekey", "repository", "nas", "attic", "--yes")
+    assert done.returncode == 0, done.stdout
+    assert [(one["kind"], one["what"]) for one in json.loads(done.stdout)] == [
+        ("repository", "rekeyed"),
+        ("job", "changed"),
+    ]
+    assert objects() == [("attic", '["nas"]'), ("docs", "[]")]
+    assert call("runs").returncode == 0

@@ -213,6 +213,16 @@ def test_an_adopted_snapshot_that_no_dry_run_can_see_waits_for_a_person() -> Non
     assert _plan(listing, Retention(last=3), restic_removes=(), unjudged=adopted).held is None
 
 
+def test_beside_adopted_snapshots_what_the_dry_run_would_keep_stays() -> None:
+    listing = _days(4)
+    seen, adopted = {listing[1].id}, {listing[3].id}
+    plan = _plan(listing, Retention(last=1), restic_removes=seen, unjudged=adopted)
+    assert plan.ids_to_remove == (listing[1].id, listing[3].id)
+    assert _why(plan)[listing[2].id] == ["restic"]
+    assert plan.adopted == (listing[3].id,)
+    assert _codes(plan) == ["approval_required"]
+
+
 def test_all_that_holds_a_plan_is_said_in_a_fixed_order() -> None:
     plan = _plan(
         _days(30),

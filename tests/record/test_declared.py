@@ -15,14 +15,15 @@ from highball.errors import NotAllowed, Unknown
 from highball.facts import Action, Health, Outcome, Snapshot, Statistics
 from highball.hub import config
 from highball.hub import stored as stored_rows
-from highball.hub.config import apply_document, read_host
+from highball.hub.config import load_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, SetOf
 from highball.hub.standing import list_standings
-from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal, tags_of
+from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
 from highball.spec.document import Document, build
+from highball.spec.repository import demand_right_to_delete
 from record.stories import OF, START, Story, back_up, check, measure, snapshot
 
 BASIC: dict[str, Any] = {
@@ -57,23 +58,23 @@ def history(database: Database, key: str) -> list[tuple[int, bool]]:
 
 
 def test_an_object_is_created_changed_deleted_and_restored_each_a_revision(database: Database) -> None:
-    made = apply_document(database, document(), now=START)
+    made = load_document(database, document(), now=START)
     assert {(one.kind, one.key, one.what) for one in made} == {
         ("settings", "settings", "created"),
         ("repository", "nas", "created"),
         ("repository", "far", "created"),
         ("job", "docs", "created"),
     }
-    assert apply_document(database, document(), now=START) == []
+    assert load_document(database, document(), now=START) == []
 
     other = document(jobs={"docs": {**BASIC["jobs"]["docs"], "title": "Documents"}})
-    changed = apply_document(database, other, now=START + timedelta(1))
+    changed = load_document(database, other, now=START + timedelta(1))
     assert [(one.key, one.what) for one in changed] == [("docs", "changed")]
-    gone = apply_document(database, document(jobs={}), now=START + timedelta(2))
+    gone = load_document(database, document(jobs={}), now=START + timedelta(2))
     assert [(one.key, one.what) for one in gone] == [("docs", "deleted")]
     assert stored(database)["job", "docs"] == (3, True)
-    assert apply_document(database, document(jobs={}), now=START) == []
-    back = apply_document(database, document(), now=START + timedelta(3))
+    assert load_document(database, document(jobs={}), now=START) == []
+    back = load_document(database, document(), now=START + timedelta(3))
     assert [(one.key, one.what) for one in back] == [("docs", "restored")]
     assert stored(database)["job", "docs"] == (4, False)
     assert history(database, "docs") == [(1, False), (2, False), (3, True), (4, False)]
@@ -83,7 +84,7 @@ def test_an_object_is_created_changed_deleted_and_restored_each_a_revision(datab
 def test_a_failing_change_leaves_nothing_half_done(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply_document(database, document(), now=START)
+    load_document(database, document(), now=START)
     before = stored(database)
     store = stored_rows.store
 
@@ -93,17 +94,17 @@ def test_a_failing_change_leaves_nothing_half_done(
 
     monkeypatch.setattr(config, "store", fail_at_the_end)
     with pytest.raises(ValueError, match="power cut"):
-        apply_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
+        load_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
     assert stored(database) == before
     assert history(database, "new") == []
 
 
 def test_what_another_way_declared_is_not_deleted_by_a_file(database: Database) -> None:
-    apply_document(database, document(), now=START)
+    load_document(database, document(), now=START)
     with database.write() as connection:
         connection.execute(objects.update().where(objects.c.key == "far").values(origin="web"))
     left = document(repositories={"nas": BASIC["repositories"]["nas"]})
-    assert apply_document(database, left, now=START) == []
+    assert load_document(database, left, now=START) == []
 
 
 # --- the host's key ---------------------------------------------------------------------------------
@@ -305,6 +306,21 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     assert asked.asked[1] == ("here", ("hb:job=docs,hb:set=files",), ("--keep-last=1",))
     removal = order_removal(plan)
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
+
+
+def test_of_the_hubs_own_copies_seven_are_kept_whatever_is_declared_for_jobs(record: Record) -> None:
+    made = [f"{number:064x}" for number in range(1, 10)]
+    listing: list[Snapshot] = []
+    for number, one in enumerate(made, 1):
+        shown = snapshot(one, at=START + timedelta(hours=number))
+        listing.append(shown.model_copy(update={"job": "hub"}))
+        Story(number, job="hub").step(snapshot_id=one, bytes_processed=9, shows=listing).into(record)
+    [of] = record.list_sets()
+    asked = Answers(listing, set(made[:2]))
+    plan = retainer(record).plan(of, asked, START + timedelta(days=1))
+    assert plan.held is None
+    assert set(plan.ids_to_remove) == set(made[:2])
+    assert asked.asked[1] == ("here", ("hb:job=hub,hb:set=files",), ("--keep-last=7",))
 
 
 def test_an_empty_repository_asks_restic_nothing(record: Record) -> None:

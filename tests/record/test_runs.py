@@ -30,10 +30,13 @@ from highball.facts import (
 )
 from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
+from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.runs import Record, RunOrder, SetOf, utc_now
-from highball.protocol import VerifyTask
+from highball.hub.runs import Record, SetOf, utc_now
+from highball.protocol import CheckTask, VerifyTask
+from highball.timing import fire_id
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
+from scheduler.plans import Clockwork, at, plan
 
 LOCKED = Reason(code="repository_locked", message="waiting: locked")
 
@@ -121,6 +124,66 @@ def test_a_run_of_which_nothing_is_left_is_ended_and_stays_so(record: Record) ->
     before = record.find_run(done.run)
     record.abandon(done.run, START)
     assert record.find_run(done.run) == before
+
+
+def told_at_once(story: Story) -> Run:
+    """The run as a record has it that heard all of it in order."""
+    record = Record(open_database(None))
+    story.into(record)
+    return record.find_run(story.run)
+
+
+def test_a_run_that_was_given_up_gets_its_true_end_when_it_is_told(record: Record) -> None:
+    story = whole_story()
+    record.begin(story.assignment)
+    record.absorb(story.run, story.events[:2])
+    record.abandon(story.run, START)
+    assert record.list_lacking("here", {story.run: len(story.events), "unheard": 3}) == {
+        story.run: 2,
+        "unheard": 0,
+    }
+    assert record.list_lacking("elsewhere", {story.run: len(story.events)}) == {}
+    record.absorb(story.run, story.events)
+    assert record.list_lacking("here", {story.run: len(story.events)}) == {}
+    assert record.find_run(story.run) == told_at_once(story)
+
+
+def test_a_time_that_was_recorded_as_missed_becomes_the_run_that_it_was(
+    database: Database, record: Record
+) -> None:
+    clockwork = Clockwork(database)
+    clockwork.plan("06-01 00:00", plan("0 * * * *"))
+    clockwork.tick("06-01 05:10")
+    [missed] = [run for run in record.list_runs() if run.outcome is Outcome.MISSED]
+    assert missed.missed_count == 4
+    subject, host = "backup:docs", missed.host or ""
+
+    for hour, left in ((2, [3]), (1, [2]), (4, [1]), (3, [])):
+        nominal = at(f"06-01 0{hour}:00")
+        story = Story(1).tell(RunStarted, pid=1).tell(RunEnded, outcome=Outcome.SUCCESS)
+        run = fire_id(subject, host, "backup", nominal)
+        told = {"run": run, "host": host, "subject": subject, "nominal_at": nominal}
+        if record.find_host(run) is None:
+            record.begin(story.assignment.model_copy(update=told))
+        record.absorb(run, [event.model_copy(update={"run": run}) for event in story.events])
+        assert record.find_run(run).outcome is Outcome.SUCCESS
+        assert record.find_run(run).nominal_at == nominal
+        rest = [run for run in record.list_runs() if run.outcome is Outcome.MISSED]
+        assert [run.missed_count for run in rest] == left
+
+
+def test_what_is_told_late_neither_loses_snapshots_nor_brings_removed_ones_back(record: Record) -> None:
+    made = {number: f"{number:064x}" for number in (1, 2, 3)}
+    stories = []
+    for number in (1, 2, 3):
+        story = Story(number)
+        shows = [snapshot(made[n], at=Story(n).at) for n in range(1, number + 1)]
+        stories.append(story.step(snapshot_id=made[number], bytes_processed=1, shows=shows))
+    forget = Story(4, CheckTask(repository="nas"))
+    stories.append(forget.step(Action.FORGET, snapshots_removed=(made[1],), shows=shows[1:]))
+    for story in reversed(stories):
+        story.into(record)
+    assert [known.id for known in record.list_governed(OF)] == [made[3], made[2]]
 
 
 def test_a_settled_run_is_judged_by_what_was_told_later(record: Record) -> None:
@@ -255,11 +318,11 @@ def test_only_what_was_measured_is_changed(record: Record) -> None:
     assert (record.list_identities(), record.find_size("nas")) == ({"nas": "f" * 64}, 0)
 
 
-def test_a_backup_that_only_rehearsed_is_none(record: Record) -> None:
+def test_a_backup_that_only_rehearsed_is_none(database: Database, record: Record) -> None:
     for number, rehearsed in ((1, False), (2, True)):
         story = Story(number).step().tell(RunEnded, outcome=Outcome.SUCCESS)
         wanted = RunOrder(task="backup", job="docs", dry_run=rehearsed)
-        record.enqueue(wanted, "here", story.at, id=story.run, actor=COMMAND)
+        Backlog(database).enqueue(wanted, "here", story.at, id=story.run, actor=COMMAND)
         record.absorb(story.run, story.events)
     last = record.find_last(Action.BACKUP, "nas", job="docs")
     assert last is not None

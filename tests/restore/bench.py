@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from highball.agent.restore import RestorePlan, plan_restore, restore
+from highball.agent.restore import plan_restore, restore
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
 from highball.agent.verify import verify
@@ -19,7 +19,7 @@ from highball.engine.restic.restic import Listener, Restic
 from highball.errors import HighballError
 from highball.facts import Outcome, Progress, Reason, RunKind
 from highball.process import Stop
-from highball.protocol import Assignment, Overwrite, RestoreTask, VerifyTask
+from highball.protocol import Assignment, Overwrite, RestorePlan, RestoreTask, VerifyTask
 from highball.secret import SecretReference, SecretValue
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from highball.hub.audit import Actor
-from highball.hub.config import apply_document
+from highball.hub.config import load_document
 from highball.hub.db import Database, open_database
 from highball.hub.vault import Vault, open_vault
 from highball.spec.document import build
@@ -28,7 +28,7 @@ def database(tmp_path: Path) -> Database:
             }
         }
     )
-    apply_document(database, document, now=NOW)
+    load_document(database, document, now=NOW)
     return database
 
 

@@ -14,7 +14,7 @@ from highball.agent.workplace import Workplace
 from highball.engine.restic.repository import with_places
 from highball.facts import Outcome, Reason
 from highball.hub import db
-from highball.hub.config import apply_document
+from highball.hub.config import load_document
 from highball.hub.db import Database, open_database
 from highball.hub.orders import Orders
 from highball.hub.runs import Record
@@ -74,7 +74,7 @@ def hub(tmp_path: Path, newest_restic: ResticBinary) -> Hub:
         }
     )
     database = open_database(tmp_path / "highball.db")
-    apply_document(database, document, now=NOW)
+    load_document(database, document, now=NOW)
     return Hub(tmp_path, database, open_vault(database, tmp_path / "hub.key"), document)
 
 

@@ -15,25 +15,34 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from highball.errors import Failed, HighballError, NotAllowed
-from highball.facts import Fact, NodeKind, PathText, Snapshot, UtcTime, path_for_people
+from highball.facts import Fact, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
 from highball.protocol import (
     Answer,
     Ask,
     Browse,
+    CompareSnapshots,
+    Dump,
+    Flowing,
     ListFolder,
     ListLocks,
+    ListNodes,
     ListSnapshots,
     OfRepository,
+    PlanRestore,
     Question,
     RehearseForget,
+    RestorePlan,
     TestRepository,
     TestSources,
 )
+
+if TYPE_CHECKING:
+    from highball.agent.ask import Asked
 
 MOST_ENTRIES = 2000
 
@@ -172,7 +181,7 @@ def main() -> None:
     told = json.load(sys.stdin.buffer)
     asked = Ask.model_validate(told["ask"])
     try:
-        value = answer(asked.question, _Repository(told["state"], told["restic"], asked).answer)
+        value = answer(asked.question, _Repository(told["state"], told["restic"], told["hub"], asked).answer)
         said = Answer(value=value)
     except HighballError as error:
         said = Answer(error=spell_error(error))
@@ -182,12 +191,14 @@ def main() -> None:
 class _Repository:
     """The repository that a question is about."""
 
-    def __init__(self, state: str, restic: str | None, ask: Ask) -> None:
+    def __init__(self, state: str, restic: str | None, hub: str, ask: Ask) -> None:
         from highball.agent.policy import load_policy  # noqa: PLC0415 - only where restic is started
         from highball.agent.workplace import Workplace  # noqa: PLC0415
         from highball.secret import SecretValue  # noqa: PLC0415
 
         sealed = {place: SecretValue(value) for place, value in ask.secrets.items()}
+        self._hub = hub
+        self._ticket = ask.ticket
         self._policy = load_policy(Path(state))
         self._place = Workplace(Path(state), Path(restic) if restic else None, sealed)
 
@@ -211,7 +222,34 @@ class _Repository:
             case ListFolder():
                 nodes = asked.restic.list_nodes(question.snapshot, question.path, recursive=False)
                 return [node.model_dump(mode="json", exclude_none=True) for node in nodes]
+            case CompareSnapshots():
+                return [one.model_dump(mode="json") for one in asked.compare(question.old, question.new)]
+            case PlanRestore():
+                return self._plan(asked, question).model_dump(mode="json")
+            case ListNodes() | Dump() if self._ticket is not None:
+                self._flow(asked, question, self._ticket)
+                return None
         raise Failed("this agent does not know that question", code="unsupported")
+
+    def _plan(self, asked: Asked, question: PlanRestore) -> RestorePlan:
+        target = question.target
+        self._policy.demand_target(question.paths if target is None else (target,))
+        plan = asked.plan_restore(
+            question.snapshot, question.paths, target, question.overwrite, counts=question.counts
+        )
+        if target is None:  # all of them, perhaps: known only now
+            self._policy.demand_target(plan.paths)
+        return plan
+
+    def _flow(self, asked: Asked, question: Flowing, ticket: str) -> None:
+        from highball.agent.flow import Flow  # noqa: PLC0415
+
+        flow = Flow(self._hub, ticket)
+        if isinstance(question, Dump):
+            asked.dump(question.snapshot, question.path, flow.add)
+        else:
+            asked.each_node(question.snapshot, question.path, lambda node: flow.add(_as_line(node)))
+        flow.end()
 
     def _test(self, question: TestRepository) -> RepositoryTest:
         from highball.agent.ask import Asked  # noqa: PLC0415
@@ -242,6 +280,10 @@ class _Repository:
         newest = max(snapshot.time for snapshot in snapshots)
         message = f"can be used, and holds {len(snapshots)} snapshots"
         return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=restic)
+
+
+def _as_line(node: Node) -> bytes:
+    return node.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
 _STATES: dict[str, tuple[str, str | None]] = {

@@ -1,20 +1,24 @@
 """Answer questions that are no runs: list a repository, show its locks, ask restic what it would forget.
 
-An answer changes nothing and is never recorded. The command line calls this in process; a hub will ask over
-the wire.
+An answer changes nothing and is never recorded. The command line calls this in process; a hub asks over the
+wire.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from highball.agent.restore import plan_restore
+from highball.agent.survey import holds_something
 from highball.agent.workplace import Workplace, as_gone, meet
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
-from highball.errors import RepositoryError
-from highball.facts import Lock, Snapshot
+from highball.errors import RepositoryError, Unknown
+from highball.facts import Difference, Lock, Node, Snapshot
 from highball.process import Stop
+from highball.protocol import Overwrite, RestorePlan
 
 LISTING_TIMEOUT = timedelta(minutes=15)
 
@@ -53,6 +57,53 @@ class Asked:
         """The ids that restic itself would remove."""
         return self.restic.plan_forget(host, tags, policy)
 
+    def compare(self, old: str, new: str) -> list[Difference]:
+        """What differs between two snapshots."""
+        found: list[Difference] = []
+        self.restic.compare(old, new, found.append)
+        return found
+
+    def plan_restore(
+        self,
+        snapshot: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore would do; without `counts` entries are only looked at where something is in use already.
+
+        No paths are all of them. Without a rule, what is there is replaced in place, and kept in a folder that
+        was named.
+        """
+        base = None if target is None else os.path.realpath(target)
+        in_use = base is None or holds_something(base)
+        wanted = tuple(paths) or tuple(self._paths_of(snapshot))
+        rule = overwrite or _usual_rule(base, in_use=in_use)
+        if counts or in_use:
+            plan = plan_restore(self.restic, snapshot, wanted, target, rule)
+            return plan.model_copy(update={"paths": wanted})
+        return RestorePlan(
+            snapshot_id=snapshot, overwrite=rule, in_place=False, in_use=False, paths=wanted, target=base
+        )
+
+    def _paths_of(self, snapshot: str) -> list[bytes]:
+        found = next((one for one in self.list_snapshots() if one.id == snapshot), None)
+        if found is None:
+            raise Unknown(f"{self.key} holds no snapshot {snapshot[:8]}", code="snapshot_unknown")
+        return self.restic.exact_paths(found)
+
+    def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
+        """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
+        self.restic.each_node(snapshot, on_node, path, recursive=False)
+
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """The content of a file, or a folder as a tar archive."""
         self.restic.dump(snapshot, path, on_data)
+
+
+def _usual_rule(base: bytes | None, *, in_use: bool) -> Overwrite:
+    if base is None:
+        return Overwrite.IF_CHANGED
+    return Overwrite.NEVER if in_use else Overwrite.ALWAYS

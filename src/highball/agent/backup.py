@@ -21,7 +21,7 @@ from highball.engine.restic.restic import BackupOrder, Finished, Restic
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
 from highball.process import Stop
-from highball.protocol import FILES_SET, BackupTask, Expectation
+from highball.protocol import BackupTask, Expectation
 from highball.source.path import PathSource, examine, patterns
 from highball.spec.job import Hook
 
@@ -98,7 +98,7 @@ class Backup:
             repository,
             lambda: self._attempt(repository, made),
             job=self._key,
-            set=FILES_SET,
+            set=self._task.set,
             retry=ONCE if self._task.dry_run else self._job.retry,
         )
 
@@ -186,7 +186,7 @@ class Backup:
             paths=[source.path for source in sound],
             excludes=[pattern for source in sound for pattern in source.patterns(job.exclude)],
             host=self._steps.assignment.host,
-            tags=(*_our_tags(self._key), f"{messages.TAG_RUN}{self._steps.assignment.run}"),
+            tags=(*self._our_tags(self._key), f"{messages.TAG_RUN}{self._steps.assignment.run}"),
             parent=parent,
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
@@ -210,8 +210,11 @@ class Backup:
 
     def _list(self, restic: Restic, timeout: timedelta) -> list[Snapshot]:
         keys = (self._key, *self._steps.assignment.former_jobs)
-        tags = [",".join(_our_tags(key)) for key in keys]
+        tags = [",".join(self._our_tags(key)) for key in keys]
         return restic.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout)
+
+    def _our_tags(self, job: str) -> tuple[str, str]:
+        return f"{messages.TAG_JOB}{job}", f"{messages.TAG_SET}{self._task.set}"
 
     def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
         reason = restic.why(finished)
@@ -263,10 +266,6 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
     safe = f"; a snapshot lies in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
     message = f"{where}: {first.reason.message}" if where else first.reason.message
     return _reason(first.reason.code, f"{message}{safe}")
-
-
-def _our_tags(job: str) -> tuple[str, str]:
-    return f"{messages.TAG_JOB}{job}", f"{messages.TAG_SET}{FILES_SET}"
 
 
 def _judge_dry_run(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from highball.agent.kept import Kept
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.facts import Outcome, Progress, Reason, RunEnded
 from highball.protocol import LARGEST_FRAME, Assignment
@@ -161,8 +162,9 @@ class Carrier:
 class Carriers:
     """All runs that this agent has on its disk."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, kept: Kept) -> None:
         self._runs = runs
+        self._kept = kept
         self._carriers: dict[str, Carrier] = {}
         for directory in list_run_directories(runs):
             self._carriers[directory.path.name] = Carrier(directory)
@@ -176,7 +178,7 @@ class Carriers:
 
     def take(self, assignment: Assignment) -> Carrier:
         """Put a new run on disk; one that is here already is the same run. Raises StateUnusable."""
-        known = self._carriers.get(assignment.run)
+        known = self._carriers.get(assignment.run) or self.bring_back(assignment.run)
         if known is not None:
             return known
         directory = RunDirectory.create(self._runs, assignment)
@@ -184,7 +186,16 @@ class Carriers:
         carrier = self._carriers[assignment.run] = Carrier(directory)
         return carrier
 
-    def remove(self, carrier: Carrier) -> None:
-        """Forget a run that the hub has all of."""
-        carrier.directory.remove()
+    def put_by(self, carrier: Carrier) -> None:
+        """Tell no more of a run that the hub has all of."""
+        self._kept.add(carrier.directory, carrier.last_seq)
         self._carriers.pop(carrier.run, None)
+
+    def bring_back(self, run: str) -> Carrier | None:
+        """A run that was put by, to be told of once more."""
+        directory = self._kept.bring_back(run, self._runs)
+        if directory is None:
+            return None
+        carrier = self._carriers[run] = Carrier(directory)
+        carrier.hold_back()
+        return carrier

@@ -15,7 +15,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from highball import __version__
 from highball.agent import answering
 from highball.agent.carriers import MOST_STARTS, Carrier, Carriers
 from highball.agent.identity import Identity, Invitation, Membership
+from highball.agent.kept import Kept
 from highball.agent.policy import load_policy
 from highball.errors import HighballError, NotAllowed
 from highball.protocol import (
@@ -51,6 +52,7 @@ from highball.protocol import (
     ProgressSeen,
     Refusal,
     RunHeld,
+    RunsWanted,
     Secrets,
     SecretsWanted,
     StopAsking,
@@ -67,7 +69,16 @@ LOOK_SECONDS = 0.2
 
 GREETING_SECONDS = 15
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-CAPABILITIES = ("restic", "hooks", "prune-after-forget", "sealed-secrets")
+CAPABILITIES = (
+    "restic",
+    "hooks",
+    "prune-after-forget",
+    "sealed-secrets",
+    "hub-copy",
+    "differences",
+    "restore-plans",
+    "flows",
+)
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
 
@@ -79,7 +90,8 @@ class Link:
         self._restic = restic
         self._tell = tell
         self._identity = Identity(state / "agent")
-        self._carriers = Carriers(state / "runs")
+        self._kept = Kept(state / "kept")
+        self._carriers = Carriers(state / "runs", self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         self._socket: ClientConnection | None = None
@@ -148,12 +160,12 @@ class Link:
     # --- while linked ---
 
     async def _work(self, socket: ClientConnection) -> None:
+        self._kept.sweep()
         for carrier in self._carriers:
             carrier.hold_back()
             carrier.wanting = False
-            held = RunHeld(assignment=carrier.directory.assignment, last_seq=carrier.last_seq)
-            await self._say(held)
-        await self._say(Inventory(runs=tuple(carrier.run for carrier in self._carriers)))
+            await self._tell_of(carrier)
+        await self._tell_what_is_here()
         loops = [asyncio.create_task(loop) for loop in (self._listen(socket), self._forward(), self._beat())]
         try:
             ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -162,6 +174,13 @@ class Link:
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _tell_of(self, carrier: Carrier) -> None:
+        await self._say(RunHeld(assignment=carrier.directory.assignment, last_seq=carrier.last_seq))
+
+    async def _tell_what_is_here(self) -> None:
+        here = tuple(carrier.run for carrier in self._carriers)
+        await self._say(Inventory(runs=here, kept=self._kept.last_seqs()))
 
     async def _say(self, body: Body, re: str | None = None) -> None:
         if self._socket is not None:
@@ -190,6 +209,8 @@ class Link:
                     carrier.directory.request_cancel()
             case Acknowledged(run=run, seq=seq):
                 self._note_acknowledged(run, seq)
+            case RunsWanted(runs=runs):
+                await self._tell_again(runs)
             case Secrets(run=run, secrets=values):
                 if (carrier := self._carriers.find(run)) is not None:
                     await asyncio.to_thread(carrier.start, values)
@@ -211,13 +232,26 @@ class Link:
             return
         try:
             carrier = self._carriers.take(assign.assignment)
-            await asyncio.to_thread(carrier.start, assign.secrets)
+            if carrier.directory.ended:  # the hub lost what it knew of it
+                await self._tell_of(carrier)
+            else:
+                await asyncio.to_thread(carrier.start, assign.secrets)
         except HighballError as error:
             await self._say(Declined(run=run, code=error.code, message=error.message))
         except OSError as error:
             await self._say(Declined(run=run, code="not_started", message=f"cannot be started: {error}"))
         else:
             await self._say(Taken(run=run))
+
+    async def _tell_again(self, runs: Mapping[str, int]) -> None:
+        """Runs that the hub had and lost, from where it knows them; then what is here, as after a greeting."""
+        for run, known in runs.items():
+            carrier = self._carriers.bring_back(run)
+            if carrier is not None:
+                await self._tell_of(carrier)
+                carrier.note_acknowledged(known)
+                await self._forward_from(carrier)
+        await self._tell_what_is_here()
 
     def _note_acknowledged(self, run: str, seq: int) -> None:
         carrier = self._carriers.find(run)
@@ -240,7 +274,7 @@ class Link:
         if carrier.alive:
             return
         if carrier.finished:
-            self._carriers.remove(carrier)
+            self._carriers.put_by(carrier)
         elif not carrier.directory.ended and not carrier.wanting:
             await self._start_anew(carrier)
 
@@ -287,7 +321,10 @@ class Link:
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""
         restic = os.fspath(self._restic) if self._restic else None
-        told = {"state": os.fspath(self._state), "restic": restic, "ask": ask.model_dump(mode="json")}
+        membership = self._identity.membership
+        assert membership is not None
+        told: dict[str, Any] = {"state": os.fspath(self._state), "restic": restic, "hub": membership.hub}
+        told["ask"] = ask.model_dump(mode="json")
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "highball.agent.answering"),
             stdin=asyncio.subprocess.PIPE,

@@ -67,6 +67,10 @@ class Policy(BaseModel):
         """Raise NotAllowed where this folder may not be looked into."""
         self._refuse([] if _is_below(path, self.read) else [_outside(path, "read", "looked into")])
 
+    def demand_target(self, paths: Iterable[bytes]) -> None:
+        """Raise NotAllowed where something may not be restored to one of these."""
+        self._refuse([*self._problems_of_target(paths)])
+
     def demand_repository(self, key: str, repository: ResticRepository, *, from_file: bool) -> None:
         """Raise NotAllowed where what this repository needs is not allowed here."""
         self._refuse([*self._problems_of(key, repository, from_file=from_file)])
@@ -94,9 +98,12 @@ class Policy(BaseModel):
             if hooks and not self._runs(from_file=assignment.from_file):
                 yield Problem("commands", f"{assignment.job} has hooks, and commands may not run here")
         if isinstance(task, RestoreTask):
-            for path in task.paths if task.target is None else (task.target,):
-                if not _is_below(path, self.restore):
-                    yield _outside(path, "restore", "restored to")
+            yield from self._problems_of_target(task.paths if task.target is None else (task.target,))
+
+    def _problems_of_target(self, paths: Iterable[bytes]) -> Iterator[Problem]:
+        for path in paths:
+            if not _is_below(path, self.restore):
+                yield _outside(path, "restore", "restored to")
 
     def _problems_of_repositories(self, assignment: Assignment) -> Iterator[Problem]:
         for key, repository in assignment.repositories.items():

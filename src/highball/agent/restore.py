@@ -25,7 +25,6 @@ from highball.agent.survey import (
     Ground,
     Parent,
     Place,
-    RestorePlan,
     Survey,
     Verdict,
     ancestors,
@@ -37,7 +36,7 @@ from highball.engine.restic.restic import Finished, Listener, Restic, RestoreOrd
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.process import Stop
-from highball.protocol import Overwrite, RestoreTask
+from highball.protocol import Overwrite, RestorePlan, RestoreTask
 
 PATTERNS_AT_ONCE = 1000
 MOST_NAMED = 100

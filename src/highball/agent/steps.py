@@ -239,6 +239,13 @@ class Steps:
         about = job or self.assignment.job
         self.step(action, repository, lambda: Done(outcome, reason), job=about, always=True)
 
+    def account_for(self, done: Step) -> None:
+        """Tell of a step that was done before this process began."""
+        self.ended.append(done)
+        running = done.model_copy(update={"outcome": None, "reason": None, "ended_at": None})
+        self.say(StepStarted, step=done.number, running=running)
+        self.say(StepEnded, step=done.number, done=done)
+
     @property
     def outcome(self) -> Outcome:
         """The worst of the steps so far."""

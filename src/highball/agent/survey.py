@@ -21,8 +21,8 @@ from typing import BinaryIO, NamedTuple, Self
 from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Restic
 from highball.errors import Failed
-from highball.facts import Fact, Node, NodeKind, PathText, path_for_people
-from highball.protocol import Overwrite
+from highball.facts import Node, NodeKind, path_for_people
+from highball.protocol import Overwrite, PlanPart, RestorePlan
 
 EXAMPLES = 20
 FOLDERS_AT_ONCE = 1000
@@ -109,6 +109,19 @@ class Ground:
         folder, name = self.locate(path)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return open(os.open(name, flags, dir_fd=folder), "rb", buffering=0)
+
+
+def holds_something(folder: bytes) -> bool:
+    """Whether anything lies in a folder; raises Failed where it is none."""
+    try:
+        return bool(os.listdir(folder))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise Failed(
+            f"{path_for_people(folder)} is not a directory that can be looked into: {error.strerror}",
+            code="target_unusable",
+        ) from None
 
 
 def is_below(path: bytes, folder: bytes) -> bool:
@@ -219,36 +232,6 @@ class Spool:
 
 
 # --- the plan ------------------------------------------------------------------------------------
-
-
-class PlanPart(Fact):
-    """A part of a plan: how many entries, how many of them are no folders, their bytes, and the first paths."""
-
-    entries: int = 0
-    files: int = 0
-    size_bytes: int = 0
-    examples: tuple[PathText, ...] = ()
-
-
-class RestorePlan(Fact):
-    """What a restore would do, from a look at the target; nothing has been touched."""
-
-    snapshot_id: str
-    overwrite: Overwrite
-    in_place: bool
-    target: PathText | None
-    """The real directory below which everything lands; null in place, where it is what the paths say."""
-    new: PlanPart = PlanPart()
-    replaced: PlanPart = PlanPart()
-    unchanged: PlanPart = PlanPart()
-    """There with the same size and time, and every folder that is there."""
-    kept: PlanPart = PlanPart()
-    """There, and the overwrite rule says to leave it."""
-    other_kind: PlanPart = PlanPart()
-    """There as another kind of file, and whatever belongs below such an entry that stays."""
-    other_kind_left: int = 0
-    """How many of these stay as they are."""
-    cannot_promise: tuple[str, ...] = ()
 
 
 @dataclass
@@ -393,6 +376,8 @@ class Survey:
             snapshot_id=self.snapshot,
             overwrite=self.rule,
             in_place=self.base is None,
+            in_use=self.base is None or holds_something(self.base),
+            paths=tuple(place.source for place in self.places),
             target=None if self.base is None else self.landing,
             new=self.tallies[Verdict.NEW].part(),
             replaced=self.tallies[Verdict.REPLACED].part(),

@@ -38,7 +38,7 @@ def forget(steps: Steps, task: ForgetTask) -> None:
 
 
 def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
-    before = {snapshot.id for snapshot in restic.list_snapshots(host=removal.host, tags=removal.tags)}
+    before = {snapshot.id for snapshot in _list(restic, removal)}
     if before != {*removal.remove, *removal.stay, *removal.unknown}:
         message = "the repository changed since this plan was made, so nothing was removed; plan again"
         return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
@@ -46,8 +46,16 @@ def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
         return Done(facts={"snapshots_removed": (), "snapshots_kept": len(removal.stay)})
     finished = steps.finish(restic, lambda: restic.forget(removal.remove))
     looking = replace(restic, stop=Stop())  # a cancelled run wants the truth as well
-    listing = looking.list_snapshots(host=removal.host, tags=removal.tags, timeout=LISTING_TIMEOUT)
-    return _judge(restic, removal, finished, listing)
+    return _judge(restic, removal, finished, _list(looking, removal))
+
+
+def _list(restic: Restic, removal: Removal) -> list[Snapshot]:
+    """What the repository holds of the set: by its tags, and what was adopted into it by id."""
+    tagged = restic.list_snapshots(host=removal.host, tags=removal.tags, timeout=LISTING_TIMEOUT)
+    apart = set(removal.adopted).difference(snapshot.id for snapshot in tagged)
+    if not apart:
+        return tagged
+    return [*tagged, *(one for one in restic.list_snapshots(timeout=LISTING_TIMEOUT) if one.id in apart)]
 
 
 def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:

@@ -83,6 +83,8 @@ def carry_out(
     steps = Steps(directory, place, stop, on_event, on_progress)
     steps.say(RunStarted, safely=True, pid=os.getpid())
     try:
+        for done in steps.assignment.done_before:
+            steps.account_for(done)
         steps.make_scratch()
         _do(steps, steps.assignment.task)
     except HighballError as error:

@@ -20,7 +20,9 @@ from highball.cli.output import Cell, Column, Form, Output, state, to_json
 from highball.engine.restic.repository import address
 from highball.errors import HighballError, Misuse
 from highball.facts import (
+    Difference,
     Event,
+    ForeignGroup,
     Health,
     LogLine,
     Node,
@@ -254,6 +256,35 @@ def _snapshot_row(snapshot: Snapshot) -> list[str]:
     ]
 
 
+def show_groups(output: Output, found: list[ForeignGroup]) -> None:
+    """Snapshots that no known run made, alike ones together, and whose they are."""
+    if not output.for_people:
+        output.document(found)
+        return
+    titles = ("GROUP", "HOST", "TAGS", "SNAPSHOTS", "OLDEST", "NEWEST", "GOVERNED BY", "PATHS")
+    output.table(
+        [
+            Column(t, right=t == "SNAPSHOTS", wraps=t in {"TAGS", "PATHS"}, spare=t in {"TAGS", "OLDEST"})
+            for t in titles
+        ],
+        [_group_row(group) for group in found],
+        "Every snapshot here was made by a run that is known.",
+    )
+
+
+def _group_row(group: ForeignGroup) -> list[str]:
+    return [
+        group.id,
+        group.host,
+        ", ".join(group.tags),
+        words.number(group.snapshots),
+        words.moment(group.oldest_at),
+        words.moment(group.newest_at),
+        f"{group.job} (adopted by {group.adopted_by})" if group.job else "–",
+        ", ".join(path_for_people(path) for path in group.paths),
+    ]
+
+
 class Listing:
     """Writes items as they come: lines for people, one JSON array for programs."""
 
@@ -291,6 +322,19 @@ def describe_node(node: Node) -> str:
     size = words.size(node.size_bytes) if node.kind is NodeKind.FILE else ""
     doubt = "  (name not exact)" if node.inexact else ""
     return f"{mode}  {size:>10}  {words.moment(node.modified_at)}  {path_for_people(node.path)}{doubt}"
+
+
+def show_differences(output: Output, found: list[Difference]) -> None:
+    """What differs between two snapshots."""
+    if not output.for_people:
+        output.document(found)
+        return
+    tones = {"+": "green", "-": "red"}
+    for difference in found:
+        line = f"{difference.modifier:<2} {path_for_people(difference.path)}"
+        output.line(line, tones.get(difference.modifier, "yellow"))
+    if not found:
+        output.line("Nothing differs.", "dim")
 
 
 # --- retention and sizes -------------------------------------------------------------------------
@@ -413,6 +457,22 @@ def _job_row(document: Document, key: str) -> list[str]:
         job.schedule.cron if job.enabled else "disabled",
         words.moment(upcoming[0] if upcoming else None),
     ]
+
+
+def show_setup(output: Output, document: Document, what: str, where: str) -> None:
+    """What `setup` would make: the repositories, and what a place of this kind needs besides."""
+    addresses = {key: address(repository) for key, repository in document.repositories.items()}
+    if not output.for_people:
+        plan = [
+            {"repository": key, "address": shown, "would": "make it where there is none"}
+            for key, shown in addresses.items()
+        ]
+        output.document({"dry_run": True, what: where, "repositories": plan})
+        return
+    output.line("Would make, where they are not there yet:")
+    output.line(f"  state directory  {where}" if what == "state" else f"  at {where}")
+    for key, shown in addresses.items():
+        output.line(f"  repository {key}  {shown}")
 
 
 def show_changes(output: Output, changes: Sequence[Mapping[str, Any]]) -> None:

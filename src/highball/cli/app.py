@@ -24,7 +24,7 @@ from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 GLOBAL_FLAGS = ("--json", "--events")
 GLOBAL_OPTIONS = ("-c", "--config", "--hub")
 
-HOME = ("serve", "init-config", "recovery-kit", "hub")
+HOME = ("serve", "agent", "init-config", "recovery-kit", "hub")
 """What concerns this machine whatever hub the environment names."""
 
 HIDDEN = {"backup", "apply"}
@@ -113,10 +113,6 @@ def register(named: str | None = None, *, over_hub: bool = False) -> None:
     if over_hub and named in HOME:
         raise NotAllowed(
             f"{named} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
-        )
-    if over_hub and named == "setup":
-        raise NotAllowed(
-            "setup cannot be had over a hub yet", code="not_over_hub", hint="run it on the hub's own machine"
         )
     for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
         if name in groups:

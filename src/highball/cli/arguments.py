@@ -40,6 +40,11 @@ ContentArgument = Annotated[
 Earlier = Annotated[str | None, typer.Argument(metavar="A", help="The earlier snapshot.")]
 Later = Annotated[str | None, typer.Argument(metavar="B", help="The later snapshot.")]
 
+RepositoryArgument = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Which repository.")]
+GroupArgument = Annotated[
+    str | None, typer.Argument(metavar="[GROUP]", help="Which group of snapshots; none named shows them all.")
+]
+
 Limit = Annotated[int, typer.Option("--limit", "-n", help="How many, newest first.", min=1)]
 InRepository = Annotated[
     str | None, typer.Option("--repository", "-r", metavar="KEY", help="Look only in this repository.")
@@ -60,6 +65,15 @@ OnlyShows = Annotated[
 Approves = Annotated[
     str | None,
     typer.Option("--approve", metavar="PLAN", help="Carry out this plan, which waited for a person."),
+]
+OfJob = Annotated[
+    str | None, typer.Option("--job", metavar="JOB", help="Whose retention governs them from then on.")
+]
+PlansAdoption = Annotated[
+    bool, typer.Option("--dry-run", help="Only show what the job's retention would do then.")
+]
+Releases = Annotated[
+    bool, typer.Option("--release", help="Let nobody govern the group any more: the way back.")
 ]
 RemovesAll = Annotated[
     bool, typer.Option("--remove-all", help="Remove every lock, also of what may still be running.")
@@ -103,7 +117,29 @@ ComparedFile = Annotated[
 AppliedFile = Annotated[
     Path, typer.Option("-f", "--file", metavar="FILE", help="The configuration: TOML or YAML.")
 ]
+KnownAs = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="The name by which the hub knows the file; without, this machine's and its path.",
+    ),
+]
 PlansChanges = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
+
+
+Schedules = Annotated[
+    str, typer.Option("--schedule", help="Where to enter schedules; `none` is all there is yet.")
+]
+ShowsSetup = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+
+
+def check_schedules(where: str) -> None:
+    """Raise Misuse for a place of schedules that is not known."""
+    if where != "none":
+        raise Misuse(
+            "--schedule: only none is possible yet", hint="run `highball run` from cron or a systemd timer"
+        )
 
 
 def read_wait(text: str | None) -> timedelta | None:

@@ -16,6 +16,11 @@ Lists = Callable[[str], Sequence[Snapshot]]
 """The snapshots of a repository; raises HighballError."""
 
 
+def is_of(snapshot: Snapshot, job: str) -> bool:
+    """Whether a snapshot is governed by a job, or says that it is the job's."""
+    return snapshot.job == job or f"hb:job={job}" in snapshot.tags
+
+
 def find_named(lists: Lists, repositories: Sequence[str], named: str) -> Snapshot:
     """The snapshot with this id, or the only one whose id begins so."""
     found: list[Snapshot] = []

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import ssl
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_from_bytes
 from uuid import uuid4
 
 import httpx
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball import __version__
+from highball.cli.addresses import check_url
+from highball.cli.arguments import whole_path
 from highball.cli.following import Stopping, follow
 from highball.cli.live import Narrator
 from highball.errors import (
@@ -37,10 +42,23 @@ from highball.errors import (
     SecretUnavailable,
     Unknown,
 )
-from highball.facts import Event, Lock, Node, Outcome, Run, Snapshot, Standing
+from highball.facts import (
+    Difference,
+    Event,
+    ForeignGroup,
+    Lock,
+    Node,
+    Outcome,
+    Run,
+    Snapshot,
+    Standing,
+    path_to_text,
+)
 from highball.keeping import Plan
+from highball.protocol import Overwrite, RestorePlan
 from highball.secret import SecretValue
-from highball.spec.document import Document, build
+from highball.spec.document import Document, build, effective_job
+from highball.spec.reading import kind_of_file, read_file
 from highball.spec.references import ALONE
 
 CONNECT_SECONDS = 10.0
@@ -90,6 +108,7 @@ class Hub:
 
     # --- what is declared ---
 
+    @cached_property
     def document(self) -> Document:
         """Everything that is declared, but for who may do what: that is not for everybody's eyes."""
         tables = {name: self._get(name)["spec"] for name in ALONE}
@@ -101,16 +120,30 @@ class Hub:
         """The whole configuration as YAML."""
         return self._ask("GET", "configuration").content
 
-    def apply(self, text: bytes, *, toml: bool, file: str, dry_run: bool) -> list[dict[str, Any]]:
-        """Let the hub's files say this; what it changed, or would change."""
+    def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
+        """Let the hub say what this file says; what that changed, or would change. `name` is whose file it is there."""
+        toml = kind_of_file(file) == "toml"
         answer = self._ask(
             "POST",
             "apply",
-            content=text,
+            content=read_file(file),
             headers={"Content-Type": "application/toml" if toml else "application/yaml"},
-            params={"file": file, "dry_run": dry_run},
+            params={"file": name or f"{socket.gethostname()}:{file.absolute()}", "dry_run": dry_run},
         )
         return list(_read_json(answer))
+
+    def plan_changes(self, file: Path) -> list[dict[str, Any]]:
+        """What this file would change of what is declared now; nothing is applied."""
+        return self.apply(file, dry_run=True)
+
+    def find_revision(self, table: str, key: str) -> int:
+        """At which revision an object is; raises Unknown."""
+        return int(self._get(f"{table}/{quote(key, safe='')}")["revision"])
+
+    def rekey(self, table: str, key: str, new: str, revision: int) -> None:
+        """Give an object another key, everywhere."""
+        at = {"If-Match": f'"{revision}"'}
+        self._ask("POST", f"{table}/{quote(key, safe='')}/rekey", json={"key": new}, headers=at)
 
     # --- how things stand ---
 
@@ -161,17 +194,120 @@ class Hub:
         found = self._get(f"repositories/{repository}/locks", timeout=PATIENT)
         return [Lock.model_validate(one) for one in found]
 
-    def list_folder(self, repository: str, snapshot: str, path: str) -> list[Node]:
-        """What a snapshot's folder holds, itself first."""
-        address = f"repositories/{repository}/snapshots/{snapshot}/folder"
-        found = self._get(address, {"path": path}, timeout=PATIENT)
-        return [Node.model_validate(one) for one in found]
+    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+        """A hub is ready for all that may be asked."""
+
+    def list_repositories_of(self, job: str) -> list[str]:
+        """The repositories of a job."""
+        return list(effective_job(self.document, job).repositories)
+
+    def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
+        """Hand everything that a snapshot, or a folder of it, holds to `on_node`, as it comes."""
+        rest = b""
+        for piece in self._flow(_address_in(of, "nodes", folder)):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                on_node(Node.model_validate_json(line))
+
+    def compare(self, old: Snapshot, new: Snapshot) -> list[Difference]:
+        """What differs between two snapshots of a repository."""
+        address, about = f"repositories/{old.repository}/differences", {"old": old.id, "new": new.id}
+        return [Difference.model_validate(one) for one in self._get(address, about, timeout=PATIENT)]
+
+    def dump(self, of: Snapshot, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """The content of a file, or a folder as a tar archive, as it comes."""
+        for piece in self._flow(_address_in(of, "content", path)):
+            on_data(piece)
+
+    # --- restores ---
+
+    def find_target(self, named: str | None, job: str, of: Snapshot) -> bytes:
+        """Where to, if not in place: a folder of that machine has to be named. Raises Misuse."""
+        if named is None:
+            raise Misuse(
+                "over a hub, restore wants to know where to",
+                code="target_missing",
+                hint="name a folder of that machine with --target DIR, or say --in-place",
+            )
+        return whole_path("--target", named)
+
+    def plan_restore(
+        self,
+        of: Snapshot,
+        job: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore would do; without `counts` only where something is in use already."""
+        wish = {
+            "repository": of.repository,
+            "snapshot": of.id,
+            "job": job,
+            "paths": [path_to_text(path) for path in paths or _exact_paths(of)],
+            "target": None if target is None else path_to_text(target),
+            "overwrite": overwrite,
+            "counts": counts,
+        }
+        return RestorePlan.model_validate(self._post("restores/preview", wish, timeout=PATIENT))
+
+    def order_restore(
+        self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
+    ) -> dict[str, Any]:
+        """The restore that was planned."""
+        return self.order(
+            "restore",
+            of.repository,
+            wait,
+            job=job,
+            snapshot=of.id,
+            paths=[path_to_text(path) for path in plan.paths],
+            target=None if target is None else path_to_text(target),
+            overwrite=plan.overwrite.value,
+        )
+
+    # --- maintenance ---
+
+    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> dict[str, Any]:
+        """One thing to be done to a repository."""
+        order = {"task": task, "repository": repository, **more}
+        return order if wait is None else order | {"wait_seconds": wait.total_seconds()}
+
+    def order_forget(
+        self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
+    ) -> dict[str, Any]:
+        """Carry out the plans that the hub makes then, or only the one that was approved."""
+        return self.order("forget", repository, wait, job=job, plan=approve)
 
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
         """What retention would do for a job in a repository."""
         about = {"job": job} | ({"approve": approve} if approve else {})
         found = self._get(f"repositories/{repository}/retention", about, timeout=PATIENT)
         return [Plan.model_validate(one) for one in found]
+
+    # --- whose snapshots are ---
+
+    def list_foreign(self, repository: str) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together."""
+        found = self._get(f"repositories/{repository}/foreign", timeout=PATIENT)
+        return [ForeignGroup.model_validate(one) for one in found]
+
+    def preview_adoption(self, repository: str, group: str, job: str) -> list[Plan]:
+        """What the job's retention would do once it governs this group."""
+        address = f"repositories/{repository}/foreign/{group}/retention"
+        return [Plan.model_validate(one) for one in self._get(address, {"job": job}, timeout=PATIENT)]
+
+    def adopt(self, repository: str, group: str, job: str) -> ForeignGroup:
+        """Let the job's retention govern a group."""
+        address = f"repositories/{repository}/foreign/{group}/adopt"
+        return ForeignGroup.model_validate(self._post(address, {"job": job}, timeout=PATIENT))
+
+    def release(self, repository: str, group: str) -> ForeignGroup:
+        """Let nobody govern a group any more."""
+        address = f"repositories/{repository}/foreign/{group}/release"
+        return ForeignGroup.model_validate(self._post(address, timeout=PATIENT))
 
     # --- runs ---
 
@@ -203,8 +339,10 @@ class Hub:
     def _get(self, path: str, params: Mapping[str, Any] | None = None, **more: Any) -> Any:
         return _read_json(self._ask("GET", path, params=params, **more))
 
-    def _post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        return _read_json(self._ask("POST", path, json=body, headers=headers))
+    def _post(
+        self, path: str, body: Any = None, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Any:
+        return _read_json(self._ask("POST", path, json=body, headers=headers, **more))
 
     def _pages(self, path: str, cursor: str, **params: Any) -> Iterator[dict[str, Any]]:
         """All items of an address that answers in pages."""
@@ -219,15 +357,38 @@ class Hub:
         try:
             answer = self.http.request(method, path, **more)
         except httpx.HTTPError as error:
-            why = "it does not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
-            raise Failed(
-                f"the hub at {self.url} cannot be reached: {why or type(error).__name__}",
-                code=UNREACHABLE,
-                hint="is it running (highball serve), and is the address right?",
-            ) from None
+            raise self._not_reached(error) from None
         if not answer.is_success:
             raise _as_error(self.url, answer)
         return answer
+
+    def _flow(self, path: str) -> Iterator[bytes]:
+        """An answer as it comes; raises Failed where it is cut short."""
+        begun = False
+        try:
+            with self.http.stream("GET", path, timeout=PATIENT) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _as_error(self.url, answer)
+                for piece in answer.iter_raw():
+                    begun = True
+                    yield piece
+        except httpx.HTTPError as error:
+            if not begun:
+                raise self._not_reached(error) from None
+            raise Failed(
+                "the answer ended before its end: what came is not all of it",
+                code="flow_cut_short",
+                hint="ask again; the hub's log may say why",
+            ) from None
+
+    def _not_reached(self, error: httpx.HTTPError) -> Failed:
+        why = "it does not answer in time" if isinstance(error, httpx.TimeoutException) else str(error)
+        return Failed(
+            f"the hub at {self.url} cannot be reached: {why or type(error).__name__}",
+            code=UNREACHABLE,
+            hint="is it running (highball serve), and is the address right?",
+        )
 
 
 def _address_of(run: str) -> str:
@@ -235,6 +396,18 @@ def _address_of(run: str) -> str:
     if not re.fullmatch(r"[0-9a-f-]+", run.lower(), re.A):
         raise Unknown(f"no run begins with {run}", code="run_unknown", hint="see them with: highball runs")
     return f"runs/{run.lower()}"
+
+
+def _exact_paths(of: Snapshot) -> Sequence[bytes]:
+    """All that a snapshot holds, where its listing names it exactly; nothing where only its repository can tell."""
+    inexact = any("\N{REPLACEMENT CHARACTER}".encode() in path for path in of.paths)
+    return () if inexact else of.paths
+
+
+def _address_in(of: Snapshot, what: str, path: bytes | None) -> str:
+    """Where something of a snapshot is; its path byte for byte."""
+    address = f"repositories/{of.repository}/snapshots/{of.id}/{what}"
+    return address if path is None else f"{address}?path={quote_from_bytes(path)}"
 
 
 def _read_json(answer: httpx.Response) -> Any:
@@ -281,22 +454,6 @@ def _raise_refusal(run: Run) -> None:
 
 
 # --- where it is, and who asks -------------------------------------------------------------------
-
-
-def check_url(text: str) -> str:
-    """The address of a hub, without a slash at its end; raises Misuse."""
-    try:
-        parts = urlsplit(text)
-        right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
-    except ValueError:
-        right = False
-    if not right or parts.query or parts.fragment:
-        raise Misuse("--hub wants the address of a hub", hint="like --hub https://backup.example.org")
-    if parts.username is not None or parts.password is not None:
-        raise Misuse(
-            "the address of a hub holds no credentials", hint="a token comes by HIGHBALL_TOKEN_FILE instead"
-        )
-    return text.rstrip("/")
 
 
 def find_token(environment: Mapping[str, str]) -> SecretValue:

@@ -5,15 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from highball.cli import backup, configuration, history, holdings, hub, kits, recovery, serve, upkeep
+from highball.cli import (
+    adopting,
+    agent,
+    backup,
+    configuration,
+    history,
+    holdings,
+    hub,
+    kits,
+    recovery,
+    rekeying,
+    serve,
+    upkeep,
+)
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
+    "agent": agent.agent,
     "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,
     "apply": configuration.apply,
+    "rekey": rekeying.rekey,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,
@@ -26,7 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "ls": holdings.list_nodes,
     "diff": holdings.diff,
     "dump": holdings.dump,
-    "verify": recovery.verify,
+    "verify": upkeep.verify,
     "restore": recovery.restore,
     "recovery-kit": kits.recovery_kit,
     "forget": upkeep.forget,
@@ -34,6 +49,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": upkeep.check,
     "unlock": upkeep.unlock,
     "stats": upkeep.stats,
+    "adopt": adopting.adopt,
 }
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from highball.cli import answers, carrying
-from highball.cli.arguments import AppliedFile, PlansChanges, Wait, read_wait
+from highball.cli.arguments import (
+    AppliedFile,
+    KnownAs,
+    PlansChanges,
+    Schedules,
+    ShowsSetup,
+    Wait,
+    check_schedules,
+    read_wait,
+)
 from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.session import Session
-from highball.engine.restic.repository import address
 from highball.errors import ConfigurationInvalid, Conflict, Misuse
-from highball.hub.config import Documents
-from highball.hub.runs import utc_now
-from highball.protocol import InitTask
-from highball.spec.document import Document, find_obstacles, load
+from highball.spec.document import find_obstacles, load
 from highball.spec.writing import as_json, as_yaml
 from highball.timing import check_timezone
 
@@ -89,7 +93,9 @@ def export(context: typer.Context) -> None:
         session.output.document(as_json(document.tables))
 
 
-def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False) -> None:
+def apply(
+    context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
+) -> None:
     """Let a hub's files say what this file says: it speaks to a hub alone."""
     raise Misuse(
         "apply speaks to a hub",
@@ -97,31 +103,19 @@ def apply(context: typer.Context, file: AppliedFile, dry_run: PlansChanges = Fal
     )
 
 
-def show_plan(session: Session, file: Path) -> None:
-    """Show what a configuration file would change of what is declared now; nothing is applied."""
-    wanted = load(file)
-    changes = Documents(session.open().database).plan(wanted)
-    answers.show_changes(session.output, [asdict(change) for change in changes])
-
-
 def setup(
     context: typer.Context,
-    schedule: Annotated[
-        str, typer.Option(help="Where to enter schedules; `none` is all there is yet.")
-    ] = "none",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    schedule: Schedules = "none",
+    dry_run: ShowsSetup = False,
     wait: Wait = None,
 ) -> None:
     """Make the state directory and the repositories; what is there already stays as it is."""
     session: Session = context.obj
-    if schedule != "none":
-        raise Misuse(
-            "--schedule: only none is possible yet", hint="run `highball run` from cron or a systemd timer"
-        )
+    check_schedules(schedule)
     path = find_configuration(session.config)
     document = load(path)
     if dry_run:
-        _show_plan(session, document, str(find_state(path, document)))
+        answers.show_setup(session.output, document, "state", str(find_state(path, document)))
         return
     machine = session.open()
     keys = list(document.repositories)
@@ -138,21 +132,4 @@ def setup(
 
 def _initialises(machine: Machine, key: str, wait: str | None) -> Any:
     patience = read_wait(wait)
-    return lambda: machine.orders.maintain(InitTask(repository=key), key, utc_now(), wait=patience)
-
-
-def _show_plan(session: Session, document: Document, state: str) -> None:
-    addresses = {key: address(repository) for key, repository in document.repositories.items()}
-    if not session.output.for_people:
-        plan = [
-            {"repository": key, "address": shown, "would": "make it where there is none"}
-            for key, shown in addresses.items()
-        ]
-        session.output.document({"dry_run": True, "state": state, "repositories": plan})
-        return
-    session.output.line(
-        f"Would make, where they are not there yet:\n  state directory  {state}".split("\n")[0]
-    )
-    session.output.line(f"  state directory  {state}")
-    for key, shown in addresses.items():
-        session.output.line(f"  repository {key}  {shown}")
+    return lambda: machine.order("init", key, patience)

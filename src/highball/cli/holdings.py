@@ -1,12 +1,12 @@
-"""snapshots, ls, diff, dump: what the repositories hold."""
+"""snapshots, ls, diff, dump: what the repositories hold; on one machine and over a hub alike."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 
-from highball.agent.ask import Asked
 from highball.cli import answers
 from highball.cli.arguments import (
     ComparedFile,
@@ -19,12 +19,14 @@ from highball.cli.arguments import (
     SnapshotArgument,
     whole_path,
 )
-from highball.cli.choosing import find_named
-from highball.cli.configuration import show_plan
-from highball.cli.machine import Machine
+from highball.cli.choosing import find_named, is_of
+from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.session import Session
 from highball.errors import Failed, HighballError, Misuse
-from highball.facts import Difference, Snapshot, path_for_people
+from highball.facts import Snapshot
+
+if TYPE_CHECKING:
+    from highball.cli.session import Place
 
 # --- snapshots -----------------------------------------------------------------------------------
 
@@ -32,15 +34,14 @@ from highball.facts import Difference, Snapshot, path_for_people
 def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: InRepository = None) -> None:
     """List the snapshots, other tools' among them (these have no job)."""
     session: Session = context.obj
-    machine = session.open()
-    repositories = _repositories_for(machine, job, repository)
-    machine.demand_secrets(repositories)
-    machine.settle(begins_run=False)
+    place = session.place()
+    repositories = _repositories_for(place, job, repository)
+    place.make_ready(repositories)
     found: list[Snapshot] = []
     failures: list[HighballError] = []
     for key in repositories:
         try:
-            found += list_known(machine, key, job)
+            found += [one for one in place.list_snapshots(key) if job is None or is_of(one, job)]
         except HighballError as error:
             failures.append(error)
             session.output.note(f"✗ {key}: {error.message}", "red")
@@ -50,33 +51,18 @@ def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: I
     answers.show_snapshots(session.output, found)
 
 
-def _repositories_for(machine: Machine, job: str | None, repository: str | None) -> list[str]:
-    if repository is not None:
-        return machine.choose_repositories([repository])
-    if job is None:
-        return list(machine.document.repositories)
-    machine.choose_jobs([job])
-    held = {of.repository for of in machine.record.list_sets(job=job)}
-    merged = machine.job(job).repositories
-    return [key for key in machine.document.repositories if key in held or key in merged]
+def _repositories_for(place: Place, job: str | None, repository: str | None) -> list[str]:
+    if repository is not None or job is None:
+        return choose_repositories(place.document, [repository] if repository else [])
+    choose_jobs(place.document, [job])
+    return place.list_repositories_of(job)
 
 
-def list_known(machine: Machine, repository: str, job: str | None) -> list[Snapshot]:
-    """A repository's snapshots (of one job), with what the record knows of them."""
-    tags = [f"hb:job={job}"] if job else []
-    found = machine.ask(repository).list_snapshots(tags=tags)
-    return machine.record.recognise(repository, found)
-
-
-# --- finding one ---------------------------------------------------------------------------------
-
-
-def find_snapshot(machine: Machine, named: str, repository: str | None) -> tuple[Asked, Snapshot]:
-    """The snapshot with this id (or the only one whose id begins so), and the repository that holds it."""
-    keys = machine.choose_repositories([repository] if repository else [])
-    machine.demand_secrets(keys)
-    found = find_named(lambda key: machine.ask(key).list_snapshots(), keys, named)
-    return machine.ask(found.repository), found
+def find_snapshot(place: Place, named: str, repository: str | None) -> Snapshot:
+    """The snapshot with this id, or the only one whose id begins so."""
+    keys = choose_repositories(place.document, [repository] if repository else [])
+    place.make_ready(keys)
+    return find_named(place.list_snapshots, keys, named)
 
 
 # --- ls, diff, dump ------------------------------------------------------------------------------
@@ -91,10 +77,10 @@ def list_nodes(
     """List what a snapshot holds."""
     session: Session = context.obj
     folder = None if path is None else whole_path("PATH", path)
-    machine = session.open()
-    asked, found = find_snapshot(machine, snapshot, repository)
+    place = session.place()
+    found = find_snapshot(place, snapshot, repository)
     with answers.Listing(session.output) as listing:
-        asked.restic.each_node(found.id, listing.add, folder, recursive=False)
+        place.each_node(found, folder, listing.add)
         if path is not None and listing.count == 0:  # restic lists a folder itself, even an empty one
             raise Failed(
                 f"{path} is not in this snapshot", code="path_unknown", hint=f"see: highball ls {snapshot}"
@@ -111,24 +97,14 @@ def diff(
     """Show what differs between two snapshots: + added, - removed, M content, T kind, U metadata."""
     session: Session = context.obj
     if file is not None and a is None:
-        show_plan(session, file)
+        answers.show_changes(session.output, session.place().plan_changes(file))
         return
     if a is None or b is None or file is not None:
         raise Misuse("diff wants two snapshots, or -f FILE", hint="highball diff A B")
-    machine = session.open()
-    asked, old = find_snapshot(machine, a, repository)
-    _, new = find_snapshot(machine, b, asked.key)
-    found: list[Difference] = []
-    asked.restic.compare(old.id, new.id, found.append)
-    if not session.output.for_people:
-        session.output.document(found)
-        return
-    tones = {"+": "green", "-": "red"}
-    for difference in found:
-        line = f"{difference.modifier:<2} {path_for_people(difference.path)}"
-        session.output.line(line, tones.get(difference.modifier, "yellow"))
-    if not found:
-        session.output.line("Nothing differs.", "dim")
+    place = session.place()
+    old = find_snapshot(place, a, repository)
+    new = find_snapshot(place, b, old.repository)
+    answers.show_differences(session.output, place.compare(old, new))
 
 
 def dump(
@@ -144,9 +120,8 @@ def dump(
             "dump writes the content itself, so it has no other form", hint="leave --json or --events away"
         )
     wanted = whole_path("PATH", path)
-    machine = session.open()
-    asked, found = find_snapshot(machine, snapshot, repository)
-    asked.dump(found.id, wanted, _write)
+    place = session.place()
+    place.dump(find_snapshot(place, snapshot, repository), wanted, _write)
 
 
 def _write(data: bytes) -> None:

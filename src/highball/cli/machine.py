@@ -11,27 +11,43 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from highball.agent import work
 from highball.agent.ask import Asked
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli.names import choose_jobs, choose_repositories
-from highball.errors import ConfigurationInvalid, Conflict, StateUnusable, Unknown
-from highball.facts import Event, LogLine, Progress, Run, RunState
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, StateUnusable, Unknown
+from highball.facts import (
+    Difference,
+    Event,
+    ForeignGroup,
+    LogLine,
+    Node,
+    Progress,
+    Run,
+    RunState,
+    Snapshot,
+    path_for_people,
+)
+from highball.facts import Lock as LockHeld
+from highball.hub.adoption import Adoption
 from highball.hub.audit import COMMAND
+from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
-from highball.hub.runs import Record, utc_now
-from highball.hub.upkeep import Retainer
+from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.upkeep import Retainer, order_forget
+from highball.keeping import Plan
 from highball.lock import Lock
 from highball.process import Stop
-from highball.protocol import Assignment
+from highball.protocol import FILES_SET, Assignment, Overwrite, RestorePlan, RestoreTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
 from highball.spec.job import Job
 
@@ -67,7 +83,10 @@ class Refused:
 class Machine:
     """This machine, its declarations and its record; opened for one command."""
 
-    def __init__(self, path: Path, document: Document, state: Path) -> None:
+    def __init__(
+        self, path: Path, document: Document, state: Path, before: Callable[[Documents], None] | None = None
+    ) -> None:
+        """`before` is done to what is declared until now, before the file is taken in."""
         self.path = path
         self.document = document
         self.state = state
@@ -77,7 +96,9 @@ class Machine:
         self._prepare()
         self.now = utc_now()
         documents = Documents(self.database)
-        documents.apply(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
+        if before is not None:
+            before(documents)
+        documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
         self.orders = Orders(document, self.record, self.host)
@@ -127,6 +148,135 @@ class Machine:
         """The agent, ready to answer questions about a repository."""
         identity = self.record.find_identity(repository)
         return Asked(self.place, repository, self.document.repositories[repository], identity, self.stop)
+
+    # --- what a verb asks for, here or over a hub ---
+
+    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+        """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
+        self.demand_secrets(repositories)
+        if begins_run:
+            self.place.find_restic()
+        self.settle(begins_run=begins_run)
+
+    def plan_changes(self, file: Path) -> list[dict[str, Any]]:
+        """What this file would change of what is declared now; nothing is applied."""
+        return [asdict(change) for change in Documents(self.database).plan(load(file))]
+
+    def list_repositories_of(self, job: str) -> list[str]:
+        """The repositories of a job, and those where it left snapshots."""
+        held = [of.repository for of in self.record.list_sets(job=job)]
+        known = [key for key in held if key in self.document.repositories]
+        return list(dict.fromkeys([*self.job(job).repositories, *known]))
+
+    def list_snapshots(self, repository: str) -> list[Snapshot]:
+        """A repository's snapshots, with what the record knows of them."""
+        return self.record.recognise(repository, self.ask(repository).list_snapshots())
+
+    def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
+        """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
+        self.ask(of.repository).each_node(of.id, folder, on_node)
+
+    def compare(self, old: Snapshot, new: Snapshot) -> list[Difference]:
+        """What differs between two snapshots of a repository."""
+        return self.ask(old.repository).compare(old.id, new.id)
+
+    def dump(self, of: Snapshot, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """The content of a file, or a folder as a tar archive."""
+        self.ask(of.repository).dump(of.id, path, on_data)
+
+    def list_locks(self, repository: str) -> list[LockHeld]:
+        """The locks in a repository."""
+        return self.ask(repository).list_locks()
+
+    # --- maintenance ---
+
+    def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
+        """What retention would do for a job in a repository, also for what it left under former host keys."""
+        asked = self.ask(repository)
+        asked.compare_identity()
+        own = [SetOf(repository, self.host, job, FILES_SET)] * (repository in self.job(job).repositories)
+        sets = dict.fromkeys([*own, *self.record.list_sets(job=job, repository=repository)])
+        return [self.retainer.plan(of, asked, utc_now(), approve) for of in sets]
+
+    def order_forget(
+        self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
+    ) -> Assignment:
+        """Carry out these plans, or only the one that was approved."""
+        task = order_forget(repository, [plan for plan in plans if approve in (None, plan.id)])
+        return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
+
+    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
+        """One thing to be done to a repository, as `RunOrder` names it."""
+        order = RunOrder.model_validate({"task": task, "repository": repository, **more})
+        given, job = self.orders.task_for(order, repository)
+        return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
+
+    # --- restores ---
+
+    def find_target(self, named: str | None, job: str, of: Snapshot) -> bytes:
+        """Where to, if not in place: the folder that was named, else a new one below the present one.
+
+        Raises Misuse where what was named is no folder.
+        """
+        if named is not None:
+            if Path(named).exists() and not Path(named).is_dir():
+                raise Misuse(f"--target: {path_for_people(os.fsencode(named))} is not a directory")
+            return os.path.abspath(os.fsencode(named))
+        first = Path.cwd() / f"restore-{job}-{of.id[:8]}"
+        candidates = [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, 1000))]
+        return os.fsencode(next(candidate for candidate in candidates if not candidate.exists()))
+
+    def plan_restore(
+        self,
+        of: Snapshot,
+        job: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore would do; without `counts` only where something is in use already."""
+        asked = self.ask(of.repository)
+        wanted = paths or asked.restic.exact_paths(of)
+        return asked.plan_restore(of.id, wanted, target, overwrite, counts=counts)
+
+    def order_restore(
+        self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
+    ) -> Assignment:
+        """The restore that was planned."""
+        task = RestoreTask(
+            repository=of.repository,
+            snapshot_id=of.id,
+            paths=plan.paths,
+            target=target,
+            overwrite=plan.overwrite,
+        )
+        return self.orders.bring_back(task, of.repository, utc_now(), job=job, wait=wait)
+
+    # --- whose snapshots are ---
+
+    def _adoption(self, repository: str) -> Adoption:
+        self.demand_secrets([repository])
+        asked = self.ask(repository)
+        asked.compare_identity()
+        return Adoption(self.database, self.retainer, self.host, repository, asked)
+
+    def list_foreign(self, repository: str) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together."""
+        return self._adoption(repository).list_groups()
+
+    def preview_adoption(self, repository: str, group: str, job: str) -> list[Plan]:
+        """What the job's retention would do once it governs this group."""
+        return self._adoption(repository).preview(group, job, utc_now())
+
+    def adopt(self, repository: str, group: str, job: str) -> ForeignGroup:
+        """Let the job's retention govern a group."""
+        return self._adoption(repository).adopt(group, job, utc_now(), COMMAND)
+
+    def release(self, repository: str, group: str) -> ForeignGroup:
+        """Let nobody govern a group any more."""
+        return self._adoption(repository).release(group, utc_now(), COMMAND)
 
     # --- runs ---
 
@@ -255,14 +405,14 @@ class Gathered:
 # --- finding the configuration and the state -------------------------------------------------------
 
 
-def open_machine(named: Path | None) -> Machine:
+def open_machine(named: Path | None, before: Callable[[Documents], None] | None = None) -> Machine:
     """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
 
     Raises ConfigurationInvalid and StateUnusable.
     """
     path = find_configuration(named)
     document = load(path)
-    return Machine(path, document, find_state(path, document))
+    return Machine(path, document, find_state(path, document), before)
 
 
 def find_configuration(named: Path | None) -> Path:

@@ -1,25 +1,20 @@
-"""verify, restore: proving that data can be brought back, and bringing it back."""
+"""restore: bringing data back, on one machine and over a hub alike."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from highball.agent.restore import RestorePlan, plan_restore
 from highball.cli import carrying, words
 from highball.cli.arguments import (
     InPlace,
     InRepository,
     JobArgument,
-    Jobs,
     OnlyPaths,
     OverwriteRule,
     PlanOnly,
-    ReadsAll,
     Target,
     Wait,
     WhichSnapshot,
@@ -28,60 +23,18 @@ from highball.cli.arguments import (
     whole_path,
 )
 from highball.cli.choosing import choose_to_restore
-from highball.cli.holdings import list_known
-from highball.cli.machine import Machine
+from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.output import Output
 from highball.cli.session import Session
-from highball.errors import Misuse, Unknown
-from highball.facts import Snapshot, path_for_people
-from highball.hub.runs import SetOf, utc_now
-from highball.protocol import FILES_SET, Assignment, Overwrite, RestoreTask, VerifyTask
+from highball.errors import Misuse
+from highball.facts import Outcome, Run, Snapshot, path_for_people
+from highball.protocol import RestorePlan
+from highball.spec.document import effective_job
+
+if TYPE_CHECKING:
+    from highball.cli.session import Place
 
 EXAMPLES_SHOWN = 10
-
-
-# --- verify --------------------------------------------------------------------------------------
-
-
-def verify(
-    context: typer.Context,
-    jobs: Jobs = None,
-    read_data: ReadsAll = False,
-    wait: Wait = None,
-) -> None:
-    """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
-    session: Session = context.obj
-    patience = read_wait(wait)
-    machine = session.open()
-    chosen = machine.choose_jobs(jobs or [])
-    sets = [
-        SetOf(key, machine.host, job, FILES_SET) for job in chosen for key in machine.job(job).repositories
-    ]
-    machine.demand_secrets([of.repository for of in sets])
-    machine.place.find_restic()
-    machine.settle(begins_run=True)
-    orders = [(f"{of.job} in {of.repository}", _verifies(machine, of, read_data, patience)) for of in sets]
-    carrying.carry_out(session, machine, orders)
-
-
-def _verifies(
-    machine: Machine, of: SetOf, read_data: bool, wait: timedelta | None
-) -> Callable[[], Assignment]:
-    def order() -> Assignment:
-        governed = machine.record.list_governed(of)
-        if not governed:
-            raise Unknown(
-                f"{of.job} has no snapshot in {of.repository} yet",
-                code="snapshot_unknown",
-                hint=f"make one with: highball run {of.job}",
-            )
-        task = VerifyTask(repository=of.repository, snapshot_id=governed[0].id, all_data=read_data)
-        return machine.orders.maintain(task, of.repository, utc_now(), job=of.job, wait=wait)
-
-    return order
-
-
-# --- restore -------------------------------------------------------------------------------------
 
 
 def restore(
@@ -97,67 +50,49 @@ def restore(
     yes: Yes = False,
     wait: Wait = None,
 ) -> None:
-    """Bring files back, by default into a new directory; in place only after the plan was shown."""
+    """Bring files back, by default into a new directory; in place only after the plan was shown.
+
+    Over a hub, to the job's own machine.
+    """
     session: Session = context.obj
     patience = read_wait(wait)
     if target is not None and in_place:
         raise Misuse("--target and --in-place exclude each other")
     paths = [whole_path("--path", text) for text in path or []]
-    machine = session.open()
-    machine.choose_jobs([job])
-    keys = machine.choose_repositories([repository]) if repository else list(machine.job(job).repositories)
-    machine.demand_secrets(keys)
-    found = choose_to_restore(session.output, lambda key: list_known(machine, key, None), keys, job, snapshot)
-    asked = machine.ask(found.repository)
-    machine.settle(begins_run=not dry_run)
-    place = None if in_place else _new_target(target, job, found)
-    rule = overwrite or _usual_rule(place)
-    wanted = tuple(paths) or tuple(asked.restic.exact_paths(found))
-    if _must_show(place, dry_run):
-        plan = plan_restore(asked.restic, found.id, wanted, place, rule)
-        if dry_run:
-            _answer_plan(session.output, plan, found)
-            return
+    place = session.place()
+    keys = _repositories_for(place, job, repository)
+    place.make_ready(keys, begins_run=not dry_run)
+    found = choose_to_restore(session.output, place.list_snapshots, keys, job, snapshot)
+    where = None if in_place else place.find_target(target, job, found)
+    plan = place.plan_restore(found, job, paths, where, overwrite, counts=dry_run)
+    if dry_run:
+        _answer_plan(session.output, plan, found)
+        return
+    if plan.in_use:
         _show_plan(session.output, plan, found)
-        if in_place and not _agreed(session.output, yes):
-            session.output.note("Nothing was changed.")
-            return
-    task = RestoreTask(repository=asked.key, snapshot_id=found.id, paths=wanted, target=place, overwrite=rule)
-    carrying.carry_out(
+    if in_place and not _agreed(session.output, yes):
+        session.output.note("Nothing was changed.")
+        return
+    worker: carrying.Worker[Any] = place
+    done = carrying.carry_out(
         session,
-        machine,
-        [(job, lambda: machine.orders.bring_back(task, asked.key, utc_now(), job=job, wait=patience))],
-        extra=lambda: {"target": None if place is None else os.fsdecode(place)},
+        worker,
+        [(job, lambda: place.order_restore(found, job, plan, where, patience))],
+        extra=lambda: {"target": None if where is None else os.fsdecode(where)},
     )
-    if place is not None and session.output.for_people and Path(os.fsdecode(place)).is_dir():
-        session.output.line(f"  in {path_for_people(place)}")
+    if where is not None and session.output.for_people and _brought_back(done):
+        session.output.line(f"  in {path_for_people(where)}")
 
 
-def _new_target(named: str | None, job: str, snapshot: Snapshot) -> bytes:
-    if named is not None:
-        return os.path.abspath(os.fsencode(named))
-    first = Path.cwd() / f"restore-{job}-{snapshot.id[:8]}"
-    candidates = [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, 1000))]
-    return os.fsencode(next(candidate for candidate in candidates if not candidate.exists()))
+def _repositories_for(place: Place, job: str, repository: str | None) -> list[str]:
+    choose_jobs(place.document, [job])
+    if repository is not None:
+        return choose_repositories(place.document, [repository])
+    return list(effective_job(place.document, job).repositories)
 
 
-def _usual_rule(place: bytes | None) -> Overwrite:
-    if place is None:
-        return Overwrite.IF_CHANGED
-    return Overwrite.NEVER if _holds_something(place) else Overwrite.ALWAYS
-
-
-def _must_show(place: bytes | None, dry_run: bool) -> bool:
-    return dry_run or place is None or _holds_something(place)
-
-
-def _holds_something(place: bytes) -> bool:
-    try:
-        return bool(os.listdir(place))
-    except FileNotFoundError:
-        return False
-    except NotADirectoryError:
-        raise Misuse(f"--target: {path_for_people(place)} is not a directory") from None
+def _brought_back(runs: list[Run]) -> bool:
+    return any(run.outcome in (Outcome.SUCCESS, Outcome.WARNING) for run in runs)
 
 
 def _agreed(output: Output, yes: bool) -> bool:
@@ -190,13 +125,13 @@ def _show_plan(output: Output, plan: RestorePlan, snapshot: Snapshot) -> None:
         f"Restore of {snapshot.id[:8]} ({words.moment(snapshot.time)}) from {snapshot.repository} {where}:",
         "bold",
     )
-    for group, tone in plan_groups(plan):
+    for group, tone in _groups(plan):
         output.note(f"  {group}", tone)
     for sentence in plan.cannot_promise:
         output.note(f"  note: {sentence}", "yellow")
 
 
-def plan_groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
+def _groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
     """The plan as lines with their tones, for people: the counts, and some of the paths that would change."""
     groups = (
         ("new", plan.new, "green"),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from highball.agent.workplace import Workplace
+from highball.cli.addresses import is_exposed
 from highball.cli.machine import find_configuration, find_database, find_key_folder, find_state
 from highball.cli.session import Session
 from highball.errors import ConfigurationInvalid, Conflict, Failed, Misuse
@@ -94,7 +95,7 @@ class _Serving:
         lease = self._take_lease(where)
         documents = Documents(database, kept_sound)
         if path is not None:
-            documents.apply(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
+            documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         folder = find_key_folder(path)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         vault = open_vault(database, find_key_file(folder, os.environ))
@@ -151,6 +152,12 @@ class _Serving:
     def _welcome(self, hub: Hub) -> None:
         output = self._session.output
         output.line(f"Highball serves at {self._url}", "bold")
+        if is_exposed(self._url):
+            output.line(
+                "Passwords and tokens travel in the clear to that address: let a proxy speak https before it,"
+                " and serve on 127.0.0.1.",
+                "yellow",
+            )
         link = hub.access.make_setup_token(utc_now())
         if link is not None:
             token = link.token.reveal().decode()

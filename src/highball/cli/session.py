@@ -6,14 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from highball.cli.addresses import is_exposed
 from highball.cli.output import Output
 from highball.facts import Outcome, Run
 
 if TYPE_CHECKING:
     from highball.cli.client import Hub
     from highball.cli.machine import Machine
+
+    Place: TypeAlias = Machine | Hub
+    """Where a command's work is done: verbs that ask only for what both answer are written once."""
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -43,6 +47,10 @@ class Session:
     output: Output = field(default_factory=Output)
     exit_status: int = 0
 
+    def place(self) -> Place:
+        """Where this call's work is done: at the hub that it names, else on this machine."""
+        return self.open() if self.hub is None else self.reach()
+
     def open(self) -> Machine:
         """The machine of this call's configuration."""
         from highball.cli.machine import open_machine
@@ -54,7 +62,12 @@ class Session:
         from highball.cli.client import Hub, find_token
 
         assert self.hub is not None
-        return Hub(self.hub, find_token(os.environ))
+        hub = Hub(self.hub, find_token(os.environ))
+        if is_exposed(hub.url):
+            self.output.note(
+                f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"
+            )
+        return hub
 
 
 def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:

@@ -1,32 +1,57 @@
-"""forget, prune, check, unlock, stats: keeping repositories in order."""
+"""verify, forget, prune, check, unlock, stats: keeping repositories in order; on one machine and over a hub alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from highball.agent.workplace import describe_lock
 from highball.cli import answers, carrying
-from highball.cli.arguments import Approves, Jobs, OnlyShows, RemovesAll, Repositories, Wait, Yes, read_wait
-from highball.cli.machine import Machine
-from highball.cli.session import Session
-from highball.errors import NotAllowed, RepositoryError, Unknown
-from highball.hub.runs import SetOf, utc_now
-from highball.hub.upkeep import demand_right_to_delete, next_slice, order_removal
-from highball.keeping import Plan
-from highball.protocol import (
-    FILES_SET,
-    Assignment,
-    CheckTask,
-    ForgetTask,
-    PruneTask,
-    StatsTask,
-    Task,
-    UnlockTask,
+from highball.cli.arguments import (
+    Approves,
+    Jobs,
+    OnlyShows,
+    ReadsAll,
+    RemovesAll,
+    Repositories,
+    Wait,
+    Yes,
+    read_wait,
 )
+from highball.cli.names import choose_jobs, choose_repositories
+from highball.cli.output import Output
+from highball.cli.session import Session
+from highball.errors import Failed, NotAllowed, RepositoryError, Unknown
+from highball.facts import Run
+from highball.keeping import Plan
 from highball.spec.document import effective_job
+from highball.spec.repository import demand_right_to_delete
+
+if TYPE_CHECKING:
+    from highball.cli.session import Place
+
+Orders = list[tuple[str, Callable[[], Any]]]
+
+# --- verify --------------------------------------------------------------------------------------
+
+
+def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = False, wait: Wait = None) -> None:
+    """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
+    session: Session = context.obj
+    patience = read_wait(wait)
+    place = session.place()
+    document = place.document
+    chosen = choose_jobs(document, jobs or [])
+    pairs = [(job, key) for job in chosen for key in effective_job(document, job).repositories]
+    place.make_ready([key for _, key in pairs], begins_run=True)
+
+    def verifies(job: str, key: str) -> Callable[[], Any]:
+        return lambda: place.order("verify", key, patience, job=job, all_data=read_data)
+
+    _carry_out(session, place, [(f"{job} in {key}", verifies(job, key)) for job, key in pairs])
+
 
 # --- forget --------------------------------------------------------------------------------------
 
@@ -41,69 +66,59 @@ def forget(
     """Apply retention: remove the snapshots that no rule keeps."""
     session: Session = context.obj
     patience = read_wait(wait)
-    machine = session.open()
-    chosen = machine.choose_jobs(jobs or []) if jobs else list(machine.document.jobs)
-    sets = [of for job in chosen for of in _sets_of(machine, job)]
-    machine.demand_secrets([of.repository for of in sets])
-    machine.place.find_restic()
-    machine.settle(begins_run=not dry_run)
+    place = session.place()
+    chosen = choose_jobs(place.document, jobs) if jobs else list(place.document.jobs)
+    pairs = [(job, key) for job in chosen for key in place.list_repositories_of(job)]
+    place.make_ready([key for _, key in pairs], begins_run=not dry_run)
     if dry_run:
-        answers.show_plans(session.output, [_plan(machine, of, approve) for of in sets])
+        plans = [plan for job, key in pairs for plan in place.list_plans(key, job, approve)]
+        answers.show_plans(session.output, plans)
         return
     if approve is not None:
-        sets = [_approved(machine, sets, approve)]
-    orders = [(f"{of.job} in {of.repository}", _forgets(machine, of, approve, patience)) for of in sets]
-    carrying.carry_out(session, machine, orders)
+        pairs = [_approved(place, pairs, approve)]
+    orders = [(f"{job} in {key}", _forgets(place, job, key, approve, patience)) for job, key in pairs]
+    _carry_out(session, place, orders)
 
 
-def _approved(machine: Machine, sets: list[SetOf], plan: str) -> SetOf:
-    """The set whose plan has this id now; raises Unknown: an approval is for one plan and no other."""
-    found = next((of for of in sets if _plan(machine, of, plan).id == plan), None)
-    if found is None:
-        raise Unknown(
-            f"no plan is {plan} now: it was never made, or the repository has changed since",
-            code="plan_unknown",
-            hint="see the plans with: highball forget --dry-run",
-        )
-    return found
-
-
-def _sets_of(machine: Machine, job: str) -> list[SetOf]:
-    """The job's own sets, and those that it left in repositories or under host keys it had before."""
-    merged = effective_job(machine.document, job)
-    own = [SetOf(repository, machine.host, job, FILES_SET) for repository in merged.repositories]
-    known = [of for of in machine.record.list_sets(job=job) if of.repository in machine.document.repositories]
-    return list(dict.fromkeys([*own, *known]))
+def _approved(place: Place, pairs: list[tuple[str, str]], plan: str) -> tuple[str, str]:
+    """The pair whose plan has this id now; raises Unknown: an approval is for one plan and no other."""
+    for job, key in pairs:
+        if any(found.id == plan for found in place.list_plans(key, job, plan)):
+            return job, key
+    raise Unknown(
+        f"no plan is {plan} now: it was never made, or the repository has changed since",
+        code="plan_unknown",
+        hint="see the plans with: highball forget --dry-run",
+    )
 
 
 def _forgets(
-    machine: Machine, of: SetOf, approve: str | None, wait: timedelta | None
-) -> Callable[[], Assignment]:
-    def order() -> Assignment:
-        repository = machine.document.repositories[of.repository]
+    place: Place, job: str, key: str, approve: str | None, wait: timedelta | None
+) -> Callable[[], Any]:
+    def order() -> Any:
+        repository = place.document.repositories[key]
         if repository.maintenance == "off":
             raise NotAllowed(
-                f"maintenance of {of.repository} is off: nothing is ever removed there",
-                code="maintenance_off",
+                f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
             )
-        demand_right_to_delete(of.repository, repository)
-        plan = _plan(machine, of, approve)
-        if plan.held is not None:
-            raise NotAllowed(
-                f"retention of {of.job} in {of.repository} stands still: {plan.held.message}",
-                code=plan.held.code,
-                hint=f"see it with: highball forget --dry-run {of.job}",
-            )
-        task = ForgetTask(repository=of.repository, removals=(order_removal(plan),))
-        return machine.orders.maintain(task, of.repository, utc_now(), job=of.job, wait=wait)
+        demand_right_to_delete(key, repository)
+        plans = place.list_plans(key, job, approve)
+        _demand_moving(plans)
+        return place.order_forget(key, job, plans, approve, wait)
 
     return order
 
 
-def _plan(machine: Machine, of: SetOf, approve: str | None) -> Plan:
-    asked = machine.ask(of.repository)
-    asked.compare_identity()
-    return machine.retainer.plan(of, asked, utc_now(), approve)
+def _demand_moving(plans: list[Plan]) -> None:
+    """Raise NotAllowed where every plan stands still."""
+    held = [(plan, plan.held) for plan in plans if plan.held is not None]
+    if held and len(held) == len(plans):
+        plan, why = held[0]
+        raise NotAllowed(
+            f"retention of {plan.job} in {plan.repository} stands still: {why.message}",
+            code=why.code,
+            hint=f"see it with: highball forget --dry-run {plan.job}",
+        )
 
 
 # --- prune, check, unlock, stats -----------------------------------------------------------------
@@ -111,23 +126,40 @@ def _plan(machine: Machine, of: SetOf, approve: str | None) -> Plan:
 
 def prune(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
     """Remove data that no snapshot needs any more."""
-
-    def order(machine: Machine, key: str) -> Task:
-        demand_right_to_delete(key, machine.document.repositories[key])
-        return PruneTask(repository=key)
-
-    _maintain(context, repositories, wait, order)
+    _maintain(context, repositories, wait, "prune")
 
 
 def check(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
     """Check the structure, and read the next slice of the data, so that in time all of it is read."""
+    _maintain(context, repositories, wait, "check")
 
-    def order(machine: Machine, key: str) -> Task:
-        return CheckTask(
-            repository=key, slice=next_slice(machine.record, key, machine.document.repositories[key])
-        )
 
-    _maintain(context, repositories, wait, order)
+def stats(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
+    """Measure what each repository stores."""
+    done = _maintain(context, repositories, wait, "stats", answers=False)
+    session: Session = context.obj
+    answers.show_sizes(session.output, done)
+
+
+def _maintain(
+    context: typer.Context,
+    named: list[str] | None,
+    wait: str | None,
+    task: str,
+    *,
+    answers: bool = True,
+) -> list[Run]:
+    session: Session = context.obj
+    patience = read_wait(wait)
+    place = session.place()
+    chosen = choose_repositories(place.document, named or [])
+    place.make_ready(chosen, begins_run=True)
+    orders = [(key, _does(place, task, key, patience)) for key in chosen]
+    return _carry_out(session, place, orders, answers=answers)
+
+
+def _does(place: Place, task: str, key: str, wait: timedelta | None, **more: Any) -> Callable[[], Any]:
+    return lambda: place.order(task, key, wait, **more)
 
 
 def unlock(
@@ -138,58 +170,34 @@ def unlock(
 ) -> None:
     """Show the locks with their owners, and remove those that restic calls stale."""
     session: Session = context.obj
-    machine = session.open()
-    chosen = machine.choose_repositories(repositories or [])
-    machine.demand_secrets(chosen)
+    place = session.place()
+    chosen = choose_repositories(place.document, repositories or [])
+    place.make_ready(chosen, begins_run=True)
     for key in chosen:
-        try:
-            locks = machine.ask(key).list_locks()
-        except RepositoryError as error:  # its run tells; the other repositories are looked at all the same
-            session.output.note(f"{key}: {error.message}", "yellow")
-            continue
-        for lock in locks:
-            session.output.note(f"{key}: {describe_lock(lock)}")
-        if not locks:
-            session.output.note(f"{key}: no locks")
+        _show_locks(session.output, place, key)
     if remove_all and not carrying.may_remove_all(session.output, yes):
         return
-    _maintain(
-        context, chosen, None, lambda _, key: UnlockTask(repository=key, remove_all=remove_all), machine
-    )
+    orders = [(key, _does(place, "unlock", key, None, remove_all=remove_all)) for key in chosen]
+    _carry_out(session, place, orders)
 
 
-def _maintain(
-    context: typer.Context,
-    named: list[str] | None,
-    wait: str | None,
-    order: Callable[[Machine, str], Task],
-    opened: Machine | None = None,
-) -> None:
-    session: Session = context.obj
-    patience = read_wait(wait)
-    machine = opened or session.open()
-    chosen = machine.choose_repositories(named or [])
-    machine.demand_secrets(chosen)
-    machine.place.find_restic()
-    machine.settle(begins_run=True)
+def _show_locks(output: Output, place: Place, key: str) -> None:
+    from highball.agent.workplace import describe_lock
 
-    def orders(key: str) -> Callable[[], Assignment]:
-        return lambda: machine.orders.maintain(order(machine, key), key, utc_now(), wait=patience)
-
-    carrying.carry_out(session, machine, [(key, orders(key)) for key in chosen])
+    try:
+        locks = place.list_locks(key)
+    except (
+        Failed,
+        RepositoryError,
+    ) as error:  # its run tells; the other repositories are looked at all the same
+        output.note(f"{key}: {error.message}", "yellow")
+        return
+    for lock in locks:
+        output.note(f"{key}: {describe_lock(lock)}")
+    if not locks:
+        output.note(f"{key}: no locks")
 
 
-def stats(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
-    """Measure what each repository stores."""
-    session: Session = context.obj
-    patience = read_wait(wait)
-    machine = session.open()
-    chosen = machine.choose_repositories(repositories or [])
-    machine.demand_secrets(chosen)
-    machine.settle(begins_run=True)
-
-    def measures(key: str) -> Callable[[], Assignment]:
-        return lambda: machine.orders.maintain(StatsTask(repository=key), key, utc_now(), wait=patience)
-
-    done = carrying.carry_out(session, machine, [(key, measures(key)) for key in chosen], answers=False)
-    answers.show_sizes(session.output, done)
+def _carry_out(session: Session, place: Place, orders: Orders, *, answers: bool = True) -> list[Run]:
+    worker: carrying.Worker[Any] = place
+    return carrying.carry_out(session, worker, orders, answers=answers)

@@ -30,7 +30,17 @@ from highball.errors import (
 )
 from highball.hub import passwords, throttle
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
-from highball.hub.db import Database, enrolments, new_run_id, objects, revisions, sessions, vault
+from highball.hub.db import (
+    Database,
+    enrolments,
+    new_run_id,
+    objects,
+    revisions,
+    sessions,
+    token_uses,
+    vault,
+)
+from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
 from highball.spec.key import check_key
@@ -112,6 +122,9 @@ class Program:
     token: Token
     revision: int
     changed_at: datetime
+    used_at: datetime | None = None
+    """Its last use, to the minute; None is never."""
+    used_from: str | None = None
 
 
 class Access:
@@ -237,8 +250,18 @@ class Access:
             return None
         if token.user is not None and (user is None or not user.enabled):
             return None
+        self._note_use(row, now, address)
         role = token.role if user is None or user.role.includes(token.role) else user.role
         return Known(Actor(f"token:{row.key}", role, address), token.user)
+
+    def _note_use(self, row: sa.Row[Any], now: datetime, address: str | None) -> None:
+        """Written no more often than a session's, unless it comes from elsewhere."""
+        if row.used_at is not None and row.address == address and now - row.used_at < SEEN_EVERY:
+            return
+        with self._database.write() as connection:
+            connection.execute(token_uses.delete().where(token_uses.c.token == row.id))
+            told = {"token": row.id, "used_at": now, "address": address}
+            connection.execute(token_uses.insert().values(**told))
 
     def _begin(
         self, connection: sa.Connection, key: str, actor: Actor, now: datetime, browser: str | None
@@ -424,12 +447,12 @@ class Access:
     def list_tokens(self) -> list[Program]:
         """Every token, by key."""
         with self._database.read() as connection:
-            return [_program(row) for row in _list(connection, "token")]
+            return [_program(connection, row) for row in _list(connection, "token")]
 
     def get_token(self, key: str) -> Program:
         """One token. Raises Unknown."""
         with self._database.read() as connection:
-            return _program(_get(connection, "token", key))
+            return _program(connection, _get(connection, "token", key))
 
     def create_token(
         self, key: str, token: Token, actor: Actor, now: datetime
@@ -441,7 +464,7 @@ class Access:
             _demand_user(connection, token)
             id = _store(connection, "token", key, _spec(token), actor, now)
             value = _make_value(connection, id, actor, now)
-            return _program(_get(connection, "token", key)), value
+            return _program(connection, _get(connection, "token", key)), value
 
     def renew_token(self, key: str, actor: Actor, now: datetime) -> tuple[Program, SecretValue]:
         """Another value for a token (or the first, of one that a file declared); the one before opens nothing.
@@ -451,7 +474,7 @@ class Access:
         with self._database.write() as connection:
             row = _get(connection, "token", key)
             write_down(connection, actor, "renewed", now, kind="token", key=key)
-            return _program(row), _make_value(connection, row.id, actor, now)
+            return _program(connection, row), _make_value(connection, row.id, actor, now)
 
     def change_token(
         self, key: str, token: Token, actor: Actor, now: datetime, *, revision: int | None = None
@@ -461,13 +484,38 @@ class Access:
             _demand_revision(_get(connection, "token", key), revision)
             _demand_user(connection, token)
             _store(connection, "token", key, _spec(token), actor, now)
-            return _program(_get(connection, "token", key))
+            return _program(connection, _get(connection, "token", key))
 
     def delete_token(self, key: str, actor: Actor, now: datetime, *, revision: int | None = None) -> None:
         """Delete a token: its value opens nothing any more. Raises Unknown and Stale."""
         with self._database.write() as connection, kept_sound(connection, actor, now):
             _demand_revision(_get(connection, "token", key), revision)
             _store(connection, "token", key, None, actor, now)
+
+    # --- tokens of one's own ---
+
+    def list_own_tokens(self, user: str) -> list[Program]:
+        """The tokens that act in a user's name, by key."""
+        return [one for one in self.list_tokens() if one.token.user == user]
+
+    def create_own_token(
+        self, user: str, key: str, token: Token, actor: Actor, now: datetime
+    ) -> tuple[Program, SecretValue]:
+        """A token in one's own name, with a role not above one's own. Raises NotAllowed (`role_too_high`)."""
+        if not actor.role.includes(token.role):
+            raise NotAllowed(
+                f"a token of yours may do no more than you: {actor.role.value}, not {token.role.value}",
+                code="role_too_high",
+                hint=f"make it with the role {actor.role.value}, or a lower one",
+            )
+        own = token.model_copy(update={"user": user})
+        return self.create_token(key, own, actor, now)
+
+    def delete_own_token(self, user: str, key: str, actor: Actor, now: datetime) -> None:
+        """Delete a token in one's own name; another's is as if it were not there. Raises Unknown."""
+        if self.get_token(key).token.user != user:
+            raise _unknown("token", key)
+        self.delete_token(key, actor, now)
 
     # --- audit, and what is long past ---
 
@@ -558,6 +606,7 @@ def _store(
         connection.execute(objects.update().where(here).values(**told))
     facts = {"kind": kind, "key": key, "revision": revision, "at": now, "actor": actor.name}
     connection.execute(revisions.insert().values(**facts, spec=spec, what=what))
+    write_mark(connection, TOKEN, str(read_marks(connection)[0] + 1))  # who knows the Document reads it again
     write_down(connection, actor, what, now, kind=kind, key=key, before=before, after=spec)
     return str(id)
 
@@ -704,11 +753,13 @@ def _place_of_password(id: str) -> str:
 # --- tokens and links -----------------------------------------------------------------------------
 
 
-def _find_token(connection: sa.Connection, end_of_id: str, value: str) -> sa.Row[Any, Any, Any] | None:
+def _find_token(connection: sa.Connection, end_of_id: str, value: str) -> sa.Row[Any] | None:
     """The object of the token with this value, of those whose id ends so."""
-    query = (
-        sa.select(objects.c.key, objects.c.spec, vault.c.content)
+    query: sa.Select[Any] = (
+        sa.select(objects.c.id, objects.c.key, objects.c.spec, vault.c.content)
+        .add_columns(token_uses.c.used_at, token_uses.c.address)
         .join(vault, vault.c.place == sa.literal("token:").concat(objects.c.id))
+        .outerjoin(token_uses, token_uses.c.token == objects.c.id)
         .where(objects.c.kind == "token", objects.c.deleted_at.is_(None), objects.c.id.like(f"%{end_of_id}"))
     )
     hashed = _hashed(value).encode()
@@ -722,8 +773,10 @@ def _make_value(connection: sa.Connection, id: str, actor: Actor, now: datetime)
     return SecretValue(value.encode())
 
 
-def _program(row: sa.Row[Any]) -> Program:
-    return Program(row.key, Token.model_validate(row.spec), row.revision, row.changed_at)
+def _program(connection: sa.Connection, row: sa.Row[Any]) -> Program:
+    use = connection.execute(sa.select(token_uses).where(token_uses.c.token == row.id)).one_or_none()
+    used = (None, None) if use is None else (use.used_at, use.address)
+    return Program(row.key, Token.model_validate(row.spec), row.revision, row.changed_at, *used)
 
 
 def _place_of_token(id: str) -> str:

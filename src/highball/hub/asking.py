@@ -9,14 +9,24 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from highball.facts import Lock, Snapshot
+from highball.facts import Difference, Lock, Snapshot
 from highball.hub.fleet import Fleet
-from highball.protocol import ListLocks, ListSnapshots, Question, RehearseForget
+from highball.protocol import (
+    CompareSnapshots,
+    ListLocks,
+    ListSnapshots,
+    Overwrite,
+    PlanRestore,
+    Question,
+    RehearseForget,
+    RestorePlan,
+)
 from highball.spec.repository import Repository
 
 LISTING_SECONDS = 15 * 60.0
 
 _SNAPSHOTS: TypeAdapter[list[Snapshot]] = TypeAdapter(list[Snapshot])
+_DIFFERENCES: TypeAdapter[list[Difference]] = TypeAdapter(list[Difference])
 _LOCKS: TypeAdapter[list[Lock]] = TypeAdapter(list[Lock])
 
 
@@ -46,6 +56,25 @@ class AskedOverWire:
         """What restic itself would remove; raises HighballError."""
         rules = {"host": host, "tags": tuple(tags), "policy": tuple(policy)}
         return set(self._ask(RehearseForget(**rules, **self.about())))
+
+    def compare(self, old: str, new: str) -> list[Difference]:
+        """What differs between two snapshots; raises HighballError."""
+        question = CompareSnapshots(old=old, new=new, **self.about())
+        return _DIFFERENCES.validate_python(self._ask(question))
+
+    def plan_restore(
+        self,
+        snapshot: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore to that host would do; raises HighballError."""
+        wanted = {"snapshot": snapshot, "paths": tuple(paths), "target": target, "overwrite": overwrite}
+        question = PlanRestore(**wanted, counts=counts, **self.about())
+        return RestorePlan.model_validate(self._ask(question))
 
     def about(self) -> dict[str, Any]:
         """What every question about it says."""

@@ -25,7 +25,10 @@ from highball.spec.references import (
 from highball.spec.writing import as_json
 
 FROM_FILE = "file"
-"""The origin of what a configuration file declares: it is changed there and nowhere else."""
+"""The origin of what the hub's own file declares, which is read at every start: it has the last word."""
+
+APPLIED = "applied"
+"""The origin of what another file declares that somebody applied: it is changed by applying that file again."""
 
 BY_HAND = "hand"
 """The origin of what was declared through the hub itself, by a person or a program."""
@@ -44,6 +47,8 @@ class Declared:
     former_keys: tuple[str, ...]
     changed_at: datetime
     deleted_at: datetime | None = None
+    file: str | None = None
+    """Of what was applied: the file that declares it."""
 
     @property
     def place(self) -> Place:
@@ -238,10 +243,10 @@ def take_on_new_key(stored: Stored, place: Place, new: str, now: datetime) -> It
 
 def is_of_file(one: Declared) -> bool:
     """Whether only its file changes it."""
-    return one.lives and one.origin == FROM_FILE
+    return one.lives and one.origin in (FROM_FILE, APPLIED)
 
 
-def problem_of_file(one: Declared, file: str | None) -> Problem:
-    """What to say to whoever would change what a file declares."""
-    named = file or "its configuration file"
+def problem_of_file(one: Declared, own: str | None) -> Problem:
+    """What to say to whoever would change what a file declares; `own` is the hub's."""
+    named = one.file or own or "its configuration file"
     return Problem(place_of(one.kind, one.key), f"is declared by {named}", f"change it there: {named}")

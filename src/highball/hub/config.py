@@ -2,8 +2,8 @@
 
 Every change, whether of one field or of a whole file, is judged as the whole Document that it leads to, and then
 made in one transaction together with its revisions and its audit. Judging takes no lock: when another change
-came first, it is judged again on what holds now. On one machine, loading a file applies it: what the file no
-longer names is soft-deleted, and a key that comes back is restored.
+came first, it is judged again on what holds now. A file that was loaded or applied owns what it names: what it
+names no longer is soft-deleted, and a key that comes back is restored.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Stale, Unknown
 from highball.hub.audit import COMMAND, Actor
 from highball.hub.changes import (
+    APPLIED,
     BY_HAND,
     FROM_FILE,
     Change,
@@ -39,11 +40,14 @@ from highball.hub.changes import (
 from highball.hub.db import Database, marks, revisions
 from highball.hub.judging import (
     NEVER,
+    OWN_FILE,
+    THE_PEOPLE,
+    Owner,
     compare,
     demand_admin,
-    demand_by_hand,
     demand_free,
     demand_key,
+    demand_right,
     demand_unreferenced,
     fresh,
     get_deleted,
@@ -73,7 +77,7 @@ __all__ = [
     "Declared",
     "Documents",
     "Preview",
-    "apply_document",
+    "load_document",
     "read_host",
 ]
 
@@ -150,7 +154,7 @@ class Documents:
         return self._know().whole
 
     def file(self) -> str | None:
-        """The file that was applied last."""
+        """The hub's own file: the one that it was last begun with."""
         return self._know().file
 
     def rehearse(self, kind: str, key: str, spec: Spec) -> Document:
@@ -158,7 +162,7 @@ class Documents:
         demand_key(kind, key)
         known = self._know()
         one = known.stored.get((kind, key))
-        after = fresh(kind, key, spec, BY_HAND, NEVER)
+        after = fresh(kind, key, spec, NEVER)
         return build(tables_of(applied(known.stored, [Edit(one, after, "rehearsed")])))
 
     # --- one object ---
@@ -169,7 +173,7 @@ class Documents:
 
         def edits(stored: Stored) -> list[Edit]:
             demand_free(stored, kind, key)
-            return [Edit(None, fresh(kind, key, spec, BY_HAND, now), "created")]
+            return [Edit(None, fresh(kind, key, spec, now), "created")]
 
         return self._change_one(edits, now, actor)
 
@@ -193,8 +197,9 @@ class Documents:
         def edits(stored: Stored) -> list[Edit]:
             one = self._get_to_change(stored, kind, key, expected)
             if one.revision == 0:
-                return [Edit(None, fresh(kind, key, spec, BY_HAND, now), "created")]
-            return [Edit(one, one.revised(now, spec=spec, origin=BY_HAND, deleted_at=None), what)]
+                return [Edit(None, fresh(kind, key, spec, now), "created")]
+            marks = THE_PEOPLE.marks(kind)
+            return [Edit(one, one.revised(now, spec=spec, deleted_at=None, **marks), what)]
 
         return self._change_one(edits, now, actor)
 
@@ -247,7 +252,8 @@ class Documents:
         def edits(stored: Stored) -> list[Edit]:
             one = get_deleted(stored, kind, key)
             told = one.spec if spec is None else spec
-            return [Edit(one, one.revised(now, spec=told, origin=BY_HAND, deleted_at=None), "restored")]
+            marks = THE_PEOPLE.marks(kind)
+            return [Edit(one, one.revised(now, spec=told, deleted_at=None, **marks), "restored")]
 
         return self._change_one(edits, now, actor)
 
@@ -255,7 +261,17 @@ class Documents:
         """Remove a deleted object, its revisions and its sealed secrets for good; the record of its runs stays."""
         self._change(lambda stored: [Edit(get_deleted(stored, kind, key), None, "purged")], now, actor)
 
-    def rekey(self, kind: str, key: str, new: str, *, expected: int, now: datetime, actor: Actor) -> Declared:
+    def rekey(
+        self,
+        kind: str,
+        key: str,
+        new: str,
+        *,
+        expected: int,
+        now: datetime,
+        actor: Actor,
+        owner: Owner = THE_PEOPLE,
+    ) -> Declared:
         """Give an object another key, to all that name it and to the record as well; the old one is not free.
 
         Raises Stale, and Conflict while the new key is not free or a run of the object is not over.
@@ -269,7 +285,7 @@ class Documents:
             others = list(take_on_new_key(stored, one.place, new, now))
             return [Edit(one, after, "rekeyed"), *others]
 
-        return self._change_one(edits, now, actor)
+        return self._change_one(edits, now, actor, owner)
 
     # --- the whole ---
 
@@ -288,8 +304,8 @@ class Documents:
         problems: list[Problem] = []
         try:
             build(tables)
-            edits = list(compare(dict(objects_of(tables)), known.stored, NEVER, BY_HAND))
-            demand_by_hand(edits, known.file)
+            edits = list(compare(dict(objects_of(tables)), known.stored, NEVER, THE_PEOPLE))
+            demand_right(edits, THE_PEOPLE, known.file)
             demand_admin(known.stored, applied(known.stored, edits))
         except (ConfigurationInvalid, Conflict, NotAllowed) as error:
             problems += error.problems or [Problem("", error.message, error.hint)]
@@ -309,57 +325,74 @@ class Documents:
             if token != expected:
                 hint = "read it again, and make the change there"
                 raise Stale("the configuration was changed meanwhile", revision=token, hint=hint)
-            return list(compare(dict(objects_of(document.tables)), stored, now, BY_HAND))
+            return list(compare(dict(objects_of(document.tables)), stored, now, THE_PEOPLE))
 
         return self._change(edits, now, actor)
 
     def plan(self, document: Document) -> list[Change]:
-        """What applying a file would change."""
+        """What loading this as the hub's own file would change."""
         stored = self._know().stored
         wanted = dict(objects_of(document.tables))
-        return [edit.change for edit in compare(wanted, stored, NEVER, FROM_FILE)]
+        return [edit.change for edit in compare(wanted, stored, NEVER, OWN_FILE)]
 
-    def apply(
+    def load(
         self, document: Document, *, now: datetime, actor: Actor, file: str | None = None
     ) -> list[Change]:
-        """Make what files declare equal the document; what was declared by hand stays, unless the file names it.
+        """Make what the hub's own file declares equal the document; what others declared stays, unless it names it.
 
         From then on only the file changes these objects. All or nothing, and only what differs.
         """
-        wanted = dict(objects_of(document.tables))
-
-        def edits(stored: Stored) -> list[Edit]:
-            return list(compare(wanted, stored, now, FROM_FILE))
-
-        changes = self._change(edits, now, actor, from_file=True)
+        changes = self._own(document, OWN_FILE, now, actor)
         if file is not None and file != self._know().file:
             with self._database.write() as connection:
                 write_mark(connection, FILE, file)
             self._last = None
         return changes
 
+    def plan_to_apply(self, document: Document, *, file: str) -> list[Change]:
+        """What applying a file would change. Raises NotAllowed as `apply` does."""
+        known, owner = self._know(), Owner(APPLIED, file)
+        edits = list(compare(dict(objects_of(document.tables)), known.stored, NEVER, owner))
+        demand_right(edits, owner, known.file)
+        return [edit.change for edit in edits]
+
+    def apply(self, document: Document, *, now: datetime, actor: Actor, file: str) -> list[Change]:
+        """Make what a file declares, known by its name, equal the document; it owns what it names and has named.
+
+        Raises NotAllowed `managed_by_file` where it contradicts the hub's own file, which would undo it at the
+        next start. Users and tokens become what it says, and stay people's to change.
+        """
+        return self._own(document, Owner(APPLIED, file), now, actor)
+
+    def _own(self, document: Document, owner: Owner, now: datetime, actor: Actor) -> list[Change]:
+        wanted = dict(objects_of(document.tables))
+
+        def edits(stored: Stored) -> list[Edit]:
+            return list(compare(wanted, stored, now, owner))
+
+        return self._change(edits, now, actor, owner)
+
     # --- how a change is made ---
 
-    def _change_one(self, edits: Edits, now: datetime, actor: Actor) -> Declared:
+    def _change_one(self, edits: Edits, now: datetime, actor: Actor, owner: Owner = THE_PEOPLE) -> Declared:
         made: list[Edit] = []
 
         def gather(stored: Stored) -> list[Edit]:
             made[:] = edits(stored)
             return made
 
-        self._change(gather, now, actor)
+        self._change(gather, now, actor, owner)
         assert made[0].after is not None
         return made[0].after
 
-    def _change(self, edits: Edits, now: datetime, actor: Actor, *, from_file: bool = False) -> list[Change]:
+    def _change(self, edits: Edits, now: datetime, actor: Actor, owner: Owner = THE_PEOPLE) -> list[Change]:
         """Judge these edits and make them; again from the start when another change came first."""
         while True:
             known = self._know()
             made = edits(known.stored)
             if not made:
                 return []
-            if not from_file:
-                demand_by_hand(made, known.file)
+            demand_right(made, owner, known.file)
             after = _Known(known.token + 1, known.file, applied(known.stored, made))
             after.check()
             demand_admin(known.stored, after.stored)
@@ -413,11 +446,11 @@ class Documents:
 # --- as the single machine does it ---------------------------------------------------------------
 
 
-def apply_document(
+def load_document(
     database: Database, document: Document, *, now: datetime, actor: str = COMMAND.name
 ) -> list[Change]:
     """Make the stored objects equal the document; all in one transaction, and only what differs."""
-    return Documents(database).apply(document, now=now, actor=Actor(actor))
+    return Documents(database).load(document, now=now, actor=Actor(actor))
 
 
 def read_host(database: Database, document: Document) -> str:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from highball.errors import HighballError, StateUnusable
 from highball.hub.dialects import READING, WRITING, name_of, open_engine, told
 
-REVISION = "0003"
+REVISION = "0005"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -76,9 +76,10 @@ objects = sa.Table(
     sa.Column("changed_at", Moment, nullable=False),
     sa.Column("deleted_at", Moment),
     sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("file", sa.Text),
     sa.UniqueConstraint("id", name="objects_id_key"),
 )
-"""What people declared; `id` (a UUIDv7) only names an object's places in the vault."""
+"""What people declared; `id` (a UUIDv7) only names an object's places in the vault, `file` is the applied one."""
 
 revisions = sa.Table(
     "revisions",
@@ -300,6 +301,15 @@ sessions = sa.Table(
     sa.Index("sessions_of_user", "user"),
 )
 """Who is logged in; `token` is the SHA-256 of the cookie's."""
+
+token_uses = sa.Table(
+    "token_uses",
+    metadata,
+    sa.Column("token", sa.String(36), primary_key=True),
+    sa.Column("used_at", Moment, nullable=False),
+    sa.Column("address", sa.String(64)),
+)
+"""When a token (the id of its object) was last used, and from where."""
 
 throttles = sa.Table(
     "throttles",

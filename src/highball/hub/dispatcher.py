@@ -13,58 +13,59 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind
+from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
+from highball.hub.backlog import Backlog, Queued, RunOrder
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
-from highball.hub.runs import Queued, Record, RunOrder, SetOf, utc_now
-from highball.hub.upkeep import Retainer, demand_right_to_delete, next_slice, order_removal
+from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.upkeep import Retainer, order_forget
 from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
     FILES_SET,
+    OFFLINE_AFTER,
     Acknowledged,
     Assign,
     Assignment,
-    CheckTask,
     Declined,
     Events,
     ForgetTask,
-    HeldRemoval,
-    InitTask,
     Inventory,
     Message,
     ProgressSeen,
     PruneTask,
     RestoreTask,
     RunHeld,
+    RunsWanted,
     Secrets,
     SecretsWanted,
-    StatsTask,
     Taken,
-    Task,
     UnlockTask,
-    VerifyTask,
 )
 from highball.secret import SecretValue
-from highball.spec.document import Document, effective_job
+from highball.spec.document import HUB_JOB, Document, effective_job
 from highball.spec.inheritance import profiles_of, table_of
-from highball.spec.repository import Repository
+from highball.spec.repository import Repository, demand_right_to_delete
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
 
 LOOK_AGAIN = 5.0
 """Seconds after which the queue is looked at though nothing is known to have changed: times and windows pass."""
+
+FIRST_DIALS = OFFLINE_AFTER.total_seconds()
+"""Seconds after its begin in which a hub does not call a host offline that it has not met."""
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _LOG = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Installation:
     """What the dispatcher needs to know of the hub around it."""
 
     record: Record
+    backlog: Backlog
     document: Callable[[], Document]
     host: str
     """The hub's own machine: the agent that maintains what names no other."""
@@ -83,8 +85,10 @@ class Installation:
     """Whether a configuration file declares the object of this kind and key."""
     former_keys: Callable[[str], Sequence[str]]
     """The keys that a job had before."""
-    back_up_itself: Callable[[str], None]
-    """Carry out the run with this id, which copies the hub's own database."""
+    copy_itself: Callable[[], tuple[Path, Step]]
+    """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
+    back_up_itself: Callable[[str, Step | None], None]
+    """Carry out the run with this id, which copies the hub's own database; and a second step that cannot be done."""
 
 
 class Dispatcher:
@@ -93,16 +97,19 @@ class Dispatcher:
     def __init__(self, installation: Installation, fleet: Fleet, newsroom: Newsroom) -> None:
         self._hub = installation
         self._record = installation.record
+        self._backlog = installation.backlog
         self._fleet = fleet
         self._newsroom = newsroom
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, Progress] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened_at = 0.0
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on the queue is looked at in this loop."""
         self._loop = loop
+        self._opened_at = loop.time()
 
     def wake(self) -> None:
         """Something changed: look at the queue soon. Safe from any thread."""
@@ -118,7 +125,9 @@ class Dispatcher:
             except Exception:  # the outermost loop of the queue
                 _LOG.exception("the queue could not be looked at")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_AGAIN)
+                # not wait_for, which in Python 3.11 may swallow that this loop is ended while it is woken
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self._wake.wait()
 
     def progress_of(self, run: str) -> Progress | None:
         """How far a run is, as its agent last told this hub; kept nowhere, for it is told again in a second."""
@@ -129,7 +138,7 @@ class Dispatcher:
     async def _look(self) -> None:
         queued, going, document = await asyncio.to_thread(self._read)
         for run in queued:
-            if run.order is not None and run.order.task == "hub-backup":
+            if _is_own_backup(run) and document.settings.backup_repository is None:
                 self._do_soon(run)
         by_id = {run.id: run for run in queued if run.id not in self._sending}
         candidates = [_candidate(document, run) for run in by_id.values()]
@@ -141,24 +150,35 @@ class Dispatcher:
             run = by_id[decision.candidate.run]
             if decision.reason is None:
                 self._send_soon(run)
-            elif decision.refused:
+            elif decision.refused and not self._may_still_come(run.host):
+                if _is_own_backup(run):  # the copy is made all the same
+                    self._do_soon(run, _not_saved(document, decision.reason))
+                    continue
                 await asyncio.to_thread(self._refuse, run.id, decision.reason)
-            elif await asyncio.to_thread(self._record.explain_wait, run.id, decision.reason):
+            elif await asyncio.to_thread(self._backlog.explain_wait, run.id, decision.reason):
                 self._newsroom.publish("run", run.id)
 
+    def _may_still_come(self, host: str) -> bool:
+        """Whether this host's agent is telling what it holds, or may not have found a hub that has just begun."""
+        assert self._loop is not None
+        if self._fleet.find(host) is not None:
+            return True
+        return host not in self._fleet.met and self._loop.time() < self._opened_at + FIRST_DIALS
+
     def _read(self) -> tuple[list[Queued], list[Queued], Document]:
-        return self._record.list_unassigned(), self._record.list_going(), self._hub.document()
+        return self._backlog.list_unassigned(), self._backlog.list_going(), self._hub.document()
 
     def _refuse(self, run: str, reason: Reason, outcome: Outcome = Outcome.FAILURE) -> None:
-        if self._record.end_unbegun(run, outcome, reason, utc_now()):
+        if self._backlog.end_unbegun(run, outcome, reason, utc_now()):
             self._newsroom.publish("run", run, ended=True)
 
     # --- sending ---
 
-    def _do_soon(self, run: Queued) -> None:
+    def _do_soon(self, run: Queued, left_out: Step | None = None) -> None:
         """What the hub does itself."""
         if run.id not in self._sending:
-            self._keep_track(run, asyncio.create_task(asyncio.to_thread(self._hub.back_up_itself, run.id)))
+            copying = asyncio.to_thread(self._hub.back_up_itself, run.id, left_out)
+            self._keep_track(run, asyncio.create_task(copying))
 
     def _send_soon(self, run: Queued) -> None:
         self._keep_track(run, asyncio.create_task(self._send(run)))
@@ -173,11 +193,12 @@ class Dispatcher:
         task.add_done_callback(done)
 
     async def _send(self, run: Queued) -> None:
-        if not await asyncio.to_thread(self._record.mark_assigned, run.id, utc_now()):
+        if not await asyncio.to_thread(self._backlog.mark_assigned, run.id, utc_now()):
             return
         try:
             assignment = await asyncio.to_thread(self._prepare, run)
             values = await asyncio.to_thread(self._open_sealed, assignment)
+            needs = ("hub-copy",) if assignment.done_before else ()
         except HighballError as error:
             reason = Reason(code=error.code, message=error.message)
             await asyncio.to_thread(self._refuse, run.id, reason, _outcome_of(run, error))
@@ -188,9 +209,9 @@ class Dispatcher:
             await asyncio.to_thread(self._refuse, run.id, Reason(code="internal_error", message=words))
             return
         try:
-            await self._fleet.assign(run.host, Assign(assignment=assignment, secrets=values))
+            await self._fleet.assign(run.host, Assign(assignment=assignment, needs=needs, secrets=values))
         except (OSError, HighballError):
-            await asyncio.to_thread(self._record.take_back, run.id)
+            await asyncio.to_thread(self._backlog.take_back, run.id)
 
     def _prepare(self, run: Queued) -> Assignment:
         """The full assignment; raises HighballError where there is none."""
@@ -200,8 +221,12 @@ class Dispatcher:
         wait = None if order.wait_seconds is None else timedelta(seconds=order.wait_seconds)
         if order.task == "backup":
             return self._placed(
-                orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
+                run, orders.back_up(_named(order.job), now, wait=wait, dry_run=order.dry_run, run=run.id)
             )
+        if order.task == "hub-backup":
+            key = _named(document.settings.backup_repository)
+            copy, copied = self._hub.copy_itself()
+            return self._placed(run, orders.save_copy(copy, copied, key, now, run=run.id, wait=wait))
         key = _named(order.repository)
         if key not in document.repositories:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
@@ -213,20 +238,24 @@ class Dispatcher:
                 target=order.target,
                 overwrite=order.overwrite,
             )
-            return self._placed(orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
-        given, job = self._task(document, order, key)
-        return self._placed(orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
+            return self._placed(run, orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
+        if order.task in ("forget", "discard"):
+            removal = self._removal(document, order, key)
+            return self._placed(run, orders.maintain(removal, key, now, job=order.job, wait=wait, run=run.id))
+        given, job = orders.task_for(order, key)
+        return self._placed(run, orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
-    def _placed(self, assignment: Assignment) -> Assignment:
-        """The assignment whose sealed secrets name their places in the vault."""
+    def _placed(self, run: Queued, assignment: Assignment) -> Assignment:
+        """The assignment of a run whose sealed secrets name their places in the vault."""
         placed = {key: self._hub.vault.place(key, found) for key, found in assignment.repositories.items()}
         about = [("repository", key) for key in placed]
-        if assignment.job is not None:
+        if assignment.job not in (None, HUB_JOB):
             about += [("job", assignment.job), *self._inherited(assignment.job)]
         from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
         former = () if assignment.job is None else tuple(self._hub.former_keys(assignment.job))
         told = {"repositories": placed, "from_file": from_file, "former_jobs": former}
-        return assignment.model_copy(update=told)
+        of_run = {"subject": run.order and run.order.subject, "nominal_at": run.nominal_at}
+        return assignment.model_copy(update={**told, **of_run})
 
     def _inherited(self, job: str) -> list[tuple[str, str]]:
         """What a job takes over from: its profiles and the defaults, where there are any."""
@@ -246,54 +275,28 @@ class Dispatcher:
             values |= {place: value.reveal() for place, value in opened.items()}
         return values
 
-    def _task(self, document: Document, order: RunOrder, key: str) -> tuple[Task, str | None]:
-        """What is to be done, and the job that it is about, where it is about one."""
-        repository = document.repositories[key]
-        match order.task:
-            case "prune":
-                demand_right_to_delete(key, repository)
-                return PruneTask(repository=key), None
-            case "check":
-                return CheckTask(repository=key, slice=next_slice(self._record, key, repository)), None
-            case "unlock":
-                return UnlockTask(repository=key, remove_all=order.remove_all), None
-            case "stats":
-                return StatsTask(repository=key), None
-            case "init":
-                return InitTask(repository=key), None
-            case "verify":
-                snapshot, job = self._snapshot_to_verify(order, key)
-                return VerifyTask(repository=key, snapshot_id=snapshot, all_data=order.all_data), job
-            case _:
-                return self._removal(document, order, key), order.job
-
-    def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
-        """The snapshot that was named, or the newest one of the job, or of any; and whose it is."""
-        if order.snapshot is not None:
-            return order.snapshot, order.job
-        sets = self._record.list_sets(job=order.job, repository=key)
-        found = [(snapshot, of.job) for of in sets for snapshot in self._record.list_governed(of)[:1]]
-        if not found:
-            raise Unknown(f"{key} holds no snapshot to verify", code="snapshot_unknown")
-        newest, job = max(found, key=lambda one: one[0].time)
-        return newest.id, job
-
     # --- retention ---
 
     def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
         """What retention would do in a repository, one plan per set; not to be called in the loop's own thread."""
         document = self._hub.document()
-        if key not in document.repositories:
-            raise Unknown(f"there is no repository {key}", code="repository_unknown")
-        retainer = Retainer(document, self._record, self._hub.former_keys)
         asked = self.asked(key)
-        connection = self._fleet.find(asked.host)
-        skew = connection.skew if connection else None
+        skew = self.find_skew(asked.host)
         return [
-            retainer.plan(of, asked, utc_now(), approval, skew)
+            self.retainer.plan(of, asked, utc_now(), approval, skew)
             for of in self._sets(document, key)
             if job is None or of.job == job
         ]
+
+    @property
+    def retainer(self) -> Retainer:
+        """Plans retention by what is declared now."""
+        return Retainer(self._hub.document(), self._record, self._hub.former_keys)
+
+    def find_skew(self, host: str) -> timedelta | None:
+        """How far the clock of a host's agent is from ours, where it is connected."""
+        connection = self._fleet.find(host)
+        return connection.skew if connection else None
 
     def _sets(self, document: Document, key: str) -> list[SetOf]:
         own = [
@@ -301,7 +304,7 @@ class Dispatcher:
             for job in document.jobs
             if key in effective_job(document, job).repositories
         ]
-        known = [of for of in self._record.list_sets(repository=key) if of.job in document.jobs]
+        known = [of for of in self._record.list_sets(repository=key) if of.job in (HUB_JOB, *document.jobs)]
         return list(dict.fromkeys([*own, *known]))
 
     def _removal(self, document: Document, order: RunOrder, key: str) -> ForgetTask:
@@ -319,18 +322,7 @@ class Dispatcher:
                     f"no plan is {order.plan} now: it was never made, or the repository has changed since",
                     code="plan_unknown",
                 )
-        return ForgetTask(
-            repository=key,
-            removals=tuple(
-                order_removal(plan, self._hub.former_keys(plan.job)) for plan in plans if plan.held is None
-            ),
-            held=tuple(
-                HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
-                for plan in plans
-                if plan.held is not None
-            ),
-            prune=order.task == "discard",
-        )
+        return order_forget(key, plans, self._hub.former_keys, prune=order.task == "discard")
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""
@@ -369,10 +361,10 @@ class Dispatcher:
     async def cancel(self, run: str, actor: Actor) -> None:
         """End a run: at once where it has not begun, politely by its agent where it has. Raises Unknown, Conflict."""
         now = utc_now()
-        found = await asyncio.to_thread(self._record.request_cancel, run, actor, now)
+        found = await asyncio.to_thread(self._backlog.request_cancel, run, actor, now)
         reason = Reason(code="cancelled", message=f"cancelled by {actor.name} before it began")
         if found.assigned_at is None:
-            await asyncio.to_thread(self._record.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
+            await asyncio.to_thread(self._backlog.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
         else:
             with contextlib.suppress(OSError, HighballError):  # told again when its agent is there
                 await self._fleet.cancel(found.host, found.id)
@@ -390,8 +382,8 @@ class Dispatcher:
             case RunHeld() as held:
                 last = await asyncio.to_thread(self._meet, held)
                 await connection.say(Acknowledged(run=held.assignment.run, seq=last))
-            case Inventory(runs=runs):
-                await self._compare(connection, set(runs))
+            case Inventory() as here:
+                await self._take_stock(connection, here)
             case Events() as told:
                 await self._absorb(connection, told)
             case ProgressSeen(run=run, progress=progress):
@@ -417,14 +409,27 @@ class Dispatcher:
 
     def _meet(self, held: RunHeld) -> int:
         """How much the record has of a run that an agent holds; one that it does not know yet is written down."""
+        run = held.assignment.run
         with contextlib.suppress(Unknown):
-            return self._record.find_last_seq(held.assignment.run)
+            known = self._record.find_last_seq(run)
+            self._backlog.mark_assigned(run, utc_now())  # an older copy of the database may not know that
+            return known
         self._record.begin(held.assignment)
         return 0
 
+    async def _take_stock(self, connection: Connection, here: Inventory) -> None:
+        """What the record lacks of a host is asked for first, once a connection; then it tells what is gone."""
+        lacking = await asyncio.to_thread(self._record.list_lacking, connection.host, here.kept)
+        lacking = {run: known for run, known in lacking.items() if run not in connection.wanted}
+        if lacking:
+            connection.wanted |= set(lacking)
+            await connection.say(RunsWanted(runs=lacking))
+        else:
+            await self._compare(connection, set(here.runs))
+
     async def _compare(self, connection: Connection, held: set[str]) -> None:
         """Runs that were given to this host and are not there never arrived, or nothing is left of them."""
-        going = await asyncio.to_thread(self._record.list_going)
+        going = await asyncio.to_thread(self._backlog.list_going)
         for run in going:
             if run.host != connection.host or run.id in self._sending:
                 continue
@@ -432,7 +437,7 @@ class Dispatcher:
                 if run.cancel_requested_at is not None:
                     await self._fleet.cancel(run.host, run.id)
             elif run.last_seq == 0 and run.order is not None:
-                await asyncio.to_thread(self._record.take_back, run.id)
+                await asyncio.to_thread(self._backlog.take_back, run.id)
             else:
                 await asyncio.to_thread(self._record.abandon, run.id, utc_now())
                 self._progress.pop(run.id, None)
@@ -494,6 +499,24 @@ def _outcome_of(run: Queued, error: HighballError) -> Outcome:
     return Outcome.SKIPPED if never else Outcome.FAILURE
 
 
+def _is_own_backup(run: Queued) -> bool:
+    return run.order is not None and run.order.task == "hub-backup"
+
+
+def _not_saved(document: Document, reason: Reason) -> Step:
+    """The account of a copy that could not be taken to its repository."""
+    return Step(
+        number=2,
+        action=Action.BACKUP,
+        repository=document.settings.backup_repository,
+        job=HUB_JOB,
+        set=HUB_JOB,
+        outcome=Outcome.FAILURE,
+        reason=reason,
+        ended_at=utc_now(),
+    )
+
+
 def _named(key: str | None) -> str:
     if key is None:
         raise Misuse("the order lacks what it is about", code="order_incomplete")
@@ -503,6 +526,8 @@ def _named(key: str | None) -> str:
 def _candidate(document: Document, run: Queued) -> Candidate:
     repositories: tuple[str, ...] = (run.repository,) if run.repository else ()
     windows: tuple[str, ...] = ()
+    if _is_own_backup(run) and document.settings.backup_repository is not None:
+        repositories = (document.settings.backup_repository,)
     if run.kind is RunKind.BACKUP and run.job in document.jobs:
         job = effective_job(document, run.job)
         repositories = job.repositories

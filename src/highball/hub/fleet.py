@@ -12,7 +12,7 @@ import hashlib
 import logging
 import secrets
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -36,6 +36,7 @@ from highball.protocol import (
     Challenge,
     Enrol,
     Enrolled,
+    Flowing,
     Heartbeat,
     Hello,
     Message,
@@ -51,6 +52,9 @@ from highball.protocol import (
 
 GREETING_SECONDS = 15
 ENROLMENT = timedelta(hours=1)
+FLOW = timedelta(days=2)
+"""So long a flow may take: as long as whoever reads it."""
+
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 _LOG = logging.getLogger(__name__)
@@ -81,24 +85,63 @@ class Connection:
     reported: bool = False
     """Whether the agent has told which runs it holds."""
     waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
+    """The runs that it was asked to tell once more."""
 
     async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
         """Send a message; raises OSError."""
         await self.socket.send(spell(body, id=id, re=re))
 
 
+class Flow:
+    """An answer that comes piece by piece: whoever reads it holds back whoever sends it."""
+
+    AT_ONCE = 8
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(self.AT_ONCE)
+        self._left = False
+
+    async def put(self, piece: bytes | None) -> bool:
+        """One more piece; None is the end. False where nobody reads any more."""
+        if not self._left:
+            await self._pieces.put(piece)
+        return not self._left
+
+    async def get(self) -> bytes | None:
+        """The next piece, None at the end."""
+        return await self._pieces.get()
+
+    def leave(self) -> None:
+        """Nobody reads any more: whoever waits to send learns of it."""
+        self._left = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+
+
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
+OnGone = Callable[[str], None]
 
 
 class Fleet:
     """The agents of this hub."""
 
-    def __init__(self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage) -> None:
+    def __init__(
+        self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage, on_gone: OnGone
+    ) -> None:
         self._database = database
         self._key = key
         self._on_message = on_message
+        self._on_gone = on_gone
+        self.offline_after = OFFLINE_AFTER
+        """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
         self._tickets: dict[str, tuple[Connection, str]] = {}
+        self.met: set[str] = set()
+        """The hosts whose agents have been here since this hub began to serve."""
+        self._flows: dict[str, Flow] = {}
+        self._last_words: set[asyncio.Task[None]] = set()
 
     # --- who is there ---
 
@@ -117,7 +160,7 @@ class Fleet:
             return list(connection.execute(sa.select(agents.c.host).order_by(agents.c.host)).scalars())
 
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
-        """A one-time token by which an agent becomes this host's; a former agent of the host is replaced then."""
+        """A one-time token by which an agent becomes this host's within ENROLMENT; a former one is replaced then."""
         token = secrets.token_urlsafe(32)
         with self._database.write() as connection:
             connection.execute(
@@ -148,7 +191,8 @@ class Fleet:
         await self._replace(connection)
         try:
             while True:
-                text = await asyncio.wait_for(socket.receive(), OFFLINE_AFTER.total_seconds())
+                async with asyncio.timeout(self.offline_after.total_seconds()):
+                    text = await socket.receive()
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
@@ -214,6 +258,7 @@ class Fleet:
     async def _replace(self, connection: Connection) -> None:
         former = self._connections.get(connection.host)
         self._connections[connection.host] = connection
+        self.met.add(connection.host)
         if former is not None:
             with contextlib.suppress(OSError):
                 await former.socket.close()
@@ -224,6 +269,7 @@ class Fleet:
                 future.set_exception(_gone(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._on_gone(connection.host)
         self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:
@@ -257,7 +303,7 @@ class Fleet:
         self, host: str, question: Question, seconds: float = 30, values: dict[str, bytes] | None = None
     ) -> Any:
         """The answer to a question; raises what the agent raised, and Failed when it is not there."""
-        connection = self._demand(host)
+        connection = self._demand(host, question)
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         future = connection.waiting[id] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = (connection, id)
@@ -281,6 +327,41 @@ class Fleet:
             raise _as_raised(answer.error)
         return answer.value
 
+    async def read(
+        self, host: str, question: Flowing, values: dict[str, bytes] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The answer to a question, piece by piece, no faster than it is read.
+
+        Raises what the agent raised, before the first piece or where the answer is cut short.
+        """
+        connection = self._demand(host, question)
+        id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
+        verdict = connection.waiting[id] = asyncio.get_running_loop().create_future()
+        flow = self._flows[ticket] = Flow(connection)
+        try:
+            seconds = FLOW.total_seconds()
+            ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
+            await connection.say(ask, id=id)
+            while (piece := await _next_piece(flow, verdict)) is not None:
+                yield piece
+            answer: Answer = await verdict
+        except OSError:
+            raise _gone(host) from None
+        finally:
+            connection.waiting.pop(id, None)
+            self._flows.pop(ticket, None)
+            flow.leave()
+            if not verdict.done():  # whoever read it has gone, and nothing more may be waited for here
+                task = asyncio.create_task(_stop_asking(connection, id))
+                self._last_words.add(task)
+                task.add_done_callback(self._last_words.discard)
+        if answer.error is not None:
+            raise _as_raised(answer.error)
+
+    def take_flow(self, ticket: str) -> Flow | None:
+        """The flow that this ticket is for, once; None where it is for none."""
+        return self._flows.pop(ticket, None)
+
     async def take_bulk(self, ticket: str, packed: bytes) -> None:
         """An answer that was larger than a frame; raises Unknown for a ticket that was used, and ValueError."""
         held = self._tickets.pop(ticket, None)
@@ -292,11 +373,35 @@ class Fleet:
             raise ValueError("the answer is too large")
         await self._take(held[0], await asyncio.to_thread(read, text))
 
-    def _demand(self, host: str) -> Connection:
+    def _demand(self, host: str, question: Question | None = None) -> Connection:
         connection = self._connections.get(host)
         if connection is None:
             raise _gone(host)
+        needed = getattr(question, "needs", None)
+        if needed is not None and needed not in connection.hello.capabilities:
+            raise Failed(
+                f"the agent of {host} ({connection.hello.program}) does not know that question",
+                code="unsupported",
+                hint="update it",
+            )
         return connection
+
+
+async def _next_piece(flow: Flow, verdict: asyncio.Future[Answer]) -> bytes | None:
+    """The next piece; None at the end, or where the agent says that none will come."""
+    coming = asyncio.ensure_future(flow.get())
+    try:
+        await asyncio.wait((coming, verdict), return_when=asyncio.FIRST_COMPLETED)
+        if not coming.done() and verdict.result().error is None:  # the last pieces come another way
+            await coming
+        return coming.result() if coming.done() else None
+    finally:
+        coming.cancel()
+
+
+async def _stop_asking(connection: Connection, id: str) -> None:
+    with contextlib.suppress(OSError):
+        await connection.say(StopAsking(), re=id)
 
 
 def _gone(host: str) -> Failed:

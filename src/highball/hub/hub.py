@@ -13,13 +13,15 @@ import os
 import secrets
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.errors import HighballError, Unknown
+from highball.errors import HighballError, Misuse, Unknown
 from highball.facts import (
     Action,
+    Event,
     LogLine,
     Outcome,
     Reason,
@@ -31,7 +33,9 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub.access import Access
+from highball.hub.adoption import Adoption
 from highball.hub.audit import HUB, Actor, write_down
+from highball.hub.backlog import Backlog, RestoreWish, RunOrder
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
@@ -40,10 +44,10 @@ from highball.hub.fleet import Connection, Fleet
 from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
 from highball.hub.recovery import back_up
-from highball.hub.runs import Record, RunOrder, utc_now
+from highball.hub.runs import Record, utc_now
 from highball.hub.scheduler import Scheduler, planned_of
 from highball.hub.vault import Vault
-from highball.protocol import Message, Question
+from highball.protocol import Message, Question, RestorePlan
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
@@ -65,18 +69,21 @@ class Hub:
         self.host = host
         self.vault = vault
         self.record = Record(database)
+        self.backlog = Backlog(database)
         self.access = Access(database)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
-        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take)
+        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take, self._note_gone)
         self.dispatcher = Dispatcher(
             Installation(
                 self.record,
+                self.backlog,
                 self.document,
                 host,
                 vault,
                 self._is_from_file,
                 self._former_keys,
+                self._copy_itself,
                 self._back_up_itself,
             ),
             self.fleet,
@@ -104,6 +111,10 @@ class Hub:
 
     async def _take(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.take(connection, message)
+
+    def _note_gone(self, host: str) -> None:
+        self.newsroom.publish("host", host)
+        self.dispatcher.wake()
 
     # --- life ---
 
@@ -146,31 +157,46 @@ class Hub:
             except Exception:  # the outermost loop of the house
                 _LOG.exception("keeping house failed")
 
-    def _back_up_itself(self, run: str) -> None:
-        """The run that copies the hub's own database, told by events like every other."""
-        if not self.record.mark_assigned(run, utc_now()):
+    def _copy_itself(self) -> tuple[Path, Step]:
+        """Copy the hub's own database into the state, and account for that; raises StateUnusable."""
+        step = self._copying(utc_now())
+        path = back_up(self.database, self.state, step.started_at or utc_now())
+        told = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size, "ended_at": utc_now()}
+        return path, step.model_copy(update=told)
+
+    @staticmethod
+    def _copying(now: datetime) -> Step:
+        return Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=now)
+
+    def _back_up_itself(self, run: str, left_out: Step | None) -> None:
+        """The run that copies the hub's own database, told by events like every other.
+
+        `left_out` is the step that was to follow, where it cannot be done.
+        """
+        if not self.backlog.mark_assigned(run, utc_now()):
             return
         begun = utc_now()
-        step = Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=begun)
         try:
-            path = back_up(self.database, self.state, begun)
-            done: dict[str, Any] = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size}
+            path, step = self._copy_itself()
             words = f"the hub's database is copied to {path}"
         except (HighballError, OSError) as error:
             words = error.message if isinstance(error, HighballError) else str(error)
-            done = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
-        ended = step.model_copy(update={**done, "ended_at": utc_now()})
+            failed = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
+            step = self._copying(begun).model_copy(update={**failed, "ended_at": utc_now()})
         told: dict[str, Any] = {"run": run, "at": utc_now()}
-        self.record.absorb(
-            run,
-            [
-                RunStarted(seq=1, pid=os.getpid(), **told),
-                StepStarted(seq=2, step=1, running=step, **told),
-                LogLine(seq=3, step=1, stream="highball", text=words, **told),
-                StepEnded(seq=4, step=1, done=ended, **told),
-                RunEnded(seq=5, outcome=done["outcome"], reason=done.get("reason"), **told),
-            ],
-        )
+        running = self._copying(begun)
+        events: list[Event] = [
+            RunStarted(seq=1, pid=os.getpid(), **told),
+            StepStarted(seq=2, step=1, running=running, **told),
+            LogLine(seq=3, step=1, stream="highball", text=words, **told),
+            StepEnded(seq=4, step=1, done=step, **told),
+        ]
+        if left_out is not None:
+            events.append(StepEnded(seq=5, step=2, done=left_out, **told))
+        last = step if step.reason or left_out is None else left_out
+        ended = {"outcome": last.outcome, "reason": last.reason}
+        events.append(RunEnded.model_validate({"seq": len(events) + 1, **ended, **told}))
+        self.record.absorb(run, events)
         self.newsroom.publish("run", run, ended=True)
 
     def _tick(self, now: datetime) -> bool:
@@ -199,22 +225,50 @@ class Hub:
         Raises Unknown for a job or repository that is not declared. Not to be called in the loop's own thread.
         """
         now, document = utc_now(), self.document()
-        host = self.host
-        if order.job is not None:
-            host = effective_job(document, order.job).host or host
+        host = self.host_of(order.job)
         if order.repository is not None:
             repository = document.repositories.get(order.repository)
             if repository is None:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
             if order.job is None or order.task != "restore":
                 host = repository.maintained_by or repository.host or host
-        run, fresh = self.record.enqueue(
+        run, fresh = self.backlog.enqueue(
             order, host, now, id=new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )
         if fresh:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def host_of(self, job: str | None) -> str:
+        """The machine whose data a job reads, and where a restore of it goes; raises Unknown."""
+        named = None if job is None else effective_job(self.document(), job).host
+        return named or self.host
+
+    def plan_restore(self, wish: RestoreWish) -> RestorePlan:
+        """What a restore would do, from a look at the machine it goes to; not to be called in the loop's own thread.
+
+        Raises HighballError.
+        """
+        asked = replace(self.dispatcher.asked(wish.repository), host=self.host_of(wish.job))
+        return asked.plan_restore(wish.snapshot, wish.paths, wish.target, wish.overwrite, counts=wish.counts)
+
+    def adoption(self, key: str) -> Adoption:
+        """Whose the snapshots of a repository are; raises Unknown. Not to be used in the loop's own thread."""
+        asked = self.dispatcher.asked(key)
+        skew = self.dispatcher.find_skew(asked.host)
+        return Adoption(self.database, self.dispatcher.retainer, self.host, key, asked, skew)
+
+    def invite(self, host: str, actor: Actor, now: datetime) -> str:
+        """A one-time token for the agent of a declared host. Raises Unknown, and Misuse for the hub's own machine."""
+        if host == self.host:
+            raise Misuse(
+                f"{host} is the hub's own machine: its agent comes with the hub",
+                code="own_host",
+                hint="invite another host",
+            )
+        self.documents.get("host", host)
+        return self.fleet.invite(host, actor, now)
 
     # --- the way back ---
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic_core import PydanticCustomError
 
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Unknown
 from highball.hub.changes import (
+    APPLIED,
     BY_HAND,
     FROM_FILE,
     Declared,
@@ -107,21 +110,51 @@ def has_admin(stored: Stored) -> bool:
     return any(user.enabled and user.role is Role.ADMIN for user in users)
 
 
-def compare(wanted: Mapping[Place, Spec], stored: Stored, now: datetime, origin: str) -> Iterator[Edit]:
-    """The edits that make what is stored equal what is wanted; a file lets alone what was declared by hand."""
+@dataclass(frozen=True)
+class Owner:
+    """Who says how things are to be: people by hand, the hub's own file, or a file that somebody applies."""
+
+    origin: str
+    file: str | None = None
+
+    def marks(self, kind: str) -> dict[str, Any]:
+        """What it leaves on what it declares."""
+        # An applied file does not hold accounts: whoever must revoke a token shall not have to look for a file first.
+        if self.origin == APPLIED and kind in ("user", "token"):
+            return {"origin": BY_HAND, "file": None}
+        return {"origin": self.origin, "file": self.file}
+
+    def takes_over(self, one: Declared) -> bool:
+        """Whether what says the same already becomes its own; what the hub's own file says stays that one's."""
+        if self.origin == BY_HAND or (self.origin == APPLIED and one.origin == FROM_FILE):
+            return False
+        marks = self.marks(one.kind)
+        return marks["origin"] != BY_HAND and marks != {"origin": one.origin, "file": one.file}
+
+    def gives_up(self, one: Declared) -> bool:
+        """Whether what is not named any more is deleted: by hand all, a file what it has declared itself."""
+        return self.origin == BY_HAND or (self.origin, self.file) == (one.origin, one.file)
+
+
+THE_PEOPLE = Owner(BY_HAND)
+OWN_FILE = Owner(FROM_FILE)
+
+
+def compare(wanted: Mapping[Place, Spec], stored: Stored, now: datetime, owner: Owner) -> Iterator[Edit]:
+    """The edits that make what is stored equal what its owner wants."""
     for place, spec in wanted.items():
-        one = stored.get(place)
+        one, marks = stored.get(place), owner.marks(place[0])
         if one is None:
             demand_free(stored, *place)
-            yield Edit(None, fresh(*place, spec, origin, now), "created")
+            yield Edit(None, replace(fresh(*place, spec, now), **marks), "created")
         elif not one.lives:
-            yield Edit(one, one.revised(now, spec=spec, origin=origin, deleted_at=None), "restored")
+            yield Edit(one, one.revised(now, spec=spec, deleted_at=None, **marks), "restored")
         elif one.spec != spec:
-            yield Edit(one, one.revised(now, spec=spec, origin=origin), "changed")
-        elif origin == FROM_FILE and one.origin != FROM_FILE:
-            yield Edit(one, one.revised(now, origin=origin), "taken over")
+            yield Edit(one, one.revised(now, spec=spec, **marks), "changed")
+        elif owner.takes_over(one):
+            yield Edit(one, one.revised(now, **marks), "taken over")
     for place, one in stored.items():
-        if place not in wanted and one.lives and one.origin in (origin, FROM_FILE) and _says_anything(one):
+        if place not in wanted and one.lives and owner.gives_up(one) and _says_anything(one):
             yield Edit(one, one.revised(now, deleted_at=now), "deleted")
 
 
@@ -129,15 +162,19 @@ def _says_anything(one: Declared) -> bool:
     return one.kind not in ALONE or bool(one.spec)
 
 
-def fresh(kind: str, key: str, spec: Spec, origin: str, now: datetime) -> Declared:
-    """A new object, at its first revision."""
-    return Declared(kind, key, new_run_id(now, secrets.randbits(74)), spec, 1, origin, (), now)
+def fresh(kind: str, key: str, spec: Spec, now: datetime) -> Declared:
+    """A new object, declared by hand, at its first revision."""
+    return Declared(kind, key, new_run_id(now, secrets.randbits(74)), spec, 1, BY_HAND, (), now)
 
 
-def demand_by_hand(edits: Iterable[Edit], file: str | None) -> None:
-    """Raise NotAllowed `managed_by_file` where only a file may change what is edited."""
-    touched = (edit.before for edit in edits)
-    problems = [problem_of_file(one, file) for one in touched if one is not None and is_of_file(one)]
+def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
+    """Raise NotAllowed `managed_by_file` where only a file (`own` is the hub's) may change what is edited."""
+    touched = [edit.before for edit in edits if edit.before is not None and is_of_file(edit.before)]
+    if owner.origin == APPLIED:
+        touched = [one for one in touched if one.origin == FROM_FILE]
+    elif owner.origin == FROM_FILE:
+        touched = []
+    problems = [problem_of_file(one, own) for one in touched]
     if problems:
         raise NotAllowed(
             f"{problems[0].at} {problems[0].message}, and only changed there",

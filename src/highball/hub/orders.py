@@ -5,20 +5,34 @@ Every order carries the effective job (all levels merged) and the repositories i
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from highball.facts import RunKind
+from highball.errors import Unknown
+from highball.facts import RunKind, Step
+from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
 from highball.hub.runs import Record, SetOf
+from highball.hub.upkeep import next_slice
 from highball.protocol import (
     FILES_SET,
     Assignment,
     BackupTask,
+    CheckTask,
+    InitTask,
+    PruneTask,
+    StatsTask,
     Task,
+    UnlockTask,
+    VerifyTask,
 )
-from highball.spec.document import Document, effective_job
+from highball.source.path import PathSource
+from highball.spec.document import HUB_JOB, Document, effective_job
+from highball.spec.job import Job
+from highball.spec.repository import demand_right_to_delete
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,17 @@ class Orders:
             run=run,
         )
 
+    def save_copy(
+        self, copy: Path, copied: Step, repository: str, now: datetime, *, run: str, wait: timedelta | None
+    ) -> Assignment:
+        """Save a copy of the hub's own database, which it has just made, into a repository."""
+        job = Job(sources=(PathSource(path=os.fsencode(copy)),), repositories=(repository,))
+        expected = {repository: self.record.expect(SetOf(repository, self.host, HUB_JOB, HUB_JOB))}
+        task = BackupTask(job=job, set=HUB_JOB, expected=expected)
+        kind = RunKind.MAINTENANCE
+        order = self._order(kind, task, (repository,), now, job=HUB_JOB, wait=wait, run=run)
+        return order.model_copy(update={"done_before": (copied,)})
+
     def maintain(
         self,
         task: Task,
@@ -68,6 +93,45 @@ class Orders:
     ) -> Assignment:
         """Do one thing to one repository."""
         return self._order(RunKind.MAINTENANCE, task, (repository,), now, job=job, wait=wait, run=run)
+
+    def task_for(self, order: RunOrder, key: str) -> tuple[Task, str | None]:
+        """What is to be done to a repository, where that needs no plan; and the job that it is about, if any.
+
+        Raises NotAllowed, and Unknown where there is nothing to verify.
+        """
+        repository = self.document.repositories[key]
+        match order.task:
+            case "prune":
+                demand_right_to_delete(key, repository)
+                return PruneTask(repository=key), None
+            case "check":
+                return CheckTask(repository=key, slice=next_slice(self.record, key, repository)), None
+            case "unlock":
+                return UnlockTask(repository=key, remove_all=order.remove_all), None
+            case "stats":
+                return StatsTask(repository=key), None
+            case "init":
+                return InitTask(repository=key), None
+            case "verify":
+                snapshot, job = self._snapshot_to_verify(order, key)
+                return VerifyTask(repository=key, snapshot_id=snapshot, all_data=order.all_data), job
+        raise AssertionError(f"{order.task} needs a plan")
+
+    def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
+        """The snapshot that was named, or the newest one of the job, or of any; and whose it is."""
+        if order.snapshot is not None:
+            return order.snapshot, order.job
+        sets = self.record.list_sets(job=order.job, repository=key)
+        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_governed(of)[:1]]
+        if not found:
+            whose = order.job or "anybody"
+            raise Unknown(
+                f"{key} holds no snapshot of {whose} to verify",
+                code="snapshot_unknown",
+                hint="make one with: highball run",
+            )
+        newest, job = max(found, key=lambda one: one[0].time)
+        return newest.id, job
 
     def bring_back(
         self,

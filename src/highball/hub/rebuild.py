@@ -20,16 +20,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.facts import Node, NodeKind, Snapshot, path_to_text
+from highball.hub.adoption import own_set_of, take_in
 from highball.hub.audit import Actor, write_down
-from highball.hub.db import Database, new_run_id, objects, revisions, snapshots
+from highball.hub.db import Database, new_run_id, objects, revisions
 from highball.hub.dialects import BACKUP_NAMES
 from highball.protocol import FILES_SET
 from highball.source.path import lies_inside
+from highball.spec.document import HUB_JOB
 from highball.spec.job import Job
 from highball.spec.key import key_from
-
-HUB = "hub"
-"""The job of the hub's copies of itself, a key that no other job has."""
 
 FROM_REBUILD = "rebuild"
 
@@ -63,7 +62,7 @@ class Skeleton:
 
 def find_skeletons(listing: Iterable[Snapshot], known: Iterable[str] = ()) -> list[Skeleton]:
     """The jobs that made these snapshots of one or more repositories, without those that are known."""
-    passed_over = {HUB, *known}
+    passed_over = {HUB_JOB, *known}
     by_job: dict[str, list[Snapshot]] = {}
     for snapshot in sorted(listing, key=lambda one: (one.time, one.id)):
         job = snapshot.job
@@ -93,7 +92,7 @@ def _outermost(paths: Sequence[bytes]) -> tuple[bytes, ...]:
 
 def find_copy(listing: Iterable[Snapshot]) -> Snapshot | None:
     """The newest snapshot that holds a copy of the hub itself."""
-    copies = [snapshot for snapshot in listing if snapshot.job == HUB]
+    copies = [snapshot for snapshot in listing if snapshot.job == HUB_JOB]
     return max(copies, key=lambda snapshot: snapshot.time, default=None)
 
 
@@ -184,30 +183,12 @@ def adopt(
     counts = dict.fromkeys(jobs, 0)
     with database.write() as connection:
         for snapshot in listing:
-            if snapshot.job in counts and _adopt(connection, snapshot, actor):
+            if snapshot.job not in counts:
+                continue
+            of = own_set_of(snapshot, snapshot.job)
+            if of is not None and take_in(connection, snapshot, of, actor):
                 counts[snapshot.job] += 1
         for job, count in counts.items():
             message = f"{count} snapshots found in repositories"
             write_down(connection, actor, "adopted", now, kind="job", key=job, message=message)
     return counts
-
-
-def _adopt(connection: sa.Connection, snapshot: Snapshot, actor: Actor) -> bool:
-    here = (snapshots.c.repository == snapshot.repository) & (snapshots.c.id == snapshot.id)
-    if connection.execute(sa.select(snapshots.c.id).where(here)).first() is not None:
-        return False
-    connection.execute(
-        snapshots.insert().values(
-            repository=snapshot.repository,
-            id=snapshot.id,
-            host=snapshot.host,
-            job=snapshot.job,
-            set=snapshot.set or FILES_SET,
-            run=snapshot.run,
-            time=snapshot.time,
-            size_bytes=snapshot.size_bytes,
-            shrank=False,
-            adopted_by=actor.name,
-        )
-    )
-    return True

@@ -1,4 +1,4 @@
-"""Runs and the record: orders for runs, what is known of each, and what the snapshots are.
+"""The record: what is known of each run, of the snapshots that runs made, and of the repositories.
 
 The record learns from events, by their numbers: the same event twice changes nothing. It never depends on a
 snapshot or a run directory still being there. Nothing here starts a program.
@@ -6,24 +6,21 @@ snapshot or a run directory still being there. Nothing here starts a program.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import ConfigDict, TypeAdapter
 
-from highball.errors import Conflict, Unknown
+from highball.errors import Unknown
 from highball.facts import (
     Action,
     Event,
     Fact,
     Outcome,
-    PathText,
     ProcessStarted,
     Reason,
     Run,
@@ -38,19 +35,17 @@ from highball.facts import (
     StepStarted,
     Waiting,
 )
-from highball.hub.audit import Actor, write_down
 from highball.hub.db import (
     Database,
     events,
-    idempotency,
     repositories,
     repository_days,
     runs,
     snapshots,
     steps,
 )
-from highball.protocol import Assignment, BackupTask, Expectation, Overwrite
-from highball.source.path import check_path
+from highball.protocol import Assignment, BackupTask, Expectation
+from highball.timing import fire_id
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
@@ -73,7 +68,10 @@ class SetOf:
 
 @dataclass(frozen=True)
 class Governed:
-    """A snapshot that a known run made, as the record knows it."""
+    """A snapshot that a known run made, or that a person adopted, as the record knows it.
+
+    `run` is null on one that carries no tags of ours: the listing of its set does not show it.
+    """
 
     id: str
     time: datetime
@@ -91,73 +89,6 @@ class Ending:
     ended_at: datetime
     account: Step
     run: str
-
-
-_WholePath = Annotated[PathText, AfterValidator(check_path)]
-
-
-class RunOrder(Fact):
-    """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
-
-    task: Literal[
-        "backup",
-        "discard",
-        "forget",
-        "prune",
-        "check",
-        "verify",
-        "unlock",
-        "stats",
-        "init",
-        "restore",
-        "hub-backup",
-    ]
-    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database."""
-    job: str | None = None
-    repository: str | None = None
-    dry_run: bool = False
-    plan: str | None = Field(None, max_length=200)
-    """The plan that a person approved."""
-    snapshot: str | None = Field(None, max_length=200)
-    paths: tuple[_WholePath, ...] = ()
-    target: _WholePath | None = None
-    overwrite: Overwrite = Overwrite.NEVER
-    all_data: bool = False
-    remove_all: bool = False
-    wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
-
-    @model_validator(mode="after")
-    def _names_what_it_is_about(self) -> Self:
-        lacking = [
-            name
-            for name, needed in (
-                ("job", self.task == "backup"),
-                ("repository", self.task not in ("backup", "hub-backup")),
-                ("snapshot", self.task == "restore"),
-                ("paths", self.task == "restore"),
-            )
-            if needed and not getattr(self, name)
-        ]
-        if lacking:
-            raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
-        return self
-
-    @property
-    def kind(self) -> RunKind:
-        """What the run is for."""
-        return {"backup": RunKind.BACKUP, "restore": RunKind.RESTORE}.get(self.task, RunKind.MAINTENANCE)
-
-    @property
-    def action(self) -> Action:
-        """What its first step does."""
-        names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
-        return names.get(self.task) or Action(self.task)
-
-    @property
-    def subject(self) -> str:
-        """What it is about, as schedules and pauses name it."""
-        about = {"backup": self.job, "hub-backup": "hub"}.get(self.task, self.repository)
-        return f"{self.task}:{about}"
 
 
 @dataclass(frozen=True)
@@ -193,27 +124,6 @@ class RepositoryDay(Fact):
     snapshots: int | None = None
 
 
-@dataclass(frozen=True)
-class Queued:
-    """A run that has not ended, as the dispatcher sees it."""
-
-    id: str
-    kind: RunKind
-    action: Action
-    job: str | None
-    repository: str | None
-    host: str
-    state: RunState
-    created_at: datetime
-    started_at: datetime | None
-    nominal_at: datetime | None
-    not_before: datetime | None
-    assigned_at: datetime | None
-    cancel_requested_at: datetime | None
-    last_seq: int
-    order: RunOrder | None
-
-
 class Record:
     """What happened, in the database."""
 
@@ -226,6 +136,8 @@ class Record:
         """Write down a run that is about to be carried out."""
         task = assignment.task
         with self._database.write() as connection:
+            if assignment.nominal_at is not None:
+                _was_not_missed(connection, assignment)
             connection.execute(
                 runs.insert().values(
                     id=assignment.run,
@@ -238,14 +150,16 @@ class Record:
                     created_at=assignment.created_at,
                     assigned_at=assignment.created_at,
                     last_seq=0,
+                    subject=assignment.subject,
+                    nominal_at=assignment.nominal_at,
+                    origin=None if assignment.nominal_at is None else "schedule",
                 )
             )
 
     def absorb(self, run: str, told: Sequence[Event]) -> int:
         """Take in events of a run; those that are known already are passed over. Returns the last that is known."""
         with self._database.write() as connection:
-            asked = sa.select(runs.c.last_seq, runs.c.host).where(runs.c.id == run)
-            row = connection.execute(asked).first()
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
             if row is None:
                 raise Unknown(f"there is no run {run}", code="run_unknown")
             last: int = row.last_seq
@@ -256,6 +170,8 @@ class Record:
                     last = event.seq
             if not fresh:
                 return last
+            if row.state == RunState.DONE.value and not _told_its_end(connection, run):
+                _open_again(connection, row)
             for event in fresh:
                 self._take_in(connection, row.host, event)
             connection.execute(events.insert().values(**_chunk(run, fresh)))
@@ -265,114 +181,25 @@ class Record:
     def _take_in(self, connection: sa.Connection, host: str, event: Event) -> None:
         match event:
             case RunStarted():
-                _update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
+                update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
             case Waiting():
-                _update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
+                update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
             case StepStarted():
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.running)
             case ProcessStarted():  # the wait, if there was one, is over
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
             case StepEnded():
-                _update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+                update_run(connection, event.run, state=RunState.RUNNING, reason=None)
                 _write_step(connection, event.run, event.done)
                 _take_in_snapshots(connection, host, event)
             case Statistics():
                 _take_in_statistics(connection, event)
             case RunEnded():
                 told = {"outcome": event.outcome.value, "ended_at": event.ended_at or event.at}
-                _update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
+                update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
             case _:
                 pass
-
-    # --- the queue ---
-
-    def enqueue(
-        self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
-    ) -> tuple[Run, bool]:
-        """Write down a run that is to be carried out when nothing stands in its way.
-
-        With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
-        Conflict where the key was used for another order.
-        """
-        told = order.model_dump(mode="json", exclude_defaults=True)
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        with self._database.write() as connection:
-            known = _find_answer(connection, actor, key, digest)
-            if known is None:
-                connection.execute(
-                    runs.insert().values(**_queued_row(order, host, now, id, actor), order=told)
-                )
-                write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
-                if key is not None:
-                    used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
-                    connection.execute(idempotency.insert().values(**used))
-        return self.find_run(known or id), known is None
-
-    def list_unassigned(self) -> list[Queued]:
-        """The runs that no agent was given yet, oldest first."""
-        asked = (
-            sa.select(runs)
-            .where(
-                runs.c.state == RunState.QUEUED.value, runs.c.assigned_at.is_(None), runs.c.order.is_not(None)
-            )
-            .order_by(runs.c.created_at, runs.c.id)
-        )
-        with self._database.read() as connection:
-            return [_as_queued(row) for row in connection.execute(asked)]
-
-    def list_going(self) -> list[Queued]:
-        """The runs that an agent was given and that have not ended."""
-        asked = sa.select(runs).where(
-            runs.c.state != RunState.DONE.value,
-            sa.or_(runs.c.assigned_at.is_not(None), runs.c.state != RunState.QUEUED.value),
-        )
-        with self._database.read() as connection:
-            return [_as_queued(row) for row in connection.execute(asked)]
-
-    def explain_wait(self, run: str, reason: Reason | None) -> bool:
-        """Say why a queued run waits; false where that was known."""
-        told = (reason.code, reason.message) if reason else (None, None)
-        code, message = runs.c.reason_code, runs.c.reason_message
-        with self._database.read() as connection:
-            known = connection.execute(sa.select(code, message).where(runs.c.id == run)).first()
-        if known is None or tuple(known) == told:
-            return False
-        with self._database.write() as connection:
-            _update_run(connection, run, state=RunState.QUEUED, reason=reason)
-        return True
-
-    def mark_assigned(self, run: str, now: datetime) -> bool:
-        """Give a run away: true for the first to do so, and only while nobody cancelled it."""
-        free = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & runs.c.assigned_at.is_(None)
-        with self._database.write() as connection:
-            told = {"assigned_at": now, "reason_code": None, "reason_message": None}
-            return connection.execute(runs.update().where(free).values(**told)).rowcount == 1
-
-    def take_back(self, run: str) -> None:
-        """A run did not reach its agent: it waits again."""
-        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
-        with self._database.write() as connection:
-            connection.execute(runs.update().where(here).values(assigned_at=None))
-
-    def end_unbegun(self, run: str, outcome: Outcome, reason: Reason, now: datetime) -> bool:
-        """End a run that never began; false where it has begun or ended meanwhile."""
-        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
-        with self._database.write() as connection:
-            told = {"reason_code": reason.code, "reason_message": reason.message, "ended_at": now}
-            ended = {"state": RunState.DONE.value, "outcome": outcome.value, **told}
-            return connection.execute(runs.update().where(here).values(**ended)).rowcount == 1
-
-    def request_cancel(self, run: str, actor: Actor, now: datetime) -> Queued:
-        """Note that somebody wants the run to end; raises Unknown, and Conflict where it has ended."""
-        found = self.find_run(run)
-        if found.state is RunState.DONE:
-            raise Conflict(f"run {found.id} has ended already", code="run_ended")
-        with self._database.write() as connection:
-            told = {"cancel_requested_at": now, "cancelled_by": actor.name}
-            connection.execute(runs.update().where(runs.c.id == found.id).values(**told))
-            write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
-            return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
 
     def find_host(self, run: str) -> str | None:
         """Whose run it is; None where it is not known."""
@@ -387,6 +214,18 @@ class Record:
             raise Unknown(f"there is no run {run}", code="run_unknown")
         return int(found)
 
+    def list_lacking(self, host: str, told: Mapping[str, int]) -> dict[str, int]:
+        """Of runs of a host and the numbers of their last events: those of which more was told than is known here,
+        and what is known."""
+        known: dict[str, int] = {}
+        with self._database.read() as connection:
+            for start in range(0, len(told), 500):
+                some = runs.c.id.in_(list(told)[start : start + 500])
+                asked = sa.select(runs.c.id, runs.c.host, runs.c.last_seq).where(some)
+                for row in connection.execute(asked):
+                    known[row.id] = row.last_seq if row.host == host else told[row.id]
+        return {run: known.get(run, 0) for run, last in told.items() if known.get(run, 0) < last}
+
     def list_open(self) -> list[str]:
         """The ids of runs that have not ended, oldest first."""
         asked = sa.select(runs.c.id).where(runs.c.state != RunState.DONE.value).order_by(runs.c.created_at)
@@ -398,7 +237,7 @@ class Record:
         reason = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
         told = {"outcome": Outcome.FAILURE.value, "ended_at": now}
         with self._database.write() as connection:
-            _update_run(connection, run, state=RunState.DONE, reason=reason, **told)
+            update_run(connection, run, state=RunState.DONE, reason=reason, **told)
 
     # --- looking at runs ---
 
@@ -485,7 +324,7 @@ class Record:
             ]
 
     def list_governed(self, of: SetOf) -> list[Governed]:
-        """The snapshots of a set that runs made and that are not known to be gone, newest first."""
+        """The snapshots of a set that are governed and not known to be gone, newest first."""
         asked = (
             sa.select(snapshots)
             .where(_of_set(of), snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
@@ -507,17 +346,18 @@ class Record:
 
     def expect(self, of: SetOf) -> Expectation:
         """What a backup should find: earlier snapshots, the one to build upon, and the usual size."""
-        governed = self.list_governed(of)
+        ours = [snapshot for snapshot in self.list_governed(of) if snapshot.run is not None]
         return Expectation(
-            snapshot_ids=tuple(snapshot.id for snapshot in governed),
-            parent=governed[0].id if governed else None,
+            snapshot_ids=tuple(snapshot.id for snapshot in ours),
+            parent=ours[0].id if ours else None,
             sizes=tuple(self._list_sizes(of)),
         )
 
     def _list_sizes(self, of: SetOf) -> Iterator[int]:
         """Sizes of the last good snapshots, back to the one whose new size a person accepted."""
         columns = (snapshots.c.size_bytes, snapshots.c.shrank, snapshots.c.accepted_at)
-        asked = sa.select(*columns).where(_of_set(of), snapshots.c.size_bytes.is_not(None))
+        measured = snapshots.c.run.is_not(None) & snapshots.c.size_bytes.is_not(None)
+        asked = sa.select(*columns).where(_of_set(of), measured)
         count = 0
         with self._database.read() as connection:
             for row in connection.execute(asked.order_by(snapshots.c.time.desc())):
@@ -538,8 +378,8 @@ class Record:
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
         sets = self.list_sets(repository=repository)
-        sizes = {known.id: known.size_bytes for of in sets for known in self.list_governed(of)}
-        return [_recognised(snapshot, sizes) for snapshot in listed]
+        known = {one.id: (of, one) for of in sets for one in self.list_governed(of)}
+        return [_recognised(snapshot, known.get(snapshot.id)) for snapshot in listed]
 
     def accept(self, run: str, now: datetime) -> int:
         """A person says that the new size of this run's snapshots is right; says how many had shrunk."""
@@ -600,17 +440,20 @@ class Record:
         return ending.account.snapshot_id if ending else None
 
 
-def _recognised(snapshot: Snapshot, sizes: Mapping[str, int | None]) -> Snapshot:
-    if snapshot.id not in sizes:
+def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Snapshot:
+    if known is None:
         return snapshot.model_copy(update={"job": None, "run": None, "set": None, "governed": False})
-    size = snapshot.size_bytes if snapshot.size_bytes is not None else sizes[snapshot.id]
-    return snapshot.model_copy(update={"governed": True, "size_bytes": size})
+    of, one = known
+    size = snapshot.size_bytes if snapshot.size_bytes is not None else one.size_bytes
+    told = {"job": of.job, "run": one.run, "set": of.set, "governed": True, "size_bytes": size}
+    return snapshot.model_copy(update=told)
 
 
 # --- taking events in ----------------------------------------------------------------------------
 
 
-def _update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+def update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+    """Change what is known of a run that has not ended."""
     if "reason" in told:
         reason = told.pop("reason")
         told |= {
@@ -620,6 +463,56 @@ def _update_run(connection: sa.Connection, run: str, *, state: RunState, **told:
     # what the release of an ended run adds (its `after` hooks) does not open it again
     here = (runs.c.id == run) & (runs.c.state != RunState.DONE.value)
     connection.execute(runs.update().where(here).values(state=state.value, **told))
+
+
+def _told_its_end(connection: sa.Connection, run: str) -> bool:
+    """Whether the run's own account says how it ended; else the end in its row is the hub's word."""
+    asked = sa.select(events.c.lines).where(events.c.run == run)
+    chunks = connection.execute(asked.order_by(events.c.first_seq.desc())).scalars()
+    lines = (line for chunk in chunks for line in zlib.decompress(chunk).splitlines())
+    return any(isinstance(_EVENTS.validate_json(line), RunEnded) for line in lines)
+
+
+def _open_again(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    """A run of which the hub said itself how it ended (missed, skipped, offline, gone) was carried out after all.
+
+    Of missed times in a row that share it, the others stay missed, in a row that has no time's id.
+    """
+    if (row.missed_count or 0) > 1:
+        rest = {**row._mapping, **_missed(row.missed_count - 1)}
+        rest["id"] = fire_id(row.subject, row.host, Outcome.MISSED, row.nominal_at)
+        connection.execute(runs.insert().values(**rest))
+    untold = ("outcome", "ended_at", "reason_code", "reason_message", "missed_last", "missed_count")
+    opened = {"state": RunState.RUNNING.value, **dict.fromkeys(untold)}
+    connection.execute(runs.update().where(runs.c.id == row.id).values(**opened))
+
+
+def _was_not_missed(connection: sa.Connection, assignment: Assignment) -> None:
+    """A time that counts among missed ones in a row, and whose run an agent turns out to hold, counts no more."""
+    here = sa.and_(
+        runs.c.subject == assignment.subject,
+        runs.c.host == assignment.host,
+        runs.c.outcome == Outcome.MISSED.value,
+        runs.c.nominal_at <= assignment.nominal_at,
+        runs.c.missed_last >= assignment.nominal_at,
+    )
+    row = connection.execute(sa.select(runs.c.id, runs.c.missed_count).where(here)).first()
+    if row is None:
+        return
+    if row.missed_count == 1:
+        connection.execute(runs.delete().where(runs.c.id == row.id))
+    else:
+        told = _missed(row.missed_count - 1)
+        connection.execute(runs.update().where(runs.c.id == row.id).values(**told))
+
+
+def _missed(count: int) -> dict[str, Any]:
+    return {"missed_count": count, "reason_message": missed_words(count)}
+
+
+def missed_words(count: int) -> str:
+    """How the record speaks of missed times in a row."""
+    return "missed: nothing ran at this time" if count == 1 else f"missed {count} times in a row"
 
 
 def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
@@ -646,7 +539,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
     if step.snapshots_removed:
         _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
-        _mark_missing(connection, of, event.snapshots, event.at)
+        _mark_missing(connection, of, step.action, event.snapshots, event.at)
         found = _count_snapshots(connection, of.repository)
         _note_day(connection, of.repository, event.at, snapshots=found)
 
@@ -671,19 +564,41 @@ def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
             time=made.time,
             size_bytes=size,
             shrank=any(warning.code == "shrank" for warning in step.warnings),
+            forgotten_at=_removed_at(connection, of.repository, made.id, event.at),
         )
     )
 
 
-def _mark_missing(connection: sa.Connection, of: SetOf, listing: Iterable[Snapshot], at: datetime) -> None:
-    """Snapshots that the listing lacks are missing; those that it shows again are not."""
+def _removed_at(connection: sa.Connection, repository: str, id: str, after: datetime) -> datetime | None:
+    """When a snapshot was removed: its run may be told later than the run that removed it."""
+    asked = sa.select(steps.c.ended_at, steps.c.account).where(
+        steps.c.action == Action.FORGET.value, steps.c.repository == repository, steps.c.ended_at >= after
+    )
+    for row in connection.execute(asked):
+        if id in (Step.model_validate(row.account).snapshots_removed or ()):
+            removed_at: datetime = row.ended_at
+            return removed_at
+    return None
+
+
+def _mark_missing(
+    connection: sa.Connection, of: SetOf, action: Action, listing: Iterable[Snapshot], at: datetime
+) -> None:
+    """Snapshots that the listing lacks are missing; those that it shows again are not.
+
+    It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
+    set; what was adopted without them only a removal looks for.
+    """
     shown = {snapshot.id for snapshot in listing}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
-        _of_set(of), snapshots.c.forgotten_at.is_(None)
+        _of_set(of),
+        snapshots.c.forgotten_at.is_(None),
+        snapshots.c.time < at,
+        sa.true() if action is Action.FORGET else snapshots.c.run.is_not(None),
     )
     found = connection.execute(asked).all()
     lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
-    back = [row.id for row in found if row.id in shown and row.missing_since is not None]
+    back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
     _mark(connection, of, lost, missing_since=at)
     _mark(connection, of, back, missing_since=None)
 
@@ -744,57 +659,6 @@ def _of_set(of: SetOf) -> sa.ColumnElement[bool]:
 
 def _as_governed(row: sa.Row[Any]) -> Governed:
     return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
-
-
-def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:
-    if key is None:
-        return None
-    here = (idempotency.c.actor == actor.name) & (idempotency.c.key == key)
-    found = connection.execute(sa.select(idempotency).where(here)).first()
-    if found is not None and found.request != digest:
-        raise Conflict("this Idempotency-Key was used for another order", code="idempotency_key_reused")
-    return None if found is None else str(found.answer)
-
-
-def _queued_row(order: RunOrder, host: str, now: datetime, id: str, actor: Actor) -> dict[str, Any]:
-    return {
-        "id": id,
-        "kind": order.kind.value,
-        "action": order.action.value,
-        "job": order.job,
-        "repository": order.repository,
-        "host": host,
-        "state": RunState.QUEUED.value,
-        "created_at": now,
-        "last_seq": 0,
-        "subject": order.subject,
-        "origin": "manual",
-        "actor": actor.name,
-    }
-
-
-def _as_order(row: sa.Row[Any]) -> RunOrder:
-    return RunOrder.model_validate({"job": row.job, "repository": row.repository, **row.order})
-
-
-def _as_queued(row: sa.Row[Any]) -> Queued:
-    return Queued(
-        id=row.id,
-        kind=RunKind(row.kind),
-        action=Action(row.action),
-        job=row.job,
-        repository=row.repository,
-        host=row.host,
-        state=RunState(row.state),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        nominal_at=row.nominal_at,
-        not_before=row.not_before,
-        assigned_at=row.assigned_at,
-        cancel_requested_at=row.cancel_requested_at,
-        last_seq=row.last_seq,
-        order=_as_order(row) if row.order else None,
-    )
 
 
 def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:

@@ -25,6 +25,7 @@ from highball.errors import Misuse, Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, fires, pauses, runs
+from highball.hub.runs import missed_words
 from highball.spec.document import Document, effective_cadences, effective_job
 from highball.timing import (
     Schedule,
@@ -628,8 +629,7 @@ def _miss(
     if before is not None:
         row |= {**before._mapping, "missed_count": before.missed_count + len(times)}
     count = row["missed_count"]
-    message = "missed: nothing ran at this time" if count == 1 else f"missed {count} times in a row"
-    row |= {**_done(Outcome.MISSED, "missed", message, now), "missed_last": times[-1]}
+    row |= {**_done(Outcome.MISSED, "missed", missed_words(count), now), "missed_last": times[-1]}
     if before is None:
         _insert(connection, runs, [row])
     else:

@@ -18,7 +18,7 @@ TOKEN = "document"  # noqa: S105 - no secret, a number
 """The mark whose number grows with every change."""
 
 FILE = "configuration file"
-"""The mark that names the file that was applied last."""
+"""The mark that names the hub's own file."""
 
 _LOCK = 0x68620001
 """PostgreSQL's advisory lock that writers of the Document take one after another; SQLite has but one writer."""
@@ -36,6 +36,7 @@ def read_objects(connection: sa.Connection) -> dict[Place, Declared]:
             tuple(row.former_keys),
             row.changed_at,
             row.deleted_at,
+            row.file,
         )
         for row in connection.execute(sa.select(objects))
     }
@@ -115,6 +116,7 @@ def _row_of(one: Declared) -> dict[str, Any]:
         "former_keys": list(one.former_keys),
         "changed_at": one.changed_at,
         "deleted_at": one.deleted_at,
+        "file": one.file,
     }
 
 

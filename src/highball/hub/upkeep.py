@@ -6,17 +6,17 @@ refuses if anything differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from highball.errors import NotAllowed
 from highball.facts import Action, Outcome, Snapshot
+from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record, SetOf
-from highball.keeping import Plan, make_plan, rules
-from highball.protocol import Removal
-from highball.spec.document import Document, effective_retention
+from highball.keeping import Plan, Retention, effective, make_plan, rules
+from highball.protocol import ForgetTask, HeldRemoval, Removal
+from highball.spec.document import HUB_JOB, Document, effective_retention
 from highball.spec.repository import Repository
 
 
@@ -53,12 +53,18 @@ class Retainer:
         now: datetime,
         approval: str | None = None,
         skew: timedelta | None = None,
+        also: Sequence[Snapshot] = (),
     ) -> Plan:
-        """What retention would do to a set, and whether it may; `skew` is how far the agent's clock is from ours."""
-        retention = effective_retention(self.document, of.job, of.repository)
+        """What retention would do to a set, and whether it may; `skew` is how far the agent's clock is from ours.
+
+        `also`: foreign snapshots, as if they had been adopted into the set.
+        """
+        retention = self._retention(of)
         tags = tags_of(of, self.former_keys(of.job))
         listing = asked.list_snapshots(host=of.host, tags=tags)
         governed = self.record.list_governed(of)
+        seen = {snapshot.id for snapshot in listing}
+        unseen = [one for one in (*also, *_list_adopted(governed, seen, asked)) if one.id not in seen]
         policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
         return make_plan(
             repository=of.repository,
@@ -66,18 +72,24 @@ class Retainer:
             job=of.job,
             set=of.set,
             retention=retention,
-            listing=listing,
-            governed={snapshot.id for snapshot in governed},
+            listing=[*listing, *unseen],
+            governed={one.id for one in governed} | {one.id for one in also},
             restic_removes=asked.plan_forget(of.host, tags, policy) if listing else set(),
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
-            pinned=_pinned(self.document, of, listing),
+            pinned=_pinned(self.document, of, [*listing, *unseen]),
             check_failed=self.record.is_damaged(of.repository),
             newest_shrank=_newest_shrank(governed, listing),
             skew=skew,
+            unjudged=[snapshot.id for snapshot in unseen],
             approval=approval,
         )
+
+    def _retention(self, of: SetOf) -> Retention:
+        if of.job == HUB_JOB:
+            return effective(Retention(last=KEPT))
+        return effective_retention(self.document, of.job, of.repository)
 
 
 def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
@@ -91,22 +103,29 @@ def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
         remove=plan.ids_to_remove,
         stay=plan.ids_to_stay,
         unknown=plan.unknown,
+        adopted=plan.adopted,
+    )
+
+
+def order_forget(
+    key: str, plans: Sequence[Plan], former_keys: FormerKeys = _none, *, prune: bool = False
+) -> ForgetTask:
+    """What an agent is told to do for these plans of a repository, also which of them stand still and why."""
+    return ForgetTask(
+        repository=key,
+        removals=tuple(order_removal(plan, former_keys(plan.job)) for plan in plans if plan.held is None),
+        held=tuple(
+            HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
+            for plan in plans
+            if plan.held is not None
+        ),
+        prune=prune,
     )
 
 
 def tags_of(of: SetOf, former_keys: Sequence[str] = ()) -> tuple[str, ...]:
     """The tag lists by which restic finds a set: one for each key that its job has and had."""
     return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former_keys))
-
-
-def demand_right_to_delete(key: str, repository: Repository) -> None:
-    """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
-    if repository.append_only and repository.admin is None:
-        raise NotAllowed(
-            f"the repository {key} is append-only, and no admin access is named for it",
-            code="admin_creds_required",
-            hint=f"name one under [repositories.{key}.admin], or run this where one is known",
-        )
 
 
 def next_slice(record: Record, key: str, repository: Repository) -> str | None:
@@ -119,6 +138,12 @@ def next_slice(record: Record, key: str, repository: Repository) -> str | None:
     done, _, of_parts = (before or "").partition("/")
     follows = int(done) % parts + 1 if of_parts == str(parts) else 1
     return f"{follows}/{parts}"
+
+
+def _list_adopted(governed: Sequence[Governed], seen: Collection[str], asked: Asked) -> list[Snapshot]:
+    """The adopted snapshots of a set that a listing by its tags does not show; no run of ours made these."""
+    wanted = {one.id for one in governed if one.run is None and one.id not in seen}
+    return [snapshot for snapshot in asked.list_snapshots() if snapshot.id in wanted] if wanted else []
 
 
 def _pinned(document: Document, of: SetOf, listing: Sequence[Snapshot]) -> list[str]:

@@ -51,7 +51,7 @@ UPGRADES: tuple[Callable[[Tables], Tables], ...] = ()
 
 FORMAT = 1
 
-RESERVED = "hub"
+HUB_JOB = "hub"
 """No job has this key: snapshots that carry it hold copies of a hub's database."""
 
 MODEL_OF: Mapping[str, type[BaseModel]] = {
@@ -214,8 +214,8 @@ class _Reader:
         except PydanticCustomError as error:
             context = error.context or {}
             self._refuse(section, context["message"], context["hint"])
-        if section == "jobs" and key == RESERVED:
-            self._refuse("jobs", f"{RESERVED} is what the hub calls the copies of itself", "take another key")
+        if section == "jobs" and key == HUB_JOB:
+            self._refuse("jobs", f"{HUB_JOB} is what the hub calls the copies of itself", "take another key")
 
 
 def _readable(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from highball.engine.restic.repository import ResticRepository
+from highball.errors import NotAllowed
 from highball.keeping import Retention
 from highball.spec.key import Key
 from highball.spec.problems import all_wrong
@@ -100,3 +101,13 @@ class Repository(ResticRepository):
     def check_slices(self) -> int | None:
         """Into how many parts checks cut the data, reading one each time; None where they read no data."""
         return round(100 / self.check_share) if self.check_share else None
+
+
+def demand_right_to_delete(key: str, repository: Repository) -> None:
+    """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
+    if repository.append_only and repository.admin is None:
+        raise NotAllowed(
+            f"the repository {key} is append-only, and no admin access is named for it",
+            code="admin_creds_required",
+            hint=f"name one under [repositories.{key}.admin], or run this where one is known",
+        )

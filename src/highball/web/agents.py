@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from fastapi import APIRouter, Request, Response, WebSocket
+from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from highball.hub.fleet import Fleet
+from highball.hub.fleet import Fleet, Flow
 
 LARGEST_BULK = 64 * 1024 * 1024
 
@@ -24,6 +25,9 @@ def make_router(fleet: Fleet) -> APIRouter:
 
     @router.post("/bulk/{ticket}", status_code=204)
     async def bulk(ticket: str, request: Request) -> Response:
+        flow = fleet.take_flow(ticket)
+        if flow is not None:
+            return Response(status_code=204 if await _let_flow(flow, request) else 410)
         packed = bytearray()
         async for piece in request.stream():
             packed += piece
@@ -36,6 +40,17 @@ def make_router(fleet: Fleet) -> APIRouter:
         return Response(status_code=204)
 
     return router
+
+
+async def _let_flow(flow: Flow, request: Request) -> bool:
+    """Pass an answer on as it comes; whether all of it was read."""
+    try:
+        async for piece in request.stream():
+            if piece and not await flow.put(piece):
+                return False
+    except ClientDisconnect:  # it is cut short; why, the agent tells
+        pass
+    return await flow.put(None)
 
 
 class _Socket:

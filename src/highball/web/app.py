@@ -12,7 +12,17 @@ from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.hub.standing import list_standings
 from highball.web import agents, problems
-from highball.web.api import access, maintenance, objects, overview, recovery, repositories, runs, schedule
+from highball.web.api import (
+    access,
+    foreign,
+    maintenance,
+    objects,
+    overview,
+    recovery,
+    repositories,
+    runs,
+    schedule,
+)
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
 from highball.web.pages import entrance, start
@@ -37,7 +47,7 @@ def make_app(hub: Hub) -> FastAPI:
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
     app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
-    for room in (overview, runs, repositories, maintenance, schedule, recovery):
+    for room in (overview, runs, repositories, foreign, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from highball.errors import HighballError, Problem
+from highball.facts import Reason
 from highball.hub.access import Access, Known, LoggedIn
 from highball.web import problems
 from highball.web.bodies import find_fault
@@ -34,6 +35,12 @@ MOST_ADDRESS_BYTES = 32 * 1024
 MOST_HEADER_BYTES = 32 * 1024
 MOST_HEADERS = 100
 SECONDS_FOR_BODY = 30.0
+
+EXPOSED = Reason(
+    code="plain_http",
+    message="passwords and tokens travel in the clear between you and this hub: reach it by https",
+)
+"""What is said to whoever proves themselves over plain http from another machine."""
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -177,12 +184,16 @@ class Guard:
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         own = _headers_for(scope, self._rules)
+        asked = Headers(scope=scope)
+        proved = _bearer(asked) is not None or _read_cookie(scope, asked) is not None
 
         async def answered(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in own.items():
                     headers[name] = value
+                if proved and is_exposed(scope):
+                    headers["highball-warning"] = EXPOSED.code
                 if scope["path"].startswith("/api/") or "cache-control" not in headers:
                     headers["cache-control"] = "no-store"
             await send(message)
@@ -203,6 +214,12 @@ def address_of(scope: Scope) -> str | None:
     """The client's address."""
     client = scope.get("client")
     return str(client[0])[:64] if client else None
+
+
+def is_exposed(scope: Scope) -> bool:
+    """Whether what a request carries could be read on its way: plain http from another machine."""
+    client = _address(address_of(scope) or "")
+    return scope["scheme"] == "http" and client is not None and not client.is_loopback
 
 
 def give_cookie(request: HTTPConnection, response: Response, began: LoggedIn) -> None:

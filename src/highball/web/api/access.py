@@ -15,15 +15,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.errors import LoginNeeded, NotAllowed, Unknown
-from highball.facts import UtcTime
+from highball.facts import Reason, UtcTime
 from highball.hub.access import Access, Account, Known, LoggedIn, Program
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
 from highball.hub.vault import Sealed, Vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
-from highball.spec.key import Key
+from highball.spec.key import Key, Title
 from highball.spec.moment import Moment
-from highball.web.guard import address_of, find_known, give_cookie, take_cookie
+from highball.web.guard import EXPOSED, address_of, find_known, give_cookie, is_exposed, take_cookie
 from highball.web.who import demand
 
 # --- what is sent and answered --------------------------------------------------------------------
@@ -93,6 +93,9 @@ class Me(BaseModel):
     role: Role
     user: str | None = Field(description="the user's key; null is a token that acts for itself")
     session: str | None = Field(description="the session's id; null is a token")
+    warning: Reason | None = Field(
+        description="what is unsafe in the way one came: plain http from elsewhere"
+    )
 
 
 class SessionAnswer(BaseModel):
@@ -118,12 +121,23 @@ class UserAnswer(User):
     has_password: bool = Field(description="false until the invitation was used")
 
 
+class OwnToken(_Sent):
+    """A token of one's own, with the key to be."""
+
+    key: Key
+    title: Title | None = None
+    role: Role = Field(Role.VIEWER, description="what it may do; not more than oneself")
+    expires_at: Moment | None = None
+
+
 class TokenAnswer(Token):
     """A token as stored."""
 
     key: str
     revision: int
     changed_at: UtcTime
+    used_at: UtcTime | None = Field(description="its last use, to the minute; null is never")
+    used_from: str | None = Field(description="from which address that was")
 
 
 class TokenMade(TokenAnswer):
@@ -171,6 +185,7 @@ def make_router(access: Access, vault: Vault, clock: Callable[[], datetime]) -> 
     router = APIRouter(tags=["access"])
     _add_entrance(router, access, clock)
     _add_me(router, access, clock)
+    _add_own_tokens(router, access, clock)
     _add_users(router, access, clock)
     _add_tokens(router, access, clock)
     _add_audit(router, access)
@@ -216,7 +231,7 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
     @router.get("/me")
     def who_am_i(request: Request, _: Viewer) -> Me:
         """Who asks."""
-        return _me(_known(request))
+        return _me(request, _known(request))
 
     @router.put("/me/password", status_code=204)
     def change_password(sent: PasswordChange, request: Request, _: Viewer) -> None:
@@ -242,6 +257,25 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
     def end_session(id: str, request: Request, actor: Viewer) -> None:
         """Log out one browser."""
         access.end_session(_own_user(_known(request)), id, actor, clock())
+
+
+def _add_own_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    @router.get("/me/tokens")
+    def list_own_tokens(request: Request, _: Viewer) -> list[TokenAnswer]:
+        """The tokens that act in one's name, with their last use."""
+        return [_token(program) for program in access.list_own_tokens(_own_user(_known(request)))]
+
+    @router.post("/me/tokens", status_code=201)
+    def create_own_token(sent: OwnToken, request: Request, response: Response, actor: Viewer) -> TokenMade:
+        """A token in one's own name; its value is in this answer and nowhere else."""
+        token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        user = _own_user(_known(request))
+        return _tagged(response, _token_made(*access.create_own_token(user, sent.key, token, actor, clock())))
+
+    @router.delete("/me/tokens/{key}", status_code=204)
+    def delete_own_token(key: str, request: Request, actor: Viewer) -> None:
+        """Delete a token of one's own: its value opens nothing any more."""
+        access.delete_own_token(_own_user(_known(request)), key, actor, clock())
 
 
 def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
@@ -392,7 +426,7 @@ def _whence(request: Request) -> dict[str, str | None]:
 
 def _welcome(request: Request, response: Response, began: LoggedIn) -> Me:
     give_cookie(request, response, began)
-    return _me(began.known)
+    return _me(request, began.known)
 
 
 def _known(request: Request) -> Known:
@@ -404,12 +438,18 @@ def _known(request: Request) -> Known:
 
 def _own_user(known: Known) -> str:
     if known.user is None or known.session is None:
-        raise NotAllowed("a token has no sessions", code="session_needed", hint="log in first")
+        raise NotAllowed("this is for people, not for a token", code="session_needed", hint="log in first")
     return known.user
 
 
-def _me(known: Known) -> Me:
-    return Me(name=known.actor.name, role=known.actor.role, user=known.user, session=known.session)
+def _me(request: Request, known: Known) -> Me:
+    return Me(
+        name=known.actor.name,
+        role=known.actor.role,
+        user=known.user,
+        session=known.session,
+        warning=EXPOSED if is_exposed(request.scope) else None,
+    )
 
 
 def _user(account: Account) -> UserAnswer:
@@ -428,6 +468,8 @@ def _token(program: Program) -> TokenAnswer:
         key=program.key,
         revision=program.revision,
         changed_at=program.changed_at,
+        used_at=program.used_at,
+        used_from=program.used_from,
     )
 
 

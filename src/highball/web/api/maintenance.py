@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
 from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Step, UtcTime
 from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Planned, planned_of
 from highball.keeping import Plan
 from highball.spec.access import Role

@@ -60,6 +60,9 @@ class ObjectAnswer(BaseModel):
     title: str | None
     revision: int
     origin: str
+    """hand, file (the hub's own, read at every start), or applied."""
+    file: str | None
+    """Of what was applied: the file that declares it."""
     former_keys: tuple[str, ...]
     changed_at: UtcTime | None
     deleted_at: UtcTime | None
@@ -184,11 +187,14 @@ def make_router(
 def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Standings | None) -> APIRouter:
     table = TABLE_OF[kind]
     router = APIRouter(prefix=f"/{table}", tags=[table], generate_unique_id_function=_named(table))
-    spec_type = Annotated[dict[str, Any], _Written(MODEL_OF[kind]), Body()]
+    _add_looking(router, documents, kind, standings)
+    _add_writing(router, documents, kind, clock)
+    _add_acts(router, documents, kind, clock)
+    _add_ends(router, documents, kind, clock)
+    return router
 
-    def told(actor: Actor) -> dict[str, Any]:
-        return {"now": clock(), "actor": actor}
 
+def _add_looking(router: APIRouter, documents: Documents, kind: str, standings: Standings | None) -> None:
     @router.get("")
     def list_them(
         _: Viewer, after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
@@ -198,17 +204,30 @@ def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Stan
         some = [_shown(one) for one in found[:limit]]
         return ListAnswer(items=_standing(some, standings), next=some[-1].key if len(found) > limit else None)
 
+    @router.get("/{key}")
+    def show(key: str, _: Viewer, response: Response) -> ObjectAnswer:
+        """Show one."""
+        return _standing([_shown(documents.get(kind, key), response)], standings)[0]
+
+    @router.get("/{key}/history")
+    def show_history(key: str, _: Viewer) -> list[Revision]:
+        """Show all its revisions, the newest first."""
+        return documents.history(kind, key)
+
+
+def _add_writing(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
+    table = TABLE_OF[kind]
+    spec_type = Annotated[dict[str, Any], _Written(MODEL_OF[kind]), Body()]
+
+    def told(actor: Actor) -> dict[str, Any]:
+        return {"now": clock(), "actor": actor}
+
     @router.post("", status_code=201)
     def create(actor: Admin, key: str, spec: spec_type, response: Response) -> ObjectAnswer:
         """Declare a new one."""
         made = _shown(documents.create(kind, key, spec, **told(actor)), response)
         response.headers["Location"] = f"{table}/{made.key}"
         return made
-
-    @router.get("/{key}")
-    def show(key: str, _: Viewer, response: Response) -> ObjectAnswer:
-        """Show one."""
-        return _standing([_shown(documents.get(kind, key), response)], standings)[0]
 
     @router.put("/{key}", responses={201: {"model": ObjectAnswer}})
     def change(
@@ -238,16 +257,10 @@ def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Stan
         expected = revision_of(if_match)
         return _shown(documents.patch(kind, key, fields, expected=expected, **told(actor)), response)
 
-    @router.delete("/{key}")
-    def delete(key: str, actor: Admin, response: Response, if_match: IfMatch = None) -> ObjectAnswer:
-        """Put it among the deleted, from where it can be restored."""
-        expected = revision_of(if_match)
-        return _shown(documents.delete(kind, key, expected=expected, **told(actor)), response)
 
-    @router.get("/{key}/history")
-    def show_history(key: str, _: Viewer) -> list[Revision]:
-        """Show all its revisions, the newest first."""
-        return documents.history(kind, key)
+def _add_acts(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
+    def told(actor: Actor) -> dict[str, Any]:
+        return {"now": clock(), "actor": actor}
 
     @router.post("/{key}/rename")
     def rename(
@@ -278,6 +291,17 @@ def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Stan
         """Declare a new one that says the same."""
         return _shown(documents.copy(kind, key, body.key, **told(actor)), response)
 
+
+def _add_ends(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
+    def told(actor: Actor) -> dict[str, Any]:
+        return {"now": clock(), "actor": actor}
+
+    @router.delete("/{key}")
+    def delete(key: str, actor: Admin, response: Response, if_match: IfMatch = None) -> ObjectAnswer:
+        """Put it among the deleted, from where it can be restored."""
+        expected = revision_of(if_match)
+        return _shown(documents.delete(kind, key, expected=expected, **told(actor)), response)
+
     @router.post("/{key}/restore")
     def restore(key: str, actor: Admin, response: Response, body: Restore | None = None) -> ObjectAnswer:
         """Bring a deleted one back."""
@@ -288,8 +312,6 @@ def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Stan
     def purge(key: str, actor: Admin) -> None:
         """Remove a deleted one and its history for good."""
         documents.purge(kind, key, **told(actor))
-
-    return router
 
 
 def _named(table: str) -> Callable[[Any], str]:
@@ -363,14 +385,14 @@ def _whole(documents: Documents, clock: Clock) -> APIRouter:
     def apply(
         actor: Admin,
         text: Text,
-        file: Annotated[str, Query(max_length=500, description="where the file lies, for people")],
+        file: Annotated[str, Query(min_length=1, max_length=500, description="the name it has here")],
         content_type: Annotated[str, Header()] = YAML,
         dry_run: bool = False,
     ) -> list[Change]:
-        """Make what files declare equal this file; TOML where the content type says so, else YAML."""
+        """Make what this file declares equal it; TOML where the content type says so, else YAML."""
         document = parse(text, "toml" if "toml" in content_type else "yaml")
         if dry_run:
-            return documents.plan(document)
+            return documents.plan_to_apply(document, file=file)
         return documents.apply(document, now=clock(), actor=actor, file=file)
 
     return router

@@ -9,9 +9,9 @@ from fastapi.responses import StreamingResponse
 
 from highball.facts import Fact, Run, UtcTime
 from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
 from highball.hub.recovery import examine, list_backups
-from highball.hub.runs import RunOrder
 from highball.spec.access import Role
 from highball.web.who import demand
 

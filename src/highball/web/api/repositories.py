@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import timedelta
+from shlex import quote
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as Named
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.errors import Failed, Unknown
-from highball.facts import Fact, Lock, PathText, Snapshot, UtcTime
+from highball.errors import Failed
+from highball.facts import Difference, Fact, Lock, PathText, Snapshot, UtcTime
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
+from highball.hub.backlog import RestoreWish
+from highball.hub.fleet import ENROLMENT
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
-from highball.protocol import Browse, ListFolder, TestRepository, TestSources
+from highball.protocol import (
+    Browse,
+    Dump,
+    Flowing,
+    ListFolder,
+    ListNodes,
+    RestorePlan,
+    TestRepository,
+    TestSources,
+)
 from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
@@ -29,6 +45,21 @@ from highball.web.who import demand
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+SnapshotId = Annotated[str, Named(pattern="^[0-9a-f]{4,64}$")]
+InQuery = Annotated[str, Query(pattern="^[0-9a-f]{4,64}$")]
+
+
+def _read_path(request: Request, path: Annotated[str | None, Query(max_length=4096)] = None) -> bytes | None:
+    """The path of this request, byte for byte as it was percent-encoded: names are not always UTF-8."""
+    if path is None:
+        return None
+    query = request.scope["query_string"].decode("utf-8", "surrogateescape")
+    given: dict[str, str] = dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+    return given["path"].encode("utf-8", "surrogateescape")
+
+
+ByPath = Annotated[bytes | None, Depends(_read_path)]
 
 TEST_SECONDS = 60.0
 LISTING_SECONDS = 15 * 60.0
@@ -46,6 +77,15 @@ class HostAnswer(Fact):
     clock_skew_seconds: float | None = None
     program: str | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+class InvitationAnswer(Fact):
+    """A one-time token by which an agent becomes a host's, and the line to type on that machine."""
+
+    host: str
+    token: str
+    expires_at: UtcTime
+    line: str
 
 
 class RepositoryTestAnswer(Fact):
@@ -102,10 +142,20 @@ def make_router(hub: Hub) -> APIRouter:
         """The agents of this hub, connected or not."""
         return [_host(hub, key) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
 
+    @router.post("/hosts/{host}/invitation", status_code=201)
+    def invite(host: str, actor: Admin, request: Request) -> InvitationAnswer:
+        """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
+        now = utc_now()
+        token = hub.invite(host, actor, now)
+        url = str(request.base_url).rstrip("/")
+        # By standard input: everybody on a machine may read the arguments of its programs.
+        line = f"printf %s {token} | highball agent --join {quote(url)}"
+        return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
+
     @router.get("/hosts/{host}/browse")
-    async def browse(host: str, _: Runs, path: Annotated[str, Query(max_length=4096)] = "/") -> Any:
+    async def browse(host: str, _: Runs, path: ByPath) -> Any:
         """What lies in a folder of a host."""
-        return await hub.fleet.ask(host, Browse(path=path.encode("utf-8", "surrogateescape")))
+        return await hub.fleet.ask(host, Browse(path=path or b"/"))
 
     @router.post("/repositories/test")
     async def test_unsaved(unsaved: UnsavedRepository, _: Admin) -> RepositoryTestAnswer:
@@ -141,16 +191,35 @@ def make_router(hub: Hub) -> APIRouter:
         return hub.dispatcher.asked(key).list_locks()
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/folder")
-    async def list_folder(
-        key: str, snapshot: str, _: Sees, path: Annotated[str, Query(max_length=4096)] = "/"
-    ) -> Any:
+    async def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> Any:
         """What a snapshot's folder holds."""
-        if not set(snapshot) <= set("0123456789abcdef") or not snapshot:
-            raise Unknown(f"{snapshot[:80]} is not the id of a snapshot", code="snapshot_unknown")
         asked = hub.dispatcher.asked(key)
-        wanted = path.encode("utf-8", "surrogateescape")
-        question = ListFolder(snapshot=snapshot, path=wanted, **asked.about())
+        question = ListFolder(snapshot=snapshot, path=path or b"/", **asked.about())
         return await hub.fleet.ask(asked.host, question, LISTING_SECONDS, dict(asked.sealed))
+
+    @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
+    async def list_nodes(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
+        """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
+        asked = hub.dispatcher.asked(key)
+        question = ListNodes(snapshot=snapshot, path=path, **asked.about())
+        return await _flow(hub, asked, question, "application/x-ndjson")
+
+    @router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
+    async def read_content(key: str, snapshot: SnapshotId, _: Runs, path: ByPath) -> StreamingResponse:
+        """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
+        asked = hub.dispatcher.asked(key)
+        question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
+        return await _flow(hub, asked, question, "application/octet-stream")
+
+    @router.get("/repositories/{key}/differences")
+    def compare(key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
+        """What differs between two snapshots."""
+        return hub.dispatcher.asked(key).compare(old, new)
+
+    @router.post("/restores/preview")
+    def preview_restore(wish: RestoreWish, _: Runs) -> RestorePlan:
+        """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
+        return hub.plan_restore(wish)
 
     @router.get("/repositories/{key}/retention")
     def preview_retention(
@@ -169,6 +238,26 @@ def make_router(hub: Hub) -> APIRouter:
         return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
 
     return router
+
+
+def _flows(media_type: str) -> dict[str, Any]:
+    """What an address says of itself that answers as an agent tells it."""
+    told = {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
+    return {"response_class": StreamingResponse, "responses": told}
+
+
+async def _flow(hub: Hub, asked: AskedOverWire, question: Flowing, media_type: str) -> StreamingResponse:
+    """An answer as it comes; what is wrong before its first piece is told as every problem is."""
+    pieces = hub.fleet.read(asked.host, question, dict(asked.sealed))
+    first = await anext(pieces, b"")
+    return StreamingResponse(_pass_on(first, pieces), media_type=media_type)
+
+
+async def _pass_on(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with contextlib.aclosing(pieces):
+        yield first
+        async for piece in pieces:
+            yield piece
 
 
 def _host(hub: Hub, key: str) -> HostAnswer:

@@ -11,8 +11,9 @@ from fastapi.responses import StreamingResponse
 
 from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
 from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.hub.runs import RunFilter, utc_now
 from highball.hub.standing import list_standings
 from highball.spec.access import Role
 from highball.spec.moment import Moment

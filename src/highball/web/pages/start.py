@@ -16,8 +16,9 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.facts import Outcome, Run, RunState
 from highball.hub.audit import Actor, Wanted
+from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, RunOrder, utc_now
+from highball.hub.runs import RunFilter, utc_now
 from highball.protocol import Browse, TestRepository, TestSources
 from highball.secret import SecretValue
 from highball.spec.access import Role
@@ -136,7 +137,7 @@ def _offer_folder(hub: Hub) -> str:
     """A folder on another disk where one is mounted: the best place that this machine has."""
     for disks in DISKS:
         for found in _folders_in(hub, disks):
-            return os.path.join(found, "highball")
+            return f"{found}/highball"
     return FOLDER_WITHOUT_DISK
 
 
@@ -154,10 +155,10 @@ def _folders_in(hub: Hub, path: str) -> list[str]:
 
 def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
     """How a folder was found as a repository, from the machine that will use it."""
-    repository = _spec(folder)
-    asked = hub.dispatcher.asked_anew(REPOSITORY, repository, {"password": password.encode() or b"-"})
+    value = SecretValue(password.encode() or b"none yet")
+    asked = hub.dispatcher.asked_unsaved(REPOSITORY, _spec(folder.strip()), {"password": value})
     question = TestRepository(**asked.about())
-    found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, dict(asked.sealed))
+    found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, asked.sealed)
     return {"host": asked.host, **found}
 
 

@@ -1,0 +1,52 @@
+"""agent: be the agent of this machine, for a hub elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from highball.agent import __main__ as agents
+from highball.agent.identity import Identity, Invitation, write_privately
+from highball.cli.addresses import check_url
+from highball.cli.machine import find_state
+from highball.cli.session import Session
+from highball.errors import Misuse
+from highball.spec.document import Document
+
+
+def agent(
+    context: typer.Context,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            "--join", metavar="URL", help="Join this hub first; the invitation comes on standard input."
+        ),
+    ] = None,
+) -> None:
+    """Be the agent of this machine: dial the hub it belongs to, and carry out what comes, until Ctrl-C."""
+    session: Session = context.obj
+    state = find_state(None, Document())
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    identity = Identity(state / "agent")
+    if join is not None:
+        invitation = Invitation(hub=check_url(join), token=_read_invitation())
+        write_privately(state / "agent" / "invitation.json", invitation.model_dump_json().encode())
+    elif identity.membership is None and identity.invitation is None:
+        raise Misuse(
+            "this machine belongs to no hub yet",
+            code="not_enrolled",
+            hint="a hub's administrator gets the line to type here: POST /api/v1/hosts/KEY/invitation",
+        )
+    session.exit_status = agents.main([str(state)])
+
+
+def _read_invitation() -> str:
+    """One line; never an argument, which everybody on this machine could read."""
+    token = sys.stdin.readline(1000).strip()
+    if not token:
+        raise Misuse(
+            "--join wants the invitation on standard input", hint="printf %s TOKEN | highball agent …"
+        )
+    return token

@@ -1,0 +1,270 @@
+"""The queue's rows: what was ordered, what waits and why, and what was given to an agent.
+
+A row is written once, given away once, and given back only where nothing was heard of it; the database decides
+between two who try. Which of them may go is `queue`'s to say, and sending them the dispatcher's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, Field, model_validator
+
+from highball.errors import Conflict
+from highball.facts import Action, Fact, Outcome, PathText, Reason, Run, RunKind, RunState
+from highball.hub.audit import Actor, write_down
+from highball.hub.db import Database, idempotency, runs
+from highball.hub.runs import Record, update_run
+from highball.protocol import Overwrite
+from highball.source.path import check_path
+
+_WholePath = Annotated[PathText, AfterValidator(check_path)]
+
+
+class RunOrder(Fact):
+    """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
+
+    task: Literal[
+        "backup",
+        "discard",
+        "forget",
+        "prune",
+        "check",
+        "verify",
+        "unlock",
+        "stats",
+        "init",
+        "restore",
+        "hub-backup",
+    ]
+    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database."""
+    job: str | None = None
+    repository: str | None = None
+    dry_run: bool = False
+    plan: str | None = Field(None, max_length=200)
+    """The plan that a person approved."""
+    snapshot: str | None = Field(None, max_length=200)
+    paths: tuple[_WholePath, ...] = ()
+    target: _WholePath | None = None
+    overwrite: Overwrite = Overwrite.NEVER
+    all_data: bool = False
+    remove_all: bool = False
+    wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
+
+    @model_validator(mode="after")
+    def _names_what_it_is_about(self) -> Self:
+        lacking = [
+            name
+            for name, needed in (
+                ("job", self.task == "backup"),
+                ("repository", self.task not in ("backup", "hub-backup")),
+                ("snapshot", self.task == "restore"),
+                ("paths", self.task == "restore"),
+            )
+            if needed and not getattr(self, name)
+        ]
+        if lacking:
+            raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
+        return self
+
+    @property
+    def kind(self) -> RunKind:
+        """What the run is for."""
+        return {"backup": RunKind.BACKUP, "restore": RunKind.RESTORE}.get(self.task, RunKind.MAINTENANCE)
+
+    @property
+    def action(self) -> Action:
+        """What its first step does."""
+        names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
+        return names.get(self.task) or Action(self.task)
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as schedules and pauses name it."""
+        about = {"backup": self.job, "hub-backup": "hub"}.get(self.task, self.repository)
+        return f"{self.task}:{about}"
+
+
+class RestoreWish(Fact):
+    """A restore that somebody thinks of; no paths are all of them, no rule is the usual one for that place."""
+
+    repository: str
+    snapshot: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+    job: str | None = None
+    paths: tuple[_WholePath, ...] = ()
+    target: _WholePath | None = None
+    overwrite: Overwrite | None = None
+    counts: bool = True
+    """False: entries are only counted where something lies at the target already."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A run that has not ended, as the dispatcher sees it."""
+
+    id: str
+    kind: RunKind
+    action: Action
+    job: str | None
+    repository: str | None
+    host: str
+    state: RunState
+    created_at: datetime
+    started_at: datetime | None
+    nominal_at: datetime | None
+    not_before: datetime | None
+    assigned_at: datetime | None
+    cancel_requested_at: datetime | None
+    last_seq: int
+    order: RunOrder | None
+
+
+class Backlog:
+    """The runs that have not ended, as rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._record = Record(database)
+
+    def enqueue(
+        self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
+    ) -> tuple[Run, bool]:
+        """Write down a run that is to be carried out when nothing stands in its way.
+
+        With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
+        Conflict where the key was used for another order.
+        """
+        told = order.model_dump(mode="json", exclude_defaults=True)
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        with self._database.write() as connection:
+            known = _find_answer(connection, actor, key, digest)
+            if known is None:
+                connection.execute(
+                    runs.insert().values(**_queued_row(order, host, now, id, actor), order=told)
+                )
+                write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
+                if key is not None:
+                    used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
+                    connection.execute(idempotency.insert().values(**used))
+        return self._record.find_run(known or id), known is None
+
+    def list_unassigned(self) -> list[Queued]:
+        """The runs that no agent was given yet, oldest first."""
+        asked = (
+            sa.select(runs)
+            .where(
+                runs.c.state == RunState.QUEUED.value, runs.c.assigned_at.is_(None), runs.c.order.is_not(None)
+            )
+            .order_by(runs.c.created_at, runs.c.id)
+        )
+        with self._database.read() as connection:
+            return [_as_queued(row) for row in connection.execute(asked)]
+
+    def list_going(self) -> list[Queued]:
+        """The runs that an agent was given and that have not ended."""
+        asked = sa.select(runs).where(
+            runs.c.state != RunState.DONE.value,
+            sa.or_(runs.c.assigned_at.is_not(None), runs.c.state != RunState.QUEUED.value),
+        )
+        with self._database.read() as connection:
+            return [_as_queued(row) for row in connection.execute(asked)]
+
+    def explain_wait(self, run: str, reason: Reason | None) -> bool:
+        """Say why a queued run waits; false where that was known."""
+        told = (reason.code, reason.message) if reason else (None, None)
+        code, message = runs.c.reason_code, runs.c.reason_message
+        with self._database.read() as connection:
+            known = connection.execute(sa.select(code, message).where(runs.c.id == run)).first()
+        if known is None or tuple(known) == told:
+            return False
+        with self._database.write() as connection:
+            update_run(connection, run, state=RunState.QUEUED, reason=reason)
+        return True
+
+    def mark_assigned(self, run: str, now: datetime) -> bool:
+        """Give a run away: true for the first to do so, and only while nobody cancelled it."""
+        free = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & runs.c.assigned_at.is_(None)
+        with self._database.write() as connection:
+            told = {"assigned_at": now, "reason_code": None, "reason_message": None}
+            return connection.execute(runs.update().where(free).values(**told)).rowcount == 1
+
+    def take_back(self, run: str) -> None:
+        """A run did not reach its agent: it waits again."""
+        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
+        with self._database.write() as connection:
+            connection.execute(runs.update().where(here).values(assigned_at=None))
+
+    def end_unbegun(self, run: str, outcome: Outcome, reason: Reason, now: datetime) -> bool:
+        """End a run that never began; false where it has begun or ended meanwhile."""
+        here = (runs.c.id == run) & (runs.c.state == RunState.QUEUED.value) & (runs.c.last_seq == 0)
+        with self._database.write() as connection:
+            told = {"reason_code": reason.code, "reason_message": reason.message, "ended_at": now}
+            ended = {"state": RunState.DONE.value, "outcome": outcome.value, **told}
+            return connection.execute(runs.update().where(here).values(**ended)).rowcount == 1
+
+    def request_cancel(self, run: str, actor: Actor, now: datetime) -> Queued:
+        """Note that somebody wants the run to end; raises Unknown, and Conflict where it has ended."""
+        found = self._record.find_run(run)
+        if found.state is RunState.DONE:
+            raise Conflict(f"run {found.id} has ended already", code="run_ended")
+        with self._database.write() as connection:
+            told = {"cancel_requested_at": now, "cancelled_by": actor.name}
+            connection.execute(runs.update().where(runs.c.id == found.id).values(**told))
+            write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
+            return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
+
+
+def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:
+    if key is None:
+        return None
+    here = (idempotency.c.actor == actor.name) & (idempotency.c.key == key)
+    found = connection.execute(sa.select(idempotency).where(here)).first()
+    if found is not None and found.request != digest:
+        raise Conflict("this Idempotency-Key was used for another order", code="idempotency_key_reused")
+    return None if found is None else str(found.answer)
+
+
+def _queued_row(order: RunOrder, host: str, now: datetime, id: str, actor: Actor) -> dict[str, Any]:
+    return {
+        "id": id,
+        "kind": order.kind.value,
+        "action": order.action.value,
+        "job": order.job,
+        "repository": order.repository,
+        "host": host,
+        "state": RunState.QUEUED.value,
+        "created_at": now,
+        "last_seq": 0,
+        "subject": order.subject,
+        "origin": "manual",
+        "actor": actor.name,
+    }
+
+
+def _as_order(row: sa.Row[Any]) -> RunOrder:
+    return RunOrder.model_validate({"job": row.job, "repository": row.repository, **row.order})
+
+
+def _as_queued(row: sa.Row[Any]) -> Queued:
+    return Queued(
+        id=row.id,
+        kind=RunKind(row.kind),
+        action=Action(row.action),
+        job=row.job,
+        repository=row.repository,
+        host=row.host,
+        state=RunState(row.state),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        nominal_at=row.nominal_at,
+        not_before=row.not_before,
+        assigned_at=row.assigned_at,
+        cancel_requested_at=row.cancel_requested_at,
+        last_seq=row.last_seq,
+        order=_as_order(row) if row.order else None,
+    )

@@ -1,0 +1,60 @@
+"""Snapshots that no known run made: in groups, what a job's retention would do with them, adopted and released."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi import Path as Named
+from pydantic import BaseModel, ConfigDict
+
+from highball.facts import ForeignGroup
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.keeping import Plan
+from highball.spec.access import Role
+from highball.spec.key import Key
+from highball.web.problems import ASKED_IN_VAIN
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Rules = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Group = Annotated[str, Named(pattern="^[0-9a-f]{12}$")]
+
+
+class Adopted(BaseModel):
+    """Whose a group is to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: Key
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses about foreign snapshots."""
+    router = APIRouter(
+        prefix="/api/v1/repositories/{key}/foreign", tags=["repositories"], responses=ASKED_IN_VAIN
+    )
+
+    @router.get("")
+    def list_foreign(key: str, _: Sees) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together; adopted ones with their job."""
+        return hub.adoption(key).list_groups()
+
+    @router.get("/{group}/retention")
+    def preview_adoption(key: str, group: Group, job: Key, _: Sees) -> list[Plan]:
+        """What the job's retention would do once it governs this group, and why each snapshot stays."""
+        return hub.adoption(key).preview(group, job, utc_now())
+
+    @router.post("/{group}/adopt")
+    def adopt(key: str, group: Group, wanted: Adopted, actor: Rules) -> ForeignGroup:
+        """Let a job's retention govern this group from now on; nothing is removed by that."""
+        return hub.adoption(key).adopt(group, wanted.job, utc_now(), actor)
+
+    @router.post("/{group}/release")
+    def release(key: str, group: Group, actor: Rules) -> ForeignGroup:
+        """Let nobody govern this group any more: it is foreign again, and stays."""
+        return hub.adoption(key).release(group, utc_now(), actor)
+
+    return router

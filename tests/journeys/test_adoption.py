@@ -1,0 +1,146 @@
+"""Snapshots of other tools: shown in groups, governed by a job once a person says so, and released again."""
+
+from journeys.station import Station, Table
+from journeys.test_retention import listed, save
+
+OLD = ("--host", "web.old.example.org", "--tag", "weekly")
+
+
+def save_elsewhere(station: Station, times: int, *more: str) -> set[str]:
+    """What another tool saved years ago; the snapshots' ids."""
+    before = listed(station)
+    for number in range(times):
+        station.bare("backup", *OLD, *more, "--time", f"2020-01-0{number + 1} 12:00:00", station.source)
+    return listed(station) - before
+
+
+def only_group(station: Station) -> Table:
+    """The one group that there is."""
+    [group] = station.ask("adopt", "nas").json
+    found: Table = group
+    return found
+
+
+def test_adopted_snapshots_are_governed_and_go_only_by_an_approved_plan(station: Station) -> None:
+    station.add_job(retention={"last": 2})
+    old = save_elsewhere(station, 3)
+    ours = save(station, 2)
+    group = only_group(station)
+    assert (group["host"], group["tags"], group["snapshots"]) == (OLD[1], [OLD[3]], 3)
+    assert (group["job"], group["newest_at"]) == (None, "2020-01-03T12:00:00Z")
+
+    [shown] = station.ask("adopt", "nas", group["id"], "--job", "docs", "--dry-run").json
+    assert {one["id"] for one in shown["remove"]} == old == set(shown["adopted"])
+    assert [one["id"] for one in shown["keep"]] == ours[::-1]
+    assert shown["held"]["code"] == "approval_required"
+    assert only_group(station)["job"] is None
+    unasked = station.ask("adopt", "nas", group["id"], "--job", "docs", status=2).error
+    assert unasked["code"] == "confirmation_required"
+
+    done = station.ask("adopt", "nas", group["id"][:6], "--job", "docs", "--yes").json
+    assert (done["id"], done["job"], done["adopted_by"]) == (group["id"], "docs", "cli")
+    assert only_group(station) == done
+    assert listed(station) == old | set(ours)
+    shown_of_docs = {one["id"]: one["job"] for one in station.ask("snapshots", "docs").json}
+    assert shown_of_docs == dict.fromkeys(old | set(ours), "docs")
+
+    assert station.ask("forget", status=6).error["code"] == "approval_required"
+    assert listed(station) == old | set(ours)
+    [plan] = station.ask("forget", "--dry-run").json
+    assert plan["id"] == shown["id"]
+    assert set(station.ask("forget", "--approve", plan["id"]).step["snapshots_removed"]) == old
+    assert listed(station) == set(ours)
+    assert station.ask("adopt", "nas").json == []
+
+
+def test_the_jobs_own_backups_neither_miss_nor_measure_what_was_adopted(station: Station) -> None:
+    station.add_job(retention={"last": 3})
+    station.fill(4, 50_000)
+    old = save_elsewhere(station, 1)
+    for path in sorted(station.source.iterdir())[1:]:
+        path.unlink()
+    station.ask("adopt", "nas", only_group(station)["id"], "--job", "docs", "--yes")
+    ours = save(station, 4)
+    [standing] = station.ask("status").json
+    assert (standing["snapshots"], standing["state"]) == (5, "healthy")
+    [plan] = station.ask("forget", "--dry-run").json
+    assert {one["id"] for one in plan["remove"]} == {ours[0], *old}
+    assert plan["unknown"] == []
+
+
+def test_what_restics_dry_run_would_keep_stays_beside_what_it_cannot_see(station: Station) -> None:
+    station.add_job(retention={"daily": 2})
+    save_elsewhere(station, 1)
+    station.ask("adopt", "nas", only_group(station)["id"], "--job", "docs", "--yes")
+    ours = save(station, 3)
+    [plan] = station.ask("forget", "--dry-run").json
+    assert plan["held"] is None
+    reasons = {one["id"]: [why["code"] for why in one["reasons"]] for one in plan["keep"]}
+    assert reasons[ours[0]] == ["restic"]
+    assert [one["id"] for one in plan["remove"]] == [ours[1]]
+    assert station.ask("forget").step["snapshots_removed"] == [ours[1]]
+
+
+def test_released_is_foreign_again_and_stays(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    old = save_elsewhere(station, 2)
+    ours = save(station, 2)
+    group = only_group(station)["id"]
+    station.ask("adopt", "nas", group, "--job", "docs", "--yes")
+    released = station.ask("adopt", "nas", group, "--release").json
+    assert (released["job"], released["adopted_by"], released["snapshots"]) == (None, None, 2)
+    assert station.ask("adopt", "nas", group, "--release", status=4).error["code"] == "group_unknown"
+    assert station.ask("forget").step["snapshots_removed"] == ours[:1]
+    assert listed(station) == old | {ours[1]}
+
+
+def test_what_a_lost_record_made_is_of_its_own_set_again(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    ours = save(station, 3)
+    station.state.rename(station.folder / "burnt")
+    assert station.ask("forget", "--dry-run").json[0]["unknown"] == sorted(ours)
+    group = only_group(station)
+    assert (group["snapshots"], "hb:job=docs" in group["tags"]) == (3, True)
+    [plan] = station.ask("adopt", "nas", group["id"], "--job", "docs", "--dry-run").json
+    assert (plan["adopted"], plan["held"], len(plan["remove"])) == ([], None, 2)
+    station.ask("adopt", "nas", group["id"], "--job", "docs", "--yes")
+    assert set(station.ask("forget").step["snapshots_removed"]) == set(ours[:2])
+
+
+def test_a_snapshot_that_another_deleted_holds_nothing_up(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    gone, *_ = save_elsewhere(station, 1)
+    station.ask("adopt", "nas", only_group(station)["id"], "--job", "docs", "--yes")
+    save(station, 2)
+    station.bare("forget", gone)
+    assert station.ask("forget").json["outcome"] == "success"
+    assert station.ask("status").json[0]["snapshots"] == 1
+
+
+def test_what_cannot_be_adopted_is_said(station: Station) -> None:
+    station.add_repository("other")
+    station.add_job()
+    station.add_job("mail", repositories=["other"])
+    save_elsewhere(station, 1)
+    group = only_group(station)["id"]
+    for words, status, code in (
+        (("adopt", "nass"), 4, "repository_unknown"),
+        (("adopt", "nas", group, "--job", "dics"), 4, "job_unknown"),
+        (("adopt", "nas", group, "--job", "mail", "--yes"), 2, "repository_not_of_job"),
+        (("adopt", "nas", "fff", "--job", "docs"), 4, "group_unknown"),
+        (("adopt", "nas", group, "--release"), 4, "group_unknown"),
+        (("adopt", "nas", group), 2, "usage"),
+        (("adopt", "nas", "--job", "docs"), 2, "usage"),
+        (("adopt", "nas", group, "--job", "docs", "--release"), 2, "usage"),
+    ):
+        assert station.ask(*words, status=status).error["code"] == code, words
+
+
+def test_a_person_sees_the_plan_before_being_asked(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    save_elsewhere(station, 2)
+    group = only_group(station)["id"]
+    assert group in station.call("adopt", "nas").text
+    done = station.call("adopt", "nas", group, "--job", "docs", "--yes").text
+    assert done.index("goes") < done.index("is governed by the retention of docs")
+    assert "docs (adopted by cli)" in station.call("adopt", "nas", COLUMNS="200").text

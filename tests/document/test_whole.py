@@ -248,7 +248,8 @@ class Work(RuleBasedStateMachine):
         self.desk = Desk(open_database(None)).start()
         self.alive: dict[str, list[Any]] = {"docs": [DOCS]}
         self.deleted: dict[str, list[Any]] = {}
-        self.former: set[str] = set()
+        self.former: dict[str, str] = {}
+        """Keys that objects had before, and the key that each has now."""
 
     @rule(key=st.sampled_from("abc"), spec=JOBS)
     def create(self, key: str, spec: dict[str, Any]) -> None:
@@ -290,6 +291,7 @@ class Work(RuleBasedStateMachine):
         told = self.deleted.pop(key)
         if purge:
             self.desk.documents.purge("job", key, **self.desk.told)
+            self.former = {old: now for old, now in self.former.items() if now != key}
         else:
             self.desk.documents.restore("job", key, **self.desk.told)
             self.alive[key] = [*told, told[-2]]
@@ -304,7 +306,7 @@ class Work(RuleBasedStateMachine):
         self.desk.rekey("job", key, new)
         told = self.alive.pop(key)
         self.alive[new] = [*told, told[-1]]
-        self.former.add(key)
+        self.former = {old: new if now == key else now for old, now in self.former.items()} | {key: new}
 
     @rule()
     def write_back(self) -> None:

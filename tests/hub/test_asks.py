@@ -143,9 +143,9 @@ def test_foreign_snapshots_are_adopted_and_released(corner: Corner, newest_resti
     [plan] = corner.get(f"{group_at}/retention", job=corner.job)
     assert (len(plan["keep"]), len(plan["adopted"]), plan["remove"]) == (3, 2, [])
     assert corner.get(f"{group_at}/retention", job="nope", expect=(404,))["code"] == "job_unknown"
-    assert corner.post(f"{group_at}/adopt", {"job": corner.job})["job"] == "docs"
+    assert corner.post(f"{group_at}/adopt", {"job": corner.job})["job"] == corner.job
     assert [one["adopted_by"] for one in corner.get(at)] == ["token:tests"]
-    assert {one["job"] for one in corner.get("repositories/{corner.nas}/snapshots")} == {corner.job}
+    assert {one["job"] for one in corner.get(f"repositories/{corner.nas}/snapshots")} == {corner.job}
     assert corner.post(f"{group_at}/adopt", {"job": corner.job}, expect=(404,))["code"] == "group_unknown"
     done = corner.end_of(corner.order("forget", job=corner.job))
     assert (done["outcome"], done["steps"][0]["snapshots_kept"]) == ("success", 3)

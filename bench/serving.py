@@ -48,7 +48,7 @@ def main() -> None:
     result = Result("serving", "A hub that serves")
     with scratch() as folder:
         make_small_files(folder / "source", 10)
-        served = _Served(folder / "hub", folder / "source", chosen.restic)
+        served = Served(folder / "hub", folder / "source", chosen.restic)
         with served.serving():
             time.sleep(5)  # what starting needed is given back
             result.add("the hub, idle", _mib(served.hub_pid))
@@ -63,10 +63,11 @@ def main() -> None:
     result.write(chosen.restic)
 
 
-class _Served:
+class Served:
     """A hub on a folder of its own."""
 
-    def __init__(self, folder: Path, source: Path, restic: Path) -> None:
+    def __init__(self, folder: Path, source: Path, restic: Path, more: str = "", **environment: str) -> None:
+        """`more` is configuration besides one repository and one job."""
         folder.mkdir()
         self.folder = folder
         self.port = _free_port()
@@ -80,8 +81,9 @@ class _Served:
             f'[repositories.{REPOSITORY}]\nurl = "{folder}/repository"\n'
             f'password = {{ file = "{folder}/password" }}\n'
             f'[jobs.{JOB}]\nschedule = "manual"\nrepositories = ["{REPOSITORY}"]\nsources = ["{source}"]\n'
+            + more
         )
-        self.environment = clean_environment(HIGHBALL_CONFIG=str(folder / "highball.toml"))
+        self.environment = clean_environment(HIGHBALL_CONFIG=str(folder / "highball.toml"), **environment)
         take([HIGHBALL, "setup", "--schedule", "none"], self.environment)
 
     @contextmanager
@@ -92,10 +94,10 @@ class _Served:
         with log.open("ab") as output:
             self._process = subprocess.Popen(argv, env=self.environment, stdout=output, stderr=output)
         try:
-            _await(lambda: self._token is not None or b"/setup#" in log.read_bytes())
+            await_fact(lambda: self._token is not None or b"/setup#" in log.read_bytes())
             if self._token is None:
                 self._set_up(log)
-            _await(self._is_there)
+            await_fact(self._is_there)
             yield
         finally:
             self._process.terminate()
@@ -119,6 +121,15 @@ class _Served:
         if self._token is not None:
             request.add_header("authorization", f"Bearer {self._token}")
         return request
+
+    @property
+    def authorization(self) -> str:
+        """The header by which a program proves itself."""
+        return f"Bearer {self._token}"
+
+    def page(self, address: str) -> urllib.request.Request:
+        """A request for a page."""
+        return urllib.request.Request(f"{self.url}{address}", headers={"authorization": self.authorization})
 
     def call(self, address: str, body: Any = None) -> Any:
         """What an address answers."""
@@ -145,7 +156,7 @@ class _Served:
         """Seconds from the order to the end, as whoever waits for it sees them."""
         begun = time.monotonic()
         run = self.call("runs", {"task": "backup", "job": JOB})["id"]
-        _await(lambda: self.call(f"runs/{run}")["state"] == "done")
+        await_fact(lambda: self.call(f"runs/{run}")["state"] == "done")
         took = time.monotonic() - begun
         assert self.call(f"runs/{run}")["outcome"] == "success"
         return took
@@ -154,7 +165,7 @@ class _Served:
 # --- figures -------------------------------------------------------------------------------------
 
 
-def _measure_short(result: Result, folder: Path, served: _Served, restic: Path, pairs: int) -> None:
+def _measure_short(result: Result, folder: Path, served: Served, restic: Path, pairs: int) -> None:
     bare = Bare(folder / "bare", folder / "source", restic)
     bare.back_up()
     served.back_up()
@@ -173,7 +184,7 @@ def _measure_short(result: Result, folder: Path, served: _Served, restic: Path, 
     )
 
 
-def _measure_a_run(result: Result, served: _Served) -> None:
+def _measure_a_run(result: Result, served: Served) -> None:
     """The most that a run's own process holds while its restic works."""
     large = Path(served.folder.parent / "source" / "large")
     large.write_bytes(os.urandom(512 << 20))
@@ -188,7 +199,7 @@ def _measure_a_run(result: Result, served: _Served) -> None:
     result.add("the process of a run", f"{most:.1f} MiB", f"≤ {AGENT_MIB} MiB", 0 < most <= AGENT_MIB)
 
 
-def _measure_lists(result: Result, served: _Served, count: int) -> None:
+def _measure_lists(result: Result, served: Served, count: int) -> None:
     oldest = served.call("runs?limit=50")["next"]
     for what, address in (
         ("the newest 50", "runs?limit=50"),
@@ -203,7 +214,7 @@ def _measure_lists(result: Result, served: _Served, count: int) -> None:
         )
 
 
-def _milliseconds(served: _Served, address: str) -> float:
+def _milliseconds(served: Served, address: str) -> float:
     begun = time.monotonic()
     served.call(address)
     return (time.monotonic() - begun) * 1000
@@ -253,7 +264,7 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _await(fact: Any, seconds: float = 60) -> None:
+def await_fact(fact: Any, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "it never came to it"

@@ -314,7 +314,11 @@ def _first_bad(connection: sa.Connection, standings: Sequence[Standing]) -> dict
 def _last_missed(connection: sa.Connection, jobs: Sequence[str]) -> dict[str, sa.Row[Any]]:
     """The newest row of missed times of each job."""
     one = as_rows(connection, ("job",), [(job,) for job in jobs])
-    last = sa.select(sa.func.max(runs.c.missed_last)).where(runs.c.job == one.c.job).correlate(one)
+    last = (
+        sa.select(sa.func.max(runs.c.missed_last))
+        .where(runs.c.job == one.c.job, runs.c.missed_last.is_not(None))  # as its index says
+        .correlate(one)
+    )
     asked: sa.Select[Any] = (
         sa.select(runs)
         .join(one, runs.c.job == one.c.job)

@@ -274,7 +274,8 @@ class Record:
     def list_under_way(self, limit: int) -> list[Run]:
         """The runs that have not ended: what runs before what waits, each the oldest first."""
         waits = runs.c.state == RunState.QUEUED.value
-        asked = sa.select(runs).where(runs.c.state != RunState.DONE.value)
+        going = [state.value for state in RunState if state is not RunState.DONE]
+        asked = sa.select(runs).where(runs.c.state.in_(going))
         with self._database.read() as connection:
             found = connection.execute(asked.order_by(waits, runs.c.created_at, runs.c.id).limit(limit)).all()
             accounts = _steps_of(connection, [row.id for row in found])

@@ -113,20 +113,23 @@ def _newest_of_pairs(connection: sa.Connection, pairs: Sequence[_Pair]) -> dict[
 
 
 def _ends_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> dict[_Pair, _End]:
+    """How the newest backup of each pair ended. All steps of its run are asked for: by any other column SQLite goes
+    through all that a job ever did."""
     ended = {(row.last_run, row.job, row.repository): pair for pair, row in newest.items() if row.last_run}
-    last = as_rows(connection, ("run", "job", "repository"), list(ended))
+    last = as_rows(connection, ("run",), sorted({(run,) for run, _, _ in ended}))
     reason = steps.c.account["reason"].label("reason")
     asked = (
-        sa.select(steps.c.run, steps.c.job, steps.c.repository, steps.c.outcome, reason)
-        .join(last, (steps.c.run == last.c.run) & (steps.c.repository == last.c.repository))
-        .where(steps.c.job == last.c.job, steps.c.action == Action.BACKUP.value)
+        sa.select(steps.c.run, steps.c.job, steps.c.repository, steps.c.action, steps.c.outcome, reason)
+        .join(last, steps.c.run == last.c.run)
         .where(steps.c.ended_at.is_not(None))
         .order_by(steps.c.ended_at)  # of several in one run the last one tells
     )
     found = {}
     for row in connection.execute(asked):
-        end = _End(Outcome(row.outcome), Reason.model_validate(row.reason) if row.reason else None)
-        found[ended[row.run, row.job, row.repository]] = end
+        pair = ended.get((row.run, row.job, row.repository))
+        if pair is not None and row.action == Action.BACKUP.value:
+            reason_told = Reason.model_validate(row.reason) if row.reason else None
+            found[pair] = _End(Outcome(row.outcome), reason_told)
     return found
 
 

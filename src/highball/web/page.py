@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +34,7 @@ from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.web import showing
 
+RAIL_IS_FRESH: Final = timedelta(seconds=3)
 STATIC: Final = Path(__file__).with_name("static")
 THEMES: Final = ("light", "dark", "system")
 ACCENTS: Final = ("petrol", "moss", "plum", "slate")
@@ -86,6 +87,7 @@ class Pages:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._seen: Overview | None = None
         self._environment = Environment(
             loader=PackageLoader("highball.web"),
             autoescape=True,
@@ -128,7 +130,7 @@ class Pages:
             text = "".join(drawn.blocks[block](drawn.new_context(told)))
         else:
             if told["actor"] is not None:
-                told |= self._rail(overview or look_over(self._hub, told["now"], limit=0))
+                told |= self._rail(overview or self._look(told["now"]))
             text = drawn.render(told)
         response = HTMLResponse(text, status, headers={"vary": "HX-Target"})
         if told["said"] is not None and block is None:
@@ -160,6 +162,12 @@ class Pages:
             "time": lambda at, form="moment": _time(at, now, zone, form),
             "age": lambda at: words.age(at, now),
         }
+
+    def _look(self, now: datetime) -> Overview:
+        """How everything stands, for the rail: looked up again only every few seconds, as it costs most of a page."""
+        if self._seen is None or not timedelta() <= now - self._seen.verdict.as_of < RAIL_IS_FRESH:
+            self._seen = look_over(self._hub, now, limit=0)
+        return self._seen
 
     def _rail(self, overview: Overview) -> dict[str, Any]:
         document, verdict = self._hub.document(), overview.verdict

@@ -1,0 +1,148 @@
+"""What pages cost with 500 jobs and 100,000 runs: how soon they are answered, how large they are, when they are seen.
+
+Run as: .venv/bin/python bench/pages.py [--restic PATH] [--jobs N] [--runs N] [--asked N]
+"""
+
+from __future__ import annotations
+
+import gzip
+import statistics
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from highball.hub.db import new_run_id, open_database, runs, snapshots, steps
+from measuring import HOST, REPOSITORY, Result, make_small_files, options, scratch
+from serving import Served
+
+SECONDS_TO_PAINT, MOST_MS, MOST_KB = 1.0, 120, 200
+
+PAGES = (
+    "/",
+    "/jobs",
+    "/jobs/job-7",
+    "/jobs/job-7/edit",
+    "/runs",
+    "/runs?outcome=failure",
+    "/repositories",
+    f"/repositories/{REPOSITORY}",
+    "/hosts",
+    "/maintenance",
+    "/activity",
+    "/settings",
+    "/profiles",
+    "/deleted",
+    "/history/job/job-7",
+    "/restore",
+)
+
+
+def main() -> None:
+    """Measure and write down."""
+    chosen = options(
+        __doc__ or "",
+        ("jobs", 500, "how many jobs are declared"),
+        ("runs", 100_000, "how many runs the record holds"),
+        ("asked", 40, "how often each page is asked for"),
+    )
+    result = Result("pages", f"Pages, with {chosen.jobs:,} jobs and {chosen.runs:,} runs")
+    with scratch() as folder:
+        make_small_files(folder / "source", 10)
+        jobs = "".join(_job(number, folder / "source") for number in range(chosen.jobs))
+        served = Served(folder / "hub", folder / "source", chosen.restic, jobs)
+        with served.serving():
+            pass
+        _fill(folder / "hub" / "state" / "highball.db", chosen.jobs, chosen.runs)
+        with served.serving():
+            for address in (*PAGES, f"/runs/{served.call('runs?limit=1')['items'][0]['id']}"):
+                _measure(result, served, address, chosen.asked)
+            _measure_paint(result, served)
+    result.write(chosen.restic)
+
+
+def _job(number: int, source: Path) -> str:
+    return (
+        f'[jobs.job-{number}]\nschedule = "{number % 60} {number % 24} * * *"\n'
+        f'repositories = ["{REPOSITORY}"]\nsources = ["{source}"]\n'
+    )
+
+
+def _measure(result: Result, served: Served, address: str, asked: int) -> None:
+    took, body = [], b""
+    for _ in range(asked):
+        begun = time.monotonic()
+        body = urllib.request.urlopen(served.page(address), timeout=60).read()
+        took.append((time.monotonic() - begun) * 1000)
+    p95, size = sorted(took)[int(asked * 0.95)], len(body) / 1000
+    name = "/runs/…" if address.startswith("/runs/") else address
+    result.add(
+        f"{name}",
+        f"p95 {p95:.0f} ms, {size:.0f} KB ({len(gzip.compress(body)) / 1000:.0f} KB packed)",
+        f"≤ {MOST_MS} ms, ≤ {MOST_KB} KB",
+        p95 <= MOST_MS and size <= MOST_KB,
+        p95=p95,
+        median=statistics.median(took),
+        kilobytes=size,
+    )
+
+
+def _measure_paint(result: Result, served: Served) -> None:
+    """When the overview is first seen in Chromium, with nothing kept from before."""
+    from playwright.sync_api import sync_playwright
+
+    took = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-background-networking"]
+        )
+        for _ in range(5):
+            context = browser.new_context(extra_http_headers={"authorization": served.authorization})
+            page = context.new_page()
+            page.goto(f"{served.url}/", wait_until="load")
+            took.append(
+                page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+            )
+            context.close()
+        browser.close()
+    seconds = statistics.median(took)
+    result.add(
+        "the overview is seen in Chromium",
+        f"after {seconds:.2f} s",
+        f"< {SECONDS_TO_PAINT} s",
+        seconds < SECONDS_TO_PAINT,
+    )
+
+
+def _fill(path: Path, jobs: int, count: int) -> None:
+    """Runs of these jobs up to now, each with its step, and the snapshots of the last ones."""
+    now = datetime.now(UTC)
+    database = open_database(path)
+    every = timedelta(days=1) / jobs
+    for start in range(0, count, 5000):
+        numbers = range(start, min(start + 5000, count))
+        told = [_run(number, jobs, now - number * every) for number in numbers]
+        with database.write() as connection:
+            connection.execute(runs.insert(), [run for run, _, _ in told])
+            connection.execute(steps.insert(), [step for _, step, _ in told])
+            if start < jobs * 20:
+                connection.execute(snapshots.insert(), [snapshot for _, _, snapshot in told])
+    database.close()
+
+
+def _run(number: int, jobs: int, at: datetime) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    id, job = new_run_id(at, number), f"job-{number % jobs}"
+    outcome = "failure" if number % 20 == 0 else "success"
+    run = {"id": id, "kind": "backup", "action": "backup", "job": job, "host": HOST, "state": "done"}
+    run |= {"outcome": outcome, "created_at": at, "started_at": at, "ended_at": at, "last_seq": 0}
+    account = {"number": 1, "action": "backup", "repository": REPOSITORY, "job": job, "outcome": outcome}
+    step = {"run": id, "number": 1, "action": "backup", "repository": REPOSITORY, "job": job}
+    step |= {"outcome": outcome, "ended_at": at, "account": account}
+    snapshot = {"repository": REPOSITORY, "id": f"{number:064x}", "host": HOST, "job": job, "set": "files"}
+    snapshot |= {"run": id, "time": at, "size_bytes": 10_000, "shrank": False}
+    return run, step, snapshot
+
+
+if __name__ == "__main__":
+    main()

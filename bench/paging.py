@@ -134,12 +134,31 @@ def _fill(path: Path, jobs: int, count: int) -> None:
 def _run(number: int, jobs: int, at: datetime) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     id, job = new_run_id(at, number), f"job-{number % jobs}"
     outcome = "failure" if number % 20 == 0 else "success"
-    run = {"id": id, "kind": "backup", "action": "backup", "job": job, "host": HOST, "state": "done"}
+    run: dict[str, Any] = {
+        "id": id,
+        "kind": "backup",
+        "action": "backup",
+        "job": job,
+        "host": HOST,
+        "state": "done",
+    }
     run |= {"outcome": outcome, "created_at": at, "started_at": at, "ended_at": at, "last_seq": 0}
-    account = {"number": 1, "action": "backup", "repository": REPOSITORY, "job": job, "outcome": outcome}
-    step = {"run": id, "number": 1, "action": "backup", "repository": REPOSITORY, "job": job}
+    account: dict[str, Any] = {
+        "number": 1,
+        "action": "backup",
+        "repository": REPOSITORY,
+        "job": job,
+        "outcome": outcome,
+    }
+    step: dict[str, Any] = {"run": id, "number": 1, "action": "backup", "repository": REPOSITORY, "job": job}
     step |= {"outcome": outcome, "ended_at": at, "account": account}
-    snapshot = {"repository": REPOSITORY, "id": f"{number:064x}", "host": HOST, "job": job, "set": "files"}
+    snapshot: dict[str, Any] = {
+        "repository": REPOSITORY,
+        "id": f"{number:064x}",
+        "host": HOST,
+        "job": job,
+        "set": "files",
+    }
     snapshot |= {"run": id, "time": at, "size_bytes": 10_000, "shrank": False}
     return run, step, snapshot
 

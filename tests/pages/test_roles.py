@@ -26,7 +26,18 @@ ENTRANCE: dict[tuple[str, str], Role | None] = {
 
 OVERVIEW: dict[tuple[str, str], Role | None] = {("GET", "/"): VIEWER}
 
-TABLE = {**ENTRANCE, **OVERVIEW}
+RUNS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/runs"): VIEWER,
+    ("GET", "/runs/{id}"): VIEWER,
+    ("GET", "/runs/{id}/log"): VIEWER,
+    ("GET", "/runs/{id}/log/{seq}"): VIEWER,
+    ("GET", "/runs/{id}/cancel"): OPERATOR,
+    ("POST", "/runs/{id}/cancel"): OPERATOR,
+    ("POST", "/runs/{id}/again"): OPERATOR,
+    ("POST", "/runs/{id}/accept"): OPERATOR,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **RUNS}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -17,6 +17,7 @@ from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
 from highball.web.pages import entrance
 from highball.web.pages import overview as overview_page
+from highball.web.pages import runs as runs_page
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
@@ -43,8 +44,8 @@ def make_app(hub: Hub) -> FastAPI:
 
     pages = Pages(hub)
     app.mount("/static", Assets())
-    for router in (entrance.make_router(hub, pages), overview_page.make_router(hub, pages)):
-        app.include_router(router)
+    for page in (entrance, overview_page, runs_page):
+        app.include_router(page.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)
 
     @app.get("/healthz", include_in_schema=False)

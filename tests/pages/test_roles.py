@@ -37,7 +37,13 @@ RUNS: dict[tuple[str, str], Role | None] = {
     ("POST", "/runs/{id}/accept"): OPERATOR,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **RUNS}
+RESTORE: dict[tuple[str, str], Role | None] = {
+    ("GET", "/restore"): VIEWER,
+    ("POST", "/restore"): OPERATOR,
+    ("GET", "/repositories/{key}/snapshots"): VIEWER,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **RUNS, **RESTORE}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

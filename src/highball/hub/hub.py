@@ -25,6 +25,7 @@ from highball.facts import (
     Run,
     RunEnded,
     RunStarted,
+    Snapshot,
     Step,
     StepEnded,
     StepStarted,
@@ -204,6 +205,13 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    # --- what is asked ---
+
+    def list_snapshots(self, key: str) -> list[Snapshot]:
+        """What a repository holds, of other tools too, newest first; not to be called in the loop's own thread."""
+        found = self.record.recognise(key, self.dispatcher.asked(key).list_snapshots())
+        return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
 
     # --- the way back ---
 

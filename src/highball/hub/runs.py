@@ -462,6 +462,11 @@ class Record:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
         return _as_order(row) if row is not None and row.order else None
 
+    def list_known(self, ids: Iterable[str]) -> set[str]:
+        """Those of these runs that the record still has."""
+        with self._database.read() as connection:
+            return set(connection.execute(sa.select(runs.c.id).where(runs.c.id.in_(list(ids)))).scalars())
+
     def list_made(self, run: str) -> list[Made]:
         """The snapshots that a run made, those too that are gone by now."""
         asked = sa.select(snapshots).where(snapshots.c.run == run).order_by(snapshots.c.repository)

@@ -17,6 +17,7 @@ from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
 from highball.web.pages import entrance
 from highball.web.pages import overview as overview_page
+from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
@@ -44,7 +45,7 @@ def make_app(hub: Hub) -> FastAPI:
 
     pages = Pages(hub)
     app.mount("/static", Assets())
-    for page in (entrance, overview_page, runs_page):
+    for page in (entrance, overview_page, runs_page, restore_page):
         app.include_router(page.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)
 

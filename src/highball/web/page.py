@@ -110,6 +110,7 @@ class Pages:
             "twice": lambda one: (one, one),
             "urlpart": lambda text: quote(str(text), safe=""),
         }
+        self._environment.tests["hub_tag"] = lambda tag: str(tag).startswith("hb:")
         self._environment.globals["kit"] = self._environment.get_template("kit.html").module
 
     def answer(

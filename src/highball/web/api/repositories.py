@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 
-from highball.errors import Failed, Unknown
-from highball.facts import Fact, Lock, PathText, Snapshot, UtcTime
+from highball.errors import Failed
+from highball.facts import Fact, Lock, Node, PathText, Snapshot, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
-from highball.protocol import Browse, ListFolder, TestRepository, TestSources
+from highball.protocol import Browse, TestRepository, TestSources
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.web.problems import ASKED_IN_VAIN
@@ -23,7 +23,6 @@ Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 
 TEST_SECONDS = 60.0
-LISTING_SECONDS = 15 * 60.0
 
 
 class HostAnswer(Fact):
@@ -99,25 +98,19 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/snapshots")
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
-        found = hub.record.recognise(key, hub.dispatcher.asked(key).list_snapshots())
-        return sorted(found, key=lambda s: s.time, reverse=True)
+        return hub.list_snapshots(key)
 
     @router.get("/repositories/{key}/locks")
     def list_locks(key: str, _: Sees) -> list[Lock]:
         """The locks in a repository, each with its owner."""
         return hub.dispatcher.asked(key).list_locks()
 
-    @router.get("/repositories/{key}/snapshots/{snapshot}/folder")
-    async def list_folder(
+    @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
+    def list_folder(
         key: str, snapshot: str, _: Sees, path: Annotated[str, Query(max_length=4096)] = "/"
-    ) -> Any:
+    ) -> list[Node]:
         """What a snapshot's folder holds."""
-        if not set(snapshot) <= set("0123456789abcdef") or not snapshot:
-            raise Unknown(f"{snapshot[:80]} is not the id of a snapshot", code="snapshot_unknown")
-        asked = hub.dispatcher.asked(key)
-        wanted = path.encode("utf-8", "surrogateescape")
-        question = ListFolder(snapshot=snapshot, path=wanted, **asked.about())
-        return await hub.fleet.ask(asked.host, question, LISTING_SECONDS, dict(asked.sealed))
+        return hub.dispatcher.asked(key).list_folder(snapshot, path.encode("utf-8", "surrogateescape"))
 
     @router.get("/repositories/{key}/retention")
     def preview_retention(

@@ -164,7 +164,7 @@ def place_of(path: str) -> str:
     """A place at this address; users and tokens that are not there, so that those who ask stay."""
     table = path.removeprefix(f"{API}/").split("/")[0]
     told = {"{key}": KINDS.get(table, "nobody"), "{host}": "here", "{snapshot}": SNAPSHOT, "{ticket}": "x"}
-    told |= {"{group}": "0" * 12, "{secret}": "password", "{run}": BACKUP, "{id}": CHECK}
+    told |= {"{group}": "0" * 12, "{secret}": "password", "{run}": BACKUP, "{id}": CHECK, "{seq}": "1"}
     for name, value in told.items():
         path = path.replace(name, value)
     return path

@@ -33,7 +33,24 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/job"): ADMIN,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START}
+RUNS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/runs"): VIEWER,
+    ("GET", "/runs/{id}"): VIEWER,
+    ("GET", "/runs/{id}/log"): VIEWER,
+    ("GET", "/runs/{id}/log/{seq}"): VIEWER,
+    ("GET", "/runs/{id}/cancel"): OPERATOR,
+    ("POST", "/runs/{id}/cancel"): OPERATOR,
+    ("POST", "/runs/{id}/again"): OPERATOR,
+    ("POST", "/runs/{id}/accept"): OPERATOR,
+}
+
+RESTORE: dict[tuple[str, str], Role | None] = {
+    ("GET", "/restore"): VIEWER,
+    ("POST", "/restore"): OPERATOR,
+    ("GET", "/repositories/{key}/snapshots"): VIEWER,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START, **RUNS, **RESTORE}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

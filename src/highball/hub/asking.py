@@ -9,10 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from highball.facts import Difference, Lock, Snapshot
+from highball.errors import Unknown
+from highball.facts import Difference, Lock, Node, Snapshot
 from highball.hub.fleet import Fleet
 from highball.protocol import (
     CompareSnapshots,
+    ListFolder,
     ListLocks,
     ListSnapshots,
     Overwrite,
@@ -25,8 +27,11 @@ from highball.spec.repository import Repository
 
 LISTING_SECONDS = 15 * 60.0
 
+_DIGITS = set("0123456789abcdef")
+
 _SNAPSHOTS: TypeAdapter[list[Snapshot]] = TypeAdapter(list[Snapshot])
 _DIFFERENCES: TypeAdapter[list[Difference]] = TypeAdapter(list[Difference])
+_NODES: TypeAdapter[list[Node]] = TypeAdapter(list[Node])
 _LOCKS: TypeAdapter[list[Lock]] = TypeAdapter(list[Lock])
 
 
@@ -47,6 +52,13 @@ class AskedOverWire:
         """What the repository holds; raises HighballError."""
         about = self.about()
         return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(host=host, tags=tuple(tags), **about)))
+
+    def list_folder(self, snapshot: str, path: bytes) -> list[Node]:
+        """What a snapshot's folder holds; raises Unknown and what else the agent says."""
+        if not snapshot or not set(snapshot) <= _DIGITS:
+            raise Unknown(f"{snapshot[:80]} is not the id of a snapshot", code="snapshot_unknown")
+        question = ListFolder(snapshot=snapshot, path=path, **self.about())
+        return _NODES.validate_python(self._ask(question))
 
     def list_locks(self) -> list[Lock]:
         """The locks in it; raises HighballError."""

@@ -131,6 +131,12 @@ class Backlog:
         self._database = database
         self._record = Record(database)
 
+    def find_order(self, run: str) -> RunOrder | None:
+        """What a run was to do, as it was asked for; None of one that a command on the machine carried out."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
+        return _as_order(row) if row is not None and row.order else None
+
     def enqueue(
         self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
     ) -> tuple[Run, bool]:

@@ -28,6 +28,7 @@ from highball.facts import (
     Run,
     RunEnded,
     RunStarted,
+    Snapshot,
     Step,
     StepEnded,
     StepStarted,
@@ -269,6 +270,13 @@ class Hub:
             )
         self.documents.get("host", host)
         return self.fleet.invite(host, actor, now)
+
+    # --- what is asked ---
+
+    def list_snapshots(self, key: str) -> list[Snapshot]:
+        """What a repository holds, of other tools too, newest first; not to be called in the loop's own thread."""
+        found = self.record.recognise(key, self.dispatcher.asked(key).list_snapshots())
+        return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
 
     # --- the way back ---
 

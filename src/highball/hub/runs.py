@@ -116,6 +116,19 @@ class RunFilter:
             yield runs.c.created_at < self.until
 
 
+@dataclass(frozen=True)
+class Made:
+    """A snapshot that a run made, and what became of it."""
+
+    repository: str
+    id: str
+    size_bytes: int | None
+    shrank: bool
+    accepted_at: datetime | None
+    forgotten_at: datetime | None
+    missing_since: datetime | None
+
+
 class RepositoryDay(Fact):
     """What a repository held at the end of a day (UTC), as far as it was measured."""
 
@@ -271,6 +284,39 @@ class Record:
             accounts = _steps_of(connection, [row.id for row in found])
         return [_as_run(row, accounts.get(row.id, [])) for row in found]
 
+    def find_before(self, run: Run) -> Run | None:
+        """The last run of the same job and kind that saved something before this one; None where there is none."""
+        good = [Outcome.SUCCESS.value, Outcome.WARNING.value]
+        same = (runs.c.job == run.job, runs.c.kind == run.kind.value, runs.c.outcome.in_(good))
+        asked = sa.select(runs).where(
+            *same, runs.c.created_at < sa.literal(run.created_at, runs.c.created_at.type)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(asked.order_by(runs.c.created_at.desc()).limit(1)).first()
+            return None if row is None else _as_run(row, _steps_of(connection, [row.id]).get(row.id, []))
+
+    def list_known(self, ids: Iterable[str]) -> set[str]:
+        """Those of these runs that the record still has."""
+        with self._database.read() as connection:
+            return set(connection.execute(sa.select(runs.c.id).where(runs.c.id.in_(list(ids)))).scalars())
+
+    def list_made(self, run: str) -> list[Made]:
+        """The snapshots that a run made, those too that are gone by now."""
+        asked = sa.select(snapshots).where(snapshots.c.run == run).order_by(snapshots.c.repository)
+        with self._database.read() as connection:
+            return [
+                Made(
+                    repository=row.repository,
+                    id=row.id,
+                    size_bytes=row.size_bytes,
+                    shrank=row.shrank,
+                    accepted_at=row.accepted_at,
+                    forgotten_at=row.forgotten_at,
+                    missing_since=row.missing_since,
+                )
+                for row in connection.execute(asked)
+            ]
+
     def list_under_way(self, limit: int) -> list[Run]:
         """The runs that have not ended: what runs before what waits, each the oldest first."""
         waits = runs.c.state == RunState.QUEUED.value
@@ -290,6 +336,18 @@ class Record:
                 for line in zlib.decompress(lines).splitlines():
                     event = _EVENTS.validate_json(line)
                     if event.seq > after:
+                        yield event
+
+    def read_events_back(self, run: str, *, before: int | None = None) -> Iterator[Event]:
+        """The events of a run from the last one back, of those below a number: its end, without all of it."""
+        asked = sa.select(events.c.lines).where(events.c.run == run).order_by(events.c.first_seq.desc())
+        if before is not None:
+            asked = asked.where(events.c.first_seq < before)
+        with self._database.read() as connection:
+            for lines in connection.execute(asked).scalars():
+                for line in reversed(zlib.decompress(lines).splitlines()):
+                    event = _EVENTS.validate_json(line)
+                    if before is None or event.seq < before:
                         yield event
 
     # --- what is known of jobs and repositories ---

@@ -109,8 +109,10 @@ class Pages:
             "length": words.length,
             "path": showing.path,
             "sentence": showing.sentence,
+            "twice": lambda one: (one, one),
             "urlpart": lambda text: quote(str(text), safe=""),
         }
+        self._environment.tests["hub_tag"] = lambda tag: str(tag).startswith("hb:")
         self._environment.globals["kit"] = self._environment.get_template("kit.html").module
 
     def answer(
@@ -160,6 +162,7 @@ class Pages:
             "now": now,
             "zone": zone,
             "time": lambda at, form="moment": _time(at, now, zone, form),
+            "clock": lambda at: f"{at.astimezone(zone):%H:%M:%S}",
             "age": lambda at: words.age(at, now),
         }
 
@@ -254,6 +257,8 @@ def _time(at: datetime | None, now: datetime, zone: tzinfo, form: str) -> Markup
     if at is None:
         return Markup(words.NOT_YET)  # noqa: S704 - our own words
     shown = words.age(at, now) if form == "age" else words.moment(at, now, zone)
+    if form == "day" and at.astimezone(zone).date() == now.astimezone(zone).date():
+        shown = f"today {shown}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         at.isoformat(), words.full_moment(at, zone), shown
     )

@@ -124,8 +124,9 @@ def path(found: str | bytes) -> str:
 
 
 def sentence(text: str) -> str:
-    """A message as a sentence: it begins large and ends with a full stop."""
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?", ":")) else ".")
+    """A message as a sentence: it begins large, unless with a key (`nas: …`), and ends with a full stop."""
+    first = text[:1] if text.partition(" ")[0].endswith(":") else text[:1].upper()
+    return f"{first}{text[1:]}" + ("" if text.endswith((".", "!", "?", ":")) else ".")
 
 
 def name_of_subject(subject: str) -> str:

@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.errors import Failed
-from highball.facts import Difference, Fact, Lock, PathText, Snapshot, UtcTime
+from highball.facts import Difference, Fact, Lock, Node, PathText, Snapshot, UtcTime
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish
@@ -28,7 +28,6 @@ from highball.protocol import (
     Browse,
     Dump,
     Flowing,
-    ListFolder,
     ListNodes,
     RestorePlan,
     TestRepository,
@@ -62,7 +61,6 @@ def _read_path(request: Request, path: Annotated[str | None, Query(max_length=40
 ByPath = Annotated[bytes | None, Depends(_read_path)]
 
 TEST_SECONDS = 60.0
-LISTING_SECONDS = 15 * 60.0
 
 UNSAVED = "unsaved"
 """What a repository is called that has no key yet."""
@@ -182,20 +180,17 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/snapshots")
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
-        found = hub.record.recognise(key, hub.dispatcher.asked(key).list_snapshots())
-        return sorted(found, key=lambda s: s.time, reverse=True)
+        return hub.list_snapshots(key)
 
     @router.get("/repositories/{key}/locks")
     def list_locks(key: str, _: Sees) -> list[Lock]:
         """The locks in a repository, each with its owner."""
         return hub.dispatcher.asked(key).list_locks()
 
-    @router.get("/repositories/{key}/snapshots/{snapshot}/folder")
-    async def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> Any:
+    @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
+    def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
         """What a snapshot's folder holds."""
-        asked = hub.dispatcher.asked(key)
-        question = ListFolder(snapshot=snapshot, path=path or b"/", **asked.about())
-        return await hub.fleet.ask(asked.host, question, LISTING_SECONDS, dict(asked.sealed))
+        return hub.dispatcher.asked(key).list_folder(snapshot, path or b"/")
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
     async def list_nodes(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:

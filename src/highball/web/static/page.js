@@ -33,8 +33,10 @@
     const typing = focus && part.contains(focus) && focus.matches("input, select, textarea, button");
     return typing || part.querySelector("dialog[open], details[data-menu][open], :popover-open") || document.hidden;
   };
-  const tell = (topic) => {
+  // A part that is about one thing only (data-only) does not hear of others.
+  const tell = (topic, key) => {
     for (const part of document.querySelectorAll("[data-live]")) {
+      if (key && part.dataset.only && part.dataset.only !== key) continue;
       if (topic === "*" || part.dataset.live.split(" ").includes(topic)) due.add(part);
     }
     if (due.size && !timer) timer = setTimeout(refresh, 500);
@@ -59,7 +61,7 @@
       polling ??= setInterval(() => poll(), 10000);
       if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 10000);
     });
-    for (const topic of TOPICS) source.addEventListener(topic, () => tell(topic === "lost" ? "*" : topic));
+    for (const topic of TOPICS) source.addEventListener(topic, (event) => (topic === "lost" ? tell("*") : tell(topic, JSON.parse(event.data).key)));
     const poll = async () => {
       const reached = await fetch("/healthz").then((answer) => answer.ok, () => false);
       if (reached) tell("*");
@@ -86,9 +88,27 @@
     const shell = document.querySelector("[data-stream]");
     if (shell && document.querySelector("[data-live]")) listen(shell.dataset.stream);
     takeFragment();
+    for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
+    for (const part of document.querySelectorAll("[data-log]")) keepLog(part);
     for (const box of document.querySelectorAll("[data-mixed]")) box.indeterminate = true;
     document.querySelector(".errors-summary")?.focus();
   });
+
+  // --- a log: what is new comes at its end, and is followed; what is sought is all that is shown ---
+  const keepLog = (part) => {
+    const box = part.querySelector(".log");
+    const find = part.querySelector("[data-log-find]");
+    const follow = part.querySelector("[data-log-follow]");
+    const sift = () => {
+      const sought = find.value.toLowerCase();
+      for (const line of box.querySelectorAll("li:not(.none)")) line.hidden = !line.textContent.toLowerCase().includes(sought);
+    };
+    const toEnd = () => { if (follow?.checked) box.scrollTop = box.scrollHeight; };
+    find.addEventListener("input", sift);
+    follow?.addEventListener("change", toEnd);
+    new MutationObserver(() => { sift(); toEnd(); }).observe(box.firstElementChild, { childList: true });
+    toEnd();
+  };
 
   // --- forms: sent once, and what they do is said on the button ---
   document.addEventListener("submit", (event) => {
@@ -107,6 +127,7 @@
     if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); }
     const copier = event.target.closest("[data-copy]");
     if (copier) navigator.clipboard?.writeText(document.getElementById(copier.dataset.copy).textContent);
+    if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
     if (event.target.closest("[data-print]")) print();
     const theme = event.target.closest("[data-choose-theme]");
     if (theme) {

@@ -1,0 +1,52 @@
+"""What repositories hold, for pages that look at the same snapshot again and again: asked for once.
+
+A snapshot never changes, so what is known of it stays true; that it is still there is for the run to find out.
+Nothing is lost with it but time.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from highball.errors import Unknown
+from highball.facts import Node, Snapshot
+from highball.hub.hub import Hub
+
+FOLDERS_KEPT = 32
+SNAPSHOTS_KEPT = 20_000
+
+
+class Holdings:
+    """Snapshots and their folders; its answers come from an agent, or from what one said before."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._snapshots: dict[tuple[str, str], Snapshot] = {}
+        self._folder = lru_cache(maxsize=FOLDERS_KEPT)(self._ask_folder)
+
+    def list_snapshots(self, key: str) -> list[Snapshot]:
+        """What a repository holds now, newest first; raises HighballError."""
+        found = self._hub.list_snapshots(key)
+        if len(self._snapshots) + len(found) > SNAPSHOTS_KEPT:
+            self._snapshots.clear()
+        self._snapshots |= {(key, snapshot.id): snapshot for snapshot in found}
+        return found
+
+    def get_snapshot(self, key: str, id: str) -> Snapshot:
+        """One snapshot, by its whole id or the start of it; raises Unknown and HighballError."""
+        known = self._snapshots.get((key, id))
+        if known is not None:
+            return known
+        found = [one for one in self.list_snapshots(key) if id and one.id.startswith(id)]
+        if len(found) != 1:
+            raise Unknown(f"{key} holds no snapshot {id[:64]}", code="snapshot_unknown")
+        return found[0]
+
+    def list_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
+        """What lies in a folder, folders first, by name; raises HighballError."""
+        return self._folder(key, snapshot, path)
+
+    def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
+        found = self._hub.dispatcher.asked(key).list_folder(snapshot, path)
+        inside = [node for node in found if node.path != path]
+        return tuple(sorted(inside, key=lambda node: (node.kind != "dir", node.path)))

@@ -1,0 +1,443 @@
+"""Restore: from which snapshot, which files, where to, and the plan; four answers on one page, then a run.
+
+A restore goes into a new folder. Names are bytes: a form carries a path percent-encoded, so that what is chosen
+is what comes back, whatever its spelling.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlencode
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from pydantic import ValidationError
+
+from highball.errors import HighballError
+from highball.facts import Node, RunKind, Snapshot
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.hub import Hub
+from highball.hub.runs import RunFilter
+from highball.spec.access import Role
+from highball.spec.document import Document, effective_job
+from highball.web import telling
+from highball.web.holdings import Holdings
+from highball.web.page import Pages, block_wanted, go
+from highball.web.who import demand
+from highball.words import counted, size
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Word = Annotated[str, Query(max_length=200)]
+Text = Annotated[str, Form(max_length=20_000)]
+
+SNAPSHOTS = 20
+ENTRIES = 400
+"""So many entries of a folder are shown; who wants others of so large a one takes the folder."""
+
+RECENT = 5
+
+_PICK = re.compile(r"(?:d|f(?P<size>\d{0,18})):(?P<path>/[!-~]*)")
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages that lead to a restore."""
+    router = APIRouter(include_in_schema=False)
+    holdings = Holdings(hub)
+    _add_restore(router, hub, pages, holdings)
+    _add_holdings(router, hub, pages, holdings)
+    return router
+
+
+# --- what somebody wants -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A chosen path; whether it is a folder, and a file's size, are only told again."""
+
+    path: bytes
+    is_folder: bool
+    size: int = 0
+
+    @property
+    def spelled(self) -> str:
+        """The same in a form."""
+        kind = "d" if self.is_folder else f"f{self.size}"
+        return f"{kind}:{quote_from_bytes(self.path)}"
+
+
+def read_pick(text: str) -> Pick | None:
+    """What a form says was chosen; None where nothing like that could have been."""
+    found = _PICK.fullmatch(text)
+    if found is None:
+        return None
+    return Pick(unquote_to_bytes(found["path"]), text.startswith("d"), int(found["size"] or 0))
+
+
+def pick_of(node: Node) -> Pick:
+    """An entry of a folder as it would be chosen."""
+    return Pick(node.path, node.kind == "dir", node.size_bytes or 0)
+
+
+def outermost(picks: Sequence[Pick]) -> list[Pick]:
+    """Those that no other one holds already, each once."""
+    folders = {pick.path for pick in picks if pick.is_folder}
+    once = {pick.path: pick for pick in picks}
+    return [pick for pick in once.values() if not any(above in folders for above in _above(pick.path))]
+
+
+def _above(path: bytes) -> list[bytes]:
+    found = []
+    while path not in (b"/", b""):
+        path = posixpath.dirname(path)
+        found.append(path)
+    return found
+
+
+@dataclass(frozen=True)
+class Wish:
+    """All answers so far, as the page holds them."""
+
+    job: str = ""
+    repository: str = ""
+    snapshot: str = ""
+    everything: bool = True
+    picks: tuple[Pick, ...] = ()
+    folder: bytes = b""
+    target: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where from, as the first form says it."""
+        return f"{self.job}/{self.repository}"
+
+    def address(self, **more: str) -> str:
+        """The page with these answers, as a link."""
+        told = {"job": self.job, "repository": self.repository, "snapshot": self.snapshot} | more
+        return f"/restore?{urlencode({name: value for name, value in told.items() if value})}"
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+class Wizard:
+    """A wish with what its page shows; each part is asked for only where a block shows it."""
+
+    def __init__(self, hub: Hub, holdings: Holdings, wish: Wish) -> None:
+        self._hub = hub
+        self._holdings = holdings
+        self.wish = wish
+        self.problems: dict[str, str] = {}
+
+    # --- from where ---
+
+    @property
+    def sources(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """What can be restored from: jobs in their repositories, and whole repositories."""
+        document = self._hub.document()
+        of_jobs = [
+            (f"{job}/{repository}", f"{job} in {repository}")
+            for job in document.jobs
+            for repository in effective_job(document, job).repositories
+        ]
+        whole = [(f"/{key}", f"all of {key}") for key in document.repositories]
+        return [("Jobs", of_jobs), ("Whole repositories", whole)]
+
+    @cached_property
+    def listed(self) -> list[Snapshot]:
+        """The snapshots to choose from, newest first; raises HighballError."""
+        found = self._holdings.list_snapshots(self.wish.repository)
+        return [one for one in found if not self.wish.job or one.job == self.wish.job]
+
+    @cached_property
+    def snapshot(self) -> Snapshot | None:
+        """The one that was chosen; raises HighballError."""
+        if not self.wish.snapshot or not self.wish.repository:
+            return None
+        return self._holdings.get_snapshot(self.wish.repository, self.wish.snapshot)
+
+    def describe(self, snapshot: Snapshot) -> str:
+        """A snapshot in figures."""
+        parts = [f"snapshot {snapshot.id[:8]}"]
+        if snapshot.files is not None:
+            parts.append(counted(snapshot.files, "file"))
+        if snapshot.size_bytes is not None:
+            parts.append(size(snapshot.size_bytes))
+        return ", ".join(parts)
+
+    # --- which files ---
+
+    @property
+    def folder(self) -> bytes:
+        """The folder that is open: at first the one that holds all that was saved."""
+        if self.wish.folder:
+            return self.wish.folder
+        paths = self.snapshot.paths if self.snapshot else ()
+        return posixpath.commonpath([posixpath.dirname(path) for path in paths]) if paths else b"/"
+
+    @property
+    def way(self) -> list[tuple[str, str]]:
+        """The folders down to the open one: how a form spells each, and its name."""
+        found = [self.folder, *_above(self.folder)] if self.folder != b"/" else [b"/"]
+        names = [(quote_from_bytes(path), posixpath.basename(path)) for path in reversed(found)]
+        return [(spelled, os.fsdecode(name) if name else "/") for spelled, name in names]
+
+    @cached_property
+    def entries(self) -> tuple[Node, ...]:
+        """What lies in the open folder; raises HighballError."""
+        assert self.snapshot is not None
+        return self._holdings.list_folder(self.wish.repository, self.snapshot.id, self.folder)
+
+    @property
+    def shown(self) -> tuple[Node, ...]:
+        """As much of it as a page shows."""
+        return self.entries[:ENTRIES]
+
+    @property
+    def is_within_a_pick(self) -> bool:
+        """Whether all of the open folder comes back already."""
+        folders = {pick.path for pick in self.wish.picks if pick.is_folder}
+        return any(path in folders for path in (self.folder, *_above(self.folder)))
+
+    def is_picked(self, node: Node) -> bool:
+        """Whether an entry was chosen itself."""
+        return any(pick.path == node.path for pick in self.wish.picks)
+
+    def name_of(self, node: Node) -> bytes:
+        """An entry's own name."""
+        return posixpath.basename(node.path)
+
+    def spell(self, node: Node) -> str:
+        """An entry as a form says that it was chosen."""
+        return pick_of(node).spelled
+
+    def spell_path(self, path: bytes) -> str:
+        """A folder as a form says that it is to be opened."""
+        return quote_from_bytes(path)
+
+    @property
+    def picked_elsewhere(self) -> list[Pick]:
+        """What was chosen in other folders than the open one."""
+        here = {node.path for node in self.shown}
+        return [pick for pick in self.wish.picks if pick.path not in here]
+
+    # --- where to ---
+
+    @property
+    def host(self) -> str:
+        """Where it is restored."""
+        document = self._hub.document()
+        if self.wish.job in document.jobs:
+            return effective_job(document, self.wish.job).host or self._hub.host
+        repository = document.repositories.get(self.wish.repository)
+        return (repository.maintained_by if repository else None) or self._hub.host
+
+    @property
+    def target(self) -> str:
+        """The new folder: what was typed, or one beside what was saved."""
+        if self.wish.target or self.snapshot is None:
+            return self.wish.target
+        beside = posixpath.commonpath([posixpath.dirname(path) for path in self.snapshot.paths] or [b"/"])
+        try:
+            folder = beside.decode()
+        except UnicodeDecodeError:
+            folder = "/var/tmp"  # noqa: S108 - a suggestion that is shown, not a place that we write to
+        return f"{folder.rstrip('/')}/restored-{self.wish.job or self.wish.repository}-{self.snapshot.id[:8]}"
+
+    # --- the plan ---
+
+    @property
+    def paths(self) -> tuple[bytes, ...]:
+        """What comes back."""
+        if self.wish.everything:
+            return self.snapshot.paths if self.snapshot else ()
+        return tuple(pick.path for pick in outermost(self.wish.picks))
+
+    @property
+    def amount(self) -> str:
+        """How much that is, as far as it is known: `8 files`, `2 folders and 1 file`."""
+        if self.wish.everything:
+            files = self.snapshot.files if self.snapshot else None
+            return "everything" if files is None else counted(files, "file")
+        picks = outermost(self.wish.picks)
+        folders = sum(pick.is_folder for pick in picks)
+        files = len(picks) - folders
+        parts = [counted(folders, "folder")] * bool(folders) + [counted(files, "file")] * bool(files)
+        return " and ".join(parts)
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes; None where a folder hides it."""
+        if self.wish.everything:
+            return self.snapshot.size_bytes if self.snapshot else None
+        picks = outermost(self.wish.picks)
+        return None if any(pick.is_folder for pick in picks) else sum(pick.size for pick in picks)
+
+    def order(self, document: Document) -> RunOrder | None:
+        """The run that is wanted; None where something is wrong, which `problems` then tells."""
+        if not self.paths:
+            self.problems["files"] = "Nothing is chosen: tick files or folders, or take everything."
+        why = _why_no_folder(self.wish.target)
+        if why is not None:
+            self.problems["target"] = why
+        if self.problems:
+            return None
+        assert self.snapshot is not None
+        try:
+            return RunOrder(
+                task="restore",
+                job=self.wish.job if self.wish.job in document.jobs else None,
+                repository=self.wish.repository,
+                snapshot=self.snapshot.id,
+                paths=self.paths,
+                target=self.wish.target.encode("utf-8", "surrogateescape"),
+            )
+        except ValidationError as error:
+            self.problems["target"] = error.errors(include_input=False, include_url=False)[0]["msg"]
+            return None
+
+    def new_key(self) -> str:
+        """What makes a second click the same order."""
+        return secrets.token_urlsafe(16)
+
+
+def _why_no_folder(target: str) -> str | None:
+    if not target:
+        return "Where to is missing: the whole path of a new folder."
+    if not target.startswith("/"):
+        return f"{target[:80]} is not a whole path: it begins with /."
+    if not target.strip("/."):
+        return "Onto the root of the machine nothing is restored: name a new folder below it."
+    return "A path cannot hold ..: write where it leads." if ".." in target.split("/") else None
+
+
+def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+    @router.get("/restore")
+    def show_restore(
+        request: Request,
+        _: Sees,
+        source: Annotated[str, Query(alias="from", max_length=200)] = "",
+        job: Word = "",
+        repository: Word = "",
+        snapshot: Word = "",
+        open: Annotated[str, Query(max_length=20_000)] = "",
+        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+        list: Word = "",
+    ) -> Response:
+        if "/" in source:
+            job, _sign, repository = source.partition("/")
+        document = hub.document()
+        if job in document.jobs and not repository:
+            repository = effective_job(document, job).repositories[0]
+        wish = Wish(job, repository, snapshot, folder=_folder(open), everything=not open)
+        return _draw(request, pages, Wizard(hub, holdings, wish), hub, skip=skip, lists=bool(list))
+
+    @router.post("/restore")
+    def restore(
+        request: Request,
+        actor: Runs,
+        job: Text = "",
+        repository: Text = "",
+        snapshot: Text = "",
+        what: Text = "all",
+        pick: Annotated[Sequence[str], Form()] = (),
+        here: Text = "",
+        open: Text = "",
+        target: Text = "",
+        do: Text = "",
+        key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
+    ) -> Response:
+        picks = tuple(found for found in map(read_pick, pick) if found is not None)
+        wish = Wish(job, repository, snapshot, what != "some", picks, _folder(here), target.strip())
+        if open:
+            wish = replace(wish, folder=_folder(open), everything=False)
+        wizard = Wizard(hub, holdings, wish)
+        if do != "restore":
+            return _draw(request, pages, wizard, hub)
+        order = wizard.order(hub.document())
+        if order is None:
+            return _draw(request, pages, wizard, hub, status=422)
+        ordered, _ = hub.order(order, actor, key=key)
+        return go(f"/runs/{ordered.id}")
+
+
+def _folder(text: str) -> bytes:
+    path = unquote_to_bytes(text)
+    return posixpath.normpath(path) if path.startswith(b"/") and b"\0" not in path else b""
+
+
+def _draw(
+    request: Request,
+    pages: Pages,
+    wizard: Wizard,
+    hub: Hub,
+    *,
+    skip: int = 0,
+    lists: bool = False,
+    status: int = 200,
+) -> Response:
+    block = block_wanted(request)
+    context = {
+        "wizard": wizard,
+        "wish": wizard.wish,
+        "skip": skip,
+        "step": SNAPSHOTS,
+        "told": telling,
+        "lists": lists or block == "snapshots",
+        "browses": bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
+        "recent": hub.record.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)
+        if block is None
+        else [],
+        "trouble": None,
+    }
+    try:
+        if wizard.wish.repository:
+            hub.dispatcher.find_repository(wizard.wish.repository)
+        if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
+            _ = wizard.listed
+        if wizard.snapshot is not None and context["browses"] and block != "plan":
+            _ = wizard.entries
+    except HighballError as error:
+        context["trouble"] = error
+    return pages.answer(request, "restore", context, status=status)
+
+
+# --- what a repository holds ---------------------------------------------------------------------
+
+
+def _add_holdings(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+    @router.get("/repositories/{key}/snapshots")
+    def list_snapshots(
+        request: Request,
+        _: Sees,
+        key: str,
+        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+        list: Word = "",
+    ) -> Response:
+        hub.dispatcher.find_repository(key)
+        context = {
+            "key": key,
+            "skip": skip,
+            "step": SNAPSHOTS,
+            "found": None,
+            "trouble": None,
+            "known": set(),
+        }
+        if list or block_wanted(request) == "snapshots":
+            try:
+                found = holdings.list_snapshots(key)
+            except HighballError as error:
+                context["trouble"] = error
+            else:
+                shown = found[skip : skip + SNAPSHOTS]
+                known = hub.record.list_known([one.run for one in shown if one.run])
+                context |= {"found": found, "shown": shown, "known": known}
+        return pages.answer(request, "snapshots", context)

@@ -1,0 +1,354 @@
+"""Runs: all of them, newest first; and one with its steps, how far it is, what it came to, and its log."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, TypeVar
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+
+from highball.errors import Conflict, Unknown
+from highball.facts import Action, Outcome, Progress, Run, RunKind, RunState
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.hub import Hub
+from highball.hub.runs import LONGEST_ID, Made, RunFilter, utc_now
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.spec.job import Job
+from highball.web import loglines, showing, telling
+from highball.web.loglines import LogPart
+from highball.web.page import Pages, Said, block_wanted, go
+from highball.web.telling import Cautions, Comparison, Line
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Word = Annotated[str, Query(max_length=200)]
+
+ROWS = 50
+MINUTE = timedelta(minutes=1)
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages about runs."""
+    router = APIRouter(include_in_schema=False)
+    _add_list(router, hub, pages)
+    _add_run(router, hub, pages)
+    _add_log(router, hub, pages)
+    _add_acts(router, hub, pages)
+    return router
+
+
+# --- all of them ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a list of runs is limited to, as the form says it: text, blank where anything will do."""
+
+    job: str = ""
+    repository: str = ""
+    host: str = ""
+    kind: str = ""
+    state: str = ""
+    since: str = ""
+    until: str = ""
+
+    def filter(self, zone: tzinfo) -> RunFilter:
+        """The same for the record; `state` is a state or an outcome, the days are those of the pages' zone."""
+        last = _day(self.until, zone)
+        return RunFilter(
+            job=self.job or None,
+            repository=self.repository or None,
+            host=self.host or None,
+            kind=_member(RunKind, self.kind),
+            state=_member(RunState, self.state),
+            outcome=_member(Outcome, self.state),
+            since=_day(self.since, zone),
+            until=last + timedelta(days=1) if last else None,
+        )
+
+    def address(self, cursor: str = "") -> str:
+        """The list as a link."""
+        told = {name: value for name, value in vars(self).items() if value}
+        if cursor:
+            told["cursor"] = cursor
+        return f"/runs?{urlencode(told)}" if told else "/runs"
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves anything out."""
+        return any(vars(self).values())
+
+
+Member = TypeVar("Member", bound=StrEnum)
+
+
+def _member(among: type[Member], text: str) -> Member | None:
+    return next((one for one in among if one == text), None)
+
+
+def _day(text: str, zone: tzinfo) -> datetime | None:
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), zone)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/runs")
+    def list_runs(
+        request: Request,
+        _: Sees,
+        job: Word = "",
+        repository: Word = "",
+        host: Word = "",
+        kind: Word = "",
+        state: Word = "",
+        outcome: Word = "",
+        since: Word = "",
+        until: Word = "",
+        cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
+    ) -> Response:
+        chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
+        found = hub.record.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
+        document = hub.document()
+        context = {
+            "chosen": chosen,
+            "rows": found[:ROWS],
+            "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
+            "is_first": not cursor,
+            "told": telling,
+            "kinds": list(RunKind),
+            "states": {one.value: showing.STATES[one].word for one in showing.STATES},
+            "outcomes": {one.value: look.word for one, look in showing.OUTCOMES.items()},
+            "jobs": sorted({*document.jobs, *([job] if job else [])}),
+            "repositories": sorted({*document.repositories, *([repository] if repository else [])}),
+            "hosts": sorted({hub.host, *document.hosts, *([host] if host else [])}),
+        }
+        return pages.answer(request, "runs", context)
+
+
+# --- one of them ---------------------------------------------------------------------------------
+
+
+class Account:
+    """A run with all that its page tells; each part is looked up only where a block shows it."""
+
+    def __init__(self, hub: Hub, run: Run, now: datetime) -> None:
+        self._hub = hub
+        self._now = now
+        self.run = run
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return self.run.state is RunState.DONE
+
+    @property
+    def name(self) -> str:
+        """What it is about."""
+        return telling.name_of(self.run)
+
+    @property
+    def at(self) -> datetime:
+        """When it was, for its title."""
+        return self.run.started_at or self.run.nominal_at or self.run.created_at
+
+    @cached_property
+    def progress(self) -> Progress | None:
+        """How far it is."""
+        return None if self.is_done else self._hub.dispatcher.progress_of(self.run.id)
+
+    @property
+    def left_until(self) -> datetime | None:
+        """When it is done, if it goes on like this."""
+        left = self.progress.seconds_left if self.progress else None
+        return None if left is None else self._now + timedelta(seconds=left)
+
+    @property
+    def lede(self) -> str:
+        """Where, why, and what it is at."""
+        where = f"{self.run.host}, {telling.origin_of(self.run)}."
+        going = [line.title for line in self.steps if line.current]
+        return f"{where} {going[-1]} goes on." if going else where
+
+    @cached_property
+    def steps(self) -> list[Line]:
+        """What was done, and of a run that goes on what is to come."""
+        return telling.lines_of(self.run, self._now, self._job, self.before)
+
+    @property
+    def steps_done(self) -> int:
+        """How many of them are over."""
+        return sum(step.outcome is not None for step in self.run.steps)
+
+    @cached_property
+    def _job(self) -> Job | None:
+        document = self._hub.document()
+        return effective_job(document, self.run.job) if self.run.job in document.jobs else None
+
+    @cached_property
+    def before(self) -> Run | None:
+        """The run of the same job that this one is held against."""
+        is_backup = self.run.kind is RunKind.BACKUP and self.run.job is not None
+        return self._hub.record.find_before(self.run) if is_backup else None
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """How it differs from that one."""
+        if self.before is None or not any(step.outcome for step in self.run.steps):
+            return None
+        return telling.compare(self.run, self.before)
+
+    @cached_property
+    def cautions(self) -> Cautions:
+        """What was missing or odd."""
+        return telling.cautions_of(self.run)
+
+    @cached_property
+    def made(self) -> list[Made]:
+        """The snapshots that it made."""
+        return self._hub.record.list_made(self.run.id)
+
+    @property
+    def shrunken(self) -> list[Made]:
+        """Those that are suspiciously small, and that nobody has accepted."""
+        return [one for one in self.made if one.shrank and one.accepted_at is None]
+
+    @cached_property
+    def again(self) -> RunOrder | None:
+        """The same once more, where that can be said; a restore is ordered on a page of its own."""
+        return _order_again(self._hub, self.run)
+
+    @cached_property
+    def restore_address(self) -> str | None:
+        """Where a restore is ordered like this one."""
+        order = self._hub.backlog.find_order(self.run.id) if self.run.kind is RunKind.RESTORE else None
+        if order is None or order.snapshot is None or order.repository is None:
+            return None
+        told = {"repository": order.repository, "snapshot": order.snapshot, "job": order.job or ""}
+        return f"/restore?{urlencode(told)}"
+
+    @cached_property
+    def log(self) -> LogPart:
+        """The end of its log."""
+        return loglines.read_end(self._hub.record, self.run)
+
+    def new_key(self) -> str:
+        """What makes a second click of the same button the same order."""
+        return secrets.token_urlsafe(16)
+
+
+def _order_again(hub: Hub, run: Run) -> RunOrder | None:
+    """What a run was to do, to be ordered once more; None where that needs more than a click, or is gone."""
+    document = hub.document()
+    order = hub.backlog.find_order(run.id) or _order_of_command(run)
+    if order is None or order.task == "restore":
+        return None
+    gone = (order.job is not None and order.job not in document.jobs) or (
+        order.repository is not None and order.repository not in document.repositories
+    )
+    return None if gone else order.model_copy(update={"plan": None})
+
+
+def _order_of_command(run: Run) -> RunOrder | None:
+    """The order that a command on the machine would have been."""
+    if run.kind is RunKind.BACKUP and run.job is not None:
+        return RunOrder(task="backup", job=run.job)
+    tasks = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY, Action.UNLOCK, Action.STATS)
+    if run.kind is RunKind.MAINTENANCE and run.action in tasks and run.repository is not None:
+        return RunOrder.model_validate(
+            {"task": run.action.value, "job": run.job, "repository": run.repository}
+        )
+    return None
+
+
+def _add_run(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/runs/{id}")
+    def show_run(request: Request, _: Sees, id: str) -> Response:
+        now = utc_now()
+        account = Account(hub, hub.record.find_run(id), now)
+        return pages.answer(
+            request, "run", {"account": account, "run": account.run, "told": telling, "minute": MINUTE}
+        )
+
+
+# --- its log -------------------------------------------------------------------------------------
+
+
+def _add_log(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/runs/{id}/log")
+    def show_log(
+        request: Request, _: Sees, id: str, after: Annotated[int, Query(ge=0)] = 0, find: Word = ""
+    ) -> Response:
+        account = Account(hub, hub.record.find_run(id), utc_now())
+        part = loglines.read_on(hub.record, account.run, after, find)
+        context = {
+            "account": account,
+            "run": account.run,
+            "part": part,
+            "find": find,
+            "later": f"/runs/{account.run.id}/log?{urlencode({'after': part.last, 'find': find})}"
+            if part.more
+            else None,
+            "is_first": after == 0,
+            "grows": block_wanted(request) == "following" or not (part.more or find),
+        }
+        return pages.answer(request, "run-log", context)
+
+    @router.get("/runs/{id}/log/{seq}")
+    def show_line(request: Request, _: Sees, id: str, seq: int) -> Response:
+        account = Account(hub, hub.record.find_run(id), utc_now())
+        row = loglines.read_whole(hub.record, account.run, seq)
+        if row is None:
+            raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
+        return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})
+
+
+# --- what can be done ----------------------------------------------------------------------------
+
+
+def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/runs/{id}/cancel")
+    def ask_cancel(request: Request, _: Runs, id: str) -> Response:
+        account = Account(hub, hub.record.find_run(id), utc_now())
+        if account.is_done:
+            return go(f"/runs/{account.run.id}")
+        return pages.answer(request, "run-cancel", {"account": account, "run": account.run, "told": telling})
+
+    @router.post("/runs/{id}/cancel")
+    async def cancel(actor: Runs, id: str) -> Response:
+        try:
+            await hub.dispatcher.cancel(id, actor)
+        except Conflict:  # it ended between the look and the click
+            return _back(id, Said("It had ended already.", "warn"))
+        return _back(id, Said("The run is told to end. What it saved so far stays."))
+
+    @router.post("/runs/{id}/again")
+    def run_again(
+        actor: Runs, id: str, key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None
+    ) -> Response:
+        run = hub.record.find_run(id)
+        order = _order_again(hub, run)
+        if order is None:
+            return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
+        ordered, _ = hub.order(order, actor, key=key)
+        return _back(ordered.id)
+
+    @router.post("/runs/{id}/accept")
+    def accept(_: Runs, id: str) -> Response:
+        run = hub.record.find_run(id)
+        if not hub.record.accept(run.id, utc_now()):
+            return _back(run.id, Said("Nothing was left to accept.", "warn"))
+        return _back(run.id, Said("The new size is the usual one from now on; retention goes on."))
+
+
+def _back(id: str, said: Said | None = None) -> Response:
+    return go(f"/runs/{quote(id[:LONGEST_ID], safe='')}", said=said)

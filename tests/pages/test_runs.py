@@ -224,7 +224,7 @@ def test_the_history_outlives_job_and_snapshot(whole: Whole, record: Record) -> 
 
 def test_a_row_of_missed_times_tells_the_first_the_last_and_how_many(whole: Whole) -> None:
     now = datetime(2026, 3, 2, tzinfo=UTC)
-    record = whole.hub.record
+    backlog = whole.hub.backlog
     id = backlog.enqueue(RunOrder(task="backup", job="pics"), "here", now, id=run_id(66), actor=ANNA)[0].id
     backlog.end_unbegun(id, Outcome.MISSED, Reason(code="missed", message="the hub was not running"), now)
     told = {"nominal_at": now, "missed_last": now + timedelta(hours=13), "missed_count": 14}

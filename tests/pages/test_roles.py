@@ -33,7 +33,25 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/job"): ADMIN,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START}
+REPOSITORIES: dict[tuple[str, str], Role | None] = {
+    ("GET", "/repositories"): VIEWER,
+    ("GET", "/repositories/{key}"): VIEWER,
+    ("GET", "/repositories/{key}/locks"): VIEWER,
+    ("GET", "/repositories/{key}/unlock"): OPERATOR,
+    ("POST", "/repositories/{key}/unlock"): OPERATOR,
+    ("POST", "/repositories/{key}/test"): OPERATOR,
+    ("POST", "/repositories/{key}/run"): OPERATOR,
+    ("POST", "/repositories/{key}/pause"): OPERATOR,
+    ("POST", "/repositories/{key}/resume"): OPERATOR,
+    ("POST", "/repositories/{key}/delete"): ADMIN,
+    ("GET", "/repositories/{key}/retention"): VIEWER,
+    ("POST", "/repositories/{key}/discard"): OPERATOR,
+    ("POST", "/repositories/{key}/maintenance"): ADMIN,
+    ("GET", "/repositories/{key}/kit"): ADMIN,
+    ("POST", "/repositories/{key}/kit"): ADMIN,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START, **REPOSITORIES}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -51,7 +51,16 @@ REPOSITORIES: dict[tuple[str, str], Role | None] = {
     ("POST", "/repositories/{key}/kit"): ADMIN,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START, **REPOSITORIES}
+MAINTENANCE: dict[tuple[str, str], Role | None] = {
+    ("GET", "/maintenance"): VIEWER,
+    ("POST", "/maintenance/run"): OPERATOR,
+    ("POST", "/maintenance/pause"): OPERATOR,
+    ("POST", "/maintenance/resume"): OPERATOR,
+}
+
+HOSTS: dict[tuple[str, str], Role | None] = {("GET", "/hosts"): VIEWER}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START, **REPOSITORIES, **MAINTENANCE, **HOSTS}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -152,7 +152,7 @@ def doing(run: Run) -> str:
     return f"{ACTIONS[step.action]}{f' in {step.repository}' if step.repository else ''} "
 
 
-def came_to(run: Run) -> str:
+def came_to(run: Run, *, took: bool = True) -> str:
     """What a run of maintenance did, in a few words."""
     if run.reason is not None and run.outcome is not Outcome.SUCCESS:
         return sentence(run.reason.message)
@@ -172,7 +172,7 @@ def came_to(run: Run) -> str:
             parts.append(f"{counted(step.locks_removed, 'lock')} removed")
         if step.action is Action.STATS and step.bytes_stored is not None:
             parts.append(f"{size(step.bytes_stored)} stored")
-    if run.started_at and run.ended_at:
+    if took and run.started_at and run.ended_at:
         parts.append(f"took {length(run.ended_at - run.started_at)}")
     return ", ".join(parts)
 

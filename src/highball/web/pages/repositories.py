@@ -19,9 +19,10 @@ from highball import words
 from highball.errors import ConfigurationInvalid, HighballError
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor, Wanted
+from highball.hub.backlog import RunOrder
 from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
 from highball.hub.hub import Hub
-from highball.hub.runs import RepositoryDay, RunFilter, RunOrder, utc_now
+from highball.hub.runs import RepositoryDay, RunFilter, utc_now
 from highball.hub.scheduler import Pause, planned_of
 from highball.spec.access import Role
 from highball.spec.document import effective_cadences
@@ -285,7 +286,11 @@ def _shown(
     pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
     known = hub.record.list_days(key, now.date() - timedelta(days=days))
-    kits = hub.access.list_audit(Wanted(kind="repository", key=key, action="took_kit"), limit=1)
+    kits = [
+        entry
+        for action in ("kept_kit", "took_kit")
+        for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
+    ]
     return {
         "key": key,
         "place": _address(key),
@@ -307,7 +312,7 @@ def _shown(
         "cadences": effective_cadences(hub.document(), key),
         "secrets": list_secrets(hub, key),
         "admin": _admin_in_words(repository, list_secrets(hub, key)),
-        "kit_taken": kits[0] if kits else None,
+        "kit_taken": max(kits, key=lambda entry: entry.at, default=None),
         "problems": problems or {},
         "order_key": _fresh(),
     }

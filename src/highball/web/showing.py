@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from highball.facts import Action, Health, Outcome, Run, RunKind, RunState, path_for_people
 from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
+from highball.hub.scheduler import HUB_BACKUP
 from highball.timing import Schedule
 from highball.words import counted, length, size
 
@@ -141,6 +143,28 @@ def name_of_subject(subject: str) -> str:
     if kind == "backup":
         return key
     return f"{kind.replace('_', ' ').replace('-', ' ')} {key}".strip()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What fires, for people."""
+
+    name: str
+    icon: str
+    address: str
+
+
+def told_of(subject: str) -> Named:
+    """A subject's name, and where more is said of it."""
+    task, _, key = subject.partition(":")
+    if task == "backup":
+        return Named(key, "archive", f"/jobs/{quote(key, safe='')}")
+    if subject == HUB_BACKUP:
+        return Named("Copy of the hub", "save", "/maintenance#copies")
+    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check", "stethoscope")}.get(
+        task, (task, "wrench")
+    )
+    return Named(f"{verb} {key}", icon, f"/repositories/{quote(key, safe='')}")
 
 
 def doing(run: Run) -> str:

@@ -78,7 +78,7 @@ class Row:
         """How far its clock is from the hub's."""
         if self.skew is None:
             return "–"
-        seconds = self.skew.total_seconds()
+        seconds = round(self.skew.total_seconds(), 1)
         return f"{'−' if seconds < 0 else '+'}{abs(seconds):.1f} s"
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
@@ -64,7 +63,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "hosts": sorted({hub.host, *document.hosts}),
             "copies": _copies(hub),
             "zone_name": document.settings.timezone,
-            "subject": told_of,
+            "subject": showing.told_of,
             "order_key": secrets.token_urlsafe(12),
         }
         return pages.answer(request, "maintenance", context)
@@ -81,13 +80,15 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     def pause(actor: Runs, subject: Subject) -> Response:
         hub.scheduler.pause(_demand(hub, subject), None, actor, utc_now())
         hub.newsroom.publish("job", subject)
-        return go("/maintenance", said=Said(f"{told_of(subject).name} is paused until somebody resumes it."))
+        return go(
+            "/maintenance", said=Said(f"{showing.told_of(subject).name} is paused until somebody resumes it.")
+        )
 
     @router.post("/maintenance/resume")
     def resume(actor: Runs, subject: Subject) -> Response:
         hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
         hub.newsroom.publish("job", subject)
-        return go("/maintenance", said=Said(f"{told_of(subject).name} runs by itself again."))
+        return go("/maintenance", said=Said(f"{showing.told_of(subject).name} runs by itself again."))
 
     return router
 
@@ -96,33 +97,11 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
 
 @dataclass(frozen=True)
-class Named:
-    """What fires, for people."""
-
-    name: str
-    icon: str
-    address: str
-
-
-def told_of(subject: str) -> Named:
-    """A subject's name, and where more is said of it."""
-    task, _, key = subject.partition(":")
-    if task == "backup":
-        return Named(key, "archive", f"/jobs/{quote(key, safe='')}")
-    if subject == HUB_BACKUP:
-        return Named("Copy of the hub", "save", "/maintenance#copies")
-    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check", "stethoscope")}.get(
-        task, (task, "wrench")
-    )
-    return Named(f"{verb} {key}", icon, f"/repositories/{quote(key, safe='')}")
-
-
-@dataclass(frozen=True)
 class Task:
     """Something that keeps a repository, or the hub, in order: when it comes, and what it last came to."""
 
     subject: str
-    named: Named
+    named: showing.Named
     when: str
     last: Done | None
     look: Look | None
@@ -170,7 +149,7 @@ def _task(
         look = Look("ok", "circle-check", "Made")
     at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
     when = showing.when(planned.schedule, begins=True)
-    return Task(planned.subject, told_of(planned.subject), when, last, look, at, coming, pause)
+    return Task(planned.subject, showing.told_of(planned.subject), when, last, look, at, coming, pause)
 
 
 # --- the hub's own copies ------------------------------------------------------------------------

@@ -478,6 +478,9 @@ class Lock(Fact):
     pid: int
     username: str | None = None
     created_at: UtcTime
+    """When its owner last said that it lives: restic renews it every five minutes."""
+    alive: bool | None = None
+    """Whether its process lives, where whoever looked is on the same machine."""
 
 
 class Difference(Fact):

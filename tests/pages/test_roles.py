@@ -50,7 +50,34 @@ RESTORE: dict[tuple[str, str], Role | None] = {
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START, **RUNS, **RESTORE}
+REPOSITORIES: dict[tuple[str, str], Role | None] = {
+    ("GET", "/repositories"): VIEWER,
+    ("GET", "/repositories/{key}"): VIEWER,
+    ("GET", "/repositories/{key}/locks"): VIEWER,
+    ("GET", "/repositories/{key}/unlock"): OPERATOR,
+    ("POST", "/repositories/{key}/unlock"): OPERATOR,
+    ("POST", "/repositories/{key}/test"): OPERATOR,
+    ("POST", "/repositories/{key}/run"): OPERATOR,
+    ("POST", "/repositories/{key}/pause"): OPERATOR,
+    ("POST", "/repositories/{key}/resume"): OPERATOR,
+    ("POST", "/repositories/{key}/delete"): ADMIN,
+    ("GET", "/repositories/{key}/retention"): VIEWER,
+    ("POST", "/repositories/{key}/discard"): OPERATOR,
+    ("POST", "/repositories/{key}/maintenance"): ADMIN,
+    ("GET", "/repositories/{key}/kit"): ADMIN,
+    ("POST", "/repositories/{key}/kit"): ADMIN,
+}
+
+MAINTENANCE: dict[tuple[str, str], Role | None] = {
+    ("GET", "/maintenance"): VIEWER,
+    ("POST", "/maintenance/run"): OPERATOR,
+    ("POST", "/maintenance/pause"): OPERATOR,
+    ("POST", "/maintenance/resume"): OPERATOR,
+}
+
+HOSTS: dict[tuple[str, str], Role | None] = {("GET", "/hosts"): VIEWER}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START, **RUNS, **RESTORE, **REPOSITORIES, **MAINTENANCE, **HOSTS}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from highball.errors import Failed, HighballError, NotAllowed
-from highball.facts import Fact, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
+from highball.facts import Fact, Lock, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
 from highball.protocol import (
     Answer,
     Ask,
@@ -215,7 +215,7 @@ class _Repository:
                 found = asked.list_snapshots(host=question.host, tags=question.tags)
                 return TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
             case ListLocks():
-                return [lock.model_dump(mode="json") for lock in asked.list_locks()]
+                return [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
             case RehearseForget():
                 asked.compare_identity()
                 return sorted(asked.plan_forget(question.host, question.tags, question.policy))
@@ -284,6 +284,14 @@ class _Repository:
 
 def _as_line(node: Node) -> bytes:
     return node.model_dump_json(exclude_none=True).encode() + b"\n"
+
+
+def _with_life(lock: Lock) -> Lock:
+    """The lock with whether its process lives, if that would be one of this machine."""
+    from highball.agent.workplace import hostname  # noqa: PLC0415
+    from highball.process import is_alive  # noqa: PLC0415
+
+    return lock.model_copy(update={"alive": is_alive(lock.pid)}) if lock.hostname == hostname() else lock
 
 
 _STATES: dict[str, tuple[str, str | None]] = {

@@ -28,7 +28,8 @@ from highball.agent.carriers import MOST_STARTS, Carrier, Carriers
 from highball.agent.identity import Identity, Invitation, Membership
 from highball.agent.kept import Kept
 from highball.agent.policy import load_policy
-from highball.errors import HighballError, NotAllowed
+from highball.engine.restic.binary import find_restic
+from highball.errors import HighballError, NotAllowed, ProgramMissing
 from highball.protocol import (
     HEARTBEAT,
     LARGEST_FRAME,
@@ -150,7 +151,7 @@ class Link:
             program=__version__,
             versions=VERSIONS,
             capabilities=CAPABILITIES,
-            facts=_facts(),
+            facts=await asyncio.to_thread(_facts, self._restic, self._state),
         )
         await socket.send(spell(hello))
         welcome = _demand(read(await socket.recv()), Welcome)
@@ -376,8 +377,9 @@ def _demand(message: Message, kind: type[Any]) -> Any:
     return message.body
 
 
-def _facts() -> dict[str, Any]:
+def _facts(restic: Path | None, state: Path) -> dict[str, Any]:
     return {
+        "restic": _find_restic(restic, state),
         "os": platform.system().lower(),
         "machine": platform.machine(),
         "release": platform.release(),
@@ -386,6 +388,14 @@ def _facts() -> dict[str, Any]:
         "pid": os.getpid(),
         "boot_at": _read_boot_time(),
     }
+
+
+def _find_restic(named: Path | None, state: Path) -> str | None:
+    """The version of the restic to use here; None where there is none that would do."""
+    try:
+        return find_restic(named, state / "cache" / "restic-versions.json").text
+    except ProgramMissing:
+        return None
 
 
 def _read_boot_time() -> float | None:

@@ -159,6 +159,12 @@ class Fleet:
         with self._database.read() as connection:
             return list(connection.execute(sa.select(agents.c.host).order_by(agents.c.host)).scalars())
 
+    def list_seen(self) -> dict[str, datetime | None]:
+        """The hosts that have an agent, and when it was last there."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(agents.c.host, agents.c.seen_at))
+            return {row.host: row.seen_at for row in rows}
+
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
         """A one-time token by which an agent becomes this host's within ENROLMENT; a former one is replaced then."""
         token = secrets.token_urlsafe(32)

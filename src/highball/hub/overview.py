@@ -160,7 +160,8 @@ _PRESSING = list(ProblemKind)
 _UNWELL = [Health.NEVER, Health.OVERDUE, Health.FAILED, Health.LATE, Health.HEALTHY]
 
 
-def _worst(standings: Iterable[Standing]) -> Health:
+def worst(standings: Iterable[Standing]) -> Health:
+    """How a job stands that stands so in its repositories."""
     return min((one.state for one in standings), key=_UNWELL.index, default=Health.NEVER)
 
 
@@ -185,7 +186,7 @@ def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Proble
         as_of=now,
         jobs=len(by_job),
         need=len({one.job for one in problems if one.job and one.kind is not ProblemKind.UNPROVED}),
-        health=dict(Counter(_worst(standings) for standings in by_job.values())),
+        health=dict(Counter(worst(standings) for standings in by_job.values())),
         problems=dict(Counter(one.kind for one in problems)),
         unproved=len({one.job for one in problems if one.kind is ProblemKind.UNPROVED}),
         oldest_proof_at=oldest[0],
@@ -207,7 +208,7 @@ def _jobs(
             host=job.host or hub.host,
             enabled=job.enabled,
             schedule=job.schedule,
-            health=_worst(standings),
+            health=worst(standings),
             standings=tuple(standings),
             strip=strips[key],
             next=coming.get(f"backup:{key}"),

@@ -134,6 +134,8 @@ class RepositoryDay(Fact):
 
     day: str
     bytes_stored: int | None = None
+    bytes_restorable: int | None = None
+    """What its snapshots would bring back, all together."""
     snapshots: int | None = None
 
 
@@ -378,7 +380,12 @@ class Record:
         asked = sa.select(days).where(days.c.repository == repository, days.c.day >= since.isoformat())
         with self._database.read() as connection:
             return [
-                RepositoryDay(day=row.day, bytes_stored=row.bytes_stored, snapshots=row.snapshots)
+                RepositoryDay(
+                    day=row.day,
+                    bytes_stored=row.bytes_stored,
+                    bytes_restorable=row.bytes_restorable,
+                    snapshots=row.snapshots,
+                )
                 for row in connection.execute(asked.order_by(days.c.day))
             ]
 
@@ -599,8 +606,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
         _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, step.action, event.snapshots, event.at)
-        found = _count_snapshots(connection, of.repository)
-        _note_day(connection, of.repository, event.at, snapshots=found)
+        _note_day(connection, of.repository, event.at, **_sum_up_snapshots(connection, of.repository))
 
 
 def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
@@ -693,10 +699,13 @@ def _note_day(connection: sa.Connection, repository: str, at: datetime, **told: 
         connection.execute(repository_days.insert().values(repository=repository, day=day, **told))
 
 
-def _count_snapshots(connection: sa.Connection, repository: str) -> int:
+def _sum_up_snapshots(connection: sa.Connection, repository: str) -> dict[str, int]:
+    """How many there are, and what they would bring back all together."""
     there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
-    asked = sa.select(sa.func.count()).where(snapshots.c.repository == repository, *there)
-    return int(connection.execute(asked).scalar_one())
+    size = sa.func.coalesce(sa.func.sum(snapshots.c.size_bytes), 0)
+    asked = sa.select(sa.func.count(), size).where(snapshots.c.repository == repository, *there)
+    count, restorable = connection.execute(asked).one()
+    return {"snapshots": int(count), "bytes_restorable": int(restorable)}
 
 
 def _chunk(run: str, told: Sequence[Event]) -> dict[str, Any]:

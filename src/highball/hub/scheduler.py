@@ -222,9 +222,15 @@ class Scheduler:
 
     # --- what comes next ---
 
-    def upcoming(self, n: int, now: datetime) -> list[Upcoming]:
-        """The next n times that will fire, soonest first."""
+    def upcoming(
+        self, n: int, now: datetime, *, subject: str | None = None, host: str | None = None
+    ) -> list[Upcoming]:
+        """The next n times that will fire, soonest first; of one subject or host alone where it is named."""
         asked = sa.select(fires).where(fires.c.next_at.is_not(None)).order_by(fires.c.next_at)
+        if subject is not None:
+            asked = asked.where(fires.c.subject == subject)
+        if host is not None:
+            asked = asked.where(fires.c.host == host)
         with self._database.read() as connection:
             paused = _pauses_of(connection, now)
             resting = fires.c.subject.in_([one.subject for one in paused.values() if one.until is not None])

@@ -103,9 +103,9 @@ def _newest_of_pairs(connection: sa.Connection, pairs: Sequence[_Pair]) -> dict[
     newest = sa.select(snapshots.c.size_bytes).where(held).order_by(snapshots.c.time.desc()).limit(1)
     asked = sa.select(
         pair,
-        _of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
-        _of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
-        _of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
+        column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
+        column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
+        column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
         sa.select(sa.func.count()).where(held).scalar_subquery().label("snapshots"),
         newest.scalar_subquery().label("size_bytes"),
     )
@@ -139,13 +139,13 @@ def _newest_of_repositories(connection: sa.Connection, keys: Sequence[str]) -> d
     size = sa.select(repositories.c.bytes_stored).where(repositories.c.key == one.c.repository)
     asked = sa.select(
         one,
-        _of_newest(steps.c.ended_at, Action.CHECK, here, Outcome.SUCCESS).label("check_at"),
+        column_of_newest(steps.c.ended_at, Action.CHECK, here, Outcome.SUCCESS).label("check_at"),
         size.scalar_subquery().label("bytes_stored"),
     )
     return {row.repository: row for row in connection.execute(asked)}
 
 
-def _of_newest(
+def column_of_newest(
     column: sa.Column[Any],
     action: Action,
     here: sa.ColumnElement[bool],

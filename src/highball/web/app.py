@@ -25,8 +25,10 @@ from highball.web.api import (
 )
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
-from highball.web.pages import entrance, start
+from highball.web.pages import entrance, hosts, start
+from highball.web.pages import maintenance as maintenance_page
 from highball.web.pages import overview as overview_page
+from highball.web.pages import repositories as repositories_page
 from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
 
@@ -55,7 +57,16 @@ def make_app(hub: Hub) -> FastAPI:
 
     pages = Pages(hub)
     app.mount("/static", Assets())
-    for place in (entrance, start, overview_page, runs_page, restore_page):
+    for place in (
+        entrance,
+        start,
+        overview_page,
+        runs_page,
+        restore_page,
+        repositories_page,
+        maintenance_page,
+        hosts,
+    ):
         app.include_router(place.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)
 

@@ -259,6 +259,8 @@ def _time(at: datetime | None, now: datetime, zone: tzinfo, form: str) -> Markup
     shown = words.age(at, now) if form == "age" else words.moment(at, now, zone)
     if form == "day" and at.astimezone(zone).date() == now.astimezone(zone).date():
         shown = f"today {shown}"
+    if form == "clock":
+        shown = f"{at.astimezone(zone):%H:%M}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         at.isoformat(), words.full_moment(at, zone), shown
     )

@@ -6,18 +6,27 @@ has an icon and a word. What is said in sentences lies in the pages' templates.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from highball.facts import Action, Health, Outcome, Run, RunKind, RunState, path_for_people
+from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
-from highball.words import counted
+from highball.hub.scheduler import HUB_BACKUP
+from highball.timing import Schedule
+from highball.words import counted, length, size
 
 PROOF_IS_OLD = timedelta(days=35)
 """A proof of restore older than this is shown as a warning: it says little of today's snapshots."""
+
+
+MOST_PARTS_DRAWN = 40
+"""More parts of a repository's data than this are drawn as so many."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,28 @@ def name_of_subject(subject: str) -> str:
     return f"{kind.replace('_', ' ').replace('-', ' ')} {key}".strip()
 
 
+@dataclass(frozen=True)
+class Named:
+    """What fires, for people."""
+
+    name: str
+    icon: str
+    address: str
+
+
+def told_of(subject: str) -> Named:
+    """A subject's name, and where more is said of it."""
+    task, _, key = subject.partition(":")
+    if task == "backup":
+        return Named(key, "archive", f"/jobs/{quote(key, safe='')}")
+    if subject == HUB_BACKUP:
+        return Named("Copy of the hub", "save", "/maintenance#copies")
+    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check", "stethoscope")}.get(
+        task, (task, "wrench")
+    )
+    return Named(f"{verb} {key}", icon, f"/repositories/{quote(key, safe='')}")
+
+
 def doing(run: Run) -> str:
     """What a run is at, while nothing tells how far it is."""
     going = [step for step in run.steps if step.ended_at is None and step.started_at is not None]
@@ -144,6 +175,42 @@ def doing(run: Run) -> str:
         return "begins"
     step = going[-1]
     return f"{ACTIONS[step.action]}{f' in {step.repository}' if step.repository else ''} "
+
+
+def came_to(run: Run, *, took: bool = True) -> str:
+    """What a run of maintenance did, in a few words."""
+    if run.reason is not None and run.outcome is not Outcome.SUCCESS:
+        return sentence(run.reason.message)
+    parts = []
+    removed = [step.snapshots_removed for step in run.steps if step.snapshots_removed is not None]
+    if removed:
+        parts.append(f"{counted(sum(map(len, removed)), 'snapshot')} removed")
+    freed = [step.bytes_freed for step in run.steps if step.bytes_freed is not None]
+    if freed:
+        parts.append(f"{size(sum(freed))} freed")
+    for step in run.steps:
+        if step.slice is not None:
+            parts.append(f"part {step.slice.replace('/', ' of ')} of the data read")
+        if step.files_compared is not None:
+            parts.append(f"{counted(step.files_compared, 'file')} restored and compared")
+        if step.locks_removed is not None:
+            parts.append(f"{counted(step.locks_removed, 'lock')} removed")
+        if step.action is Action.STATS and step.bytes_stored is not None:
+            parts.append(f"{size(step.bytes_stored)} stored")
+    if took and run.started_at and run.ended_at:
+        parts.append(f"took {length(run.ended_at - run.started_at)}")
+    return ", ".join(parts)
+
+
+def coverage(found: Coverage) -> Markup:
+    """The parts of a repository's data, those that were read filled."""
+    told = f"{found.done} of {found.parts} parts of the data read"
+    if found.parts > MOST_PARTS_DRAWN:
+        done, parts = round(found.done * MOST_PARTS_DRAWN / found.parts), MOST_PARTS_DRAWN
+    else:
+        done, parts = found.done, found.parts
+    cells = "<i></i>" * done + '<i class="todo"></i>' * (parts - done)
+    return Markup(f'<div class="coverage" role="img" aria-label="{told}">{cells}</div>')  # noqa: S704 - numbers only
 
 
 def legend(kind: str) -> Markup:
@@ -221,3 +288,41 @@ def days_of(first: date, days: Sequence[Outcome | None]) -> list[tuple[date, str
         (first + timedelta(days=place), tones[kind], _TOLD[kind])
         for place, kind in enumerate(_DRAWN[day] for day in days)
     ]
+
+
+# --- schedules -----------------------------------------------------------------------------------
+
+_DAYS = ("Sundays", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays")
+_WHEN = re.compile(
+    rf"(?P<day>daily|{'|'.join(_DAYS)})(?: at)? (?P<hour>\d{{1,2}}):(?P<minute>\d\d)", re.IGNORECASE
+)
+
+
+def when(schedule: Schedule, *, begins: bool = False) -> str:
+    """A schedule as people say it: `daily 03:00`, `Sundays 02:00`; else its cron fields. `begins` a sentence or not."""
+    told = _when(schedule.expression)
+    return f"{told[:1].upper()}{told[1:]}" if begins else told
+
+
+def _when(expression: str | None) -> str:
+    if expression is None:
+        return "by hand"
+    minute, hour, *days = expression.split()
+    if not (minute.isdigit() and hour.isdigit()):
+        return "hourly" if expression == "0 * * * *" else expression
+    at = f"{int(hour):02}:{int(minute):02}"
+    if days == ["*", "*", "*"]:
+        return f"daily {at}"
+    if days[:2] == ["*", "*"] and days[2].isdigit():
+        return f"{_DAYS[int(days[2]) % 7]} {at}"
+    return f"monthly {at}" if days == ["1", "*", "*"] else expression
+
+
+def read_when(text: str) -> str:
+    """What people type for a schedule as its cron fields; what is not understood stays as it is."""
+    found = _WHEN.fullmatch(" ".join(text.split()))
+    if found is None:
+        return text.strip()
+    name = found["day"].capitalize()
+    day = str(_DAYS.index(name)) if name in _DAYS else "*"
+    return f"{int(found['minute'])} {int(found['hour'])} * * {day}"

@@ -114,6 +114,12 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.dataset.sent) { event.preventDefault(); return; }
+    const asks = form.dataset.asks && document.getElementById(form.dataset.asks);
+    if (asks && !asks.open && form.querySelector("[data-needs-asking]:checked")?.checkVisibility()) {
+      event.preventDefault();
+      asks.showModal();
+      return;
+    }
     if (!("once" in form.dataset)) return;
     form.dataset.sent = "yes";
     const button = event.submitter;
@@ -125,6 +131,8 @@
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-dialog]");
     if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); }
+    event.target.closest("[data-close]")?.closest("dialog").close();
+    for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;
     const copier = event.target.closest("[data-copy]");
     if (copier) navigator.clipboard?.writeText(document.getElementById(copier.dataset.copy).textContent);
     if (event.target.closest("[data-close]")) event.target.closest("dialog").close();

@@ -1,0 +1,152 @@
+"""Hosts: which machines are protected, whether their agents are there, and what they say of themselves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from highball import __version__
+from highball.facts import Health, Standing
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.overview import worst
+from highball.hub.runs import utc_now
+from highball.hub.standing import list_standings
+from highball.keeping import LARGEST_SKEW
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.web import showing
+from highball.web.page import Pages
+from highball.web.showing import Look
+from highball.web.who import demand
+from highball.words import counted
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+
+ONLINE = Look("ok", "circle-check", "Online")
+OFFLINE = Look("bad", "unplug", "Offline")
+ASLEEP = Look("idle", "moon", "Asleep")
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The list of hosts."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/hosts")
+    def list_them(request: Request, _: Sees) -> Response:
+        rows = _rows(hub, utc_now())
+        return pages.answer(request, "hosts", {"rows": rows, "sentence": _sentence(rows)})
+
+    return router
+
+
+@dataclass(frozen=True)
+class Row:
+    """A host as a row of the list shows it."""
+
+    key: str
+    title: str | None
+    tags: tuple[str, ...]
+    look: Look
+    system: str
+    program: str | None
+    restic: str | None
+    jobs: int
+    stand: Look
+    stand_word: str
+    seen_at: datetime | None
+    skew: timedelta | None
+    always_on: bool
+
+    @property
+    def is_old(self) -> bool:
+        """Whether its agent is of another version than the hub."""
+        return self.program is not None and self.program != __version__
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether its clock is so far from the hub's that nothing is removed there."""
+        return self.skew is not None and abs(self.skew) > LARGEST_SKEW
+
+    @property
+    def skew_in_words(self) -> str:
+        """How far its clock is from the hub's."""
+        if self.skew is None:
+            return "–"
+        seconds = round(self.skew.total_seconds(), 1)
+        return f"{'−' if seconds < 0 else '+'}{abs(seconds):.1f} s"
+
+
+def _rows(hub: Hub, now: datetime) -> list[Row]:
+    document = hub.document()
+    seen = hub.fleet.list_seen()
+    standings: dict[str, list[Standing]] = {key: [] for key in document.jobs}
+    for one in list_standings(document, hub.database, hub.host, now, list(document.jobs)):
+        standings[one.job].append(one)
+    by_host: dict[str, list[Health]] = {}
+    for key, found in standings.items():
+        by_host.setdefault(effective_job(document, key).host or hub.host, []).append(worst(found))
+    keys = sorted({hub.host, *document.hosts, *seen, *by_host})
+    return [_row(hub, key, seen.get(key), by_host.get(key, [])) for key in keys]
+
+
+def _row(hub: Hub, key: str, seen_at: datetime | None, healths: Sequence[Health]) -> Row:
+    declared, connection = hub.document().hosts.get(key), hub.fleet.find(key)
+    facts: Mapping[str, Any] = connection.hello.facts if connection else {}
+    always_on = declared is None or declared.always_on
+    stand, word = _stand(healths)
+    return Row(
+        key=key,
+        title=declared.title if declared else None,
+        tags=tuple(declared.tags) if declared else (),
+        look=ONLINE if connection else OFFLINE if always_on else ASLEEP,
+        system=_system(facts),
+        program=connection.hello.program if connection else None,
+        restic=str(facts["restic"]) if facts.get("restic") else None,
+        jobs=len(healths),
+        stand=stand,
+        stand_word=word,
+        seen_at=utc_now() if connection else seen_at,
+        skew=connection.skew if connection else None,
+        always_on=always_on,
+    )
+
+
+def _system(facts: Mapping[str, Any]) -> str:
+    """`Linux 6.1, x86_64`; nothing where its agent never said."""
+    name, release = str(facts.get("os", "")).capitalize(), str(facts.get("release", ""))
+    told = " ".join(
+        part for part in (name, ".".join(release.split("-", maxsplit=1)[0].split(".")[:2])) if part
+    )
+    return ", ".join(part for part in (told, str(facts.get("machine", ""))) if part)
+
+
+def _stand(healths: Sequence[Health]) -> tuple[Look, str]:
+    """How the jobs of a host stand: the worst of them, and how many."""
+    if not healths:
+        return Look("idle", "circle-dashed", "No job"), "no job"
+    counts = Counter(healths)
+    for health in (Health.FAILED, Health.OVERDUE, Health.NEVER, Health.LATE):
+        if counts[health]:
+            look = showing.HEALTHS[health]
+            word = "without backup" if health is Health.NEVER else look.word.lower()
+            return look, f"{counts[health]} {word}"
+    return showing.HEALTHS[Health.HEALTHY], f"{len(healths)} protected"
+
+
+def _sentence(rows: Sequence[Row]) -> str:
+    there = sum(row.look is ONLINE for row in rows)
+    asleep = sum(row.look is ASLEEP for row in rows)
+    parts = [counted(len(rows), "host"), f"{there} online"]
+    if asleep:
+        parts.append(f"{asleep} asleep")
+    if len(rows) - there - asleep:
+        parts.append(f"{len(rows) - there - asleep} offline")
+    skewed = [row.key for row in rows if row.is_skewed]
+    clocks = f" Nothing is removed from {', '.join(skewed)} until its clock is right." if skewed else ""
+    return f"{', '.join(parts)}.{clocks}"

@@ -1,0 +1,190 @@
+"""What keeps repositories and the hub in order, what it did, and the timetable of all that comes by itself."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+
+from highball.errors import Unknown
+from highball.facts import Action, RunKind
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.holdings import Done, list_holdings
+from highball.hub.hub import Hub
+from highball.hub.recovery import list_backups
+from highball.hub.runs import RunFilter, utc_now
+from highball.hub.scheduler import HUB_BACKUP, Pause, Planned, Upcoming, planned_of
+from highball.spec.access import Role
+from highball.web import showing
+from highball.web.page import Pages, Said, go
+from highball.web.showing import Look
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Subject = Annotated[str, Form(max_length=140)]
+
+LATEST = 25
+COMING = 50
+COPIES = 5
+DOES = {"discard": Action.FORGET, "check": Action.CHECK}
+"""The step by which a subject's last run is found."""
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """Maintenance on one page, and what can be done about it."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/maintenance")
+    def show(
+        request: Request,
+        _: Sees,
+        job: Annotated[str | None, Query(max_length=63)] = None,
+        host: Annotated[str | None, Query(max_length=63)] = None,
+    ) -> Response:
+        now, document = utc_now(), hub.document()
+        coming = hub.scheduler.upcoming(
+            COMING, now, subject=f"backup:{job}" if job else None, host=host or None
+        )
+        context: dict[str, Any] = {
+            "tasks": _tasks(hub, now),
+            "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
+            "runs": hub.record.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
+            "coming": _by_day(coming, pages, now),
+            "job": job or "",
+            "host": host or "",
+            "jobs": list(document.jobs),
+            "hosts": sorted({hub.host, *document.hosts}),
+            "copies": _copies(hub),
+            "zone_name": document.settings.timezone,
+            "subject": showing.told_of,
+            "order_key": secrets.token_urlsafe(12),
+        }
+        return pages.answer(request, "maintenance", context)
+
+    @router.post("/maintenance/run")
+    def run(actor: Runs, subject: Subject, order_key: Subject = "") -> Response:
+        task, _, key = _demand(hub, subject).partition(":")
+        about = {} if subject == HUB_BACKUP else {"repository": key}
+        order = RunOrder.model_validate({"task": task, **about})
+        begun, _ = hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None)
+        return go(f"/runs/{begun.id}")
+
+    @router.post("/maintenance/pause")
+    def pause(actor: Runs, subject: Subject) -> Response:
+        hub.scheduler.pause(_demand(hub, subject), None, actor, utc_now())
+        hub.newsroom.publish("job", subject)
+        return go(
+            "/maintenance", said=Said(f"{showing.told_of(subject).name} is paused until somebody resumes it.")
+        )
+
+    @router.post("/maintenance/resume")
+    def resume(actor: Runs, subject: Subject) -> Response:
+        hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
+        hub.newsroom.publish("job", subject)
+        return go("/maintenance", said=Said(f"{showing.told_of(subject).name} runs by itself again."))
+
+    return router
+
+
+# --- what is kept in order -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that keeps a repository, or the hub, in order: when it comes, and what it last came to."""
+
+    subject: str
+    named: showing.Named
+    when: str
+    last: Done | None
+    look: Look | None
+    last_at: datetime | None
+    next: Upcoming | None
+    pause: Pause | None
+
+
+def _upkeep(hub: Hub) -> list[Planned]:
+    return [one for one in planned_of(hub.document(), hub.host) if not one.subject.startswith("backup:")]
+
+
+def _demand(hub: Hub, subject: str) -> str:
+    if subject not in {one.subject for one in _upkeep(hub)}:
+        raise Unknown("no maintenance has this name", code="maintenance_job_unknown")
+    return subject
+
+
+def _tasks(hub: Hub, now: datetime) -> list[Task]:
+    planned = _upkeep(hub)
+    coming = hub.scheduler.next_of_each([one.subject for one in planned], now)
+    pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
+    held = {one.key: one.last for one in list_holdings(hub)}
+    copies = _copies(hub)
+    return [
+        _task(
+            one, held, copies[0].made_at if copies else None, coming.get(one.subject), pauses.get(one.subject)
+        )
+        for one in planned
+    ]
+
+
+def _task(
+    planned: Planned,
+    held: dict[str, dict[Action, Done]],
+    copied_at: datetime | None,
+    coming: Upcoming | None,
+    pause: Pause | None,
+) -> Task:
+    task, _, key = planned.subject.partition(":")
+    last = held.get(key, {}).get(DOES[task]) if task in DOES else None
+    outcome = last.step.outcome if last else None
+    look = showing.OUTCOMES[outcome] if outcome else None
+    if planned.subject == HUB_BACKUP and copied_at:
+        look = Look("ok", "circle-check", "Made")
+    at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
+    when = showing.when(planned.schedule, begins=True)
+    return Task(planned.subject, showing.told_of(planned.subject), when, last, look, at, coming, pause)
+
+
+# --- the hub's own copies ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the hub's database, as its file tells."""
+
+    name: str
+    made_at: datetime
+    size_bytes: int
+
+
+def _copies(hub: Hub) -> list[Copy]:
+    found = []
+    for path in list_backups(hub.state)[:COPIES]:
+        told = path.stat()
+        found.append(Copy(path.name, datetime.fromtimestamp(told.st_mtime, utc_now().tzinfo), told.st_size))
+    return found
+
+
+# --- the timetable -------------------------------------------------------------------------------
+
+
+def _by_day(coming: Sequence[Upcoming], pages: Pages, now: datetime) -> list[tuple[str, list[Upcoming]]]:
+    zone = pages.zone()
+    today = now.astimezone(zone).date()
+    days = groupby(coming, key=lambda one: one.due_at.astimezone(zone).date())
+    return [(_day(day, today), list(ones)) for day, ones in days]
+
+
+def _day(day: date, today: date) -> str:
+    if day == today:
+        return "Today"
+    if day == today + timedelta(days=1):
+        return "Tomorrow"
+    return f"{day:%A} {day.day} {day:%B}"

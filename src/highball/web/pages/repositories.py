@@ -1,0 +1,523 @@
+"""Repositories: what each holds, who locks it, how far it was checked, how it is kept in order, who may reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from markupsafe import Markup
+from pydantic import BaseModel
+from starlette.responses import PlainTextResponse
+
+from highball import words
+from highball.errors import ConfigurationInvalid, HighballError
+from highball.facts import Action, Lock, Outcome, RunKind, RunState
+from highball.hub.audit import Actor, Wanted
+from highball.hub.backlog import RunOrder
+from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
+from highball.hub.hub import Hub
+from highball.hub.runs import RepositoryDay, RunFilter, utc_now
+from highball.hub.scheduler import Pause, planned_of
+from highball.spec.access import Role
+from highball.spec.document import effective_cadences
+from highball.spec.repository import Repository
+from highball.web import plot, showing
+from highball.web.api.repositories import try_out
+from highball.web.page import Pages, Said, go
+from highball.web.showing import Look
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Text = Annotated[str, Form(max_length=200)]
+
+PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
+LATEST = 6
+STALE = timedelta(minutes=30)
+"""restic takes a lock for abandoned that nobody has renewed for so long."""
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The list, each repository's page, and what can be done there."""
+    router = APIRouter(include_in_schema=False)
+    _add_looking(router, hub, pages)
+    _add_locks(router, hub, pages)
+    _add_doing(router, hub)
+    _add_retention(router, hub, pages)
+    _add_maintenance(router, hub, pages)
+    _add_kit(router, hub, pages)
+    return router
+
+
+def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories")
+    def list_them(request: Request, _: Sees) -> Response:
+        now = utc_now()
+        going = _going(hub)
+        paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
+        rows = [
+            Row(held, look_of(held, going.get(held.key)), f"check:{held.key}" in paused)
+            for held in list_holdings(hub)
+        ]
+        return pages.answer(request, "repositories", {"rows": rows})
+
+    @router.get("/repositories/{key}")
+    def show(
+        request: Request, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
+    ) -> Response:
+        return pages.answer(request, "repository", _shown(hub, key, days))
+
+
+def _add_locks(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/locks")
+    def show_locks(request: Request, key: str, _: Sees) -> Response:
+        return pages.answer(request, "repository-locks", _locks(hub, key))
+
+    @router.get("/repositories/{key}/unlock")
+    def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
+        return pages.answer(request, "repository-unlock", _locks(hub, key))
+
+    @router.post("/repositories/{key}/unlock")
+    def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
+        order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
+        return _ordered(hub, order, actor, order_key)
+
+
+def _add_doing(router: APIRouter, hub: Hub) -> None:
+    @router.post("/repositories/{key}/test")
+    async def test(key: str, _: Runs) -> Response:
+        asked = await asyncio.to_thread(hub.dispatcher.asked, key)
+        here = _address(key)
+        try:
+            found = await try_out(hub, asked)
+        except HighballError as error:
+            return go(here, said=Said(f"Tested from {asked.host}: {error.message}", "warn"))
+        tone = "ok" if found.state in ("existing", "empty") else "warn"
+        text = f"Tested from {found.host} in {found.milliseconds:,} ms: {found.message}"
+        return go(here, said=Said(showing.sentence(text) + (f" {found.hint}" if found.hint else ""), tone))
+
+    @router.post("/repositories/{key}/run")
+    def run(
+        key: str,
+        actor: Runs,
+        task: Annotated[Literal["check", "prune", "verify", "stats", "init"], Form()],
+        order_key: Text = "",
+    ) -> Response:
+        return _ordered(hub, RunOrder(task=task, repository=key), actor, order_key)
+
+    @router.post("/repositories/{key}/pause")
+    def pause(key: str, actor: Runs) -> Response:
+        for subject in _subjects(hub, key):
+            hub.scheduler.pause(subject, None, actor, utc_now())
+        hub.newsroom.publish("job", key)
+        return go(_address(key), said=Said(f"Maintenance of {key} is paused until somebody resumes it."))
+
+    @router.post("/repositories/{key}/resume")
+    def resume(key: str, actor: Runs) -> Response:
+        for subject in _subjects(hub, key):
+            hub.scheduler.resume(subject, actor, utc_now())
+        hub.newsroom.publish("job", key)
+        return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
+
+    @router.post("/repositories/{key}/delete")
+    def delete(key: str, actor: Admin, revision: Annotated[int, Form()]) -> Response:
+        hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
+        text = f"{key} is deleted. What it holds stays where it is."
+        return go("/repositories", said=Said(text, undo="/deleted"))
+
+
+def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/retention")
+    def preview(request: Request, key: str, _: Sees, job: str | None = None) -> Response:
+        repository = hub.dispatcher.find_repository(key)
+        context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
+        try:
+            plans = hub.dispatcher.plan(key, job)
+        except HighballError as error:
+            return pages.answer(request, "repository-retention", {**context, "plans": [], "error": error})
+        return pages.answer(request, "repository-retention", {**context, "plans": plans, "error": None})
+
+    @router.post("/repositories/{key}/discard")
+    def discard(key: str, actor: Runs, order_key: Text = "", job: Text = "", plan: Text = "") -> Response:
+        order = RunOrder(task="discard", repository=key, job=job or None, plan=plan or None)
+        return _ordered(hub, order, actor, order_key)
+
+
+def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.post("/repositories/{key}/maintenance")
+    def set_maintenance(
+        request: Request, key: str, actor: Admin, sent: Annotated[MaintenanceForm, Form()]
+    ) -> Response:
+        if sent.is_off and not sent.accept_growth:
+            return pages.answer(request, "repository-off", {"key": key, "sent": sent})
+        spec = sent.applied_to(hub.documents.get("repository", key).spec)
+        try:
+            hub.documents.change("repository", key, spec, expected=sent.revision, now=utc_now(), actor=actor)
+        except ConfigurationInvalid as error:
+            context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
+            return pages.answer(request, "repository", context, status=422)
+        return go(f"{_address(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
+
+
+def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/kit")
+    def offer_kit(request: Request, key: str, _: Admin) -> Response:
+        hub.dispatcher.find_repository(key)
+        return pages.answer(request, "repository-kit", {"key": key, "sheet": None, "error": None})
+
+    @router.post("/repositories/{key}/kit")
+    def make_kit(request: Request, key: str, actor: Admin, download: Text = "") -> Response:
+        try:
+            kit = hub.make_kit(key, actor)
+        except HighballError as error:
+            told = {"key": key, "sheet": None, "error": error}
+            return pages.answer(request, "repository-kit", told, status=error.http_status)
+        if not download:
+            return pages.answer(request, "repository-kit", {"key": key, "sheet": kit, "error": None})
+        name = f"recovery-kit-{key}.md"
+        return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+# --- small steps ---------------------------------------------------------------------------------
+
+
+def _address(key: str) -> str:
+    return f"/repositories/{quote(key, safe='')}"
+
+
+def _fresh() -> str:
+    """What makes the orders of a page as it was drawn begin one run each, however often they are sent."""
+    return secrets.token_urlsafe(12)
+
+
+def _ordered(hub: Hub, order: RunOrder, actor: Actor, key: str) -> Response:
+    run, _ = hub.order(order, actor, key=f"{key}:{order.task}" if key else None)
+    return go(f"/runs/{run.id}")
+
+
+def _subjects(hub: Hub, key: str) -> list[str]:
+    """What fires by itself to keep a repository in order."""
+    hub.dispatcher.find_repository(key)
+    own = (f"discard:{key}", f"check:{key}")
+    return [one.subject for one in planned_of(hub.document(), hub.host) if one.subject in own]
+
+
+def problems_below(error: ConfigurationInvalid, place: str) -> dict[str, str]:
+    """What is wrong with each field of an object; under the blank name what is wrong elsewhere."""
+    found: dict[str, str] = {}
+    for one in error.problems:
+        field = one.at.removeprefix(f"{place}.") if one.at.startswith(f"{place}.") else ""
+        words = f"{one.message}; {one.hint}" if one.hint else one.message
+        found.setdefault(field, showing.sentence(words))
+    return found
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A repository as a row of the list shows it."""
+
+    held: Holding
+    look: Look
+    paused: bool
+
+
+GOING = {
+    Action.CHECK: "Checking",
+    Action.PRUNE: "Pruning",
+    Action.FORGET: "Discarding",
+    Action.VERIFY: "Proving",
+    Action.INIT: "Being made",
+    Action.UNLOCK: "Unlocking",
+    Action.STATS: "Measuring",
+}
+
+
+def _going(hub: Hub) -> dict[str, Action]:
+    """What is at work in each repository, besides backups and restores."""
+    return {
+        run.repository: run.action
+        for run in hub.record.list_under_way(100)
+        if run.kind is RunKind.MAINTENANCE and run.repository and run.state is RunState.RUNNING
+    }
+
+
+def look_of(held: Holding, going: Action | None = None) -> Look:
+    """How a repository stands: what is at work there, else the worst that was last done there."""
+    if going in GOING:
+        return Look("run", "loader-circle", GOING[going])
+    for action, done in held.last.items():
+        if done.step.outcome is Outcome.FAILURE:
+            return Look("bad", "circle-x", f"{showing.ACTIONS[action]} failed")
+    for action, done in held.last.items():
+        if done.step.outcome is Outcome.WARNING:
+            return Look("warn", "triangle-alert", f"{showing.ACTIONS[action]} warned")
+    if held.identity is None:
+        return Look("idle", "circle-dashed", "Not met yet")
+    if held.last_good_check is None:
+        return Look("idle", "circle-dashed", "Not checked yet")
+    return Look("ok", "circle-check", "In order")
+
+
+# --- the page of one -----------------------------------------------------------------------------
+
+
+def _shown(
+    hub: Hub,
+    key: str,
+    days: int,
+    sent: MaintenanceForm | None = None,
+    problems: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """All that the page of a repository says; `sent` is what somebody wants of its maintenance, and may not have."""
+    repository = hub.dispatcher.find_repository(key)
+    declared = hub.documents.get("repository", key)
+    now = utc_now()
+    [held] = list_holdings(hub, [key])
+    pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
+    chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
+    known = hub.record.list_days(key, now.date() - timedelta(days=days))
+    kits = [
+        entry
+        for action in ("kept_kit", "took_kit")
+        for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
+    ]
+    return {
+        "key": key,
+        "place": _address(key),
+        "held": held,
+        "repository": repository,
+        "declared": declared,
+        "file": hub.documents.file() if declared.origin == "file" else None,
+        "look": look_of(held, _going(hub).get(key)),
+        "coverage": find_coverage(hub, key, now),
+        "check_state": _check_state(held),
+        "paused": _pause_of(pauses, key),
+        "coming": hub.scheduler.next_of_each([f"discard:{key}", f"check:{key}"], now),
+        "runs": hub.record.list_runs(chosen, limit=LATEST),
+        "days": days,
+        "periods": PERIODS,
+        "figures": _figures(held, known),
+        "plots": _plots(known, now.date() - timedelta(days=days), now.date()),
+        "sent": sent or MaintenanceForm.of(repository, declared.revision),
+        "cadences": effective_cadences(hub.document(), key),
+        "secrets": list_secrets(hub, key),
+        "admin": _admin_in_words(repository, list_secrets(hub, key)),
+        "kit_taken": max(kits, key=lambda entry: entry.at, default=None),
+        "problems": problems or {},
+        "order_key": _fresh(),
+    }
+
+
+def _pause_of(pauses: Mapping[str, Pause], key: str) -> Pause | None:
+    return pauses.get(f"check:{key}") or pauses.get(f"discard:{key}")
+
+
+def _check_state(held: Holding) -> Look:
+    done = held.last.get(Action.CHECK)
+    if done is None or done.step.outcome is None:
+        return Look("idle", "circle-dashed", "Not checked yet")
+    look = showing.OUTCOMES[done.step.outcome]
+    return Look(look.tone, look.icon, "Nothing wrong found" if look.tone == "ok" else look.word)
+
+
+def _admin_in_words(repository: Repository, held: Sequence[HeldSecret]) -> str:
+    if repository.admin is not None:
+        named = (
+            "its own password" if any(one.name == "admin.password" for one in held) else "its own credentials"
+        )
+        return f"May delete, with {named}. Sent only for discarding, pruning and unlocking."
+    if repository.append_only:
+        return "None: nothing can be removed here until one is named."
+    return "None: the everyday access may delete."
+
+
+# --- figures over time ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a repository holds, each figure with what gives it meaning."""
+
+    stored: int | None
+    growth: str
+    protects: int | None
+    factor: float | None
+
+
+def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
+    weekly = plot.growth_a_week(_points(days, "bytes_stored"))
+    growth = "measured once" if held.measured_at else "not measured yet"
+    if weekly is not None:
+        growth = f"about {words.size(abs(weekly))} {'more' if weekly >= 0 else 'less'} a week"
+    factor = None
+    if held.bytes_stored and held.bytes_protected:
+        factor = held.bytes_protected / held.bytes_stored
+    return Figures(held.bytes_stored, growth, held.bytes_protected, factor)
+
+
+def _points(days: Sequence[RepositoryDay], name: str) -> list[tuple[date, float]]:
+    return [
+        (date.fromisoformat(day.day), float(value))
+        for day in days
+        if (value := getattr(day, name)) is not None
+    ]
+
+
+def _plots(days: Sequence[RepositoryDay], first: date, last: date) -> list[tuple[str, Markup]]:
+    """What was stored, what deduplication and compression saved, and how many snapshots there were."""
+    found = []
+    stored, restorable = _points(days, "bytes_stored"), dict(_points(days, "bytes_restorable"))
+    if _is_line(stored, last):
+        scale = plot.scale_of_sizes(max(value for _, value in stored))
+        label = plot.in_words("Stored", stored, words.size)
+        found.append(("Stored", plot.draw(stored, first, last, scale, label)))
+    saved = [(day, restorable[day] / value) for day, value in stored if value and day in restorable]
+    if _is_line(saved, last):
+        scale = plot.scale_of_numbers(max(value for _, value in saved), suffix=" ×", whole=False)
+        label = plot.in_words("Deduplication and compression", saved, lambda factor: f"{factor:.1f} times")
+        drawn = plot.draw(saved, first, last, scale, label, small=True)
+        found.append(("Saved by deduplication and compression", drawn))
+    counts = _points(days, "snapshots")
+    if _is_line(counts, last):
+        scale = plot.scale_of_numbers(max(value for _, value in counts))
+        label = plot.in_words("Snapshots", counts, lambda count: f"{count:.0f}")
+        found.append(("Snapshots", plot.draw(counts, first, last, scale, label, small=True)))
+    return found
+
+
+def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
+    """Whether there is more than one day to draw."""
+    return bool(points) and points[0][0] < last
+
+
+# --- locks ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LockTold:
+    """A lock, and what is known of whoever holds it."""
+
+    lock: Lock
+    stale: bool
+    known: str
+
+
+def _locks(hub: Hub, key: str) -> dict[str, Any]:
+    hub.dispatcher.find_repository(key)
+    now = utc_now()
+    context: dict[str, Any] = {"key": key, "locks": [], "error": None, "order_key": _fresh()}
+    try:
+        asked = hub.dispatcher.asked(key)
+        found = asked.list_locks()
+    except HighballError as error:
+        return context | {"error": error}
+    return context | {"locks": [_told(lock, asked.host, now) for lock in found]}
+
+
+def _told(lock: Lock, host: str, now: datetime) -> LockTold:
+    process = f"process {lock.pid}"
+    if lock.alive:
+        return LockTold(lock, False, f"The agent on {host} sees {process} at work: it is in use.")
+    if lock.alive is False:
+        return LockTold(lock, True, f"The agent on {host} says {process} is gone, so nothing uses this lock.")
+    quiet = now - lock.created_at
+    if quiet > STALE:
+        silent = (
+            f"Its owner renews it every 5 min, and has not for {words.about(quiet)}: most likely it is gone."
+        )
+        return LockTold(lock, True, silent)
+    return LockTold(
+        lock, False, f"Renewed {words.age(lock.created_at, now)} on another machine: most likely in use."
+    )
+
+
+# --- maintenance ---------------------------------------------------------------------------------
+
+KEPT = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+
+
+class MaintenanceForm(BaseModel):
+    """How a repository is to be kept in order, as two toggles and some fields say it; blank is as Highball thinks best.
+
+    The second toggle counts only with the first on *user*: so to switch maintenance off takes both of them.
+    """
+
+    revision: int
+    mode: Literal["auto", "user"] = "auto"
+    user: Literal["config", "off"] = "config"
+    accept_growth: str = ""
+    discard: str = ""
+    check: str = ""
+    share: str = ""
+    last: str = ""
+    hourly: str = ""
+    daily: str = ""
+    weekly: str = ""
+    monthly: str = ""
+    yearly: str = ""
+
+    @classmethod
+    def of(cls, repository: Repository, revision: int) -> Self:
+        """The form as it is filled with what holds now."""
+        kept = repository.retention
+        share = "" if "check_share" not in repository.model_fields_set else f"{repository.check_share:g}"
+        return cls(
+            revision=revision,
+            mode="auto" if repository.maintenance == "auto" else "user",
+            user="off" if repository.maintenance == "off" else "config",
+            discard=showing.when(repository.discard_schedule) if repository.discard_schedule else "",
+            check=showing.when(repository.check_schedule) if repository.check_schedule else "",
+            share=share,
+            **{name: str(value) for name in KEPT if kept and (value := getattr(kept, name)) is not None},
+        )
+
+    @property
+    def is_off(self) -> bool:
+        """Whether both toggles say so."""
+        return self.mode == "user" and self.user == "off"
+
+    @property
+    def in_words(self) -> str:
+        """What it comes to."""
+        return "off" if self.is_off else "as Highball thinks best" if self.mode == "auto" else "as you say"
+
+    def applied_to(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """The spec that says so. What only counts with *user* is gone otherwise, what is kept stays as it was."""
+        ours = ("maintenance", "accept_growth", "discard_schedule", "check_schedule")
+        after = {name: value for name, value in spec.items() if name not in ours}
+        if self.mode == "auto":
+            return after
+        if self.is_off:
+            return {**after, "maintenance": "off", "accept_growth": True}
+        after["maintenance"] = "user"
+        for name, text in (("discard_schedule", self.discard), ("check_schedule", self.check)):
+            if text.strip():
+                after[name] = _with_cron(spec.get(name), showing.read_when(text))
+        after.pop("check_share", None)
+        if self.share.strip():
+            after["check_share"] = f"{self.share.strip().removesuffix('%').strip()}%"
+        return after | self._retention(after.pop("retention", None) or {})
+
+    def _retention(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What is kept: blanks are nothing, and where all are blank it is as each job says."""
+        kept = {name: value for name, value in before.items() if name not in KEPT}
+        for name in KEPT:
+            text = getattr(self, name).strip()
+            if text:
+                kept[name] = int(text) if text.isdigit() else text
+        return {"retention": kept} if kept else {}
+
+
+def _with_cron(before: Any, cron: str) -> Any:
+    """A schedule with other times; its zone and its jitter stay."""
+    return {**before, "cron": cron} if isinstance(before, dict) else cron

@@ -1,0 +1,179 @@
+"""Repositories, maintenance and hosts: what is locked and by whom, what is kept in order and how, what comes."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from highball.timing import Schedule
+from highball.web import plot, showing
+from hub.served import Corner, Served
+from journeys.station import until
+from pages.looking import Looker
+
+
+@pytest.fixture(scope="module")
+def corner(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Corner:
+    """A repository that was declared over the hub, with a snapshot in it."""
+    corner = served.give_corner(tmp_path_factory.mktemp("corner"), {"title": "<b>Garden</b> shed"})
+    corner.back_up()
+    return corner
+
+
+@pytest.fixture
+def plain(served: Served) -> httpx.Client:
+    """A browser without script, logged in."""
+    headers = {"origin": served.url}
+    client = httpx.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60)
+    client.post("/login", data={"name": "anna", "password": "correct horse battery"})
+    return client
+
+
+@pytest.mark.parametrize("address", ["/repositories", "/repositories/nas", "/maintenance", "/hosts"])
+def test_the_pages_have_nothing_against_them(anna: Looker, address: str) -> None:
+    assert anna.complaints(address) == []
+
+
+def test_what_is_kept_and_why_has_nothing_against_it(anna: Looker, corner: Corner) -> None:
+    address = f"/repositories/{corner.nas}/retention"
+    assert anna.complaints(address) == []
+    expect(anna.page.get_by_text("The only snapshot stays.")).to_be_visible()
+    expect(anna.page.get_by_text("last 1 of 7")).to_be_visible()
+
+
+def test_the_name_of_a_repository_is_text(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/repositories/{corner.nas}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("<b>Garden</b> shed")
+
+
+def test_a_lock_says_whether_its_owner_lives_and_is_removed(
+    anna: Looker, corner: Corner, served: Served
+) -> None:
+    holder = leave_lock(corner, served.restic.path)
+    page = anna.go(f"/repositories/{corner.nas}")
+    locks = page.locator("#locks")
+    expect(locks).to_contain_text(f"sees process {holder.pid} at work", timeout=20_000)
+    holder.kill()
+    holder.wait()
+    page.reload()
+    expect(locks).to_contain_text(f"says process {holder.pid} is gone", timeout=20_000)
+    locks.get_by_role("link", name="Remove lock").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Only abandoned locks are removed")
+    dialog.get_by_role("button", name="Remove lock").click()
+    page.wait_for_url("**/runs/*")
+    corner.end_of(page.url.rpartition("/")[2])
+    assert corner.get(f"repositories/{corner.nas}/locks") == []
+
+
+def leave_lock(corner: Corner, restic: Path) -> subprocess.Popen[bytes]:
+    """A backup that waits for what never comes, and its lock."""
+    argv: list[str | Path] = [
+        restic,
+        "-r",
+        corner.repository,
+        "-p",
+        corner.folder / "password",
+        "backup",
+        "--stdin",
+        "--no-cache",
+    ]
+    holder = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until(lambda: any((corner.repository / "locks").iterdir()))
+    return holder
+
+
+def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/repositories/{corner.nas}")
+    maintenance = page.locator("form.maintenance")
+    expect(maintenance.get_by_text("Off", exact=True)).to_be_hidden()
+    maintenance.get_by_text("User", exact=True).click()
+    maintenance.get_by_label("Discard").fill("Mondays 04:30")
+    maintenance.get_by_label("Daily").fill("30")
+    maintenance.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("as you say")
+    spec = corner.get(f"repositories/{corner.nas}")["spec"]
+    assert (spec["discard_schedule"], spec["retention"]) == ("30 4 * * 1", {"daily": 30})
+
+    maintenance.get_by_text("Off", exact=True).click()
+    maintenance.get_by_role("button", name="Save").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("grows without end")
+    dialog.get_by_role("button", name="Switch off").click()
+    expect(page.get_by_text("Maintenance is off: nothing is discarded")).to_be_visible()
+    spec = corner.get(f"repositories/{corner.nas}")["spec"]
+    assert (spec["maintenance"], spec["accept_growth"]) == ("off", True)
+
+    maintenance.get_by_text("Auto", exact=True).click()
+    maintenance.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status")).to_contain_text("as Highball thinks best")
+    assert "maintenance" not in corner.get(f"repositories/{corner.nas}")["spec"]
+
+
+def test_without_script_off_is_asked_on_a_page_and_what_is_wrong_stands_by_its_field(
+    plain: httpx.Client, corner: Corner
+) -> None:
+    address = f"/repositories/{corner.nas}/maintenance"
+    revision = corner.get(f"repositories/{corner.nas}")["revision"]
+    asked = plain.post(address, data={"revision": revision, "mode": "user", "user": "off"})
+    assert "Switch off" in asked.text and "grows without end" in asked.text
+    assert corner.get(f"repositories/{corner.nas}")["revision"] == revision
+    wrong = plain.post(address, data={"revision": revision, "mode": "user", "discard": "every so often"})
+    assert wrong.status_code == 422
+    assert 'value="every so often"' in wrong.text and 'aria-invalid="true"' in wrong.text
+    stale = plain.post(address, data={"revision": revision + 7, "mode": "auto"})
+    assert stale.status_code == 412
+
+
+def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> None:
+    page = anna.go("/maintenance")
+    row = page.locator("#tasks tr", has_text=f"Check {corner.nas}")
+    row.get_by_role("button", name="Pause").click()
+    expect(row).to_contain_text("Paused")
+    row.get_by_role("button", name="Resume").click()
+    expect(row).not_to_contain_text("Paused")
+    row.get_by_role("button", name="Run now").click()
+    page.wait_for_url("**/runs/*")
+    assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
+    page = anna.go(f"/repositories/{corner.nas}")
+    expect(page.get_by_role("img", name="1 of 20 parts of the data read")).to_be_visible()
+
+
+def test_the_recovery_kit_is_for_admins_and_its_taking_is_noted(plain: httpx.Client, corner: Corner) -> None:
+    made = plain.post("/repositories/nas/kit", data={"download": "yes"})
+    assert made.headers["content-disposition"] == 'attachment; filename="recovery-kit-nas.md"'
+    assert "open sesame" in made.text
+    assert "Taken by anna" in plain.get("/repositories/nas").text
+
+
+@pytest.mark.parametrize(
+    ("said", "cron"),
+    [
+        ("daily 03:00", "0 3 * * *"),
+        ("Sundays at 2:05", "5 2 * * 0"),
+        ("weekly", "weekly"),
+        ("*/5 * * * *",) * 2,
+    ],
+)
+def test_a_schedule_is_read_as_people_say_it(said: str, cron: str) -> None:
+    assert showing.read_when(said) == cron
+    assert showing.read_when(showing.when(Schedule(cron=cron))) in (cron, Schedule(cron=cron).expression)
+
+
+def test_a_figure_says_in_words_what_it_draws() -> None:
+    first, last = date(2026, 1, 1), date(2026, 1, 31)
+    points = [(first, 2.0 * 2**30), (date(2026, 1, 15), 3.5 * 2**30)]
+    scale = plot.scale_of_sizes(3.5 * 2**30)
+    assert scale.marks == ("6 GiB", "4", "2", "0")
+    label = plot.in_words("Stored", points, lambda size: f"{size / 2**30:g} GiB")
+    assert label == "Stored: from 2 GiB on 1 January to 3.5 GiB on 15 January"
+    drawn = plot.draw(points, first, last, scale, label)
+    assert "M0.00 66.7 L46.67 41.7 L100.00 41.7" in drawn
+    assert plot.growth_a_week(points) == pytest.approx(0.75 * 2**30)

@@ -33,7 +33,37 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/job"): ADMIN,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START}
+SETTINGS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/settings"): VIEWER,
+    ("POST", "/settings/password"): VIEWER,
+    ("POST", "/settings/sessions/end-others"): VIEWER,
+    ("POST", "/settings/sessions/{id}/end"): VIEWER,
+    ("GET", "/settings/appearance"): VIEWER,
+    ("GET", "/settings/general"): VIEWER,
+    ("POST", "/settings/general"): ADMIN,
+    ("GET", "/settings/hub"): ADMIN,
+    ("POST", "/settings/hub/backups"): ADMIN,
+    ("GET", "/settings/users"): ADMIN,
+    ("POST", "/settings/users"): ADMIN,
+    ("GET", "/settings/users/new"): ADMIN,
+    ("GET", "/settings/users/{key}"): ADMIN,
+    ("POST", "/settings/users/{key}"): ADMIN,
+    ("POST", "/settings/users/{key}/link"): ADMIN,
+    ("POST", "/settings/users/{key}/end-sessions"): ADMIN,
+    ("GET", "/settings/users/{key}/delete"): ADMIN,
+    ("POST", "/settings/users/{key}/delete"): ADMIN,
+    ("GET", "/settings/tokens"): ADMIN,
+    ("POST", "/settings/tokens"): ADMIN,
+    ("GET", "/settings/tokens/new"): ADMIN,
+    ("GET", "/settings/tokens/{key}"): ADMIN,
+    ("POST", "/settings/tokens/{key}"): ADMIN,
+    ("GET", "/settings/tokens/{key}/renew"): ADMIN,
+    ("POST", "/settings/tokens/{key}/renew"): ADMIN,
+    ("GET", "/settings/tokens/{key}/delete"): ADMIN,
+    ("POST", "/settings/tokens/{key}/delete"): ADMIN,
+}
+
+TABLE = {**SETTINGS, **ENTRANCE, **OVERVIEW, **START}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

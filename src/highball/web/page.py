@@ -107,6 +107,7 @@ class Pages:
             "length": words.length,
             "path": showing.path,
             "sentence": showing.sentence,
+            "plain": showing.plain,
             "urlpart": lambda text: quote(str(text), safe=""),
         }
         self._environment.globals["kit"] = self._environment.get_template("kit.html").module

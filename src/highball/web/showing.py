@@ -6,6 +6,7 @@ has an icon and a word. What is said in sentences lies in the pages' templates.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -126,6 +127,13 @@ def path(found: str | bytes) -> str:
 def sentence(text: str) -> str:
     """A message as a sentence: it begins large and ends with a full stop."""
     return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?", ":")) else ".")
+
+
+def plain(value: object) -> str:
+    """A declared value in one line: lists by commas, tables as they would be written."""
+    if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(plain(one) for one in value) or "[]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def name_of_subject(subject: str) -> str:

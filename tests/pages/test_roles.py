@@ -63,7 +63,18 @@ SETTINGS: dict[tuple[str, str], Role | None] = {
     ("POST", "/settings/tokens/{key}/delete"): ADMIN,
 }
 
-TABLE = {**SETTINGS, **ENTRANCE, **OVERVIEW, **START}
+HISTORY: dict[tuple[str, str], Role | None] = {
+    ("GET", "/activity"): ADMIN,
+    ("GET", "/history/{kind}/{key}"): VIEWER,
+    ("GET", "/history/{kind}/{key}/undo"): ADMIN,
+    ("POST", "/history/{kind}/{key}/undo"): ADMIN,
+    ("GET", "/deleted"): ADMIN,
+    ("POST", "/deleted/restore"): ADMIN,
+    ("GET", "/deleted/purge"): ADMIN,
+    ("POST", "/deleted/purge"): ADMIN,
+}
+
+TABLE = {**HISTORY, **SETTINGS, **ENTRANCE, **OVERVIEW, **START}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

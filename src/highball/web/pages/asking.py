@@ -5,11 +5,12 @@ are asked before something is destroyed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime, time, tzinfo
 from typing import Annotated
 
 from fastapi import Form, Request, Response
 
-from highball.errors import HighballError, Stale
+from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
 from highball.secret import SecretValue
 from highball.web.page import Pages
 
@@ -33,6 +34,7 @@ class Question:
     verb: str
     back: str
     hidden: tuple[tuple[str, str], ...] = ()
+    destroys: bool = True
 
 
 def ask(pages: Pages, request: Request, question: Question) -> Response:
@@ -60,6 +62,17 @@ def status_of(error: HighballError | None) -> int:
 def revision_that_holds(error: HighballError | None, sent: int) -> int:
     """What a form that is shown again changes next time: who was told what differs may go on from there."""
     return error.revision if isinstance(error, Stale) else sent
+
+
+def begin_of(day: str, zone: tzinfo, field: str) -> datetime:
+    """When a day begins, where the pages' clocks are. Raises ConfigurationInvalid."""
+    try:
+        return datetime.combine(date.fromisoformat(day), time(), zone)
+    except ValueError:
+        found = Problem(field, "this is no day", "write it like 2030-01-31")
+        raise ConfigurationInvalid(
+            f"{field} is no day", hint="write it like 2030-01-31", problems=[found]
+        ) from None
 
 
 def secret(text: str) -> SecretValue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
 
@@ -22,6 +22,7 @@ from highball.web.pages.asking import (
     Question,
     Text,
     ask,
+    begin_of,
     faults_of,
     revision_that_holds,
     status_of,
@@ -309,11 +310,11 @@ def _read_token(
 def _end_of(day: str, pages: Pages) -> datetime:
     """The end of a day, where the pages' clocks are."""
     try:
-        first = date.fromisoformat(day)
-        return datetime.combine(first + timedelta(days=1), time(), pages.zone())
-    except (ValueError, OverflowError):
-        found = Problem("ends", "This is no day: write it like 2030-01-31.")
-        raise ConfigurationInvalid("not everything is right", problems=[found]) from None
+        return begin_of(day, pages.zone(), "ends") + timedelta(days=1)
+    except OverflowError:
+        raise ConfigurationInvalid(
+            "no day comes after this one", problems=[Problem("ends", "no day comes after this one")]
+        ) from None
 
 
 def _last_day(at: datetime | None, pages: Pages) -> str:

@@ -74,7 +74,20 @@ HISTORY: dict[tuple[str, str], Role | None] = {
     ("POST", "/deleted/purge"): ADMIN,
 }
 
-TABLE = {**HISTORY, **SETTINGS, **ENTRANCE, **OVERVIEW, **START}
+CONFIGURATION: dict[tuple[str, str], Role | None] = {
+    ("GET", "/configuration"): ADMIN,
+    ("POST", "/configuration"): ADMIN,
+    ("POST", "/configuration/preview"): ADMIN,
+    ("GET", "/profiles"): VIEWER,
+    ("POST", "/profiles"): ADMIN,
+    ("GET", "/profiles/new"): ADMIN,
+    ("GET", "/profiles/{key}"): VIEWER,
+    ("POST", "/profiles/{key}"): ADMIN,
+    ("GET", "/profiles/{key}/delete"): ADMIN,
+    ("POST", "/profiles/{key}/delete"): ADMIN,
+}
+
+TABLE = {**CONFIGURATION, **HISTORY, **SETTINGS, **ENTRANCE, **OVERVIEW, **START}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -15,7 +15,7 @@ from highball.web import agents, problems
 from highball.web.api import access, maintenance, objects, overview, recovery, repositories, runs, schedule
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
-from highball.web.pages import activity, entrance, history, people, settings, start
+from highball.web.pages import activity, configuration, entrance, history, people, profiles, settings, start
 from highball.web.pages import overview as overview_page
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
@@ -43,7 +43,17 @@ def make_app(hub: Hub) -> FastAPI:
 
     pages = Pages(hub)
     app.mount("/static", Assets())
-    for place in (entrance, start, overview_page, settings, people, activity, history):
+    for place in (
+        entrance,
+        start,
+        overview_page,
+        settings,
+        people,
+        activity,
+        history,
+        configuration,
+        profiles,
+    ):
         app.include_router(place.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)
 

@@ -130,9 +130,11 @@ def sentence(text: str) -> str:
 
 
 def plain(value: object) -> str:
-    """A declared value in one line: lists by commas, tables as they would be written."""
-    if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
-        return ", ".join(plain(one) for one in value) or "[]"
+    """A declared value in one line: simple lists and tables by commas, what is nested as JSON."""
+    if value and isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(plain(one) for one in value)
+    if value and isinstance(value, dict) and all(isinstance(one, str | int) for one in value.values()):
+        return ", ".join(f"{name}: {plain(one)}" for name, one in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -117,6 +117,8 @@ def tell(one: Entry) -> Told:
     differ = tuple(differences(_table(one.before), _table(one.after)))
     if one.action in _OF_ONESELF or one.kind is None:
         return Told(one, verb, None, None, differ)
+    if one.kind == "run":
+        return Told(one, verb, "a run", _address_of(one), differ)
     kind = NAMES.get(one.kind, one.kind)
     alone = one.key is None or one.key == one.kind
     about = f"the {kind}" if alone else f"the {kind} {one.key}"

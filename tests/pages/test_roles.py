@@ -77,7 +77,73 @@ MAINTENANCE: dict[tuple[str, str], Role | None] = {
 
 HOSTS: dict[tuple[str, str], Role | None] = {("GET", "/hosts"): VIEWER}
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START, **RUNS, **RESTORE, **REPOSITORIES, **MAINTENANCE, **HOSTS}
+SETTINGS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/settings"): VIEWER,
+    ("POST", "/settings/password"): VIEWER,
+    ("POST", "/settings/sessions/end-others"): VIEWER,
+    ("POST", "/settings/sessions/{id}/end"): VIEWER,
+    ("GET", "/settings/appearance"): VIEWER,
+    ("GET", "/settings/general"): VIEWER,
+    ("POST", "/settings/general"): ADMIN,
+    ("GET", "/settings/hub"): ADMIN,
+    ("POST", "/settings/hub/backups"): ADMIN,
+    ("GET", "/settings/users"): ADMIN,
+    ("POST", "/settings/users"): ADMIN,
+    ("GET", "/settings/users/new"): ADMIN,
+    ("GET", "/settings/users/{key}"): ADMIN,
+    ("POST", "/settings/users/{key}"): ADMIN,
+    ("POST", "/settings/users/{key}/link"): ADMIN,
+    ("POST", "/settings/users/{key}/end-sessions"): ADMIN,
+    ("GET", "/settings/users/{key}/delete"): ADMIN,
+    ("POST", "/settings/users/{key}/delete"): ADMIN,
+    ("GET", "/settings/tokens"): ADMIN,
+    ("POST", "/settings/tokens"): ADMIN,
+    ("GET", "/settings/tokens/new"): ADMIN,
+    ("GET", "/settings/tokens/{key}"): ADMIN,
+    ("POST", "/settings/tokens/{key}"): ADMIN,
+    ("GET", "/settings/tokens/{key}/renew"): ADMIN,
+    ("POST", "/settings/tokens/{key}/renew"): ADMIN,
+    ("GET", "/settings/tokens/{key}/delete"): ADMIN,
+    ("POST", "/settings/tokens/{key}/delete"): ADMIN,
+}
+
+HISTORY: dict[tuple[str, str], Role | None] = {
+    ("GET", "/activity"): ADMIN,
+    ("GET", "/history/{kind}/{key}"): VIEWER,
+    ("GET", "/history/{kind}/{key}/undo"): ADMIN,
+    ("POST", "/history/{kind}/{key}/undo"): ADMIN,
+    ("GET", "/deleted"): ADMIN,
+    ("POST", "/deleted/restore"): ADMIN,
+    ("GET", "/deleted/purge"): ADMIN,
+    ("POST", "/deleted/purge"): ADMIN,
+}
+
+CONFIGURATION: dict[tuple[str, str], Role | None] = {
+    ("GET", "/configuration"): ADMIN,
+    ("POST", "/configuration"): ADMIN,
+    ("POST", "/configuration/preview"): ADMIN,
+    ("GET", "/profiles"): VIEWER,
+    ("POST", "/profiles"): ADMIN,
+    ("GET", "/profiles/new"): ADMIN,
+    ("GET", "/profiles/{key}"): VIEWER,
+    ("POST", "/profiles/{key}"): ADMIN,
+    ("GET", "/profiles/{key}/delete"): ADMIN,
+    ("POST", "/profiles/{key}/delete"): ADMIN,
+}
+
+TABLE = {
+    **ENTRANCE,
+    **OVERVIEW,
+    **START,
+    **RUNS,
+    **RESTORE,
+    **REPOSITORIES,
+    **MAINTENANCE,
+    **HOSTS,
+    **SETTINGS,
+    **HISTORY,
+    **CONFIGURATION,
+}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -34,6 +34,7 @@ from highball.hub.changes import (
     differences,
     merge_patch,
     objects_of,
+    references_to,
     tables_of,
     take_on_new_key,
 )
@@ -67,7 +68,7 @@ from highball.hub.stored import (
 from highball.spec.document import Document, build
 from highball.spec.key import key_from
 from highball.spec.reading import read
-from highball.spec.references import ALONE, Place, Spec
+from highball.spec.references import ALONE, Place, Reference, Spec
 from highball.spec.writing import as_yaml
 
 __all__ = [
@@ -91,12 +92,13 @@ def _nothing_around(connection: sa.Connection, actor: Actor, now: datetime) -> A
 
 @dataclass
 class _Known:
-    """What was read at one state of the Document; `document` once somebody asked for it."""
+    """What was read at one state of the Document; `document` and `text` once somebody asked for them."""
 
     token: int
     file: str | None
     stored: dict[Place, Declared]
     document: Document | None = None
+    text: str | None = None
 
     def check(self) -> None:
         """Raise ConfigurationInvalid with all that is wrong."""
@@ -165,7 +167,31 @@ class Documents:
         after = fresh(kind, key, spec, NEVER)
         return build(tables_of(applied(known.stored, [Edit(one, after, "rehearsed")])))
 
+    def list_references(self, kind: str, key: str) -> list[Reference]:
+        """Every place that names this object."""
+        return references_to(self._know().stored, (kind, key))
+
     # --- one object ---
+
+    def preview_change(self, kind: str, key: str, spec: Spec) -> Preview:
+        """What it would change if this object said this, or were declared so, and every problem with it."""
+        known = self._know()
+        one = known.stored.get((kind, key))
+        problems: list[Problem] = []
+        edit = Edit(None, fresh(kind, key, spec, NEVER), "created")
+        try:
+            if one is None or not one.lives:
+                demand_key(kind, key)
+                demand_free(known.stored, kind, key)
+            else:
+                edit = Edit(one, one.revised(NEVER, spec=spec), "changed")
+            after = applied(known.stored, [edit])
+            build(tables_of(after))
+            demand_right([edit], THE_PEOPLE, known.file)
+            demand_admin(known.stored, after)
+        except (ConfigurationInvalid, Conflict, NotAllowed) as error:
+            problems += error.problems or [Problem("", error.message, error.hint)]
+        return Preview((edit.change,), tuple(problems), known.token)
 
     def create(self, kind: str, key: str, spec: Spec, *, now: datetime, actor: Actor) -> Declared:
         """Declare a new object. Raises Conflict `key_taken`, or `key_deleted` while a deleted one has the key."""
@@ -291,7 +317,10 @@ class Documents:
 
     def as_yaml(self) -> str:
         """Everything that is declared, as one text; the same whenever the same is declared."""
-        return as_yaml(tables_of(self._know().stored))
+        known = self._know()
+        if known.text is None:
+            known.text = as_yaml(tables_of(known.stored))
+        return known.text
 
     def preview(self, text: str | bytes) -> Preview:
         """What writing this text back would change, and every problem with it; changes nothing."""

@@ -13,6 +13,15 @@ from highball.spec.references import ALONE, TABLE_OF, Spec
 
 def as_yaml(tables: Mapping[str, Any]) -> str:
     """A document's tables as YAML, fields in the order in which their classes name them."""
+    return _written(dict(_ordered(as_json(tables))))
+
+
+def spec_as_yaml(kind: str, spec: Spec) -> str:
+    """One object as YAML, as it would stand below its key; what says nothing is no text."""
+    return _written(_in_order(kind, as_json(spec))) if spec else ""
+
+
+def _written(tables: Mapping[str, Any]) -> str:
     from io import StringIO  # noqa: PLC0415 - only who writes YAML should pay for it
 
     from ruamel.yaml import YAML  # noqa: PLC0415
@@ -23,7 +32,7 @@ def as_yaml(tables: Mapping[str, Any]) -> str:
     yaml.width = 10_000
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
-    yaml.dump(dict(_ordered(as_json(tables))), text)
+    yaml.dump(tables, text)
     return text.getvalue()
 
 

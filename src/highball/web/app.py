@@ -25,7 +25,17 @@ from highball.web.api import (
 )
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
-from highball.web.pages import entrance, hosts, start
+from highball.web.pages import (
+    activity,
+    configuration,
+    entrance,
+    history,
+    hosts,
+    people,
+    profiles,
+    settings,
+    start,
+)
 from highball.web.pages import maintenance as maintenance_page
 from highball.web.pages import overview as overview_page
 from highball.web.pages import repositories as repositories_page
@@ -66,6 +76,12 @@ def make_app(hub: Hub) -> FastAPI:
         repositories_page,
         maintenance_page,
         hosts,
+        settings,
+        people,
+        activity,
+        history,
+        configuration,
+        profiles,
     ):
         app.include_router(place.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)

@@ -110,6 +110,7 @@ class Pages:
             "path": showing.path,
             "sentence": showing.sentence,
             "twice": lambda one: (one, one),
+            "plain": showing.plain,
             "urlpart": lambda text: quote(str(text), safe=""),
         }
         self._environment.tests["hub_tag"] = lambda tag: str(tag).startswith("hb:")

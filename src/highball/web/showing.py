@@ -6,6 +6,7 @@ has an icon and a word. What is said in sentences lies in the pages' templates.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -136,6 +137,15 @@ def sentence(text: str) -> str:
     """A message as a sentence: it begins large, unless with a key (`nas: …`), and ends with a full stop."""
     first = text[:1] if text.partition(" ")[0].endswith(":") else text[:1].upper()
     return f"{first}{text[1:]}" + ("" if text.endswith((".", "!", "?", ":")) else ".")
+
+
+def plain(value: object) -> str:
+    """A declared value in one line: simple lists and tables by commas, what is nested as JSON."""
+    if value and isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(plain(one) for one in value)
+    if value and isinstance(value, dict) and all(isinstance(one, str | int) for one in value.values()):
+        return ", ".join(f"{name}: {plain(one)}" for name, one in value.items())
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def name_of_subject(subject: str) -> str:

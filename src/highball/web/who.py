@@ -11,8 +11,10 @@ from collections.abc import Callable
 from fastapi import Request
 
 from highball.errors import LoginNeeded, NotAllowed
+from highball.hub.access import Known
 from highball.hub.audit import Actor
 from highball.spec.access import Role
+from highball.web.guard import find_known
 
 
 def who(request: Request) -> Actor:
@@ -38,3 +40,18 @@ def demand(role: Role) -> Callable[[Request], Actor]:
         return actor
 
     return demanded
+
+
+def known(request: Request) -> Known:
+    """Who asks, and in which session; raises LoginNeeded."""
+    found = find_known(request)
+    if found is None:
+        raise LoginNeeded("nobody is logged in")
+    return found
+
+
+def own_user(found: Known) -> str:
+    """The key of the user whose session this is; raises NotAllowed (`session_needed`)."""
+    if found.user is None or found.session is None:
+        raise NotAllowed("this is for people, not for a token", code="session_needed", hint="log in first")
+    return found.user

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.errors import LoginNeeded, NotAllowed, Unknown
+from highball.errors import Unknown
 from highball.facts import Reason, UtcTime
 from highball.hub.access import Access, Account, Known, LoggedIn, Program
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
@@ -24,7 +24,7 @@ from highball.spec.access import Role, Token, User
 from highball.spec.key import Key, Title
 from highball.spec.moment import Moment
 from highball.web.guard import EXPOSED, address_of, find_known, give_cookie, is_exposed, take_cookie
-from highball.web.who import demand
+from highball.web.who import demand, known, own_user
 
 # --- what is sent and answered --------------------------------------------------------------------
 
@@ -216,9 +216,9 @@ def _add_entrance(router: APIRouter, access: Access, clock: Callable[[], datetim
     @router.post("/logout", status_code=204)
     def log_out(request: Request, response: Response) -> None:
         """End this session."""
-        known = find_known(request)
-        if known is not None and known.session is not None:
-            access.log_out(known, clock())
+        found = find_known(request)
+        if found is not None and found.session is not None:
+            access.log_out(found, clock())
         take_cookie(request, response)
 
     @router.post("/password", status_code=204)
@@ -231,51 +231,51 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
     @router.get("/me")
     def who_am_i(request: Request, _: Viewer) -> Me:
         """Who asks."""
-        return _me(request, _known(request))
+        return _me(request, known(request))
 
     @router.put("/me/password", status_code=204)
     def change_password(sent: PasswordChange, request: Request, _: Viewer) -> None:
         """Change one's own password; one's other sessions end."""
-        access.change_password(_known(request), _value(sent.old), _value(sent.new), clock())
+        access.change_password(known(request), _value(sent.old), _value(sent.new), clock())
 
     @router.get("/me/sessions")
     def list_sessions(request: Request, _: Viewer) -> list[SessionAnswer]:
         """Where one is logged in."""
-        known = _known(request)
+        me = known(request)
         return [
-            SessionAnswer.model_validate(one).model_copy(update={"current": one.id == known.session})
-            for one in access.list_sessions(_own_user(known), clock())
+            SessionAnswer.model_validate(one).model_copy(update={"current": one.id == me.session})
+            for one in access.list_sessions(own_user(me), clock())
         ]
 
     @router.delete("/me/sessions", status_code=204)
     def end_sessions(request: Request, response: Response, actor: Viewer) -> None:
         """Log out everywhere, here too."""
-        access.end_sessions(_own_user(_known(request)), actor, clock())
+        access.end_sessions(own_user(known(request)), actor, clock())
         take_cookie(request, response)
 
     @router.delete("/me/sessions/{id}", status_code=204)
     def end_session(id: str, request: Request, actor: Viewer) -> None:
         """Log out one browser."""
-        access.end_session(_own_user(_known(request)), id, actor, clock())
+        access.end_session(own_user(known(request)), id, actor, clock())
 
 
 def _add_own_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
     @router.get("/me/tokens")
     def list_own_tokens(request: Request, _: Viewer) -> list[TokenAnswer]:
         """The tokens that act in one's name, with their last use."""
-        return [_token(program) for program in access.list_own_tokens(_own_user(_known(request)))]
+        return [_token(program) for program in access.list_own_tokens(own_user(known(request)))]
 
     @router.post("/me/tokens", status_code=201)
     def create_own_token(sent: OwnToken, request: Request, response: Response, actor: Viewer) -> TokenMade:
         """A token in one's own name; its value is in this answer and nowhere else."""
         token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
-        user = _own_user(_known(request))
+        user = own_user(known(request))
         return _tagged(response, _token_made(*access.create_own_token(user, sent.key, token, actor, clock())))
 
     @router.delete("/me/tokens/{key}", status_code=204)
     def delete_own_token(key: str, request: Request, actor: Viewer) -> None:
         """Delete a token of one's own: its value opens nothing any more."""
-        access.delete_own_token(_own_user(_known(request)), key, actor, clock())
+        access.delete_own_token(own_user(known(request)), key, actor, clock())
 
 
 def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
@@ -427,19 +427,6 @@ def _whence(request: Request) -> dict[str, str | None]:
 def _welcome(request: Request, response: Response, began: LoggedIn) -> Me:
     give_cookie(request, response, began)
     return _me(request, began.known)
-
-
-def _known(request: Request) -> Known:
-    known = find_known(request)
-    if known is None:
-        raise LoginNeeded("nobody is logged in")
-    return known
-
-
-def _own_user(known: Known) -> str:
-    if known.user is None or known.session is None:
-        raise NotAllowed("this is for people, not for a token", code="session_needed", hint="log in first")
-    return known.user
 
 
 def _me(request: Request, known: Known) -> Me:

@@ -1,0 +1,165 @@
+"""Activity: who did what, when and from where, with what differs since; filtered, paged, and as CSV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+from typing import Annotated
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from highball.facts import time_to_text
+from highball.hub.audit import Actor, Entry, Wanted
+from highball.hub.changes import FieldDifference, differences
+from highball.hub.hub import Hub
+from highball.spec.access import Role
+from highball.web.page import Pages
+from highball.web.pages.asking import begin_of
+from highball.web.pages.history import NAMES, history_of
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Filter = Annotated[str, Query(max_length=200)]
+
+AT_ONCE = 50
+
+WORDS = {
+    "created": "created",
+    "changed": "changed",
+    "renamed": "renamed",
+    "rekeyed": "gave another key to",
+    "deleted": "deleted",
+    "restored": "restored",
+    "purged": "purged",
+    "taken over": "took into the file",
+    "ordered": "ordered",
+    "cancelled": "cancelled",
+    "paused": "paused",
+    "resumed": "resumed",
+    "logged_in": "logged in",
+    "logged_out": "logged out",
+    "login_failed": "could not log in",
+    "set_up": "set up this hub",
+    "password_set": "set the password of",
+    "password_change_failed": "gave a wrong password for",
+    "session_ended": "ended a session of",
+    "sessions_ended": "ended the sessions of",
+    "link_made": "made a link for",
+    "renewed": "made a new value for",
+    "sealed": "sealed a secret of",
+    "took_kit": "took the recovery kit of",
+    "invited": "invited",
+    "enrolled": "enrolled",
+    "adopted": "took over from snapshots",
+}
+"""What the audit calls it, and how a sentence says it. What is not here is said as it is called."""
+
+_OF_ONESELF = frozenset({"logged_in", "logged_out", "login_failed", "set_up"})
+
+
+@dataclass(frozen=True)
+class Told:
+    """An entry as a sentence, with the way to what it is about."""
+
+    entry: Entry
+    verb: str
+    about: str | None
+    address: str | None
+    differences: tuple[FieldDifference, ...]
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The page of who did what."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/activity")
+    def show(
+        request: Request,
+        _: Admin,
+        who: Filter = "",
+        action: Filter = "",
+        kind: Filter = "",
+        key: Filter = "",
+        since: Filter = "",
+        until: Filter = "",
+        before: Annotated[str, Query(max_length=36)] = "",
+    ) -> Response:
+        asked = {"who": who, "action": action, "kind": kind, "key": key, "since": since, "until": until}
+        asked = {name: text.strip() for name, text in asked.items()}
+        wanted = _wanted(asked, pages.zone())
+        found = hub.access.list_audit(wanted, before=before or None, limit=AT_ONCE + 1)
+        some = found[:AT_ONCE]
+        context = {
+            "entries": [tell(one) for one in some],
+            "asked": asked,
+            "filtered": any(asked.values()),
+            "first": not before,
+            "newest": _address("/activity", asked),
+            "older": _address("/activity", asked | {"before": some[-1].id}) if len(found) > AT_ONCE else None,
+            "csv": _address("/api/v1/audit", _for_api(wanted)),
+            "actions": [("", "Anything"), *((word, word.replace("_", " ").capitalize()) for word in WORDS)],
+            "kinds": [
+                ("", "Anything"),
+                *((name, word.capitalize()) for name, word in NAMES.items()),
+                ("run", "Run"),
+                ("schedule", "Schedule"),
+            ],
+        }
+        return pages.answer(request, "activity", context)
+
+    return router
+
+
+def tell(one: Entry) -> Told:
+    """What happened, in words."""
+    verb = WORDS.get(one.action, one.action.replace("_", " "))
+    differ = tuple(differences(_table(one.before), _table(one.after)))
+    if one.action in _OF_ONESELF or one.kind is None:
+        return Told(one, verb, None, None, differ)
+    if one.kind == "run":
+        return Told(one, verb, "a run", _address_of(one), differ)
+    kind = NAMES.get(one.kind, one.kind)
+    alone = one.key is None or one.key == one.kind
+    about = f"the {kind}" if alone else f"the {kind} {one.key}"
+    return Told(one, verb, about, _address_of(one), differ)
+
+
+def _address_of(one: Entry) -> str | None:
+    if one.key is None:
+        return None
+    if one.kind == "run":
+        return f"/runs/{quote(one.key, safe='')}"
+    return history_of(one.kind, one.key) if one.kind in NAMES else None
+
+
+def _table(spec: object) -> dict[str, object] | None:
+    """What an entry says of before or after; what is no table stands for itself."""
+    return spec if spec is None or isinstance(spec, dict) else {"": spec}
+
+
+def _wanted(asked: dict[str, str], zone: tzinfo) -> Wanted:
+    since = begin_of(asked["since"], zone, "since") if asked["since"] else None
+    until = begin_of(asked["until"], zone, "until") if asked["until"] else None
+    return Wanted(
+        actor=asked["who"] or None,
+        kind=asked["kind"] or None,
+        key=asked["key"] or None,
+        action=asked["action"] or None,
+        since=since,
+        until=until + timedelta(days=1) if until and until.year < 9999 else None,
+    )
+
+
+def _for_api(wanted: Wanted) -> dict[str, str]:
+    """The same filters, as the API takes them."""
+    told = {"format": "csv", "actor": wanted.actor, "kind": wanted.kind, "key": wanted.key}
+    told |= {"action": wanted.action}
+    for name, at in (("from", wanted.since), ("to", wanted.until)):
+        told[name] = time_to_text(at) if at else None
+    return {name: text for name, text in told.items() if text}
+
+
+def _address(path: str, asked: dict[str, str]) -> str:
+    told = urlencode({name: text for name, text in asked.items() if text})
+    return f"{path}?{told}" if told else path

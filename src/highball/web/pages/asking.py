@@ -1,0 +1,80 @@
+"""What forms of pages have in common: texts that were sent, what is wrong beside which field, and questions that
+are asked before something is destroyed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, tzinfo
+from typing import Annotated
+
+from fastapi import Form, Request, Response
+
+from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
+from highball.secret import SecretValue
+from highball.web.page import Pages
+
+Text = Annotated[str, Form(max_length=4096)]
+"""A field of a form."""
+
+LongText = Annotated[str, Form(max_length=4 * 1024 * 1024)]
+"""A field that holds a whole document."""
+
+Number = Annotated[int, Form(ge=0, le=10**9)]
+"""A revision, or another small number that the page itself wrote into its form."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked before something is destroyed: in a dialog, or on a page of its own without script."""
+
+    title: str
+    text: str
+    action: str
+    verb: str
+    back: str
+    hidden: tuple[tuple[str, str], ...] = ()
+    destroys: bool = True
+
+
+def ask(pages: Pages, request: Request, question: Question) -> Response:
+    """The question on a page of its own."""
+    return pages.answer(request, "question", {"question": question})
+
+
+def faults_of(error: HighballError | None, place: str = "") -> dict[str, str]:
+    """What to say beside which field; `place` is where the object stands in the document."""
+    if error is None:
+        return {}
+    found: dict[str, str] = {}
+    for one in error.problems:
+        field = one.at.removeprefix(place).removeprefix(".")
+        hint = f": {one.hint}" if one.hint else ""
+        found.setdefault(field, f"{one.message}{hint}")
+    return found
+
+
+def status_of(error: HighballError | None) -> int:
+    """The status of a page whose form is shown again; of one that is shown at first."""
+    return 200 if error is None else error.http_status
+
+
+def revision_that_holds(error: HighballError | None, sent: int) -> int:
+    """What a form that is shown again changes next time: who was told what differs may go on from there."""
+    return error.revision if isinstance(error, Stale) else sent
+
+
+def begin_of(day: str, zone: tzinfo, field: str) -> datetime:
+    """When a day begins, where the pages' clocks are. Raises ConfigurationInvalid."""
+    try:
+        return datetime.combine(date.fromisoformat(day), time(), zone)
+    except ValueError:
+        found = Problem(field, "this is no day", "write it like 2030-01-31")
+        raise ConfigurationInvalid(
+            f"{field} is no day", hint="write it like 2030-01-31", problems=[found]
+        ) from None
+
+
+def secret(text: str) -> SecretValue:
+    """What was typed, as a secret."""
+    return SecretValue(text.encode("utf-8", "replace"))

@@ -1,0 +1,82 @@
+"""The whole configuration as one text: read, changed, looked at as changes with all that speaks against them, and
+applied if nobody was quicker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from highball.errors import HighballError, Stale
+from highball.hub.audit import Actor
+from highball.hub.changes import Preview
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import LongText, Number, Text
+from highball.web.pages.history import NAMES, history_of, name_of
+from highball.web.who import demand
+from highball.words import counted
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The page of the whole configuration."""
+    router = APIRouter(include_in_schema=False)
+
+    def answer(
+        request: Request, text: str, found: Preview | None = None, error: HighballError | None = None
+    ) -> Response:
+        context = {
+            "text": text,
+            "lines": min(max(text.count("\n") + 2, 16), 40),
+            "preview": found,
+            "seen": _mark_of(text),
+            "file": hub.documents.file(),
+            "name_of": name_of,
+            "history_of": history_of,
+            "kinds": NAMES,
+            "error": error,
+        }
+        status = error.http_status if error else 422 if found and found.problems else 200
+        return pages.answer(request, "configuration", context, status=status)
+
+    @router.get("/configuration")
+    def show(request: Request, _: Admin) -> Response:
+        return answer(request, hub.documents.as_yaml())
+
+    @router.post("/configuration/preview")
+    def preview(request: Request, _: Admin, text: LongText = "") -> Response:
+        text = _plain_lines(text)
+        return answer(request, text, hub.documents.preview(text))
+
+    @router.post("/configuration")
+    def apply(
+        request: Request, actor: Admin, text: LongText = "", token: Number = 0, seen: Text = ""
+    ) -> Response:
+        text = _plain_lines(text)
+        if seen != _mark_of(text):  # it was changed after somebody looked at what it changes
+            return answer(request, text, hub.documents.preview(text))
+        try:
+            made = hub.documents.write_back(text, expected=token, now=utc_now(), actor=actor)
+        except Stale as error:
+            return answer(request, text, hub.documents.preview(text), error)
+        except HighballError:
+            return answer(request, text, hub.documents.preview(text))
+        return go("/configuration", said=Said(f"Applied: {counted(len(made), 'change')}."))
+
+    return router
+
+
+def _plain_lines(text: str) -> str:
+    """A form ends lines with CR LF, whatever the text had."""
+    return text.replace("\r\n", "\n")
+
+
+def _mark_of(text: str) -> str:
+    """What tells whether a text is the one whose changes were shown."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

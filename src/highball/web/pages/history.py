@@ -1,0 +1,263 @@
+"""History: every revision of anything declared, who made it and what it changed, and the way back to it; and what
+was deleted, to be restored or removed for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from highball.errors import HighballError, NotAllowed, Unknown
+from highball.hub.audit import Actor
+from highball.hub.changes import Declared, Revision, is_of_file
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.spec.references import ALONE
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Number, Question, Text, ask, faults_of, status_of
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+AT_ONCE = 50
+
+NAMES = {
+    "job": "job",
+    "repository": "repository",
+    "host": "host",
+    "profile": "profile",
+    "pin": "pin",
+    "defaults": "defaults",
+    "settings": "settings",
+    "user": "user",
+    "token": "token",
+}
+"""Every kind of declared thing, as people call it."""
+
+_PLACES = {
+    "job": "/jobs/{}",
+    "repository": "/repositories/{}",
+    "host": "/hosts/{}",
+    "profile": "/profiles/{}",
+    "pin": "/configuration",
+    "defaults": "/configuration",
+    "settings": "/settings/general",
+    "user": "/settings/users/{}",
+    "token": "/settings/tokens/{}",
+}
+
+_OF_ADMINS = frozenset({"user", "token"})
+
+
+def history_of(kind: str, key: str) -> str:
+    """The address of an object's history."""
+    return f"/history/{kind}/{quote(key, safe='')}"
+
+
+def page_of(kind: str, key: str) -> str:
+    """The address where an object is shown."""
+    return _PLACES[kind].format(quote(key, safe=""))
+
+
+def name_of(kind: str, key: str) -> str:
+    """What a sentence calls it: `the job docs`, `the settings`."""
+    return f"the {NAMES[kind]}" if kind in ALONE else f"the {NAMES[kind]} {key}"
+
+
+def _begun(name: str) -> str:
+    """The same at the beginning of a sentence; a key keeps its letters."""
+    return f"{name[:1].upper()}{name[1:]}"
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages of what was, and of what was deleted."""
+    router = APIRouter(include_in_schema=False)
+    _add_history(router, hub, pages)
+    _add_deleted(router, hub, pages)
+    return router
+
+
+# --- every revision ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A revision, and the question before going back to it, where that can be done."""
+
+    revision: Revision
+    undo: Question | None
+
+
+def _add_history(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def answer(
+        request: Request,
+        actor: Actor,
+        kind: str,
+        key: str,
+        before: int = 0,
+        error: HighballError | None = None,
+    ) -> Response:
+        _demand_seen(actor, kind)
+        found = hub.documents.history(kind, key)
+        newest = found[0].revision if found else 0
+        one = _find(hub, kind, key)
+        lives, of_file = one is not None, one is not None and is_of_file(one)
+        shown = [each for each in found if not before or each.revision < before][: AT_ONCE + 1]
+        goes_back = actor.role.includes(Role.ADMIN) and lives and not of_file
+        context = {
+            "name": name_of(kind, key),
+            "key": key,
+            "place": page_of(kind, key),
+            "address": history_of(kind, key),
+            "rows": [
+                Row(
+                    each,
+                    _about_undo(kind, key, each, newest) if goes_back and each.spec is not None else None,
+                )
+                for each in shown[:AT_ONCE]
+            ],
+            "newest": newest,
+            "older": shown[AT_ONCE - 1].revision if len(shown) > AT_ONCE else None,
+            "lives": lives,
+            "file": (hub.documents.file() or "its configuration file") if of_file else None,
+            "error": error,
+            "faults": faults_of(error),
+        }
+        return pages.answer(request, "history", context, status=status_of(error))
+
+    @router.get("/history/{kind}/{key}")
+    def show(
+        kind: str, key: str, request: Request, actor: Sees, before: Annotated[int, Query(ge=0, le=10**9)] = 0
+    ) -> Response:
+        return answer(request, actor, kind, key, before)
+
+    @router.get("/history/{kind}/{key}/undo")
+    def ask_about_undo(
+        kind: str, key: str, request: Request, actor: Admin, to: Annotated[int, Query(ge=0, le=10**9)] = 0
+    ) -> Response:
+        _demand_seen(actor, kind)
+        found = hub.documents.history(kind, key)
+        one = next((each for each in found if each.revision == to), None)
+        if one is None:
+            raise Unknown(f"{key} has no revision {to}", code="revision_unknown")
+        return ask(pages, request, _about_undo(kind, key, one, found[0].revision))
+
+    @router.post("/history/{kind}/{key}/undo")
+    def undo(
+        kind: str, key: str, request: Request, actor: Admin, to: Number = 0, revision: Number = 0
+    ) -> Response:
+        _demand_seen(actor, kind)
+        try:
+            hub.documents.undo(kind, key, to, expected=revision, now=utc_now(), actor=actor)
+        except HighballError as error:
+            return answer(request, actor, kind, key, error=error)
+        text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
+        return go(history_of(kind, key), said=Said(text))
+
+
+def _demand_seen(actor: Actor, kind: str) -> None:
+    """Users and tokens are admins' business, and what is no kind has no history."""
+    if kind not in NAMES:
+        raise Unknown(f"nothing declared is called {kind[:80]}", code="kind_unknown")
+    if kind in _OF_ADMINS and not actor.role.includes(Role.ADMIN):
+        raise NotAllowed(f"the history of a {kind} is for admins", hint="ask somebody with that role")
+
+
+def _find(hub: Hub, kind: str, key: str) -> Declared | None:
+    try:
+        return hub.documents.get(kind, key)
+    except Unknown:
+        return None
+
+
+def _about_undo(kind: str, key: str, one: Revision, newest: int) -> Question:
+    name = name_of(kind, key)
+    return Question(
+        title=f"Let {name} say again what revision {one.revision} said?",
+        text=f"That becomes revision {newest + 1}. The revisions in between stay in the history, so this can be "
+        "undone too.",
+        action=f"{history_of(kind, key)}/undo",
+        verb=f"Undo to {one.revision}",
+        back=history_of(kind, key),
+        hidden=(("to", str(one.revision)), ("revision", str(newest))),
+        destroys=False,
+    )
+
+
+# --- what was deleted ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Something deleted, and the question before it is removed for good."""
+
+    one: Declared
+    name: str
+    purge: Question
+
+
+def _add_deleted(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def answer(request: Request, page: int = 1, error: HighballError | None = None) -> Response:
+        found = hub.documents.list_deleted()
+        from_here = (page - 1) * AT_ONCE
+        context = {
+            "gone": [
+                Gone(one, name_of(one.kind, one.key), _about_purge(one.kind, one.key))
+                for one in found[from_here : from_here + AT_ONCE]
+            ],
+            "count": len(found),
+            "page": page,
+            "more": len(found) > from_here + AT_ONCE,
+            "error": error,
+            "faults": faults_of(error),
+        }
+        return pages.answer(request, "deleted", context, status=status_of(error))
+
+    @router.get("/deleted")
+    def show(request: Request, _: Admin, page: Annotated[int, Query(ge=1, le=10**6)] = 1) -> Response:
+        return answer(request, page)
+
+    @router.post("/deleted/restore")
+    def restore(request: Request, actor: Admin, kind: Text = "", key: Text = "") -> Response:
+        try:
+            one = hub.documents.restore(kind, key, now=utc_now(), actor=actor)
+        except HighballError as error:
+            return answer(request, error=error)
+        return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is back."))
+
+    @router.get("/deleted/purge")
+    def ask_about_purge(
+        request: Request,
+        _: Admin,
+        kind: Annotated[str, Query(max_length=80)] = "",
+        key: Annotated[str, Query(max_length=80)] = "",
+    ) -> Response:
+        there = {(one.kind, one.key) for one in hub.documents.list_deleted()}
+        if (kind, key) not in there:
+            raise Unknown(f"there is no deleted {kind} {key}".rstrip())
+        return ask(pages, request, _about_purge(kind, key))
+
+    @router.post("/deleted/purge")
+    def purge(request: Request, actor: Admin, kind: Text = "", key: Text = "") -> Response:
+        try:
+            hub.documents.purge(kind, key, now=utc_now(), actor=actor)
+        except HighballError as error:
+            return answer(request, error=error)
+        return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is removed for good."))
+
+
+def _about_purge(kind: str, key: str) -> Question:
+    return Question(
+        title=f"Remove {name_of(kind, key)} for good?",
+        text="Its history and its sealed secrets go with it, and this cannot be undone. Snapshots and the record "
+        "of its runs stay.",
+        action="/deleted/purge",
+        verb="Purge",
+        back="/deleted",
+        hidden=(("kind", kind), ("key", key)),
+    )

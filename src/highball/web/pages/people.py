@@ -1,0 +1,343 @@
+"""Users and tokens: who may come in, with which role, and the values that are shown once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
+
+from highball.errors import ConfigurationInvalid, HighballError, Problem
+from highball.hub.access import Account, Program
+from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.spec.access import Role, Token, User
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import (
+    Number,
+    Question,
+    Text,
+    ask,
+    begin_of,
+    faults_of,
+    revision_that_holds,
+    status_of,
+)
+from highball.web.problems import problems_of_request
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+USERS = "/settings/users"
+TOKENS = "/settings/tokens"
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages of users and of tokens."""
+    router = APIRouter(include_in_schema=False)
+    _add_users(router, hub, pages)
+    _add_ways_in(router, hub, pages)
+    _add_tokens(router, hub, pages)
+    _add_values(router, hub, pages)
+    return router
+
+
+# --- users ---------------------------------------------------------------------------------------
+
+
+def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def form(
+        request: Request,
+        sent: Mapping[str, object],
+        account: Account | None,
+        revision: int = 0,
+        error: HighballError | None = None,
+    ) -> Response:
+        context = {
+            "sent": sent,
+            "account": account,
+            "revision": revision,
+            "error": error,
+            "faults": _faults_of_name(error),
+            "question": _about_user(account.key) if account else None,
+        }
+        return pages.answer(request, "user", context, status=status_of(error))
+
+    @router.get(USERS)
+    def list_users(request: Request, _: Admin) -> Response:
+        return pages.answer(request, "users", {"users": hub.access.list_users()})
+
+    @router.get("/settings/users/new")
+    def new_user(request: Request, _: Admin) -> Response:
+        return form(request, {"key": "", "title": "", "role": Role.VIEWER.value, "enabled": True}, None)
+
+    @router.post(USERS)
+    def create_user(
+        request: Request, actor: Admin, key: Text = "", title: Text = "", role: Text = ""
+    ) -> Response:
+        try:
+            user = _read_user(title, role, True)
+            account = hub.access.create_user(key, user, actor, utc_now())
+        except HighballError as error:
+            sent = {"key": key, "title": title, "role": role, "enabled": True}
+            return form(request, sent, None, error=error)
+        return go(_user(account.key), said=Said(f"{account.key} has an account. Make a link to invite them."))
+
+    @router.get("/settings/users/{key}")
+    def show_user(key: str, request: Request, _: Admin) -> Response:
+        account = hub.access.get_user(key)
+        user = account.user
+        sent = {"key": key, "title": user.title or "", "role": user.role.value, "enabled": user.enabled}
+        return form(request, sent, account, account.revision)
+
+    @router.post("/settings/users/{key}")
+    def change_user(
+        key: str,
+        request: Request,
+        actor: Admin,
+        title: Text = "",
+        role: Text = "",
+        enabled: Text = "",
+        revision: Number = 0,
+    ) -> Response:
+        account = hub.access.get_user(key)
+        try:
+            user = _read_user(title, role, bool(enabled))
+            hub.access.change_user(key, user, actor, utc_now(), revision=revision)
+        except HighballError as error:
+            sent = {"key": key, "title": title, "role": role, "enabled": bool(enabled)}
+            return form(request, sent, account, revision_that_holds(error, revision), error)
+        return go(USERS, said=Said(f"{key} is saved.", undo=f"/history/user/{quote(key, safe='')}"))
+
+
+def _add_ways_in(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.post("/settings/users/{key}/link")
+    def make_link(key: str, request: Request, actor: Admin) -> Response:
+        link = hub.access.make_link(key, actor, utc_now())
+        address = f"{request.base_url}password#{link.token.reveal().decode()}"
+        shown = {"what": "user", "key": key, "value": address, "expires_at": link.expires_at, "back": USERS}
+        return pages.answer(request, "shown-once", shown)
+
+    @router.post("/settings/users/{key}/end-sessions")
+    def end_sessions(key: str, actor: Admin) -> Response:
+        hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
+        return go(_user(key), said=Said(f"{key} is logged out everywhere."))
+
+    @router.get("/settings/users/{key}/delete")
+    def ask_about_user(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about_user(hub.access.get_user(key).key))
+
+    @router.post("/settings/users/{key}/delete")
+    def delete_user(key: str, actor: Admin) -> Response:
+        hub.access.delete_user(key, actor, utc_now())
+        return go(USERS, said=Said(f"{key} is deleted, with the tokens in that name."))
+
+
+def _user(key: str) -> str:
+    return f"{USERS}/{quote(key, safe='')}"
+
+
+def _read_user(title: str, role: str, enabled: bool) -> User:
+    try:
+        return User.model_validate({"title": title.strip() or None, "role": role, "enabled": enabled})
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> ConfigurationInvalid:
+    return ConfigurationInvalid("not everything is right", problems=problems_of_request(error))
+
+
+def _faults_of_name(error: HighballError | None) -> dict[str, str]:
+    """A name that is taken is wrong in its field."""
+    if error is not None and error.code in ("user_exists", "token_exists"):
+        return {"key": error.message}
+    return faults_of(error)
+
+
+def _about_user(key: str) -> Question:
+    return Question(
+        title=f"Delete {key}?",
+        text="Their sessions end and the tokens in their name open nothing any more. What they did stays in the "
+        "activity. Restored later, the account needs a new password.",
+        action=f"{_user(key)}/delete",
+        verb="Delete user",
+        back=_user(key),
+    )
+
+
+# --- tokens --------------------------------------------------------------------------------------
+
+
+def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def form(
+        request: Request,
+        sent: Mapping[str, object],
+        program: Program | None,
+        revision: int = 0,
+        error: HighballError | None = None,
+    ) -> Response:
+        context = {
+            "sent": sent,
+            "program": program,
+            "revision": revision,
+            "users": [
+                ("", "Nobody: a program of its own"),
+                *((u.key, u.key) for u in hub.access.list_users()),
+            ],
+            "error": error,
+            "faults": _faults_of_name(error),
+            "question": _about_token(program.key) if program else None,
+            "renewal": _about_value(program.key) if program else None,
+        }
+        return pages.answer(request, "token", context, status=status_of(error))
+
+    @router.get(TOKENS)
+    def list_tokens(request: Request, _: Admin) -> Response:
+        return pages.answer(request, "tokens", {"tokens": hub.access.list_tokens()})
+
+    @router.get("/settings/tokens/new")
+    def new_token(request: Request, _: Admin) -> Response:
+        sent = {"key": "", "title": "", "role": "viewer", "user": "", "ends": "", "enabled": True}
+        return form(request, sent, None)
+
+    @router.post(TOKENS)
+    def create_token(
+        request: Request,
+        actor: Admin,
+        key: Text = "",
+        title: Text = "",
+        role: Text = "",
+        user: Text = "",
+        ends: Text = "",
+    ) -> Response:
+        try:
+            token = _read_token(pages, title, role, user, ends, True)
+            program, value = hub.access.create_token(key.strip(), token, actor, utc_now())
+        except HighballError as error:
+            sent = {"key": key, "title": title, "role": role, "user": user, "ends": ends, "enabled": True}
+            return form(request, sent, None, error=error)
+        shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": TOKENS}
+        return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
+
+    @router.get("/settings/tokens/{key}")
+    def show_token(key: str, request: Request, _: Admin) -> Response:
+        program = hub.access.get_token(key)
+        token = program.token
+        sent = {
+            "key": key,
+            "title": token.title or "",
+            "role": token.role.value,
+            "user": token.user or "",
+            "ends": _last_day(token.expires_at, pages),
+            "enabled": token.enabled,
+        }
+        return form(request, sent, program, program.revision)
+
+    @router.post("/settings/tokens/{key}")
+    def change_token(
+        key: str,
+        request: Request,
+        actor: Admin,
+        title: Text = "",
+        role: Text = "",
+        user: Text = "",
+        ends: Text = "",
+        enabled: Text = "",
+        revision: Number = 0,
+    ) -> Response:
+        program = hub.access.get_token(key)
+        try:
+            token = _read_token(pages, title, role, user, ends, bool(enabled), program.token.expires_at)
+            hub.access.change_token(key, token, actor, utc_now(), revision=revision)
+        except HighballError as error:
+            said = {"key": key, "title": title, "role": role, "user": user, "ends": ends}
+            sent = said | {"enabled": enabled}
+            return form(request, sent, program, revision_that_holds(error, revision), error)
+        return go(TOKENS, said=Said(f"{key} is saved.", undo=f"/history/token/{quote(key, safe='')}"))
+
+
+def _add_values(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/settings/tokens/{key}/renew")
+    def ask_about_value(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about_value(hub.access.get_token(key).key))
+
+    @router.post("/settings/tokens/{key}/renew")
+    def renew_token(key: str, request: Request, actor: Admin) -> Response:
+        program, value = hub.access.renew_token(key, actor, utc_now())
+        shown = {"what": "token", "key": key, "value": value.reveal().decode(), "back": TOKENS}
+        return pages.answer(request, "shown-once", shown | {"expires_at": program.token.expires_at})
+
+    @router.get("/settings/tokens/{key}/delete")
+    def ask_about_token(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about_token(hub.access.get_token(key).key))
+
+    @router.post("/settings/tokens/{key}/delete")
+    def delete_token(key: str, actor: Admin) -> Response:
+        hub.access.delete_token(key, actor, utc_now())
+        return go(TOKENS, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+
+
+def _token(key: str) -> str:
+    return f"{TOKENS}/{quote(key, safe='')}"
+
+
+def _read_token(
+    pages: Pages,
+    title: str,
+    role: str,
+    user: str,
+    ends: str,
+    enabled: bool,
+    before: datetime | None = None,
+) -> Token:
+    """The token that a form declares; the end stays what it was `before` where its day is the same."""
+    told: dict[str, object] = {"title": title.strip() or None, "role": role, "enabled": enabled}
+    if user:
+        told["user"] = user
+    if ends:
+        told["expires_at"] = before if ends == _last_day(before, pages) else _end_of(ends, pages)
+    try:
+        return Token.model_validate(told)
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _end_of(day: str, pages: Pages) -> datetime:
+    """The end of a day, where the pages' clocks are."""
+    try:
+        return begin_of(day, pages.zone(), "ends") + timedelta(days=1)
+    except OverflowError:
+        raise ConfigurationInvalid(
+            "no day comes after this one", problems=[Problem("ends", "no day comes after this one")]
+        ) from None
+
+
+def _last_day(at: datetime | None, pages: Pages) -> str:
+    if at is None:
+        return ""
+    return f"{(at - timedelta(seconds=1)).astimezone(pages.zone()):%Y-%m-%d}"
+
+
+def _about_token(key: str) -> Question:
+    return Question(
+        title=f"Delete the token {key}?",
+        text="Its value opens nothing any more, from now on. What was done with it stays in the activity.",
+        action=f"{_token(key)}/delete",
+        verb="Delete token",
+        back=_token(key),
+    )
+
+
+def _about_value(key: str) -> Question:
+    return Question(
+        title=f"Make a new value for {key}?",
+        text="The value that programs use now opens nothing any more. The new one is shown once.",
+        action=f"{_token(key)}/renew",
+        verb="Make new value",
+        back=_token(key),
+    )

@@ -1,0 +1,180 @@
+"""Profiles: named sets of what jobs inherit; each is edited as the text that a file would hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from highball.errors import ConfigurationInvalid, HighballError, Problem
+from highball.hub.audit import Actor
+from highball.hub.changes import Declared, Preview, is_of_file
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.spec.job import Profile
+from highball.spec.reading import read
+from highball.spec.references import Spec
+from highball.spec.writing import spec_as_yaml
+from highball.web import showing
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import LongText, Number, Question, Text, ask, revision_that_holds
+from highball.web.pages.history import history_of, name_of, page_of
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+PROFILES = "/profiles"
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages of profiles."""
+    router = APIRouter(include_in_schema=False)
+    _add_list(router, hub, pages)
+    _add_form(router, hub, pages)
+    _add_end(router, hub, pages)
+    return router
+
+
+def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get(PROFILES)
+    def show_all(request: Request, _: Sees) -> Response:
+        found = hub.documents.list_objects("profile")
+        used: dict[str, int] = {}
+        for job in hub.documents.list_objects("job"):
+            name = job.spec.get("profile")
+            used[str(name)] = used.get(str(name), 0) + 1
+        return pages.answer(
+            request, "profiles", {"profiles": [(one, _says(one.spec), used.get(one.key, 0)) for one in found]}
+        )
+
+
+def _says(spec: Spec) -> str:
+    """What a profile sets, in short."""
+    return "; ".join(f"{name} {showing.plain(value)}" for name, value in spec.items() if name != "title")
+
+
+def _add_form(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def answer(
+        request: Request,
+        key: str,
+        text: str,
+        one: Declared | None,
+        *,
+        revision: int = 0,
+        found: Preview | None = None,
+        error: HighballError | None = None,
+    ) -> Response:
+        problems = _problems_of(found, error)
+        context: dict[str, Any] = {
+            "key": key,
+            "text": text,
+            "one": one,
+            "revision": revision,
+            "preview": found,
+            "problems": _without(f"profiles.{key}", problems),
+            "error": error,
+            "file": (hub.documents.file() or "its configuration file") if one and is_of_file(one) else None,
+            "used_by": _list_users(hub, one.key) if one else [],
+            "question": _about(one) if one else None,
+            "fields": [(name, field.description) for name, field in Profile.model_fields.items()],
+        }
+        status = error.http_status if error else 422 if problems else 200
+        return pages.answer(request, "profile", context, status=status)
+
+    @router.get("/profiles/new")
+    def new(request: Request, _: Admin) -> Response:
+        return answer(request, "", "", None)
+
+    @router.post(PROFILES)
+    def create(
+        request: Request, actor: Admin, key: Text = "", text: LongText = "", do: Text = ""
+    ) -> Response:
+        key = key.strip()
+        try:
+            spec = _read(text)
+            if do == "preview":
+                return answer(
+                    request, key, text, None, found=hub.documents.preview_change("profile", key, spec)
+                )
+            hub.documents.create("profile", key, spec, now=utc_now(), actor=actor)
+        except HighballError as error:
+            return answer(request, key, text, None, error=error)
+        return go(_address(key), said=Said(f"The profile {key} is declared. Jobs can name it now."))
+
+    @router.get("/profiles/{key}")
+    def show(key: str, request: Request, _: Sees) -> Response:
+        one = hub.documents.get("profile", key)
+        return answer(request, key, spec_as_yaml("profile", one.spec), one, revision=one.revision)
+
+    @router.post("/profiles/{key}")
+    def change(
+        key: str, request: Request, actor: Admin, text: LongText = "", do: Text = "", revision: Number = 0
+    ) -> Response:
+        one = hub.documents.get("profile", key)
+        try:
+            spec = _read(text)
+            if do == "preview":
+                found = hub.documents.preview_change("profile", key, spec)
+                return answer(request, key, text, one, revision=revision, found=found)
+            hub.documents.change("profile", key, spec, expected=revision, now=utc_now(), actor=actor)
+        except HighballError as error:
+            holds = revision_that_holds(error, revision)
+            return answer(request, key, text, one, revision=holds, error=error)
+        return go(_address(key), said=Said(f"The profile {key} is saved.", undo=history_of("profile", key)))
+
+
+def _add_end(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/profiles/{key}/delete")
+    def ask_about(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about(hub.documents.get("profile", key)))
+
+    @router.post("/profiles/{key}/delete")
+    def delete(key: str, actor: Admin, revision: Number = 0) -> Response:
+        hub.documents.delete("profile", key, expected=revision, now=utc_now(), actor=actor)
+        return go(PROFILES, said=Said(f"The profile {key} is deleted.", undo="/deleted"))
+
+
+# --- small steps ---------------------------------------------------------------------------------
+
+
+def _read(text: str) -> Spec:
+    """The table that the text spells. Raises ConfigurationInvalid."""
+    return read(text.encode("utf-8", "surrogatepass"), "yaml")
+
+
+def _address(key: str) -> str:
+    return f"{PROFILES}/{quote(key, safe='')}"
+
+
+def _problems_of(found: Preview | None, error: HighballError | None) -> tuple[Problem, ...]:
+    if found is not None:
+        return found.problems
+    return error.problems if isinstance(error, ConfigurationInvalid) else ()
+
+
+def _without(place: str, problems: tuple[Problem, ...]) -> list[Problem]:
+    """The problems with their places inside the text; what lies elsewhere in the document keeps its place."""
+    return [
+        Problem(one.at.removeprefix(f"{place}.") if one.at != place else "", one.message, one.hint)
+        for one in problems
+    ]
+
+
+def _list_users(hub: Hub, key: str) -> list[tuple[str, str]]:
+    """Who names the profile, and where that is shown."""
+    found = dict.fromkeys(reference.of for reference in hub.documents.list_references("profile", key))
+    return [(name_of(*place), page_of(*place)) for place in found]
+
+
+def _about(one: Declared) -> Question:
+    return Question(
+        title=f"Delete the profile {one.key}?",
+        text="No job may name it any more. It can be restored later from what was deleted.",
+        action=f"{_address(one.key)}/delete",
+        verb="Delete profile",
+        back=_address(one.key),
+        hidden=(("revision", str(one.revision)),),
+    )

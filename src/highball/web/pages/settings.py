@@ -1,0 +1,238 @@
+"""Settings: one's own account and sessions, how the pages look, what holds for the whole installation, and the hub
+itself with the copies of its database.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from highball.errors import HighballError
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.changes import FROM_FILE
+from highball.hub.hub import Hub
+from highball.hub.recovery import list_backups
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.timing import NAMED
+from highball.web.page import ACCENTS, Pages, Said, go
+from highball.web.pages.asking import Number, Text, faults_of, revision_that_holds, secret, status_of
+from highball.web.who import demand, known, own_user
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+ACCOUNT = "/settings"
+GENERAL = "/settings/general"
+HUB = "/settings/hub"
+
+NO_ACCOUNT = Said("A token has no password and no sessions.", "warn")
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages behind Settings, but for people and programs."""
+    router = APIRouter(include_in_schema=False)
+    _add_account(router, hub, pages)
+    _add_looks(router, pages)
+    _add_general(router, hub, pages)
+    _add_hub(router, hub, pages)
+    return router
+
+
+# --- one's own account ---------------------------------------------------------------------------
+
+
+def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def answer(request: Request, error: HighballError | None = None) -> Response:
+        me = known(request)
+        has_session = me.user is not None and me.session is not None
+        context: dict[str, Any] = {
+            "account": hub.access.get_user(own_user(me)) if has_session else None,
+            "sessions": hub.access.list_sessions(own_user(me), utc_now()) if has_session else [],
+            "own_session": me.session,
+            "browser": name_of_browser,
+            "error": error,
+            "faults": _faults_of_password(error),
+        }
+        return pages.answer(request, "settings", context, status=status_of(error))
+
+    @router.get(ACCOUNT)
+    def show_account(request: Request, _: Sees) -> Response:
+        return answer(request)
+
+    @router.post("/settings/password")
+    def change_password(request: Request, _: Sees, old: Text = "", new: Text = "") -> Response:
+        me = known(request)
+        if me.session is None:
+            return go(ACCOUNT, said=NO_ACCOUNT)
+        try:
+            hub.access.change_password(me, secret(old), secret(new), utc_now())
+        except HighballError as error:
+            return answer(request, error)
+        return go(ACCOUNT, said=Said("Your password is changed. Your other sessions have ended."))
+
+    @router.post("/settings/sessions/end-others")
+    def end_others(request: Request, actor: Sees) -> Response:
+        me = known(request)
+        if me.session is None:
+            return go(ACCOUNT, said=NO_ACCOUNT)
+        hub.access.end_sessions(own_user(me), actor, utc_now(), keep=me.session)
+        return go(ACCOUNT, said=Said("All your other sessions have ended."))
+
+    @router.post("/settings/sessions/{id}/end")
+    def end_session(id: str, request: Request, actor: Sees) -> Response:
+        me = known(request)
+        if me.session is None:
+            return go(ACCOUNT, said=NO_ACCOUNT)
+        hub.access.end_session(own_user(me), id, actor, utc_now())
+        return go(ACCOUNT, said=Said("That session has ended."))
+
+
+def _faults_of_password(error: HighballError | None) -> dict[str, str]:
+    if error is not None and error.code == "password_wrong":
+        return {"old": "This is not your password."}
+    return faults_of(error)
+
+
+_BROWSERS = (("Edg", "Edge"), ("Firefox", "Firefox"), ("Chrom", "Chrome"), ("Safari", "Safari"))
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("Linux", "Linux"),
+)
+
+
+def name_of_browser(told: str | None) -> str:
+    """What a browser says of itself, in short: `Firefox on Linux`."""
+    told = told or ""
+    browser = next((name for sign, name in _BROWSERS if sign in told), None)
+    system = next((name for sign, name in _SYSTEMS if sign in told), None)
+    if browser is None:
+        return told[:40] or "Unknown browser"
+    return f"{browser} on {system}" if system else browser
+
+
+# --- how pages look ------------------------------------------------------------------------------
+
+
+def _add_looks(router: APIRouter, pages: Pages) -> None:
+    @router.get("/settings/appearance")
+    def show_looks(request: Request, _: Sees) -> Response:
+        return pages.answer(request, "appearance", {"accents": ACCENTS})
+
+
+# --- what holds for the whole installation -------------------------------------------------------
+
+
+def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def answer(
+        request: Request,
+        sent: dict[str, str],
+        revision: int,
+        error: HighballError | None = None,
+    ) -> Response:
+        stored = hub.documents.get("settings", "settings")
+        nowhere = [("", "Nowhere else")]
+        context = {
+            "sent": sent,
+            "revision": revision,
+            "file": (hub.documents.file() or "its configuration file")
+            if stored.origin == FROM_FILE
+            else None,
+            "zones": sorted(available_timezones()),
+            "clock": f"{utc_now().astimezone(pages.zone()):%H:%M}",
+            "usual_times": list(NAMED.items()),
+            "repositories": nowhere + [(key, key) for key in hub.document().repositories],
+            "host": hub.host,
+            "state": str(hub.state),
+            "error": error,
+            "faults": faults_of(error, "settings"),
+        }
+        return pages.answer(request, "general", context, status=status_of(error))
+
+    @router.get(GENERAL)
+    def show_general(request: Request, _: Sees) -> Response:
+        stored = hub.documents.get("settings", "settings")
+        return answer(request, _as_sent(stored.spec), stored.revision)
+
+    @router.post(GENERAL)
+    def change_general(
+        request: Request,
+        actor: Admin,
+        timezone: Text = "",
+        hourly: Text = "",
+        daily: Text = "",
+        weekly: Text = "",
+        monthly: Text = "",
+        backup_repository: Text = "",
+        restic: Text = "",
+        revision: Number = 0,
+    ) -> Response:
+        times = {"hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly}
+        alone = {"timezone": timezone, "backup_repository": backup_repository, "restic": restic}
+        fields: dict[str, Any] = {name: text.strip() or None for name, text in alone.items()}
+        fields["times"] = {name: text.strip() or None for name, text in times.items()}
+        if not any(fields["times"].values()):
+            fields["times"] = None
+        try:
+            hub.documents.patch("settings", "settings", fields, expected=revision, now=utc_now(), actor=actor)
+        except HighballError as error:
+            return answer(request, alone | times, revision_that_holds(error, revision), error)
+        undo = "/history/settings/settings"
+        return go(GENERAL, said=Said("The settings are saved.", undo=undo if revision else None))
+
+
+def _as_sent(spec: dict[str, Any]) -> dict[str, str]:
+    """The settings as the form's fields hold them."""
+    found = {name: str(spec.get(name) or "") for name in ("timezone", "backup_repository", "restic")}
+    return found | {name: str((spec.get("times") or {}).get(name, "")) for name in NAMED}
+
+
+# --- the hub itself ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the hub's database, as its file tells without being read through."""
+
+    name: str
+    made_at: datetime | None
+    size: int
+
+
+def _add_hub(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get(HUB)
+    def show_hub(request: Request, _: Admin) -> Response:
+        context = {
+            "host": hub.host,
+            "state": str(hub.state),
+            "file": hub.documents.file(),
+            "copies": _list_copies(hub),
+            "order": uuid.uuid4().hex,
+        }
+        return pages.answer(request, "hub", context)
+
+    @router.post("/settings/hub/backups")
+    def back_up(actor: Admin, order: Text = "") -> Response:
+        hub.order(RunOrder(task="hub-backup"), actor, key=order[:64] or None)
+        return go(HUB, said=Said("The hub’s database is being copied."))
+
+
+def _list_copies(hub: Hub) -> Sequence[Copy]:
+    found = []
+    for path in list_backups(hub.state):
+        told = re.search(r"\d{8}T\d{6}", path.name)
+        made_at = datetime.strptime(told[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if told else None
+        found.append(Copy(path.name, made_at, path.stat().st_size))
+    return found

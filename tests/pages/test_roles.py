@@ -33,7 +33,21 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/job"): ADMIN,
 }
 
-TABLE = {**ENTRANCE, **OVERVIEW, **START}
+JOBS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/jobs"): VIEWER,
+    ("POST", "/jobs"): OPERATOR,
+    ("GET", "/jobs/{key}"): VIEWER,
+    ("GET", "/jobs/{key}/keeping"): VIEWER,
+    ("GET", "/jobs/{key}/test"): OPERATOR,
+    ("POST", "/jobs/{key}/run"): OPERATOR,
+    ("POST", "/jobs/{key}/prove"): OPERATOR,
+    ("POST", "/jobs/{key}/pause"): OPERATOR,
+    ("POST", "/jobs/{key}/resume"): OPERATOR,
+    ("GET", "/jobs/{key}/delete"): ADMIN,
+    ("POST", "/jobs/{key}/delete"): ADMIN,
+}
+
+TABLE = {**ENTRANCE, **OVERVIEW, **START, **JOBS}
 
 
 def test_the_table_names_every_page_there_is(whole: Whole) -> None:

@@ -25,7 +25,7 @@ from highball.web.api import (
 )
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
-from highball.web.pages import entrance, start
+from highball.web.pages import entrance, jobs, start
 from highball.web.pages import overview as overview_page
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
@@ -53,7 +53,7 @@ def make_app(hub: Hub) -> FastAPI:
 
     pages = Pages(hub)
     app.mount("/static", Assets())
-    for place in (entrance, start, overview_page):
+    for place in (entrance, start, overview_page, jobs):
         app.include_router(place.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)
 

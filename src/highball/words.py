@@ -95,3 +95,81 @@ def full_moment(at: datetime, zone: tzinfo) -> str:
     """All of it: `Sunday 22 November 2026, 09:12:04 CET`."""
     here = at.astimezone(zone)
     return f"{here:%A} {here.day} {here:%B %Y, %H:%M:%S} {here.tzname()}"
+
+
+# --- schedules -----------------------------------------------------------------------------------
+
+_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+_NUMBERS = {day[:3].lower(): number for number, day in enumerate(_DAYS)}
+
+
+def rhythm(cron: str | None) -> str:
+    """Five cron fields as people say them: `Every hour, on the hour`, `Daily at 03:00`, `Mondays at 04:00`.
+
+    What people have no short words for stays as it is; None is what runs by hand.
+    """
+    if cron is None:
+        return "By hand"
+    minute, hour, day, month, weekday = cron.split()
+    if month == "*" and (day, weekday) == ("*", "*"):
+        return _within_a_day(minute, hour) or cron
+    at = _clock(minute, hour)
+    if at is None or month != "*":
+        return cron
+    if day == "*":
+        days = _weekdays(weekday)
+        return f"{days} at {at}" if days else cron
+    if weekday == "*" and day.isdecimal():
+        return f"On the {_ordinal(int(day))} of each month at {at}"
+    return cron
+
+
+def _within_a_day(minute: str, hour: str) -> str | None:
+    if at := _clock(minute, hour):
+        return f"Daily at {at}"
+    if hour == "*" and minute.isdecimal():
+        return "Every hour, on the hour" if int(minute) == 0 else f"Every hour at {int(minute):02} past"
+    if hour == "*" and (step := _step(minute, 60)):
+        return f"Every {counted(step, 'minute') if step > 1 else 'minute'}"
+    if minute.isdecimal() and (step := _step(hour, 24)):
+        past = "" if int(minute) == 0 else f", at {int(minute):02} past"
+        return f"Every {step} hours{past}" if step > 1 else f"Every hour{past}"
+    return None
+
+
+def _step(field: str, whole: int) -> int | None:
+    """The n of `*/n`, where it goes round without a rest: else the last step is a shorter one."""
+    star, _, step = field.partition("/")
+    return int(step) if star == "*" and step.isdecimal() and whole % int(step) == 0 else None
+
+
+def _clock(minute: str, hour: str) -> str | None:
+    hours = hour.split(",")
+    if not minute.isdecimal() or not all(one.isdecimal() for one in hours):
+        return None
+    return _listed([f"{int(one):02}:{int(minute):02}" for one in sorted(hours, key=int)])
+
+
+def _weekdays(field: str) -> str | None:
+    if "-" in field:
+        ends = [_weekday(one) for one in field.split("-")]
+        return None if None in ends else " to ".join(_DAYS[n] for n in ends if n is not None)
+    found = [_weekday(one) for one in field.split(",")]
+    # The week begins on Monday, whatever cron counts from.
+    days = sorted({n or 7 for n in found if n is not None})
+    return None if None in found else _listed([f"{_DAYS[n % 7]}s" for n in days])
+
+
+def _weekday(text: str) -> int | None:
+    if text.isdecimal():
+        return int(text) % 7
+    return _NUMBERS.get(text.lower())
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 < number < 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

@@ -131,6 +131,20 @@ CONFIGURATION: dict[tuple[str, str], Role | None] = {
     ("POST", "/profiles/{key}/delete"): ADMIN,
 }
 
+JOBS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/jobs"): VIEWER,
+    ("POST", "/jobs"): OPERATOR,
+    ("GET", "/jobs/{key}"): VIEWER,
+    ("GET", "/jobs/{key}/keeping"): VIEWER,
+    ("GET", "/jobs/{key}/test"): OPERATOR,
+    ("POST", "/jobs/{key}/run"): OPERATOR,
+    ("POST", "/jobs/{key}/prove"): OPERATOR,
+    ("POST", "/jobs/{key}/pause"): OPERATOR,
+    ("POST", "/jobs/{key}/resume"): OPERATOR,
+    ("GET", "/jobs/{key}/delete"): ADMIN,
+    ("POST", "/jobs/{key}/delete"): ADMIN,
+}
+
 TABLE = {
     **ENTRANCE,
     **OVERVIEW,
@@ -143,6 +157,7 @@ TABLE = {
     **SETTINGS,
     **HISTORY,
     **CONFIGURATION,
+    **JOBS,
 }
 
 

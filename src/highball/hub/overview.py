@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -33,6 +34,7 @@ from highball.hub.scheduler import Upcoming, planned_of
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import Document, effective_job
+from highball.spec.job import Job
 from highball.timing import OVERDUE_WITHOUT_SCHEDULE, Schedule, next_times
 
 MOST_SHOWN = 100
@@ -120,6 +122,8 @@ class Overview(Fact):
     verdict: Verdict
     problems: tuple[Problem, ...]
     first_day: date
+    matching: int
+    """So many jobs are what was asked for; `jobs` are some of them."""
     jobs: tuple[JobOverview, ...]
     """Those with problems first."""
     running: tuple[UnderWay, ...]
@@ -129,8 +133,32 @@ class Overview(Fact):
 # --- putting it together -------------------------------------------------------------------------
 
 
-def look_over(hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0) -> Overview:
-    """Everything as it is now, with so many of the jobs, those with problems first."""
+@dataclass(frozen=True)
+class JobFilter:
+    """Which jobs are wanted; blank is any. `state` is a health, or one of those below."""
+
+    text: str = ""
+    state: str = ""
+    host: str = ""
+    tag: str = ""
+
+    NEEDS_YOU: ClassVar = "needs-you"
+    PAUSED: ClassVar = "paused"
+
+    def takes(self, job: Job, key: str, host: str) -> bool:
+        """Whether a job is meant by what is declared of it."""
+        words = f"{key} {job.title or ''}".casefold()
+        return (
+            self.text.casefold() in words
+            and self.host in ("", host)
+            and (not self.tag or self.tag in job.tags)
+        )
+
+
+def look_over(
+    hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0, wanted: JobFilter | None = None
+) -> Overview:
+    """Everything as it is now, with so many of the jobs that are wanted, those with problems first."""
     document = hub.document()
     by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
     for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
@@ -142,11 +170,15 @@ def look_over(hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0) -> O
             *_of_hosts(connection, document, hub),
         ]
     problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
-    shown = _pressing_first(by_job, problems)[offset : offset + limit]
+    chosen = _pressing_first(by_job, problems)
+    if wanted is not None:
+        chosen = list(_chosen(hub, document, chosen, by_job, problems, wanted, now))
+    shown = chosen[offset : offset + limit]
     return Overview(
         verdict=_verdict(by_job, problems, now),
         problems=tuple(problems),
         first_day=first_day(now, document.settings.timezone),
+        matching=len(chosen),
         jobs=tuple(_jobs(hub, document, {key: by_job[key] for key in shown}, now)),
         running=tuple(
             UnderWay(run=run, progress=hub.dispatcher.progress_of(run.id))
@@ -154,6 +186,40 @@ def look_over(hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0) -> O
         ),
         next=tuple(hub.scheduler.upcoming(NEXT_SHOWN, now)),
     )
+
+
+def look_at(hub: Hub, key: str, now: datetime) -> tuple[JobOverview, list[Problem]]:
+    """One job as it is now, and what somebody has to see to about it; raises Unknown."""
+    document = hub.document()
+    effective_job(document, key)
+    by_job = {key: list_standings(document, hub.database, hub.host, now, [key])}
+    with hub.database.read() as connection:
+        problems = sorted(
+            _of_jobs(connection, document, by_job, now), key=lambda one: _PRESSING.index(one.kind)
+        )
+    return next(_jobs(hub, document, by_job, now)), problems
+
+
+def _chosen(
+    hub: Hub,
+    document: Document,
+    keys: Iterable[str],
+    by_job: Mapping[str, Sequence[Standing]],
+    problems: Sequence[Problem],
+    wanted: JobFilter,
+    now: datetime,
+) -> Iterator[str]:
+    needy = {one.job for one in problems if one.kind is not ProblemKind.UNPROVED}
+    paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
+    for key in keys:
+        job = effective_job(document, key)
+        states = {worst(by_job[key]).value}
+        if key in needy:
+            states.add(wanted.NEEDS_YOU)
+        if f"backup:{key}" in paused or not job.enabled:
+            states.add(wanted.PAUSED)
+        if wanted.state in ("", *states) and wanted.takes(job, key, job.host or hub.host):
+            yield key
 
 
 _PRESSING = list(ProblemKind)

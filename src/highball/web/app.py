@@ -31,6 +31,7 @@ from highball.web.pages import (
     entrance,
     history,
     hosts,
+    jobs,
     people,
     profiles,
     settings,
@@ -82,6 +83,7 @@ def make_app(hub: Hub) -> FastAPI:
         history,
         configuration,
         profiles,
+        jobs,
     ):
         app.include_router(place.make_router(hub, pages))
     problems.show_on_pages(app, pages.answer_error)

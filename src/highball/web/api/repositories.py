@@ -36,6 +36,7 @@ from highball.protocol import (
 from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.spec.job import Job
 from highball.spec.key import Key
 from highball.spec.references import Spec
 from highball.web.problems import ASKED_IN_VAIN
@@ -169,13 +170,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.post("/jobs/{key}/test")
     async def test_job(key: str, _: Runs) -> JobTestAnswer:
         """Whether a job's sources are sound and its repositories can be used, from its host."""
-        job = effective_job(hub.document(), key)
-        found = await hub.fleet.ask(hub.host, TestSources(job=job))
-        repositories = {
-            name: await try_out(hub, hub.dispatcher.asked(name), hub.host) for name in job.repositories
-        }
-        sources = tuple(SourceTestAnswer.model_validate(source) for source in found)
-        return JobTestAnswer(host=hub.host, sources=sources, repositories=repositories)
+        return await try_job(hub, effective_job(hub.document(), key))
 
     @router.get("/repositories/{key}/snapshots")
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
@@ -267,6 +262,15 @@ def _host(hub: Hub, key: str) -> HostAnswer:
         program=connection.hello.program,
         facts=connection.hello.facts,
     )
+
+
+async def try_job(hub: Hub, job: Job) -> JobTestAnswer:
+    """How a job's sources and repositories are found from its host; the job need not be declared yet."""
+    host = job.host or hub.host
+    found = await hub.fleet.ask(host, TestSources(job=job))
+    repositories = {name: await try_out(hub, hub.dispatcher.asked(name), host) for name in job.repositories}
+    sources = tuple(SourceTestAnswer.model_validate(source) for source in found)
+    return JobTestAnswer(host=host, sources=sources, repositories=repositories)
 
 
 async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]) -> RepositoryTestAnswer:

@@ -17,7 +17,6 @@ from highball.hub.hub import Hub
 from highball.hub.overview import JobOverview, Overview, Problem, ProblemKind, UnderWay, Verdict, look_over
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
-from highball.timing import MANUAL
 from highball.web import showing
 from highball.web.page import Pages
 from highball.web.showing import Look
@@ -217,7 +216,7 @@ def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
         job=job,
         look=look,
         word=word,
-        schedule="by hand" if job.schedule.cron == MANUAL else job.schedule.cron,
+        schedule=words.rhythm(job.schedule.expression),
         last_good=max((at for at in good if at), default=None),
         size=max(sizes, default=None),
         proved=proved,

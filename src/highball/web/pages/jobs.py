@@ -1,0 +1,508 @@
+"""The jobs: the list with what can be done to several, and a job's own page with all that is known of it."""
+
+from __future__ import annotations
+
+import secrets
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+
+from highball import words
+from highball.errors import HighballError, Unknown
+from highball.facts import Action, Outcome, Run, RunKind, RunState, Step
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.changes import is_of_file
+from highball.hub.hub import Hub
+from highball.hub.overview import JobFilter, JobOverview, Problem, look_at, look_over
+from highball.hub.runs import RunFilter, SetOf, utc_now
+from highball.hub.strips import first_day
+from highball.keeping import Plan, Retention, rules
+from highball.protocol import FILES_SET
+from highball.spec.access import Role
+from highball.spec.document import effective_job, effective_retention
+from highball.timing import jitter_of, next_times
+from highball.web import showing
+from highball.web.api.repositories import JobTestAnswer, try_job
+from highball.web.page import Pages, Said, go
+from highball.web.pages.overview import list_rows
+from highball.web.showing import Look
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Text = Annotated[str, Form(max_length=4096)]
+InQuery = Annotated[str, Query(max_length=200)]
+
+PAGE = 50
+RECENT = 50
+"""So many runs are looked at: the newest are shown, and what a run usually takes is their median."""
+SHOWN = 8
+IN_SHORT = 8
+"""So many snapshots are explained on the job's own page; all of them on a page of their own."""
+
+STATES = {
+    "needs-you": "Needs you",
+    "healthy": "Protected",
+    "late": "Late",
+    "overdue": "Overdue",
+    "failed": "Failed",
+    "never": "No backup yet",
+    "paused": "Paused",
+}
+"""What the list can be narrowed to, and its words."""
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The list of jobs, a job's page, and what can be ordered there."""
+    router = APIRouter(include_in_schema=False)
+    _add_list(router, hub, pages)
+    _add_page(router, hub, pages)
+    _add_orders(router, hub)
+    _add_deletion(router, hub, pages)
+    return router
+
+
+def address_of(key: str) -> str:
+    """A job's own page."""
+    return f"/jobs/{quote(key, safe='')}"
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/jobs")
+    def show_list(
+        request: Request,
+        _: Sees,
+        q: InQuery = "",
+        state: InQuery = "",
+        host: InQuery = "",
+        tag: InQuery = "",
+        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    ) -> Response:
+        wanted = JobFilter(q.strip(), state, host, tag)
+        found = look_over(hub, utc_now(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
+        document = hub.document()
+        jobs = [effective_job(document, key) for key in document.jobs]
+        narrowed = {"q": q, "state": state, "host": host, "tag": tag}
+        context = {
+            "jobs": list_rows(found),
+            "total": found.verdict.jobs,
+            "matching": found.matching,
+            "wanted": narrowed,
+            "states": STATES,
+            "hosts": sorted({job.host or hub.host for job in jobs}),
+            "tags": sorted({tag for job in jobs for tag in job.tags}),
+            "narrowed": any(narrowed.values()),
+            "pages": _pages(page, found.matching, narrowed),
+            "once": secrets.token_urlsafe(12),
+            "repositories": bool(document.repositories),
+        }
+        # The rail counts what needs somebody among all jobs: that does not depend on what is shown of them.
+        return pages.answer(request, "jobs", context, overview=found)
+
+    @router.post("/jobs")
+    def act_on_several(
+        actor: Runs,
+        job: Annotated[list[str] | None, Form(max_length=500)] = None,
+        act: Text = "",
+        once: Text = "",
+        to: Text = "/jobs",
+    ) -> Response:
+        chosen = list(dict.fromkeys(job or ()))
+        if not chosen or act not in _DONE:
+            return go(to, said=Said("No job was chosen.", "warn"))
+        done = [key for key in chosen if _act(hub, act, key, actor, once)]
+        left = len(chosen) - len(done)
+        told = f"{words.counted(len(done), 'job')} {_DONE[act]}."
+        if left:
+            told += f" {words.counted(left, 'job has', 'jobs have')} no schedule, so there was nothing to do."
+        return go(to, said=Said(told, "warn" if left else "ok"))
+
+
+_DONE = {"run": "will run", "pause": "paused", "resume": "resumed"}
+
+
+def _act(hub: Hub, act: str, key: str, actor: Actor, once: str) -> bool:
+    """Do it to one of several; false where it has no schedule that could rest."""
+    effective_job(hub.document(), key)
+    if act == "run":
+        hub.order(RunOrder(task="backup", job=key), actor, key=f"{once}:{key}" if once else None)
+        return True
+    try:
+        _rest(hub, key, actor, pausing=act == "pause")
+    except Unknown:
+        return False
+    return True
+
+
+def _rest(hub: Hub, key: str, actor: Actor, *, pausing: bool, until: datetime | None = None) -> None:
+    if pausing:
+        hub.scheduler.pause(f"backup:{key}", until, actor, utc_now())
+    else:
+        hub.scheduler.resume(f"backup:{key}", actor, utc_now())
+    hub.newsroom.publish("job", key)
+
+
+def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, Any]:
+    """Where one is in a long list, with the ways on."""
+    last = max(1, -(-matching // PAGE))
+
+    def address(number: int) -> str:
+        return f"/jobs?{urlencode({**{name: one for name, one in narrowed.items() if one}, 'page': number})}"
+
+    return {
+        "first": min(matching, (page - 1) * PAGE + 1),
+        "last": min(matching, page * PAGE),
+        "before": address(page - 1) if page > 1 else None,
+        "after": address(page + 1) if page < last else None,
+    }
+
+
+# --- a job's page --------------------------------------------------------------------------------
+
+
+def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/jobs/{key}")
+    def show(request: Request, key: str, _: Sees) -> Response:
+        return pages.answer(request, "job", _told_of(hub, key))
+
+    @router.get("/jobs/{key}/keeping")
+    def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
+        job = effective_job(hub.document(), key)
+        kept = [_kept(hub, key, name, short=short) for name in job.repositories]
+        return pages.answer(
+            request, "job-keeping", {"key": key, "title": job.title, "kept": kept, "short": short}
+        )
+
+    @router.get("/jobs/{key}/test")
+    async def show_test(request: Request, key: str, _: Runs) -> Response:
+        job = effective_job(hub.document(), key)
+        found: JobTestAnswer | None = None
+        problem: HighballError | None = None
+        try:
+            found = await try_job(hub, job)
+        except HighballError as error:
+            problem = error
+        context = {
+            "key": key,
+            "title": job.title,
+            "found": found,
+            "problem": problem,
+            "host": job.host or hub.host,
+        }
+        return pages.answer(request, "job-test", context)
+
+
+def _told_of(hub: Hub, key: str) -> dict[str, Any]:
+    now, document = utc_now(), hub.document()
+    job = effective_job(document, key)
+    found, problems = look_at(hub, key, now)
+    declared = hub.documents.get("job", key)
+    runs = hub.record.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
+    going = next((run for run in runs if run.state is not RunState.DONE), None)
+    zone = job.schedule.timezone or document.settings.timezone
+    late = jitter_of(f"backup:{key}", found.host, job.schedule)
+    return {
+        "key": key,
+        "job": job,
+        "found": found,
+        "going": going,
+        "look": showing.look_of_run(going) if going else showing.look_of_job(found),
+        "lede": _lede(problems, now),
+        "facts": _facts(found, runs, now),
+        "days": list(_days(hub, found, now)),
+        "rows": list(_rows(runs)),
+        "retention": [(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
+        "rhythm": words.rhythm(job.schedule.expression),
+        "zone_name": zone,
+        "next": [at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
+        "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
+        "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
+        "once": secrets.token_urlsafe(12),
+    }
+
+
+def _lede(problems: Sequence[Problem], now: datetime) -> str | None:
+    """What is wrong in a sentence, and what is still safe."""
+    if not problems:
+        return None
+    first = problems[0]
+    why = showing.sentence(first.reason.message) if first.reason else ""
+    where = f"In {', '.join(first.repositories)}: " if first.reason and first.repositories else ""
+    safe = ""
+    if first.last_good_at is not None and why:
+        there = f" in {first.last_good_in}" if first.last_good_in else ""
+        safe = f"The last good backup is from {words.age(first.last_good_at, now)}{there}."
+    return f"{where}{why} {safe}".strip() or None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The figures at the head of a job's page."""
+
+    last_good: datetime | None
+    good_in: str
+    size: int | None
+    new: int | None
+    snapshots: str
+    takes: float | None
+    proved: datetime | None
+    proof: Look
+
+
+def _facts(job: JobOverview, runs: Sequence[Run], now: datetime) -> Facts:
+    good = {one.repository: one.last_success_at for one in job.standings if one.last_success_at}
+    newest = max(good.values(), default=None)
+    there = [name for name, at in good.items() if newest and newest - at < timedelta(minutes=30)]
+    every = len(there) == len(job.standings) > 1
+    ended = [run for run in runs if run.outcome is Outcome.SUCCESS and run.started_at and run.ended_at]
+    took = [
+        (run.ended_at - run.started_at).total_seconds() for run in ended if run.ended_at and run.started_at
+    ]
+    proofs = [one.last_restore_proof_at for one in job.standings]
+    proved = min((at for at in proofs if at), default=None) if proofs and all(proofs) else None
+    return Facts(
+        last_good=newest,
+        good_in=("in both" if len(there) == 2 else f"in all {len(there)}") if every else ", ".join(there),
+        size=max((one.size_bytes for one in job.standings if one.size_bytes is not None), default=None),
+        new=_added(ended[0]) if ended else None,
+        snapshots=" and ".join(words.number(one.snapshots) for one in job.standings),
+        takes=statistics.median(took) if took else None,
+        proved=proved,
+        proof=showing.look_of_proof(proved, now),
+    )
+
+
+def _added(run: Run) -> int | None:
+    """What a run added where it added most: several repositories hold the same."""
+    return max((step.bytes_added for step in run.steps if step.bytes_added is not None), default=None)
+
+
+def _days(hub: Hub, job: JobOverview, now: datetime) -> Iterator[dict[str, str]]:
+    zone = hub.document().settings.timezone
+    from_day = first_day(now, zone)
+    for day, tone, told in showing.days_of(from_day, job.strip):
+        name = f"{day.day} {day:%B}"
+        yield {
+            "address": f"/runs?{urlencode({'job': job.key, 'since': day.isoformat(), 'until': day.isoformat()})}",
+            "tone": "bad" if tone == "missed" else tone,
+            "kind": tone,
+            "name": name,
+            "told": f"{name}: {told.removeprefix('with ')}",
+        }
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as a row of the page, or several alike as one."""
+
+    run: Run
+    look: Look
+    word: str
+    by: str
+    snapshot: str | None
+    added: int | None
+    took: timedelta | None
+    more: int = 0
+    until: datetime | None = None
+
+
+def _rows(runs: Sequence[Run]) -> Iterator[RunRow]:
+    """The newest runs; of failures alike in a row the first three, and how many more."""
+    left = SHOWN
+    for _, alike in groupby(runs, key=_alike):
+        group = list(alike)
+        folds = group[0].outcome is Outcome.FAILURE and len(group) > 4
+        shown = group[:3] if folds else group
+        for run in shown[:left]:
+            yield _row(run)
+        left -= len(shown)
+        if folds:
+            rest = group[3:]
+            yield RunRow(**{**vars(_row(rest[0])), "more": len(rest), "until": rest[-1].created_at})
+            left -= 1
+        if left <= 0:
+            return
+
+
+def _alike(run: Run) -> tuple[str, ...]:
+    if run.outcome is not Outcome.FAILURE:
+        return (run.id,)
+    return ("failure", *(step.repository or "" for step in run.steps if step.outcome is Outcome.FAILURE))
+
+
+def _row(run: Run) -> RunRow:
+    look = showing.look_of_run(run)
+    failed = [step.repository for step in run.steps if step.outcome is Outcome.FAILURE and step.repository]
+    word = f"{look.word} on {', '.join(failed)}" if failed and run.outcome is Outcome.FAILURE else look.word
+    saved = [step.snapshot_id for step in run.steps if step.snapshot_id]
+    ended = run.ended_at is not None and run.started_at is not None
+    return RunRow(
+        run=run,
+        look=look,
+        word=word,
+        by=_by(run),
+        snapshot=saved[0][:8] if saved else None,
+        added=_added(run),
+        took=run.ended_at - run.started_at if ended and run.ended_at and run.started_at else None,
+    )
+
+
+def _by(run: Run) -> str:
+    attempts = max((step.attempts for step in run.steps), default=1)
+    if attempts > 1:
+        return f"attempt {attempts}"
+    if run.missed_count:
+        return words.counted(run.missed_count, "time")
+    if run.origin == "schedule":
+        return "by schedule"
+    return f"by {run.actor}" if run.actor else "by a command"
+
+
+# --- proof of restore ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The last proof of restore of a job in a repository."""
+
+    repository: str
+    look: Look
+    at: datetime | None
+    step: Step | None
+    run: str | None
+
+
+def _proof(hub: Hub, key: str, repository: str, now: datetime) -> Proof:
+    last = hub.record.find_last(Action.VERIFY, repository, job=key)
+    good = last is not None and last.outcome is Outcome.SUCCESS
+    look = showing.look_of_proof(last.ended_at if last and good else None, now)
+    if last is not None and not good:
+        look = Look("bad", "shield-x", "Failed")
+    return Proof(
+        repository=repository,
+        look=look,
+        at=last.ended_at if last else None,
+        step=last.account if last else None,
+        run=last.run if last else None,
+    )
+
+
+# --- why each snapshot stays ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SnapshotRow:
+    """A snapshot with its fate."""
+
+    id: str
+    time: datetime
+    size: int | None
+    keep: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays and goes of a job in a repository, as its host tells it now."""
+
+    repository: str
+    policy: str
+    error: HighballError | None = None
+    plan: Plan | None = None
+    rows: tuple[SnapshotRow, ...] = ()
+    goes_at: datetime | None = None
+    total: int = 0
+
+
+def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
+    policy = _policy(effective_retention(hub.document(), key, repository))
+    try:
+        plans = hub.dispatcher.plan(repository, key)
+    except HighballError as error:
+        return Kept(repository, policy, error=error)
+    plan = next((plan for plan in plans if plan.set == FILES_SET), None)
+    if plan is None:
+        return Kept(repository, policy)
+    of = SetOf(repository, plan.host, key, plan.set)
+    sizes = {one.id: one.size_bytes for one in hub.record.list_governed(of)}
+    verdicts = sorted((*plan.keep, *plan.remove), key=lambda one: one.time, reverse=True)
+    rows = [
+        SnapshotRow(
+            one.id[:8], one.time, sizes.get(one.id), one.keep, tuple(why.message for why in one.reasons)
+        )
+        for one in verdicts
+    ]
+    shown = _in_short(rows) if short else rows
+    coming = hub.scheduler.next_of(f"discard:{repository}", utc_now())
+    goes_at = coming.due_at if coming else None
+    return Kept(repository, policy, None, plan, tuple(shown), goes_at, len(rows))
+
+
+def _in_short(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:
+    """The newest, and the next to go: what goes is more telling than what stays long."""
+    going = [row for row in rows if not row.keep][:3]
+    return [*[row for row in rows if row.keep][: IN_SHORT - len(going)], *going]
+
+
+def _policy(retention: Retention) -> str:
+    """`last 7, daily 30`."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in rules(retention).items())
+
+
+# --- orders --------------------------------------------------------------------------------------
+
+
+def _add_orders(router: APIRouter, hub: Hub) -> None:
+    @router.post("/jobs/{key}/run")
+    def run(key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
+        order = RunOrder(task="backup", job=key, dry_run=bool(dry))
+        begun, _ = hub.order(order, actor, key=f"{once}:{dry}" if once else None)
+        return go(f"/runs/{begun.id}")
+
+    @router.post("/jobs/{key}/prove")
+    def prove(
+        key: str, actor: Runs, repository: Annotated[str, Form(min_length=1, max_length=63)], once: Text = ""
+    ) -> Response:
+        order = RunOrder(task="verify", job=key, repository=repository)
+        begun, _ = hub.order(order, actor, key=f"{once}:{repository}" if once else None)
+        return go(f"/runs/{begun.id}")
+
+    @router.post("/jobs/{key}/pause")
+    def pause(key: str, actor: Runs) -> Response:
+        _rest(hub, key, actor, pausing=True)
+        return go(address_of(key), said=Said(f"{key} is paused until somebody resumes it."))
+
+    @router.post("/jobs/{key}/resume")
+    def resume(key: str, actor: Runs) -> Response:
+        _rest(hub, key, actor, pausing=False)
+        return go(address_of(key), said=Said(f"{key} runs by its schedule again."))
+
+
+# --- the end of a job ----------------------------------------------------------------------------
+
+
+def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/jobs/{key}/delete")
+    def ask(request: Request, key: str, _: Admin) -> Response:
+        declared = hub.documents.get("job", key)
+        found, _problems = look_at(hub, key, utc_now())
+        kept = [(one.repository, one.snapshots) for one in found.standings]
+        return pages.answer(request, "job-delete", {"key": key, "revision": declared.revision, "kept": kept})
+
+    @router.post("/jobs/{key}/delete")
+    def delete(key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
+        hub.documents.delete("job", key, expected=revision, now=utc_now(), actor=actor)
+        return go(
+            "/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted")
+        )

@@ -262,7 +262,9 @@ class Record:
             :LONGEST_ID
         ].lower()  # a pattern of thousands of characters is too much for SQLite
         with self._database.read() as connection:
-            asked = sa.select(runs).where(runs.c.id.startswith(start, autoescape=True)).limit(2)
+            is_whole = len(start) == LONGEST_ID  # that goes by the index: a pattern looks at every run
+            fits = runs.c.id == start if is_whole else runs.c.id.startswith(start, autoescape=True)
+            asked = sa.select(runs).where(fits).limit(2)
             found = connection.execute(asked).all() if len(id_or_start) <= LONGEST_ID else []
             if len(found) != 1 or not start:
                 what = "more than one run begins" if found else "no run begins"

@@ -39,7 +39,7 @@ class Holdings:
             return known
         found = [one for one in self.list_snapshots(key) if id and one.id.startswith(id)]
         if len(found) != 1:
-            raise Unknown(f"{key} holds no snapshot {id[:64]}", code="snapshot_unknown")
+            raise Unknown(f"there is no snapshot {id[:64]} in {key}", code="snapshot_unknown")
         return found[0]
 
     def list_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:

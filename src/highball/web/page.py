@@ -258,8 +258,8 @@ def _time(at: datetime | None, now: datetime, zone: tzinfo, form: str) -> Markup
     if at is None:
         return Markup(words.NOT_YET)  # noqa: S704 - our own words
     shown = words.age(at, now) if form == "age" else words.moment(at, now, zone)
-    if form == "day" and at.astimezone(zone).date() == now.astimezone(zone).date():
-        shown = f"today {shown}"
+    if form in ("day", "Day") and at.astimezone(zone).date() == now.astimezone(zone).date():
+        shown = f"{'Today' if form == 'Day' else 'today'} {shown}"
     if form == "clock":
         shown = f"{at.astimezone(zone):%H:%M}"
     return Markup('<time datetime="{}" title="{}">{}</time>').format(

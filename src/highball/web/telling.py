@@ -39,6 +39,8 @@ def name_of(run: Run) -> str:
     """What a run is about: a job, or what is done to a repository."""
     if run.kind is RunKind.BACKUP and run.job is None:
         return "Copy of the hub"
+    if run.kind is RunKind.RESTORE:
+        return f"Restore of {run.job}" if run.job else "Restore"
     return showing.name_of_run(run)
 
 
@@ -72,6 +74,8 @@ def about(run: Run) -> str:
         if run.job is None:
             return "Copy of the hub's own database"
         return f"Backup to {', '.join(places)}" if places else "Backup"
+    if run.kind is RunKind.RESTORE:
+        return f"from {run.repository}"
     return f"of {run.job}" if run.job else run.kind.value.capitalize()
 
 

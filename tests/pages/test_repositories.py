@@ -167,7 +167,7 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
     client = whole.client(Role.OPERATOR)
     with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
         page = client.get("/repositories/nas/retention").text
-    assert "28 snapshots would go, 1 stay." in page
+    assert "28 snapshots would go, 1 stays." in page
     assert "Remove 28 snapshots of docs from nas?" in page and 'name="plan" value="abc123"' in page
     assert "Discard 28 snapshots" not in page, "what is held goes only with an approval"
     sent = {"plan": "abc123", "job": "docs", "order_key": "drawn-once"}
@@ -182,7 +182,8 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
 
 def _seen_by_viewer(whole: Whole, plan: Plan) -> str:
     with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
-        return whole.client(Role.VIEWER).get("/repositories/nas/retention").text
+        page: str = whole.client(Role.VIEWER).get("/repositories/nas/retention").text
+        return page
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from datetime import date
 from pathlib import Path
+from unittest import mock
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
+from api.whole import NOW, SNAPSHOT, Whole
+from highball.facts import Action, Reason
+from highball.keeping import Plan, Verdict
+from highball.spec.access import Role
 from highball.timing import Schedule
 from highball.web import plot, showing
 from hub.served import Corner, Served
@@ -151,6 +156,34 @@ def test_the_recovery_kit_is_for_admins_and_its_taking_is_noted(plain: httpx.Cli
     assert made.headers["content-disposition"] == 'attachment; filename="recovery-kit-nas.md"'
     assert "open sesame" in made.text
     assert "Taken by anna" in plain.get("/repositories/nas").text
+
+
+def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole) -> None:
+    gone = [Verdict(id=f"{number:064x}", time=NOW, keep=False) for number in range(2, 30)]
+    stays = Verdict(id=SNAPSHOT, time=NOW, keep=True, reasons=(Reason(code="newest", message="newest"),))
+    held = Reason(code="approval_required", message="28 of 29 snapshots would go at once")
+    about = {"repository": "nas", "host": "here", "job": "docs", "set": "files"}
+    plan = Plan(id="abc123", **about, remove=tuple(gone), keep=(stays,), held=held, messages=(held,))
+    client = whole.client(Role.OPERATOR)
+    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+        page = client.get("/repositories/nas/retention").text
+    assert "28 snapshots would go, 1 stays." in page
+    assert "Remove 28 snapshots of docs from nas?" in page and 'name="plan" value="abc123"' in page
+    assert "Discard 28 snapshots" not in page, "what is held goes only with an approval"
+    sent = {"plan": "abc123", "job": "docs", "order_key": "drawn-once"}
+    first, second = (
+        client.post("/repositories/nas/discard", data=sent, follow_redirects=False) for _ in range(2)
+    )
+    assert first.headers["location"] == second.headers["location"], "a double click orders one run"
+    run = whole.hub.record.find_run(first.headers["location"].rpartition("/")[2])
+    assert (run.action, run.repository, run.job) == (Action.FORGET, "nas", "docs")
+    assert "Approve" not in _seen_by_viewer(whole, plan)
+
+
+def _seen_by_viewer(whole: Whole, plan: Plan) -> str:
+    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+        page: str = whole.client(Role.VIEWER).get("/repositories/nas/retention").text
+        return page
 
 
 @pytest.mark.parametrize(

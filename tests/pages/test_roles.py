@@ -52,6 +52,12 @@ RESTORE: dict[tuple[str, str], Role | None] = {
 
 REPOSITORIES: dict[tuple[str, str], Role | None] = {
     ("GET", "/repositories"): VIEWER,
+    ("GET", "/repositories/new"): ADMIN,
+    ("POST", "/repositories/new"): ADMIN,
+    ("POST", "/repositories/address"): ADMIN,
+    ("GET", "/repositories/{key}/edit"): ADMIN,
+    ("POST", "/repositories/{key}/edit"): ADMIN,
+    ("POST", "/repositories/{key}/kept"): ADMIN,
     ("GET", "/repositories/{key}"): VIEWER,
     ("GET", "/repositories/{key}/locks"): VIEWER,
     ("GET", "/repositories/{key}/unlock"): OPERATOR,

@@ -6,13 +6,13 @@ newest rows of every repository by an index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from highball.engine.restic.repository import address, secrets_of
+from highball.engine.restic.repository import Location, address, secrets_of, take_apart
 from highball.facts import Action, Fact, Outcome, Step, UtcTime
 from highball.hub.db import Database, repositories, snapshots, steps
 from highball.hub.dialects import as_rows
@@ -256,3 +256,16 @@ def list_secrets(hub: Hub, key: str) -> list[HeldSecret]:
         else:
             found.append(HeldSecret(name=name, kind="command", where=(reference.command or ("",))[0]))
     return found
+
+
+# --- its address ---------------------------------------------------------------------------------
+
+
+def spell_address(fields: Mapping[str, Any]) -> str:
+    """The location that these fields come to, however far they are filled."""
+    return address(Location.model_construct(**fields))
+
+
+def read_address(text: str) -> dict[str, str | int]:
+    """The kind and fields that stand for a location, or its url alone."""
+    return take_apart(text)

@@ -34,6 +34,7 @@ from highball.web.pages import (
     jobs,
     people,
     profiles,
+    repository_form,
     settings,
     start,
 )
@@ -74,6 +75,7 @@ def make_app(hub: Hub) -> FastAPI:
         overview_page,
         runs_page,
         restore_page,
+        repository_form,
         repositories_page,
         maintenance_page,
         hosts,

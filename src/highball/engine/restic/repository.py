@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import (
     AfterValidator,
@@ -397,6 +397,56 @@ def _rest_address(location: Location) -> str:
 
 
 _ADDRESS_BY_KIND = {"local": _local_address, "sftp": _sftp_address, "s3": _s3_address, "rest": _rest_address}
+
+
+def take_apart(url: str) -> dict[str, str | int]:
+    """The kind and fields that stand for a location; its `url` alone where no kind has fields for it."""
+    scheme, rest = _split(url.strip())
+    found = _APART[scheme](rest) if scheme in _APART else None
+    return {"url": url.strip()} if found is None else {"kind": scheme, **found}
+
+
+def _sftp_apart(rest: str) -> dict[str, str | int] | None:
+    match = _SFTP.fullmatch(rest)
+    if match is None:
+        return None
+    told = match.groupdict()
+    fields: dict[str, str | int] = {"server": (told["server1"] or told["server2"]).strip("[]")}
+    if user := told["user1"] or told["user2"]:
+        fields["user"] = user
+    if told["port"]:
+        fields["port"] = int(told["port"])
+    if told["server1"]:
+        fields["path"] = unquote(rest.removeprefix("//").partition("/")[2])
+    else:
+        fields["path"] = rest[match.end("server2") + 1 :]
+    return fields
+
+
+def _s3_apart(rest: str) -> dict[str, str | int] | None:
+    match = re.fullmatch(r"(?:(https?://)|//)?([^/]+)/([^/]+)(?:/(.*))?", rest)
+    if match is None:
+        return None
+    scheme, server, bucket, prefix = match.groups()
+    fields: dict[str, str | int] = {"endpoint": f"{scheme or ''}{server}", "bucket": unquote(bucket)}
+    folders = unquote((prefix or "").strip("/"))
+    return {**fields, "prefix": folders} if folders else fields
+
+
+def _rest_apart(rest: str) -> dict[str, str | int] | None:
+    match = re.fullmatch(r"(https?://[^/]+)/?(.*)", rest)
+    if match is None:
+        return None
+    folders = unquote(match[2].strip("/"))
+    return {"endpoint": match[1], "path": folders} if folders else {"endpoint": match[1]}
+
+
+_APART: dict[str, Callable[[str], dict[str, str | int] | None]] = {
+    "local": lambda rest: {"path": rest},
+    "sftp": _sftp_apart,
+    "s3": _s3_apart,
+    "rest": _rest_apart,
+}
 
 
 def local_folder(repository: Location) -> Path | None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from highball import words
-from highball.errors import ConfigurationInvalid, HighballError
+from highball.errors import ConfigurationInvalid, HighballError, Stale
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor, Wanted
 from highball.hub.backlog import RunOrder
@@ -30,6 +30,7 @@ from highball.spec.repository import Repository
 from highball.web import plot, showing
 from highball.web.api.repositories import try_out
 from highball.web.page import Pages, Said, go
+from highball.web.pages.start import KIT_KEPT
 from highball.web.showing import Look
 from highball.web.who import demand
 
@@ -163,26 +164,39 @@ def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
         except ConfigurationInvalid as error:
             context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
             return pages.answer(request, "repository", context, status=422)
+        except Stale as error:
+            again = sent.model_copy(update={"revision": error.revision})
+            context = _shown(hub, key, 90, again) | {"differences": error.differences}
+            return pages.answer(request, "repository", context, status=412)
         return go(f"{_address(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
 
 
 def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/kit")
-    def offer_kit(request: Request, key: str, _: Admin) -> Response:
+    def offer_kit(request: Request, key: str, _: Admin, made: str = "") -> Response:
         hub.dispatcher.find_repository(key)
-        return pages.answer(request, "repository-kit", {"key": key, "sheet": None, "error": None})
+        told = {"key": key, "sheet": None, "error": None, "made": bool(made)}
+        return pages.answer(request, "repository-kit", told)
 
     @router.post("/repositories/{key}/kit")
-    def make_kit(request: Request, key: str, actor: Admin, download: Text = "") -> Response:
+    def make_kit(request: Request, key: str, actor: Admin, download: Text = "", made: Text = "") -> Response:
+        told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made)}
         try:
             kit = hub.make_kit(key, actor)
         except HighballError as error:
-            told = {"key": key, "sheet": None, "error": error}
-            return pages.answer(request, "repository-kit", told, status=error.http_status)
+            return pages.answer(request, "repository-kit", {**told, "error": error}, status=error.http_status)
         if not download:
-            return pages.answer(request, "repository-kit", {"key": key, "sheet": kit, "error": None})
+            return pages.answer(request, "repository-kit", {**told, "sheet": kit})
         name = f"recovery-kit-{key}.md"
         return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+    @router.post("/repositories/{key}/kept")
+    def note_kept(key: str, actor: Admin, kept: Text = "") -> Response:
+        hub.dispatcher.find_repository(key)
+        if not kept:
+            return go(f"{_address(key)}/kit?made=yes")
+        hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
+        return go(_address(key))
 
 
 # --- small steps ---------------------------------------------------------------------------------
@@ -288,7 +302,7 @@ def _shown(
     known = hub.record.list_days(key, now.date() - timedelta(days=days))
     kits = [
         entry
-        for action in ("kept_kit", "took_kit")
+        for action in (KIT_KEPT, "took_kit")
         for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
     ]
     return {
@@ -314,6 +328,7 @@ def _shown(
         "admin": _admin_in_words(repository, list_secrets(hub, key)),
         "kit_taken": max(kits, key=lambda entry: entry.at, default=None),
         "problems": problems or {},
+        "differences": (),
         "order_key": _fresh(),
     }
 

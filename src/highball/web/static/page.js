@@ -135,7 +135,6 @@
     for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;
     const copier = event.target.closest("[data-copy]");
     if (copier) navigator.clipboard?.writeText(document.getElementById(copier.dataset.copy).textContent);
-    if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
     if (event.target.closest("[data-print]")) print();
     const theme = event.target.closest("[data-choose-theme]");
     if (theme) {

@@ -1,0 +1,428 @@
+"""The form of a repository: where it lies, by what it is opened, and who looks after it; tested before it is saved.
+
+A form is text. What it declares is put together here: fields that it does not show stay as they were, and values
+that are to be sealed go beside the spec, never in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from pydantic import BaseModel, Field
+
+from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.config import FROM_FILE
+from highball.hub.holdings import read_address, spell_address
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.secret import SecretValue
+from highball.spec.access import Role
+from highball.spec.key import key_from
+from highball.spec.references import Spec
+from highball.web import showing
+from highball.web.api.repositories import UNSAVED, RepositoryTestAnswer, try_unsaved
+from highball.web.page import Pages, Said, go
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+FIELDS = {
+    "local": ("path",),
+    "sftp": ("server", "port", "user", "path", "identity_file", "known_hosts"),
+    "s3": ("endpoint", "bucket", "prefix", "region", "access_key_id"),
+    "rest": ("endpoint", "path", "rest_username"),
+    "url": ("url",),
+}
+"""What says where a repository of each kind lies, and who asks there."""
+
+SECRETS = {"s3": "secret_access_key", "rest": "rest_password"}
+"""The secret by which one proves oneself there."""
+
+ADMIN_FIELDS = {"sftp": ("identity_file",), "s3": ("access_key_id",), "rest": ("rest_username",)}
+"""What the access that may delete says otherwise."""
+
+OWN = {"url", "kind", *(name for names in FIELDS.values() for name in names), *SECRETS.values()}
+"""What this form declares, besides the few that every repository has."""
+
+SHOWN = {*OWN, "title", "certificate", "maintained_by", "append_only", "password", "environment", "admin"}
+"""Everything that this form says of a repository."""
+
+KEPT = "(sealed)"
+"""How a variable is shown whose value is sealed."""
+
+KINDS = (
+    ("local", "Folder", "On a disk or share of the host"),
+    ("sftp", "SFTP", "A machine that one logs in to over SSH"),
+    ("s3", "S3", "A bucket at Amazon, MinIO, Wasabi and others"),
+    ("rest", "REST server", "restic's own server, also append-only"),
+    ("url", "Other", "Any other location of restic"),
+)
+
+How = Literal["generate", "enter", "keep", "file", "env", "command", "none"]
+
+
+class RepositoryForm(BaseModel):
+    """What stands in the form; blank is not said."""
+
+    act: Literal["save", "test", "read"] = "save"
+    revision: int = 0
+    init: str = ""
+    order_key: str = ""
+    pasted: str = ""
+    key: str = Field("", max_length=200)
+    title: str = ""
+    kind: Literal["local", "sftp", "s3", "rest", "url"] = "local"
+    path: str = ""
+    server: str = ""
+    port: str = ""
+    user: str = ""
+    identity_file: str = ""
+    known_hosts: str = ""
+    endpoint: str = ""
+    bucket: str = ""
+    prefix: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    rest_username: str = ""
+    url: str = ""
+    certificate: str = ""
+    environment: str = ""
+    password_how: How = "generate"  # noqa: S105 - a choice, no password
+    password: str = ""
+    password_at: str = ""
+    proof_how: How = "enter"
+    proof: str = ""
+    proof_at: str = ""
+    append_only: str = ""
+    admin: str = ""
+    admin_url: str = ""
+    admin_identity_file: str = ""
+    admin_access_key_id: str = ""
+    admin_rest_username: str = ""
+    admin_proof_how: How = "enter"
+    admin_proof: str = ""
+    admin_proof_at: str = ""
+    admin_password_how: How = "none"  # noqa: S105 - a choice, no password
+    admin_password: str = ""
+    admin_password_at: str = ""
+    maintained_by: str = ""
+
+    # --- from what is declared ---
+
+    @classmethod
+    def of(cls, key: str, spec: Spec, revision: int) -> Self:
+        """The form as it is filled with what holds now; a url whose kind has fields is shown by these."""
+        told: dict[str, Any] = {"key": key, "revision": revision}
+        location = {name: spec[name] for name in ("kind", *OWN) if name in spec}
+        if "url" in spec:
+            location |= read_address(str(spec["url"]))
+            if "kind" in location:
+                location.pop("url", None)
+        kind = str(location.get("kind", "url"))
+        told |= {"kind": kind}
+        told |= {
+            name: str(location[name]) for name in FIELDS[kind] if isinstance(location.get(name), str | int)
+        }
+        told |= {
+            name: str(spec[name]) for name in ("title", "certificate", "maintained_by") if spec.get(name)
+        }
+        told |= {"append_only": "yes" if spec.get("append_only") else ""}
+        told |= _how("password", spec.get("password"))
+        told |= _how("proof", spec.get(SECRETS.get(kind, "")))
+        told["environment"] = "\n".join(_variable(*one) for one in (spec.get("environment") or {}).items())
+        admin = spec.get("admin")
+        if admin is not None:
+            told |= {"admin": "yes", "admin_url": str(admin.get("url", ""))}
+            for name in ADMIN_FIELDS.get(kind, ()):
+                told[f"admin_{name}"] = admin[name] if isinstance(admin.get(name), str) else ""
+            told |= _how("admin_proof", admin.get(SECRETS.get(kind, "")))
+            told |= _how("admin_password", admin.get("password"), missing="none")
+        return cls.model_validate(told)
+
+    def with_address(self) -> Self:
+        """The form with its fields as the pasted location says them; as it is where none is pasted."""
+        if not self.pasted.strip():
+            return self
+        fields = read_address(self.pasted)
+        blank = dict.fromkeys(("url", *(name for names in FIELDS.values() for name in names)), "")
+        told = {name: str(value) for name, value in fields.items()}
+        return self.model_copy(update={**blank, "kind": "url", **told, "pasted": ""})
+
+    # --- to what it declares ---
+
+    @property
+    def location(self) -> dict[str, Any]:
+        """The fields that say where it lies."""
+        told: dict[str, Any] = {} if self.kind == "url" else {"kind": self.kind}
+        for name in FIELDS[self.kind]:
+            text = getattr(self, name).strip()
+            if text:
+                told[name] = int(text) if name == "port" and text.isdigit() else text
+        return told
+
+    @property
+    def address(self) -> str:
+        """The location that these come to."""
+        return spell_address(self.location)
+
+    def applied_to(self, before: Spec) -> tuple[Spec, dict[str, str]]:
+        """The spec that says so, and the values to seal for it; what the form does not show stays as it was."""
+        sealed: dict[str, str] = {}
+        spec = {name: value for name, value in before.items() if name not in SHOWN}
+        for name in ("title", "certificate", "maintained_by"):
+            if text := getattr(self, name).strip():
+                spec[name] = text
+        spec |= self._location_after(before)
+        if self.append_only:
+            spec["append_only"] = True
+        spec["password"] = self._reference("password", "password", sealed)
+        proof = SECRETS.get(self.kind)
+        if proof and ("access_key_id" in spec or "rest_username" in spec):
+            spec[proof] = self._reference("proof", proof, sealed)
+        variables = dict(self._variables(before.get("environment") or {}, sealed))
+        if variables:
+            spec["environment"] = variables
+        if self.admin:
+            spec["admin"] = self._admin(before.get("admin") or {}, sealed)
+        return spec, sealed
+
+    def _location_after(self, before: Spec) -> Spec:
+        """The fields that say where it lies; a url that says the same stays, and so do references."""
+        told = self.location
+        was = read_address(str(before["url"])) if "url" in before else None
+        if was and {name: told.get(name) for name in was} == was:
+            told = {"url": before["url"], **{name: told[name] for name in told if name not in was}}
+        held = {
+            name: before[name]
+            for name in FIELDS[self.kind]
+            if isinstance(before.get(name), dict) and not getattr(self, name).strip()
+        }
+        return told | held
+
+    def _admin(self, before: Spec, sealed: dict[str, str]) -> Spec:
+        shown = {
+            "url",
+            "password",
+            *SECRETS.values(),
+            *(name for names in ADMIN_FIELDS.values() for name in names),
+        }
+        spec = {name: value for name, value in before.items() if name not in shown}
+        if self.admin_url.strip():
+            spec["url"] = self.admin_url.strip()
+        for name in ADMIN_FIELDS.get(self.kind, ()):
+            if text := getattr(self, f"admin_{name}").strip():
+                spec[name] = text
+            elif isinstance(before.get(name), dict):
+                spec[name] = before[name]
+        proof = SECRETS.get(self.kind)
+        if proof and ("access_key_id" in spec or "rest_username" in spec):
+            spec[proof] = self._reference("admin_proof", f"admin.{proof}", sealed)
+        if self.admin_password_how != "none":  # noqa: S105 - a choice, no password
+            spec["password"] = self._reference("admin_password", "admin.password", sealed)
+        return spec
+
+    def _reference(self, name: str, slot: str, sealed: dict[str, str]) -> Spec:
+        """A reference to a secret; what is typed in goes beside, to be sealed."""
+        how, value, at = (getattr(self, f"{name}{part}") for part in ("_how", "", "_at"))
+        if how in ("file", "env", "command"):
+            return {how: at.strip()}
+        if how == "generate":
+            sealed[slot] = ""
+        elif how == "enter":
+            sealed[slot] = value
+        return {"sealed": True}
+
+    def _variables(self, before: Spec, sealed: dict[str, str]) -> Mapping[str, Any]:
+        """The variables, one a line; one that is a secret is sealed."""
+        found: dict[str, Any] = {}
+        for line in self.environment.splitlines():
+            name, _, value = (part.strip() for part in line.partition("="))
+            how, _, at = value.partition(":")
+            if not name:
+                continue
+            if value == KEPT:
+                found[name] = before.get(name, {"sealed": True})
+            elif how in ("file", "env"):
+                found[name] = {how: at}
+            elif name.upper().endswith(("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "_SAS")):
+                found[name] = {"sealed": True}
+                sealed[f"environment.{name}"] = value
+            else:
+                found[name] = value
+        return found
+
+
+def _how(name: str, reference: Any, missing: str = "enter") -> dict[str, str]:
+    """How a secret is kept now."""
+    if not isinstance(reference, dict):
+        return {f"{name}_how": missing}
+    for how in ("file", "env", "command"):
+        if how in reference:
+            at = reference[how]
+            return {f"{name}_how": how, f"{name}_at": at if isinstance(at, str) else " ".join(at)}
+    return {f"{name}_how": "keep"}
+
+
+def _variable(name: str, value: Any) -> str:
+    if not isinstance(value, dict):
+        return f"{name}={value}"
+    how = next(iter(value))
+    return f"{name}={KEPT}" if how == "sealed" else f"{name}={how}:{value[how]}"
+
+
+# --- the pages -----------------------------------------------------------------------------------
+
+Sent = Annotated[RepositoryForm, Form()]
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The form for a new repository, and for one that is there."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/repositories/new")
+    def show_new(request: Request, _: Admin) -> Response:
+        return _drawn(hub, pages, request, None, RepositoryForm(order_key=secrets.token_urlsafe(12)))
+
+    @router.post("/repositories/new")
+    async def make(request: Request, actor: Admin, sent: Sent) -> Response:
+        return await _take(hub, pages, request, actor, None, sent)
+
+    @router.get("/repositories/{key}/edit")
+    def show_edit(request: Request, key: str, _: Admin) -> Response:
+        declared = hub.documents.get("repository", key)
+        return _drawn(hub, pages, request, key, RepositoryForm.of(key, declared.spec, declared.revision))
+
+    @router.post("/repositories/{key}/edit")
+    async def change(request: Request, key: str, actor: Admin, sent: Sent) -> Response:
+        return await _take(hub, pages, request, actor, key, sent)
+
+    @router.post("/repositories/address")
+    def spell(request: Request, _: Admin, sent: Sent) -> Response:
+        return _drawn(hub, pages, request, None, sent)
+
+    return router
+
+
+async def _take(
+    hub: Hub, pages: Pages, request: Request, actor: Actor, key: str | None, sent: RepositoryForm
+) -> Response:
+    if sent.act == "read":
+        return await asyncio.to_thread(_drawn, hub, pages, request, key, sent.with_address())
+    if sent.act == "save":
+        return await asyncio.to_thread(_save, hub, pages, request, actor, key, sent)
+    try:
+        found = await _test(hub, key, sent)
+    except HighballError as error:
+        return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, error=error)
+    return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, found=found)
+
+
+async def _test(hub: Hub, key: str | None, sent: RepositoryForm) -> RepositoryTestAnswer:
+    """How the repository is found that the form declares; one whose password is yet to be made has some other."""
+    spec, sealed = sent.applied_to(_before(hub, key))
+    _demand_values(sealed, sent, key or UNSAVED)
+    values = {slot: value or secrets.token_urlsafe(24) for slot, value in sealed.items()}
+    return await try_unsaved(hub, key or UNSAVED, spec, values)
+
+
+def _before(hub: Hub, key: str | None) -> Spec:
+    return {} if key is None else hub.documents.get("repository", key).spec
+
+
+def _save(
+    hub: Hub, pages: Pages, request: Request, actor: Actor, key: str | None, sent: RepositoryForm
+) -> Response:
+    spec, sealed = sent.applied_to(_before(hub, key))
+    made = key or sent.key.strip() or key_from(sent.title or "repository")
+    try:
+        _demand_values(sealed, sent, made)
+        told: dict[str, Any] = {"now": utc_now(), "actor": actor}
+        if key is None:
+            hub.documents.create("repository", made, spec, **told)
+        else:
+            hub.documents.change("repository", key, spec, expected=sent.revision, **told)
+    except (ConfigurationInvalid, Conflict) as error:
+        again = sent.model_copy(update={"revision": error.revision}) if isinstance(error, Stale) else sent
+        return _drawn(hub, pages, request, key, again, error=error)
+    for slot, value in sealed.items():
+        place = hub.vault.find_place(made, "admin" if slot == "admin.password" else slot)
+        hub.vault.seal(place, SecretValue((value or secrets.token_urlsafe(24)).encode()), actor, utc_now())
+    if sent.init:
+        hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
+    address = f"/repositories/{quote(made, safe='')}"
+    if "password" in sealed:
+        return go(f"{address}/kit?made=yes")
+    return go(address, said=Said(f"{made} is saved."))
+
+
+def _demand_values(sealed: Mapping[str, str], sent: RepositoryForm, key: str) -> None:
+    """Raise ConfigurationInvalid where a value is to be sealed and none was typed in."""
+    made = sent.password_how == "generate"  # noqa: S105 - a choice, no password
+    blank = [slot for slot, value in sealed.items() if not value and not (made and slot == "password")]
+    if blank:
+        problems = [Problem(f"repositories.{key}.{slot}", "is missing", "type it in") for slot in blank]
+        raise ConfigurationInvalid(str(problems[0]), problems=problems)
+
+
+def _drawn(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    key: str | None,
+    sent: RepositoryForm,
+    *,
+    error: HighballError | None = None,
+    found: RepositoryTestAnswer | None = None,
+) -> Response:
+    declared = hub.documents.get("repository", key) if key else None
+    file = hub.documents.file() if declared and declared.origin == FROM_FILE else None
+    context = {
+        "key": key,
+        "sent": sent,
+        "error": error,
+        "differences": error.differences if isinstance(error, Stale) else (),
+        "problems": _problems(error),
+        "found": found,
+        "file": file,
+        "kinds": KINDS,
+        "proof": SECRETS.get(sent.kind),
+        "hosts": sorted({hub.host, *hub.document().hosts}),
+        "own_host": hub.host,
+    }
+    return pages.answer(request, "repository-form", context, status=error.http_status if error else 200)
+
+
+def _problems(error: HighballError | None) -> dict[str, str]:
+    """What is wrong with each field of the form, by its name; under the blank name what belongs to none."""
+    found: dict[str, str] = {}
+    if isinstance(error, Conflict) and not isinstance(error, Stale):
+        return {"key": showing.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)}
+    for one in error.problems if error else ():
+        place = (
+            one.at.split(".", 2)[2]
+            if one.at.startswith("repositories.") and one.at.count(".") > 1
+            else one.at
+        )
+        words = showing.sentence(f"{one.message}; {one.hint}" if one.hint else one.message)
+        found.setdefault(_field_of(place.removeprefix("secrets.")), words)
+    if error and not found and not isinstance(error, Stale):
+        found[""] = showing.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)
+    return found
+
+
+def _field_of(place: str) -> str:
+    """The form's field for a place in the spec: `admin.password.file` is `admin_password`."""
+    parts = place.split(".")
+    admin = "admin_" if parts[0] == "admin" and len(parts) > 1 else ""
+    name = parts[1] if admin else parts[0]
+    if name in SECRETS.values():
+        name = "proof"
+    field = f"{admin}{name}"
+    return field if field in RepositoryForm.model_fields else ""

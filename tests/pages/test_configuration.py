@@ -122,3 +122,18 @@ def test_no_text_leaves_its_field(whole: Whole, text: str) -> None:
         answer = whole.client().post(address, data={"text": text, "key": "odd", "do": "preview"})
         assert answer.status_code == 422
         assert "<script>alert" not in answer.text
+
+
+def test_who_was_made_just_now_stands_in_the_text_and_is_deleted_when_left_out(whole: Whole) -> None:
+    assert "newcomer" not in whole.client().get("/configuration").text
+    whole.client().post("/settings/users", data={"key": "newcomer", "role": "viewer"})
+    text = (
+        html.unescape(whole.client().get("/configuration").text).split("<textarea")[1].split("</textarea>")[0]
+    )
+    text = text.partition(">\n")[2]
+    assert "newcomer" in text
+    left = re.sub(r"  newcomer:.*?(?=\n  \w|\n\w)\n", "", text, flags=re.S)
+    sent = _previewed(whole, left)
+    assert "token" in sent
+    whole.client().post("/configuration", data=sent)
+    assert "newcomer" not in [one.key for one in whole.hub.access.list_users()]

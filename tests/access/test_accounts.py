@@ -345,7 +345,7 @@ def test_a_user_is_created_invited_changed_and_deleted_and_each_is_a_revision(
         (3, "deleted", None),
     ]
     [row] = [row for row in rows_of(database, db.objects) if row["key"] == "berta"]
-    assert (row["revision"], row["origin"], row["deleted_at"]) == (3, "api", NOW)
+    assert (row["revision"], row["origin"], row["deleted_at"]) == (3, "hand", NOW)
 
 
 def test_a_name_that_comes_back_brings_nothing_of_its_predecessor(people: Access) -> None:

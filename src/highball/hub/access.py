@@ -30,6 +30,7 @@ from highball.errors import (
 )
 from highball.hub import passwords, throttle
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
+from highball.hub.changes import BY_HAND
 from highball.hub.db import (
     Database,
     enrolments,
@@ -593,7 +594,7 @@ def _store(
     row = connection.execute(sa.select(objects).where(here)).one_or_none()
     revision = 1 if row is None else row.revision + 1
     before = row.spec if row is not None and row.deleted_at is None else None
-    told: dict[str, Any] = {"revision": revision, "changed_at": now, "origin": "api"}
+    told: dict[str, Any] = {"revision": revision, "changed_at": now, "origin": BY_HAND}
     if spec is None:
         what, told["deleted_at"] = "deleted", now
     else:

@@ -1,0 +1,178 @@
+"""Settings: one's own account, who else may come in, how pages look, and what holds for the whole installation."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from api.whole import Whole
+from highball.spec.access import Role
+from highball.web.pages.settings import name_of_browser
+from hub.served import Served
+from pages.looking import Looker, look_as
+
+ADDRESSES = (
+    "/settings",
+    "/settings/appearance",
+    "/settings/general",
+    "/settings/hub",
+    "/settings/users",
+    "/settings/users/anna",
+    "/settings/tokens/new",
+    "/settings/tokens/tests/delete",
+)
+
+
+def test_no_page_of_the_settings_has_anything_against_it(anna: Looker) -> None:
+    assert [one for address in ADDRESSES for one in anna.complaints(address)] == []
+
+
+def test_somebody_is_invited_and_comes_in(anna: Looker, chromium: Browser, served: Served) -> None:
+    page = anna.go("/settings/users/new")
+    page.get_by_label("Name", exact=True).fill("vera")
+    page.get_by_role("button", name="Create user").click()
+    page.get_by_role("button", name="Make link").click()
+    link = page.locator("#value").inner_text()
+
+    with look_as(chromium, served.url) as vera:
+        vera.page.goto(link)
+        vera.page.get_by_label("Password").fill("a horse that battery staples")
+        vera.page.get_by_role("button").click()
+        vera.log_in("vera", "a horse that battery staples")
+        nav = vera.go("/settings").get_by_role("navigation", name="Settings")
+        expect(nav.get_by_role("link", name="Account")).to_be_visible()
+        expect(nav.get_by_role("link", name="Users")).to_have_count(0)
+
+        page.goto(f"{served.url}/settings/users/vera")
+        page.get_by_role("button", name="Log out everywhere").click()
+        expect(vera.go("/settings").get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_token_is_shown_once_and_opens_nothing_once_it_is_deleted(anna: Looker, served: Served) -> None:
+    page = anna.go("/settings/tokens/new")
+    page.get_by_label("Name", exact=True).fill("dashboard")
+    page.get_by_role("button", name="Create token").click()
+    value = page.locator("#value").inner_text()
+
+    def asked() -> int:
+        headers = {"authorization": f"Bearer {value}"}
+        return httpx.get(f"{served.url}/api/v1/me", headers=headers, trust_env=False).status_code
+
+    assert asked() == 200
+    assert value not in anna.go("/settings/tokens/dashboard").content()
+    page.get_by_role("link", name="Delete token").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    assert asked() == 200
+    page.get_by_role("link", name="Delete token").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete token").click()
+    expect(page.get_by_role("status")).to_contain_text("dashboard is deleted")
+    assert asked() == 401
+
+
+def test_a_session_elsewhere_is_ended_from_here(anna: Looker, chromium: Browser, served: Served) -> None:
+    with look_as(chromium, served.url, "anna", "correct horse battery") as elsewhere:
+        page = anna.go("/settings")
+        expect(page.get_by_text("this one")).to_have_count(1)
+        page.get_by_role("button", name="End all others").click()
+        expect(page.get_by_role("button", name=re.compile("^End"))).to_have_count(0)
+        expect(elsewhere.go("/settings").get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_wrong_password_is_said_beside_its_field(anna: Looker) -> None:
+    page = anna.go("/settings")
+    page.get_by_label("Password now").fill("not the one")
+    page.get_by_label("New password").fill("four words in a row")
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_label("Password now")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#old-told")).to_have_text("This is not your password.")
+
+
+def test_an_accent_is_chosen_and_stays(anna: Looker) -> None:
+    page = anna.go("/settings/appearance")
+    page.get_by_role("button", name="Plum").click()
+    expect(page.locator("html")).to_have_attribute("data-accent", "plum")
+    expect(page.get_by_role("button", name="Plum")).to_have_attribute("aria-pressed", "true")
+    expect(anna.go("/").locator("html")).to_have_attribute("data-accent", "plum")
+
+
+def test_a_copy_of_the_hub_appears_where_it_was_asked_for(anna: Looker) -> None:
+    page = anna.go("/settings/hub")
+    before = page.locator("#copies li").count()
+    page.get_by_role("button", name="Back up now").click()
+    expect(page.locator("#copies li")).to_have_count(before + 1, timeout=20_000)
+
+
+def test_what_a_file_declares_is_read_only_and_says_where(anna: Looker, served: Served) -> None:
+    page = anna.go("/settings/general")
+    expect(page.locator(".note", has_text="Managed by a file")).to_contain_text(str(served.configuration))
+    expect(page.get_by_role("button", name="Save settings")).to_have_count(0)
+
+
+def test_settings_are_saved_refused_and_never_overwritten_unseen(whole: Whole) -> None:
+    client = whole.client()
+
+    def send(revision: int, **fields: str) -> tuple[int, str]:
+        answer = client.post("/settings/general", data=fields | {"revision": revision})
+        return answer.status_code, answer.text
+
+    status, text = send(0, timezone="Europe/Berlim", daily="0 4 * * *")
+    assert status == 422
+    assert 'value="Europe/Berlim"' in text
+    assert 'id="timezone-told"' in text
+
+    assert send(0, timezone="Europe/Berlin", daily="0 4 * * *")[0] == 200
+    stored = whole.hub.documents.get("settings", "settings")
+    assert stored.spec == {"timezone": "Europe/Berlin", "times": {"daily": "0 4 * * *"}}
+
+    assert send(stored.revision, timezone="UTC")[0] == 200
+    status, text = send(stored.revision, timezone="Asia/Tokyo")
+    assert status == 412
+    assert "Europe/Berlin" in text
+    assert 'value="Asia/Tokyo"' in text
+    assert whole.hub.documents.get("settings", "settings").spec == {"timezone": "UTC"}
+
+
+def test_the_last_admin_is_not_disabled_and_the_form_says_why(whole: Whole) -> None:
+    account = whole.hub.access.get_user("anna")
+    sent = {"role": "admin", "title": "Anna", "revision": str(account.revision)}
+    answer = whole.client().post("/settings/users/anna", data=sent)
+    assert answer.status_code == 403
+    assert "last admin" in answer.text
+    assert 'value="Anna"' in answer.text
+    assert whole.hub.access.get_user("anna").user.enabled
+
+
+def test_a_token_ends_with_its_last_day_where_the_clocks_are(whole: Whole) -> None:
+    sent = {"key": "nightly", "role": "operator", "ends": "2030-01-31"}
+    assert whole.client().post("/settings/tokens", data=sent).status_code == 200
+    page = whole.client().get("/settings/tokens/nightly").text
+    assert 'value="2030-01-31"' in page
+    answer = whole.client().post("/settings/tokens", data=sent | {"key": "other", "ends": "soon"})
+    assert answer.status_code == 422
+    assert 'id="ends-told"' in answer.text
+
+
+def test_a_viewer_sees_the_settings_and_no_button_to_change_them(whole: Whole) -> None:
+    page = whole.client(Role.VIEWER).get("/settings/general")
+    assert page.status_code == 200
+    assert "Save settings" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "Firefox on Linux"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Version/17.0 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("Mozilla/5.0 (Windows NT 10.0) AppleWebKit Chrome/129 Safari/537.36 Edg/129", "Edge on Windows"),
+        ("<b>curl</b>", "<b>curl</b>"),
+        (None, "Unknown browser"),
+    ],
+)
+def test_a_browser_is_named_in_short(told: str | None, name: str) -> None:
+    assert name_of_browser(told) == name

@@ -91,6 +91,14 @@ def moment(at: datetime | None, now: datetime, zone: tzinfo) -> str:
     return f"{here.day} {here:%B}" if here.year == today.year else f"{here.day} {here:%B %Y}"
 
 
+def appointment(at: datetime, now: datetime, zone: tzinfo) -> str:
+    """A time that is told with its hour however far it is: `Today 10:00`, `Mon 23 Nov 03:34`."""
+    here = at.astimezone(zone)
+    if here.date() == now.astimezone(zone).date():
+        return f"Today {here:%H:%M}"
+    return f"{here:%a} {here.day} {here:%b %H:%M}"
+
+
 def full_moment(at: datetime, zone: tzinfo) -> str:
     """All of it: `Sunday 22 November 2026, 09:12:04 CET`."""
     here = at.astimezone(zone)
@@ -151,13 +159,19 @@ def _clock(minute: str, hour: str) -> str | None:
 
 
 def _weekdays(field: str) -> str | None:
-    if "-" in field:
-        ends = [_weekday(one) for one in field.split("-")]
-        return None if None in ends else " to ".join(_DAYS[n] for n in ends if n is not None)
-    found = [_weekday(one) for one in field.split(",")]
-    # The week begins on Monday, whatever cron counts from.
-    days = sorted({n or 7 for n in found if n is not None})
-    return None if None in found else _listed([f"{_DAYS[n % 7]}s" for n in days])
+    found: set[int] = set()
+    for part in field.split(","):
+        ends = [_weekday(one) for one in part.split("-")]
+        if len(ends) > 2 or None in ends:
+            return None
+        first, last = (number or 0 for number in (ends[0], ends[-1]))
+        found |= {(first + n) % 7 or 7 for n in range((last - first) % 7 + 1)}
+    days = sorted(found)  # the week begins on Monday, whatever cron counts from
+    if len(days) == 7:
+        return "Daily"
+    if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
+        return f"{_DAYS[days[0] % 7]} to {_DAYS[days[-1] % 7]}"
+    return _listed([f"{_DAYS[n % 7]}s" for n in days])
 
 
 def _weekday(text: str) -> int | None:

@@ -140,6 +140,13 @@ CONFIGURATION: dict[tuple[str, str], Role | None] = {
 JOBS: dict[tuple[str, str], Role | None] = {
     ("GET", "/jobs"): VIEWER,
     ("POST", "/jobs"): OPERATOR,
+    ("GET", "/jobs/new"): ADMIN,
+    ("POST", "/jobs/new"): ADMIN,
+    ("GET", "/jobs/new/times"): ADMIN,
+    ("GET", "/jobs/new/kept"): ADMIN,
+    ("GET", "/jobs/new/folder"): ADMIN,
+    ("GET", "/jobs/{key}/edit"): ADMIN,
+    ("POST", "/jobs/{key}/edit"): ADMIN,
     ("GET", "/jobs/{key}"): VIEWER,
     ("GET", "/jobs/{key}/keeping"): VIEWER,
     ("GET", "/jobs/{key}/test"): OPERATOR,

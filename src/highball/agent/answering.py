@@ -270,7 +270,7 @@ class _Repository:
             if error.code == "repository_missing" and question.identity is None:
                 state, action = "uninitialised", "init"
             return told(state, error.message, hint=error.hint, action=action)
-        restic = str(asked.restic.binary.version)
+        restic = asked.restic.binary.text
         if locks:
             lock = locks[0]
             message = f"is locked by {lock.username or 'somebody'} on {lock.hostname} (process {lock.pid})"

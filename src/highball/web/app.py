@@ -31,6 +31,7 @@ from highball.web.pages import (
     entrance,
     history,
     hosts,
+    job_form,
     jobs,
     people,
     profiles,
@@ -85,6 +86,7 @@ def make_app(hub: Hub) -> FastAPI:
         history,
         configuration,
         profiles,
+        job_form,
         jobs,
     ):
         app.include_router(place.make_router(hub, pages))

@@ -112,6 +112,7 @@ class Pages:
             "twice": lambda one: (one, one),
             "plain": showing.plain,
             "urlpart": lambda text: quote(str(text), safe=""),
+            "urlbytes": lambda path: quote(path, safe="/"),
         }
         self._environment.tests["hub_tag"] = lambda tag: str(tag).startswith("hb:")
         self._environment.globals["kit"] = self._environment.get_template("kit.html").module
@@ -124,11 +125,12 @@ class Pages:
         *,
         status: int = 200,
         overview: Overview | None = None,
+        block: str | None = None,
     ) -> HTMLResponse:
-        """The page, or the block of it that the browser asks for; `overview` where it is known already."""
+        """The page, or the block of it that is named or that the browser asks for; `overview` where it is known."""
         drawn = self._environment.get_template(f"{template}.html")
         told = {**self._around(request), **(context or {})}
-        block = block_wanted(request)
+        block = block or block_wanted(request)
         if block is not None and block in drawn.blocks:
             text = "".join(drawn.blocks[block](drawn.new_context(told)))
         else:
@@ -262,6 +264,8 @@ def _time(at: datetime | None, now: datetime, zone: tzinfo, form: str) -> Markup
         shown = f"{'Today' if form == 'Day' else 'today'} {shown}"
     if form == "clock":
         shown = f"{at.astimezone(zone):%H:%M}"
+    if form == "appointment":
+        shown = words.appointment(at, now, zone)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         at.isoformat(), words.full_moment(at, zone), shown
     )

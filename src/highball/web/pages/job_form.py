@@ -1,0 +1,350 @@
+"""The form of a job: a new one, a clone, an edit; tested before it is saved, with every problem beside its field."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+
+from highball import words
+from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
+from highball.facts import Snapshot, path_from_text
+from highball.hub.audit import Actor
+from highball.hub.changes import Declared, is_of_file
+from highball.hub.hub import Hub
+from highball.hub.runs import SetOf, utc_now
+from highball.keeping import BUILT_IN, Retention, decide, effective
+from highball.protocol import FILES_SET, Browse
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.spec.key import key_from
+from highball.spec.references import Spec
+from highball.timing import Schedule, next_times
+from highball.web.api.repositories import ByPath, try_job
+from highball.web.job_fields import (
+    COUNTS,
+    DAYS,
+    INHERITED,
+    RHYTHMS,
+    SPARE_HOOKS,
+    HookRow,
+    JobFields,
+    When,
+    field_of,
+    fresh_spec,
+    inherited_by,
+    read_path,
+    shown_of,
+    spell_path,
+)
+from highball.web.page import Pages, Said, go
+from highball.web.pages.jobs import address_of
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+InQuery = Annotated[str, Query(max_length=200)]
+
+BROWSE_SECONDS = 20.0
+
+_KEEP_BUILT_IN = (
+    "While all are empty, the built-in rules hold, as shown; once one is filled, an empty one keeps none."
+)
+_KEEP_INHERITED = "An empty field is inherited."
+_KEEP_OWN = "An empty field keeps none."
+
+
+async def _read_form(request: Request) -> FormData:
+    return await request.form()
+
+
+Sent = Annotated[FormData, Depends(_read_form)]
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The form, and the parts of it that answer while it is filled in."""
+    router = APIRouter(include_in_schema=False)
+    _add_parts(router, hub, pages)
+
+    @router.get("/jobs/new")
+    def show_new(
+        request: Request, _: Admin, origin: Annotated[str, Query(alias="from", max_length=63)] = ""
+    ) -> Response:
+        document = hub.document()
+        spec = (
+            hub.documents.get("job", origin).spec
+            if origin
+            else fresh_spec(document.tables, [*document.repositories])
+        )
+        return _show(hub, pages, request, _New(hub, spec, origin), {"key": ""})
+
+    @router.post("/jobs/new")
+    async def make(request: Request, actor: Admin, form: Sent) -> Response:
+        origin, document = str(form.get("origin") or ""), hub.document()
+        spec = (
+            hub.documents.get("job", origin).spec
+            if origin
+            else fresh_spec(document.tables, [*document.repositories])
+        )
+        return await _answer(hub, pages, request, _New(hub, spec, origin), form, actor)
+
+    @router.get("/jobs/{key}/edit")
+    def show(request: Request, key: str, _: Admin) -> Response:
+        return _show(hub, pages, request, _Edit(hub, hub.documents.get("job", key)), {})
+
+    @router.post("/jobs/{key}/edit")
+    async def change(request: Request, key: str, actor: Admin, form: Sent) -> Response:
+        declared = await asyncio.to_thread(hub.documents.get, "job", key)
+        return await _answer(hub, pages, request, _Edit(hub, declared), form, actor)
+
+    return router
+
+
+# --- what is filled in ---------------------------------------------------------------------------
+
+
+class _New:
+    """A job that is not declared yet, perhaps after another one."""
+
+    def __init__(self, hub: Hub, spec: Spec, origin: str) -> None:
+        self.hub, self.key, self.revision, self.file, self.origin = hub, "", 0, None, origin
+        self.spec = {name: value for name, value in spec.items() if not (origin and name == "title")}
+
+    def save(self, key: str, spec: Spec, form: FormData, actor: Actor) -> Response:
+        """Declare it."""
+        self.hub.documents.create("job", key, spec, now=utc_now(), actor=actor)
+        return go(address_of(key), said=Said(f"{key} is made."))
+
+
+class _Edit:
+    """A declared job."""
+
+    def __init__(self, hub: Hub, declared: Declared) -> None:
+        self.hub, self.key, self.spec, self.revision = hub, declared.key, declared.spec, declared.revision
+        self.origin = ""
+        self.file = (declared.file or hub.documents.file()) if is_of_file(declared) else None
+
+    def save(self, key: str, spec: Spec, form: FormData, actor: Actor) -> Response:
+        """Let it say this from now on, if it still is what was shown."""
+        expected = (
+            int(str(form.get("revision") or "0")) if str(form.get("revision") or "0").isdecimal() else 0
+        )
+        if spec == self.spec and expected == self.revision:
+            return go(address_of(key), said=Said(f"Nothing was changed in {key}."))
+        self.hub.documents.change("job", key, spec, expected=expected, now=utc_now(), actor=actor)
+        return go(address_of(key), said=Said(f"{key} is saved.", undo=f"/history/job/{key}"))
+
+
+_Filled = _New | _Edit
+
+
+async def _answer(
+    hub: Hub, pages: Pages, request: Request, filled: _Filled, form: FormData, actor: Actor
+) -> Response:
+    """Save it, test it, or show it again: with what was typed, and with all that is wrong."""
+    shown = shown_of(filled.spec, hub.document().tables, hub.host)
+    sent = JobFields.sent(form)
+    key = filled.key or str(form.get("key") or "").strip() or key_from(sent.title) or ""
+    spec = sent.written(shown, filled.spec)
+    told: dict[str, Any] = {"key": key, "fields": sent, "spec": spec, "act": form.get("act")}
+    try:
+        if problem := sent.schedule.problem():
+            raise ConfigurationInvalid(problem.message, problems=[problem])
+        if form.get("act") == "test":
+            document = await asyncio.to_thread(hub.documents.rehearse, "job", key, spec)
+            told["tested"] = await try_job(hub, effective_job(document, key))
+        elif form.get("act") == "save":
+            return await asyncio.to_thread(filled.save, key, spec, form, actor)
+    except Stale as error:
+        told |= {"stale": error, "revision": error.revision}
+    except HighballError as error:
+        told["error"] = error
+    return await asyncio.to_thread(_show, hub, pages, request, filled, told)
+
+
+def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mapping[str, Any]) -> Response:
+    document = hub.document()
+    spec: Spec = told.get("spec", filled.spec)
+    fields: JobFields = told.get("fields") or shown_of(spec, document.tables, hub.host)
+    inherited = inherited_by(spec, document.tables)
+    error: HighballError | None = told.get("stale") or told.get("error")
+    key = told.get("key", filled.key)
+    kept = inherited.table.get("retention") or {}
+    unsaid = not kept and not any(fields.retention)
+    if unsaid:
+        kept = BUILT_IN.model_dump(exclude_none=True)
+    context: dict[str, Any] = {
+        "new": filled.key == "",
+        "key": key,
+        "was": filled.key,
+        "origin": filled.origin,
+        "revision": told.get("revision", filled.revision),
+        "file": filled.file,
+        "fields": fields,
+        "chosen": [(one, read_path(one)) for one in fields.sources],
+        "hosts": sorted({hub.host, *document.hosts, fields.host}),
+        "repositories": sorted(document.repositories.items()),
+        "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
+        "rhythms": ({INHERITED: "Inherited"} if "schedule" in inherited.table else {}) | RHYTHMS,
+        "days": DAYS,
+        "zone_name": _zone(spec, document.settings.timezone),
+        "counts": [
+            (name, text, str(kept.get(name, "")) if isinstance(kept, dict) else "")
+            for name, text in zip(COUNTS, fields.retention, strict=True)
+        ],
+        "keep_hint": _KEEP_BUILT_IN if unsaid else _KEEP_INHERITED if kept else _KEEP_OWN,
+        "inherited_excludes": inherited.table.get("exclude") or [],
+        "hooks": {
+            when: (*getattr(fields, when), *(HookRow(),) * SPARE_HOOKS) for when in ("before", "after")
+        },
+        "times": _times(hub, fields.schedule, spec),
+        "keeps": _keeps(hub, filled.key, fields, spec),
+        "stale": told.get("stale"),
+        "error": told.get("error"),
+        "tested": told.get("tested"),
+        "wrong": _wrong(error, key),
+        "problems": _problems(error, key),
+    }
+    return pages.answer(request, "job-form", context, status=error.http_status if error else 200)
+
+
+def _problems(error: HighballError | None, key: str) -> list[tuple[str | None, str]]:
+    """Everything that is wrong, each with the field that it is about."""
+    if error is None or isinstance(error, Stale):
+        return []
+    found = error.problems
+    if isinstance(error, Conflict) or not found:
+        at = "key" if error.code.startswith("key_") else ""
+        found = (Problem(at, error.message, error.hint),)
+    return [(field_of(one, key), _said(one, key)) for one in found]
+
+
+def _said(problem: Problem, key: str) -> str:
+    """What is wrong, then the way out."""
+    place = problem.at.removeprefix(f"jobs.{key}").lstrip(".")
+    if place.startswith("exclude["):
+        message = f"line {int(place.removeprefix('exclude[').partition(']')[0]) + 1}: {problem.message}"
+    else:
+        message = problem.message if field_of(problem, key) else f"{place} {problem.message}".strip()
+    return f"{message}: {problem.hint}" if problem.hint else message
+
+
+def _wrong(error: HighballError | None, key: str) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for name, told in _problems(error, key):
+        if name is not None:
+            wrong[name] = f"{wrong[name]}; {told}" if name in wrong else told
+    return wrong
+
+
+# --- the parts that answer while it is filled in -------------------------------------------------
+
+
+def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/jobs/new/times")
+    def show_times(request: Request, _: Admin, zone: InQuery = "") -> Response:
+        when = When.sent(FormData(request.query_params))
+        spec: Spec = {"schedule": {"timezone": zone}} if zone else {}
+        return pages.answer(request, "job-times", {"times": _times(hub, when, spec)}, block="times")
+
+    @router.get("/jobs/new/kept")
+    def show_kept(request: Request, _: Admin, was: InQuery = "") -> Response:
+        spec = hub.documents.get("job", was).spec if was else {}
+        shown = shown_of(spec, hub.document().tables, hub.host)
+        form = FormData(request.query_params)
+        counts = tuple(str(form.get(f"keep-{name}") or "").strip() for name in COUNTS)
+        asked = JobFields(**{**vars(shown), "retention": counts})
+        told = {"keeps": _keeps(hub, was, asked, asked.written(shown, spec))}
+        return pages.answer(request, "job-kept", told, block="kept")
+
+    @router.get("/jobs/new/folder")
+    def show_folder(
+        request: Request,
+        _: Admin,
+        path: ByPath,
+        host: InQuery = "",
+        source: Annotated[list[str] | None, Query()] = None,
+    ) -> Response:
+        told: dict[str, Any] = {"host": host or hub.host, "error": None, "folders": [], "more": 0, "files": 0}
+        try:
+            found = hub.ask(host or hub.host, Browse(path=path or b"/"), BROWSE_SECONDS)
+        except HighballError as error:
+            told["error"] = error
+        else:
+            folders = [one for one in found["entries"] if one["kind"] == "dir"]
+            told |= {"more": found["more"], "files": len(found["entries"]) - len(folders)}
+            told["folders"] = [_folder(one, set(source or ())) for one in folders]
+        return pages.answer(request, "job-folder", told, block="folder")
+
+
+def _folder(entry: Mapping[str, Any], chosen: set[str]) -> dict[str, Any]:
+    path = path_from_text(entry["path"])
+    value = spell_path(path)
+    return {
+        "path": path,
+        "name": path_from_text(entry["name"]),
+        "value": value,
+        "readable": entry["readable"],
+        "chosen": value in chosen,
+    }
+
+
+def _zone(spec: Spec, otherwise: str) -> str:
+    schedule = spec.get("schedule")
+    return str(schedule.get("timezone") or otherwise) if isinstance(schedule, dict) else otherwise
+
+
+def _times(hub: Hub, when: When, spec: Spec) -> dict[str, Any]:
+    """The schedule in words with its next five times, or what is wrong with it."""
+    document = hub.document()
+    zone = _zone(spec, document.settings.timezone)
+    try:
+        if problem := when.problem():
+            return {"error": f"{problem.message}: {problem.hint}"}
+        if when.rhythm == INHERITED:
+            told = inherited_by(spec, document.tables).table.get("schedule", "manual")
+            schedule = Schedule.model_validate(told)
+        else:
+            schedule = Schedule.model_validate({"cron": when.expression(), "jitter": when.jitter or 0})
+        times = next_times(schedule, utc_now(), zone, 5)
+    except (ValidationError, ValueError):
+        return {"error": "These are no times: a schedule has five cron fields, a delay is written like 10m"}
+    late = schedule.jitter if schedule.jitter else timedelta(0)
+    return {
+        "error": None,
+        "rhythm": words.rhythm(schedule.expression),
+        "times": times,
+        "late": late,
+        "zone": zone,
+    }
+
+
+def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> list[dict[str, Any]]:
+    """By the record: how many snapshots that are there would stay and go if this were the retention."""
+    if not key:
+        return []
+    inherited = inherited_by(spec, hub.document().tables).table.get("retention")
+    own = spec.get("retention")
+    try:
+        policy = effective(Retention.model_validate({**_table(inherited), **_table(own)}))
+    except (ValidationError, ConfigurationInvalid):
+        return []
+    found = []
+    for repository in fields.repositories:
+        of = SetOf(repository, fields.host, key, FILES_SET)
+        there = [
+            Snapshot(id=one.id, time=one.time, host=of.host, repository=repository)
+            for one in hub.record.list_governed(of)
+        ]
+        verdicts = decide(policy, there, now=utc_now())
+        stays = sum(one.keep for one in verdicts)
+        found.append({"repository": repository, "all": len(there), "stay": stays, "go": len(there) - stays})
+    return found
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return {name: one for name, one in value.items() if one != "none"} if isinstance(value, dict) else {}

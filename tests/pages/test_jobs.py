@@ -1,0 +1,221 @@
+"""Jobs before the eyes: found, ordered, understood, made and changed, and nothing of them lost on the way."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from starlette.datastructures import FormData
+
+from api.whole import Whole
+from highball.web.job_fields import JobFields, read_path, shown_of, spell_path
+from hub.served import Corner, Served
+from journeys.station import until
+from pages.looking import Looker
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def corner(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Corner:
+    """A job that is declared by hand, with a backup."""
+    made = served.give_corner(
+        tmp_path_factory.mktemp("corner"), title=HOSTILE, tags=["office"], schedule="daily"
+    )
+    made.post("runs", {"task": "init", "repository": made.nas}, expect=(200, 202))
+    made.back_up()
+    return made
+
+
+def test_no_page_of_jobs_has_anything_against_it(anna: Looker, corner: Corner) -> None:
+    addresses = ["/jobs", f"/jobs/{corner.job}", "/jobs/new", f"/jobs/{corner.job}/edit"]
+    assert [found for address in addresses for found in anna.complaints(address)] == []
+
+
+def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
+    page = anna.go("/jobs")
+    page.get_by_label("Search jobs").fill(corner.job)
+    page.get_by_role("button", name="Filter").click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text(HOSTILE)
+    run = page.get_by_role("button", name="Run now")
+    expect(run).to_be_hidden()
+    page.get_by_label(f"Choose {corner.job}").check()
+    run.click()
+    expect(page.get_by_role("status").filter(has_text="1 job will run")).to_be_visible()
+    expect(page.get_by_label("Search jobs")).to_have_value(corner.job)
+    until(lambda: all(one["state"] == "done" for one in corner.get("runs", job=corner.job)["items"]))
+    page.get_by_label("Tag").select_option("office")
+    page.get_by_label("State").select_option("overdue")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_text("No job is like this")).to_be_visible()
+
+
+def test_a_job_rests_and_goes_on(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/jobs/{corner.job}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("h1")).to_contain_text("Paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("h1")).to_contain_text("Protected")
+
+
+def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/jobs/{corner.job}")
+    expect(page.locator("#keeping")).to_contain_text("newest", timeout=30_000)
+    expect(page.locator("#keeping")).to_contain_text("last 1 of 7")
+
+
+def test_a_test_says_what_is_wrong_and_from_where(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/jobs/{corner.job}")
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.get_by_text("Usable")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Tested from station")).to_be_visible()
+
+
+def test_a_host_that_does_not_answer_is_said_and_the_page_stands(whole: Whole) -> None:
+    client = whole.client()
+    assert client.get("/jobs/docs").status_code == 200
+    told = client.get("/jobs/docs/keeping").text
+    assert "nas could not be asked" in told
+
+
+def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp_path: Path) -> None:
+    odd = tmp_path / "b<b>d & \n\x1b[31m"
+    odd.mkdir()
+    (odd / "file").write_text("here")
+    page = anna.go("/jobs/new")
+    page.get_by_label("Key").fill("odd-names")
+    for folder in [*reversed(tmp_path.parents), tmp_path][1:]:
+        box = page.get_by_label(f"Back up {folder}", exact=True)
+        expect(box).to_be_attached(timeout=15_000)
+        box.locator("xpath=..").locator("summary").first.click()
+    page.get_by_label(re.compile("Back up .*b<b>d")).check()
+    page.get_by_label(corner.nas).check()
+    page.locator("#when").get_by_text("Weekly", exact=True).click()
+    page.get_by_label("At", exact=True).fill("04:45")
+    expect(page.locator("#times")).to_contain_text("Sundays at 04:45")
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(page.get_by_text("nothing saved yet")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Create job").click()
+    page.wait_for_url("**/jobs/odd-names")
+    spec = corner.get("jobs/odd-names")["spec"]
+    assert [read_path(spell_path(os.fsencode(odd)))] == [os.fsencode(spec["sources"][0])]
+    assert spec["schedule"] == "45 4 * * 0"
+
+
+def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost(whole: Whole) -> None:
+    typed = {
+        "act": "save",
+        "key": "Not A Key",
+        "more": "relative\n/fine",
+        "exclude": "[",
+        "rhythm": "cron",
+        "cron": "61 * * * *",
+        "keep-last": "many",
+    }
+    answer = whole.client().post("/jobs/new", data=typed | {"key": "fine"}, follow_redirects=False)
+    assert answer.status_code == 422
+    told = html.unescape(answer.text)
+    for said in ("is not a whole path", "Line 1:", "61 is not a minute", "wants a whole number"):
+        assert said.lower() in told.lower(), said
+    assert 'value="61 * * * *"' in told
+    assert 'id="keep-last" name="keep-last" type="text" inputmode="numeric" value="many"' in told
+    assert "relative" in told
+    answer = whole.client().post("/jobs/new", data=typed, follow_redirects=False)
+    assert answer.status_code == 422
+    assert 'href="#key"' in answer.text
+
+
+def test_the_second_of_two_editors_sees_what_differs_and_may_save_over_it(whole: Whole) -> None:
+    client = whole.client()
+    first = client.get("/api/v1/jobs/pics").json()
+    client.patch(
+        "/api/v1/jobs/pics", json={"shrink_limit": 0.3}, headers={"If-Match": str(first["revision"])}
+    )
+    typed: dict[str, Any] = {
+        "act": "save",
+        "title": "Pictures",
+        "host": "here",
+        "profile": "often",
+        "source": "/pics",
+    }
+    typed |= {"repositories": ["nas", "far"], "rhythm": "inherited", "enabled": "yes"}
+    mine = typed | {"revision": str(first["revision"])}
+    answer = client.post("/jobs/pics/edit", data=mine, follow_redirects=False)
+    assert answer.status_code == 412
+    assert "shrink_limit" in answer.text
+    assert 'value="Pictures"' in answer.text
+    revision = re.search(r'name="revision" value="(\d+)"', answer.text)
+    assert revision is not None
+    answer = client.post("/jobs/pics/edit", data=mine | {"revision": revision[1]}, follow_redirects=False)
+    assert answer.status_code == 303
+    assert client.get("/api/v1/jobs/pics").json()["spec"] == first["spec"] | {
+        "title": "Pictures",
+        "shrink_limit": 0.3,
+    }
+
+
+RICH: dict[str, Any] = {
+    "title": "Rich",
+    "sources": [{"path": "/a", "exclude": ["x"], "follow": True}, {"b64": "L/8K"}, "/b"],
+    "repositories": ["nas"],
+    "schedule": {"cron": "30 3 * * 1-5", "timezone": "Asia/Tokyo", "jitter": "10m"},
+    "retention": {"daily": 30, "within": "1y", "last": "none"},
+    "before": [{"run": ["/bin/x", "a b"], "dir": "/tmp", "name": "x"}, {"run": "y", "on_error": "warn"}],
+    "compression": "max",
+}
+
+
+def sent(fields: JobFields, **changed: Any) -> JobFields:
+    """What a browser sends of a form that showed this, with some fields changed."""
+    when = fields.schedule
+    rows: list[tuple[str, str]] = [
+        ("title", fields.title),
+        ("host", fields.host),
+        ("profile", fields.profile),
+    ]
+    rows += [("tags", fields.tags), ("enabled", "yes"), ("windows", fields.windows)]
+    rows += [("source", one) for one in fields.sources] + [
+        ("repositories", one) for one in fields.repositories
+    ]
+    rows += [("exclude", "\r\n".join(fields.exclude)), ("rhythm", when.rhythm), ("minute", when.minute)]
+    rows += [("at", when.at), ("day", when.day), ("cron", when.cron), ("jitter", when.jitter)]
+    rows += [("days", day) for day in when.days]
+    names = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+    rows += [(f"keep-{name}", text) for name, text in zip(names, fields.retention, strict=True)]
+    for kind, hooks in (("before", fields.before), ("after", fields.after)):
+        for hook in hooks:
+            cells = (
+                ("run", hook.run),
+                ("timeout", hook.timeout),
+                ("on_error", hook.on_error),
+                ("was", hook.was),
+            )
+            rows += [(f"{kind}-{name}", cell) for name, cell in cells]
+    return JobFields.sent(FormData([(name, changed.get(name, value)) for name, value in rows]))
+
+
+def test_a_form_sent_back_as_it_was_shown_changes_nothing() -> None:
+    shown = shown_of(RICH, {}, "here")
+    assert sent(shown).written(shown, RICH) == RICH
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "becomes"),
+    [
+        ("at", "04:00", {"schedule": RICH["schedule"] | {"cron": "0 4 * * 1,2,3,4,5"}}),
+        ("keep-daily", "14", {"retention": {"daily": 14, "within": "1y", "last": "none"}}),
+        ("title", "", {}),
+        ("exclude", "*.tmp\r\n*.bak", {"exclude": ["*.tmp", "*.bak"]}),
+    ],
+)
+def test_only_what_was_changed_is_changed(name: str, value: str, becomes: dict[str, Any]) -> None:
+    shown = shown_of(RICH, {}, "here")
+    wanted = {one: RICH[one] for one in RICH if one != name} | becomes
+    assert sent(shown, **{name: value}).written(shown, RICH) == wanted

@@ -12,7 +12,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +26,7 @@ from highball.errors import (
     NotAllowed,
     Problem,
     Stale,
+    StateUnusable,
     Unknown,
 )
 from highball.hub import passwords, throttle
@@ -232,7 +233,7 @@ class Access:
         if user is None or not user.enabled:
             return None
         if now - row.seen_at >= SEEN_EVERY:
-            with self._database.write() as connection:
+            with suppress(StateUnusable), self._database.write() as connection:  # a full disk hides nothing
                 connection.execute(sessions.update().where(sessions.c.token == hashed).values(seen_at=now))
         return Known(Actor(row.user, user.role, address), row.user, row.id)
 
@@ -259,7 +260,7 @@ class Access:
         """Written no more often than a session's, unless it comes from elsewhere."""
         if row.used_at is not None and row.address == address and now - row.used_at < SEEN_EVERY:
             return
-        with self._database.write() as connection:
+        with suppress(StateUnusable), self._database.write() as connection:  # a full disk hides nothing
             connection.execute(token_uses.delete().where(token_uses.c.token == row.id))
             told = {"token": row.id, "used_at": now, "address": address}
             connection.execute(token_uses.insert().values(**told))

@@ -358,6 +358,16 @@ class Database:
         self.engine = engine
         self._reading = engine.execution_options(**READING[engine.dialect.name])
         self._writing = engine.execution_options(**WRITING)
+        self._kept: sa.Connection | None = None
+
+    def stay_open(self) -> None:
+        """Keep a connection until `close`, for whoever serves. When the last one closes, SQLite removes the log beside
+        the file; on a full disk it could not make it again, and without it nothing can be read either."""
+        if self._kept is None and self.engine.dialect.name == "sqlite":
+            with told(self.engine):
+                self._kept = self._reading.connect()
+                self._kept.execute(sa.select(marks.c.name).limit(1))
+                self._kept.rollback()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -378,6 +388,9 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are kept for later."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
         self.engine.dispose()
 
 

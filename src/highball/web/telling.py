@@ -79,6 +79,17 @@ def about(run: Run) -> str:
     return f"of {run.job}" if run.job else run.kind.value.capitalize()
 
 
+def question_of_cancelling(run: Run) -> str:
+    """What is asked before a run is ended."""
+    if run.kind is RunKind.MAINTENANCE and run.repository and run.action in _TITLES:
+        what = _TITLES[run.action].format(run.repository)
+    else:
+        what = name_of(run)
+    if run.kind is RunKind.BACKUP and run.job is not None:
+        return f"Cancel this run of {what}?"
+    return f"Cancel this {what[:1].lower()}{what[1:]}?"
+
+
 def cost_of_cancelling(run: Run) -> str:
     """What is lost if a run is ended now, and what stays."""
     kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
@@ -111,6 +122,7 @@ def _success(run: Run) -> str:
     told = {
         Action.CHECK: "No damage was found.",
         Action.VERIFY: "It can be restored.",
+        Action.RESTORE: "All of it is back.",
         Action.INIT: "The repository can be used.",
         Action.UNLOCK: "No lock of ours is left.",
     }.get(run.action, "Done.")

@@ -72,6 +72,22 @@ def test_a_token_is_shown_once_and_opens_nothing_once_it_is_deleted(anna: Looker
     assert asked() == 401
 
 
+def test_a_token_of_ones_own_acts_in_ones_name_and_tells_its_last_use(anna: Looker, served: Served) -> None:
+    page = anna.go("/settings")
+    page.get_by_role("link", name="New token").click()
+    page.get_by_label("Name", exact=True).fill("laptop")
+    page.get_by_role("button", name="Create token").click()
+    headers = {"authorization": f"Bearer {page.locator('#value').inner_text()}"}
+    page.get_by_role("link", name="I have copied it").click()
+    expect(page.locator("li", has_text="laptop")).to_contain_text("never used")
+    me = httpx.get(f"{served.url}/api/v1/me", headers=headers, trust_env=False).json()
+    assert (me["user"], me["role"]) == ("anna", "viewer")
+    expect(anna.go("/settings").locator("li", has_text="laptop")).to_contain_text("last used just now")
+    page.locator("li", has_text="laptop").get_by_role("link", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete token").click()
+    expect(page.locator("li", has_text="laptop")).to_have_count(0)
+
+
 def test_a_session_elsewhere_is_ended_from_here(anna: Looker, chromium: Browser, served: Served) -> None:
     with look_as(chromium, served.url, "anna", "correct horse battery") as elsewhere:
         page = anna.go("/settings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
@@ -28,12 +29,17 @@ from highball.web.pages.asking import (
     status_of,
 )
 from highball.web.problems import problems_of_request
-from highball.web.who import demand
+from highball.web.who import demand, known, own_user
 
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 USERS = "/settings/users"
 TOKENS = "/settings/tokens"
+OWN_TOKENS = "/settings/own-tokens"
+ACCOUNT = "/settings"
+
+NO_ACCOUNT = Said("A token has no account: log in for this.", "warn")
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -43,6 +49,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     _add_ways_in(router, hub, pages)
     _add_tokens(router, hub, pages)
     _add_values(router, hub, pages)
+    _add_own_tokens(router, hub, pages)
     return router
 
 
@@ -193,6 +200,9 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "faults": _faults_of_name(error),
             "question": _about_token(program.key) if program else None,
             "renewal": _about_value(program.key) if program else None,
+            "own": False,
+            "base": TOKENS,
+            "back": TOKENS,
         }
         return pages.answer(request, "token", context, status=status_of(error))
 
@@ -282,6 +292,54 @@ def _add_values(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return go(TOKENS, said=Said(f"{key} is deleted. Its value opens nothing any more."))
 
 
+def _add_own_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def form(request: Request, sent: Mapping[str, object], error: HighballError | None = None) -> Response:
+        context = {
+            "sent": sent,
+            "program": None,
+            "revision": 0,
+            "error": error,
+            "faults": _faults_of_name(error),
+            "own": True,
+            "base": OWN_TOKENS,
+            "back": ACCOUNT,
+        }
+        return pages.answer(request, "token", context, status=status_of(error))
+
+    @router.get("/settings/own-tokens/new")
+    def new_own_token(request: Request, _: Sees) -> Response:
+        return form(request, {"key": "", "title": "", "role": "viewer", "ends": "", "enabled": True})
+
+    @router.post(OWN_TOKENS)
+    def create_own_token(
+        request: Request, actor: Sees, key: Text = "", title: Text = "", role: Text = "", ends: Text = ""
+    ) -> Response:
+        me = known(request)
+        if me.session is None:
+            return go(ACCOUNT, said=NO_ACCOUNT)
+        try:
+            token = _read_token(pages, title, role, "", ends, True)
+            made = hub.access.create_own_token(own_user(me), key.strip(), token, actor, utc_now())
+        except HighballError as error:
+            sent = {"key": key, "title": title, "role": role, "ends": ends, "enabled": True}
+            return form(request, sent, error)
+        program, value = made
+        shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": ACCOUNT}
+        return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
+
+    @router.get("/settings/own-tokens/{key}/delete")
+    def ask_about_own_token(key: str, request: Request, _: Sees) -> Response:
+        return ask(pages, request, about_own_token(key))
+
+    @router.post("/settings/own-tokens/{key}/delete")
+    def delete_own_token(key: str, request: Request, actor: Sees) -> Response:
+        me = known(request)
+        if me.session is None:
+            return go(ACCOUNT, said=NO_ACCOUNT)
+        hub.access.delete_own_token(own_user(me), key, actor, utc_now())
+        return go(ACCOUNT, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+
+
 def _token(key: str) -> str:
     return f"{TOKENS}/{quote(key, safe='')}"
 
@@ -331,6 +389,12 @@ def _about_token(key: str) -> Question:
         verb="Delete token",
         back=_token(key),
     )
+
+
+def about_own_token(key: str) -> Question:
+    """What is asked before somebody deletes a token of their own."""
+    action = f"{OWN_TOKENS}/{quote(key, safe='')}/delete"
+    return replace(_about_token(key), action=action, back=ACCOUNT)
 
 
 def _about_value(key: str) -> Question:

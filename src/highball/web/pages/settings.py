@@ -25,16 +25,14 @@ from highball.spec.access import Role
 from highball.timing import NAMED
 from highball.web.page import ACCENTS, Pages, Said, go
 from highball.web.pages.asking import Number, Text, faults_of, revision_that_holds, secret, status_of
+from highball.web.pages.people import ACCOUNT, NO_ACCOUNT, about_own_token
 from highball.web.who import demand, known, own_user
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
-ACCOUNT = "/settings"
 GENERAL = "/settings/general"
 HUB = "/settings/hub"
-
-NO_ACCOUNT = Said("A token has no password and no sessions.", "warn")
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -58,6 +56,9 @@ def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "account": hub.access.get_user(own_user(me)) if has_session else None,
             "sessions": hub.access.list_sessions(own_user(me), utc_now()) if has_session else [],
             "own_session": me.session,
+            "tokens": [(one, about_own_token(one.key)) for one in hub.access.list_own_tokens(own_user(me))]
+            if has_session
+            else [],
             "browser": name_of_browser,
             "error": error,
             "faults": _faults_of_password(error),

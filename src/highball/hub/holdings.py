@@ -125,6 +125,12 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
     ]
 
 
+def list_last_done(hub: Hub) -> dict[str, dict[Action, Done]]:
+    """What was last done to keep each repository in order."""
+    with hub.database.read() as connection:
+        return _last_done(connection, list(hub.document().repositories))[0]
+
+
 def keeper_of(repository: Repository, hub: str) -> str:
     """The host whose agent looks after a repository; `hub` is the hub's own."""
     return repository.maintained_by or repository.host or hub

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from highball import __version__
-from highball.facts import Health, Standing
+from highball.facts import Health
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import worst
+from highball.hub.overview import Overview, ProblemKind, look_over
 from highball.hub.runs import utc_now
-from highball.hub.standing import list_standings
 from highball.keeping import LARGEST_SKEW
 from highball.spec.access import Role
 from highball.spec.document import effective_job
@@ -39,8 +38,10 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
     @router.get("/hosts")
     def list_them(request: Request, _: Sees) -> Response:
-        rows = _rows(hub, utc_now())
-        return pages.answer(request, "hosts", {"rows": rows, "sentence": _sentence(rows)})
+        found = look_over(hub, utc_now(), limit=0)
+        rows = _rows(hub, found)
+        context = {"rows": rows, "sentence": _sentence(rows)}
+        return pages.answer(request, "hosts", context, overview=found)
 
     return router
 
@@ -82,24 +83,24 @@ class Row:
         return f"{'−' if seconds < 0 else '+'}{abs(seconds):.1f} s"
 
 
-def _rows(hub: Hub, now: datetime) -> list[Row]:
-    document = hub.document()
-    seen = hub.fleet.list_seen()
-    standings: dict[str, list[Standing]] = {key: [] for key in document.jobs}
-    for one in list_standings(document, hub.database, hub.host, now, list(document.jobs)):
-        standings[one.job].append(one)
-    by_host: dict[str, list[Health]] = {}
-    for key, found in standings.items():
-        by_host.setdefault(effective_job(document, key).host or hub.host, []).append(worst(found))
-    keys = sorted({hub.host, *document.hosts, *seen, *by_host})
-    return [_row(hub, key, seen.get(key), by_host.get(key, [])) for key in keys]
+def _rows(hub: Hub, found: Overview) -> list[Row]:
+    document, seen = hub.document(), hub.fleet.list_seen()
+    pressing: dict[str, ProblemKind] = {}
+    for one in found.problems:  # the most pressing of a job comes first
+        if one.job is not None and one.kind is not ProblemKind.UNPROVED:
+            pressing.setdefault(one.job, one.kind)
+    jobs: dict[str, list[ProblemKind | None]] = {}
+    for key in document.jobs:
+        jobs.setdefault(effective_job(document, key).host or hub.host, []).append(pressing.get(key))
+    keys = sorted({hub.host, *document.hosts, *seen, *jobs})
+    return [_row(hub, key, seen.get(key), jobs.get(key, [])) for key in keys]
 
 
-def _row(hub: Hub, key: str, seen_at: datetime | None, healths: Sequence[Health]) -> Row:
+def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKind | None]) -> Row:
     declared, connection = hub.document().hosts.get(key), hub.fleet.find(key)
     facts: Mapping[str, Any] = connection.hello.facts if connection else {}
     always_on = declared is None or declared.always_on
-    stand, word = _stand(healths)
+    stand, word = _stand(jobs)
     return Row(
         key=key,
         title=declared.title if declared else None,
@@ -108,7 +109,7 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, healths: Sequence[Health]
         system=_system(facts),
         program=connection.hello.program if connection else None,
         restic=str(facts["restic"]) if facts.get("restic") else None,
-        jobs=len(healths),
+        jobs=len(jobs),
         stand=stand,
         stand_word=word,
         seen_at=utc_now() if connection else seen_at,
@@ -126,17 +127,16 @@ def _system(facts: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (told, str(facts.get("machine", ""))) if part)
 
 
-def _stand(healths: Sequence[Health]) -> tuple[Look, str]:
-    """How the jobs of a host stand: the worst of them, and how many."""
-    if not healths:
+def _stand(jobs: Sequence[ProblemKind | None]) -> tuple[Look, str]:
+    """How the jobs of a host stand: how many have the most pressing problem of them, or that all are protected."""
+    if not jobs:
         return Look("idle", "circle-dashed", "No job"), "no job"
-    counts = Counter(healths)
-    for health in (Health.FAILED, Health.OVERDUE, Health.NEVER, Health.LATE):
-        if counts[health]:
-            look = showing.HEALTHS[health]
-            word = "without backup" if health is Health.NEVER else look.word.lower()
-            return look, f"{counts[health]} {word}"
-    return showing.HEALTHS[Health.HEALTHY], f"{len(healths)} protected"
+    counts = Counter(jobs)
+    for kind in ProblemKind:
+        if counts[kind]:
+            word = "without backup" if kind is ProblemKind.NEVER else showing.PROBLEMS[kind].word
+            return showing.PROBLEMS[kind], f"{counts[kind]} {word}"
+    return showing.HEALTHS[Health.HEALTHY], f"{len(jobs)} protected"
 
 
 def _sentence(rows: Sequence[Row]) -> str:

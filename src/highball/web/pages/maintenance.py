@@ -15,7 +15,7 @@ from highball.errors import Unknown
 from highball.facts import Action, RunKind
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
-from highball.hub.holdings import Done, list_holdings
+from highball.hub.holdings import Done, list_last_done
 from highball.hub.hub import Hub
 from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
@@ -124,7 +124,7 @@ def _tasks(hub: Hub, now: datetime) -> list[Task]:
     planned = _upkeep(hub)
     coming = hub.scheduler.next_of_each([one.subject for one in planned], now)
     pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
-    held = {one.key: one.last for one in list_holdings(hub)}
+    held = list_last_done(hub)
     copies = _copies(hub)
     return [
         _task(

@@ -81,8 +81,11 @@ def test_a_test_says_what_is_wrong_and_from_where(anna: Looker, corner: Corner) 
 def test_a_host_that_does_not_answer_is_said_and_the_page_stands(whole: Whole) -> None:
     client = whole.client()
     assert client.get("/jobs/docs").status_code == 200
-    told = client.get("/jobs/docs/keeping").text
-    assert "nas could not be asked" in told
+    assert "nas could not be asked" in client.get("/jobs/docs/keeping").text
+    assert (
+        "offline" in client.get("/jobs/docs/test").text
+        or "not connected" in client.get("/jobs/docs/test").text
+    )
 
 
 def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp_path: Path) -> None:

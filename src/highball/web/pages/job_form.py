@@ -262,7 +262,7 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return pages.answer(request, "job-kept", told, block="kept")
 
     @router.get("/jobs/new/folder")
-    def show_folder(
+    async def show_folder(
         request: Request,
         _: Admin,
         path: ByPath,
@@ -271,7 +271,7 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
     ) -> Response:
         told: dict[str, Any] = {"host": host or hub.host, "error": None, "folders": [], "more": 0, "files": 0}
         try:
-            found = hub.ask(host or hub.host, Browse(path=path or b"/"), BROWSE_SECONDS)
+            found = await hub.fleet.ask(host or hub.host, Browse(path=path or b"/"), BROWSE_SECONDS)
         except HighballError as error:
             told["error"] = error
         else:

@@ -218,7 +218,7 @@ def _told_of(hub: Hub, key: str) -> dict[str, Any]:
         "found": found,
         "going": going,
         "look": showing.look_of_run(going) if going else showing.look_of_job(found),
-        "lede": _lede(problems, now),
+        "lede": _lede(problems, now) or _last_failure(runs),
         "facts": _facts(found, runs, now),
         "days": list(_days(hub, found, now)),
         "rows": list(_rows(runs)),
@@ -244,6 +244,14 @@ def _lede(problems: Sequence[Problem], now: datetime) -> str | None:
         there = f" in {first.last_good_in}" if first.last_good_in else ""
         safe = f"The last good backup is from {words.age(first.last_good_at, now)}{there}."
     return f"{where}{why} {safe}".strip() or None
+
+
+def _last_failure(runs: Sequence[Run]) -> str | None:
+    """Why the last run failed, where it came to no step that tells."""
+    last = next((run for run in runs if run.state is RunState.DONE), None)
+    if last is None or last.outcome is not Outcome.FAILURE or last.reason is None:
+        return None
+    return f"The last run failed: {showing.sentence(last.reason.message)}"
 
 
 @dataclass(frozen=True)

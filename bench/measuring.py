@@ -249,6 +249,17 @@ class WithHighball(Subject):
         return self.call("run", JOB)
 
 
+def make_large_files(folder: Path, gib: int) -> None:
+    """Files of 16 MiB, each half of what cannot be compressed and half of what can."""
+    folder.mkdir()
+    for number in range(gib * 64):
+        with open(folder / f"{number:05}", "wb") as file:
+            file.write(os.urandom(8 << 20))
+            file.write(
+                (b"%08d a line of text that compresses well; %d\n" % (number, number)) * (8 << 20 >> 6)
+            )
+
+
 def make_small_files(folder: Path, count: int, size: int = 4096) -> None:
     """Many small files, a hundred to a folder."""
     for number in range(count):

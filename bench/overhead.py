@@ -25,6 +25,7 @@ from measuring import (
     WithHighball,
     alternate,
     clean_environment,
+    make_large_files,
     make_small_files,
     median_of_pairs,
     options,
@@ -182,10 +183,10 @@ def _installed_runrestic() -> Path:
 
 def _measure_long(result: Result, folder: Path, restic: Path, seconds: int, pairs: int) -> None:
     folder.mkdir()
-    _make_large_files(folder / "sample", SAMPLE_GIB)
+    make_large_files(folder / "sample", SAMPLE_GIB)
     sample = _once(lambda: Bare(folder / "one", folder / "sample", restic)).wall
     gib = max(1, round(seconds * MORE_THAN_NEEDED / sample * SAMPLE_GIB))
-    _make_large_files(folder / "source", gib)
+    make_large_files(folder / "source", gib)
     alone, ours = alternate(
         pairs,
         lambda: _once(lambda: Bare(folder / "one", folder / "source", restic)),
@@ -213,17 +214,6 @@ def _once(make: Callable[[], Bare | WithHighball]) -> Took:
         return subject.back_up()
     finally:
         subject.remove()
-
-
-def _make_large_files(folder: Path, gib: int) -> None:
-    """Files of 16 MiB, each half of what cannot be compressed and half of what can."""
-    folder.mkdir()
-    for number in range(gib * 64):
-        with open(folder / f"{number:05}", "wb") as file:
-            file.write(os.urandom(8 << 20))
-            file.write(
-                (b"%08d a line of text that compresses well; %d\n" % (number, number)) * (8 << 20 >> 6)
-            )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -29,13 +30,14 @@ from measuring import (
     Bare,
     Result,
     clean_environment,
+    make_large_files,
     make_small_files,
     options,
     scratch,
     take,
 )
 
-SHORT_SECONDS, LIST_MS, AGENT_MIB = 1.5, 80, 35
+SHORT_SECONDS, LONG_RATIO, LIST_MS, AGENT_MIB = 1.5, 1.02, 80, 35
 
 
 def main() -> None:
@@ -44,6 +46,8 @@ def main() -> None:
         __doc__ or "",
         ("runs", 100_000, "how many runs the record holds for the lists"),
         ("pairs", 7, "how often the short backup is measured"),
+        ("long-pairs", 2, "how often a backup of a minute is measured; 0 leaves it out"),
+        ("long-gib", 8, "how much a backup of a minute saves"),
     )
     result = Result("serving", "A hub that serves")
     with scratch() as folder:
@@ -60,6 +64,8 @@ def main() -> None:
         with served.serving():
             _measure_lists(result, served, chosen.runs)
             result.add(f"the hub with {chosen.runs:,} runs, after these lists", _mib(served.hub_pid))
+        if chosen.long_pairs:
+            _measure_long(result, folder / "long", chosen.restic, chosen.long_gib, chosen.long_pairs)
     result.write(chosen.restic)
 
 
@@ -181,6 +187,30 @@ def _measure_short(result: Result, folder: Path, served: Served, restic: Path, p
         more <= SHORT_SECONDS,
         ours=[round(value, 3) for value in ours],
         bare=[round(value, 3) for value in theirs],
+    )
+
+
+def _measure_long(result: Result, folder: Path, restic: Path, gib: int, pairs: int) -> None:
+    """A first backup into a fresh repository, by the hub and by bare restic in turn."""
+    folder.mkdir()
+    make_large_files(folder / "source", gib)
+    ours, theirs = [], []
+    for _ in range(pairs):
+        bare = Bare(folder / "one", folder / "source", restic)
+        theirs.append(bare.back_up().wall)
+        bare.remove()
+        served = Served(folder / "one", folder / "source", restic)
+        with served.serving():
+            ours.append(served.back_up())
+        shutil.rmtree(folder / "one")
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    result.add(
+        f"first backup of {gib} GiB, by the hub: beside bare restic",
+        f"× {ratio:.3f} ({statistics.median(ours):.1f} and {statistics.median(theirs):.1f} s)",
+        f"≤ × {LONG_RATIO}",
+        ratio <= LONG_RATIO,
+        ours=[round(value, 2) for value in ours],
+        bare=[round(value, 2) for value in theirs],
     )
 
 

@@ -106,7 +106,7 @@ class Pages:
             "size": words.size,
             "number": words.number,
             "counted": words.counted,
-            "length": words.length,
+            "lasting": words.length,
             "path": showing.path,
             "sentence": showing.sentence,
             "twice": lambda one: (one, one),

@@ -1,4 +1,4 @@
-"""A Chromium for all of a worker's tests, and a hub with something to look at for a module's."""
+"""A Chromium, and a hub with something to look at, for a module's tests."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from testbed import parts
 from testbed.restic import ResticBinary
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
+    """The system's Chromium, without a window; not for longer, as Playwright keeps an event loop of its own running."""
     with sync_playwright() as playwright:
         path = str(parts.get_program("chromium"))
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

@@ -81,7 +81,8 @@ class Looker:
 @contextlib.contextmanager
 def look_as(browser: Browser, url: str, name: str | None = None, password: str = "") -> Iterator[Looker]:
     """A person, logged in where a name is given; fails where the browser told of an error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    # without motion, or colours are looked at half-way between light and dark
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     looker = Looker(context, url)
     try:
         if name is not None:

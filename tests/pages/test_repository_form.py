@@ -113,7 +113,7 @@ def test_what_a_file_declares_is_shown_and_not_changed(plain: httpx.Client) -> N
         | {"append_only": True, "admin": {"url": "rest:https://h:8001/", "password": {"sealed": True}}},
         {"kind": "s3", "endpoint": "s3.example.org", "bucket": "b"}
         | {"admin": {"access_key_id": {"env": "ID"}, "secret_access_key": {"sealed": True}}},
-        {"url": "sftp:me@shed:/srv/backups", "identity_file": "/root/key", "title": "Shed"}
+        {"url": "sftp:me@shed:/srv/backups", "identity_file": "/etc/highball/ssh-key", "title": "Shed"}
         | {"maintenance": "user", "retention": {"daily": 30}, "check_share": "10%"},
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from api.whole import Whole
 from hub.served import Served
 from pages.looking import Looker, look_as
 from testbed.restic import ResticBinary
@@ -91,3 +92,21 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
         expect(page.get_by_role("alert")).to_be_visible(timeout=30_000)
         expect(page.get_by_label("A folder of")).to_have_value(folder)
     assert newcomer.complaints("/start") == []
+
+
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("/start/repository", {"folder": "not/whole"}),
+        ("/start/repository", {"folder": "/up/../and/down", "act": "test"}),
+        ("/start/repository", {"folder": "/two\nlines"}),
+        ("/start/job", {}),
+        ("/start/job", {"more": "photos"}),
+        ("/start/job", {"source": "/fine", "more": "/up/../and/down"}),
+    ],
+)
+def test_what_is_no_path_is_refused_and_never_breaks_the_page(
+    whole: Whole, address: str, sent: dict[str, str]
+) -> None:
+    answer = whole.client().post(address, data=sent)
+    assert answer.status_code in (400, 422), answer.text

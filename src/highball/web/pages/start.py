@@ -23,7 +23,6 @@ from highball.protocol import Browse, TestRepository, TestSources
 from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
-from highball.spec.job import Job
 from highball.spec.repository import Repository
 from highball.web.page import Pages, go
 from highball.web.who import demand
@@ -95,6 +94,7 @@ def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str
         context |= {"folder": _offer_folder(hub), "password": ""}
     elif step == "kit":
         key = _first_repository(hub)
+        hub.access.note(actor, "took_kit", utc_now(), kind="repository", key=key)
         context |= {"repository": key, "recovery_key": _recovery_key(hub, key), "place": _place_of(hub, key)}
     elif step == "job":
         context |= {"offered": _offer_sources(hub), "chosen": set(), "more": ""}
@@ -156,18 +156,19 @@ def _folders_in(hub: Hub, path: str) -> list[str]:
 def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
     """How a folder was found as a repository, from the machine that will use it."""
     value = SecretValue(password.encode() or b"none yet")
-    asked = hub.dispatcher.asked_unsaved(REPOSITORY, _spec(folder.strip()), {"password": value})
+    asked = hub.dispatcher.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
     question = TestRepository(**asked.about())
     found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, asked.sealed)
     return {"host": asked.host, **found}
 
 
-def _spec(folder: str) -> Repository:
+def _spec(hub: Hub, folder: str) -> Repository:
     if not folder.startswith("/"):
         raise Misuse(
             "a folder is written as a whole path", code="path_relative", hint="like /mnt/disk/highball"
         )
-    return Repository.model_validate({"url": folder, "password": {"sealed": True}})
+    spec = {"url": folder, "password": {"sealed": True}}
+    return hub.documents.rehearse("repository", REPOSITORY, spec).repositories[REPOSITORY]
 
 
 def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None:
@@ -218,6 +219,9 @@ def _offer_sources(hub: Hub) -> list[str]:
 def _make_job(hub: Hub, sources: list[str], actor: Actor) -> None:
     if not sources:
         raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
+    odd = next((source for source in sources if not source.startswith("/")), None)
+    if odd is not None:
+        raise Misuse(f"{odd} is no whole path", code="path_relative", hint="like /data/photos")
     repository = _first_repository(hub)
     spec = {
         "sources": sources,
@@ -226,12 +230,12 @@ def _make_job(hub: Hub, sources: list[str], actor: Actor) -> None:
         "exclude_caches": True,
         "exclude": _own_folders(hub, sources, repository),
     }
-    asked = TestSources(job=Job.model_validate(spec))
+    asked = TestSources(job=effective_job(hub.documents.rehearse("job", JOB, spec), JOB))
     wrong = [one for one in hub.ask(hub.host, asked, ASK_SECONDS) if not one["sound"]]
     if wrong:
         raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
     hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
-    hub.order(RunOrder(task="backup", job=JOB), actor, key="start:first-backup")
+    hub.order(RunOrder(task="backup", job=JOB), actor)
 
 
 def _own_folders(hub: Hub, sources: list[str], repository: str) -> list[str]:

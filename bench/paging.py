@@ -1,6 +1,6 @@
 """What pages cost with 500 jobs and 100,000 runs: how soon they are answered, how large they are, when they are seen.
 
-Run as: .venv/bin/python bench/pages.py [--restic PATH] [--jobs N] [--runs N] [--asked N]
+Run as: .venv/bin/python bench/paging.py [--restic PATH] [--jobs N] [--runs N] [--asked N]
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from highball.agent import __main__ as agents
-from highball.agent.identity import Identity, Invitation, write_privately
 from highball.cli.addresses import check_url
 from highball.cli.machine import find_state
 from highball.cli.session import Session
@@ -26,6 +24,9 @@ def agent(
     ] = None,
 ) -> None:
     """Be the agent of this machine: dial the hub it belongs to, and carry out what comes, until Ctrl-C."""
+    from highball.agent import __main__ as agents
+    from highball.agent.identity import Identity, Invitation, write_privately
+
     session: Session = context.obj
     state = find_state(None, Document())
     state.mkdir(parents=True, exist_ok=True, mode=0o700)

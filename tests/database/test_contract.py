@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def structure(engine: sa.Engine) -> dict[str, Any]:
                 for k in inspector.get_foreign_keys(table)
             ],
             "indexes": sorted(
-                (str(i["name"]), i["column_names"], i["unique"]) for i in inspector.get_indexes(table)
+                (str(i["name"]), i["column_names"], i["unique"], rows_of(i))
+                for i in inspector.get_indexes(table)
             ),
             "unique": inspector.get_unique_constraints(table),
         }
@@ -71,6 +72,12 @@ def structure(engine: sa.Engine) -> dict[str, Any]:
     }
     engine.dispose()
     return found
+
+
+def rows_of(index: Mapping[str, Any]) -> str:
+    """Which rows an index is about, where not all."""
+    options = index.get("dialect_options", {})
+    return str(options.get("sqlite_where", options.get("postgresql_where", "")))
 
 
 def test_all_migrations_from_empty_make_the_schema_of_this_program(

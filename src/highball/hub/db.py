@@ -62,8 +62,8 @@ class Prose(sa.TypeDecorator[str]):
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 metadata = sa.MetaData()
-"""The tables as the newest migration leaves them. An index over some rows says so for SQLite only: naming PostgreSQL
-here too would load all of its dialect whenever a command starts."""
+"""The tables as the newest migration leaves them. An index over some rows says so to SQLite alone, and to PostgreSQL
+only where its tables are made: naming it here would load all of its dialect whenever a command starts."""
 
 objects = sa.Table(
     "objects",
@@ -443,6 +443,8 @@ def create_schema(connection: sa.Connection) -> None:
                 code="database_encoding",
                 hint="make it with: createdb --template template0 --encoding UTF8",
             )
+        for index in (index for table in metadata.tables.values() for index in table.indexes):
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"]["where"]
     metadata.create_all(connection)
     schema_version.create(connection)
     connection.execute(schema_version.insert().values(version_num=REVISION))

@@ -39,6 +39,10 @@ STEPS = st.sampled_from([1, 5, 13, 20, 47, 60, 61, 180, 24 * 60, 5 * 24 * 60])
 
 START = datetime(2026, 3, 28, 20, 0, 30, tzinfo=UTC)
 
+Predicted = tuple[str, str, datetime, str]
+"""A subject, its host, the time, and what becomes of it. When the clock was set back, another host may have missed
+times around this one."""
+
 
 @dataclass
 class Told:
@@ -224,7 +228,7 @@ class Scheduling(RuleBasedStateMachine):
 
     def predict(
         self, subject: str, *, closing: bool, reported: set[str], gone: bool = False
-    ) -> list[tuple[str, datetime, str]]:
+    ) -> list[Predicted]:
         """What the newest time that has come is to become."""
         told = self.told[subject]
         come = told.come(self.now, closing)
@@ -238,12 +242,12 @@ class Scheduling(RuleBasedStateMachine):
             return []
         newest = times[-1]
         if self.is_too_late(told.plan, newest, self.now - newest - told.late()):
-            return [(subject, newest, "missed" if host in reported else "owed")]
+            return [(subject, host, newest, "missed" if host in reported else "owed")]
         if gone:
-            return [(subject, newest, "skipped")]
+            return [(subject, host, newest, "skipped")]
         if self.is_open(subject):
-            return [(subject, newest, "skipped" if host in reported else "owed")]
-        return [(subject, newest, "queued")]
+            return [(subject, host, newest, "skipped" if host in reported else "owed")]
+        return [(subject, host, newest, "queued")]
 
     @staticmethod
     def is_too_late(planned: Planned, newest: datetime, late: timedelta) -> bool:
@@ -252,10 +256,11 @@ class Scheduling(RuleBasedStateMachine):
         assert allowed is not None
         return late >= max(allowed, timedelta(minutes=1))
 
-    def check(self, predicted: list[tuple[str, datetime, str]]) -> None:
+    def check(self, predicted: list[Predicted]) -> None:
         """The newest became what it should, unless its host told meanwhile that it ran it."""
-        for subject, time, expected in predicted:
-            (found,) = [row for row in self.rows(subject) if covers(row, time)] or [None]
+        for subject, host, time, expected in predicted:
+            of_host = [row for row in self.rows(subject) if row.host == host]
+            (found,) = [row for row in of_host if covers(row, time)] or [None]
             if expected == "owed":
                 assert found is None
             else:

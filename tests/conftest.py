@@ -23,8 +23,11 @@ from testbed.sftp import SftpServer
 from testbed.trees import mixed_tree
 from testbed.unprivileged import Unprivileged
 
-# Hypothesis without a clock: on a busy machine a slow example is no finding.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Hypothesis without a clock: on a busy machine a slow example is no finding. Every run has examples of its own, so
+# that few each day are many in a week.
+settings.register_profile(
+    "unhurried", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unhurried")
 
 # Whoever starts the tests in the background, or under nohup, has made them deaf to Ctrl-C and to a hang-up, and all

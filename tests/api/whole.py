@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -57,8 +58,12 @@ class Whole:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.app: FastAPI = make_app(hub)
         self.tokens: dict[Role, str] = {}
+
+    @cached_property
+    def app(self) -> FastAPI:
+        """What answers; made when it is first asked, as that takes longer than the rest."""
+        return make_app(self.hub)
 
     def fill(self) -> Whole:
         """Declare, remember and seal one of everything."""

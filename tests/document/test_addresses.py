@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import schemathesis
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from hypothesis import HealthCheck, settings
 from starlette.responses import Response
 
 from document.conftest import DOCS, NAS, NOW, Desk
@@ -278,18 +276,6 @@ def test_the_api_describes_bodies_by_the_very_classes(desk: Desk) -> None:
         map(len, told["paths"].values())
     )
     assert len(KINDS) == 5
-
-
-schema = schemathesis.openapi.from_asgi("/openapi.json", app_of(Desk(open_database(None)).start()))
-
-
-@schema.parametrize()
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_request_whatever_makes_the_hub_fail(case: Any) -> None:
-    answer = case.call()
-    assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
-        assert answer.headers["content-type"][0] == "application/problem+json"
 
 
 def test_the_spec_of_an_answer_can_be_sent_back(api: TestClient, desk: Desk) -> None:

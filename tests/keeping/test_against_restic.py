@@ -72,13 +72,13 @@ def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     repository = WrittenRepository(tmp_path_factory.mktemp("restic") / "repository", seed=seed)
     now = datetime.now(UTC)
     sets: dict[str, list[Snapshot]] = {}
-    for number in range(60 if fixed else 300):
+    for number in range(60 if fixed else 160):
         tag = f"set-{number}"
         sets[tag] = [
             Snapshot(id=repository.add(at, tags=[tag]), time=at, host="host", repository="nas")
             for at in random_times(rng, now)
         ]
-    policies = [random_policy(rng) for _ in range(6 if fixed else 12)]
+    policies = [random_policy(rng) for _ in range(6 if fixed else 9)]
     return _Cases(seed, now, repository, sets, policies)
 
 

@@ -211,7 +211,7 @@ def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=8), st.booleans())
 def test_however_events_are_cut_and_repeated_the_record_is_the_same(
     pieces: list[tuple[int, int]], twice_in_one: bool

@@ -351,7 +351,7 @@ def covers(row: Any, time: datetime) -> bool:
 class TestScheduling(Scheduling.TestCase):  # type: ignore[misc, valid-type]
     """The machine, with transactions so small that all their seams are met."""
 
-    settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=16, stateful_step_count=25, deadline=None)
 
     @pytest.fixture(autouse=True)
     def small_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:

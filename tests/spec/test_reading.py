@@ -242,25 +242,25 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 @given(DOCUMENTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_tables_are_read_or_refused(declared: dict[str, Any]) -> None:
     _read_or_refused(lambda: build(declared))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PLAIN, max_size=2))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_right_document_with_any_two_fields_of_a_job_is_read_or_refused(fields: dict[str, Any]) -> None:
     _read_or_refused(lambda: build(tables(fields, profiles={"a": fields}, defaults=fields)))
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PLAIN, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_repository_of_any_fields_is_read_or_refused(fields: dict[str, Any]) -> None:
     _read_or_refused(lambda: build({"repositories": {"x": {"password": {"env": "X"}, **fields}}}))
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(["toml", "yaml"]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_read_or_refused(text: bytes, kind: Any) -> None:
     _read_or_refused(lambda: parse(text, kind))
 
@@ -280,7 +280,7 @@ SCRAPS = st.lists(
 
 
 @given(SCRAPS, st.sampled_from(["toml", "yaml"]))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_scraps_of_syntax_are_read_or_refused(text: str, kind: Any) -> None:
     _read_or_refused(lambda: parse(text.encode(), kind))
 

@@ -100,7 +100,7 @@ NEAR_CHANGES = st.builds(
 
 @given(CRONS, MOMENTS | NEAR_CHANGES, st.sampled_from(ZONES))
 @example("0,30 2 * * *", at("2026-03-29T00:30:00Z"), BERLIN)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_times_are_in_order_and_previous_undoes_next(cron: str, moment: datetime, zone: str) -> None:
     schedule = Schedule(cron=cron)
     times = next_times(schedule, moment, zone, 12)
@@ -115,7 +115,7 @@ def test_times_are_in_order_and_previous_undoes_next(cron: str, moment: datetime
 
 
 @given(st.integers(0, 59), st.integers(0, 23), MOMENTS | NEAR_CHANGES, st.sampled_from(ZONES))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_daily_time_comes_once_a_day(minute: int, hour: int, moment: datetime, zone: str) -> None:
     """The oracle: of each day the wall clock time where it exists, else the moment the clocks jumped."""
     wall = ZoneInfo(zone)

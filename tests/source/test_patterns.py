@@ -9,6 +9,7 @@ import pytest
 
 from highball.source.path import PathSource, leaves_out, patterns
 from testbed.restic import Location, ResticBinary
+from testbed.written import WrittenRepository
 
 ODD = "[a]*?\\b"
 
@@ -89,7 +90,7 @@ def test_what_is_left_out_is_exactly_what_was_meant(
     for tree in (*tops, other):
         _plant(tree)
     given = [word for top in tops for one in patterns(source(top, *EXCLUDES)) for word in ("--exclude", one)]
-    restic.init(at=local_location, password_file=password_file)
+    WrittenRepository(Path(local_location.repository), password_file.read_text().strip())
     restic.run("backup", *given, "--", *tops, other, at=local_location, password_file=password_file)
     restored = tmp_path / "restored"
     restic.run("restore", "latest", "--target", restored, at=local_location, password_file=password_file)
@@ -133,7 +134,7 @@ def test_we_know_what_restic_leaves_out(
         for one in patterns(source(os.fsencode(top), pattern))
         for word in ("--exclude", one)
     ]
-    restic.init(at=local_location, password_file=password_file)
+    WrittenRepository(Path(local_location.repository), password_file.read_text().strip())
     restic.run("backup", *given, "--", *tops, at=local_location, password_file=password_file)
     listed = restic.run("ls", "latest", at=local_location, password_file=password_file).stdout
     saved = set(listed.decode().splitlines())
@@ -158,7 +159,7 @@ def _some_patterns(count: int) -> list[str]:
 def test_what_we_refuse_restic_refuses(
     restic: ResticBinary, local_location: Location, password_file: Path, tmp_path: Path
 ) -> None:
-    restic.init(at=local_location, password_file=password_file)
+    WrittenRepository(Path(local_location.repository), password_file.read_text().strip())
     for pattern in ("[a", "[]", "[^]", "[a-]", "x\\"):
         given = ("backup", "--exclude", pattern, tmp_path)
         done = restic.run(*given, at=local_location, password_file=password_file, check=False)

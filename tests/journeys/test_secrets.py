@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from journeys.station import Going, Station, of_process, pids, quicken
+from journeys.station import PASSWORD, Going, Station, of_process, pids, quicken
 from testbed.rest import RestServer
 from testbed.s3 import S3Server
 
@@ -51,9 +51,9 @@ def watched(station: Station) -> Iterator[Seen]:
         watcher.join()
 
 
-def find_leaks(station: Station, going: list[Going]) -> list[str]:
+def find_leaks(station: Station, going: list[Going], secret: str = CANARY) -> list[str]:
     """Where the canary shows: outputs, and every byte of the state directory."""
-    needle = CANARY.encode()
+    needle = secret.encode()
     leaks = [f"output of {one.process.args!r}" for one in going if needle in one.stdout + one.stderr.encode()]
     for path in station.state.rglob("*"):
         if path.is_file() and needle in path.read_bytes():
@@ -233,6 +233,38 @@ def test_secrets_that_lead_nowhere_are_failures_that_name_the_place(station: Sta
     for content in ("", "\n\n", "x" * 70_000):
         station.repositories["nas"]["password"] = secret_file(station, "odd", content)
         assert station.ask("run", status=2).error["code"] == "configuration_invalid"
+
+
+def talking_of(secret: str, station: Station) -> Path:
+    """A restic that names a secret whenever it complains, in each of the ways in which restic does."""
+    error = f'"message_type":"error","error":{{"message":"no {secret}","Op":"no","Err":"{secret}"}}'
+    program = station.folder / "restic"
+    program.write_text(
+        '#!/bin/sh\ncase " $* " in *" backup "*|*" restore "*)\n'
+        f'echo \'{{{error},"item":"/a/file"}}\'\n'
+        f"echo 'ignoring error for /a/file: no {secret}' >&2\n"
+        f"echo 'Fatal: no {secret}' >&2\nexit 1;;\nesac\n"
+        f'exec "{station.restic.path}" "$@"\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
+def test_what_restic_says_of_files_and_of_failures_shows_no_secret(station: Station) -> None:
+    kept = station.folder / "kept"
+    keep = f'mkdir {kept}; cp -r {station.state}/runs {kept}; echo "$HIGHBALL_REASON" > {kept}/told'
+    station.back_up()
+    station.settings["restic"] = str(talking_of(PASSWORD, station))
+    station.add_job(after=[{"run": keep}])
+    answers = [station.back_up(status=1)]
+    station.add_job()
+    answers += [station.call("run", "--events"), station.call("restore", "docs"), station.call("status")]
+    answers += [station.ask("logs", run["id"]) for run in station.ask("runs").json]
+    assert [answer for answer in answers if PASSWORD in answer.text + answer.stderr] == []
+    assert find_leaks(station, [], PASSWORD) == []
+    assert answers[0].step_in("nas")["warnings"][0]["message"] == "no ***"
+    assert "no ***" in (kept / "told").read_text()
+    assert not [path for path in kept.rglob("*") if path.is_file() and PASSWORD in path.read_text()]
 
 
 @pytest.mark.parametrize("edge", [16 * 1024, 64 * 1024, 256 * 1024])

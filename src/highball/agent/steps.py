@@ -112,7 +112,8 @@ class Steps:
 
     def say(self, make: type[Any], *, safely: bool = False, **facts: Any) -> Event | None:
         """Write an event down and tell those who listen; None of a log line that a full disk refused."""
-        event = self._directory.append(make, safely=safely, **{"attempt": self._attempt, **facts})
+        told = {name: self._masked(fact) for name, fact in facts.items()}
+        event = self._directory.append(make, safely=safely, **{"attempt": self._attempt, **told})
         if event is not None:  # its number belongs to the next one, so nobody may have heard of it
             self._on_event(event)
         return event
@@ -135,6 +136,15 @@ class Steps:
             if self._logged > LONGEST_LOG_BYTES:
                 piece = f"(this step prints more than {LONGEST_LOG_BYTES >> 20} MiB; the rest is not kept)"
             self.say(LogLine, step=self._step, stream=stream, text=piece)
+
+    def _masked(self, fact: T) -> T:
+        """The same, secrets masked in every sentence of it; names of files are data and stay as they are."""
+        if isinstance(fact, Reason | Caution):
+            return fact.model_copy(update={"message": mask(fact.message, self._secrets)})
+        if isinstance(fact, Step):
+            warnings = tuple(self._masked(caution) for caution in fact.warnings)
+            return fact.model_copy(update={"reason": self._masked(fact.reason), "warnings": warnings})
+        return fact
 
     def warn(self, caution: Caution) -> None:
         """Something is missing or odd; the step goes on."""
@@ -178,15 +188,17 @@ class Steps:
         )
         self._step = begun.number
         done = self._attempt_it(begun, body, retry, always=always)
-        ended = begun.model_copy(
-            update={
-                **done.facts,
-                "attempts": self._attempt,
-                "outcome": done.outcome,
-                "reason": done.reason,
-                "warnings": tuple(done.warnings),
-                "ended_at": datetime.now(UTC),
-            }
+        ended = self._masked(
+            begun.model_copy(
+                update={
+                    **done.facts,
+                    "attempts": self._attempt,
+                    "outcome": done.outcome,
+                    "reason": done.reason,
+                    "warnings": tuple(done.warnings),
+                    "ended_at": datetime.now(UTC),
+                }
+            )
         )
         self.ended.append(ended)
         self.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=done.snapshots)

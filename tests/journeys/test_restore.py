@@ -44,6 +44,25 @@ def test_the_default_is_a_new_directory_below_the_current_one(station: Station) 
     assert station.ask("runs").json[0]["kind"] == "restore"
 
 
+def test_a_restore_that_brought_nothing_leaves_no_directory(station: Station) -> None:
+    snapshot = station.back_up().step["snapshot_id"]
+    program = station.folder / "restic"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" restore "*) exit 1;; esac\nexec "{station.restic.path}" "$@"\n'
+    )
+    program.chmod(0o755)
+    station.settings["restic"] = str(program)
+    station.ask("restore", "docs", status=1)
+    station.ask("restore", "docs", "--target", str(station.folder / "not" / "there"), status=1)
+    assert not (station.folder / "not").exists()
+    (station.folder / "there").mkdir()
+    station.ask("restore", "docs", "--target", str(station.folder / "there"), status=1)
+    assert list((station.folder / "there").iterdir()) == [], "what was there stays"
+    station.settings["restic"] = str(station.restic.path)
+    found = station.ask("restore", "docs").json["target"]
+    assert found == str(station.folder / f"restore-docs-{snapshot[:8]}")
+
+
 def test_a_target_that_is_not_empty_loses_nothing(saved: Station) -> None:
     target = saved.folder / "target"
     there = below(target, saved.source) / "folder-0" / "file-0000.bin"

@@ -335,10 +335,18 @@ class _Restoring:
 
     # --- folders that restic does not care for ---
 
+    def _make_base(self) -> None:
+        """Make the new directory, and what is missing above it; the run takes along what stays empty of them."""
+        base = self._survey.base
+        if base is None:
+            return
+        self._steps.will_make([folder for folder in (base, *ancestors(base)) if not os.path.lexists(folder)])
+        os.makedirs(base, mode=0o700, exist_ok=True)
+
     def _make_parents(self, group: _Group, aside: bytes | None) -> None:
-        if self._survey.base is not None:
-            os.makedirs(self._survey.base, mode=0o700, exist_ok=True)
+        self._make_base()
         below = [p for p in self._survey.parents.values() if is_below(group.places[0].target, p.target)]
+        self._steps.will_make([parent.target for parent in below if not os.path.lexists(parent.target)])
         with Ground() as ground:
             for parent in sorted(below, key=lambda parent: parent.target):
                 self._make_parent(ground, parent, aside)
@@ -363,6 +371,8 @@ class _Restoring:
     def _make_folder(self, place: Place) -> None:
         with Ground() as ground:
             if ground.status(place.target) is None:
+                if place.wanted > 1:  # an empty folder of the snapshot stays empty
+                    self._steps.will_make([place.target])
                 folder, name = ground.locate(place.target)
                 os.mkdir(name, 0o700, dir_fd=folder)
 
@@ -405,8 +415,7 @@ class _Restoring:
     # --- staging ---
 
     def _restore_by_staging(self, group: _Group) -> None:
-        if self._survey.base is not None:
-            os.makedirs(self._survey.base, mode=0o700, exist_ok=True)
+        self._make_base()
         name = f".highball-restore-{self._steps.assignment.run}-{group.places[0].number}".encode()
         room = _room_for(group.target)
         self._steps.will_leave(room.rstrip(b"/") + b"/" + name)

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -160,13 +160,26 @@ class RunDirectory:
 
     def note_litter(self, path: bytes) -> None:
         """Write down a directory that somebody has to remove, should this process vanish."""
-        litter = b"".join(known + b"\0" for known in [*self.list_litter(), path])
-        _write_safely(self.path / "litter", litter)
+        self._note("litter", [path])
 
     def list_litter(self) -> list[bytes]:
         """The directories that were written down."""
+        return self._noted("litter")
+
+    def note_made(self, folders: Sequence[bytes]) -> None:
+        """Write down directories that are about to be made, and that nobody wants while they are empty."""
+        self._note("made", folders)
+
+    def list_made(self) -> list[bytes]:
+        """The directories that were to be made."""
+        return self._noted("made")
+
+    def _note(self, name: str, paths: Sequence[bytes]) -> None:
+        _write_safely(self.path / name, b"".join(known + b"\0" for known in [*self._noted(name), *paths]))
+
+    def _noted(self, name: str) -> list[bytes]:
         try:
-            return [path for path in (self.path / "litter").read_bytes().split(b"\0") if path]
+            return [path for path in (self.path / name).read_bytes().split(b"\0") if path]
         except FileNotFoundError:
             return []
 

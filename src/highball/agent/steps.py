@@ -6,6 +6,7 @@ ends as failed or cancelled; the run goes on with the next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -100,6 +101,11 @@ class Steps:
         """Name a directory that has to be removed should this process vanish; on disk before it is made."""
         self._directory.note_litter(path)
 
+    def will_make(self, folders: Sequence[bytes]) -> None:
+        """Name directories that have to be removed at the end where nothing came to lie in them."""
+        if folders:
+            self._directory.note_made(folders)
+
     def clear_away(self) -> None:
         """Remove the temporary files, and what a vanished process left."""
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -107,6 +113,9 @@ class Steps:
             left = clear_away_staging(path)
             if left is not None and os.path.lexists(path):
                 self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
+        for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
+            with contextlib.suppress(OSError):  # something lies in it
+                os.rmdir(folder)
 
     # --- telling ---
 
@@ -137,7 +146,7 @@ class Steps:
                 piece = f"(this step prints more than {LONGEST_LOG_BYTES >> 20} MiB; the rest is not kept)"
             self.say(LogLine, step=self._step, stream=stream, text=piece)
 
-    def _masked(self, fact: T) -> T:
+    def _masked(self, fact: Any) -> Any:
         """The same, secrets masked in every sentence of it; names of files are data and stay as they are."""
         if isinstance(fact, Reason | Caution):
             return fact.model_copy(update={"message": mask(fact.message, self._secrets)})
@@ -188,7 +197,7 @@ class Steps:
         )
         self._step = begun.number
         done = self._attempt_it(begun, body, retry, always=always)
-        ended = self._masked(
+        ended: Step = self._masked(
             begun.model_copy(
                 update={
                     **done.facts,

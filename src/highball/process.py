@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from highball.errors import Failed, ProgramMissing
+from highball.orphan import ended_after_us
 from highball.secret import SecretValue
 
 MARKER = "HIGHBALL_JOB_ID"
@@ -115,21 +116,22 @@ class Stop:
 class Manners:
     """How a child is asked to end: which signal, to it alone or its whole group, and for how long before SIGKILL.
 
-    `outlives_us`: it has to tidy up when we are killed, so its outputs must not break with us.
+    `outlives_us`: for so long it may tidy up when we are killed, and its outputs must not break with us.
     """
 
     polite_signal: int = signal.SIGINT
     whole_group: bool = False
     grace: timedelta = timedelta(seconds=30)
-    outlives_us: bool = False
+    outlives_us: timedelta | None = None
 
 
 RESTIC_MANNERS = Manners()
 """SIGINT is clean on every restic; to restic alone, because it still needs its ssh to remove the lock."""
 
-LOCKING_MANNERS = Manners(outlives_us=True)
+LOCKING_MANNERS = Manners(outlives_us=timedelta(seconds=3.25))
 """For a restic that holds a lock: when we are killed, SIGINT lets it remove the lock, but what it prints on the way
-would kill it by SIGPIPE first, if nobody held the other end of its pipes."""
+would kill it by SIGPIPE first, if nobody held the other end of its pipes. Under a low limit of its rate it would
+live on for minutes: it first sleeps until all that it has begun to send may be sent."""
 
 HOOK_MANNERS = Manners(polite_signal=signal.SIGTERM, whole_group=True, grace=timedelta(seconds=5))
 
@@ -151,12 +153,13 @@ def run(
     started = time.monotonic()
     deadline = started + timeout.total_seconds() if timeout else None
     with _Outputs() as outputs:
-        child = _start(command, outputs, outlives_us=manners.outlives_us)
+        child = _start(command, outputs, outlives_us=manners.outlives_us is not None)
         try:
-            on_start(child.pid)
-            ending = _Ending(child, manners, stop or Stop(), deadline)
-            _drain(child, outputs, on_data, ending)
-            status = _reap(child, ending)
+            with _watched(child, manners):
+                on_start(child.pid)
+                ending = _Ending(child, manners, stop or Stop(), deadline)
+                _drain(child, outputs, on_data, ending)
+                status = _reap(child, ending)
         except BaseException:
             _kill_group(child)
             raise
@@ -336,6 +339,12 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
         outputs.close_writing()
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _watched(child: subprocess.Popen[bytes], manners: Manners) -> contextlib.AbstractContextManager[None]:
+    if manners.outlives_us is None:
+        return contextlib.nullcontext()
+    return ended_after_us(child.pid, manners.outlives_us)
 
 
 def _placed(argument: Argument, descriptors: list[int]) -> str | bytes:

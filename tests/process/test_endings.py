@@ -1,11 +1,13 @@
 """How a child is asked, and made, to end; and that nothing of it outlives us."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,8 +181,10 @@ def test_a_callback_may_itself_run_a_child() -> None:
 
 PARENT = """
 import sys
-from highball.process import Command, run
-run(Command(argv=(*sys.argv[2:5], sys.argv[1])), lambda stream, data: print(data.decode(), flush=True))
+from datetime import timedelta
+from highball.process import Command, Manners, run
+manners = Manners(outlives_us=timedelta(seconds=float(sys.argv[1])))
+run(Command(argv=sys.argv[2:]), lambda stream, data: print(data.decode(), flush=True), manners=manners)
 """
 
 CHILD_OF_ONE_THAT_DIES = """
@@ -194,19 +198,34 @@ while True: time.sleep(0.05)
 """
 
 
-def start_parent(ready: Path, *, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-    argv = [*wrapper, sys.executable, "-c", PARENT, str(ready), *PYTHON, CHILD_OF_ONE_THAT_DIES]
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def start_parent(ready: Path, code: str, *, outlives_us: float, **how: Any) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-c", PARENT, str(outlives_us), *PYTHON, code, str(ready)]
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **how)
 
 
 def test_when_we_are_killed_the_child_gets_sigint(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    parent = start_parent(ready)
+    parent = start_parent(ready, CHILD_OF_ONE_THAT_DIES, outlives_us=60)
     wait_until(ready.exists, "the child runs")
     parent.kill()
     parent.wait()
     wait_until((tmp_path / "ready.interrupted").exists, "the child was interrupted")
     wait_until(lambda: is_gone(int(ready.read_text())), "the child is gone")
+
+
+def test_when_we_are_killed_a_child_that_does_not_heed_it_is_killed_with_its_group(tmp_path: Path) -> None:
+    ready, lock = tmp_path / "ready", tmp_path / "lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        parent = start_parent(ready, WITH_GRANDCHILD, outlives_us=1, pass_fds=[held.fileno()])
+    wait_until(ready.exists, "the child runs")
+    grandchild = int(ready.read_text())
+    parent.kill()
+    parent.wait()
+    with lock.open() as held:  # whoever watches over the child holds nothing of ours
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not is_gone(grandchild), "it may tidy up"
+    wait_until(lambda: is_gone(grandchild), "the whole group is gone")
 
 
 def test_a_child_heeds_sigint_although_we_were_started_ignoring_it(tmp_path: Path) -> None:

@@ -178,6 +178,29 @@ def test_killed_with_its_restic(each_station: Station) -> None:
     settled(station, outcome="failure")
 
 
+def test_killed_while_restic_sleeps_under_a_limit(each_station: Station) -> None:
+    station = each_station
+    station.fill(8, 4 * 1024 * 1024)
+    station.add_job(limit_upload=100)
+    going = begin_slow(station)
+    kill(station, going)
+    station.add_job()
+    settled(station, outcome="failure")
+
+
+def test_the_lock_of_a_restic_that_was_killed_goes_with_its_run(each_station: Station) -> None:
+    station = each_station
+    slow_backup(station)
+    going = begin_slow(station)
+    for pid in restics_of(station.folder):  # what a machine does that runs out of memory
+        os.kill(pid, signal.SIGKILL)
+    assert going.end().status == 1
+    assert last_run(station)["reason"]["code"] == "killed"
+    assert station.locks() == []
+    log = " ".join(e.get("text", "") for e in station.ask("logs", last_run(station)["id"]).json)
+    assert "its lock was removed" in log
+
+
 def test_the_dead_runs_lock_stays_where_unlocking_would_remove_others(station: Station) -> None:
     slow_backup(station)
     going = begin_slow(station)

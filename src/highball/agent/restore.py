@@ -32,7 +32,7 @@ from highball.agent.survey import (
     kind_of,
 )
 from highball.engine.restic.messages import LOST
-from highball.engine.restic.restic import Finished, Listener, Restic, RestoreOrder
+from highball.engine.restic.restic import Finished, Restic, RestoreOrder
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.process import Stop
@@ -145,7 +145,7 @@ def run_restic(steps: Steps, restic: Restic, order: RestoreOrder, attempt: Attem
             path = os.fsencode(found["path"]) if found else None
             attempt.note(Caution(code="not_restored", message=found["message"] if found else text, path=path))
 
-    told = Listener(on_log, restic.listener.progress, restic.listener.started)
+    told = replace(restic.listener, log=on_log)
 
     def call() -> Finished:
         finished, cautions = replace(restic, listener=told).restore(order)

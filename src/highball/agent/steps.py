@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from highball.agent.placing import clear_away_staging
@@ -83,6 +84,8 @@ class Steps:
         self.scratch = place.scratch / self.assignment.run
         self.stop = stop
         self.ended: list[Step] = []
+        self.cut_short: set[str] = set()
+        """The repositories where a killed restic may have left its lock."""
         self._directory = directory
         self._on_event = on_event
         self._on_progress = on_progress
@@ -280,7 +283,9 @@ class Steps:
             self.assignment.marker,
             admin=admin,
             timezone=self.assignment.timezone,
-            listener=Listener(self.log, self.progress, self.process_started),
+            listener=Listener(
+                self.log, self.progress, self.process_started, partial(self.cut_short.add, repository)
+            ),
             stop=self.stop,
             scratch=self.scratch,
         )

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from highball.agent import proof, upkeep
@@ -27,17 +27,16 @@ from highball.agent.policy import load_policy
 from highball.agent.restore import restore
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
+from highball.agent.unlocking import remove_own_lock
 from highball.agent.verify import verify
-from highball.agent.workplace import Workplace, describe_lock, hostname
+from highball.agent.workplace import Workplace
 from highball.engine.restic.messages import TAG_JOB, TAG_SET
 from highball.engine.restic.restic import Restic
 from highball.errors import Conflict, HighballError
 from highball.facts import (
     Action,
     Event,
-    Lock,
     Outcome,
-    ProcessStarted,
     Progress,
     Reason,
     RunEnded,
@@ -48,7 +47,7 @@ from highball.facts import (
     StepStarted,
 )
 from highball.lock import Lock as FileLock
-from highball.process import Stop, await_reaped, end_marked, is_alive
+from highball.process import Stop, end_marked
 from highball.protocol import (
     Assignment,
     BackupTask,
@@ -68,8 +67,6 @@ OnEvent = Callable[[Event], None]
 OnProgress = Callable[[Progress], None]
 
 SETTLING_TIMEOUT = timedelta(seconds=60)
-STALE_AFTER = timedelta(minutes=30)
-"""restic calls a lock stale that was not refreshed for so long."""
 
 
 def carry_out(
@@ -87,6 +84,8 @@ def carry_out(
             steps.account_for(done)
         steps.make_scratch()
         _do(steps, steps.assignment.task)
+        for repository in sorted(steps.cut_short):
+            remove_own_lock(steps, repository, directory.read_events())
     except HighballError as error:
         return _end(steps, Outcome.FAILURE, Reason(code=error.code, message=error.message))
     except Exception as error:  # the outermost loop of an assignment
@@ -251,7 +250,7 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
     steps.clear_away()  # also what the dead run meant to remove itself, such as a restore's staging directory
     steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
     for repository in _unfinished_repositories(events):
-        _remove_own_lock(steps, repository, [event for event in events if isinstance(event, ProcessStarted)])
+        remove_own_lock(steps, repository, events)
     task = steps.assignment.task
     if isinstance(task, BackupTask) and not task.dry_run:
         Backup(steps, task).run_after_hooks(_count_after_hooks(events))
@@ -276,44 +275,6 @@ def _count_after_hooks(events: list[Event]) -> int:
         backed_up = backed_up or action is Action.BACKUP or isinstance(event, RunEnded)
         count += backed_up and action is Action.HOOK
     return count
-
-
-def _remove_own_lock(steps: Steps, repository: str, processes: Sequence[ProcessStarted]) -> None:
-    """`restic unlock`, when the dead run's own lock is there and no other that restic would remove with it."""
-    try:
-        restic = replace(steps.open(repository), stop=Stop())
-        locks = restic.list_locks()
-        for lock in locks:
-            if any(_names(lock, process) for process in processes):
-                await_reaped(lock.pid)
-        ours = [lock for lock in locks if any(_is_of_dead(lock, process) for process in processes)]
-        others = [lock for lock in locks if lock not in ours and _restic_calls_stale(lock)]
-        if ours and others:
-            other = describe_lock(others[0])
-            steps.log(
-                "highball",
-                f"{repository}: the dead run's lock stays; unlocking would remove another: {other}",
-            )
-        elif ours:
-            restic.require(restic.unlock())
-            steps.log("highball", f"{repository}: removed the dead run's {describe_lock(ours[0])}")
-    except HighballError as error:
-        steps.log("highball", f"{repository}: the dead run's lock could not be looked for: {error.message}")
-
-
-def _is_of_dead(lock: Lock, process: ProcessStarted) -> bool:
-    return _names(lock, process) and not is_alive(lock.pid)
-
-
-def _names(lock: Lock, process: ProcessStarted) -> bool:
-    # the time as well: in containers of one host name, process ids alone would tell nothing
-    since = lock.created_at >= process.at - timedelta(seconds=10)
-    return since and lock.hostname == process.hostname == hostname() and lock.pid == process.pid
-
-
-def _restic_calls_stale(lock: Lock) -> bool:
-    dead_here = lock.hostname == hostname() and not is_alive(lock.pid)
-    return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER
 
 
 # --- a process of its own ------------------------------------------------------------------------

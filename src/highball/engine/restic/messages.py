@@ -274,8 +274,12 @@ def _code_of_words(lines: list[str]) -> str | None:
     return next((code for pattern, code in _PATTERNS if re.search(pattern, text, re.IGNORECASE)), None)
 
 
+CRASHED = 2
+"""The exit status of a Go program that panics."""
+
+
 def _code_of_death(exit_status: int) -> str:
-    if exit_status == 2:
+    if exit_status == CRASHED:
         return "restic_crashed"
     if exit_status == 130:
         return "interrupted"

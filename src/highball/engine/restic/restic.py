@@ -67,6 +67,8 @@ class Listener:
     log: Callable[[str, str], None] = lambda stream, text: None
     progress: Callable[[Progress], None] = lambda progress: None
     started: Callable[[int], None] = lambda pid: None
+    cut_short: Callable[[], None] = lambda: None
+    """A restic was killed or crashed, so that its lock may be left in the repository."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Finished:
     stopped: bool
     timed_out: bool
     log: tuple[str, ...]
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it could not tidy up: it died by a signal (130 is its own answer to SIGINT), or crashed."""
+        return self.exit_status == messages.CRASHED or (self.exit_status > 128 and self.exit_status != 130)
 
 
 @dataclass(frozen=True)
@@ -477,7 +484,10 @@ class Restic:
             on_start=self.listener.started,
         )
         finish()
-        return self._finished(ended, log)
+        finished = self._finished(ended, log)
+        if finished.cut_short:
+            self.listener.cut_short()
+        return finished
 
     def _tell(self, stream: str, text: str) -> None:
         self.listener.log(stream, mask(text, self.access.secrets))

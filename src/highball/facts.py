@@ -205,6 +205,8 @@ class Step(Fact):
     repository: str | None = None
     job: str | None = None
     set: str | None = None
+    host: str | None = None
+    """Whose set it is, where not that of the run's own host."""
     outcome: Outcome | None = None
     reason: Reason | None = None
     attempts: int = 1

@@ -122,6 +122,7 @@ class Removal(_Wire):
 
     job: str
     host: str
+    former_hosts: tuple[str, ...] = ()
     set: str
     tags: tuple[str, ...]
     remove: tuple[str, ...]
@@ -250,9 +251,16 @@ class Assignment(_Wire):
     """How long a busy repository is waited for."""
     former_jobs: tuple[str, ...] = ()
     """Keys that its job had before: snapshots that carry these are its own."""
+    former_hosts: tuple[str, ...] = ()
+    """Keys that its host had before; so are those."""
     from_file: bool = False
     """Whether a configuration file on the hub's machine declares all of it, so that no page or program could."""
     created_at: UtcTime
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """By which hosts restic finds what its host saved."""
+        return self.host, *self.former_hosts
 
     @property
     def marker(self) -> str:
@@ -463,6 +471,7 @@ class ListSnapshots(OfRepository):
 
     asks: Literal["snapshots"] = "snapshots"
     host: str | None = None
+    former_hosts: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
 
@@ -477,6 +486,7 @@ class RehearseForget(OfRepository):
 
     asks: Literal["forget"] = "forget"
     host: str
+    former_hosts: tuple[str, ...] = ()
     tags: tuple[str, ...]
     policy: tuple[str, ...]
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Stale, Unknown
 from highball.hub.changes import FieldDifference
-from highball.hub.db import audit, fires, objects, revisions, runs, snapshots, vault
+from highball.hub.config import read_host
+from highball.hub.db import agents, audit, fires, marks, objects, revisions, runs, snapshots, vault
 from highball.spec.document import build
 
 
@@ -277,6 +278,36 @@ def test_another_key_is_taken_on_by_all_that_name_it_and_by_the_record(desk: Des
     assert back.former_keys == ("nas", "attic")
     keys = [one.differences[0] for one in desk.documents.history("repository", "nas")[:2]]
     assert keys == [FieldDifference("key", "attic", "nas"), FieldDifference("key", "nas", "attic")]
+
+
+def test_a_hosts_key_changes_wherever_the_record_names_it(desk: Desk) -> None:
+    desk.create("host", "attic", {})
+    span = {"schedule": "x", "after": "2026-05-01T00:00:00Z", "until": "2026-05-01T01:00:00Z"}
+    owed = [span | {"host": "attic"}, span | {"host": "cellar"}]
+    shot = {"repository": "nas", "job": "docs", "set": "files", "time": NOW, "shrank": False}
+    agent = {"public_key": "00", "enrolled_at": NOW, "facts": {}}
+    with desk.database.write() as connection:
+        connection.execute(snapshots.insert().values(id="s", host="attic", **shot))
+        connection.execute(snapshots.insert().values(id="t", host="cellar", **shot))
+        connection.execute(agents.insert().values(host="attic", **agent))
+        connection.execute(marks.insert().values(name="host", value="attic"))
+        due = {"action": "check", "host": "attic", "schedule": "x", "owed": owed}
+        connection.execute(fires.insert().values(subject="check:nas", **due))
+
+    assert desk.documents.former_keys().now("host", "attic") == "attic"
+    desk.rekey("host", "attic", "loft")
+    desk.rekey("host", "loft", "roof")
+    former = desk.documents.former_keys()
+    assert former.of("host", "roof") == ("attic", "loft")
+    assert [former.now("host", key) for key in ("attic", "loft", "roof", "cellar")] == [
+        *("roof",) * 3,
+        "cellar",
+    ]
+    assert former.now("job", "attic") == "attic"
+    assert {row.id: row.host for row in rows(desk, snapshots)} == {"s": "roof", "t": "cellar"}
+    assert (rows(desk, agents)[0].host, rows(desk, fires)[0].host) == ("roof", "roof")
+    assert [one["host"] for one in rows(desk, fires)[0].owed] == ["roof", "cellar"]
+    assert read_host(desk.database, desk.documents.document()) == "roof", "this machine has another key"
 
 
 def test_a_key_does_not_change_under_a_run(desk: Desk) -> None:

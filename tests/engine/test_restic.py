@@ -143,7 +143,7 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
     finished, report = restic.backup(order)
     assert accepted(finished)
     assert report.summary is not None
-    (saved,) = restic.list_snapshots(host="here", tags=["hb:job=j,hb:set=files"])
+    (saved,) = restic.list_snapshots(hosts=["there", "here"], tags=["hb:job=j,hb:set=files"])
     assert saved.id.startswith(report.summary.snapshot_id or "?")
     assert (saved.job, saved.set, saved.run) == ("j", "files", "r")
     finished, _ = restic.backup(replace(order, parent=saved.id, compression="off"))
@@ -151,7 +151,9 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
     later = next(one for one in restic.list_snapshots() if one.id != saved.id)
     restic.compare(saved.id, later.id, lambda difference: None)
     assert restic.measure() > 0
-    assert restic.plan_forget("here", ["hb:job=j,hb:set=files"], ["--keep-last=1"]) == {saved.id}
+    assert restic.list_snapshots(hosts=["there"]) == []
+    tags = ["hb:job=other,hb:set=files", "hb:job=j,hb:set=files"]
+    assert restic.plan_forget(["there", "here"], tags, ["--keep-last=1"]) == {saved.id}
 
     names_folders = restic.binary.names_folders
     target = tmp_path / "target"

@@ -262,6 +262,59 @@ class Served(Corner):
         self.tables["jobs"]["docs"]["limit_upload"] = SLOW
 
 
+class Elsewhere:
+    """Another machine, whose agent belongs to a hub once it was invited."""
+
+    def __init__(self, folder: Path, hub: Served, host: str) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.state = folder / "state"
+        self.log = folder / "log"
+        self._hub = hub
+        self.host = host
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its agent is connected, as the hub knows it."""
+        return any(one["key"] == self.host and one["connected"] for one in self._hub.get("agents"))
+
+    @property
+    def said(self) -> str:
+        """What its agent said."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def join(self) -> None:
+        """Be invited, and use the invitation."""
+        token: str = self._hub.post(f"hosts/{self.host}/invitation", {})["token"]
+        self.start("--join", self._hub.url, told=token)
+        until(lambda: self.is_there, otherwise=self.said)
+
+    def start(self, *words: str, told: str = "") -> None:
+        """Start its agent."""
+        path = {"PATH": f"{self._hub.restic.path.parent}:{SEARCH_PATH}"}
+        environment = {**path, "HOME": str(self.folder), "HIGHBALL_STATE": str(self.state)}
+        argv: list[str | Path] = [HIGHBALL, "agent", *words]
+        with self.log.open("ab") as log:
+            self._agent = subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stderr=log)
+        assert self._agent.stdin is not None
+        self._agent.stdin.write(told.encode() + b"\n")
+        self._agent.stdin.close()
+
+    def stop(self) -> None:
+        """Ctrl-C, if it runs."""
+        if self._agent is not None:
+            self._agent.send_signal(signal.SIGINT)
+            self._agent.wait(30)
+            self._agent = None
+
+    def __enter__(self) -> "Elsewhere":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
 def _read(answer: httpx.Response, expect: tuple[int, ...]) -> Any:
     assert answer.status_code in expect, (answer.request.url, answer.status_code, answer.text[:2000])
     return answer.json() if answer.content else None

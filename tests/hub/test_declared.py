@@ -1,10 +1,9 @@
 """What is declared over the API is what runs: a job made, changed, given another key, taken back."""
 
-import signal
 import subprocess
 from pathlib import Path
 
-from hub.served import Corner, Served
+from hub.served import Corner, Elsewhere, Served
 from journeys.station import HIGHBALL, until
 from testbed.parts import SEARCH_PATH
 
@@ -34,6 +33,43 @@ def test_a_job_with_another_key_keeps_its_snapshots_and_its_history(corner: Corn
     done = corner.end_of(begun["id"])
     assert done["outcome"] == "success", done
     assert corner.get("status", job="mail")[0]["snapshots"] == 1
+
+
+def test_a_host_with_another_key_keeps_its_agent_its_snapshots_and_its_history(
+    hub: Served, corner: Corner, tmp_path: Path
+) -> None:
+    old, new = f"laptop-{corner.job}", f"travel-{corner.job}"
+    corner.post(f"hosts?key={old}", {})
+    spec = corner.job_spec | {"host": old, "retention": {"last": 1}}
+    revision = corner.http.get(f"jobs/{corner.job}").headers["etag"]
+    assert corner.http.put(f"jobs/{corner.job}", json=spec, headers={"if-match": revision}).is_success
+    with Elsewhere(tmp_path / "laptop", hub, old) as laptop:
+        laptop.join()
+        first = corner.back_up()
+        revision = corner.http.get(f"hosts/{old}").headers["etag"]
+        moved = corner.http.post(f"hosts/{old}/rekey", json={"key": new}, headers={"if-match": revision})
+        assert moved.json()["former_keys"] == [old], moved.text
+        laptop.host = new
+        until(lambda: laptop.is_there, otherwise=laptop.said)
+        assert corner.back_up()["host"] == new, "by the connection that was there"
+        laptop.stop()
+        until(lambda: not laptop.is_there)
+        laptop.start()
+        until(lambda: laptop.is_there, otherwise=laptop.said)
+        last = corner.back_up()
+        assert [run["host"] for run in corner.get("runs", job=corner.job)["items"]] == [new] * 3
+        [standing] = corner.get("status", job=corner.job)
+        assert (standing["snapshots"], standing["state"]) == (3, "healthy")
+        shown = corner.get(f"repositories/{corner.nas}/snapshots")
+        assert {one["host"] for one in shown} == {old, new}
+        assert all((one["job"], one["governed"]) == (corner.job, True) for one in shown)
+        [plan] = corner.get(f"repositories/{corner.nas}/retention", job=corner.job)
+        assert (plan["host"], plan["held"], plan["unknown"]) == (new, None, [])
+        assert [one["id"] for one in plan["keep"]] == [last["steps"][0]["snapshot_id"]]
+        assert first["steps"][0]["snapshot_id"] in [one["id"] for one in plan["remove"]]
+        done = corner.end_of(corner.order("forget", job=corner.job))
+        assert (done["outcome"], len(done["steps"][0]["snapshots_removed"])) == ("success", 2), done
+        assert corner.get("status", job=corner.job)[0]["snapshots"] == 1
 
 
 def test_a_sealed_password_lies_nowhere_and_opens_the_repository(corner: Corner) -> None:
@@ -69,33 +105,15 @@ def test_a_host_elsewhere_is_invited_by_one_line_that_counts_once(served: Served
     assert (own.status_code, own.json()["code"]) == (400, "own_host")
     assert served.http.post("hosts/nobody/invitation").json()["code"] == "host_unknown"
 
-    folder = tmp_path / "laptop"
-    folder.mkdir()
-    environment = {"PATH": SEARCH_PATH, "HOME": str(folder), "HIGHBALL_STATE": str(folder / "state")}
-    join: list[str | Path] = [HIGHBALL, "agent", "--join", served.url]
-
-    def is_there() -> bool:
-        return any(one["key"] == "laptop" and one["connected"] for one in served.get("agents"))
-
-    log = folder / "log"
-    laptop = subprocess.Popen(join, env=environment, stdin=subprocess.PIPE, stderr=log.open("ab"))
-    try:
-        assert laptop.stdin is not None
-        laptop.stdin.write(told["token"].encode() + b"\n")
-        laptop.stdin.close()
-        until(is_there, within=60)
-    finally:
-        laptop.send_signal(signal.SIGINT)
-        laptop.wait(30)
-    assert not (folder / "state" / "agent" / "invitation.json").exists(), "it is used up"
-    until(lambda: not is_there())
-    back = subprocess.Popen([HIGHBALL, "agent"], env=environment, stderr=log.open("ab"))
-    try:
-        until(is_there, within=60)
-    finally:
-        back.send_signal(signal.SIGINT)
-        back.wait(30)
-    nobody = environment | {"HIGHBALL_STATE": str(folder / "other")}
+    with Elsewhere(tmp_path / "laptop", served, "laptop") as laptop:
+        laptop.start("--join", served.url, told=told["token"])
+        until(lambda: laptop.is_there, within=60, otherwise=laptop.said)
+        laptop.stop()
+        assert not (laptop.state / "agent" / "invitation.json").exists(), "it is used up"
+        until(lambda: not laptop.is_there)
+        laptop.start()
+        until(lambda: laptop.is_there, within=60, otherwise=laptop.said)
+    nobody = {"PATH": SEARCH_PATH, "HOME": str(tmp_path), "HIGHBALL_STATE": str(tmp_path / "other")}
     refused = subprocess.run([HIGHBALL, "agent"], env=nobody, capture_output=True, text=True, check=False)
     assert (refused.returncode, "belongs to no hub" in refused.stderr) == (2, True)
 

@@ -139,6 +139,7 @@ class Station:
     profiles: Table = field(default_factory=dict)
     repositories: Table = field(default_factory=dict)
     jobs: Table = field(default_factory=dict)
+    hosts: Table = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     database: ClassVar[str | None] = None
     """The address of a database for the record; without one it lies in the state directory."""
@@ -223,7 +224,7 @@ class Station:
     def write(self) -> None:
         """Write the configuration file."""
         lines = [*_section("settings", self.settings), *_section("defaults", self.defaults)]
-        for name in ("profiles", "repositories", "jobs"):
+        for name in ("hosts", "profiles", "repositories", "jobs"):
             for key, table in getattr(self, name).items():
                 lines += _section(f"{name}.{key}", table)
         self.config.write_text("\n".join(lines) + "\n")

@@ -1,6 +1,6 @@
 """Snapshots of other tools: shown in groups, governed by a job once a person says so, and released again."""
 
-from journeys.station import Station, Table
+from journeys.station import HOST, Station, Table
 from journeys.test_retention import listed, save
 
 OLD = ("--host", "web.old.example.org", "--tag", "weekly")
@@ -105,6 +105,40 @@ def test_what_a_lost_record_made_is_of_its_own_set_again(station: Station) -> No
     assert (plan["adopted"], plan["held"], len(plan["remove"])) == ([], None, 2)
     station.ask("adopt", "nas", group["id"], "--job", "docs", "--yes")
     assert set(station.ask("forget").step["snapshots_removed"]) == set(ours[:2])
+
+
+def test_what_carries_former_keys_is_of_its_own_set_and_what_carries_others_is_not(station: Station) -> None:
+    station.hosts = {HOST: {"title": "the station"}}
+    station.add_job(retention={"last": 2})
+    [first] = save(station, 1)
+    station.hosts, station.settings["host"] = {"attic": {"title": "the station"}}, "attic"
+    station.ask("rekey", "host", HOST, "attic", "--yes")
+    station.jobs = {"papers": station.jobs["docs"]}
+    station.ask("rekey", "job", "docs", "papers", "--yes")
+
+    def save_tagged(job: str, host: str, day: str) -> str:
+        before = listed(station)
+        tags = f"hb:job={job},hb:set=files,hb:run=00000000-0000-7000-8000-0000000000{day}"
+        station.bare(
+            *("backup", "--host", host, "--tag", tags, "--time", f"2020-01-{day} 12:00:00", station.source)
+        )
+        return (listed(station) - before).pop()
+
+    former = save_tagged("docs", HOST, "01")
+    other = save_tagged("letters", "attic", "02")
+    for group in station.ask("adopt", "nas").json:
+        station.ask("adopt", "nas", group["id"], "--job", "papers", "--yes")
+    [second] = save(station, 1)
+    assert station.back_up().json["outcome"] == "success", "no backup misses what its listing cannot show"
+    [standing] = station.ask("status").json
+    assert (standing["job"], standing["snapshots"]) == ("papers", 5)
+    [plan] = station.ask("forget", "--dry-run").json
+    assert [one["id"] for one in plan["remove"]] == [first, other, former]
+    assert plan["adopted"] == [other]
+    done = station.ask("forget", "--approve", plan["id"]).step
+    assert set(done["snapshots_removed"]) == {first, former, other}
+    assert second in listed(station)
+    assert station.ask("status").json[0]["snapshots"] == 2
 
 
 def test_a_snapshot_that_another_deleted_holds_nothing_up(station: Station) -> None:

@@ -460,6 +460,24 @@ def test_killed_in_forget_the_record_knows_what_is_gone(station: Station) -> Non
     assert second in [snapshot["id"] for snapshot in station.snapshots()]
 
 
+def test_killed_before_it_forgot_what_the_machine_saved_under_another_name(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    for _ in range(2):
+        station.back_up()
+    station.settings["host"] = "renamed"
+    with station.start_bare("backup", "--stdin") as other:
+        until(station.locks)
+        going = station.start("forget")
+        until(lambda: "waiting" in going.stderr)
+        kill(station, going)
+        assert other.stdin is not None
+        other.stdin.close()
+    assert station.ask("status").json[0]["snapshots"] == 0
+    assert [step.get("snapshots_removed") for step in last_run(station)["steps"]] == [[], []]
+    removed = [step["snapshots_removed"] for step in station.ask("forget").json["runs"][0]["steps"]]
+    assert [len(ids) for ids in removed] == [0, 1]
+
+
 def test_killed_while_it_waits_for_a_lock(station: Station) -> None:
     station.back_up()
     with station.start_bare("backup", "--stdin") as other:

@@ -57,6 +57,21 @@ def test_exactly_the_plan_goes_and_others_are_neither_touched_nor_counted(each_s
     station.back_up()
 
 
+def test_what_was_saved_under_another_name_of_the_machine_is_kept_apart(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    before = save(station, 2)
+    station.settings["host"] = "renamed"
+    after = save(station, 2)
+    [run] = station.ask("forget").json["runs"]
+    assert {step["host"]: step["snapshots_removed"] for step in run["steps"]} == {
+        "station": before[:1],
+        "renamed": after[:1],
+    }
+    assert station.ask("status").json[0]["snapshots"] == 1, "no set misses what another one's listing lacks"
+    shown = {one["id"]: one["job"] for one in station.ask("snapshots").json}
+    assert shown == {before[1]: "docs", after[1]: "docs"}
+
+
 def test_a_dry_run_says_why_each_snapshot_stays(station: Station) -> None:
     station.add_job(retention={"last": 1, "daily": 1})
     save(station, 2)

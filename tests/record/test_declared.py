@@ -281,8 +281,8 @@ class Answers:
         self.asked.append(told)
         return self.listing
 
-    def plan_forget(self, host: str, tags: Any, policy: Any) -> set[str]:
-        self.asked.append((host, tuple(tags), tuple(policy)))
+    def plan_forget(self, hosts: Any, tags: Any, policy: Any) -> set[str]:
+        self.asked.append((tuple(hosts), tuple(tags), tuple(policy)))
         return self.removes
 
 
@@ -302,8 +302,8 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     asked = Answers(listing, {old})
     plan = retainer(record).plan(OF, asked, START + timedelta(days=1))
     assert plan.ids_to_remove == (old,)
-    assert asked.asked[0] == {"host": "here", "tags": tags_of(OF)}
-    assert asked.asked[1] == ("here", ("hb:job=docs,hb:set=files",), ("--keep-last=1",))
+    assert asked.asked[0] == {"hosts": ("here",), "tags": tags_of(OF)}
+    assert asked.asked[1] == (("here",), ("hb:job=docs,hb:set=files",), ("--keep-last=1",))
     removal = order_removal(plan)
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
 
@@ -320,7 +320,7 @@ def test_of_the_hubs_own_copies_seven_are_kept_whatever_is_declared_for_jobs(rec
     plan = retainer(record).plan(of, asked, START + timedelta(days=1))
     assert plan.held is None
     assert set(plan.ids_to_remove) == set(made[:2])
-    assert asked.asked[1] == ("here", ("hb:job=hub,hb:set=files",), ("--keep-last=7",))
+    assert asked.asked[1] == (("here",), ("hb:job=hub,hb:set=files",), ("--keep-last=7",))
 
 
 def test_an_empty_repository_asks_restic_nothing(record: Record) -> None:

@@ -212,13 +212,15 @@ class _Repository:
         asked = Asked(self._place, question.key, question.repository, question.identity)
         match question:
             case ListSnapshots():
-                found = asked.list_snapshots(host=question.host, tags=question.tags)
+                hosts = () if question.host is None else (question.host, *question.former_hosts)
+                found = asked.list_snapshots(hosts=hosts, tags=question.tags)
                 return TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
             case ListLocks():
                 return [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
             case RehearseForget():
                 asked.compare_identity()
-                return sorted(asked.plan_forget(question.host, question.tags, question.policy))
+                hosts = (question.host, *question.former_hosts)
+                return sorted(asked.plan_forget(hosts, question.tags, question.policy))
             case ListFolder():
                 nodes = asked.restic.list_nodes(question.snapshot, question.path, recursive=False)
                 return [node.model_dump(mode="json", exclude_none=True) for node in nodes]

@@ -42,10 +42,10 @@ class Asked:
         """The repository's identity, as the record knows it; raises RepositoryError where it is another or none."""
         return meet(self.restic, self._identity)
 
-    def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
+    def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds."""
         try:
-            return self.restic.list_snapshots(host=host, tags=tags, timeout=LISTING_TIMEOUT)
+            return self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
         except RepositoryError as error:
             raise as_gone(error, self._identity) from None
 
@@ -53,9 +53,9 @@ class Asked:
         """The locks in it."""
         return self.restic.list_locks()
 
-    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """The ids that restic itself would remove."""
-        return self.restic.plan_forget(host, tags, policy)
+        return self.restic.plan_forget(hosts, tags, policy)
 
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots."""

@@ -211,7 +211,7 @@ class Backup:
     def _list(self, restic: Restic, timeout: timedelta) -> list[Snapshot]:
         keys = (self._key, *self._steps.assignment.former_jobs)
         tags = [",".join(self._our_tags(key)) for key in keys]
-        return restic.list_snapshots(host=self._steps.assignment.host, tags=tags, timeout=timeout)
+        return restic.list_snapshots(hosts=self._steps.assignment.hosts, tags=tags, timeout=timeout)
 
     def _our_tags(self, job: str) -> tuple[str, str]:
         return f"{messages.TAG_JOB}{job}", f"{messages.TAG_SET}{self._task.set}"

@@ -181,6 +181,7 @@ class Steps:
         title: str | None = None,
         set: str | None = None,
         job: str | None = None,
+        host: str | None = None,
         always: bool = False,
         retry: Retry = ONCE,
     ) -> Step:
@@ -196,6 +197,7 @@ class Steps:
             title=title,
             set=set,
             job=job,
+            host=host,
             started_at=datetime.now(UTC),
         )
         self._step = begun.number

@@ -31,14 +31,21 @@ def forget(steps: Steps, task: ForgetTask) -> None:
                 task.repository, lambda restic: _remove(steps, restic, removal), admin=True
             )
 
-        steps.step(Action.FORGET, task.repository, body, job=removal.job, set=removal.set)
+        steps.step(
+            Action.FORGET,
+            task.repository,
+            body,
+            job=removal.job,
+            set=removal.set,
+            host=removal.host,
+        )
     for held in task.held:
         reason = Reason(code=held.code, message=held.message)
         steps.leave_out(Action.FORGET, task.repository, Outcome.WARNING, reason, job=held.job)
 
 
 def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
-    before = {snapshot.id for snapshot in _list(restic, removal)}
+    before = {snapshot.id for snapshot in list_set(restic, removal)}
     if before != {*removal.remove, *removal.stay, *removal.unknown}:
         message = "the repository changed since this plan was made, so nothing was removed; plan again"
         return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
@@ -46,16 +53,17 @@ def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
         return Done(facts={"snapshots_removed": (), "snapshots_kept": len(removal.stay)})
     finished = steps.finish(restic, lambda: restic.forget(removal.remove))
     looking = replace(restic, stop=Stop())  # a cancelled run wants the truth as well
-    return _judge(restic, removal, finished, _list(looking, removal))
+    return _judge(restic, removal, finished, list_set(looking, removal))
 
 
-def _list(restic: Restic, removal: Removal) -> list[Snapshot]:
+def list_set(restic: Restic, removal: Removal, timeout: timedelta = LISTING_TIMEOUT) -> list[Snapshot]:
     """What the repository holds of the set: by its tags, and what was adopted into it by id."""
-    tagged = restic.list_snapshots(host=removal.host, tags=removal.tags, timeout=LISTING_TIMEOUT)
+    hosts = (removal.host, *removal.former_hosts)
+    tagged = restic.list_snapshots(hosts=hosts, tags=removal.tags, timeout=timeout)
     apart = set(removal.adopted).difference(snapshot.id for snapshot in tagged)
     if not apart:
         return tagged
-    return [*tagged, *(one for one in restic.list_snapshots(timeout=LISTING_TIMEOUT) if one.id in apart)]
+    return [*tagged, *(one for one in restic.list_snapshots(timeout=timeout) if one.id in apart)]
 
 
 def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:

@@ -55,6 +55,7 @@ from highball.protocol import (
     ForgetTask,
     InitTask,
     PruneTask,
+    Removal,
     RestoreTask,
     StatsTask,
     Task,
@@ -197,7 +198,8 @@ def _settle_step(steps: Steps, begun: Step, last_sign: datetime | None) -> Step:
     facts: dict[str, object] = {}
     if begun.action is Action.FORGET and snapshots is not None:
         left = {snapshot.id for snapshot in snapshots}
-        facts["snapshots_removed"] = tuple(id for id in _to_remove(steps, begun) if id not in left)
+        removal = _find_removal(steps, begun)
+        facts["snapshots_removed"] = tuple(id for id in (removal.remove if removal else ()) if id not in left)
     if begun.action is Action.BACKUP:
         saved = [snapshot for snapshot in snapshots or () if snapshot.run == steps.assignment.run]
         if snapshots is None:
@@ -217,19 +219,24 @@ def _list_set(steps: Steps, begun: Step) -> list[Snapshot] | None:
     """What the repository shows of the set that the step was about; None where it cannot be asked."""
     if begun.repository is None or begun.job is None or begun.set is None:
         return None
+    removal = _find_removal(steps, begun)
     keys = (begun.job, *steps.assignment.former_jobs)
     tags = [f"{TAG_JOB}{key},{TAG_SET}{begun.set}" for key in keys]
     try:
         restic = steps.open(begun.repository)
-        return restic.list_snapshots(host=steps.assignment.host, tags=tags, timeout=SETTLING_TIMEOUT)
+        if removal is not None:
+            return upkeep.list_set(restic, removal, SETTLING_TIMEOUT)
+        return restic.list_snapshots(hosts=steps.assignment.hosts, tags=tags, timeout=SETTLING_TIMEOUT)
     except HighballError:
         return None
 
 
-def _to_remove(steps: Steps, begun: Step) -> tuple[str, ...]:
+def _find_removal(steps: Steps, begun: Step) -> Removal | None:
+    """What a step was to remove."""
     task = steps.assignment.task
     removals = task.removals if isinstance(task, ForgetTask) else ()
-    return next((r.remove for r in removals if (r.job, r.set) == (begun.job, begun.set)), ())
+    about = (begun.job, begun.set, begun.host)
+    return next((one for one in removals if (one.job, one.set, one.host) == about), None)
 
 
 def _only_saved(steps: list[Step]) -> bool:

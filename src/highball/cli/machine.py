@@ -101,8 +101,9 @@ class Machine:
         documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
-        self.orders = Orders(document, self.record, self.host)
-        self.retainer = Retainer(document, self.record)
+        self.former = documents.former_keys()
+        self.orders = Orders(document, self.record, self.host, self.former)
+        self.retainer = Retainer(document, self.record, self.former)
 
     @property
     def database(self) -> Database:
@@ -191,7 +192,7 @@ class Machine:
     # --- maintenance ---
 
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
-        """What retention would do for a job in a repository, also for what it left under former host keys."""
+        """What retention would do for a job in a repository, also for what it left while it was another host's."""
         asked = self.ask(repository)
         asked.compare_identity()
         own = [SetOf(repository, self.host, job, FILES_SET)] * (repository in self.job(job).repositories)
@@ -202,7 +203,7 @@ class Machine:
         self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
     ) -> Assignment:
         """Carry out these plans, or only the one that was approved."""
-        task = order_forget(repository, [plan for plan in plans if approve in (None, plan.id)])
+        task = order_forget(repository, [plan for plan in plans if approve in (None, plan.id)], self.former)
         return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
 
     def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:

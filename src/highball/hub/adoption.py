@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -65,7 +65,7 @@ class Adoption:
         with self.database.write() as connection:
             for of, given in sets.items():
                 for snapshot in given:
-                    take_in(connection, snapshot, of, actor)
+                    take_in(connection, snapshot, of, actor, tagged=self._own_set_of(snapshot, job) == of)
             told = {"repository": self.repository, "group": group, "snapshots": [one.id for one in found]}
             write_down(connection, actor, "adopted", now, kind="job", key=job, after=told)
         return _as_group(found, _Whose(job, actor.name))
@@ -124,13 +124,19 @@ class Adoption:
                 code="repository_not_of_job",
                 hint="only a job that keeps its own snapshots there can keep others",
             )
-        keys = (job, *self.retainer.former_keys(job))
         usual = SetOf(self.repository, merged.host or self.host, job, FILES_SET)
         sets: dict[SetOf, list[Snapshot]] = {}
         for snapshot in found:
-            of = own_set_of(snapshot, job) if snapshot.job in keys else None
-            sets.setdefault(of or usual, []).append(snapshot)
+            sets.setdefault(self._own_set_of(snapshot, job) or usual, []).append(snapshot)
         return sets
+
+    def _own_set_of(self, snapshot: Snapshot, job: str) -> SetOf | None:
+        """The set of this job that a snapshot's tags and host say it is of, by the keys of today."""
+        former = self.retainer.former
+        of = own_set_of(snapshot)
+        if of is None or former.now("job", of.job) != job:
+            return None
+        return replace(of, host=former.now("host", of.host), job=job)
 
 
 def group_of(snapshot: Snapshot) -> str:
@@ -140,9 +146,11 @@ def group_of(snapshot: Snapshot) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
-def own_set_of(snapshot: Snapshot, job: str) -> SetOf | None:
-    """The set of this job that a snapshot's own tags and host say it is of; None where they cannot be a set's."""
-    of = SetOf(snapshot.repository, snapshot.host, job, snapshot.set or FILES_SET)
+def own_set_of(snapshot: Snapshot) -> SetOf | None:
+    """The set that a snapshot's own tags and host say it is of; None where they cannot be a set's."""
+    if snapshot.job is None:
+        return None
+    of = SetOf(snapshot.repository, snapshot.host, snapshot.job, snapshot.set or FILES_SET)
     return of if key_from(of.host) == of.host and key_from(of.set) == of.set else None
 
 
@@ -193,12 +201,17 @@ def _list_known(connection: sa.Connection, repository: str, ids: Sequence[str]) 
     return found
 
 
-def take_in(connection: sa.Connection, snapshot: Snapshot, of: SetOf, actor: Actor) -> bool:
-    """Govern a snapshot by a set's retention; false where it is governed already."""
+def take_in(
+    connection: sa.Connection, snapshot: Snapshot, of: SetOf, actor: Actor, *, tagged: bool = True
+) -> bool:
+    """Govern a snapshot by a set's retention; false where it is governed already.
+
+    `tagged`: its own tags and host say that it is of that set, so that every listing of the set shows it.
+    """
     if snapshot.id in _list_known(connection, snapshot.repository, [snapshot.id]):
         return False
     _drop(connection, snapshot.repository, [snapshot.id])  # it was forgotten once, and is there all the same
-    run = snapshot.run if own_set_of(snapshot, of.job) == of else None
+    run = snapshot.run if tagged else None
     connection.execute(
         snapshots.insert().values(
             repository=of.repository,

@@ -48,10 +48,10 @@ class AskedOverWire:
     sealed: Mapping[str, bytes]
     from_file: bool = False
 
-    def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
+    def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises HighballError."""
-        about = self.about()
-        return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(host=host, tags=tuple(tags), **about)))
+        carried = {"host": hosts[0] if hosts else None, "former_hosts": tuple(hosts[1:]), "tags": tuple(tags)}
+        return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(**carried, **self.about())))
 
     def list_folder(self, snapshot: str, path: bytes) -> list[Node]:
         """What a snapshot's folder holds; raises Unknown and what else the agent says."""
@@ -64,10 +64,10 @@ class AskedOverWire:
         """The locks in it; raises HighballError."""
         return _LOCKS.validate_python(self._ask(ListLocks(**self.about())))
 
-    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """What restic itself would remove; raises HighballError."""
-        rules = {"host": host, "tags": tuple(tags), "policy": tuple(policy)}
-        return set(self._ask(RehearseForget(**rules, **self.about())))
+        carried = {"host": hosts[0], "former_hosts": tuple(hosts[1:]), "tags": tuple(tags)}
+        return set(self._ask(RehearseForget(**carried, policy=tuple(policy), **self.about())))
 
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots; raises HighballError."""

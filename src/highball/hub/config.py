@@ -54,6 +54,7 @@ from highball.hub.judging import (
     get_deleted,
     get_object,
 )
+from highball.hub.keys import HOST, FormerKeys
 from highball.hub.stored import (
     FILE,
     TOKEN,
@@ -99,6 +100,7 @@ class _Known:
     stored: dict[Place, Declared]
     document: Document | None = None
     text: str | None = None
+    former: FormerKeys | None = None
 
     def check(self) -> None:
         """Raise ConfigurationInvalid with all that is wrong."""
@@ -154,6 +156,14 @@ class Documents:
     def document(self) -> Document:
         """The whole, read and checked; the same object as long as nothing changes."""
         return self._know().whole
+
+    def former_keys(self) -> FormerKeys:
+        """The keys that objects had before, deleted ones among them."""
+        known = self._know()
+        if known.former is None:
+            had = {place: one.former_keys for place, one in known.stored.items() if one.former_keys}
+            known.former = FormerKeys(had)
+        return known.former
 
     def file(self) -> str | None:
         """The hub's own file: the one that it was last begun with."""
@@ -487,15 +497,15 @@ def read_host(database: Database, document: Document) -> str:
     if document.settings.host is not None:
         return document.settings.host
     with database.read() as connection:
-        known = connection.execute(sa.select(marks.c.value).where(marks.c.name == "host")).scalar()
+        known = connection.execute(sa.select(marks.c.value).where(marks.c.name == HOST)).scalar()
     if known is not None:
         return str(known)
     host = key_from(platform.node().split(".")[0]) or "this-machine"
     with database.write() as connection:
-        first = connection.execute(sa.select(marks.c.value).where(marks.c.name == "host")).scalar()
+        first = connection.execute(sa.select(marks.c.value).where(marks.c.name == HOST)).scalar()
         if first is not None:  # another process was quicker
             return str(first)
-        connection.execute(marks.insert().values(name="host", value=host))
+        connection.execute(marks.insert().values(name=HOST, value=host))
     return host
 
 

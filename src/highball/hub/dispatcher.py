@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
+from highball.hub.keys import FormerKeys
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
 from highball.hub.runs import Record, SetOf, utc_now
@@ -78,13 +79,12 @@ class Installation:
     record: Record
     backlog: Backlog
     document: Callable[[], Document]
-    host: str
+    host: Callable[[], str]
     """The hub's own machine: the agent that maintains what names no other."""
     vault: Vault
     is_from_file: Callable[[str, str], bool]
     """Whether a configuration file declares the object of this kind and key."""
-    former_keys: Callable[[str], Sequence[str]]
-    """The keys that a job had before."""
+    former_keys: Callable[[], FormerKeys]
     copy_itself: Callable[[], tuple[Path, Step]]
     """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
     back_up_itself: Callable[[str, Step | None], None]
@@ -217,7 +217,7 @@ class Dispatcher:
         """The full assignment; raises HighballError where there is none."""
         order, now, document = run.order, utc_now(), self._hub.document()
         assert order is not None
-        orders = Orders(document, self._record, run.host)
+        orders = Orders(document, self._record, run.host, self._hub.former_keys())
         wait = None if order.wait_seconds is None else timedelta(seconds=order.wait_seconds)
         if order.task == "backup":
             return self._placed(
@@ -252,8 +252,7 @@ class Dispatcher:
         if assignment.job not in (None, HUB_JOB):
             about += [("job", assignment.job), *self._inherited(assignment.job)]
         from_file = all(self._hub.is_from_file(kind, key) for kind, key in about)
-        former = () if assignment.job is None else tuple(self._hub.former_keys(assignment.job))
-        told = {"repositories": placed, "from_file": from_file, "former_jobs": former}
+        told = {"repositories": placed, "from_file": from_file}
         of_run = {"subject": run.order and run.order.subject, "nominal_at": run.nominal_at}
         return assignment.model_copy(update={**told, **of_run})
 
@@ -291,7 +290,7 @@ class Dispatcher:
     @property
     def retainer(self) -> Retainer:
         """Plans retention by what is declared now."""
-        return Retainer(self._hub.document(), self._record, self._hub.former_keys)
+        return Retainer(self._hub.document(), self._record, self._hub.former_keys())
 
     def find_skew(self, host: str) -> timedelta | None:
         """How far the clock of a host's agent is from ours, where it is connected."""
@@ -299,10 +298,11 @@ class Dispatcher:
         return connection.skew if connection else None
 
     def _sets(self, document: Document, key: str) -> list[SetOf]:
+        jobs = {job: effective_job(document, job) for job in document.jobs}
         own = [
-            SetOf(key, self._hub.host, job, FILES_SET)
-            for job in document.jobs
-            if key in effective_job(document, job).repositories
+            SetOf(key, job.host or self._hub.host(), name, FILES_SET)
+            for name, job in jobs.items()
+            if key in job.repositories
         ]
         known = [of for of in self._record.list_sets(repository=key) if of.job in (HUB_JOB, *document.jobs)]
         return list(dict.fromkeys([*own, *known]))
@@ -322,7 +322,7 @@ class Dispatcher:
                     f"no plan is {order.plan} now: it was never made, or the repository has changed since",
                     code="plan_unknown",
                 )
-        return order_forget(key, plans, self._hub.former_keys, prune=order.task == "discard")
+        return order_forget(key, plans, self._hub.former_keys(), prune=order.task == "discard")
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""
@@ -350,7 +350,7 @@ class Dispatcher:
     def _asked(
         self, key: str, placed: Repository, opened: Mapping[str, SecretValue], *, from_file: bool
     ) -> AskedOverWire:
-        host = placed.maintained_by or self._hub.host
+        host = placed.maintained_by or self._hub.host()
         values = {place: value.reveal() for place, value in opened.items()}
         identity = self._record.find_identity(key)
         assert self._loop is not None
@@ -380,7 +380,7 @@ class Dispatcher:
             return
         match message.body:
             case RunHeld() as held:
-                last = await asyncio.to_thread(self._meet, held)
+                last = await asyncio.to_thread(self._meet, connection.host, held)
                 await connection.say(Acknowledged(run=held.assignment.run, seq=last))
             case Inventory() as here:
                 await self._take_stock(connection, here)
@@ -403,18 +403,19 @@ class Dispatcher:
         body = message.body
         if isinstance(body, RunHeld):  # one that the record lost is met again
             known = self._record.find_host(body.assignment.run)
-            return body.assignment.host == host and known in (host, None)
+            told = self._hub.former_keys().now("host", body.assignment.host)
+            return told == host and known in (host, None)
         run = getattr(body, "run", None)
         return run is None or self._record.find_host(run) == host
 
-    def _meet(self, held: RunHeld) -> int:
+    def _meet(self, host: str, held: RunHeld) -> int:
         """How much the record has of a run that an agent holds; one that it does not know yet is written down."""
         run = held.assignment.run
         with contextlib.suppress(Unknown):
             known = self._record.find_last_seq(run)
             self._backlog.mark_assigned(run, utc_now())  # an older copy of the database may not know that
             return known
-        self._record.begin(held.assignment)
+        self._record.begin(held.assignment.model_copy(update={"host": host}))
         return 0
 
     async def _take_stock(self, connection: Connection, here: Inventory) -> None:

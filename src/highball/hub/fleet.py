@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from highball.errors import Failed, HighballError, NotAllowed, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
+from highball.hub.keys import FormerKeys
 from highball.hub.runs import utc_now
 from highball.protocol import (
     OFFLINE_AFTER,
@@ -128,10 +129,16 @@ class Fleet:
     """The agents of this hub."""
 
     def __init__(
-        self, database: Database, key: Ed25519PrivateKey, on_message: OnMessage, on_gone: OnGone
+        self,
+        database: Database,
+        key: Ed25519PrivateKey,
+        former_keys: Callable[[], FormerKeys],
+        on_message: OnMessage,
+        on_gone: OnGone,
     ) -> None:
         self._database = database
         self._key = key
+        self._former_keys = former_keys
         self._on_message = on_message
         self._on_gone = on_gone
         self.offline_after = OFFLINE_AFTER
@@ -219,10 +226,10 @@ class Fleet:
         if not isinstance(hello, Hello):
             raise NotAllowed("an agent says hello first", code="greeting_expected")
         now = utc_now()
-        await asyncio.to_thread(self._demand_agent, hello, nonce, now)
+        host = await asyncio.to_thread(self._demand_agent, hello, nonce, now)
         proof = self._key.sign(proof_text("hub", hello.host, hello.nonce, nonce))
         await socket.send(spell(Welcome(proof=proof)))
-        return Connection(hello.host, socket, hello, now, message.at - now)
+        return Connection(host, socket, hello, now, message.at - now)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:
         if len(enrol.public_key) != 32:
@@ -244,15 +251,17 @@ class Fleet:
             write_down(connection, actor, "enrolled", now, kind="host", key=found.subject)
         return Enrolled(host=found.subject, hub_key=self._key.public_key().public_bytes_raw())
 
-    def _demand_agent(self, hello: Hello, nonce: bytes, now: datetime) -> None:
+    def _demand_agent(self, hello: Hello, nonce: bytes, now: datetime) -> str:
+        """The host whose agent this is, by the key that it has now: the agent knows the one that it joined under."""
         if hello.versions[0] > VERSIONS[1] or hello.versions[1] < VERSIONS[0]:
             raise NotAllowed(
                 f"the agent speaks protocol {hello.versions[0]} to {hello.versions[1]}, and this hub"
                 f" {VERSIONS[0]} to {VERSIONS[1]}: update the older of the two",
                 code="protocol_unknown",
             )
+        host = self._former_keys().now("host", hello.host)
         with self._database.write() as connection:
-            here = agents.c.host == hello.host
+            here = agents.c.host == host
             known = connection.execute(sa.select(agents.c.public_key).where(here)).scalar()
             if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
                 raise NotAllowed(
@@ -260,6 +269,14 @@ class Fleet:
                 )
             facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
             connection.execute(agents.update().where(here).values(seen_at=now, facts=facts))
+        return host
+
+    def follow_keys(self, former: FormerKeys) -> None:
+        """Know the agents that are here by the keys that their hosts have now."""
+        self.met = {former.now("host", host) for host in self.met}
+        for connection in self._connections.values():
+            connection.host = former.now("host", connection.host)
+        self._connections = {connection.host: connection for connection in self._connections.values()}
 
     async def _replace(self, connection: Connection) -> None:
         former = self._connections.get(connection.host)

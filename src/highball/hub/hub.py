@@ -67,23 +67,25 @@ class Hub:
         self.state = state
         self._lease = lease
         self.documents = documents
-        self.host = host
+        self.host = documents.former_keys().now("host", host)
         self.vault = vault
         self.record = Record(database)
         self.backlog = Backlog(database)
         self.access = Access(database)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
-        self.fleet = Fleet(database, vault.identity(HUB, utc_now()), self._take, self._note_gone)
+        self.fleet = Fleet(
+            database, vault.identity(HUB, utc_now()), documents.former_keys, self._take, self._note_gone
+        )
         self.dispatcher = Dispatcher(
             Installation(
                 self.record,
                 self.backlog,
                 self.document,
-                host,
+                lambda: self.host,
                 vault,
                 self._is_from_file,
-                self._former_keys,
+                documents.former_keys,
                 self._copy_itself,
                 self._back_up_itself,
             ),
@@ -97,12 +99,6 @@ class Hub:
     def document(self) -> Document:
         """What is declared now; the same object for as long as nothing changes."""
         return self.documents.document()
-
-    def _former_keys(self, job: str) -> tuple[str, ...]:
-        try:
-            return self.documents.get("job", job).former_keys
-        except Unknown:
-            return ()
 
     def _is_from_file(self, kind: str, key: str) -> bool:
         try:
@@ -205,11 +201,19 @@ class Hub:
         document = self.document()
         fired = []
         if document is not self._planned:
+            self._follow_keys()
             fired += self.scheduler.reconcile(planned_of(document, self.host), now)
             self._planned = document
             self.newsroom.publish("object")
         fired += self.scheduler.tick(now, self.fleet.connected)
         return bool(fired)
+
+    def _follow_keys(self) -> None:
+        """Know the hosts by the keys that they have now: the hub's own, and those whose agents are here."""
+        former = self.documents.former_keys()
+        self.host = former.now("host", self.host)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.fleet.follow_keys, former)
 
     # --- what people ask for ---
 

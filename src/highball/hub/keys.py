@@ -1,9 +1,12 @@
 """Keys: what the change of one means for the record: everything that names the object by its old key moves along.
 
-Snapshots in repositories keep the tags that they have; the former keys of an object say which those are.
+Snapshots in repositories keep the host and the tags that they have; the former keys of an object say which those are.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
@@ -12,6 +15,7 @@ from highball.facts import RunState
 from highball.hub.db import (
     agents,
     fires,
+    marks,
     pauses,
     repositories,
     repository_days,
@@ -20,6 +24,32 @@ from highball.hub.db import (
     snapshots,
     steps,
 )
+from highball.spec.references import Place
+
+HOST = "host"
+"""The mark that holds the key of the hub's own machine, where the settings name none."""
+
+
+@dataclass(frozen=True)
+class FormerKeys:
+    """The keys that declared objects had before."""
+
+    known: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)
+
+    def of(self, kind: str, key: str | None) -> tuple[str, ...]:
+        """Those of one object; its snapshots carry them."""
+        return () if key is None else self.known.get((kind, key), ())
+
+    def now(self, kind: str, key: str) -> str:
+        """The key that an object has now, by any that it has or had."""
+        if (kind, key) in self.known:
+            return key
+        found = (place[1] for place, former in self.known.items() if place[0] == kind and key in former)
+        return next(found, key)
+
+
+UNCHANGED = FormerKeys()
+"""No object ever had another key."""
 
 _MOVED: dict[str, tuple[sa.Column[str], ...]] = {
     "job": (runs.c.job, steps.c.job, snapshots.c.job),
@@ -30,10 +60,10 @@ _MOVED: dict[str, tuple[sa.Column[str], ...]] = {
         repositories.c.key,
         repository_days.c.repository,
     ),
-    "host": (runs.c.host, fires.c.host, agents.c.host),
+    "host": (runs.c.host, snapshots.c.host, fires.c.host, agents.c.host),
     "user": (sessions.c.user,),
 }
-"""For each kind, the columns that hold its keys. A snapshot keeps its host: the repository lists it by that name."""
+"""For each kind, the columns that hold its keys."""
 
 _SUBJECTS = {
     "job": ("backup",),
@@ -51,6 +81,19 @@ def move_record(connection: sa.Connection, kind: str, old: str, new: str) -> Non
         for column in (runs.c.subject, fires.c.subject, pauses.c.subject):
             moved = sa.update(column.table).where(column == f"{action}:{old}")
             connection.execute(moved.values({column.name: f"{action}:{new}"}))
+    if kind == "host":
+        _move_host(connection, old, new)
+
+
+def _move_host(connection: sa.Connection, old: str, new: str) -> None:
+    """A host's key where no column holds it: the hub's own, and times that may have been missed on it."""
+    own = (marks.c.name == HOST) & (marks.c.value == old)
+    connection.execute(sa.update(marks).where(own).values(value=new))
+    asked = sa.select(fires.c.subject, fires.c.owed).where(fires.c.owed.is_not(None))
+    for subject, owed in connection.execute(asked).all():
+        spans = [span | {"host": new} if span["host"] == old else span for span in owed]
+        if spans != owed:
+            connection.execute(sa.update(fires).where(fires.c.subject == subject).values(owed=spans))
 
 
 def _demand_quiet(connection: sa.Connection, kind: str, key: str) -> None:

@@ -15,6 +15,7 @@ from highball.errors import Unknown
 from highball.facts import RunKind, Step
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
+from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.runs import Record, SetOf
 from highball.hub.upkeep import next_slice
 from highball.protocol import (
@@ -42,6 +43,7 @@ class Orders:
     document: Document
     record: Record
     host: str
+    former: FormerKeys = UNCHANGED
 
     def back_up(
         self,
@@ -171,5 +173,7 @@ class Orders:
             repositories={key: self.document.repositories[key] for key in repositories},
             identities={key: identities[key] for key in repositories if key in identities},
             wait=timedelta(hours=1) if wait is None else wait,
+            former_jobs=self.former.of("job", job),
+            former_hosts=self.former.of("host", self.host),
             created_at=now,
         )

@@ -185,7 +185,7 @@ def adopt(
         for snapshot in listing:
             if snapshot.job not in counts:
                 continue
-            of = own_set_of(snapshot, snapshot.job)
+            of = own_set_of(snapshot)
             if of is not None and take_in(connection, snapshot, of, actor):
                 counts[snapshot.job] += 1
         for job, count in counts.items():

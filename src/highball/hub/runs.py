@@ -601,7 +601,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
     step = event.done
     if step.repository is None or step.job is None or step.set is None:
         return
-    of = SetOf(step.repository, host, step.job, step.set)
+    of = SetOf(step.repository, step.host or host, step.job, step.set)
     if step.action is Action.BACKUP and step.snapshot_id is not None:
         _govern(connection, of, event)
     if step.snapshots_removed:

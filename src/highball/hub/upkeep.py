@@ -6,12 +6,13 @@ refuses if anything differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.facts import Action, Outcome, Snapshot
+from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record, SetOf
 from highball.keeping import Plan, Retention, effective, make_plan, rules
@@ -23,19 +24,11 @@ from highball.spec.repository import Repository
 class Asked(Protocol):
     """Whoever answers questions about a repository: the agent."""
 
-    def list_snapshots(self, *, host: str | None = None, tags: Sequence[str] = ()) -> list[Snapshot]:
+    def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds."""
 
-    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """What restic itself would remove."""
-
-
-FormerKeys = Callable[[str], Sequence[str]]
-"""The keys that a job had before."""
-
-
-def _none(job: str) -> Sequence[str]:
-    return ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class Retainer:
 
     document: Document
     record: Record
-    former_keys: FormerKeys = _none
+    former: FormerKeys = UNCHANGED
 
     def plan(
         self,
@@ -60,8 +53,9 @@ class Retainer:
         `also`: foreign snapshots, as if they had been adopted into the set.
         """
         retention = self._retention(of)
-        tags = tags_of(of, self.former_keys(of.job))
-        listing = asked.list_snapshots(host=of.host, tags=tags)
+        hosts = (of.host, *self.former.of("host", of.host))
+        tags = tags_of(of, self.former)
+        listing = asked.list_snapshots(hosts=hosts, tags=tags)
         governed = self.record.list_governed(of)
         seen = {snapshot.id for snapshot in listing}
         unseen = [one for one in (*also, *_list_adopted(governed, seen, asked)) if one.id not in seen]
@@ -74,7 +68,7 @@ class Retainer:
             retention=retention,
             listing=[*listing, *unseen],
             governed={one.id for one in governed} | {one.id for one in also},
-            restic_removes=asked.plan_forget(of.host, tags, policy) if listing else set(),
+            restic_removes=asked.plan_forget(hosts, tags, policy) if listing else set(),
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
@@ -92,14 +86,15 @@ class Retainer:
         return effective_retention(self.document, of.job, of.repository)
 
 
-def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
-    """What an agent is told to do for a plan that may be carried out; the keys that its job had before."""
+def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:
+    """What an agent is told to do for a plan that may be carried out."""
     of = SetOf(plan.repository, plan.host, plan.job, plan.set)
     return Removal(
         job=plan.job,
         host=plan.host,
+        former_hosts=former.of("host", plan.host),
         set=plan.set,
-        tags=tags_of(of, former_keys),
+        tags=tags_of(of, former),
         remove=plan.ids_to_remove,
         stay=plan.ids_to_stay,
         unknown=plan.unknown,
@@ -107,13 +102,11 @@ def order_removal(plan: Plan, former_keys: Sequence[str] = ()) -> Removal:
     )
 
 
-def order_forget(
-    key: str, plans: Sequence[Plan], former_keys: FormerKeys = _none, *, prune: bool = False
-) -> ForgetTask:
+def order_forget(key: str, plans: Sequence[Plan], former: FormerKeys, *, prune: bool = False) -> ForgetTask:
     """What an agent is told to do for these plans of a repository, also which of them stand still and why."""
     return ForgetTask(
         repository=key,
-        removals=tuple(order_removal(plan, former_keys(plan.job)) for plan in plans if plan.held is None),
+        removals=tuple(order_removal(plan, former) for plan in plans if plan.held is None),
         held=tuple(
             HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
             for plan in plans
@@ -123,9 +116,9 @@ def order_forget(
     )
 
 
-def tags_of(of: SetOf, former_keys: Sequence[str] = ()) -> tuple[str, ...]:
+def tags_of(of: SetOf, former: FormerKeys = UNCHANGED) -> tuple[str, ...]:
     """The tag lists by which restic finds a set: one for each key that its job has and had."""
-    return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former_keys))
+    return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former.of("job", of.job)))
 
 
 def next_slice(record: Record, key: str, repository: Repository) -> str | None:

@@ -184,11 +184,11 @@ class Restic:
     # --- what the repository holds ---
 
     def list_snapshots(
-        self, *, host: str | None = None, tags: Sequence[str] = (), timeout: timedelta | None = None
+        self, *, hosts: Sequence[str] = (), tags: Sequence[str] = (), timeout: timedelta | None = None
     ) -> list[Snapshot]:
-        """The snapshots that carry this host and, for one of the comma-joined tag lists, all its tags."""
+        """The snapshots that carry one of these hosts and, for one of the comma-joined tag lists, all its tags."""
         argv: list[Argument] = ["snapshots", "--no-lock"]
-        argv += _host_and_tags(host, tags)
+        argv += _hosts_and_tags(hosts, tags)
         return messages.read_snapshots(self._collect(*argv, timeout=timeout), self.repository)
 
     def list_nodes(
@@ -327,10 +327,10 @@ class Restic:
 
     # --- upkeep ---
 
-    def plan_forget(self, host: str, tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """The ids that restic itself would remove under this policy (`--keep-…` arguments)."""
         argv: list[Argument] = ["forget", "--dry-run", "--no-lock", "--group-by", ""]
-        text = self._collect(*argv, *_host_and_tags(host, tags), *policy)
+        text = self._collect(*argv, *_hosts_and_tags(hosts, tags), *policy)
         groups = pydantic_core.from_json(text.strip() or b"null") or []
         return {entry["id"] for group in groups for entry in group.get("remove") or ()}
 
@@ -590,8 +590,11 @@ def _in_folder(snapshot: str, folder: bytes) -> bytes:
     return snapshot.encode() + b":" + folder
 
 
-def _host_and_tags(host: str | None, tags: Sequence[str]) -> list[Argument]:
-    return [*(["--host", host] if host else []), *(part for tag in tags for part in ("--tag", tag))]
+def _hosts_and_tags(hosts: Sequence[str], tags: Sequence[str]) -> list[Argument]:
+    return [
+        *(part for host in hosts for part in ("--host", host)),
+        *(part for tag in tags for part in ("--tag", tag)),
+    ]
 
 
 def _backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:

@@ -266,7 +266,9 @@ class Elsewhere:
     """Another machine, whose agent belongs to a hub once it was invited."""
 
     def __init__(self, folder: Path, hub: Served, host: str) -> None:
-        folder.mkdir()
+        programs = folder / "bin"
+        programs.mkdir(parents=True)
+        (programs / "restic").symlink_to(hub.restic.path)
         self.folder = folder
         self.state = folder / "state"
         self.log = folder / "log"
@@ -292,7 +294,7 @@ class Elsewhere:
 
     def start(self, *words: str, told: str = "") -> None:
         """Start its agent."""
-        path = {"PATH": f"{self._hub.restic.path.parent}:{SEARCH_PATH}"}
+        path = {"PATH": f"{self.folder / 'bin'}:{SEARCH_PATH}"}
         environment = {**path, "HOME": str(self.folder), "HIGHBALL_STATE": str(self.state)}
         argv: list[str | Path] = [HIGHBALL, "agent", *words]
         with self.log.open("ab") as log:

@@ -29,7 +29,7 @@ from highball.cli.output import Output
 from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
 from highball.facts import Run
 from highball.secret import SecretValue
-from hub.served import Served, serve
+from hub.served import Elsewhere, Served, serve
 from journeys import warm
 from journeys.station import HIGHBALL, is_alive, of_process, pids, until
 from testbed.parts import SEARCH_PATH
@@ -336,6 +336,34 @@ def test_repositories_are_made_and_met(away: Away, tmp_path: Path) -> None:
     assert [run["steps"][0]["reason"]["code"] for run in done["runs"]] == ["met"]
     shown = away.ask("setup", "--dry-run")
     assert [one["repository"] for one in shown["repositories"]] == ["nas"]
+
+
+def test_setup_says_whether_each_host_of_a_job_reaches_its_repositories(away: Away, tmp_path: Path) -> None:
+    served = away.served
+    served.post("hosts?key=laptop", {})
+    served.post("jobs?key=far", served.job_spec | {"host": "laptop"})
+    served.post("jobs?key=farther", served.job_spec | {"host": "laptop"})
+    try:
+        with Elsewhere(tmp_path / "laptop", served, "laptop") as laptop:
+            laptop.join()
+            tested = served.post("jobs/far/test")
+            assert (tested["host"], tested["repositories"]["nas"]["host"]) == ("laptop", "laptop")
+            done = away.ask("setup")
+            [reached] = done["reached"]
+            assert (reached["repository"], reached["host"], done["outcome"]) == ("nas", "laptop", "success")
+            assert reached["state"] in ("existing", "empty")
+            restic = laptop.folder / "bin" / "restic"
+            restic.unlink()
+            restic.symlink_to("/bin/false")
+            assert away.ask("setup", expect=3)["reached"][0]["state"] == "unreachable"
+            assert "nas from laptop: " in away.command("setup").stdout
+        until(lambda: not laptop.is_there)
+        [unknown] = away.ask("setup", expect=3)["reached"]
+        assert (unknown["host"], unknown["state"]) == ("laptop", "host_offline")
+    finally:
+        for address in ("jobs/far", "jobs/farther", "hosts/laptop"):
+            revision = served.http.get(address).headers["etag"]
+            served.http.delete(address, headers={"if-match": revision}).raise_for_status()
 
 
 def test_what_is_declared(away: Away, tmp_path: Path) -> None:

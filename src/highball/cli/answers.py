@@ -475,6 +475,13 @@ def show_setup(output: Output, document: Document, what: str, where: str) -> Non
         output.line(f"  repository {key}  {shown}")
 
 
+def show_reached(output: Output, reached: Sequence[Mapping[str, Any]]) -> None:
+    """How repositories are found from hosts that use them; a program has it in the answer."""
+    if output.for_people:
+        for one in reached:
+            output.line(f"{one['repository']} from {one['host'] or 'the hub'}: {one['message']}")
+
+
 def show_changes(output: Output, changes: Sequence[Mapping[str, Any]]) -> None:
     """What differs between two configurations, object by object."""
     if not output.for_people:

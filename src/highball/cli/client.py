@@ -182,6 +182,11 @@ class Hub:
         """Ask a run to end; raises Unknown, and Conflict where it has ended."""
         self._post(f"{_address_of(run)}/cancel")
 
+    def test_job(self, job: str) -> dict[str, Any]:
+        """How a job's sources and repositories are found from its host; raises Failed where that is not there."""
+        found: dict[str, Any] = self._post(f"jobs/{job}/test", timeout=PATIENT)
+        return found
+
     # --- what repositories hold ---
 
     def list_snapshots(self, repository: str) -> list[Snapshot]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -32,16 +32,23 @@ from highball.cli.arguments import (
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs
 from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
-from highball.cli.session import Session
-from highball.errors import Conflict
-from highball.facts import RunState
+from highball.cli.session import EXIT_OF, Session
+from highball.errors import Conflict, Failed
+from highball.facts import Outcome, RunState
+from highball.spec.document import Document, effective_job
 from highball.spec.reading import read
 from highball.spec.references import TABLE_OF
 from highball.spec.writing import as_json
 
+if TYPE_CHECKING:
+    from highball.cli.client import Hub
+
 Order = dict[str, Any]
 
 CANCEL_SECONDS = 60.0
+
+USABLE = ("existing", "empty", "locked")
+"""The states of a repository that backups may go to; a lock is waited for."""
 
 
 # --- what is declared ----------------------------------------------------------------------------
@@ -81,7 +88,10 @@ def apply(
 def setup(
     context: typer.Context, schedule: Schedules = "none", dry_run: ShowsSetup = False, wait: Wait = None
 ) -> None:
-    """Make the repositories, each from the machine that looks after it; what is there already stays as it is."""
+    """Make the repositories, each from the machine that looks after it, and look from all that use them.
+
+    What is there already stays as it is.
+    """
     session: Session = context.obj
     check_schedules(schedule)
     patience = _read_patience(wait)
@@ -92,7 +102,35 @@ def setup(
     orders = [
         (key, _orders({"task": "init", "repository": key} | patience)) for key in hub.document.repositories
     ]
-    carrying.carry_out(session, hub, orders, extra=lambda: {"hub": hub.url})
+    carrying.carry_out(
+        session, hub, orders, extra=lambda: {"hub": hub.url, "reached": _look_from_hosts(session, hub)}
+    )
+
+
+def _look_from_hosts(session: Session, hub: Hub) -> list[dict[str, Any]]:
+    """How each repository is found from each host whose jobs use it, where that does not look after it itself."""
+    found: dict[tuple[str | None, str], dict[str, Any]] = {}
+    for key in hub.document.jobs:
+        job = effective_job(hub.document, key)
+        used = {name for name in job.repositories if not _looks_after(hub.document, job.host, name)}
+        if used <= {name for host, name in found if host == job.host}:
+            continue
+        try:
+            told = hub.test_job(key)
+            found |= {(job.host, name): {"host": told["host"], **told["repositories"][name]} for name in used}
+        except Failed as error:
+            unknown = {"host": job.host, "state": error.code, "message": error.message}
+            found |= {(job.host, name): unknown for name in used}
+    reached = [{"repository": name, **told} for (_, name), told in found.items()]
+    answers.show_reached(session.output, reached)
+    if any(one["state"] not in USABLE for one in reached):
+        session.exit_status = session.exit_status or EXIT_OF[Outcome.WARNING]
+    return reached
+
+
+def _looks_after(document: Document, host: str | None, repository: str) -> bool:
+    own = document.settings.host or ""
+    return document.repositories[repository].maintainer(own) == (host or own)
 
 
 def rekey(

@@ -350,7 +350,7 @@ class Dispatcher:
     def _asked(
         self, key: str, placed: Repository, opened: Mapping[str, SecretValue], *, from_file: bool
     ) -> AskedOverWire:
-        host = placed.maintained_by or self._hub.host()
+        host = placed.maintainer(self._hub.host())
         values = {place: value.reveal() for place, value in opened.items()}
         identity = self._record.find_identity(key)
         assert self._loop is not None

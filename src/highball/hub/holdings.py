@@ -19,7 +19,6 @@ from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
 from highball.hub.standing import column_of_newest
 from highball.spec.document import effective_cadences, effective_job
-from highball.spec.repository import Repository
 from highball.timing import next_times
 
 UPKEEP = (Action.CHECK, Action.FORGET, Action.PRUNE, Action.VERIFY)
@@ -113,7 +112,7 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
             key=key,
             title=document.repositories[key].title,
             address=address(document.repositories[key]),
-            host=keeper_of(document.repositories[key], hub.host),
+            host=document.repositories[key].maintainer(hub.host),
             maintenance=document.repositories[key].maintenance,
             jobs=tuple(users[key]),
             last=last[key],
@@ -129,11 +128,6 @@ def list_last_done(hub: Hub) -> dict[str, dict[Action, Done]]:
     """What was last done to keep each repository in order."""
     with hub.database.read() as connection:
         return _last_done(connection, list(hub.document().repositories))[0]
-
-
-def keeper_of(repository: Repository, hub: str) -> str:
-    """The host whose agent looks after a repository; `hub` is the hub's own."""
-    return repository.maintained_by or repository.host or hub
 
 
 def _known(row: sa.Row[Any]) -> dict[str, Any]:

@@ -236,8 +236,8 @@ class Hub:
             repository = document.repositories.get(order.repository)
             if repository is None:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
-            if order.job is None or order.task != "restore":
-                host = repository.maintained_by or repository.host or host
+            if order.job is None or order.task not in ("restore", "verify"):
+                host = repository.maintainer(self.host)  # the right to delete goes nowhere else
         run, fresh = self.backlog.enqueue(
             order, host, now, id=new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )

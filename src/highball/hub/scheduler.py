@@ -110,7 +110,7 @@ def _upkeep_of(document: Document, key: str, hub: str) -> Iterator[Planned]:
     repository, cadences = document.repositories[key], effective_cadences(document, key)
     if repository.maintenance == "off":
         return
-    host, zone = repository.maintained_by or repository.host or hub, document.settings.timezone
+    host, zone = repository.maintainer(hub), document.settings.timezone
     if cadences.discard.expression is not None:
         yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
     if cadences.check.expression is not None:

@@ -97,6 +97,10 @@ class Repository(ResticRepository):
             )
         return self
 
+    def maintainer(self, hub: str) -> str:
+        """The host whose agent lists, checks and prunes it: the hub's own where it names none."""
+        return self.maintained_by or self.host or hub
+
     @property
     def check_slices(self) -> int | None:
         """Into how many parts checks cut the data, reading one each time; None where they read no data."""

@@ -278,6 +278,7 @@ def make_plan(
     newest_shrank: bool,
     skew: timedelta | None,
     unjudged: Collection[str] = (),
+    agreed: Collection[str] = (),
     approval: str | None = None,
 ) -> Plan:
     """What retention would do to one set by a fresh listing of it, and whether it may.
@@ -286,6 +287,7 @@ def make_plan(
     newest time in the record. `newest_shrank`: and nobody has accepted it. `skew`: how far the clocks are
     apart, where that was measured. `unjudged`: adopted snapshots that the dry run could not see, for want of
     our tags; beside these the dry run judged only a part of the set, and what it would keep of that part stays.
+    `agreed`: those of them that a person saw in a plan and approved; the policy goes on with these by itself.
     `approval`: the id of the plan that a person approved.
     """
     present = {snapshot.id: snapshot for snapshot in listing}
@@ -318,7 +320,7 @@ def make_plan(
         *_wrong_clock(now, times, skew),
         *_in_doubt(repository, check_failed=check_failed, newest_shrank=newest_shrank),
         *_beyond_restic(plan, restic_removes, unjudged),
-        *_unapproved(plan, unjudged, approval),
+        *_unapproved(plan, frozenset(unjudged).difference(agreed), approval),
     )
     return plan.model_copy(update={"messages": messages, "held": next(iter(messages), None)})
 
@@ -397,11 +399,10 @@ def _beyond_restic(
         )
 
 
-def _unapproved(plan: Plan, unjudged: Collection[str], approval: str | None) -> Iterator[Reason]:
+def _unapproved(plan: Plan, unseen: Collection[str], approval: str | None) -> Iterator[Reason]:
     if approval == plan.id:
         return
     going, of_all = len(plan.remove), len(plan.remove) + len(plan.keep)
-    unseen = frozenset(unjudged)
     adopted = [snapshot_id for snapshot_id in plan.ids_to_remove if snapshot_id in unseen]
     what_to_do = f"look at the plan and approve it with --approve {plan.id}"
     if approval is not None:

@@ -53,6 +53,26 @@ def test_adopted_snapshots_are_governed_and_go_only_by_an_approved_plan(station:
     assert station.ask("adopt", "nas").json == []
 
 
+def test_once_a_plan_was_approved_what_was_adopted_goes_like_the_rest(station: Station) -> None:
+    station.add_job(retention={"last": 4})
+    old = sorted(save_elsewhere(station, 3), key=[one["id"] for one in station.snapshots()].index)
+    station.ask("adopt", "nas", only_group(station)["id"], "--job", "docs", "--yes")
+    save(station, 2)
+    [plan] = station.ask("forget", "--dry-run").json
+    assert ([one["id"] for one in plan["remove"]], plan["held"]["code"]) == (old[:1], "approval_required")
+    assert station.ask("forget", status=6).error["code"] == "approval_required"
+    station.ask("forget", "--approve", plan["id"])
+    save(station, 1)
+    assert station.ask("forget").step["snapshots_removed"] == old[1:2], "nobody is asked twice"
+
+    more = save_elsewhere(station, 2, "--tag", "more") - set(old)
+    [group] = [one for one in station.ask("adopt", "nas").json if one["job"] is None]
+    station.ask("adopt", "nas", group["id"], "--job", "docs", "--yes")
+    [plan] = station.ask("forget", "--dry-run").json
+    assert set(more) <= {one["id"] for one in plan["remove"]}
+    assert plan["held"]["code"] == "approval_required", "what is adopted later is asked about once more"
+
+
 def test_the_jobs_own_backups_neither_miss_nor_measure_what_was_adopted(station: Station) -> None:
     station.add_job(retention={"last": 3})
     station.fill(4, 50_000)

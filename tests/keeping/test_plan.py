@@ -211,6 +211,8 @@ def test_an_adopted_snapshot_that_no_dry_run_can_see_waits_for_a_person() -> Non
     assert _codes(plan) == ["approval_required"]
     assert _plan(listing, restic_removes=seen, unjudged=adopted, approval=plan.id).held is None
     assert _plan(listing, Retention(last=3), restic_removes=(), unjudged=adopted).held is None
+    assert _plan(listing, restic_removes=seen, unjudged=adopted, agreed=adopted).held is None
+    assert _plan(listing, restic_removes=seen, unjudged=adopted, agreed=seen).held == plan.held
 
 
 def test_beside_adopted_snapshots_what_the_dry_run_would_keep_stays() -> None:

@@ -43,7 +43,7 @@ from highball.hub.db import Database, open_database
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
 from highball.hub.runs import Record, SetOf, utc_now
-from highball.hub.upkeep import Retainer, order_forget
+from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
 from highball.lock import Lock
 from highball.process import Stop
@@ -101,9 +101,9 @@ class Machine:
         documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
         self.host = read_host(self.database, document)
         self.record = Record(self.database)
-        self.former = documents.former_keys()
-        self.orders = Orders(document, self.record, self.host, self.former)
-        self.retainer = Retainer(document, self.record, self.former)
+        former = documents.former_keys()
+        self.orders = Orders(document, self.record, self.host, former)
+        self.retainer = Retainer(document, self.record, former)
 
     @property
     def database(self) -> Database:
@@ -203,7 +203,7 @@ class Machine:
         self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
     ) -> Assignment:
         """Carry out these plans, or only the one that was approved."""
-        task = order_forget(repository, [plan for plan in plans if approve in (None, plan.id)], self.former)
+        task = self.retainer.order(repository, plans, utc_now(), approve)
         return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
 
     def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:

@@ -2,7 +2,7 @@
 
 What is adopted is governed by a job's retention from then on, until it is released again. Adoptions lie in the
 record alone: nothing in a repository is changed by them, and nothing removed. What a plan removes later has passed
-every guard, and a removal of what carries no tags of ours waits for a person.
+every guard; the first that removes what carries no tags of ours waits for a person, and the policy then goes on.
 """
 
 from __future__ import annotations

@@ -216,7 +216,8 @@ snapshots = sa.Table(
         sqlite_where=_HELD,
     ),
 )
-"""The snapshots that are governed: known runs made them, or a person adopted them."""
+"""The snapshots that are governed: known runs made them, or a person adopted them. `accepted_at` is when a person
+said that a smaller size is right, or approved a plan that an adopted one was part of."""
 
 
 fires = sa.Table(

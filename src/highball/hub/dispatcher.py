@@ -30,7 +30,7 @@ from highball.hub.keys import FormerKeys
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
 from highball.hub.runs import Record, SetOf, utc_now
-from highball.hub.upkeep import Retainer, order_forget
+from highball.hub.upkeep import Retainer
 from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
@@ -315,14 +315,7 @@ class Dispatcher:
             )
         demand_right_to_delete(key, repository)
         plans = self.plan(key, order.job, order.plan)
-        if order.plan is not None:
-            plans = [plan for plan in plans if plan.id == order.plan]
-            if not plans:
-                raise Unknown(
-                    f"no plan is {order.plan} now: it was never made, or the repository has changed since",
-                    code="plan_unknown",
-                )
-        return order_forget(key, plans, self._hub.former_keys(), prune=order.task == "discard")
+        return self.retainer.order(key, plans, utc_now(), order.plan, prune=order.task == "discard")
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""

@@ -458,6 +458,11 @@ class Record:
                 connection.execute(runs.update().where(runs.c.id == run).values(accepted_at=now))
             return int(done.rowcount)
 
+    def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
+        """A person approved a plan that these adopted snapshots were part of."""
+        with self._database.write() as connection:
+            _mark(connection, repository, list(adopted), accepted_at=now)
+
     def find_last(
         self, action: Action, repository: str, *, job: str | None = None, outcomes: Sequence[Outcome] = ()
     ) -> Ending | None:
@@ -605,7 +610,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
     if step.action is Action.BACKUP and step.snapshot_id is not None:
         _govern(connection, of, event)
     if step.snapshots_removed:
-        _mark(connection, of, step.snapshots_removed, forgotten_at=event.at)
+        _mark(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, step.action, event.snapshots, event.at)
         _note_day(connection, of.repository, event.at, **_sum_up_snapshots(connection, of.repository))
@@ -666,13 +671,13 @@ def _mark_missing(
     found = connection.execute(asked).all()
     lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
     back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
-    _mark(connection, of, lost, missing_since=at)
-    _mark(connection, of, back, missing_since=None)
+    _mark(connection, of.repository, lost, missing_since=at)
+    _mark(connection, of.repository, back, missing_since=None)
 
 
-def _mark(connection: sa.Connection, of: SetOf, ids: Sequence[str], **told: Any) -> None:
+def _mark(connection: sa.Connection, repository: str, ids: Sequence[str], **told: Any) -> None:
     for start in range(0, len(ids), 500):
-        here = (snapshots.c.repository == of.repository) & snapshots.c.id.in_(ids[start : start + 500])
+        here = (snapshots.c.repository == repository) & snapshots.c.id.in_(ids[start : start + 500])
         connection.execute(snapshots.update().where(here).values(**told))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from highball.errors import Unknown
 from highball.facts import Action, Outcome, Snapshot
 from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.recovery import KEPT
@@ -77,7 +78,41 @@ class Retainer:
             newest_shrank=_newest_shrank(governed, listing),
             skew=skew,
             unjudged=[snapshot.id for snapshot in unseen],
+            agreed={one.id for one in governed if one.run is None and one.accepted_at is not None},
             approval=approval,
+        )
+
+    def order(
+        self,
+        key: str,
+        plans: Sequence[Plan],
+        now: datetime,
+        approval: str | None = None,
+        *,
+        prune: bool = False,
+    ) -> ForgetTask:
+        """What an agent is told to do for these plans of a repository, or only for the one that a person approved.
+
+        Which of them stand still, and why, is told as well. Raises Unknown where no plan is the approved one.
+        """
+        if approval is not None:
+            plans = [plan for plan in plans if plan.id == approval]
+            if not plans:
+                raise Unknown(
+                    f"no plan is {approval} now: it was never made, or the repository has changed since",
+                    code="plan_unknown",
+                    hint="see the plans with: highball forget --dry-run",
+                )
+            self.record.agree(key, [id for plan in plans for id in plan.adopted], now)
+        return ForgetTask(
+            repository=key,
+            removals=tuple(order_removal(plan, self.former) for plan in plans if plan.held is None),
+            held=tuple(
+                HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
+                for plan in plans
+                if plan.held is not None
+            ),
+            prune=prune,
         )
 
     def _retention(self, of: SetOf) -> Retention:
@@ -99,20 +134,6 @@ def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:
         stay=plan.ids_to_stay,
         unknown=plan.unknown,
         adopted=plan.adopted,
-    )
-
-
-def order_forget(key: str, plans: Sequence[Plan], former: FormerKeys, *, prune: bool = False) -> ForgetTask:
-    """What an agent is told to do for these plans of a repository, also which of them stand still and why."""
-    return ForgetTask(
-        repository=key,
-        removals=tuple(order_removal(plan, former) for plan in plans if plan.held is None),
-        held=tuple(
-            HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
-            for plan in plans
-            if plan.held is not None
-        ),
-        prune=prune,
     )
 
 

@@ -308,6 +308,7 @@ class Refusal(_Wire):
     type: ClassVar[str] = "refusal"
     code: str
     message: str
+    hint: str | None = None
 
 
 class Enrol(_Wire):

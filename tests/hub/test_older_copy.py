@@ -1,9 +1,12 @@
 """A hub that was brought back from an older copy of itself: its agents tell it what it never heard of."""
 
+import json
 import os
+import shutil
+from pathlib import Path
 
 from highball.agent.kept import Kept
-from hub.served import Served
+from hub.served import Elsewhere, Served
 from journeys.station import until
 
 
@@ -21,6 +24,29 @@ def assert_told(served: Served, run: str, outcome: str = "success") -> None:
     types = [event["type"] for event in served.events(run)]
     assert [event["seq"] for event in served.events(run)] == list(range(1, len(types) + 1))
     assert (types[0], types[-1], types.count("run.ended")) == ("run.started", "run.ended", 1)
+
+
+def test_agents_that_joined_since_the_copy_are_told_how_to_come_back(machine: Served, tmp_path: Path) -> None:
+    machine.serve()
+    machine.end_of(machine.post("hub/backups")["id"])
+    assert machine.end_hub() == 0
+    shutil.rmtree(machine.state / "agent")
+    machine.serve()  # its own agent has another key from now on
+    machine.post("hosts?key=laptop", {})
+    with Elsewhere(tmp_path / "laptop", machine, "laptop") as laptop:
+        laptop.join()
+        go_back(machine)
+        assert machine.back_up()["outcome"] == "success", "the hub's own agent was invited again"
+        until(lambda: "invite laptop again" in laptop.said, otherwise=laptop.said)
+        laptop.stop()
+        machine.post("hosts?key=laptop", {})
+        laptop.join()
+        laptop.stop()
+        until(lambda: not laptop.is_there)
+        used = {"hub": machine.url, "token": "used long ago"}
+        (laptop.state / "agent" / "invitation.json").write_text(json.dumps(used))
+        laptop.start()
+        until(lambda: laptop.is_there, otherwise=laptop.said)
 
 
 def test_what_ended_since_the_copy_is_known_again(machine: Served) -> None:

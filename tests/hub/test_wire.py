@@ -17,7 +17,7 @@ from highball.hub.access import kept_sound
 from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
-from highball.hub.db import Database, enrolments, new_run_id, open_database
+from highball.hub.db import Database, audit, enrolments, new_run_id, open_database
 from highball.hub.events import News
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
@@ -233,7 +233,7 @@ def test_an_invitation_is_good_once_and_for_an_hour(tmp_path: Path, database: Da
         for used in (token, late, "made up"):
             refusal = (await FakeAgent(hub, "station").enrol(used)).body
             assert isinstance(refusal, Refusal)
-            assert refusal.code == "invitation_invalid"
+            assert (refusal.code, "make another" in str(refusal.hint)) == ("invitation_invalid", True)
         assert isinstance((await second.enrol(hub.fleet.invite("station", HUB, now))).body, Welcome)
         again = FakeAgent(hub, "station", first.key)
         refusal = (await again.greet(await again.dial())).body
@@ -241,6 +241,31 @@ def test_an_invitation_is_good_once_and_for_an_hour(tmp_path: Path, database: Da
         with database.read() as connection:
             assert token not in str(connection.execute(sa.select(enrolments)).all())
         await second.hang_up()
+
+    asyncio.run(story())
+
+
+def test_whoever_used_an_invitation_is_answered_again_and_nobody_else(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        token = hub.fleet.invite("station", HUB, datetime.now(UTC))
+        unheard = FakeAgent(hub, "station")
+        await unheard.dial()
+        await unheard.say(Enrol(token=token, public_key=unheard.key.public_key().public_bytes_raw()))
+        assert isinstance((await unheard.hear()).body, Enrolled)
+        await unheard.hang_up()
+        with database.write() as connection:  # its machine was off for a day
+            connection.execute(enrolments.update().values(expires_at=datetime.now(UTC) - timedelta(days=1)))
+        other = FakeAgent(hub, "station")
+        assert isinstance((await other.enrol(token)).body, Refusal)
+        again = FakeAgent(hub, "station", unheard.key)
+        assert isinstance((await again.enrol(token)).body, Welcome)
+        with database.read() as connection:
+            asked = sa.select(sa.func.count()).where(audit.c.action == "enrolled")
+            assert connection.execute(asked).scalar() == 1
+        await again.hang_up()
 
     asyncio.run(story())
 

@@ -63,6 +63,10 @@ class Identity:
     def join(self, membership: Membership) -> None:
         """Belong to this hub from now on; the invitation is used up."""
         write_privately(self._folder / "agent.json", membership.model_dump_json().encode())
+        self.drop_invitation()
+
+    def drop_invitation(self) -> None:
+        """It is of no use any more."""
         (self._folder / "invitation.json").unlink(missing_ok=True)
 
     def prove(self, host: str, theirs: bytes, ours: bytes) -> bytes:

@@ -105,7 +105,8 @@ class Link:
             try:
                 await self._be_linked()
             except NotAllowed as error:
-                self._tell(f"the hub refuses this agent: {error.message}")
+                what_to_do = f" ({error.hint})" if error.hint else ""
+                self._tell(f"the hub refuses this agent: {error.message}{what_to_do}")
             except (OSError, WebSocketException, InvalidHandshake, TimeoutError, ValueError) as error:
                 self._tell(f"not linked: {error or type(error).__name__}")
             if time.monotonic() - begun > LONGEST_PAUSE:
@@ -121,8 +122,13 @@ class Link:
             raise NotAllowed("it belongs to no hub, and no invitation lies here", code="not_enrolled")
         hub = (invitation or membership).hub  # type: ignore[union-attr]
         async with _dial(hub) as socket:
-            async with asyncio.timeout(GREETING_SECONDS):
-                membership = await self._greet(socket, membership, invitation)
+            try:
+                async with asyncio.timeout(GREETING_SECONDS):
+                    membership = await self._greet(socket, membership, invitation)
+            except NotAllowed as error:
+                if membership is not None and error.code == "invitation_invalid":
+                    self._identity.drop_invitation()  # and dial as whom it is
+                raise
             self._socket = socket
             self._tell(f"linked to {membership.hub} as {membership.host}")
             try:
@@ -371,7 +377,7 @@ async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
 def _demand(message: Message, kind: type[Any]) -> Any:
     """The body, if it is of this kind; raises NotAllowed with the hub's own words where it refuses."""
     if isinstance(message.body, Refusal):
-        raise NotAllowed(message.body.message, code=message.body.code)
+        raise NotAllowed(message.body.message, code=message.body.code, hint=message.body.hint)
     if not isinstance(message.body, kind):
         raise ValueError(f"the hub said {message.type}, where {kind.type} was expected")
     return message.body

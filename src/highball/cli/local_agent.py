@@ -27,10 +27,11 @@ class LocalAgent:
         self._restic = restic
         self._lock = Lock(state / "agent.lock")
 
-    def begin(self, hub: str, invite: Callable[[], str]) -> None:
-        """Start it unless one is at work; invited where it does not belong to this hub yet."""
+    def begin(self, hub: str, is_known: Callable[[bytes], bool], invite: Callable[[], str]) -> None:
+        """Start it unless one is at work; invited where it does not belong to this hub yet, or that forgot its key."""
         identity = Identity(self._state / "agent")
-        if identity.membership is None or identity.membership.hub != hub:
+        membership = identity.membership
+        if membership is None or membership.hub != hub or not is_known(identity.public_key):
             invitation = Invitation(hub=hub, token=invite())
             write_privately(self._state / "agent" / "invitation.json", invitation.model_dump_json().encode())
         policy = self._state / "agent" / "policy.toml"

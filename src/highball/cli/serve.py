@@ -72,7 +72,11 @@ class _Serving:
         try:
             await self._begin_well(server, serving)
             agent = LocalAgent(state, hub.document().settings.restic)
-            agent.begin(self._url, lambda: hub.fleet.invite(hub.host, HUB, utc_now()))
+            agent.begin(
+                self._url,
+                is_known=lambda key: hub.fleet.knows(hub.host, key),
+                invite=lambda: hub.fleet.invite(hub.host, HUB, utc_now()),
+            )
             self._welcome(hub)
             await serving
         finally:

@@ -197,7 +197,7 @@ class Fleet:
                 connection = await self._greet(socket)
         except HighballError as error:
             with contextlib.suppress(OSError):
-                await socket.send(spell(Refusal(code=error.code, message=error.message)))
+                await socket.send(spell(Refusal(code=error.code, message=error.message, hint=error.hint)))
             return
         except (TimeoutError, ValueError, OSError):
             return
@@ -232,24 +232,32 @@ class Fleet:
         return Connection(host, socket, hello, now, message.at - now)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:
+        """Let an agent be a host's. Whoever used the invitation is answered again: it may not have heard."""
         if len(enrol.public_key) != 32:
             raise NotAllowed("this is not an Ed25519 key", code="key_invalid")
+        former, public_key = self._former_keys(), enrol.public_key.hex()
         with self._database.write() as connection:
             here = (enrolments.c.token == _digest(enrol.token)) & (enrolments.c.purpose == "agent")
             found = connection.execute(sa.select(enrolments).where(here)).first()
-            if found is None or found.used_at is not None or found.expires_at < now:
+            host = "" if found is None else former.now("host", found.subject)
+            if found is not None and found.used_at is None and found.expires_at >= now:
+                connection.execute(enrolments.update().where(here).values(used_at=now))
+                connection.execute(agents.delete().where(agents.c.host == host))
+                told = {"host": host, "public_key": public_key}
+                connection.execute(agents.insert().values(**told, enrolled_at=now, facts={}))
+                write_down(connection, Actor(f"agent:{host}"), "enrolled", now, kind="host", key=host)
+            elif found is None or found.used_at is None or not _is_agent(connection, host, public_key):
                 raise NotAllowed(
                     "this invitation is unknown, used or too old",
                     code="invitation_invalid",
-                    hint="make another",
+                    hint="make another in the hub, and use that one here: highball agent --join",
                 )
-            connection.execute(enrolments.update().where(here).values(used_at=now))
-            connection.execute(agents.delete().where(agents.c.host == found.subject))
-            told = {"host": found.subject, "public_key": enrol.public_key.hex()}
-            connection.execute(agents.insert().values(**told, enrolled_at=now, facts={}))
-            actor = Actor(f"agent:{found.subject}")
-            write_down(connection, actor, "enrolled", now, kind="host", key=found.subject)
-        return Enrolled(host=found.subject, hub_key=self._key.public_key().public_bytes_raw())
+        return Enrolled(host=host, hub_key=self._key.public_key().public_bytes_raw())
+
+    def knows(self, host: str, public_key: bytes) -> bool:
+        """Whether a host's agent is known by this key."""
+        with self._database.read() as connection:
+            return _is_agent(connection, host, public_key.hex())
 
     def _demand_agent(self, hello: Hello, nonce: bytes, now: datetime) -> str:
         """The host whose agent this is, by the key that it has now: the agent knows the one that it joined under."""
@@ -265,7 +273,9 @@ class Fleet:
             known = connection.execute(sa.select(agents.c.public_key).where(here)).scalar()
             if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
                 raise NotAllowed(
-                    f"no agent of {hello.host} with this key is known here", code="agent_unknown"
+                    f"no agent of {hello.host} with this key is known here",
+                    code="agent_unknown",
+                    hint=f"invite {host} again in the hub, and use that invitation here: highball agent --join",
                 )
             facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
             connection.execute(agents.update().where(here).values(seen_at=now, facts=facts))
@@ -443,6 +453,11 @@ def _as_raised(error: dict[str, Any]) -> HighballError:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:
+    here = (agents.c.host == host) & (agents.c.public_key == public_key)
+    return connection.execute(sa.select(agents.c.host).where(here)).first() is not None
 
 
 def _is_signed(hello: Hello, public_key: bytes, nonce: bytes) -> bool:

@@ -99,6 +99,34 @@ def test_a_session_elsewhere_is_ended_from_here(anna: Looker, chromium: Browser,
         expect(elsewhere.go("/settings").get_by_role("heading", name="Log in")).to_be_visible()
 
 
+def test_a_form_goes_on_by_itself_after_its_session_ended_and_one_logged_in_again(
+    anna: Looker, served: Served
+) -> None:
+    page = anna.go("/profiles/new")
+    text = "schedule: daily\nexclude:\n- '<b>*.tmp'\n"
+    page.get_by_label("Name", exact=True).fill("kept-typing")
+    page.get_by_label("What jobs inherit").fill(text)
+    served.http.delete("users/anna/sessions").raise_for_status()
+    page.get_by_role("button", name="Create profile").click()
+    expect(page.get_by_text("What you sent is not lost")).to_be_visible()
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/profiles/kept-typing")
+    expect(page.get_by_text("kept-typing is declared")).to_be_visible()
+    assert served.get("profiles/kept-typing")["spec"]["exclude"] == ["<b>*.tmp"]
+
+
+def test_a_part_of_a_page_stays_as_it_is_when_the_session_ends(anna: Looker, served: Served) -> None:
+    page = anna.go("/jobs/new")
+    page.get_by_label("Key").fill("half-typed")
+    served.http.delete("users/anna/sessions").raise_for_status()
+    page.get_by_label("At", exact=True).fill("04:00")
+    expect(page.get_by_text("Your session has ended.")).to_be_visible()
+    expect(page.get_by_label("Key")).to_have_value("half-typed")
+    expect(page.get_by_role("heading", name="Log in")).to_have_count(0)
+
+
 def test_a_wrong_password_is_said_beside_its_field(anna: Looker) -> None:
     page = anna.go("/settings")
     page.get_by_label("Password now").fill("not the one")

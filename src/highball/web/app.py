@@ -61,14 +61,15 @@ def make_app(hub: Hub) -> FastAPI:
         responses=problems.REFUSALS,
     )
     problems.register(app)
-    app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=Rules(streams=("/agent/v1/bulk/",)))
+    pages = Pages(hub)
+    rules = Rules(streams=("/agent/v1/bulk/",))
+    app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
     app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
     for room in (overview, runs, repositories, foreign, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 
-    pages = Pages(hub)
     app.mount("/static", Assets())
     for place in (
         entrance,
@@ -90,7 +91,7 @@ def make_app(hub: Hub) -> FastAPI:
         jobs,
     ):
         app.include_router(place.make_router(hub, pages))
-    problems.show_on_pages(app, pages.answer_error)
+    problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from highball.errors import HighballError, Problem
+from highball.errors import HighballError, Misuse, Problem
 from highball.facts import Reason
 from highball.hub.access import Access, Known, LoggedIn
 from highball.web import problems
@@ -60,24 +60,38 @@ class Rules:
     seconds_for_body: float = SECONDS_FOR_BODY
 
 
+DrawRefusal = Callable[[Request, HighballError, int | None], Response]
+"""How a refusal looks to people; without a status, the error's own holds."""
+
+
 class _Refused(Exception):
     """The request goes no further."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(
+        self, error: HighballError, status: int | None = None, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.response = response
+        self.error = error
+        self.status = status
+        self.headers = headers or {}
 
 
 class Guard:
     """The outermost middleware."""
 
     def __init__(
-        self, app: ASGIApp, access: Access, clock: Callable[[], datetime], rules: Rules | None = None
+        self,
+        app: ASGIApp,
+        access: Access,
+        clock: Callable[[], datetime],
+        rules: Rules | None = None,
+        draw: DrawRefusal | None = None,
     ) -> None:
         self._app = app
         self._access = access
         self._clock = clock
         self._rules = rules or Rules()
+        self._draw = draw
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -93,9 +107,22 @@ class Guard:
         try:
             received = await self._admit(scope, receive)
         except _Refused as refused:
-            await refused.response(scope, receive, answered)
+            response = await self._answer(scope, refused)
+            await response(scope, receive, answered)
             return
         await self._app(scope, received, answered)
+
+    async def _answer(self, scope: Scope, refused: _Refused) -> Response:
+        """The refusal: a page for people, where one can be drawn, and a problem for programs."""
+        if self._draw is not None and problems.wants_page(scope):
+            try:
+                page = await run_in_threadpool(self._draw, Request(scope), refused.error, refused.status)
+            except HighballError:  # what is wrong keeps pages from being drawn, too
+                pass
+            else:
+                page.headers.update(refused.headers)
+                return page
+        return problems.answer_error(refused.error, refused.status, refused.headers)
 
     async def _admit(self, scope: Scope, receive: Receive) -> Receive:
         headers = Headers(scope=scope)
@@ -154,7 +181,7 @@ class Guard:
         try:
             return await run_in_threadpool(find, proof, self._clock(), address=address)
         except HighballError as error:
-            raise _Refused(problems.answer_error(error)) from None
+            raise _Refused(error) from None
 
     # --- what is sent ---
 
@@ -169,7 +196,9 @@ class Guard:
             async with asyncio.timeout(self._rules.seconds_for_body):
                 messages = await _collect(receive, most)
         except TimeoutError:
-            raise _refuse(408, "too_slow", "the request did not arrive in time") from None
+            raise _refuse(
+                408, "too_slow", "the request did not arrive in time", hint="send it again"
+            ) from None
         if "json" in headers.get("content-type", "").lower():
             fault = await run_in_threadpool(find_fault, b"".join(m.get("body", b"") for m in messages))
             if fault is not None:
@@ -317,19 +346,23 @@ async def _collect(receive: Receive, most: int) -> list[Message]:
 
 def _too_large(most: int) -> _Refused:
     return _refuse(
-        413, "too_large", f"the request is larger than {most // 1024} KiB", headers={"Connection": "close"}
+        413,
+        "too_large",
+        f"the request is larger than {most // 1024} KiB",
+        hint="it may be more once you are logged in" if most < MOST_BYTES else None,
+        headers={"Connection": "close"},
     )
 
 
 def _refuse(
     status: int, code: str, detail: str, *, hint: str | None = None, headers: dict[str, str] | None = None
 ) -> _Refused:
-    return _Refused(problems.answer(status, code, detail, hint=hint, headers=headers))
+    return _Refused(Misuse(detail, code=code, hint=hint), status, headers)
 
 
 def _refuse_part(part: str, fault: str) -> _Refused:
     found = [Problem(part, fault)]
-    return _Refused(problems.answer(422, "request_invalid", "the request has a problem", problems=found))
+    return _Refused(Misuse("the request has a problem", code="request_invalid", problems=found), 422)
 
 
 def _cookie_name(scope: Scope) -> str:

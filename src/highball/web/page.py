@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -21,12 +22,13 @@ from zoneinfo import ZoneInfo
 from fastapi import Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from highball import __version__, words
-from highball.errors import HighballError, LoginNeeded
+from highball.errors import HighballError, LoginNeeded, StateUnusable
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.overview import Overview, look_over
@@ -38,6 +40,9 @@ RAIL_IS_FRESH: Final = timedelta(seconds=3)
 STATIC: Final = Path(__file__).with_name("static")
 THEMES: Final = ("light", "dark", "system")
 ACCENTS: Final = ("petrol", "moss", "plum", "slate")
+
+KEPT: Final = "kept."
+"""What the names of another form's fields begin with, while somebody logs in again."""
 
 
 class Assets(StaticFiles):
@@ -100,6 +105,7 @@ class Pages:
             "asset": asset,
             "icon": _icon,
             "version": __version__,
+            "KEPT": KEPT,
             "showing": showing,
         }
         self._environment.filters |= {
@@ -142,13 +148,26 @@ class Pages:
             response.delete_cookie("said", httponly=True, samesite="lax", path="/")
         return response
 
-    def answer_error(self, request: Request, error: HighballError) -> Response:
+    def answer_error(self, request: Request, error: HighballError, status: int | None = None) -> Response:
         """What went wrong, as a page; who is not logged in is sent to log in, and back again."""
+        if isinstance(error, LoginNeeded) and _is_for_a_block(request):
+            return Response(status_code=error.http_status)  # which replaces nothing
         if isinstance(error, LoginNeeded) and request.method == "GET":
             return go("/setup" if self._hub.access.needs_setup() else f"/login?to={quote(here(request))}")
-        title = _TITLES.get(error.http_status, "That did not work")
+        status = status or error.http_status
+        title = _TITLES.get(status, "That did not work")
         context = {"title": title, "error": error, "problems": error.problems}
-        return self.answer(request, "error", context, status=error.http_status)
+        try:
+            return self.answer(request, "error", context, status=status)
+        except StateUnusable:  # how everything stands cannot be told now: what went wrong can
+            return self.answer(request, "error", context | {"actor": None}, status=status)
+
+    def ask_to_log_in(self, request: Request, sent: FormData) -> Response:
+        """The way in again for a form whose session has ended: what was typed into it goes along."""
+        if _is_for_a_block(request):
+            return Response(status_code=HTTPStatus.UNAUTHORIZED)  # which replaces nothing
+        context = {"error": None, "name": "", "to": here(request), "again": True, "kept": as_fields(sent)}
+        return self.answer(request, "login", context, status=HTTPStatus.UNAUTHORIZED)
 
     def _around(self, request: Request) -> dict[str, Any]:
         """What every page shows, or shows things by."""
@@ -192,22 +211,36 @@ class Pages:
         return {"sections": sections, "up": overview}
 
     def zone(self) -> tzinfo:
-        """Whose clocks the pages show: those of the settings."""
-        name = self._hub.document().settings.timezone
+        """Whose clocks the pages show: those of the settings, as far as they can be read."""
+        try:
+            name = self._hub.document().settings.timezone
+        except StateUnusable:
+            return UTC
         return ZoneInfo(name) if name else UTC
 
 
 _TITLES = {
+    400: "This is not understood",
     401: "Log in first",
     403: "This is not allowed",
     404: "There is nothing here",
+    405: "This address does something else",
+    408: "It took too long to arrive",
     409: "Something stands against it",
     412: "Somebody was quicker",
+    413: "Too much at once",
+    414: "The address is too long",
     422: "Something in it is not right",
     429: "Too often",
+    431: "The browser sent too much",
     502: "The host does not answer",
     503: "Not now",
 }
+
+
+def as_fields(sent: FormData) -> list[tuple[str, str]]:
+    """A form's fields as a page can hold them for another try: each by its name, in their order."""
+    return [(name, value) for name, value in sent.multi_items() if isinstance(value, str)]
 
 
 def here(request: Request) -> str:
@@ -217,14 +250,14 @@ def here(request: Request) -> str:
 
 def go(address: str, *, said: Said | None = None) -> Response:
     """On to another page of ours, after something was done; `said` is told there, once."""
-    response = RedirectResponse(_own(address), 303)
+    response = RedirectResponse(own(address), 303)
     if said is not None:
         told = quote(json.dumps([said.text, said.tone, said.undo]))
         response.set_cookie("said", told, max_age=60, httponly=True, samesite="lax", path="/")
     return response
 
 
-def _own(address: str) -> str:
+def own(address: str) -> str:
     """The address, if it is one of ours; else the overview. A link must not lead out through us."""
     return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
 
@@ -233,7 +266,7 @@ def _said(request: Request) -> Said | None:
     """What the page before did, if it left word. It is text that a browser sent: shown, and nothing else."""
     try:
         text, tone, undo = json.loads(unquote(request.cookies.get("said", "")))
-        return Said(str(text)[:500], "ok" if tone == "ok" else "warn", _own(str(undo)) if undo else None)
+        return Said(str(text)[:500], "ok" if tone == "ok" else "warn", own(str(undo)) if undo else None)
     except (ValueError, TypeError):
         return None
 
@@ -241,6 +274,10 @@ def _said(request: Request) -> Said | None:
 def block_wanted(request: Request) -> str | None:
     """The name of the block that the browser will replace, as htmx says it: `div#running`."""
     return request.headers.get("hx-target", "").rpartition("#")[2] or None
+
+
+def _is_for_a_block(request: Request) -> bool:
+    return "hx-request" in request.headers
 
 
 def _chosen(request: Request, name: str, among: tuple[str, ...]) -> str:

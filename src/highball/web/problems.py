@@ -6,7 +6,7 @@ it may be a secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
@@ -15,9 +15,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
-from highball.errors import HighballError, Misuse, Problem, Stale, Throttled, Unknown
+from highball.errors import HighballError, LoginNeeded, Misuse, Problem, Stale, Throttled, Unknown
 from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,24 +81,36 @@ def register(app: FastAPI) -> None:
 PROGRAMS = ("/api/", "/agent/", "/healthz", "/static/")
 """Addresses that programs ask: they get problems as JSON, people get pages."""
 
-AnswerOnPage = Callable[[Request, HighballError], Response]
+AnswerOnPage = Callable[[Request, HighballError, int | None], Response]
+AskToLogIn = Callable[[Request, FormData], Response]
 
 
-def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage) -> None:
-    """Let people see on a page what went wrong; call it after `register`."""
+def wants_page(scope: Scope) -> bool:
+    """Whether a person asks this, before a browser."""
+    return not scope["path"].startswith(PROGRAMS) and "text/html" in Headers(scope=scope).get("accept", "")
 
-    def show(request: Request, error: Exception) -> Response:
+
+def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage, ask_to_log_in: AskToLogIn) -> None:
+    """Let people see on a page what went wrong; call it after `register`.
+
+    Who is not logged in is asked to, and `ask_to_log_in` gets the form that was sent: what it holds is not lost.
+    """
+
+    async def show(request: Request, error: Exception) -> Response:
         assert isinstance(error, HighballError)
-        return answer_error(error) if _is_program(request) else answer_on_page(request, error)
+        if _is_program(request):
+            return answer_error(error)
+        if isinstance(error, LoginNeeded) and request.method == "POST":
+            return await run_in_threadpool(ask_to_log_in, request, await _read_form(request))
+        return await run_in_threadpool(answer_on_page, request, error, None)
 
     def show_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         if _is_program(request):
             return _answer_request(request, error)
         found = problems_of_request(error)
-        return answer_on_page(
-            request, Misuse("the address or the form says something that is not understood", problems=found)
-        )
+        told = Misuse("the address or the form says something that is not understood", problems=found)
+        return answer_on_page(request, told, None)
 
     def show_status(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -103,12 +118,10 @@ def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage) -> None:
             return _answer_status(request, error)
         if error.status_code == HTTPStatus.NOT_FOUND:
             hint = "it may have been renamed, deleted, or never existed"
-            return answer_on_page(
-                request, Unknown(f"nothing has the address {request.url.path[:200]}", hint=hint)
-            )
-        return answer_on_page(
-            request, Misuse(f"{HTTPStatus(error.status_code).phrase}: {request.url.path[:200]}")
-        )
+            told = Unknown(f"nothing has the address {request.url.path[:200]}", hint=hint)
+            return answer_on_page(request, told, None)
+        phrase = HTTPStatus(error.status_code).phrase
+        return answer_on_page(request, Misuse(f"{phrase}: {request.url.path[:200]}"), error.status_code)
 
     app.add_exception_handler(HighballError, show)
     app.add_exception_handler(RequestValidationError, show_request)
@@ -117,6 +130,11 @@ def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage) -> None:
 
 def _is_program(request: Request) -> bool:
     return request.url.path.startswith(PROGRAMS)
+
+
+async def _read_form(request: Request) -> FormData:
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    return await request.form() if is_form else FormData()
 
 
 def _name_media_type(responses: dict[str, Any]) -> None:
@@ -154,18 +172,21 @@ def _short(words: str) -> str:
     return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]} …"
 
 
-def answer_error(error: HighballError) -> JSONResponse:
-    """An error of ours as an answer."""
+def answer_error(
+    error: HighballError, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error of ours as an answer; with its own status unless another is named."""
+    sent = dict(headers or {})
     told: dict[str, Any] = {"hint": error.hint, "problems": error.problems}
     if isinstance(error, Stale):
-        told["headers"] = {"ETag": f'"{error.revision}"'}
+        sent["ETag"] = f'"{error.revision}"'
         told["revision"] = error.revision
         told["differences"] = [asdict(one) for one in error.differences]
     if isinstance(error, Throttled):
-        told["headers"] = {"Retry-After": f"{error.wait_for.total_seconds():.0f}"}
+        sent["Retry-After"] = f"{error.wait_for.total_seconds():.0f}"
     if error.http_status == HTTPStatus.UNAUTHORIZED:
-        told["headers"] = {"WWW-Authenticate": "Bearer"}
-    return answer(error.http_status, error.code, error.message, **told)
+        sent["WWW-Authenticate"] = "Bearer"
+    return answer(status or error.http_status, error.code, error.message, headers=sent, **told)
 
 
 def problems_of_request(error: RequestValidationError | ValidationError) -> list[Problem]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, tzinfo
 from typing import Annotated
 
-from fastapi import Form, Request, Response
+from fastapi import Depends, Form, Request, Response
+from starlette.datastructures import FormData
 
 from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
 from highball.secret import SecretValue
@@ -22,6 +23,14 @@ LongText = Annotated[str, Form(max_length=4 * 1024 * 1024)]
 
 Number = Annotated[int, Form(ge=0, le=10**9)]
 """A revision, or another small number that the page itself wrote into its form."""
+
+
+async def _read_form(request: Request) -> FormData:
+    return await request.form()
+
+
+Sent = Annotated[FormData, Depends(_read_form)]
+"""All fields of a form, whatever their names."""
 
 
 @dataclass(frozen=True)

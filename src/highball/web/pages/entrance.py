@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from highball.errors import HighballError
 from highball.hub.access import LoggedIn
@@ -12,9 +10,8 @@ from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.secret import SecretValue
 from highball.web.guard import address_of, find_known, give_cookie, take_cookie
-from highball.web.page import ACCENTS, THEMES, Pages, Said, go
-
-Text = Annotated[str, Form(max_length=4096)]
+from highball.web.page import ACCENTS, KEPT, THEMES, Pages, Said, as_fields, go, own
+from highball.web.pages.asking import LongText, Sent, Text
 
 COOKIE_SECONDS = 365 * 86400
 
@@ -55,16 +52,32 @@ def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return go("/setup")
         if find_known(request) is not None:
             return go(to)
-        return pages.answer(request, "login", {"error": None, "name": "", "to": to})
+        return pages.answer(
+            request, "login", {"error": None, "name": "", "to": to, "again": False, "kept": []}
+        )
 
     @router.post("/login")
-    def log_in(request: Request, name: Text = "", password: Text = "", to: Text = "/") -> Response:
+    def log_in(
+        request: Request,
+        sent: Sent,
+        name: Text = "",
+        password: Text = "",
+        to: LongText = "/",
+        again: Text = "",
+    ) -> Response:
+        kept = [
+            (field.removeprefix(KEPT), value) for field, value in as_fields(sent) if field.startswith(KEPT)
+        ]
         try:
             began = hub.access.log_in(name.strip(), _secret(password), utc_now(), **_whence(request))
         except HighballError as error:
-            told = {"error": error, "name": name, "to": to}
+            told = {"error": error, "name": name, "to": to, "again": bool(again), "kept": kept}
             return pages.answer(request, "login", told, status=error.http_status)
-        return _welcome(request, began, to)
+        if not again:
+            return _welcome(request, began, to)
+        response = pages.answer(request, "again", {"name": began.known.user, "to": own(to), "kept": kept})
+        give_cookie(request, response, began)
+        return response
 
     @router.post("/logout")
     def log_out(request: Request) -> Response:

@@ -43,6 +43,7 @@ from highball.web.job_fields import (
     spell_path,
 )
 from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Sent
 from highball.web.pages.jobs import address_of
 from highball.web.who import demand
 
@@ -56,13 +57,6 @@ _KEEP_BUILT_IN = (
 )
 _KEEP_INHERITED = "An empty field is inherited."
 _KEEP_OWN = "An empty field keeps none."
-
-
-async def _read_form(request: Request) -> FormData:
-    return await request.form()
-
-
-Sent = Annotated[FormData, Depends(_read_form)]
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:

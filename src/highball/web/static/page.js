@@ -73,6 +73,13 @@
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("*"); });
 
+  // --- a session that has ended: a part that is asked for again is refused, and stays as it is ---
+  document.addEventListener("htmx:after:request", (event) => {
+    const status = event.detail.ctx?.response?.status;
+    const ended = document.querySelector("[data-ended]");
+    if (ended && status) ended.hidden = status !== 401;
+  });
+
   // A link's secret stands behind the #, which no server and no log ever sees.
   const takeFragment = () => {
     const held = document.querySelector("[data-hide-if-fragment]");
@@ -92,6 +99,7 @@
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);
     for (const box of document.querySelectorAll("[data-mixed]")) box.indeterminate = true;
     document.querySelector(".errors-summary")?.focus();
+    document.querySelector("[data-goes-on]")?.requestSubmit();
   });
 
   // --- a log: what is new comes at its end, and is followed; what is sought is all that is shown ---

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from api.whole import Whole
+from api.whole import SNAPSHOT, Whole
 from highball.web.pages.restore import Pick, outermost, read_pick
 from hub.served import Corner, Served
 from pages.looking import Looker
+from pages.reading import read_page
 from testbed.restic import Location
 
 ODD = b"caf\xe9 <b>'\"&\n"
@@ -125,6 +126,38 @@ def test_a_repository_tells_what_it_holds_and_who_made_it(
     expect(ours).to_contain_text(corner.job)
     ours.get_by_role("link", name="see the run").click()
     expect(page.locator("h1")).to_contain_text(corner.job)
+
+
+def test_a_restore_that_nobody_can_look_into_now_keeps_every_answer(whole: Whole) -> None:
+    chosen = [("pick", "f11:/a%20b"), ("pick", "d:/caf%E9"), ("what", "some"), ("target", "/srv/<b>")]
+    wish = [("job", "docs"), ("repository", "nas"), ("snapshot", SNAPSHOT), *chosen]
+    for more in ({"do": "restore"}, {"open": "/docs"}):
+        answer = whole.client().post("/restore", data=_as_lists([*wish, *more.items()]))
+        assert answer.status_code == 502
+        assert "offline" in answer.text or "not connected" in answer.text
+        again = next(form for form in read_page(answer.text).forms if form.id == "wish")
+        assert set(wish) <= set(again.fields)
+
+
+def _as_lists(fields: list[tuple[str, str]]) -> dict[str, list[str]]:
+    return {name: [value for other, value in fields if other == name] for name, _ in fields}
+
+
+def test_the_plan_counts_what_lies_in_chosen_folders(served: Served, corner: Corner) -> None:
+    form = {"job": corner.job, "repository": corner.nas, "snapshot": newest(corner), "what": "some"}
+    form |= {"pick": f"d:{corner.source}", "target": str(corner.folder / "counted")}
+    shown = corner.http.post(f"{served.url}/restore", data=form).text
+    assert "Restore 1 folder" in shown
+    assert "and all that lies in them" in shown
+    counted = corner.http.post(f"{served.url}/restore", data=form | {"do": "count"}).text
+    assert "Restore 3 files" in counted
+    there = whole_path(corner.folder / "counted", corner.source)
+    there.mkdir(parents=True)
+    (there / "letter").write_text("another letter")
+    counted = corner.http.post(f"{served.url}/restore", data=form | {"do": "count"}).text
+    assert "Restore 2 files" in counted
+    assert "There already" in counted
+    assert (there / "letter").read_text() == "another letter"
 
 
 def test_a_repository_that_cannot_be_asked_is_said_in_its_place(whole: Whole) -> None:

@@ -47,6 +47,8 @@ class AskedOverWire:
     identity: str | None
     sealed: Mapping[str, bytes]
     from_file: bool = False
+    seconds: float = LISTING_SECONDS
+    """So long an answer may take."""
 
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises HighballError."""
@@ -98,5 +100,5 @@ class AskedOverWire:
         }
 
     def _ask(self, question: Question) -> Any:
-        asking = self.fleet.ask(self.host, question, LISTING_SECONDS, dict(self.sealed))
+        asking = self.fleet.ask(self.host, question, self.seconds, dict(self.sealed))
         return asyncio.run_coroutine_threadsafe(asking, self.loop).result()

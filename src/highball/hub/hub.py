@@ -35,6 +35,7 @@ from highball.facts import (
 )
 from highball.hub.access import Access
 from highball.hub.adoption import Adoption
+from highball.hub.asking import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.backlog import Backlog, RestoreWish, RunOrder
 from highball.hub.config import FROM_FILE, Documents
@@ -251,12 +252,14 @@ class Hub:
         named = None if job is None else effective_job(self.document(), job).host
         return named or self.host
 
-    def plan_restore(self, wish: RestoreWish) -> RestorePlan:
+    def plan_restore(self, wish: RestoreWish, seconds: float = LISTING_SECONDS) -> RestorePlan:
         """What a restore would do, from a look at the machine it goes to; not to be called in the loop's own thread.
 
-        Raises HighballError.
+        Raises HighballError, also where the look takes longer than so many seconds.
         """
-        asked = replace(self.dispatcher.asked(wish.repository), host=self.host_of(wish.job))
+        asked = replace(self.dispatcher.asked(wish.repository), seconds=seconds)
+        if wish.job is not None:
+            asked = replace(asked, host=self.host_of(wish.job))
         return asked.plan_restore(wish.snapshot, wish.paths, wish.target, wish.overwrite, counts=wish.counts)
 
     def adoption(self, key: str) -> Adoption:

@@ -22,9 +22,10 @@ from pydantic import ValidationError
 from highball.errors import HighballError
 from highball.facts import Node, RunKind, Snapshot
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
+from highball.hub.backlog import RestoreWish, RunOrder
 from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter
+from highball.protocol import RestorePlan
 from highball.spec.access import Role
 from highball.spec.document import Document, effective_job
 from highball.web import telling
@@ -43,6 +44,9 @@ ENTRIES = 400
 """So many entries of a folder are shown; who wants others of so large a one takes the folder."""
 
 RECENT = 5
+
+COUNT_SECONDS = 45.0
+"""So long may the host look into chosen folders while somebody waits for the figures."""
 
 _PICK = re.compile(r"(?:d|f(?P<size>\d{0,18})):(?P<path>/[!-~]*)")
 
@@ -136,6 +140,8 @@ class Wizard:
         self._holdings = holdings
         self.wish = wish
         self.problems: dict[str, str] = {}
+        self.counted: RestorePlan | None = None
+        self.uncounted: HighballError | None = None
 
     # --- from where ---
 
@@ -262,8 +268,31 @@ class Wizard:
         return tuple(pick.path for pick in outermost(self.wish.picks))
 
     @property
+    def holds_folders(self) -> bool:
+        """Whether folders were chosen that nobody has looked into yet."""
+        return not self.wish.everything and any(pick.is_folder for pick in self.wish.picks)
+
+    def count(self) -> None:
+        """Have the host look what would be new, and what is there already; what keeps it from that is told."""
+        if not self.paths or self.snapshot is None:
+            return
+        wish = RestoreWish(
+            job=self.wish.job or None,
+            repository=self.wish.repository,
+            snapshot=self.snapshot.id,
+            paths=self.paths,
+            target=os.fsencode(self.target),
+        )
+        try:
+            self.counted = self._hub.plan_restore(wish, COUNT_SECONDS)
+        except HighballError as error:
+            self.uncounted = error
+
+    @property
     def amount(self) -> str:
         """How much that is, as far as it is known: `8 files`, `2 folders and 1 file`."""
+        if self.counted is not None:
+            return counted(self.counted.new.files, "file")
         if self.wish.everything:
             files = self.snapshot.files if self.snapshot else None
             return "everything" if files is None else counted(files, "file")
@@ -276,6 +305,8 @@ class Wizard:
     @property
     def size(self) -> int | None:
         """How many bytes; None where a folder hides it."""
+        if self.counted is not None:
+            return self.counted.new.size_bytes
         if self.wish.everything:
             return self.snapshot.size_bytes if self.snapshot else None
         picks = outermost(self.wish.picks)
@@ -360,11 +391,14 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         if open:
             wish = replace(wish, folder=_folder(open), everything=False)
         wizard = Wizard(hub, holdings, wish)
-        if do != "restore":
-            return _draw(request, pages, wizard, hub)
-        order = wizard.order(hub.document())
+        try:
+            if do == "count":
+                wizard.count()
+            order = wizard.order(hub.document()) if do == "restore" else None
+        except HighballError as error:
+            return _draw(request, pages, wizard, hub, trouble=error)
         if order is None:
-            return _draw(request, pages, wizard, hub, status=422)
+            return _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
         ordered, _ = hub.order(order, actor, key=key)
         return go(f"/runs/{ordered.id}")
 
@@ -383,6 +417,7 @@ def _draw(
     skip: int = 0,
     lists: bool = False,
     status: int = 200,
+    trouble: HighballError | None = None,
 ) -> Response:
     block = block_wanted(request)
     context = {
@@ -396,9 +431,11 @@ def _draw(
         "recent": hub.record.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)
         if block is None
         else [],
-        "trouble": None,
+        "sent": request.method == "POST",
     }
     try:
+        if trouble is not None:
+            raise trouble
         if wizard.wish.repository:
             hub.dispatcher.find_repository(wizard.wish.repository)
         if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
@@ -406,8 +443,9 @@ def _draw(
         if wizard.snapshot is not None and context["browses"] and block != "plan":
             _ = wizard.entries
     except HighballError as error:
-        context["trouble"] = error
-    return pages.answer(request, "restore", context, status=status)
+        trouble = error
+        status = error.http_status if request.method == "POST" and block is None else status
+    return pages.answer(request, "restore", context | {"trouble": trouble}, status=status)
 
 
 # --- what a repository holds ---------------------------------------------------------------------

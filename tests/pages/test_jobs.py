@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import os
 import re
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from playwright.sync_api import expect
 from starlette.datastructures import FormData
 
 from api.whole import Whole
+from highball.hub.runs import utc_now
 from highball.web.job_fields import JobFields, read_path, shown_of, spell_path
 from hub.served import Corner, Served
 from journeys.station import until
@@ -59,10 +61,51 @@ def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
 
 def test_a_job_rests_and_goes_on(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs/{corner.job}")
-    page.get_by_role("button", name="Pause").click()
+    page.locator("summary", has_text="Pause").click()
+    page.get_by_role("button", name="Until somebody resumes it").click()
     expect(page.locator("h1")).to_contain_text("Paused")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("h1")).to_contain_text("Protected")
+
+
+def test_a_pause_ends_by_itself_where_it_was_told_to(whole: Whole) -> None:
+    client, now = whole.client(), utc_now()
+    day = (now + timedelta(days=9)).date()
+    told = {
+        "hour": now + timedelta(hours=1),
+        "morning": datetime.combine(now.date() + timedelta(days=1), time(6), UTC),
+        "week": now + timedelta(days=7),
+        "day": datetime.combine(day, time(), UTC),
+    }
+    for choice, until_then in told.items():
+        fields = {"pause": choice, "day": str(day), "job": ["docs", "pics"]}
+        for address, jobs in (("/jobs/docs/pause", 1), ("/jobs", 2)):
+            client.post(address, data=fields, follow_redirects=False)
+            pauses = {pause.subject: pause.until for pause in whole.hub.scheduler.list_pauses(utc_now())}
+            assert len(pauses) == jobs
+            for end in pauses.values():
+                assert end is not None and abs(end - until_then) < timedelta(minutes=5), choice
+        for address in ("/jobs", "/jobs/docs", "/"):
+            assert re.search(r"until <time", client.get(address).text), address
+        client.post("/jobs", data={"act": "resume", "job": ["docs", "pics"]})
+    for wrong in ({"pause": "day", "day": "2001-01-01"}, {"pause": "day", "day": ""}, {"pause": "x"}):
+        for address in ("/jobs/docs/pause", "/jobs"):
+            page = client.post(address, data=wrong | {"job": "docs"})
+            assert "Not paused" in page.text
+    assert whole.hub.scheduler.list_pauses(utc_now()) == []
+
+
+def test_a_phone_chooses_rows_too(anna: Looker, corner: Corner) -> None:
+    page = anna.go("/jobs")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.get_by_label(f"Choose {corner.job}").check()
+    page.locator("#bulk summary", has_text="Pause").click()
+    page.locator("#bulk").get_by_role("button", name="For an hour").click()
+    row = page.locator("tr", has=page.get_by_label(f"Choose {corner.job}"))
+    expect(row).to_contain_text("Paused")
+    page.get_by_label(f"Choose {corner.job}").check()
+    page.locator("#bulk").get_by_role("button", name="Resume").click()
+    expect(row).not_to_contain_text("Paused")
 
 
 def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> None:

@@ -126,6 +126,8 @@ HISTORY: dict[tuple[str, str], Role | None] = {
     ("POST", "/deleted/restore"): ADMIN,
     ("GET", "/deleted/purge"): ADMIN,
     ("POST", "/deleted/purge"): ADMIN,
+    ("GET", "/keys/{kind}/{key}"): ADMIN,
+    ("POST", "/keys/{kind}/{key}"): ADMIN,
 }
 
 CONFIGURATION: dict[tuple[str, str], Role | None] = {

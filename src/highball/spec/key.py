@@ -12,15 +12,21 @@ from highball.spec.problems import wrong
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.A)
 
+TAKEN = "new"
+"""What would be a key, if the pages' forms had no such address: `/jobs/new`."""
+
 
 def key_from(name: str) -> str:
     """A key that resembles the name: `Ünser Server` becomes `unser-server`; empty where nothing is left."""
     plain = unicodedata.normalize("NFKD", name[:400]).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", plain).lstrip("._-")[:63].rstrip("-")
+    found = re.sub(r"[^a-z0-9._-]+", "-", plain).lstrip("._-")[:63].rstrip("-")
+    return "new-one" if found == TAKEN else found
 
 
 def check_key(text: str) -> str:
     """The text, if it is a key; ValueError with one that resembles it if not."""
+    if text == TAKEN:
+        raise wrong(f'"{TAKEN}" is no key: that is the address of a form', f'perhaps "{key_from(TAKEN)}"')
     if _KEY.fullmatch(text):
         return text
     resembling = key_from(text)

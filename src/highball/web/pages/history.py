@@ -42,7 +42,7 @@ NAMES = {
 _PLACES = {
     "job": "/jobs/{}",
     "repository": "/repositories/{}",
-    "host": "/hosts/{}",
+    "host": "/hosts",
     "profile": "/profiles/{}",
     "pin": "/configuration",
     "defaults": "/configuration",

@@ -63,6 +63,7 @@ class Row:
     seen_at: datetime | None
     skew: timedelta | None
     always_on: bool
+    declared: bool
 
     @property
     def is_old(self) -> bool:
@@ -115,6 +116,7 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKin
         seen_at=utc_now() if connection else seen_at,
         skew=connection.skew if connection else None,
         always_on=always_on,
+        declared=declared is not None,
     )
 
 

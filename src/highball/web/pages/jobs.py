@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
 from highball import words
-from highball.errors import HighballError, Unknown
+from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.facts import Action, Outcome, Run, RunKind, RunState, Step
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
@@ -31,6 +31,7 @@ from highball.timing import jitter_of, next_times
 from highball.web import showing
 from highball.web.api.repositories import JobTestAnswer, try_job
 from highball.web.page import Pages, Said, go
+from highball.web.pages import pausing
 from highball.web.pages.overview import list_rows
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -65,7 +66,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_list(router, hub, pages)
     _add_page(router, hub, pages)
-    _add_orders(router, hub)
+    _add_orders(router, hub, pages)
     _add_deletion(router, hub, pages)
     return router
 
@@ -104,6 +105,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "tags": sorted({tag for job in jobs for tag in job.tags}),
             "narrowed": any(narrowed.values()),
             "pages": _pages(page, found.matching, narrowed),
+            "pauses": pausing.choices(),
             "once": secrets.token_urlsafe(12),
             "repositories": bool(document.repositories),
         }
@@ -115,15 +117,23 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         actor: Runs,
         job: Annotated[list[str] | None, Form(max_length=500)] = None,
         act: Text = "",
+        pause: Text = "",
+        day: Text = "",
         once: Text = "",
         to: Text = "/jobs",
     ) -> Response:
         chosen = list(dict.fromkeys(job or ()))
-        if not chosen or act not in _DONE:
+        if not chosen or (act not in _DONE and not pause):
             return go(to, said=Said("No job was chosen.", "warn"))
-        done = [key for key in chosen if _act(hub, act, key, actor, once)]
+        until = None
+        try:
+            if pause:
+                act, until = "pause", pausing.end_of(pause, day, utc_now(), pages.zone())
+            done = [key for key in chosen if _act(hub, act, key, actor, once, until)]
+        except HighballError as error:
+            return go(to, said=pausing.why_not(error))
         left = len(chosen) - len(done)
-        told = f"{words.counted(len(done), 'job')} {_DONE[act]}."
+        told = f"{words.counted(len(done), 'job')} {_DONE[act]}{_lasting(pages, until)}."
         if left:
             told += f" {words.counted(left, 'job has', 'jobs have')} no schedule, so there was nothing to do."
         return go(to, said=Said(told, "warn" if left else "ok"))
@@ -132,14 +142,18 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
 _DONE = {"run": "will run", "pause": "paused", "resume": "resumed"}
 
 
-def _act(hub: Hub, act: str, key: str, actor: Actor, once: str) -> bool:
+def _lasting(pages: Pages, until: datetime | None) -> str:
+    return f" until {words.appointment(until, utc_now(), pages.zone())}" if until else ""
+
+
+def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime | None) -> bool:
     """Do it to one of several; false where it has no schedule that could rest."""
     effective_job(hub.document(), key)
     if act == "run":
         hub.order(RunOrder(task="backup", job=key), actor, key=f"{once}:{key}" if once else None)
         return True
     try:
-        _rest(hub, key, actor, pausing=act == "pause")
+        _rest(hub, key, actor, pausing=act == "pause", until=until)
     except Unknown:
         return False
     return True
@@ -229,6 +243,7 @@ def _told_of(hub: Hub, key: str) -> dict[str, Any]:
         "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
         "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
         "once": secrets.token_urlsafe(12),
+        "pauses": pausing.choices(),
     }
 
 
@@ -471,7 +486,7 @@ def _policy(retention: Retention) -> str:
 # --- orders --------------------------------------------------------------------------------------
 
 
-def _add_orders(router: APIRouter, hub: Hub) -> None:
+def _add_orders(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/jobs/{key}/run")
     def run(key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
         order = RunOrder(task="backup", job=key, dry_run=bool(dry))
@@ -487,9 +502,14 @@ def _add_orders(router: APIRouter, hub: Hub) -> None:
         return go(f"/runs/{begun.id}")
 
     @router.post("/jobs/{key}/pause")
-    def pause(key: str, actor: Runs) -> Response:
-        _rest(hub, key, actor, pausing=True)
-        return go(address_of(key), said=Said(f"{key} is paused until somebody resumes it."))
+    def pause_it(key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "") -> Response:
+        try:
+            until = pausing.end_of(pause, day, utc_now(), pages.zone())
+            _rest(hub, key, actor, pausing=True, until=until)
+        except (ConfigurationInvalid, Misuse) as error:
+            return go(address_of(key), said=pausing.why_not(error))
+        lasting = _lasting(pages, until) or " until somebody resumes it"
+        return go(address_of(key), said=Said(f"{key} is paused{lasting}."))
 
     @router.post("/jobs/{key}/resume")
     def resume(key: str, actor: Runs) -> Response:

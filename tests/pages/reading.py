@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+_VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"})
 _SENT_ONLY_BY_CLICK = ("submit", "button", "image", "reset", "file")
 
 
@@ -26,7 +27,7 @@ class PageRead:
     forms: list[Form] = field(default_factory=list)
     links: list[dict[str, str]] = field(default_factory=list)
     lost_buttons: list[dict[str, str]] = field(default_factory=list)
-    """Buttons that stand in no form: without script they do nothing."""
+    """Buttons that are seen and stand in no form: without script they do nothing."""
     ids: set[str] = field(default_factory=set)
 
     def form(self, action: str) -> Form:
@@ -49,10 +50,13 @@ class _Reader(HTMLParser):
         self._form: Form | None = None
         self._select: tuple[str, list[tuple[str, bool]]] | None = None
         self._text: tuple[str, list[str]] | None = None
+        self._open: list[tuple[str, bool]] = []
         self._elsewhere: list[tuple[str, tuple[str, str] | dict[str, str]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = {name: value or "" for name, value in attrs}
+        if tag not in _VOID:
+            self._open.append((tag, self._is_hidden or tag == "dialog" or "hidden" in told))
         if "id" in told:
             self.page.ids.add(told["id"])
         match tag:
@@ -76,7 +80,13 @@ class _Reader(HTMLParser):
         if self._text is not None:
             self._text[1].append(data)
 
+    @property
+    def _is_hidden(self) -> bool:
+        return bool(self._open) and self._open[-1][1]
+
     def handle_endtag(self, tag: str) -> None:
+        while any(tag == each for each, _ in self._open) and self._open.pop()[0] != tag:
+            pass
         if tag == "form":
             self._form = None
         elif tag == "select" and self._select is not None:
@@ -107,8 +117,9 @@ class _Reader(HTMLParser):
         if "form" in told:
             self._elsewhere.append((told["form"], told))
         elif self._form is not None:
-            self._form.buttons.append(told)
-        else:
+            if not self._is_hidden or told.get("type") != "button":
+                self._form.buttons.append(told)
+        elif not self._is_hidden:
             self.page.lost_buttons.append(told)
 
     def _add_input(self, told: dict[str, str]) -> None:

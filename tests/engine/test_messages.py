@@ -201,6 +201,9 @@ def test_exit_statuses_have_a_meaning_only_where_the_version_gives_them_one() ->
         ),
         ("root@h: Permission denied (publickey).", "access_denied"),
         ("Host key verification failed.", "access_denied"),
+        ("Head https://h/config: x509: certificate signed by unknown authority", "certificate_refused"),
+        ("Head https://h/config: http: server gave HTTP response to HTTPS client", "wrong_scheme"),
+        ("unexpected HTTP response (400): 400 Bad Request", "wrong_scheme"),
         ("unexpected HTTP response (403): 403 Forbidden", "refused_by_server"),
         ("dial tcp 127.0.0.1:1: connect: connection refused", "unreachable"),
         ("dial tcp: lookup nowhere: no such host", "unreachable"),
@@ -250,6 +253,21 @@ def test_the_telling_line_is_the_last_fatal_one() -> None:
         == "Fatal: x"
     )
     assert messages.read_exit_error({}) == ""
+
+
+def test_what_restic_tries_again_is_told_without_how_often() -> None:
+    line = "Stat(<config/>) returned error, retrying after 1.2s: dial tcp 127.0.0.1:1: connect: connection refused"
+    assert messages.is_retrying(line)
+    assert not messages.is_in_vain(line)
+    told = classify((0, 19, 1), 130, [line]).message
+    assert told == f"{messages.sentence('unreachable')}: dial tcp 127.0.0.1:1: connect: connection refused"
+    assert messages.is_in_vain(line.replace("connect: connection refused", "x509: certificate has expired"))
+
+
+def test_a_stack_does_not_hide_the_error_above_it() -> None:
+    stack = ["main.open", "\tgithub.com/restic/global.go:703", "runtime.goexit", "\truntime/asm_amd64.s:1594"]
+    assert classify((0, 14, 0), 1, ["cannot do it", *stack]).message == "restic failed: cannot do it"
+    assert classify((0, 14, 0), 1, stack).message == "restic failed: main.open"
 
 
 def test_every_code_has_its_sentence() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from testbed.certificates import Certified
 from testbed.parts import get_program
 from testbed.restic import Location
 from testbed.serving import Server
@@ -32,6 +33,7 @@ class RestServer(Server):
         user: str | None = None,
         password: str = "",
         log: Path | None = None,
+        certified: Certified | None = None,
     ) -> None:
         super().__init__(log or data.with_name(f"{data.name}.log"))
         assert user or not private_repos, "private repositories need a user"
@@ -40,11 +42,14 @@ class RestServer(Server):
         self.private_repos = private_repos
         self.user = user
         self.password = password
+        self.certified = certified
         self._rest_server = get_program("rest-server")
         data.mkdir(parents=True, exist_ok=True)
 
     def argv(self, port: int) -> Sequence[str | Path]:
         argv: list[str | Path] = [self._rest_server, "--path", self.data, "--listen", f"{self.host}:{port}"]
+        if self.certified:
+            argv += ["--tls", "--tls-cert", self.certified.certificate, "--tls-key", self.certified.key]
         if self.append_only:
             argv.append("--append-only")
         if self.private_repos:
@@ -65,8 +70,8 @@ class RestServer(Server):
 
     @property
     def address(self) -> str:
-        """Where it answers, without credentials: `http://127.0.0.1:PORT/`."""
-        return f"http://{self.host}:{self.port}/"
+        """Where it answers, without credentials: `http://127.0.0.1:PORT/`, with a certificate https."""
+        return f"{'https' if self.certified else 'http'}://{self.host}:{self.port}/"
 
     def path(self, name: str) -> str:
         """The path of a repository of this name: below the user's own where these are private."""

@@ -1,10 +1,12 @@
 """An S3 service of the tests: moto in a process of its own, its buckets in that process's memory."""
 
+import ssl
 import sys
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from testbed.certificates import Certified
 from testbed.restic import Location
 from testbed.serving import Server
 
@@ -16,13 +18,19 @@ class S3Server(Server):
     access_key_id = "testing-key-id"
     secret_access_key = "testing-secret-key"  # moto checks none
 
-    def __init__(self, directory: Path, *, bucket: str = "backups") -> None:
+    def __init__(
+        self, directory: Path, *, bucket: str = "backups", certified: Certified | None = None
+    ) -> None:
         super().__init__(directory / "moto.log")
         self.bucket = bucket
+        self.certified = certified
         directory.mkdir(parents=True, exist_ok=True)
 
     def argv(self, port: int) -> Sequence[str | Path]:
-        return [sys.executable, "-m", "moto.server", "-H", self.host, "-p", str(port)]
+        argv: list[str | Path] = [sys.executable, "-m", "moto.server", "-H", self.host, "-p", str(port)]
+        if self.certified:
+            argv += ["--ssl-cert", self.certified.certificate, "--ssl-key", self.certified.key]
+        return argv
 
     def start(self) -> None:
         super().start()
@@ -30,7 +38,7 @@ class S3Server(Server):
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.certified else 'http'}://{self.host}:{self.port}"
 
     @property
     def environment_of_client(self) -> dict[str, str]:
@@ -41,7 +49,8 @@ class S3Server(Server):
         """Create a bucket and return its name."""
         # moto takes unsigned requests, and takes them for S3.
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
-        with urllib.request.urlopen(request, timeout=20):
+        trusted = ssl.create_default_context(cafile=self.certified.authority) if self.certified else None
+        with urllib.request.urlopen(request, timeout=20, context=trusted):
             return name
 
     def location(self, name: str, *, bucket: str | None = None) -> Location:

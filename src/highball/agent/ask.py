@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from highball.agent.restore import plan_restore
 from highball.agent.survey import holds_something
-from highball.agent.workplace import Workplace, as_gone, meet
+from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
 from highball.errors import RepositoryError, Unknown
@@ -36,7 +37,8 @@ class Asked:
     ) -> None:
         self.key = key
         self._identity = identity
-        self.restic: Restic = place.open(key, repository, f"ask_{key}", stop=stop)
+        opened = place.open(key, repository, f"ask_{key}", stop=stop)
+        self.restic: Restic = replace(opened, patience=PATIENCE)
 
     def compare_identity(self) -> str:
         """The repository's identity, as the record knows it; raises RepositoryError where it is another or none."""

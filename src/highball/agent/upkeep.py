@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from highball.agent.steps import Done, Steps
-from highball.agent.workplace import describe_lock, meet
+from highball.agent.workplace import PATIENCE, describe_lock, meet
 from highball.engine.restic.messages import read_freed
 from highball.engine.restic.restic import Finished, Restic
 from highball.errors import Cancelled, RepositoryError
@@ -158,7 +158,7 @@ def measure(steps: Steps, task: StatsTask) -> Done:
 
 def initialise(steps: Steps, task: InitTask) -> Done:
     """Make the repository, or meet the one that is there; never make one where one was met before and is gone."""
-    restic = steps.open(task.repository)
+    restic = replace(steps.open(task.repository), patience=PATIENCE)
     known = steps.assignment.identities.get(task.repository)
     note = _make_or_meet(restic, known)
     identity = meet(restic, known)

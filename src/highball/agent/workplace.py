@@ -8,15 +8,19 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from highball.engine.restic.binary import ResticBinary, find_restic
-from highball.engine.restic.repository import ResticRepository, access
+from highball.engine.restic.repository import ResticRepository, access, check_certificate
 from highball.engine.restic.restic import Listener, Restic
 from highball.errors import RepositoryError
 from highball.facts import Lock, time_for_people
 from highball.process import Stop
 from highball.secret import SecretValue
+
+PATIENCE = timedelta(seconds=20)
+"""Where a person waits for the answer, restic may not try for longer than this to reach a server that is down."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,14 @@ class Workplace:
         scratch: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Restic:
-        """restic, ready on a repository; raises SecretUnavailable and ProgramMissing."""
+        """restic, ready on a repository; raises SecretUnavailable, ProgramMissing, and Failed for its certificates."""
+        opened = access(repository, admin=admin, environment=environment, sealed=self.sealed)
+        if opened.certificate is not None:
+            check_certificate(opened.certificate)
         return Restic(
             binary=self.find_restic(),
             repository=key,
-            access=access(repository, admin=admin, environment=environment, sealed=self.sealed),
+            access=opened,
             cache=self.cache,
             scratch=scratch or self.scratch,
             marker=marker,

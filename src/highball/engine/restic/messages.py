@@ -170,6 +170,8 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
         r".*(permission denied|read-only file system)",
         "repository_read_only",
     ),
+    (r"x509: |tls: failed to verify|certificate (required|unknown)", "certificate_refused"),
+    (r"server gave HTTP response to HTTPS client|\(400\): 400 Bad Request", "wrong_scheme"),
     (r"cannot dump file: path .* not found in snapshot", "path_unknown"),
     (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
     (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
@@ -196,6 +198,8 @@ _SENTENCES: dict[str, str] = {
     "wrong_password": "the repository's password is wrong",
     "no_space": "there is no space left where the repository lies, or in restic's cache",
     "access_denied": "the storage refused the credentials",
+    "certificate_refused": "the server's certificate cannot be trusted",
+    "wrong_scheme": "the server does not answer as the address says",
     "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
     "repository_read_only": "the repository's folder cannot be written",
     "path_unknown": "this path is not in the snapshot",
@@ -215,6 +219,9 @@ _HINTS: dict[str, str] = {
     "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
     "no_space": "make room where the repository lies; highball forget and highball prune free some",
     "access_denied": "check the user, the password or the keys of this repository's storage",
+    "certificate_refused": "where an authority of your own signed it, name that one's file by certificate = …; "
+    "one that is too old, or made for another name, is renewed on the server",
+    "wrong_scheme": "does it speak TLS? then the address begins with https, else with http",
     "refused_by_server": "name an admin access for this repository, or allow deletion on the server",
     "repository_read_only": "check who owns it, and that its disk is not mounted read-only",
     "path_unknown": "see what is there with: highball ls SNAPSHOT",
@@ -223,6 +230,20 @@ _HINTS: dict[str, str] = {
     "out_of_memory": "give the machine more memory, or run this action on another one",
     "snapshot_unknown": "see which there are with: highball snapshots",
 }
+
+_RETRYING = re.compile(r"^\S.* returned error, retrying after \S+: ")
+_VAIN = frozenset({"certificate_refused", "wrong_scheme"})
+
+
+def is_retrying(line: str) -> bool:
+    """Whether restic says that it tries again: from 0.17 on it does for a quarter of an hour, whatever the error."""
+    return _RETRYING.match(line) is not None
+
+
+def is_in_vain(line: str) -> bool:
+    """Whether what restic tries again cannot pass."""
+    return is_retrying(line) and _code_of_words([line]) in _VAIN
+
 
 RETRYABLE = frozenset({"repository_locked"})
 """What is worth waiting for."""
@@ -288,9 +309,19 @@ def _code_of_death(exit_status: int) -> str:
 
 def _telling_line(lines: list[str]) -> str:
     """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
+    lines = _without_stack(lines)
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
-    return chosen.partition("\n")[0]
+    return _RETRYING.sub("", chosen.partition("\n")[0])
+
+
+_FRAME = re.compile(r"\s+\S+\.(go|s):\d+")
+
+
+def _without_stack(lines: list[str]) -> list[str]:
+    """Without the stack that 0.14 prints behind some errors: pairs of a function and an indented place."""
+    first = next((number for number, line in enumerate(lines) if _FRAME.match(line)), None)
+    return lines if first is None else lines[: max(first - 1, 1)]
 
 
 def read_exit_error(message: dict[str, Any]) -> str:

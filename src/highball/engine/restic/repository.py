@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from highball.errors import Failed
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 
 # --- what is declared ----------------------------------------------------------------------------
@@ -521,6 +522,25 @@ def access(
         ),
         certificate=location.certificate,
         parts=(*parts, *more),
+    )
+
+
+def check_certificate(path: Path) -> None:
+    """Raise Failed, code `certificate_unusable`, where restic would stumble over a file of certificates."""
+    import ssl  # noqa: PLC0415 - few repositories need it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        why = "holds no certificate in PEM form"
+    except OSError as error:
+        why = f"cannot be read: {error.strerror}"
+    else:
+        return
+    raise Failed(
+        f"the file of certificates {path} {why}",
+        code="certificate_unusable",
+        hint="it holds what begins with -----BEGIN CERTIFICATE-----, and lies on the machine that does the work",
     )
 
 

@@ -7,6 +7,7 @@ Nothing here decides whether something is good: what restic did is returned as i
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -130,6 +131,8 @@ class Restic:
     timezone: str = "UTC"
     listener: Listener = field(default_factory=Listener)
     stop: Stop = field(default_factory=Stop)
+    patience: timedelta | None = None
+    """How long it may try in vain to reach the repository; None leaves it to restic (a quarter of an hour)."""
     place: Here = field(default_factory=Here)
 
     # --- what it is, and whether it is there ---
@@ -294,16 +297,16 @@ class Restic:
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
-        log: deque[str] = deque(maxlen=LINES_KEPT)
-        on_error, finish = by_lines(lambda stream, line: log.append(_plain(line)))
+        attempts = _Attempts(self.stop, self.patience)
+        on_error, finish = by_lines(lambda stream, line: attempts.hear(_plain(line)))
         ended = run(
             self._command(["dump", "--no-lock", "--", snapshot, path], json=False),
             lambda stream, data: on_data(data) if stream == "stdout" else on_error(stream, data),
-            stop=self.stop,
+            stop=attempts.stop,
             on_start=self.listener.started,
         )
         finish()
-        self._demand(self._finished(ended, log))
+        self._demand(attempts.finished(ended))
 
     def compare(self, old: str, new: str, on_difference: Callable[[Difference], None]) -> None:
         """Hand every path that differs between two snapshots to `on_difference`."""
@@ -439,17 +442,17 @@ class Restic:
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
         """All that a command prints on its standard output."""
         parts: list[bytes] = []
-        log: deque[str] = deque(maxlen=LINES_KEPT)
-        on_error, finish = by_lines(lambda stream, line: log.append(self._plain_or_fatal(line)))
+        attempts = _Attempts(self.stop, self.patience)
+        on_error, finish = by_lines(lambda stream, line: attempts.hear(self._plain_or_fatal(line)))
         ended = run(
             self._command(argv, json=json),
             lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),
-            stop=self.stop,
+            stop=attempts.stop,
             timeout=timeout,
             on_start=self.listener.started,
         )
         finish()
-        self._demand(self._finished(ended, log))
+        self._demand(attempts.finished(ended))
         return b"".join(parts)
 
     def _run(
@@ -461,7 +464,7 @@ class Restic:
         json: bool = True,
     ) -> Finished:
         """Run a command line by line: JSON messages to `on_message`, what it does not take to the log."""
-        log: deque[str] = deque(maxlen=LINES_KEPT)
+        attempts = _Attempts(self.stop, self.patience)
 
         def on_line(stream: str, line: bytes) -> None:
             message = messages.read_json(line)
@@ -469,7 +472,7 @@ class Restic:
                 return
             text = self._plain_or_fatal(line)
             if text:
-                log.append(text[:LONGEST_LINE_KEPT])
+                attempts.hear(text)
                 self._tell(stream, text)
 
         on_data, finish = by_lines(on_line, LONGEST_LINE)
@@ -478,13 +481,13 @@ class Restic:
         ended = run(
             self.place.place(command, priority),
             on_data,
-            stop=self.stop,
+            stop=attempts.stop,
             # backups and maintenance hold a lock in the repository
             manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
             on_start=self.listener.started,
         )
         finish()
-        finished = self._finished(ended, log)
+        finished = attempts.finished(ended)
         if finished.cut_short:
             self.listener.cut_short()
         return finished
@@ -498,10 +501,6 @@ class Restic:
         if message is not None and message.get("message_type") == "exit_error":
             return messages.read_exit_error(message)
         return _plain(line)
-
-    @staticmethod
-    def _finished(ended: Ended, log: Iterable[str]) -> Finished:
-        return Finished(ended.exit_status, ended.stopped, ended.timed_out, tuple(log))
 
     def _command(self, argv: Sequence[Argument], *, json: bool) -> Command:
         options: list[Argument] = [part for option in self.access.options for part in ("-o", option)]
@@ -526,6 +525,37 @@ class Restic:
             # the S3 client reads its credentials anew for each connection that it sets up
             lasting_files=self.access.files,
         )
+
+
+class _Attempts:
+    """The lines of one restic process, and its end where it goes on trying what cannot pass, or for too long."""
+
+    def __init__(self, stop: Stop, patience: timedelta | None) -> None:
+        self.stop = Stop(lambda: stop.requested or self._given_up)
+        self._asked = stop
+        self._deadline = time.monotonic() + patience.total_seconds() if patience else None
+        self._log: deque[str] = deque(maxlen=LINES_KEPT)
+        self._retrying = False
+        self._in_vain = False
+
+    @property
+    def _given_up(self) -> bool:
+        late = self._deadline is not None and self._retrying and time.monotonic() > self._deadline
+        self._in_vain = self._in_vain or late
+        return self._in_vain
+
+    def hear(self, line: str) -> None:
+        """Take a line; what restic says once we gave up says nothing of why."""
+        if self._in_vain:
+            return
+        self._log.append(line[:LONGEST_LINE_KEPT])
+        self._retrying = messages.is_retrying(line)
+        self._in_vain = messages.is_in_vain(line)
+
+    def finished(self, ended: Ended) -> Finished:
+        """How it ended: stopped only where somebody else asked for that."""
+        stopped = ended.stopped and (self._asked.requested or not self._in_vain)
+        return Finished(ended.exit_status, stopped, ended.timed_out, tuple(self._log))
 
 
 class _ExactNames:

@@ -125,8 +125,8 @@ def test_many_jobs_stand_as_each_stands_alone_and_three_questions_tell(
 ) -> None:
     document = many_jobs(12)
     live_through(record, list(document.jobs)[:10], random.Random(CHANCE))
-    check(record, 300, "1/20", Outcome.SUCCESS)
-    measure(301).into(record)
+    check(record, 200, "1/20", Outcome.SUCCESS)
+    measure(201).into(record)
     with counted(database) as questions:
         found = list_standings(document, database, "here", NOW, list(document.jobs))
     assert found == told_one_by_one(document, record, NOW)
@@ -155,6 +155,17 @@ def test_a_jobs_snapshots_are_those_of_its_own_host(database: Database, record: 
     story.step(snapshot_id="1" * 64, bytes_processed=7, shows=shows).into(record)
     (one,) = list_standings(document, database, "here", START, ["site"])
     assert (one.snapshots, one.size_bytes) == (1, 7)
+
+
+def test_what_ended_under_a_clock_that_ran_ahead_hides_nothing(database: Database, record: Record) -> None:
+    Story(1, job="job-0").step().into(record)
+    Story(300, job="job-0").step().into(record)  # days ahead, before the clock was set right
+    Story(2, job="job-0").step(outcome=Outcome.FAILURE).into(record)
+    (now,) = list_standings(many_jobs(1), database, "here", START + timedelta(hours=2, minutes=1), ["job-0"])
+    assert (now.last_run, now.last_outcome, now.state) == (Story(2).run, Outcome.FAILURE, "failed")
+    assert (now.age_seconds or 0) > 3600
+    (then,) = list_standings(many_jobs(1), database, "here", START + timedelta(hours=301), ["job-0"])
+    assert (then.last_run, then.last_outcome) == (Story(300).run, Outcome.SUCCESS)
 
 
 # --- strips -----------------------------------------------------------------------------------------

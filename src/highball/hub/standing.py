@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from highball.facts import Action, Outcome, Reason, Standing
 from highball.hub.db import Database, repositories, runs, snapshots, steps
 from highball.hub.dialects import as_rows
+from highball.keeping import LARGEST_SKEW
 from highball.protocol import FILES_SET
 from highball.spec.document import Document, effective_job
 from highball.timing import Schedule, health
@@ -54,9 +55,9 @@ def list_standings(
         for repository in job.repositories
     ]
     with database.read() as connection:
-        newest = _newest_of_pairs(connection, pairs)
+        newest = _newest_of_pairs(connection, pairs, now)
         ends = _ends_of(connection, newest)
-        kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}))
+        kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}), now)
     zone = document.settings.timezone
     return [
         _standing(newest[pair], ends.get(pair), kept[pair.repository], wanted[pair.job].schedule, zone, now)
@@ -88,10 +89,12 @@ def _standing(
 # --- the three questions -------------------------------------------------------------------------
 
 
-def _newest_of_pairs(connection: sa.Connection, pairs: Sequence[_Pair]) -> dict[_Pair, sa.Row[Any]]:
+def _newest_of_pairs(
+    connection: sa.Connection, pairs: Sequence[_Pair], now: datetime
+) -> dict[_Pair, sa.Row[Any]]:
     told = [(pair.job, pair.repository, pair.host) for pair in pairs]
     pair = as_rows(connection, ("job", "repository", "host"), told)
-    here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job)
+    here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job) & _not_after(now)
     held = (
         (snapshots.c.repository == pair.c.repository)
         & (snapshots.c.host == pair.c.host)
@@ -133,9 +136,11 @@ def _ends_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> 
     return found
 
 
-def _newest_of_repositories(connection: sa.Connection, keys: Sequence[str]) -> dict[str, sa.Row[Any]]:
+def _newest_of_repositories(
+    connection: sa.Connection, keys: Sequence[str], now: datetime
+) -> dict[str, sa.Row[Any]]:
     one = as_rows(connection, ("repository",), [(key,) for key in keys])
-    here = steps.c.repository == one.c.repository
+    here = (steps.c.repository == one.c.repository) & _not_after(now)
     size = sa.select(repositories.c.bytes_stored).where(repositories.c.key == one.c.repository)
     asked = sa.select(
         one,
@@ -143,6 +148,11 @@ def _newest_of_repositories(connection: sa.Connection, keys: Sequence[str]) -> d
         size.scalar_subquery().label("bytes_stored"),
     )
     return {row.repository: row for row in connection.execute(asked)}
+
+
+def _not_after(now: datetime) -> sa.ColumnElement[bool]:
+    """What ended under a clock that ran ahead would look new for as long as it did so: nobody knows its age."""
+    return steps.c.ended_at <= now + LARGEST_SKEW
 
 
 def column_of_newest(

@@ -1,5 +1,6 @@
 """The hub's disk runs full while it serves: it says so, loses nothing, and goes on by itself once there is room."""
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.served import Served
+from highball.agent.rundir import list_run_directories
+from hub.served import SLOW, Elsewhere, Served
 from journeys.station import until
 
 
@@ -56,3 +58,29 @@ def test_a_full_disk_is_said_and_overcome(small: Served) -> None:
     until(lambda: small.agent["connected"], otherwise=small.said)
     assert small.back_up()["outcome"] == "success"
     assert small.events(before["id"]) == events
+
+
+def test_a_backup_goes_on_while_the_hub_cannot_write_and_its_end_is_recorded_afterwards(
+    small: Served, tmp_path: Path
+) -> None:
+    small.post("hosts?key=laptop", {})
+    small.make_large(2)
+    small.post("jobs?key=far", small.job_spec | {"host": "laptop", "limit_upload": SLOW})
+    with Elsewhere(tmp_path / "laptop", small, "laptop") as laptop:
+        laptop.join()
+        run = small.order(job="far")
+        until(lambda: any(event["type"] == "process.started" for event in small.events(run)))
+        ballast = fill(small)
+        numbers = itertools.count()
+        until(lambda: small.http.post(f"profiles?key=p{next(numbers)}", json={}).status_code == 503)
+        known = small.events(run)
+        [directory] = list_run_directories(laptop.state / "runs")
+        until(lambda: not directory.path.exists() or directory.ended, otherwise="the backup goes on")
+        assert small.events(run)[: len(known)] == known
+        ballast.unlink()
+        assert small.end_of(run)["outcome"] == "success", laptop.said
+        events = small.events(run)
+        assert events[: len(known)] == known
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert events[-1]["type"] == "run.ended"
+        assert small.get("status", job="far")[0]["snapshots"] == 1

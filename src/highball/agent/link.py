@@ -70,6 +70,8 @@ LOOK_SECONDS = 0.2
 
 GREETING_SECONDS = 15
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+PING_SECONDS = 20.0
+"""How often the line is tried, and how long an answer is waited for: its other end may be gone unheard."""
 CAPABILITIES = (
     "restic",
     "hooks",
@@ -369,7 +371,14 @@ class Link:
 async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
     address = "ws" + hub.removeprefix("http") + "/agent/v1/link"
     async with connect(
-        address, max_size=4 * LARGEST_FRAME, ping_interval=20, open_timeout=10, compression=None, proxy=None
+        address,
+        max_size=4 * LARGEST_FRAME,
+        ping_interval=PING_SECONDS,
+        ping_timeout=PING_SECONDS,
+        open_timeout=10,
+        close_timeout=1,
+        compression=None,
+        proxy=None,
     ) as socket:
         yield socket
 

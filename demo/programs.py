@@ -81,13 +81,14 @@ def find_highball() -> tuple[str, ...]:
 
 
 def find_restic(checkout: Path) -> tuple[Path, str]:
-    """The restic on PATH, else the newest that `scripts/setup` put into the checkout; with its version."""
+    """The newest restic at hand, on PATH or put into the checkout by `scripts/setup`; with its version."""
     on_path = shutil.which("restic")
-    parts = sorted((checkout / ".cache" / "parts").glob("restic-*"), key=_numbers, reverse=True)
-    for candidate in [*([Path(on_path)] if on_path else []), *parts]:
-        version = _version_of(candidate)
-        if version and _numbers(version) >= OLDEST_RESTIC:
-            return candidate.resolve(), version
+    parts = (checkout / ".cache" / "parts").glob("restic-*")
+    candidates = [*([Path(on_path)] if on_path else []), *parts]
+    found = {path: version for path in candidates if (version := _version_of(path))}
+    newest = max(found, key=lambda path: _numbers(found[path]), default=None)
+    if newest is not None and _numbers(found[newest]) >= OLDEST_RESTIC:
+        return newest.resolve(), found[newest]
     raise Failure("no restic 0.14 or newer was found on PATH; on Debian: sudo apt-get install restic")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,18 +23,22 @@ MOST_SECONDS = 60.0
 class ServedHub:
     """While it is entered, the hub serves; at the end it is ended, and its agent with it."""
 
-    def __init__(self, highball: Program, state: Path, account: str, password: str) -> None:
+    def __init__(
+        self, highball: Program, state: Path, account: str, password: str, *, role: str = "operator"
+    ) -> None:
+        """`role` is what the demo may do there."""
         self._highball = highball
+        self._role = role
         self._key_file = state.with_name(f"{state.name}.key")
         self._account = account
         self._password = password
         self._log = highball.folder / "serve.log"
-        self._url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{_free_port()}"
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        argv = [*self._highball.argv, "serve", "--listen", self._url.removeprefix("http://")]
+        argv = [*self._highball.argv, "serve", "--listen", self.url.removeprefix("http://")]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -75,8 +79,8 @@ class ServedHub:
         account = {"token": link, "name": self._account, "password": self._password}
         with self._send("setup", account) as answer:
             cookie = answer.headers["set-cookie"].partition(";")[0]
-        token = {"key": "demo", "role": "operator"}
-        with self._send("tokens", token, cookie=cookie, origin=self._url) as answer:
+        token = {"key": "demo", "role": self._role}
+        with self._send("tokens", token, cookie=cookie, origin=self.url) as answer:
             self._token = json.load(answer)["value"]
 
     # --- speaking to it ---
@@ -86,19 +90,24 @@ class ServedHub:
         with self._send(address) as answer:
             return json.load(answer)
 
-    def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Order a run, and wait for its end."""
+    def send(self, address: str, body: Any, method: str = "POST", **headers: str) -> Any:
+        """Ask for a change; what is answered."""
+        with self._send(address, body, method=method, **headers) as answer:
+            return json.load(answer)
+
+    def carry_out(self, order: dict[str, Any], outcomes: Sequence[str] = ("success",)) -> dict[str, Any]:
+        """Order a run, and wait for its end, which is to be one of these."""
         with self._send("runs", order) as answer:
             run = json.load(answer)["id"]
         self._await(lambda: self.get(f"runs/{run}")["state"] == "done", "a run of the hub did not end")
         done: dict[str, Any] = self.get(f"runs/{run}")
-        if done["outcome"] != "success":
+        if done["outcome"] not in outcomes:
             raise Failure(f"{order['task']} by the hub ended as {done['outcome']}: {done['reason']}")
         return done
 
-    def _send(self, address: str, body: Any = None, **headers: str) -> Any:
+    def _send(self, address: str, body: Any = None, method: str | None = None, **headers: str) -> Any:
         content = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._url}/api/v1/{address}", content, headers)
+        request = urllib.request.Request(f"{self.url}/api/v1/{address}", content, headers, method=method)
         request.add_header("content-type", "application/json")
         if self._token:
             request.add_header("authorization", f"Bearer {self._token}")

@@ -189,11 +189,20 @@ class Served(Corner):
         self._start(**self._environment() | {"PATH": f"{programs}:{SEARCH_PATH}"})
 
     def _start(self, *words: str | Path, **environment: str) -> None:
+        hub = self._launch(*words, **environment)
+        until(lambda: self._answers() or hub.poll() is not None)
+        assert hub.poll() is None, self.log.read_text()
+
+    def begin(self) -> "subprocess.Popen[bytes]":
+        """Start the hub, and wait for nothing."""
+        self.configuration.write_text(json.dumps(self.tables))
+        return self._launch("-c", self.configuration, **self._environment())
+
+    def _launch(self, *words: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
         argv: list[str | Path] = [HIGHBALL, *words, "serve", "--listen", f"127.0.0.1:{self.port}"]
         with self.log.open("ab") as log:
             self._hub = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
-        until(lambda: self._answers() or self._hub.poll() is not None)  # type: ignore[union-attr]
-        assert self._hub.poll() is None, self.log.read_text()
+        return self._hub
 
     def _answers(self) -> bool:
         try:

@@ -26,6 +26,7 @@ class LocalAgent:
         self._state = state
         self._restic = restic
         self._lock = Lock(state / "agent.lock")
+        self._begun: subprocess.Popen[bytes] | None = None
 
     def begin(self, hub: str, is_known: Callable[[bytes], bool], invite: Callable[[], str]) -> None:
         """Start it unless one is at work; invited where it does not belong to this hub yet, or that forgot its key."""
@@ -41,7 +42,7 @@ class LocalAgent:
             return  # it dials by itself
         with (self._state / "agent.log").open("ab") as log:
             restic = [os.fspath(self._restic)] if self._restic else []
-            subprocess.Popen(
+            self._begun = subprocess.Popen(
                 [sys.executable, "-m", "highball.agent", os.fspath(self._state), *restic],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -54,13 +55,21 @@ class LocalAgent:
         directories = list_run_directories(self._state / "runs")
         return [directory.path.name for directory in directories if directory.lock.is_taken]
 
-    def end(self) -> None:
-        """End it, if one is at work."""
-        pid = self._lock.holder()
-        if pid is None or not self._lock.is_taken:
-            return
+    def end(self) -> bool:
+        """End it, if one is at work; says whether there was one."""
+        pid = self._lock.holder() if self._lock.is_taken else None
+        if pid is None and self._is_beginning:
+            pid = self._begun.pid  # type: ignore[union-attr]
+        if pid is None:
+            return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + ENDING_SECONDS
-        while self._lock.is_taken and time.monotonic() < deadline:
+        while (self._lock.is_taken or self._is_beginning) and time.monotonic() < deadline:
             time.sleep(0.05)
+        return True
+
+    @property
+    def _is_beginning(self) -> bool:
+        """Whether the process that was started here lives: it takes its lock a while later."""
+        return self._begun is not None and self._begun.poll() is None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,29 +61,51 @@ class _Serving:
         self._address, self._port = address, port
         shown = f"[{address}]" if ":" in address else address
         self._url = f"http://{shown}:{port}"
+        self._end_asked = asyncio.Event()
+        self._server: uvicorn.Server | None = None
 
     async def serve(self) -> None:
         """Until a signal ends it."""
         from highball.cli.local_agent import LocalAgent
 
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask_to_end)
         state, hub = await asyncio.to_thread(self._open)
+        agent = LocalAgent(state, hub.document().settings.restic)
+        if not self._end_asked.is_set():
+            await self._serve(hub, agent)
+        self._say_goodbye(agent)
+
+    def _ask_to_end(self) -> None:
+        """Ctrl-C or SIGTERM: a second one does not wait for open connections."""
+        if self._end_asked.is_set() and self._server is not None:
+            self._server.force_exit = True
+        self._end_asked.set()
+
+    async def _serve(self, hub: Hub, agent: LocalAgent) -> None:
+        server = self._server = self._make_server(hub)
+        serving = asyncio.create_task(server.serve(self._bind()))
         hub.begin(asyncio.get_running_loop())
-        server = self._make_server(hub)
-        _end_politely(server)
-        serving = asyncio.create_task(server.serve())
         try:
-            await self._begin_well(server, serving)
-            agent = LocalAgent(state, hub.document().settings.restic)
-            agent.begin(
-                self._url,
-                is_known=lambda key: hub.fleet.knows(hub.host, key),
-                invite=lambda: hub.fleet.invite(hub.host, HUB, utc_now()),
-            )
-            self._welcome(hub)
+            while not (server.started or serving.done()):
+                await asyncio.sleep(0.02)
+            if not self._end_asked.is_set():
+                self._begin_agent(hub, agent)
+                self._welcome(hub)
+            asked = asyncio.create_task(self._end_asked.wait())
+            await asyncio.wait({asked, serving}, return_when=asyncio.FIRST_COMPLETED)
+            server.should_exit = True  # not before it has started: it would leave its work lying about
+            hub.newsroom.close()
             await serving
         finally:
             await hub.end()
-        self._say_goodbye(agent)
+
+    def _begin_agent(self, hub: Hub, agent: LocalAgent) -> None:
+        agent.begin(
+            self._url,
+            is_known=lambda key: hub.fleet.knows(hub.host, key),
+            invite=lambda: hub.fleet.invite(hub.host, HUB, utc_now()),
+        )
 
     def _open(self) -> tuple[Path, Hub]:
         """The state, and the hub on it, with what the configuration file declares, if there is one."""
@@ -126,6 +150,27 @@ class _Serving:
                 return None
             raise
 
+    def _bind(self) -> list[socket.socket]:
+        """The sockets to answer on; raises Failed where they cannot be had."""
+        try:
+            found = socket.getaddrinfo(
+                self._address, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            places = dict.fromkeys((family, place[:2]) for family, _, _, _, place in found)
+            return [socket.create_server(place, family=family) for family, place in places]
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Failed(
+                    f"{self._url} cannot be served: another program is there",
+                    code="address_in_use",
+                    hint="choose another with --listen 127.0.0.1:8766",
+                ) from None
+            raise Failed(
+                f"{self._url} cannot be served: {error.strerror}",
+                code="address_unusable",
+                hint="--listen wants an address of this machine, and a port that this user may use",
+            ) from None
+
     def _make_server(self, hub: Hub) -> uvicorn.Server:
         import uvicorn
 
@@ -141,8 +186,6 @@ class _Serving:
         return Server(
             uvicorn.Config(
                 make_app(hub),
-                host=self._address,
-                port=self._port,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
@@ -170,33 +213,12 @@ class _Serving:
             )
         sys.stdout.flush()  # whoever reads a journal or a file waits for the link
 
-    async def _begin_well(self, server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
-        while not server.started:
-            if serving.done():
-                raise Failed(
-                    f"{self._url} cannot be served: is another program there?",
-                    code="address_in_use",
-                    hint="choose another with --listen 127.0.0.1:8766",
-                )
-            await asyncio.sleep(0.02)
-
     def _say_goodbye(self, agent: LocalAgent) -> None:
         going = agent.list_going()
         if not going:
-            agent.end()
-            self._session.output.note("The hub has ended, and the agent, which was idle.")
+            idle = ", and the agent, which was idle" if agent.end() else ""
+            self._session.output.note(f"The hub has ended{idle}.")
         for run in going:
             self._session.output.note(
                 f"The hub has ended; run {run} goes on, and its agent waits for the hub."
             )
-
-
-def _end_politely(server: uvicorn.Server) -> None:
-    """Ctrl-C and SIGTERM end the server; a second one does not wait for open connections."""
-
-    def end() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, end)

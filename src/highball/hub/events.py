@@ -29,7 +29,8 @@ class Newsroom:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[asyncio.Queue[News]] = set()
+        self._listeners: set[asyncio.Queue[News | None]] = set()
+        self._closed = False
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on news are handed out, in this loop."""
@@ -41,7 +42,12 @@ class Newsroom:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._hand_out, news)
 
-    def _hand_out(self, news: News) -> None:
+    def close(self) -> None:
+        """Nothing more is told, and whoever listens is let go; to be called in that loop."""
+        self._closed = True
+        self._hand_out(None)
+
+    def _hand_out(self, news: News | None) -> None:
         for queue in self._listeners:
             if queue.full():
                 queue.get_nowait()
@@ -52,12 +58,14 @@ class Newsroom:
 
     async def listen(self, seconds: float) -> AsyncIterator[News | None]:
         """All that is told from now on; None whenever nothing was told for so many seconds."""
-        queue: asyncio.Queue[News] = asyncio.Queue(MOST_WAITING)
+        queue: asyncio.Queue[News | None] = asyncio.Queue(MOST_WAITING)
         self._listeners.add(queue)
         try:
-            while True:
+            while not self._closed:
                 try:
-                    yield await asyncio.wait_for(queue.get(), seconds)
+                    news = await asyncio.wait_for(queue.get(), seconds)
+                    if news is not None:
+                        yield news
                 except TimeoutError:
                     yield None
         finally:

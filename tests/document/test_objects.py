@@ -318,7 +318,7 @@ def test_a_key_does_not_change_under_a_run(desk: Desk) -> None:
     before = whole(desk)
     for kind, key in (("job", "docs"), ("repository", "nas")):
         with pytest.raises(Conflict) as refused:
-            desk.rekey(kind, key, "new")
+            desk.rekey(kind, key, "newer")
         assert refused.value.code == "in_use"
     assert whole(desk) == before
     with desk.database.write() as connection:
@@ -416,7 +416,7 @@ def test_what_contradicts_the_hubs_own_file_is_refused_whole_and_says_where_to_c
     )
     desk.documents.load(written, **desk.told, file=own)
     before = whole(desk)
-    jobs = {"docs": DOCS | {"title": "x"}, "new": DOCS}
+    jobs = {"docs": DOCS | {"title": "x"}, "newer": DOCS}
     against = build({"settings": {"timezone": "UTC"}, "repositories": {"nas": NAS}, "jobs": jobs})
     for only_planned in (True, False):
         with pytest.raises(NotAllowed) as refused:

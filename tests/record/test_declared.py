@@ -94,7 +94,7 @@ def test_a_failing_change_leaves_nothing_half_done(
 
     monkeypatch.setattr(config, "store", fail_at_the_end)
     with pytest.raises(ValueError, match="power cut"):
-        load_document(database, build({"repositories": {"new": BASIC["repositories"]["nas"]}}), now=START)
+        load_document(database, build({"repositories": {"newer": BASIC["repositories"]["nas"]}}), now=START)
     assert stored(database) == before
     assert history(database, "new") == []
 

@@ -79,6 +79,23 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_an_agent_whose_own_files_cannot_be_used_says_so_and_stays(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    async def story() -> None:
+        identity = tmp_path / "agent"
+        Identity(identity)
+        (identity / "agent.json").write_text("cut sho")
+        agent = asyncio.create_task(Link(tmp_path, None, said.append).keep())
+        await until(lambda: agent.done() or said != [])
+        assert not agent.done(), "what is mended is used at its next look"
+        assert "makes no sense" in said[0]
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_a_line_that_swallows_everything_is_given_up_by_both_and_laid_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -363,7 +363,9 @@ def fill(place: Path) -> None:
 def test_a_full_disk_swallows_log_lines_and_refuses_what_matters(small_disk: Path) -> None:
     directory = RunDirectory.create(small_disk / "runs", assignment())
     say(directory, "before")
+    assert directory.has_room
     fill(small_disk)
+    assert not directory.has_room
     written = [directory.append(LogLine, stream="stdout", text="x" * 3000) for _ in range(20)]
     assert directory.unwritten > 0
     assert written[-1] is None, "what was not written has not happened"
@@ -378,6 +380,7 @@ def test_a_full_disk_swallows_log_lines_and_refuses_what_matters(small_disk: Pat
     assert (directory.path / "events.ndjson").read_bytes().endswith(b"\n")
 
     (small_disk / "ballast").unlink()
+    assert directory.has_room
     ended = directory.append(RunEnded, outcome=Outcome.SUCCESS, safely=True)
     assert ended is not None
     assert ended.seq == len(readable) + 1

@@ -109,7 +109,7 @@ class Link:
             except NotAllowed as error:
                 what_to_do = f" ({error.hint})" if error.hint else ""
                 self._tell(f"the hub refuses this agent: {error.message}{what_to_do}")
-            except (OSError, WebSocketException, InvalidHandshake, TimeoutError, ValueError) as error:
+            except (HighballError, OSError, WebSocketException, InvalidHandshake, ValueError) as error:
                 self._tell(f"not linked: {error or type(error).__name__}")
             if time.monotonic() - begun > LONGEST_PAUSE:
                 pause = FIRST_PAUSE
@@ -289,6 +289,10 @@ class Link:
 
     async def _start_anew(self, carrier: Carrier) -> None:
         """A run's process vanished, or never began: the next one settles the run, or begins."""
+        if (
+            not carrier.directory.has_room
+        ):  # each would die of the full disk, and the run's true end not be told
+            return
         if carrier.starts < MOST_STARTS:
             carrier.wanting = True
             await self._say(SecretsWanted(run=carrier.run))

@@ -28,6 +28,9 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=T
 
 LONGEST_TEXT = 64 * 1024
 
+LEAST_ROOM = 16 * 1024
+"""Bytes that the account of a run's end needs at most, as a rule."""
+
 
 class RunDirectory:
     """One run on disk: `assignment.json`, `lock`, `events.ndjson`, and `cancel` once somebody asks for the end."""
@@ -146,6 +149,18 @@ class RunDirectory:
         except OSError:
             os.ftruncate(self._events, start)  # half a line would end every later reading
             raise
+
+    @property
+    def has_room(self) -> bool:
+        """Whether something can be written here at all."""
+        beside = self.path / "room"
+        try:
+            beside.write_bytes(bytes(LEAST_ROOM))
+        except OSError:
+            return False
+        finally:
+            beside.unlink(missing_ok=True)
+        return True
 
     # --- how far it is ---
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from highball.agent.placing import clear_away_staging, put_aside
-from highball.agent.survey import Ground
+from highball.agent.ground import Ground
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from highball.agent.survey import Entry, Verdict
+from highball.agent.entries import Entry, Verdict
 from highball.agent.verify import Reservoir
 from highball.facts import NodeKind, Outcome
 from restore.bench import Bench, no_leftovers

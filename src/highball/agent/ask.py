@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from highball.agent.ground import holds_something
 from highball.agent.restore import plan_restore
-from highball.agent.survey import holds_something
 from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from highball.agent.survey import Entry, Ground, Verdict, is_below, judge
+from highball.agent.entries import Entry, Verdict, judge
+from highball.agent.ground import Ground, is_below
 from highball.agent.sweeping import remove_tree
 from highball.facts import NodeKind
 from highball.protocol import Overwrite

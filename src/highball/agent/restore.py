@@ -17,20 +17,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from highball.agent.entries import WANTED, Entry, Verdict, kind_of
+from highball.agent.ground import Ground, ancestors, is_below
 from highball.agent.placing import Placer, Staging, Traits, give_traits, put_aside
 from highball.agent.steps import Done, Steps
-from highball.agent.survey import (
-    WANTED,
-    Entry,
-    Ground,
-    Parent,
-    Place,
-    Survey,
-    Verdict,
-    ancestors,
-    is_below,
-    kind_of,
-)
+from highball.agent.survey import Parent, Place, Survey
 from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Finished, Restic, RestoreOrder
 from highball.errors import Cancelled, Failed

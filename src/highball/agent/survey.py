@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import Self
 
+from highball.agent.entries import REPLACING, WANTED, Entry, Spool, Verdict, entry_of, judge, kind_of
+from highball.agent.ground import Ground, ancestors, holds_something, is_below, outermost
 from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Restic
 from highball.errors import Failed
@@ -27,208 +24,6 @@ from highball.protocol import Overwrite, PlanPart, RestorePlan
 EXAMPLES = 20
 FOLDERS_AT_ONCE = 1000
 INODES_REMEMBERED = 200_000
-
-_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
-
-
-# --- the file system, without links --------------------------------------------------------------
-
-
-class Ground:
-    """The file system from `/` down, walked folder by folder and never through a link. Paths are absolute."""
-
-    def __init__(self) -> None:
-        self._at: bytes | None = None
-        self._folder = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the last folder."""
-        if self._folder >= 0:
-            os.close(self._folder)
-        self._folder, self._at = -1, None
-
-    forget = close
-    """After a folder was moved, what is remembered of it is wrong."""
-
-    def locate(self, path: bytes) -> tuple[int, bytes]:
-        """The descriptor of the folder that holds the entry, valid until the next call, and the entry's name."""
-        above, _, name = path.rpartition(b"/")
-        return self._enter(above), name or b"."
-
-    def _enter(self, folder: bytes) -> int:
-        if self._at is not None and folder == self._at:
-            return self._folder
-        below = self._at is not None and is_below(folder, self._at)
-        start, names = self._folder, folder[len(self._at or b"") :] if below else folder
-        reached = os.dup(start) if below else os.open(b"/", _LOOK | os.O_DIRECTORY)
-        try:
-            for name in filter(None, names.split(b"/")):
-                reached, last = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=reached), reached
-                os.close(last)
-        except OSError:
-            os.close(reached)
-            raise
-        self.close()
-        self._at, self._folder = folder, reached
-        return reached
-
-    def status(self, path: bytes) -> os.stat_result | None:
-        """What lies there, a link as itself; None where nothing does, or its folder is none."""
-        try:
-            folder, name = self.locate(path)
-            return os.stat(name, dir_fd=folder, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def read_link(self, path: bytes) -> bytes:
-        """Where a link points."""
-        folder, name = self.locate(path)
-        return os.readlink(name, dir_fd=folder)
-
-    @contextmanager
-    def hold(self, path: bytes) -> Iterator[int]:
-        """A descriptor of the entry itself, for `/proc/self/fd`."""
-        folder, name = self.locate(path)
-        held = os.open(name, _LOOK, dir_fd=folder)
-        try:
-            yield held
-        finally:
-            os.close(held)
-
-    def open(self, path: bytes) -> BinaryIO:
-        """A file's content."""
-        folder, name = self.locate(path)
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return open(os.open(name, flags, dir_fd=folder), "rb", buffering=0)
-
-
-def holds_something(folder: bytes) -> bool:
-    """Whether anything lies in a folder; raises Failed where it is none."""
-    try:
-        return bool(os.listdir(folder))
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise Failed(
-            f"{path_for_people(folder)} is not a directory that can be looked into: {error.strerror}",
-            code="target_unusable",
-        ) from None
-
-
-def is_below(path: bytes, folder: bytes) -> bool:
-    """Whether a path lies below a folder (and is not the folder itself)."""
-    return path.startswith(folder.rstrip(b"/") + b"/") and path != folder
-
-
-# --- judging one entry ---------------------------------------------------------------------------
-
-
-class Verdict(IntEnum):
-    """What becomes of one entry."""
-
-    NEW = 0
-    REPLACED = 1
-    UNCHANGED = 2
-    KEPT = 3
-    OTHER_REPLACED = 4
-    OTHER_KEPT = 5
-    UNSURE = 6
-    """Its exact name could not be had, so nothing can be said of it."""
-
-
-WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
-
-
-class Entry(NamedTuple):
-    """One entry of the snapshot, and what becomes of it.
-
-    `was` are mode, owner, group and time of a folder that is there.
-    """
-
-    place: int
-    verdict: Verdict
-    kind: NodeKind
-    size: int
-    mode: int
-    uid: int
-    gid: int
-    modified_ns: int
-    was: tuple[int, int, int, int] | None
-    path: bytes
-
-
-def kind_of(seen: os.stat_result) -> NodeKind:
-    """The kind of what is there."""
-    if stat.S_ISREG(seen.st_mode):
-        return NodeKind.FILE
-    if stat.S_ISDIR(seen.st_mode):
-        return NodeKind.DIRECTORY
-    return NodeKind.SYMLINK if stat.S_ISLNK(seen.st_mode) else NodeKind.OTHER
-
-
-def judge(entry: Entry, there: os.stat_result | None, rule: Overwrite) -> Verdict:
-    """What becomes of an entry under a rule; a folder is never replaced by anything else.
-
-    *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
-    always unchanged.
-    """
-    if there is None:
-        return Verdict.NEW
-    kind = kind_of(there)
-    if kind is not entry.kind:
-        replaced = rule in _REPLACING and kind is not NodeKind.DIRECTORY
-        return Verdict.OTHER_REPLACED if replaced else Verdict.OTHER_KEPT
-    same_size = kind is not NodeKind.FILE or there.st_size == entry.size
-    if kind is NodeKind.DIRECTORY or (same_size and there.st_mtime_ns == entry.modified_ns):
-        return Verdict.UNCHANGED
-    newer = rule is Overwrite.IF_NEWER and entry.modified_ns > there.st_mtime_ns
-    return Verdict.REPLACED if newer or rule in _REPLACING else Verdict.KEPT
-
-
-# --- the spool -----------------------------------------------------------------------------------
-
-_HEAD = struct.Struct("<IBBqIIIq?IIIqI")
-_KINDS = tuple(NodeKind)
-
-
-class Spool:
-    """Entries on disk, in the order of the listing; gone with the process."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=scratch, prefix="restore-")  # noqa: SIM115 - closed by close()
-
-    def close(self) -> None:
-        """Let go of the disk space."""
-        self._file.close()
-
-    def tell(self) -> int:
-        """Where the next entry goes."""
-        return self._file.tell()
-
-    def write(self, entry: Entry) -> None:
-        """Append one entry."""
-        was = entry.was or (0, 0, 0, 0)
-        numbers = (entry.place, entry.verdict, _KINDS.index(entry.kind), entry.size, entry.mode, entry.uid)
-        more = (entry.gid, entry.modified_ns, entry.was is not None, *was, len(entry.path))
-        self._file.write(_HEAD.pack(*numbers, *more) + entry.path)
-
-    def read(self, start: int = 0, end: int | None = None) -> Iterator[Entry]:
-        """The entries between two places of the file; only one reader at a time."""
-        self._file.seek(start)
-        while (end is None or self._file.tell() < end) and (head := self._file.read(_HEAD.size)):
-            place, verdict, kind, size, mode, uid, gid, modified, known, *was, length = _HEAD.unpack(head)
-            before = (was[0], was[1], was[2], was[3]) if known else None
-            path = self._file.read(length)
-            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, before, path)
 
 
 # --- the plan ------------------------------------------------------------------------------------
@@ -483,7 +278,7 @@ class Survey:
     def _judge_parent(self, parent: Parent) -> None:
         if not parent.stands_in:
             return
-        verdict = Verdict.OTHER_REPLACED if self.rule in _REPLACING else Verdict.OTHER_KEPT
+        verdict = Verdict.OTHER_REPLACED if self.rule in REPLACING else Verdict.OTHER_KEPT
         self.tallies[verdict].add(NodeKind.DIRECTORY, 0, parent.target)
         for place in self.places:
             if is_below(place.target, parent.target):
@@ -563,22 +358,6 @@ class Survey:
             place.kept_linked = True  # it cannot be excluded
 
 
-def entry_of(place: int, verdict: Verdict, node: Node) -> Entry:
-    """A node of the listing as an entry."""
-    return Entry(
-        place,
-        verdict,
-        node.kind,
-        node.size_bytes or 0,
-        node.mode or 0,
-        node.uid or 0,
-        node.gid or 0,
-        node.modified_ns or 0,
-        None,
-        node.path,
-    )
-
-
 # --- paths ---------------------------------------------------------------------------------------
 
 
@@ -587,19 +366,6 @@ def normal(path: bytes) -> bytes:
     if not path.startswith(b"/"):
         raise Failed(f"{path_for_people(path)} is not an absolute path", code="path_unknown")
     return b"/" + os.path.normpath(path).lstrip(b"/")
-
-
-def ancestors(path: bytes) -> Iterator[bytes]:
-    """Every folder above a path, innermost first, `/` last."""
-    while path != b"/":
-        path = os.path.dirname(path)
-        yield path
-
-
-def outermost(paths: Iterable[bytes]) -> list[bytes]:
-    """The paths without those that lie below another one, sorted, each once."""
-    chosen = set(paths)
-    return sorted(path for path in chosen if not any(above in chosen for above in ancestors(path)))
 
 
 def clean_part(path: bytes) -> bytes:

@@ -1,0 +1,136 @@
+"""The entries of a snapshot and what becomes of each under a rule; on disk as they are listed, never in a list.
+
+A snapshot may hold millions. Nothing here looks at the target: who judges says what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import tempfile
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from highball.facts import Node, NodeKind
+from highball.protocol import Overwrite
+
+REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
+"""The rules under which what is there may be replaced."""
+
+
+class Verdict(IntEnum):
+    """What becomes of one entry."""
+
+    NEW = 0
+    REPLACED = 1
+    UNCHANGED = 2
+    KEPT = 3
+    OTHER_REPLACED = 4
+    OTHER_KEPT = 5
+    UNSURE = 6
+    """Its exact name could not be had, so nothing can be said of it."""
+
+
+WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
+
+
+class Entry(NamedTuple):
+    """One entry of the snapshot, and what becomes of it.
+
+    `was` are mode, owner, group and time of a folder that is there.
+    """
+
+    place: int
+    verdict: Verdict
+    kind: NodeKind
+    size: int
+    mode: int
+    uid: int
+    gid: int
+    modified_ns: int
+    was: tuple[int, int, int, int] | None
+    path: bytes
+
+
+def kind_of(seen: os.stat_result) -> NodeKind:
+    """The kind of what is there."""
+    if stat.S_ISREG(seen.st_mode):
+        return NodeKind.FILE
+    if stat.S_ISDIR(seen.st_mode):
+        return NodeKind.DIRECTORY
+    return NodeKind.SYMLINK if stat.S_ISLNK(seen.st_mode) else NodeKind.OTHER
+
+
+def judge(entry: Entry, there: os.stat_result | None, rule: Overwrite) -> Verdict:
+    """What becomes of an entry under a rule; a folder is never replaced by anything else.
+
+    *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
+    always unchanged.
+    """
+    if there is None:
+        return Verdict.NEW
+    kind = kind_of(there)
+    if kind is not entry.kind:
+        replaced = rule in REPLACING and kind is not NodeKind.DIRECTORY
+        return Verdict.OTHER_REPLACED if replaced else Verdict.OTHER_KEPT
+    same_size = kind is not NodeKind.FILE or there.st_size == entry.size
+    if kind is NodeKind.DIRECTORY or (same_size and there.st_mtime_ns == entry.modified_ns):
+        return Verdict.UNCHANGED
+    newer = rule is Overwrite.IF_NEWER and entry.modified_ns > there.st_mtime_ns
+    return Verdict.REPLACED if newer or rule in REPLACING else Verdict.KEPT
+
+
+def entry_of(place: int, verdict: Verdict, node: Node) -> Entry:
+    """A node of the listing as an entry."""
+    return Entry(
+        place,
+        verdict,
+        node.kind,
+        node.size_bytes or 0,
+        node.mode or 0,
+        node.uid or 0,
+        node.gid or 0,
+        node.modified_ns or 0,
+        None,
+        node.path,
+    )
+
+
+# --- the spool -----------------------------------------------------------------------------------
+
+_HEAD = struct.Struct("<IBBqIIIq?IIIqI")
+_KINDS = tuple(NodeKind)
+
+
+class Spool:
+    """Entries on disk, in the order of the listing; gone with the process."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=scratch, prefix="restore-")  # noqa: SIM115 - closed by close()
+
+    def close(self) -> None:
+        """Let go of the disk space."""
+        self._file.close()
+
+    def tell(self) -> int:
+        """Where the next entry goes."""
+        return self._file.tell()
+
+    def write(self, entry: Entry) -> None:
+        """Append one entry."""
+        was = entry.was or (0, 0, 0, 0)
+        numbers = (entry.place, entry.verdict, _KINDS.index(entry.kind), entry.size, entry.mode, entry.uid)
+        more = (entry.gid, entry.modified_ns, entry.was is not None, *was, len(entry.path))
+        self._file.write(_HEAD.pack(*numbers, *more) + entry.path)
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+        """The entries between two places of the file; only one reader at a time."""
+        self._file.seek(start)
+        while (end is None or self._file.tell() < end) and (head := self._file.read(_HEAD.size)):
+            place, verdict, kind, size, mode, uid, gid, modified, known, *was, length = _HEAD.unpack(head)
+            before = (was[0], was[1], was[2], was[3]) if known else None
+            path = self._file.read(length)
+            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, before, path)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.placing import clear_away_staging, put_aside
 from highball.agent.ground import Ground
+from highball.agent.placing import clear_away_staging, put_aside
 
 
 @pytest.fixture

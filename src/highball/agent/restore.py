@@ -11,25 +11,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import WANTED, Entry, Verdict, kind_of
 from highball.agent.ground import Ground, ancestors, is_below
 from highball.agent.placing import Placer, Staging, Traits, give_traits, put_aside
 from highball.agent.steps import Done, Steps
 from highball.agent.survey import Parent, Place, Survey
-from highball.engine.restic.messages import LOST
-from highball.engine.restic.restic import Finished, Restic, RestoreOrder
+from highball.engine.restic.restic import Restic, RestoreOrder
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.process import Stop
 from highball.protocol import Overwrite, RestorePlan, RestoreTask
 
-PATTERNS_AT_ONCE = 1000
 MOST_NAMED = 100
 """So many cautions of one kind are listed; the rest is counted."""
 COARSE_NS = 2_000_000_000
@@ -90,75 +88,6 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
             "names that the listing spells inexactly come back, but are neither planned nor compared"
         )
     return tuple(sentences)
-
-
-# --- one restic process, and what it complained about ---------------------------------------------
-
-_IGNORED = re.compile(r"ignoring error for (?P<path>.*?): (?P<message>.*)")
-_METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNORECASE)
-"""What complaints about anything but content begin with."""
-
-
-@dataclass
-class Attempt:
-    """One or more processes of `restic restore`, and every complaint of theirs."""
-
-    finished: list[Finished] = field(default_factory=list)
-    cautions: list[Caution] = field(default_factory=list)
-    bad: set[bytes] = field(default_factory=set)
-    """Paths, as restic spells them, whose content could not be had."""
-    unclear: bool = False
-    """It complained of something that we cannot attribute to a path."""
-
-    def note(self, caution: Caution) -> None:
-        """Take up one complaint."""
-        self.cautions.append(caution)
-        if _METADATA.match(caution.message):
-            return
-        if caution.path is None:
-            self.unclear = True
-        else:
-            self.bad.add(_one_mark(caution.path))
-
-    @property
-    def failed(self) -> Finished | None:
-        """The first process that did not end well."""
-        return next((finished for finished in self.finished if finished.exit_status != 0), None)
-
-
-def run_restic(steps: Steps, restic: Restic, order: RestoreOrder, attempt: Attempt) -> None:
-    """Run `restic restore` for one order, waiting for a busy repository; its complaints go to the attempt."""
-
-    def on_log(stream: str, text: str) -> None:
-        restic.listener.log(stream, text)
-        if text.startswith("ignoring error for "):  # before 0.17.1 errors are plain lines
-            found = _IGNORED.fullmatch(text)
-            path = os.fsencode(found["path"]) if found else None
-            attempt.note(Caution(code="not_restored", message=found["message"] if found else text, path=path))
-
-    told = replace(restic.listener, log=on_log)
-
-    def call() -> Finished:
-        finished, cautions = replace(restic, listener=told).restore(order)
-        for caution in cautions:
-            attempt.note(caution.model_copy(update={"code": "not_restored"}))
-        return finished
-
-    attempt.finished.append(steps.finish(restic, call))
-
-
-def escaped(path: bytes) -> bytes:
-    """A path as a pattern of restic that matches only it."""
-    return re.sub(rb"([\\*?\[\]])", rb"\\\1", path)
-
-
-def as_shown(path: bytes) -> bytes:
-    """A path as messages spell it: what is not UTF-8 becomes U+FFFD, here one for any number of bytes."""
-    return path if path.isascii() else _one_mark(path.decode("utf-8", "replace").encode())
-
-
-def _one_mark(path: bytes) -> bytes:
-    return re.sub(rb"(?:%s)+" % LOST, LOST, path)
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -291,7 +220,7 @@ class _Restoring:
         if not group.names:
             self._make_folder(group.places[0])
         attempt = Attempt()
-        for some in _slices(group.names):
+        for some in slices(group.names):
             includes = [b"/" + escaped(name) for name in some]
             order = RestoreOrder(self._survey.snapshot, group.folder, includes, group.target, self._rule)
             run_restic(self._steps, self._restic, order, attempt)
@@ -426,7 +355,7 @@ class _Restoring:
         """Restore a group into a fresh directory; where in there its folder lies."""
         restic = self._watched(group, os.path.dirname(inside))
         whole = not self._restic.binary.names_folders
-        for some in _slices(group.names):
+        for some in slices(group.names):
             includes = [b"/" + escaped(name) for name in some]
             if whole:
                 above = escaped(group.folder).rstrip(b"/")
@@ -611,12 +540,6 @@ def _some(cautions: Sequence[Caution], count: int) -> list[Caution]:
     return named
 
 
-def _slices(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The names in portions that fit a command line; one empty portion for a whole directory."""
-    for start in range(0, max(len(names), 1), PATTERNS_AT_ONCE):
-        yield names[start : start + PATTERNS_AT_ONCE]
-
-
 def _traits_of(entry: Entry) -> Traits:
     return Traits(entry.mode, entry.uid, entry.gid, entry.modified_ns)
 
@@ -637,6 +560,3 @@ def _room_for(target: bytes) -> bytes:
             if there is not None and stat.S_ISDIR(there.st_mode):
                 return folder
     return b"/"
-
-
-__all__ = ["Attempt", "RestorePlan", "escaped", "plan_restore", "restore", "run_restic"]

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from typing import BinaryIO
 
+from highball.agent.attempt import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic
 from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
-from highball.agent.restore import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic
 from highball.agent.steps import Done, Steps
 from highball.agent.sweeping import remove_tree
 from highball.engine.restic.restic import Restic, RestoreOrder

@@ -1,0 +1,90 @@
+"""`restic restore` as a restore and a proof of one need it: run once or several times, its complaints by path.
+
+Nothing here judges; whoever asked looks at what was written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from highball.agent.steps import Steps
+from highball.engine.restic.messages import LOST
+from highball.engine.restic.restic import Finished, Restic, RestoreOrder
+from highball.facts import Caution
+
+PATTERNS_AT_ONCE = 1000
+
+_IGNORED = re.compile(r"ignoring error for (?P<path>.*?): (?P<message>.*)")
+_METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNORECASE)
+"""What complaints about anything but content begin with."""
+
+
+@dataclass
+class Attempt:
+    """One or more processes of `restic restore`, and every complaint of theirs."""
+
+    finished: list[Finished] = field(default_factory=list)
+    cautions: list[Caution] = field(default_factory=list)
+    bad: set[bytes] = field(default_factory=set)
+    """Paths, as restic spells them, whose content could not be had."""
+    unclear: bool = False
+    """It complained of something that we cannot attribute to a path."""
+
+    def note(self, caution: Caution) -> None:
+        """Take up one complaint."""
+        self.cautions.append(caution)
+        if _METADATA.match(caution.message):
+            return
+        if caution.path is None:
+            self.unclear = True
+        else:
+            self.bad.add(_one_mark(caution.path))
+
+    @property
+    def failed(self) -> Finished | None:
+        """The first process that did not end well."""
+        return next((finished for finished in self.finished if finished.exit_status != 0), None)
+
+
+def run_restic(steps: Steps, restic: Restic, order: RestoreOrder, attempt: Attempt) -> None:
+    """Run `restic restore` for one order, waiting for a busy repository; its complaints go to the attempt."""
+
+    def on_log(stream: str, text: str) -> None:
+        restic.listener.log(stream, text)
+        if text.startswith("ignoring error for "):  # before 0.17.1 errors are plain lines
+            found = _IGNORED.fullmatch(text)
+            path = os.fsencode(found["path"]) if found else None
+            attempt.note(Caution(code="not_restored", message=found["message"] if found else text, path=path))
+
+    told = replace(restic.listener, log=on_log)
+
+    def call() -> Finished:
+        finished, cautions = replace(restic, listener=told).restore(order)
+        for caution in cautions:
+            attempt.note(caution.model_copy(update={"code": "not_restored"}))
+        return finished
+
+    attempt.finished.append(steps.finish(restic, call))
+
+
+def escaped(path: bytes) -> bytes:
+    """A path as a pattern of restic that matches only it."""
+    return re.sub(rb"([\\*?\[\]])", rb"\\\1", path)
+
+
+def as_shown(path: bytes) -> bytes:
+    """A path as messages spell it: what is not UTF-8 becomes U+FFFD, here one for any number of bytes."""
+    return path if path.isascii() else _one_mark(path.decode("utf-8", "replace").encode())
+
+
+def _one_mark(path: bytes) -> bytes:
+    return re.sub(rb"(?:%s)+" % LOST, LOST, path)
+
+
+def slices(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The names in portions that fit a command line; one empty portion for a whole directory."""
+    for start in range(0, max(len(names), 1), PATTERNS_AT_ONCE):
+        yield names[start : start + PATTERNS_AT_ONCE]

@@ -330,9 +330,8 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
             f"the program {_quote(command.argv[0])} is not installed: {error.strerror}"
         ) from None
     except OSError as error:
-        raise Failed(
-            f"{_quote(command.argv[0])} could not be started: {error.strerror}", code="not_started"
-        ) from None
+        code = "arguments_too_long" if error.errno == errno.E2BIG else "not_started"
+        raise Failed(f"{_quote(command.argv[0])} could not be started: {error.strerror}", code=code) from None
     except ValueError as error:  # the character NUL, which no argument can hold
         raise Failed(f"{_quote(command.argv[0])} could not be started: {error}", code="not_started") from None
     finally:

@@ -270,6 +270,12 @@ def test_a_stack_does_not_hide_the_error_above_it() -> None:
     assert classify((0, 14, 0), 1, stack).message == "restic failed: main.open"
 
 
+def test_a_panic_is_told_by_its_first_words() -> None:
+    stack = ["goroutine 1 [running]:", "main.main()", "\t/build/main.go:12 +0x1d"]
+    told = classify((0, 19, 1), 2, ["panic: it broke", "", *stack])
+    assert (told.code, told.message) == ("restic_crashed", "restic crashed: panic: it broke")
+
+
 def test_every_code_has_its_sentence() -> None:
     codes = {code for _, code in messages._PATTERNS} | set(messages._HINTS)
     codes |= messages.RETRYABLE | messages.PASSING
@@ -500,7 +506,7 @@ def test_what_is_not_restic_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
-    with pytest.raises(ProgramMissing, match="does not answer"):
+    with pytest.raises(ProgramMissing, match="cannot be started: Exec format error"):
         find_restic(broken, tmp_path / "memory")
 
 

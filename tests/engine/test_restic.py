@@ -285,6 +285,22 @@ def test_wrong_credentials_of_a_rest_server(opened: Opener, rest_location: Locat
     assert refusal(opened(other).read_identity).code == "access_denied"
 
 
+def test_a_program_that_only_calls_itself_restic(opened: Opener, local_location: Location) -> None:
+    restic = opened(local_location)
+    program = restic.scratch / "restic"
+    program.write_text("#!/bin/sh\necho '[1]'\n")
+    program.chmod(0o755)
+    posing = replace(restic, binary=replace(restic.binary, path=program))
+    for question in (posing.read_identity, posing.list_snapshots, lambda: posing.plan_forget("h", (), ())):
+        assert refusal(question).code == "unreadable_answer"
+
+
+def test_excludes_that_fit_no_command_line(opened: Opener, local_location: Location) -> None:
+    order = BackupOrder(paths=[b"/x"], excludes=[b"x" * 200_000], host="h", tags=())
+    with pytest.raises(Failed, match="1 patterns, 195 KiB"):
+        opened(local_location).backup(order)
+
+
 def test_a_server_that_is_down_is_not_tried_for_longer_than_there_is_patience(opened: Opener) -> None:
     nobody = opened(Location("rest", f"rest:http://127.0.0.1:{free_port()}/x"))
     error = refusal(replace(nobody, patience=timedelta(seconds=0.5)).read_identity)

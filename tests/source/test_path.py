@@ -153,6 +153,17 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     assert examine(source(tmp_path, allow_empty=True)).sound
 
 
+def test_what_holds_no_data(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for found in (
+        source(tmp_path / "pipe"),
+        source(tmp_path / "link", follow=True),
+        source(Path("/dev/null")),
+    ):
+        assert code(examine(found)) == "source_special"
+
+
 def test_missing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert code(examine(source(tmp_path / "x"))) == "source_missing"

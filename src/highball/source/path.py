@@ -149,7 +149,7 @@ class Finding:
 
 
 def examine(source: PathSource) -> Finding:
-    """Look at the source as it is now: missing, empty, unreadable or a link is a caution."""
+    """Look at the source as it is now: missing, empty, unreadable, a link or a device is a caution."""
     path = source.path
     shown = path_for_people(path)
     try:
@@ -162,6 +162,8 @@ def examine(source: PathSource) -> Finding:
                     f"{shown} is a symbolic link to {path_for_people(target)}, which is not followed",
                 )
             path = os.path.realpath(path, strict=True)
+        if not _holds_data(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
+            return _caution(path, "source_special", f"{shown} is neither a folder nor a file")
         empty = _is_empty(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -170,6 +172,10 @@ def examine(source: PathSource) -> Finding:
     if empty and not source.allow_empty:
         return _caution(path, "source_empty", f"{shown} is an empty folder")
     return Finding(path)
+
+
+def _holds_data(mode: int) -> bool:
+    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
 
 
 def _is_empty(path: bytes) -> bool:

@@ -20,6 +20,7 @@ from highball.errors import ProgramMissing
 Version = tuple[int, int, int]
 
 OLDEST: Version = (0, 14, 0)
+ANSWER_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,7 @@ def find_restic(named: Path | None, memory: Path) -> ResticBinary:
 def _locate(named: Path | None) -> Path:
     found = shutil.which(str(named or "restic"))
     if found is None:
-        where = f"{named} is not an executable file" if named else "restic is not installed"
-        raise ProgramMissing(
-            where,
-            code="restic_missing",
-            hint="install it (Debian: apt-get install restic), or name it under [settings]",
-        )
+        raise _no_restic(f"{named} is not an executable file" if named else "restic is not installed")
     return Path(found).absolute()  # a link keeps its name: its target may be a program of many names
 
 
@@ -132,10 +128,17 @@ def _fingerprint(path: Path) -> list[int]:
 def _ask(path: Path) -> Version:
     try:
         done = subprocess.run(
-            [path, "version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False, env={}
+            [path, "version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
+            env={},
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ProgramMissing(f"{path} does not answer: {error}", code="restic_missing") from None
+    except OSError as error:
+        raise _no_restic(f"{path} cannot be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise _no_restic(f"{path} did not say its version within {ANSWER_SECONDS} s") from None
     return read_version(done.stdout.decode("utf-8", "replace"), path)
 
 
@@ -143,5 +146,13 @@ def read_version(text: str, path: Path) -> Version:
     """The version in what `restic version` prints, on every version of restic: `restic 0.14.0 compiled with …`."""
     found = re.match(r"restic (\d+)\.(\d+)(?:\.(\d+))?", text)
     if found is None:
-        raise ProgramMissing(f"{path} is not restic: it answered {text[:60]!r}", code="restic_missing")
+        raise _no_restic(f"{path} is not restic: it answered {text[:60]!r}")
     return int(found[1]), int(found[2]), int(found[3] or 0)
+
+
+def _no_restic(why: str) -> ProgramMissing:
+    return ProgramMissing(
+        why,
+        code="restic_missing",
+        hint="install it (Debian: apt-get install restic), or name it under [settings]",
+    )

@@ -309,7 +309,7 @@ def _code_of_death(exit_status: int) -> str:
 
 def _telling_line(lines: list[str]) -> str:
     """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
-    lines = _without_stack(lines)
+    lines = _without_stack([line for line in lines if not line.startswith("goroutine ")])
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
     return _RETRYING.sub("", chosen.partition("\n")[0])

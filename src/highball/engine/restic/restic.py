@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -140,7 +141,8 @@ class Restic:
     def read_identity(self) -> str:
         """restic's id of the repository; raises RepositoryError where there is none."""
         text = self._collect("cat", "config", "--no-lock")
-        return str(pydantic_core.from_json(text)["id"])
+        with _understood():
+            return str(pydantic_core.from_json(text)["id"])
 
     def initialise(self) -> None:
         """Make the repository; raises RepositoryError, code `already_initialised`, where there is one."""
@@ -173,7 +175,10 @@ class Restic:
                 return False
             return True
 
-        finished = self._run(_backup_argv(self.binary, order), on_message, Priority.BACKUP)
+        try:
+            finished = self._run(_backup_argv(self.binary, order), on_message, Priority.BACKUP)
+        except Failed as error:
+            raise _with_excludes_counted(error, order) from None
         return finished, report
 
     def _note_file_error(self, report: BackupReport, caution: Caution) -> None:
@@ -192,7 +197,9 @@ class Restic:
         """The snapshots that carry one of these hosts and, for one of the comma-joined tag lists, all its tags."""
         argv: list[Argument] = ["snapshots", "--no-lock"]
         argv += _hosts_and_tags(hosts, tags)
-        return messages.read_snapshots(self._collect(*argv, timeout=timeout), self.repository)
+        text = self._collect(*argv, timeout=timeout)
+        with _understood():
+            return messages.read_snapshots(text, self.repository)
 
     def list_nodes(
         self, snapshot: str, folder: bytes | None = None, *, recursive: bool = True, exact: bool = True
@@ -334,8 +341,9 @@ class Restic:
         """The ids that restic itself would remove under this policy (`--keep-…` arguments)."""
         argv: list[Argument] = ["forget", "--dry-run", "--no-lock", "--group-by", ""]
         text = self._collect(*argv, *_hosts_and_tags(hosts, tags), *policy)
-        groups = pydantic_core.from_json(text.strip() or b"null") or []
-        return {entry["id"] for group in groups for entry in group.get("remove") or ()}
+        with _understood():
+            groups = pydantic_core.from_json(text.strip() or b"null") or []
+            return {entry["id"] for group in groups for entry in group.get("remove") or ()}
 
     def forget(self, ids: Sequence[str]) -> Finished:
         """Remove these snapshots; whether they are gone only a new listing tells, on every version."""
@@ -606,6 +614,19 @@ class _ExactNames:
         return queue.popleft() if queue else None
 
 
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Whatever a program answered that only calls itself restic is its failure, not ours."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RepositoryError(
+            "restic's answer cannot be read",
+            code="unreadable_answer",
+            hint="is this program really restic? try it by hand with: restic snapshots --json",
+        ) from None
+
+
 def _kept_environment() -> dict[str, str]:
     """The few variables that restic and the ssh that it starts need from us."""
     kept = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -648,6 +669,17 @@ def _backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
     }
     argv += [f"{flag}={value}" for flag, value in values.items() if value is not None]
     return argv
+
+
+def _with_excludes_counted(error: Failed, order: BackupOrder) -> Failed:
+    if error.code != "arguments_too_long":
+        return error
+    size = sum(len(pattern) for pattern in order.excludes) // 1024
+    return Failed(
+        f"what to leave out ({len(order.excludes):,} patterns, {size:,} KiB) does not fit restic's command line",
+        code=error.code,
+        hint="name fewer and broader patterns, or leave folders out by exclude_if_present",
+    )
 
 
 def _restore_argv(binary: ResticBinary, order: RestoreOrder) -> list[Argument]:

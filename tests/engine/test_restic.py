@@ -303,8 +303,11 @@ def test_excludes_that_fit_no_command_line(opened: Opener, local_location: Locat
 
 def test_a_server_that_is_down_is_not_tried_for_longer_than_there_is_patience(opened: Opener) -> None:
     nobody = opened(Location("rest", f"rest:http://127.0.0.1:{free_port()}/x"))
-    error = refusal(replace(nobody, patience=timedelta(seconds=0.5)).read_identity)
+    heard: list[str] = []
+    told = Listener(log=lambda stream, text: heard.append(text))
+    error = refusal(replace(nobody, patience=timedelta(seconds=0.5), listener=told).read_identity)
     assert error.code == "unreachable"
+    assert nobody.binary.version < (0, 17, 0) or "retrying after" in heard[0]
     assert "connection refused" in error.message
 
 

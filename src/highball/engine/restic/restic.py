@@ -451,7 +451,14 @@ class Restic:
         """All that a command prints on its standard output."""
         parts: list[bytes] = []
         attempts = _Attempts(self.stop, self.patience)
-        on_error, finish = by_lines(lambda stream, line: attempts.hear(self._plain_or_fatal(line)))
+
+        def on_line(stream: str, line: bytes) -> None:
+            text = self._plain_or_fatal(line)
+            attempts.hear(text)
+            if messages.is_retrying(text):  # for a quarter of an hour nothing else would be heard
+                self._tell(stream, text)
+
+        on_error, finish = by_lines(on_line)
         ended = run(
             self._command(argv, json=json),
             lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),

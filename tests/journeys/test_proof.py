@@ -89,6 +89,19 @@ def test_a_source_that_became_empty_is_a_failure_and_says_so(station: Station) -
     assert station.ask("status").json[0]["state"] == "failed"
 
 
+def test_a_source_that_goes_away_while_it_is_saved_is_a_warning(each_station: Station) -> None:
+    station = each_station
+    program = station.folder / "restic"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" backup "*) rm {station.source}/*;; esac\nexec "{station.restic.path}" "$@"\n'
+    )
+    program.chmod(0o755)
+    station.settings["restic"] = str(program)
+    step = station.back_up(status=3).step
+    assert (step["outcome"], codes(step)) == ("warning", ["source_empty"])
+    assert "when the backup was over" in step["reason"]["message"]
+
+
 def test_an_empty_source_that_may_be_empty_is_fine(station: Station) -> None:
     empty = station.folder / "empty"
     empty.mkdir()

@@ -129,6 +129,7 @@ class Backup:
         finished, report = self._steps.patiently(lambda: self._back_up_once(restic, order))
         if self._task.dry_run:
             return _judge_dry_run(restic, finished, report, complaints)
+        complaints += [found for source in sound if (found := source.find_what_became()) is not None]
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
@@ -243,7 +244,7 @@ class _Made:
 
 
 class _Source:
-    """A source as it was found just before the backup."""
+    """A source as it was found just before the backup, and what became of it."""
 
     def __init__(self, declared: PathSource) -> None:
         self._declared = declared
@@ -251,6 +252,13 @@ class _Source:
         self.path = finding.path
         self.caution = finding.caution
         self.sound = finding.sound
+
+    def find_what_became(self) -> Caution | None:
+        """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""
+        caution = examine(self._declared).caution
+        if caution is None:
+            return None
+        return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
 
     def patterns(self, excludes: tuple[str, ...]) -> list[bytes]:
         return patterns(self._declared, excludes, at=self.path)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from highball.engine.restic.repository import ResticRepository
 from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
+from highball.source.path import PathSource, Pattern
 from highball.spec.job import Job
 
 VERSIONS = (1, 1)
@@ -74,6 +75,34 @@ class RestorePlan(Fact):
     other_kind_left: int = 0
     """How many of these stay as they are."""
     cannot_promise: tuple[str, ...] = ()
+
+
+class Amount(Fact):
+    """So many files, with so many bytes."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+
+class MeasuredSource(Fact):
+    """What one source holds that would be backed up; the least that there is where it is not complete."""
+
+    path: PathText
+    kept: Amount
+    complete: bool
+
+
+class Measured(Fact):
+    """What sources hold, and what each pattern leaves out of them; an entry counts for the first that names it."""
+
+    sources: tuple[MeasuredSource, ...]
+    left_out: tuple[Amount, ...] = ()
+    unreadable: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was seen."""
+        return all(one.complete for one in self.sources)
 
 
 def _octets(value: object) -> bytes:
@@ -448,6 +477,17 @@ class Browse(_Wire):
     path: PathText
 
 
+class Measure(_Wire):
+    """How much lies in sources, and how much of it each pattern leaves out; told in time, complete or not."""
+
+    asks: Literal["measure"] = "measure"
+    needs: ClassVar[str | None] = "measures"
+    sources: Annotated[tuple[PathSource, ...], Field(min_length=1, max_length=2000)]
+    exclude: Annotated[tuple[Pattern, ...], Field(max_length=500)] = ()
+    seconds: Annotated[float, Field(ge=0, le=60)] = 8
+    """So long it may take; what was seen by then is told."""
+
+
 class OfRepository(_Wire):
     """A question about a repository: the access to it, and the identity that the record knows."""
 
@@ -554,6 +594,7 @@ class TestSources(_Wire):
 
 Question = Annotated[
     Browse
+    | Measure
     | TestRepository
     | ListSnapshots
     | ListLocks

@@ -92,6 +92,7 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/stream"): VIEWER,
     ("GET", "/agents"): VIEWER,
     ("GET", "/hosts/{host}/browse"): OPERATOR,
+    ("POST", "/hosts/{host}/measure"): OPERATOR,
     ("POST", "/repositories/test"): ADMIN,
     ("POST", "/hosts/{host}/invitation"): ADMIN,
     ("POST", "/repositories/{key}/test"): OPERATOR,
@@ -156,6 +157,7 @@ BODIES: dict[str, Any] = {
     "/runs": {"task": "backup", "job": "docs"},
     "/repositories/test": {"spec": {"url": "/mnt/new", "password": {"env": "X"}}},
     "/adopt": {"job": "docs"},
+    "/measure": {"sources": ["/docs"]},
     "/restores/preview": {"repository": "nas", "snapshot": SNAPSHOT},
 }
 

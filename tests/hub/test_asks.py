@@ -25,6 +25,37 @@ def test_a_folder_of_the_host(corner: Corner) -> None:
     assert corner.get("hosts/nobody/browse", path="/", expect=(502,))["code"] == "host_offline"
 
 
+def test_what_patterns_leave_out(corner: Corner) -> None:
+    for name, size in {
+        "a.tmp": 10,
+        "deep/b.tmp": 20,
+        "deep/kept": 3,
+        "cache/deep/c": 400,
+        "own/x": 7,
+    }.items():
+        path = corner.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+    (corner.source / "link").symlink_to("/usr")
+    source = {"path": str(corner.source), "exclude": ["own"]}
+    wish: Table = {"sources": [source], "exclude": ["*.tmp", "/cache", "never"]}
+    found = corner.post("hosts/station/measure", wish)
+    assert [(one["files"], one["size_bytes"]) for one in found["left_out"]] == [(2, 30), (1, 400), (0, 0)]
+    [measured] = found["sources"]
+    assert measured["complete"] is True
+    assert measured["kept"] == {"files": 3, "size_bytes": len("dear reader") + 3}
+    for number in range(300):
+        (corner.source / str(number)).touch()
+    [begun] = corner.post("hosts/station/measure", wish | {"seconds": 0})["sources"]
+    assert begun["complete"] is False
+    assert 0 < begun["kept"]["files"] < 303
+    unreal = corner.post("hosts/station/measure", {"sources": ["/proc"]})
+    assert unreal["sources"][0]["kept"]["size_bytes"] == 0, "what the kernel tells of itself is no data"
+    gone = corner.post("hosts/station/measure", {"sources": ["/no/such/folder"]})
+    assert (gone["unreadable"], gone["sources"][0]["kept"]["files"]) == (1, 0)
+    assert corner.post("hosts/station/measure", {"sources": ["relative"]}, expect=(422,))
+
+
 def test_an_answer_larger_than_a_message(corner: Corner) -> None:
     for number in range(1500):
         (corner.source / f"{number:04}-{'long' * 50}").touch()

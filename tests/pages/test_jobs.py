@@ -19,6 +19,7 @@ from highball.web.job_fields import JobFields, read_path, shown_of, spell_path
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker
+from pages.reading import read_page
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -106,6 +107,39 @@ def test_a_phone_chooses_rows_too(anna: Looker, corner: Corner) -> None:
     page.get_by_label(f"Choose {corner.job}").check()
     page.locator("#bulk").get_by_role("button", name="Resume").click()
     expect(row).not_to_contain_text("Paused")
+
+
+def test_excludes_say_what_they_leave_out(served: Served, corner: Corner) -> None:
+    url = f"{served.url}/jobs/{corner.job}/edit"
+    (corner.source / "a.tmp").write_bytes(b"x" * 2048)
+    fields = read_page(corner.http.get(url).text).form(f"/jobs/{corner.job}/edit").fields
+    sent = [one for one in fields if one[0] not in ("exclude", "act")]
+    form = {name: [value for other, value in sent if other == name] for name, _ in sent}
+
+    text = corner.http.post(url, data=form | {"exclude": "*.log", "add": "temporary"}).text
+    kept = dict(read_page(text).form(f"/jobs/{corner.job}/edit").fields)
+    assert kept["exclude"].split() == ["*.log", "*.tmp", "*.temp", "*.swp", "*~"]
+    counted = corner.http.post(url, data=form | {"exclude": kept["exclude"], "act": "measure"}).text
+    assert re.search(r"<code>\*.tmp</code></span><span class=\"small\">leaves out 1 file, 2.00 KiB", counted)
+    assert re.search(r"<code>\*.log</code>.*leaves out nothing", counted)
+    assert "To be backed up" in counted and "Counted on station" in counted
+    wrong = corner.http.post(url, data=form | {"exclude": "[a", "act": "measure"}).text
+    assert "It could not be counted" in wrong and ">[a</textarea>" in wrong
+    assert corner.get(f"jobs/{corner.job}")["spec"].get("exclude") is None, "looking changes nothing"
+
+
+def test_folders_tell_their_size_where_somebody_asks(anna: Looker, corner: Corner) -> None:
+    (corner.source / "large").mkdir(exist_ok=True)
+    (corner.source / "large" / "file").write_bytes(b"x" * 3072)
+    shown = {"path": str(corner.source), "host": "station", "sizes": "yes"}
+    url = f"{anna.url}/jobs/new/folder"
+    assert "3.00 KiB, 1 file" in corner.http.get(url, params=shown).text
+    page = anna.go("/jobs/new")
+    page.get_by_role("button", name="Trash").click()
+    expect(page.get_by_label("Leave out")).to_have_value(re.compile("Trash"))
+    expect(page.get_by_role("button", name="Trash")).to_be_disabled()
+    page.locator(".folders").get_by_role("button", name="Show sizes").first.click()
+    expect(page.locator(".folders summary .end").first).to_be_visible(timeout=30_000)
 
 
 def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> None:

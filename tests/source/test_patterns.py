@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from highball.source.path import PathSource, leaves_out, patterns
+from highball.source.path import PathSource, Patterns, leaves_out, patterns
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
 
@@ -141,6 +141,15 @@ def test_we_know_what_restic_leaves_out(
     for top, pattern in tops.items():
         kept = {name for name in below if not leaves_out([pattern], os.fsencode(name))}
         assert {name for name in below if str(top / name) in saved} == kept, pattern
+
+
+def test_a_walk_meets_what_is_left_out_where_it_begins() -> None:
+    paths = [name.split("/") for one in NAMES for name in (one, f"{one}/a", f"{one}/ab/b", f"{one}/b/a/ü")]
+    for pattern in [*_some_patterns(300), *EXCLUDES, "**", "**/**", "a/**/**"]:
+        walk = Patterns(["never like this", pattern])
+        for names in paths:
+            met = {walk.find(names[:end]) for end in range(1, len(names) + 1)} - {None}
+            assert met == ({1} if leaves_out([pattern], os.fsencode("/".join(names))) else set()), pattern
 
 
 def _some_patterns(count: int) -> list[str]:

@@ -32,6 +32,7 @@ from highball.protocol import (
     ListLocks,
     ListNodes,
     ListSnapshots,
+    Measure,
     OfRepository,
     PlanRestore,
     Question,
@@ -97,6 +98,10 @@ def answer(question: Question, ask: Callable[[OfRepository], Any] | None = None)
     match question:
         case Browse():
             return browse(question.path).model_dump(mode="json")
+        case Measure():
+            from highball.agent.measuring import measure  # noqa: PLC0415 - an idle agent does without
+
+            return measure(question).model_dump(mode="json")
         case TestSources():
             return [test.model_dump(mode="json") for test in test_sources(question)]
         case _:
@@ -181,7 +186,8 @@ def main() -> None:
     told = json.load(sys.stdin.buffer)
     asked = Ask.model_validate(told["ask"])
     try:
-        value = answer(asked.question, _Repository(told["state"], told["restic"], told["hub"], asked).answer)
+        about = (told["state"], told["restic"], told["hub"], asked)
+        value = answer(asked.question, lambda question: _Repository(*about).answer(question))
         said = Answer(value=value)
     except HighballError as error:
         said = Answer(error=spell_error(error))

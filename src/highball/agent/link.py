@@ -15,7 +15,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from highball.protocol import (
     Heartbeat,
     Hello,
     Inventory,
+    Measure,
     Message,
     ProgressSeen,
     Refusal,
@@ -81,6 +82,7 @@ CAPABILITIES = (
     "differences",
     "restore-plans",
     "flows",
+    "measures",
 )
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
@@ -318,18 +320,22 @@ class Link:
         try:
             if isinstance(ask.question, Browse | TestSources):
                 return Answer(value=await asyncio.to_thread(self._look, ask.question))
+            if isinstance(ask.question, Measure):  # long, and to be given up when nobody waits
+                await asyncio.to_thread(self._demand_paths, [one.path for one in ask.question.sources])
             return await self._ask_beside(ask)
         except HighballError as error:
             return Answer(error=answering.spell_error(error))
 
     def _look(self, question: Browse | TestSources) -> Any:
-        policy = load_policy(self._state)
-        looked_at = (
+        self._demand_paths(
             [question.path] if isinstance(question, Browse) else [s.path for s in question.job.sources]
         )
-        for path in looked_at:
-            policy.demand_path(path)
         return answering.answer(question)
+
+    def _demand_paths(self, paths: Iterable[bytes]) -> None:
+        policy = load_policy(self._state)
+        for path in paths:
+            policy.demand_path(path)
 
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""

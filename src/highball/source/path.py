@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -220,6 +221,23 @@ def leaves_out(patterns: Iterable[str], below: bytes) -> bool:
     return any(_begins(names, _parts(pattern)) for pattern in patterns)
 
 
+class Patterns:
+    """Some patterns of a source for a walk from it down, which never enters what one of them leaves out."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._parts = [_parts(pattern) for pattern in patterns]
+
+    def find(self, names: Sequence[str]) -> int | None:
+        """The number of the first pattern that leaves out this entry; `names` lead to it from the source."""
+        for number, parts in enumerate(self._parts):
+            if len(parts) == 2 and parts[0] == "**" != parts[1]:
+                if _is_named(names[-1], parts[1]):
+                    return number
+            elif _begins(names, parts):
+                return number
+        return None
+
+
 def _parts(pattern: str) -> list[str]:
     return pattern.lstrip("/").split("/") if "/" in pattern else ["**", pattern]
 
@@ -238,8 +256,13 @@ def _begins(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 def _is_named(name: str, part: str) -> bool:
     """Go's filepath.Match."""
+    return _compiled(part).fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(part: str) -> re.Pattern[str]:
     expression = "".join(_piece(found) for found in re.finditer(_PIECE, part, re.DOTALL))
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    return re.compile(expression, re.DOTALL)
 
 
 def _piece(found: re.Match[str]) -> str:

@@ -33,6 +33,24 @@ RHYTHMS = {
     "cron": "Cron",
     "manual": "By hand",
 }
+SUGGESTED = {
+    "caches": ("Caches", "made again by the programs that filled them", (".cache", "Caches", "__pycache__")),
+    "packages": (
+        "Installed packages",
+        "node_modules and Python environments, installed again by a command",
+        ("node_modules", ".venv"),
+    ),
+    "temporary": ("Temporary files", "half-written and swap files", ("*.tmp", "*.temp", "*.swp", "*~")),
+    "trash": ("Trash", "what was thrown away", (".Trash", ".Trash-*", "**/share/Trash", "$RECYCLE.BIN")),
+    "machines": (
+        "Disks of virtual machines",
+        "large, and changed all the time",
+        ("*.vmdk", "*.vdi", "*.qcow2", "*.vhdx"),
+    ),
+    "images": ("Disc images", "downloaded again", ("*.iso",)),
+}
+"""What many leave out: its name, why, and the patterns that say so."""
+
 SPARE_HOOKS = 1
 """So many blank rows are offered for hooks that are not there yet."""
 
@@ -248,6 +266,11 @@ class JobFields:
             before=_hooks_sent(form, "before"),
             after=_hooks_sent(form, "after"),
         )
+
+    def leaving_out(self, kind: str) -> JobFields:
+        """The same with what is suggested of this kind left out, too."""
+        _, _, patterns = SUGGESTED.get(kind, ("", "", ()))
+        return replace(self, exclude=tuple(dict.fromkeys((*self.exclude, *patterns))))
 
     def written(self, shown: JobFields, spec: Spec) -> Spec:
         """The spec with every part set anew whose fields differ from those that were shown of it."""

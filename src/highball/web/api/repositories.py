@@ -29,6 +29,8 @@ from highball.protocol import (
     Dump,
     Flowing,
     ListNodes,
+    Measure,
+    Measured,
     RestorePlan,
     TestRepository,
     TestSources,
@@ -62,6 +64,8 @@ def _read_path(request: Request, path: Annotated[str | None, Query(max_length=40
 ByPath = Annotated[bytes | None, Depends(_read_path)]
 
 TEST_SECONDS = 60.0
+GRACE_SECONDS = 20.0
+"""What bounds itself may take so much longer to begin and to answer."""
 
 UNSAVED = "unsaved"
 """What a repository is called that has no key yet."""
@@ -156,6 +160,11 @@ def make_router(hub: Hub) -> APIRouter:
         """What lies in a folder of a host."""
         return await hub.fleet.ask(host, Browse(path=path or b"/"))
 
+    @router.post("/hosts/{host}/measure")
+    async def measure(host: str, wish: Measure, _: Runs) -> Measured:
+        """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
+        return await measure_on(hub, host, wish)
+
     @router.post("/repositories/test")
     async def test_unsaved(unsaved: UnsavedRepository, _: Admin) -> RepositoryTestAnswer:
         """Whether a repository could be used if it were declared so; nothing is kept."""
@@ -228,6 +237,11 @@ def make_router(hub: Hub) -> APIRouter:
         return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
 
     return router
+
+
+async def measure_on(hub: Hub, host: str, wish: Measure) -> Measured:
+    """What sources of a host hold, as far as it can be seen in the time; raises HighballError."""
+    return Measured.model_validate(await hub.fleet.ask(host, wish, wish.seconds + GRACE_SECONDS))
 
 
 def _flows(media_type: str) -> dict[str, Any]:

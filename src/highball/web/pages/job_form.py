@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,26 +13,27 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from highball import words
-from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
+from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale
 from highball.facts import Snapshot, path_from_text
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs import SetOf, utc_now
 from highball.keeping import BUILT_IN, Retention, decide, effective
-from highball.protocol import FILES_SET, Browse
+from highball.protocol import FILES_SET, Amount, Browse, Measure, Measured, MeasuredSource
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
-from highball.web.api.repositories import ByPath, try_job
+from highball.web.api.repositories import ByPath, measure_on, try_job
 from highball.web.job_fields import (
     COUNTS,
     DAYS,
     INHERITED,
     RHYTHMS,
     SPARE_HOOKS,
+    SUGGESTED,
     HookRow,
     JobFields,
     When,
@@ -45,6 +47,7 @@ from highball.web.job_fields import (
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import Sent
 from highball.web.pages.jobs import address_of
+from highball.web.problems import problems_of_request
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -141,11 +144,14 @@ async def _answer(
 ) -> Response:
     """Save it, test it, or show it again: with what was typed, and with all that is wrong."""
     shown = shown_of(filled.spec, hub.document().tables, hub.host)
-    sent = JobFields.sent(form)
+    sent = JobFields.sent(form).leaving_out(str(form.get("add") or ""))
     key = filled.key or str(form.get("key") or "").strip() or key_from(sent.title) or ""
     spec = sent.written(shown, filled.spec)
     told: dict[str, Any] = {"key": key, "fields": sent, "spec": spec, "act": form.get("act")}
     try:
+        if form.get("act") == "measure":
+            told["measured"] = await _measure(hub, sent, spec)
+            return await asyncio.to_thread(_show, hub, pages, request, filled, told)
         if problem := sent.schedule.problem():
             raise ConfigurationInvalid(problem.message, problems=[problem])
         if form.get("act") == "test":
@@ -158,6 +164,58 @@ async def _answer(
     except HighballError as error:
         told["error"] = error
     return await asyncio.to_thread(_show, hub, pages, request, filled, told)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a pattern leaves out of the sources."""
+
+    pattern: str
+    amount: Amount
+    inherited: bool
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the sources hold, and what each pattern leaves out of them; or why nobody knows."""
+
+    host: str
+    found: Measured | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    error: HighballError | None = None
+
+    @property
+    def kept(self) -> Amount:
+        """What would be backed up."""
+        sources = self.found.sources if self.found else ()
+        return Amount(
+            files=sum(one.kept.files for one in sources),
+            size_bytes=sum(one.kept.size_bytes for one in sources),
+        )
+
+
+async def _measure(hub: Hub, sent: JobFields, spec: Spec) -> Measurement:
+    """Have the host look what the patterns, its own and those that it inherits, leave out of the sources."""
+    document = await asyncio.to_thread(hub.document)
+    inherited = [str(one) for one in inherited_by(spec, document.tables).table.get("exclude") or ()]
+    patterns = list(dict.fromkeys((*sent.exclude, *inherited)))
+    sources = spec.get("sources") or ()
+    host = sent.host or hub.host
+    if not sources:
+        return Measurement(host, error=Misuse("no source is chosen", hint="choose a folder first"))
+    try:
+        wish = Measure.model_validate({"sources": sources, "exclude": patterns})
+        found = await measure_on(hub, host, wish)
+    except ValidationError as error:
+        first = problems_of_request(error)[0]
+        return Measurement(host, error=Misuse(first.message, hint=first.hint))
+    except HighballError as error:
+        return Measurement(host, error=error)
+    left_out = tuple(
+        LeftOut(pattern, amount, pattern not in sent.exclude)
+        for pattern, amount in zip(patterns, found.left_out, strict=True)
+    )
+    return Measurement(host, found, left_out)
 
 
 def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mapping[str, Any]) -> Response:
@@ -191,6 +249,11 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
             for name, text in zip(COUNTS, fields.retention, strict=True)
         ],
         "keep_hint": _KEEP_BUILT_IN if unsaid else _KEEP_INHERITED if kept else _KEEP_OWN,
+        "measured": told.get("measured"),
+        "suggested": [
+            (kind, name, why, set(patterns) <= {*fields.exclude, *(inherited.table.get("exclude") or ())})
+            for kind, (name, why, patterns) in SUGGESTED.items()
+        ],
         "inherited_excludes": inherited.table.get("exclude") or [],
         "hooks": {
             when: (*getattr(fields, when), *(HookRow(),) * SPARE_HOOKS) for when in ("before", "after")
@@ -262,10 +325,14 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         path: ByPath,
         host: InQuery = "",
         source: Annotated[list[str] | None, Query()] = None,
+        sizes: InQuery = "",
     ) -> Response:
         told: dict[str, Any] = {"host": host or hub.host, "error": None, "folders": [], "more": 0, "files": 0}
+        told |= {"path": path or b"/", "sizes": {}}
         try:
             found = await hub.fleet.ask(host or hub.host, Browse(path=path or b"/"), BROWSE_SECONDS)
+            if sizes:
+                told["sizes"] = await _sizes(hub, host or hub.host, found["entries"])
         except HighballError as error:
             told["error"] = error
         else:
@@ -273,6 +340,15 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
             told |= {"more": found["more"], "files": len(found["entries"]) - len(folders)}
             told["folders"] = [_folder(one, set(source or ())) for one in folders]
         return pages.answer(request, "job-folder", told, block="folder")
+
+
+async def _sizes(hub: Hub, host: str, entries: Sequence[Mapping[str, Any]]) -> dict[bytes, MeasuredSource]:
+    """What lies in each folder, as far as it can be seen in the time."""
+    folders = [one["path"] for one in entries if one["kind"] == "dir" and one["readable"]]
+    if not folders:
+        return {}
+    found = await measure_on(hub, host, Measure.model_validate({"sources": folders}))
+    return {one.path: one for one in found.sources}
 
 
 def _folder(entry: Mapping[str, Any], chosen: set[str]) -> dict[str, Any]:

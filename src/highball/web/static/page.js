@@ -134,6 +134,21 @@
     if (button?.dataset.busy) button.lastChild.textContent = button.dataset.busy;
     button?.setAttribute("aria-disabled", "true");
   });
+  const busy = new WeakMap();
+  document.addEventListener("htmx:before:request", (event) => {
+    const button = event.detail.ctx?.sourceElement;
+    if (!button?.dataset.busy) return;
+    busy.set(button, button.lastChild.textContent);
+    button.lastChild.textContent = button.dataset.busy;
+    button.setAttribute("aria-disabled", "true");
+  });
+  document.addEventListener("htmx:finally:request", (event) => {
+    const button = event.detail.ctx?.sourceElement;
+    if (!busy.has(button)) return;
+    button.lastChild.textContent = busy.get(button);
+    button.removeAttribute("aria-disabled");
+    busy.delete(button);
+  });
   addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
 
   document.addEventListener("click", (event) => {

@@ -134,7 +134,8 @@ def test_folders_tell_their_size_where_somebody_asks(anna: Looker, corner: Corne
     shown = {"path": str(corner.source), "host": "station", "sizes": "yes"}
     url = f"{anna.url}/jobs/new/folder"
     assert "3.00 KiB, 1 file" in corner.http.get(url, params=shown).text
-    page = anna.go("/jobs/new")
+    page = anna.go(f"/jobs/{corner.job}/edit")
+    page.locator("#browser > summary").click()
     page.get_by_role("button", name="Trash").click()
     expect(page.get_by_label("Leave out")).to_have_value(re.compile("Trash"))
     expect(page.get_by_role("button", name="Trash")).to_be_disabled()

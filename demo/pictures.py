@@ -78,7 +78,9 @@ def _look(context: BrowserContext, page: Page, place: str, address: str, theme: 
     context.add_cookies([{"name": "theme", "value": theme, "url": page.url}])
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address)
-    page.wait_for_function("!document.querySelector('[hx-trigger=load]')")  # what agents are asked for is there
+    page.wait_for_function(
+        "!document.querySelector('[hx-trigger=load]')"
+    )  # what agents are asked for is there
     page.wait_for_timeout(500)
     height: int = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": height})  # or the rail would end where the window does

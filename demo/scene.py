@@ -128,8 +128,9 @@ class Scene:
             self._call(repository, "init")
         database = open_database(self.folder / "hub" / "highball.db")
         settings = {"host": HOST, "restic": str(self._restic)}
-        told = {"now": self._today, "actor": Actor(ACCOUNT)}
-        Documents(database).patch("settings", "settings", settings, expected=0, **told)
+        Documents(database).patch(
+            *("settings", "settings", settings), expected=0, now=self._today, actor=Actor(ACCOUNT)
+        )
         with database.write() as connection:
             for number, (day, job) in enumerate(self._nights()):
                 for table, row in self._rows(job, day, number):

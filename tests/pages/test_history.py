@@ -127,3 +127,13 @@ def test_a_viewer_reads_the_history_and_takes_nothing_back(whole: Whole) -> None
     assert page.status_code == 200
     assert "Undo to this" not in page.text
     assert whole.client().get("/history/nonsense/docs").status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_question_is_a_page_and_what_a_dialog_shows_of_it(whole: Whole) -> None:
+    address = "/jobs/docs/delete"
+    page = whole.client().get(address).text
+    part = whole.client().get(address, headers={"HX-Target": "dialog#question"}).text
+    assert '<h1 id="question-title">Delete the job docs?</h1>' in page
+    assert "<html" not in part
+    assert '<h2 id="question-title">Delete the job docs?</h2>' in part
+    assert 'action="/jobs/docs/delete"' in part and 'name="revision" value="1"' in part

@@ -167,8 +167,12 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
     client = whole.client(Role.OPERATOR)
     with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
         page = client.get("/repositories/nas/retention").text
+        asked = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "abc123"}).text
+        other = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "another"}).text
     assert "28 snapshots would go, 1 stays." in page
-    assert "Remove 28 snapshots of docs from nas?" in page and 'name="plan" value="abc123"' in page
+    assert 'href="/repositories/nas/discard?job=docs&amp;plan=abc123" data-asks' in page
+    assert "Remove 28 snapshots of docs from nas?" in asked and 'name="plan" value="abc123"' in asked
+    assert "another plan holds" in other, "what is asked is asked of the plan as it is now"
     assert "Discard 28 snapshots" not in page, "what is held goes only with an approval"
     sent = {"plan": "abc123", "job": "docs", "order_key": "drawn-once"}
     first, second = (

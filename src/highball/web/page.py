@@ -135,8 +135,8 @@ class Pages:
     ) -> HTMLResponse:
         """The page, or the block of it that is named or that the browser asks for; `overview` where it is known."""
         drawn = self._environment.get_template(f"{template}.html")
-        told = {**self._around(request), **(context or {})}
         block = block or block_wanted(request)
+        told = {**self._around(request), **(context or {}), "block": block if block in drawn.blocks else None}
         if block is not None and block in drawn.blocks:
             text = "".join(drawn.blocks[block](drawn.new_context(told)))
         else:

@@ -1,5 +1,8 @@
 """What forms of pages have in common: texts that were sent, what is wrong beside which field, and questions that
 are asked before something is destroyed.
+
+A question has an address: without script the link to it leads there. With script the link (`data-asks`) shows what
+stands there in a dialog, so it is asked as things are at that moment, and drawn in one place only.
 """
 
 from __future__ import annotations
@@ -34,8 +37,17 @@ Sent = Annotated[FormData, Depends(_read_form)]
 
 
 @dataclass(frozen=True)
+class Offer:
+    """A box that may be ticked with the answer: the field that is sent then, what it says, and what that costs."""
+
+    field: str
+    text: str
+    cost: str
+
+
+@dataclass(frozen=True)
 class Question:
-    """What is asked before something is destroyed: in a dialog, or on a page of its own without script."""
+    """What is asked before something is destroyed."""
 
     title: str
     text: str
@@ -44,10 +56,13 @@ class Question:
     back: str
     hidden: tuple[tuple[str, str], ...] = ()
     destroys: bool = True
+    details: tuple[str, ...] = ()
+    offer: Offer | None = None
+    leave: str = "Cancel"
 
 
 def ask(pages: Pages, request: Request, question: Question) -> Response:
-    """The question on a page of its own."""
+    """The question, on a page of its own or for the dialog of the page that shows."""
     return pages.answer(request, "question", {"question": question})
 
 

@@ -31,7 +31,7 @@ from highball.timing import jitter_of, next_times
 from highball.web import showing
 from highball.web.api.repositories import JobTestAnswer, try_job
 from highball.web.page import Pages, Said, go
-from highball.web.pages import pausing
+from highball.web.pages import asking, pausing
 from highball.web.pages.overview import list_rows
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -525,8 +525,8 @@ def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def ask(request: Request, key: str, _: Admin) -> Response:
         declared = hub.documents.get("job", key)
         found, _problems = look_at(hub, key, utc_now())
-        kept = [(one.repository, one.snapshots) for one in found.standings]
-        return pages.answer(request, "job-delete", {"key": key, "revision": declared.revision, "kept": kept})
+        kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
+        return asking.ask(pages, request, _about_deletion(key, declared.revision, kept))
 
     @router.post("/jobs/{key}/delete")
     def delete(key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
@@ -534,3 +534,16 @@ def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return go(
             "/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted")
         )
+
+
+def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> asking.Question:
+    stays = ", ".join(f"{words.counted(number, 'snapshot')} in {name}" for name, number in kept.items())
+    return asking.Question(
+        title=f"Delete the job {key}?",
+        text="Nothing is backed up by it any more. It can be restored later from what was deleted."
+        + (f" What is saved stays: {stays}." if stays else ""),
+        action=f"{address_of(key)}/delete",
+        verb=f"Delete {key}",
+        back=address_of(key),
+        hidden=(("revision", str(revision)),),
+    )

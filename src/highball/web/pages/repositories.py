@@ -24,12 +24,14 @@ from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdi
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, RunFilter, utc_now
 from highball.hub.scheduler import Pause, planned_of
+from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_cadences
 from highball.spec.repository import Repository
 from highball.web import plot, showing
 from highball.web.api.repositories import try_out
 from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Offer, Question, ask
 from highball.web.pages.start import KIT_KEPT
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -38,6 +40,7 @@ Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=200)]
+InQuery = Annotated[str, Query(max_length=200)]
 
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 LATEST = 6
@@ -83,7 +86,13 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.get("/repositories/{key}/unlock")
     def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
-        return pages.answer(request, "repository-unlock", _locks(hub, key))
+        found = _locks(hub, key)
+        if error := found["error"]:
+            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+        locks: list[LockTold] = found["locks"]
+        if not locks:
+            return go(_address(key), said=Said(f"Nothing locks {key} any more."))
+        return ask(pages, request, _about_locks(key, locks))
 
     @router.post("/repositories/{key}/unlock")
     def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
@@ -145,6 +154,21 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return pages.answer(request, "repository-retention", {**context, "plans": [], "error": error})
         return pages.answer(request, "repository-retention", {**context, "plans": plans, "error": None})
 
+    @router.get("/repositories/{key}/discard")
+    def ask_to_approve(
+        request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
+    ) -> Response:
+        hub.dispatcher.find_repository(key)
+        try:
+            plans = hub.dispatcher.plan(key, job or None)
+        except HighballError as error:
+            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+        found = next((one for one in plans if one.id == plan), None)
+        if found is None:
+            told = Said("By now another plan holds: look at it again.", "warn")
+            return go(f"{_address(key)}/retention", said=told)
+        return ask(pages, request, _about_plan(key, found))
+
     @router.post("/repositories/{key}/discard")
     def discard(key: str, actor: Runs, order_key: Text = "", job: Text = "", plan: Text = "") -> Response:
         order = RunOrder(task="discard", repository=key, job=job or None, plan=plan or None)
@@ -152,12 +176,19 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
 
 def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/off")
+    def ask_to_switch_off(
+        request: Request, key: str, _: Admin, revision: Annotated[int, Query(ge=0)] = 0
+    ) -> Response:
+        hub.dispatcher.find_repository(key)
+        return ask(pages, request, _about_off(key, revision))
+
     @router.post("/repositories/{key}/maintenance")
     def set_maintenance(
         request: Request, key: str, actor: Admin, sent: Annotated[MaintenanceForm, Form()]
     ) -> Response:
         if sent.is_off and not sent.accept_growth:
-            return pages.answer(request, "repository-off", {"key": key, "sent": sent})
+            return ask(pages, request, _about_off(key, sent.revision))
         spec = sent.applied_to(hub.documents.get("repository", key).spec)
         try:
             hub.documents.change("repository", key, spec, expected=sent.revision, now=utc_now(), actor=actor)
@@ -456,7 +487,67 @@ def _told(lock: Lock, host: str, now: datetime) -> LockTold:
     )
 
 
+def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
+    """What is asked before locks are removed: whose they are, and what is known of them."""
+    one = len(locks) == 1
+    in_use = any(not told.stale for told in locks)
+    return Question(
+        title=f"Remove the lock of {showing.path(locks[0].lock.hostname)} on {key}?"
+        if one
+        else f"Remove the {len(locks)} locks on {key}?",
+        text="Only abandoned locks are removed; one that is in use stays.",
+        details=tuple(_lock_in_words(told) for told in locks),
+        offer=Offer(
+            "everything",
+            "Remove every lock, also those in use",
+            "Whoever is at work there would go on unprotected: two that write at once can damage the repository.",
+        )
+        if in_use
+        else None,
+        action=f"{_address(key)}/unlock",
+        verb="Remove lock" if one else "Remove locks",
+        back=_address(key),
+        hidden=(("order_key", _fresh()),),
+        destroys=in_use,
+    )
+
+
+def _lock_in_words(told: LockTold) -> str:
+    kind = "Exclusive" if told.lock.exclusive else "Shared"
+    owner = showing.path(told.lock.username or "somebody")
+    where = f"{owner} on {showing.path(told.lock.hostname)}, process {told.lock.pid}"
+    return f"{kind}, of {where}. {told.known}"
+
+
+def _about_plan(key: str, plan: Plan) -> Question:
+    """What is asked before a plan is carried out that no rule lets pass by itself."""
+    going, staying = words.counted(len(plan.remove), "snapshot"), words.counted(len(plan.keep), "snapshot")
+    return Question(
+        title=f"Remove {going} of {plan.job} from {key}?",
+        text=f"{staying} {'stays' if len(plan.keep) == 1 else 'stay'}. Exactly what the plan lists goes, and "
+        "nothing if anything changes before. What is removed cannot be brought back.",
+        action=f"{_address(key)}/discard",
+        verb=f"Remove {going}",
+        back=f"{_address(key)}/retention",
+        hidden=(("order_key", f"{_fresh()}-{plan.id}"), ("plan", plan.id), ("job", plan.job)),
+    )
+
+
 # --- maintenance ---------------------------------------------------------------------------------
+
+
+def _about_off(key: str, revision: int) -> Question:
+    """The second of the two steps by which maintenance is switched off."""
+    return Question(
+        title=f"Switch maintenance of {key} off?",
+        text="Nothing is ever discarded or checked there any more: the repository grows without end, and damage "
+        "stays unseen. Backups go on.",
+        action=f"{_address(key)}/maintenance",
+        verb="Switch off",
+        back=f"{_address(key)}#maintenance",
+        hidden=(("revision", str(revision)), ("mode", "user"), ("user", "off"), ("accept_growth", "yes")),
+    )
+
 
 KEPT = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 

@@ -24,6 +24,7 @@ from highball.spec.job import Job
 from highball.web import loglines, showing, telling
 from highball.web.loglines import LogPart
 from highball.web.page import Pages, Said, block_wanted, go
+from highball.web.pages.asking import Question, ask
 from highball.web.telling import Cautions, Comparison, Line
 from highball.web.who import demand
 
@@ -321,7 +322,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         account = Account(hub, hub.record.find_run(id), utc_now())
         if account.is_done:
             return go(f"/runs/{account.run.id}")
-        return pages.answer(request, "run-cancel", {"account": account, "run": account.run, "told": telling})
+        return ask(pages, request, _about_cancelling(account.run))
 
     @router.post("/runs/{id}/cancel")
     async def cancel(actor: Runs, id: str) -> Response:
@@ -348,6 +349,18 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         if not hub.record.accept(run.id, utc_now()):
             return _back(run.id, Said("Nothing was left to accept.", "warn"))
         return _back(run.id, Said("The new size is the usual one from now on; retention goes on."))
+
+
+def _about_cancelling(run: Run) -> Question:
+    place = f"/runs/{run.id}"
+    return Question(
+        title=telling.question_of_cancelling(run),
+        text=telling.cost_of_cancelling(run),
+        action=f"{place}/cancel",
+        verb="Cancel run",
+        back=place,
+        leave="Keep running",
+    )
 
 
 def _back(id: str, said: Said | None = None) -> Response:

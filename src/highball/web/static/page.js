@@ -31,7 +31,7 @@
   const isBusy = (part) => {
     const focus = document.activeElement;
     const typing = focus && part.contains(focus) && focus.matches("input, select, textarea, button");
-    return typing || part.querySelector("dialog[open], details[data-menu][open], :popover-open") || document.hidden;
+    return typing || part.querySelector("details[data-menu][open], :popover-open") || document.hidden;
   };
   // A part that is about one thing only (data-only) does not hear of others.
   const tell = (topic, key) => {
@@ -122,10 +122,9 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.dataset.sent) { event.preventDefault(); return; }
-    const asks = form.dataset.asks && document.getElementById(form.dataset.asks);
-    if (asks && !asks.open && form.querySelector("[data-needs-asking]:checked")?.checkVisibility()) {
+    if (form.dataset.asks && form.querySelector("[data-needs-asking]:checked")?.checkVisibility()) {
       event.preventDefault();
-      asks.showModal();
+      ask(form.dataset.asks, event.submitter);
       return;
     }
     if (!("once" in form.dataset)) return;
@@ -151,9 +150,25 @@
   });
   addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
 
+  // --- questions: what the address of a question shows, in a dialog; where that does not work, on its page ---
+  const ask = async (address, asker) => {
+    const dialog = document.getElementById("question");
+    if (dialog.open || asker.ariaBusy) return;
+    const word = asker.lastChild.textContent;
+    asker.ariaBusy = "true";
+    if (asker.dataset.busy) asker.lastChild.textContent = asker.dataset.busy;
+    const answer = await fetch(address, { headers: { "HX-Target": "dialog#question" } }).catch(() => null);
+    if (!answer?.ok || answer.redirected) { location.assign(answer?.redirected ? answer.url : address); return; }
+    dialog.innerHTML = await answer.text();
+    asker.ariaBusy = null;
+    asker.lastChild.textContent = word;
+    asker.closest("details[data-menu]")?.removeAttribute("open");
+    dialog.showModal();
+  };
+
   document.addEventListener("click", (event) => {
-    const opener = event.target.closest("[data-dialog]");
-    if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); }
+    const asker = event.target.closest("a[data-asks]");
+    if (asker && !event.ctrlKey && !event.metaKey && !event.shiftKey) { event.preventDefault(); ask(asker.href, asker); }
     event.target.closest("[data-close]")?.closest("dialog").close();
     for (const menu of document.querySelectorAll("details[data-menu][open]")) if (!menu.contains(event.target)) menu.open = false;
     const copier = event.target.closest("[data-copy]");

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from api.whole import Whole
+from api.whole import NOW, Whole
+from highball.facts import Action, Outcome, Progress, Reason, RunStarted, RunState, Step, StepStarted
+from highball.hub.fleet import Connection
+from highball.hub.runs import RunFilter
+from highball.protocol import Body, Events, Message, ProgressSeen
 from hub.served import Served
 from pages.looking import Looker, look_as
+from record.stories import Story, run_id
 from testbed.restic import ResticBinary
 
 
@@ -58,7 +65,12 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     page.get_by_label("I have kept it").check()
     page.get_by_role("button", name="Go on").click()
 
-    page.get_by_label("Other folders").fill(str(bare.source))
+    page.get_by_text("Other folders").click()
+    for above in [*reversed(bare.source.parents), bare.source][1:]:
+        box = page.get_by_label(f"Back up {above}", exact=True)
+        expect(box).to_be_visible(timeout=15_000)
+        box.focus()
+        page.keyboard.press("ArrowRight" if above != bare.source else "Space")
     page.get_by_role("button", name="Back up now").click()
     expect(page.get_by_text("Protected")).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="To the overview").click()
@@ -76,6 +88,12 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     page = newcomer.page
     link = re.search(r"http://\S+/setup#\S+", bare.log.read_text())
     assert link is not None
+    page.goto(f"{bare.url}/setup#{'x' * 43}")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Password").fill("correct horse battery")
+    page.get_by_role("button", name="Make account").click()
+    expect(page.get_by_role("alert")).to_contain_text("has been used, is too old, or never was")
+    page.goto("about:blank")
     page.goto(link[0])
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("short")
@@ -92,6 +110,10 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
         expect(page.get_by_role("alert")).to_be_visible(timeout=30_000)
         expect(page.get_by_label("A folder of")).to_have_value(folder)
     assert newcomer.complaints("/start") == []
+    newcomer.context.clear_cookies()
+    page.goto("about:blank")
+    page.goto(link[0])
+    expect(page.get_by_role("status")).to_contain_text("has its first account already")
 
 
 @pytest.mark.parametrize(
@@ -110,3 +132,52 @@ def test_what_is_no_path_is_refused_and_never_breaks_the_page(
 ) -> None:
     answer = whole.client().post(address, data=sent)
     assert answer.status_code in (400, 422), answer.text
+
+
+def test_a_repository_made_elsewhere_leads_back_to_the_first_steps(whole: Whole) -> None:
+    client = whole.client()
+    form = client.get("/repositories/new", params={"to": "/start"}).text
+    assert 'name="to" value="/start"' in form
+    told = {"act": "save", "to": "/start", "title": "Elsewhere", "kind": "local", "path": "/mnt/elsewhere"}
+    made = client.post("/repositories/new", data=told, follow_redirects=False)
+    kit = client.get(made.headers["location"]).text
+    assert 'name="to" value="/start"' in kit
+    key = made.headers["location"].split("/")[2]
+    kept = {"kept": "yes", "to": "/start"}
+    back = client.post(f"/repositories/{key}/kept", data=kept, follow_redirects=False)
+    assert back.headers["location"] == "/start"
+    away = {"kept": "yes", "to": "https://evil.example/"}
+    back = client.post(f"/repositories/{key}/kept", data=away, follow_redirects=False)
+    assert back.headers["location"] == "/"
+
+
+def test_a_first_backup_that_failed_says_why_and_is_tried_again(whole: Whole) -> None:
+    story = Story(79).step(outcome=Outcome.FAILURE)
+    story.end(Outcome.FAILURE, Reason(code="source_missing", message="/docs is not there")).into(
+        whole.hub.record
+    )
+    page = whole.client().get("/start").text
+    assert "/docs is not there" in page and "Try again" in page
+    whole.client().post("/start/run")
+    newest = whole.hub.record.list_runs(RunFilter(job="docs"), limit=1)[0]
+    assert newest.state is RunState.QUEUED
+    whole.client().post("/start/run")
+    assert whole.hub.record.list_runs(RunFilter(job="docs"), limit=1)[0].id == newest.id, "one at a time"
+
+
+def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
+    dispatcher, run = whole.hub.dispatcher, run_id(71)
+    story = Story(71).tell(RunStarted, pid=1)
+    story.tell(StepStarted, step=1, running=Step(number=1, action=Action.BACKUP, repository="nas"))
+    story.into(whole.hub.record)
+    agent = mock.AsyncMock(spec=Connection, host="here")
+
+    def hear(body: Body) -> None:
+        message = Message(type=body.type, id="1", re=None, at=NOW, body=body)
+        asyncio.run(dispatcher.take(agent, message))
+
+    hear(ProgressSeen(run=run, progress=Progress(percent=100)))
+    assert dispatcher.progress_of(run) is not None
+    second = story.tell(StepStarted, step=2, running=Step(number=2, action=Action.BACKUP, repository="far"))
+    hear(Events(run=run, events=(second.events[-1].model_dump(mode="json"),)))
+    assert dispatcher.progress_of(run) is None

@@ -31,6 +31,7 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/repository"): ADMIN,
     ("POST", "/start/kit"): ADMIN,
     ("POST", "/start/job"): ADMIN,
+    ("POST", "/start/run"): ADMIN,
 }
 
 RUNS: dict[tuple[str, str], Role | None] = {
@@ -47,6 +48,7 @@ RUNS: dict[tuple[str, str], Role | None] = {
 RESTORE: dict[tuple[str, str], Role | None] = {
     ("GET", "/restore"): VIEWER,
     ("POST", "/restore"): OPERATOR,
+    ("GET", "/restore/folder"): VIEWER,
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
 }
 
@@ -152,7 +154,7 @@ JOBS: dict[tuple[str, str], Role | None] = {
     ("POST", "/jobs/new"): ADMIN,
     ("GET", "/jobs/new/times"): ADMIN,
     ("GET", "/jobs/new/kept"): ADMIN,
-    ("GET", "/jobs/new/folder"): ADMIN,
+    ("GET", "/folders"): ADMIN,
     ("GET", "/jobs/{key}/edit"): ADMIN,
     ("POST", "/jobs/{key}/edit"): ADMIN,
     ("GET", "/jobs/{key}"): VIEWER,

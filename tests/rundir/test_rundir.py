@@ -17,13 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from highball.agent.carriers import Carrier
 from highball.agent.rundir import RunDirectory, list_run_directories
+from highball.agent.steps import Done, Steps
+from highball.agent.workplace import Workplace
 from highball.errors import Conflict, StateUnusable
 from highball.facts import (
     Action,
     Caution,
     LogLine,
     Outcome,
+    Progress,
     RunEnded,
     RunKind,
     RunStarted,
@@ -32,6 +36,7 @@ from highball.facts import (
     WarningSeen,
 )
 from highball.lock import Lock
+from highball.process import Stop
 from highball.protocol import Assignment, StatsTask
 from testbed.unprivileged import Unprivileged
 
@@ -410,3 +415,16 @@ def test_what_would_be_left_behind_is_written_down(directory: RunDirectory) -> N
     directory.note_litter(b"/a/\xff\n")
     directory.note_litter(b"/b")
     assert RunDirectory(directory.path).list_litter() == [b"/a/\xff\n", b"/b"]
+
+
+def test_how_far_a_step_was_is_forgotten_when_the_next_begins(directory: RunDirectory) -> None:
+    steps, carrier = Steps(directory, Workplace(directory.path), Stop()), Carrier(directory)
+
+    def reach_the_end() -> Done:
+        assert carrier.read_progress() is None, "how far the step before was"
+        directory.tell_progress(Progress(percent=100))
+        return Done(Outcome.SUCCESS)
+
+    for _ in range(2):
+        steps.step(Action.BACKUP, "nas", reach_the_end)
+    assert len(steps.ended) == 2

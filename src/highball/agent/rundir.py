@@ -171,6 +171,11 @@ class RunDirectory:
             beside.write_text(progress.model_dump_json(exclude_none=True))
             beside.replace(self.path / "progress.json")
 
+    def forget_progress(self) -> None:
+        """From now on nothing is known of how far the run is."""
+        with contextlib.suppress(OSError):
+            (self.path / "progress.json").unlink(missing_ok=True)
+
     # --- what would be left behind ---
 
     def note_litter(self, path: bytes) -> None:

@@ -223,6 +223,7 @@ class Steps:
         while True:
             self._logged = 0
             running = begun.model_copy(update={"attempts": self._attempt})
+            self._directory.forget_progress()  # that of the step before says nothing of this one
             self.say(StepStarted, step=begun.number, running=running)
             done = self._guarded(body, always=always)
             reason = done.reason

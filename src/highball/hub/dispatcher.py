@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter, ValidationError
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step
+from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step, StepStarted
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
@@ -446,9 +446,10 @@ class Dispatcher:
         newest = max([last, *(int(event.get("seq", 0)) for event in told.events)])
         await connection.say(Acknowledged(run=told.run, seq=newest))
         ended = any(isinstance(event, RunEnded) for event in events)
+        if ended or any(isinstance(event, StepStarted) for event in events):
+            self._progress.pop(told.run, None)  # that of the step before says nothing of the next
         self._newsroom.publish("run", told.run, seq=newest, ended=ended)
         if ended:
-            self._progress.pop(told.run, None)
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:

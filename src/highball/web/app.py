@@ -29,6 +29,7 @@ from highball.web.pages import (
     activity,
     configuration,
     entrance,
+    folders,
     history,
     hosts,
     job_form,
@@ -89,6 +90,7 @@ def make_app(hub: Hub) -> FastAPI:
         keys,
         configuration,
         profiles,
+        folders,
         job_form,
         jobs,
     ):

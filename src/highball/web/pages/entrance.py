@@ -30,7 +30,10 @@ def _add_first_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/setup")
     def show_set_up(request: Request) -> Response:
         if not hub.access.needs_setup():
-            return go("/start")
+            told = Said(
+                "This hub has its first account already, so its set-up link is of no more use.", "warn"
+            )
+            return go("/start" if find_known(request) else "/login?to=/start", said=told)
         return pages.answer(request, "account", {"error": None, "name": "", "token": ""})
 
     @router.post("/setup")

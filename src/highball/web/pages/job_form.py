@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -14,19 +14,19 @@ from starlette.datastructures import FormData
 
 from highball import words
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale
-from highball.facts import Snapshot, path_from_text
+from highball.facts import Snapshot
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs import SetOf, utc_now
 from highball.keeping import BUILT_IN, Retention, decide, effective
-from highball.protocol import FILES_SET, Amount, Browse, Measure, Measured, MeasuredSource
+from highball.protocol import FILES_SET, Amount, Measure, Measured
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
-from highball.web.api.repositories import ByPath, measure_on, try_job
+from highball.web.api.repositories import measure_on, try_job
 from highball.web.job_fields import (
     COUNTS,
     DAYS,
@@ -42,7 +42,6 @@ from highball.web.job_fields import (
     inherited_by,
     read_path,
     shown_of,
-    spell_path,
 )
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import Sent
@@ -52,8 +51,6 @@ from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 InQuery = Annotated[str, Query(max_length=200)]
-
-BROWSE_SECONDS = 20.0
 
 _KEEP_BUILT_IN = (
     "While all are empty, the built-in rules hold, as shown; once one is filled, an empty one keeps none."
@@ -317,50 +314,6 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         asked = JobFields(**{**vars(shown), "retention": counts})
         told = {"keeps": _keeps(hub, was, asked, asked.written(shown, spec))}
         return pages.answer(request, "job-kept", told, block="kept")
-
-    @router.get("/jobs/new/folder")
-    async def show_folder(
-        request: Request,
-        _: Admin,
-        path: ByPath,
-        host: InQuery = "",
-        source: Annotated[list[str] | None, Query()] = None,
-        sizes: InQuery = "",
-    ) -> Response:
-        told: dict[str, Any] = {"host": host or hub.host, "error": None, "folders": [], "more": 0, "files": 0}
-        told |= {"path": path or b"/", "sizes": {}}
-        try:
-            found = await hub.fleet.ask(host or hub.host, Browse(path=path or b"/"), BROWSE_SECONDS)
-            if sizes:
-                told["sizes"] = await _sizes(hub, host or hub.host, found["entries"])
-        except HighballError as error:
-            told["error"] = error
-        else:
-            folders = [one for one in found["entries"] if one["kind"] == "dir"]
-            told |= {"more": found["more"], "files": len(found["entries"]) - len(folders)}
-            told["folders"] = [_folder(one, set(source or ())) for one in folders]
-        return pages.answer(request, "job-folder", told, block="folder")
-
-
-async def _sizes(hub: Hub, host: str, entries: Sequence[Mapping[str, Any]]) -> dict[bytes, MeasuredSource]:
-    """What lies in each folder, as far as it can be seen in the time."""
-    folders = [one["path"] for one in entries if one["kind"] == "dir" and one["readable"]]
-    if not folders:
-        return {}
-    found = await measure_on(hub, host, Measure.model_validate({"sources": folders}))
-    return {one.path: one for one in found.sources}
-
-
-def _folder(entry: Mapping[str, Any], chosen: set[str]) -> dict[str, Any]:
-    path = path_from_text(entry["path"])
-    value = spell_path(path)
-    return {
-        "path": path,
-        "name": path_from_text(entry["name"]),
-        "value": value,
-        "readable": entry["readable"],
-        "chosen": value in chosen,
-    }
 
 
 def _zone(spec: Spec, otherwise: str) -> str:

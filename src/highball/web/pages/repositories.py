@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from markupsafe import Markup
@@ -204,14 +204,16 @@ def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
 def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/kit")
-    def offer_kit(request: Request, key: str, _: Admin, made: str = "") -> Response:
+    def offer_kit(request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = "") -> Response:
         hub.dispatcher.find_repository(key)
-        told = {"key": key, "sheet": None, "error": None, "made": bool(made)}
+        told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
         return pages.answer(request, "repository-kit", told)
 
     @router.post("/repositories/{key}/kit")
-    def make_kit(request: Request, key: str, actor: Admin, download: Text = "", made: Text = "") -> Response:
-        told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made)}
+    def make_kit(
+        request: Request, key: str, actor: Admin, download: Text = "", made: Text = "", to: Text = ""
+    ) -> Response:
+        told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
         try:
             kit = hub.make_kit(key, actor)
         except HighballError as error:
@@ -222,12 +224,12 @@ def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
     @router.post("/repositories/{key}/kept")
-    def note_kept(key: str, actor: Admin, kept: Text = "") -> Response:
+    def note_kept(key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
         hub.dispatcher.find_repository(key)
         if not kept:
-            return go(f"{_address(key)}/kit?made=yes")
+            return go(f"{_address(key)}/kit?{urlencode({'made': 'yes', 'to': to})}")
         hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
-        return go(_address(key))
+        return go(to or _address(key))
 
 
 # --- small steps ---------------------------------------------------------------------------------

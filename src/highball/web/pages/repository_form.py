@@ -10,9 +10,9 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
@@ -28,7 +28,7 @@ from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.web import showing
 from highball.web.api.repositories import UNSAVED, RepositoryTestAnswer, try_unsaved
-from highball.web.page import Pages, Said, go
+from highball.web.page import Pages, Said, go, own
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -73,6 +73,7 @@ class RepositoryForm(BaseModel):
 
     act: Literal["save", "test", "read"] = "save"
     revision: int = 0
+    to: str = Field("", max_length=200)
     init: str = ""
     order_key: str = ""
     pasted: str = ""
@@ -287,8 +288,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/repositories/new")
-    def show_new(request: Request, _: Admin) -> Response:
-        return _drawn(hub, pages, request, None, RepositoryForm(order_key=secrets.token_urlsafe(12)))
+    def show_new(request: Request, _: Admin, to: Annotated[str, Query(max_length=200)] = "") -> Response:
+        return _drawn(hub, pages, request, None, RepositoryForm(to=to, order_key=secrets.token_urlsafe(12)))
 
     @router.post("/repositories/new")
     async def make(request: Request, actor: Admin, sent: Sent) -> Response:
@@ -358,8 +359,8 @@ def _save(
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"
     if "password" in sealed:
-        return go(f"{address}/kit?made=yes")
-    return go(address, said=Said(f"{made} is saved."))
+        return go(f"{address}/kit?{urlencode({'made': 'yes', 'to': sent.to})}")
+    return go(sent.to or address, said=Said(f"{made} is saved."))
 
 
 def _demand_values(sealed: Mapping[str, str], sent: RepositoryForm, key: str) -> None:
@@ -395,6 +396,11 @@ def _drawn(
         "proof": SECRETS.get(sent.kind),
         "hosts": sorted({hub.host, *hub.document().hosts}),
         "own_host": hub.host,
+        "back": own(sent.to)
+        if sent.to
+        else f"/repositories/{quote(key, safe='')}"
+        if key
+        else "/repositories",
     }
     return pages.answer(request, "repository-form", context, status=error.http_status if error else 200)
 

@@ -31,6 +31,7 @@ from highball.spec.document import Document, effective_job
 from highball.web import telling
 from highball.web.holdings import Holdings
 from highball.web.page import Pages, block_wanted, go
+from highball.web.pages.folders import Entry, Folder
 from highball.web.who import demand
 from highball.words import counted, size
 
@@ -213,17 +214,32 @@ class Wizard:
         folders = {pick.path for pick in self.wish.picks if pick.is_folder}
         return any(path in folders for path in (self.folder, *_above(self.folder)))
 
-    def is_picked(self, node: Node) -> bool:
-        """Whether an entry was chosen itself."""
-        return any(pick.path == node.path for pick in self.wish.picks)
+    @property
+    def rows(self) -> Folder:
+        """The open folder, to choose from."""
+        note = "This folder is empty." if not self.entries else None
+        if len(self.entries) > ENTRIES:
+            note = f"{counted(len(self.entries), 'entry', 'entries')} are here, and the first {ENTRIES} are shown."
+            note += " Who needs others takes the folder."
+        within = self.is_within_a_pick
+        entries = tuple(self._row(node, within=within) for node in self.shown)
+        return Folder("pick", "Restore", self.host, entries, note)
 
-    def name_of(self, node: Node) -> bytes:
-        """An entry's own name."""
-        return posixpath.basename(node.path)
-
-    def spell(self, node: Node) -> str:
-        """An entry as a form says that it was chosen."""
-        return pick_of(node).spelled
+    def _row(self, node: Node, *, within: bool) -> Entry:
+        is_folder = node.kind == "dir" and not node.inexact
+        spelled = self.spell_path(node.path)
+        told = {"repository": self.wish.repository, "snapshot": self.wish.snapshot, "open": spelled}
+        return Entry(
+            node.path,
+            pick_of(node).spelled,
+            node.kind.value,
+            opens=f"/restore/folder?{urlencode(told)}" if is_folder else None,
+            button=spelled if is_folder else None,
+            ticked=within or any(pick.path == node.path for pick in self.wish.picks),
+            why_not="with its folder" if within or node.inexact else None,
+            size=node.size_bytes if node.kind == "file" else None,
+            modified_at=node.modified_at,
+        )
 
     def spell_path(self, path: bytes) -> str:
         """A folder as a form says that it is to be opened."""
@@ -401,6 +417,22 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
             return _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
         ordered, _ = hub.order(order, actor, key=key)
         return go(f"/runs/{ordered.id}")
+
+    @router.get("/restore/folder")
+    def show_folder(
+        request: Request,
+        _: Sees,
+        repository: Word = "",
+        snapshot: Word = "",
+        open: Annotated[str, Query(max_length=20_000)] = "",
+    ) -> Response:
+        wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))
+        wizard = Wizard(hub, holdings, wish)
+        try:
+            found = wizard.rows if wizard.snapshot is not None else Folder("pick", "Restore", "")
+        except HighballError as error:
+            found = Folder("pick", "Restore", "", trouble=error)
+        return pages.answer(request, "folder", {"folder": found}, block="folder")
 
 
 def _folder(text: str) -> bytes:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
 from highball.errors import Conflict, Failed, HighballError, Misuse
-from highball.facts import Outcome, Run, RunState
+from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
 from highball.hub.audit import Actor, Wanted
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
@@ -24,6 +25,8 @@ from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.repository import Repository
+from highball.web import telling
+from highball.web.job_fields import read_path
 from highball.web.page import Pages, go
 from highball.web.who import demand
 
@@ -76,15 +79,30 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
     @router.post("/start/job")
     def make_job(request: Request, actor: Admin, source: Texts = None, more: Text = "") -> Response:
-        chosen = [path for path in (*(source or ()), *more.splitlines()) if path.strip()]
+        typed = [
+            line.strip().encode("utf-8", "surrogateescape") for line in more.splitlines() if line.strip()
+        ]
         try:
-            _make_job(hub, list(dict.fromkeys(path.strip() for path in chosen)), actor)
+            _make_job(hub, [*map(read_path, source or ()), *typed], actor)
         except HighballError as error:
             told = {"chosen": set(source or ()), "more": more, "error": error}
             return _show(hub, pages, request, actor, told)
         return go("/start")
 
+    @router.post("/start/run")
+    def run_again(actor: Admin) -> Response:
+        if hub.document().jobs:
+            _back_up_again(hub, actor)
+        return go("/start")
+
     return router
+
+
+def _back_up_again(hub: Hub, actor: Actor) -> None:
+    """Order the first backup once more, where the last one came to nothing."""
+    told = _first_run(hub)
+    if not told["going"]:
+        hub.order(RunOrder(task="backup", job=told["job"]), actor)
 
 
 def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str, Any]) -> Response:
@@ -97,7 +115,9 @@ def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str
         hub.access.note(actor, "took_kit", utc_now(), kind="repository", key=key)
         context |= {"repository": key, "recovery_key": _recovery_key(hub, key), "place": _place_of(hub, key)}
     elif step == "job":
-        context |= {"offered": _offer_sources(hub), "chosen": set(), "more": ""}
+        chosen: set[str] = told.get("chosen", set())
+        offered = dict.fromkeys([*_offer_sources(hub), *sorted(chosen)])
+        context |= {"offered": [(value, read_path(value)) for value in offered], "chosen": chosen, "more": ""}
         context |= {"repository": _first_repository(hub), "place": _place_of(hub, _first_repository(hub))}
     else:
         context |= _first_run(hub)
@@ -216,15 +236,24 @@ def _offer_sources(hub: Hub) -> list[str]:
     return [path for path in OFFERED if path in there]
 
 
-def _make_job(hub: Hub, sources: list[str], actor: Actor) -> None:
+def _outermost(paths: Iterable[bytes]) -> list[bytes]:
+    """Those that no other one holds already: what lies in a chosen folder is protected with it."""
+    once = list(dict.fromkeys(paths))
+    return [path for path in once if not any(_is_below(path, other) for other in once if other != path)]
+
+
+def _make_job(hub: Hub, sources: list[bytes], actor: Actor) -> None:
     if not sources:
         raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
-    odd = next((source for source in sources if not source.startswith("/")), None)
+    odd = next((source for source in sources if not source.startswith(b"/")), None)
     if odd is not None:
-        raise Misuse(f"{odd} is no whole path", code="path_relative", hint="like /data/photos")
+        raise Misuse(
+            f"{path_for_people(odd)} is no whole path", code="path_relative", hint="like /data/photos"
+        )
+    sources = _outermost(sources)
     repository = _first_repository(hub)
     spec = {
-        "sources": sources,
+        "sources": [path_to_text(source) for source in sources],
         "repositories": [repository],
         "schedule": SCHEDULE,
         "exclude_caches": True,
@@ -238,14 +267,14 @@ def _make_job(hub: Hub, sources: list[str], actor: Actor) -> None:
     hub.order(RunOrder(task="backup", job=JOB), actor)
 
 
-def _own_folders(hub: Hub, sources: list[str], repository: str) -> list[str]:
+def _own_folders(hub: Hub, sources: list[bytes], repository: str) -> list[str]:
     """What must be left out, since it lies below what is chosen: the repository itself, and the hub's state."""
     own = [_place_of(hub, repository), os.fspath(hub.state)]
-    return [place for place in own if any(_is_below(place, source) for source in sources)]
+    return [place for place in own if any(_is_below(os.fsencode(place), source) for source in sources)]
 
 
-def _is_below(place: str, source: str) -> bool:
-    return place.startswith("/") and os.path.commonpath([place, source]) == os.path.normpath(source)
+def _is_below(place: bytes, source: bytes) -> bool:
+    return place.startswith(b"/") and os.path.commonpath([place, source]) == os.path.normpath(source)
 
 
 def _first_run(hub: Hub) -> dict[str, Any]:
@@ -258,6 +287,7 @@ def _first_run(hub: Hub) -> dict[str, Any]:
         "sources": [os.fsdecode(source.path) for source in effective_job(hub.document(), job).sources],
         "run": run,
         "going": going,
+        "told": telling,
         "progress": hub.dispatcher.progress_of(run.id) if run is not None and going else None,
         "place": _place_of(hub, min(hub.document().repositories)),
     }

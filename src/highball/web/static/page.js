@@ -97,7 +97,7 @@
     takeFragment();
     for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);
-    for (const box of document.querySelectorAll("[data-mixed]")) box.indeterminate = true;
+    for (const tree of document.querySelectorAll(".tree")) settle(tree);
     document.querySelector(".errors-summary")?.focus();
     document.querySelector("[data-goes-on]")?.requestSubmit();
   });
@@ -117,6 +117,39 @@
     new MutationObserver(() => { sift(); toEnd(); }).observe(box.firstElementChild, { childList: true });
     toEnd();
   };
+
+  // --- a tree: what lies in a ticked folder goes with it, one that is ticked in part says so; arrow keys lead on ---
+  const settle = (tree) => {
+    for (const box of tree.querySelectorAll(".under input[type=checkbox]")) {
+      const above = box.closest(".under").closest(".entry").querySelector("input");
+      if (above.checked && !box.disabled) box.dataset.goesWith = box.checked = box.disabled = true;
+      else if (!above.checked && box.dataset.goesWith) { delete box.dataset.goesWith; box.checked = box.disabled = false; }
+    }
+    for (const box of tree.querySelectorAll(".entry > input")) {
+      box.indeterminate = !box.checked && box.parentElement.querySelector(".under input:checked") !== null;
+    }
+  };
+  const stop = (entry) => entry?.querySelector("input:enabled, summary");
+  document.addEventListener("change", (event) => { const tree = event.target.closest(".tree"); if (tree) settle(tree); });
+  document.addEventListener("htmx:after:swap", () => { for (const tree of document.querySelectorAll(".tree")) settle(tree); });
+  document.addEventListener("keydown", (event) => {
+    const entry = event.target.closest(".tree .entry");
+    if (!entry || event.altKey || event.ctrlKey || event.metaKey) return;
+    const rows = [...entry.closest(".tree").querySelectorAll(".entry")].filter((one) => one.checkVisibility() && stop(one));
+    const here = rows.indexOf(entry);
+    const details = entry.querySelector(":scope > details");
+    const moves = {
+      ArrowDown: () => rows[here + 1],
+      ArrowUp: () => rows[here - 1],
+      Home: () => rows[0],
+      End: () => rows.at(-1),
+      ArrowRight: () => { if (details?.open) return rows[here + 1]; if (details) details.open = true; },
+      ArrowLeft: () => { if (!details?.open) return entry.parentElement.closest(".entry"); details.open = false; },
+    };
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    stop(moves[event.key]())?.focus();
+  });
 
   // --- forms: sent once, and what they do is said on the button ---
   document.addEventListener("submit", (event) => {

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from api.whole import NOW, Whole
-from highball.facts import Action, Outcome, Progress, Reason, RunStarted, RunState, Step, StepStarted
-from highball.hub.fleet import Connection
+from api.whole import Whole
+from highball.facts import Outcome, Reason, RunState
 from highball.hub.runs import RunFilter
-from highball.protocol import Body, Events, Message, ProgressSeen
 from hub.served import Served
 from pages.looking import Looker, look_as
-from record.stories import Story, run_id
+from record.stories import Story
 from testbed.restic import ResticBinary
 
 
@@ -163,21 +159,3 @@ def test_a_first_backup_that_failed_says_why_and_is_tried_again(whole: Whole) ->
     assert newest.state is RunState.QUEUED
     whole.client().post("/start/run")
     assert whole.hub.record.list_runs(RunFilter(job="docs"), limit=1)[0].id == newest.id, "one at a time"
-
-
-def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
-    dispatcher, run = whole.hub.dispatcher, run_id(71)
-    story = Story(71).tell(RunStarted, pid=1)
-    story.tell(StepStarted, step=1, running=Step(number=1, action=Action.BACKUP, repository="nas"))
-    story.into(whole.hub.record)
-    agent = mock.AsyncMock(spec=Connection, host="here")
-
-    def hear(body: Body) -> None:
-        message = Message(type=body.type, id="1", re=None, at=NOW, body=body)
-        asyncio.run(dispatcher.take(agent, message))
-
-    hear(ProgressSeen(run=run, progress=Progress(percent=100)))
-    assert dispatcher.progress_of(run) is not None
-    second = story.tell(StepStarted, step=2, running=Step(number=2, action=Action.BACKUP, repository="far"))
-    hear(Events(run=run, events=(second.events[-1].model_dump(mode="json"),)))
-    assert dispatcher.progress_of(run) is None

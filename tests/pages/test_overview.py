@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from highball.facts import Health
 from highball.hub.overview import ProblemKind, Verdict
@@ -62,6 +63,39 @@ def test_a_run_shows_without_loading_the_page_again(anna: Looker, served: Served
     served.back_up()
     expect(page.locator("#jobs tbody tr").first).to_contain_text("just now", timeout=15_000)
     assert page.evaluate("window.loadedOnce")
+
+
+def drawn_stream(served: Served) -> str:
+    """The address of the stream of a page that was drawn just now."""
+    page = served.http.get(f"{served.url}/").text
+    found = re.search(r'data-stream="([^"]+)"', page)
+    assert found is not None
+    return served.url + found[1]
+
+
+def first_news(served: Served, address: str) -> str:
+    """The topic that a stream begins with."""
+    with served.http.stream("GET", address) as stream:
+        return next(line for line in stream.iter_lines() if line.startswith("event: "))[7:]
+
+
+def test_a_stream_begins_with_what_its_page_could_not_show(served: Served) -> None:
+    address = drawn_stream(served)
+    served.post("profiles?key=meanwhile", {})
+    assert first_news(served, address) == "object"
+    assert first_news(served, f"{served.url}/api/v1/stream?since=another-1") == "lost"
+
+
+def test_what_changes_before_the_stream_is_open_shows_all_the_same(anna: Looker, served: Served) -> None:
+    def change_first(route: Route) -> None:
+        served.post("jobs/docs/pause", {})
+        route.continue_()
+
+    anna.page.route("**/api/v1/stream*", change_first)
+    page = anna.go("/")
+    expect(page.locator("#jobs")).to_contain_text("Paused", timeout=15_000)
+    served.post("jobs/docs/resume", {})
+    expect(page.locator("#jobs")).not_to_contain_text("Paused", timeout=15_000)
 
 
 def test_whoever_is_not_logged_in_comes_back_to_where_they_wanted(anna: Looker) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from highball import __version__
@@ -94,7 +94,7 @@ def make_app(hub: Hub) -> FastAPI:
         job_form,
         jobs,
     ):
-        app.include_router(place.make_router(hub, pages))
+        app.include_router(place.make_router(hub, pages), dependencies=[Depends(pages.note_news)])
     problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in)
 
     @app.get("/healthz", include_in_schema=False)

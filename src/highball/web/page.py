@@ -148,6 +148,10 @@ class Pages:
             response.delete_cookie("said", httponly=True, samesite="lax", path="/")
         return response
 
+    async def note_news(self, request: Request) -> None:
+        """Note where the news are before anything is looked up for a page: its stream goes on from there."""
+        request.state.news = self._hub.newsroom.mark
+
     def answer_error(self, request: Request, error: HighballError, status: int | None = None) -> Response:
         """What went wrong, as a page; who is not logged in is sent to log in, and back again."""
         if isinstance(error, LoginNeeded) and _is_for_a_block(request):
@@ -175,6 +179,7 @@ class Pages:
         actor = getattr(request.state, "actor", None)
         return {
             "here": here(request),
+            "stream": f"/api/v1/stream?since={getattr(request.state, 'news', self._hub.newsroom.mark)}",
             "actor": actor if isinstance(actor, Actor) else None,
             "can_run": isinstance(actor, Actor) and actor.role.includes(Role.OPERATOR),
             "can_change": isinstance(actor, Actor) and actor.role.includes(Role.ADMIN),

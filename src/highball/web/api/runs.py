@@ -22,6 +22,8 @@ from highball.web.who import demand
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 
+Mark = Annotated[str, Query(max_length=64)]
+
 KEEP_ALIVE_SECONDS = 15.0
 
 
@@ -114,9 +116,19 @@ def make_router(hub: Hub) -> APIRouter:
         return StreamingResponse(_log(hub, found.id), media_type="text/plain; charset=utf-8")
 
     @router.get("/stream", **_text("text/event-stream"))
-    async def stream(request: Request, _: Sees) -> StreamingResponse:
-        """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open."""
-        return StreamingResponse(_news(hub, request), media_type="text/event-stream")
+    async def stream(
+        request: Request,
+        _: Sees,
+        since: Mark = "",
+        last_event_id: Annotated[str, Header(max_length=64)] = "",
+    ) -> StreamingResponse:
+        """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open.
+
+        Every event has an id. `since` one of them, or Last-Event-ID, what came behind it is told first; the event
+        `lost` says that some of it is not known any more.
+        """
+        news = _news(hub, request, last_event_id or since)
+        return StreamingResponse(news, media_type="text/event-stream")
 
     return router
 
@@ -138,12 +150,12 @@ def _log(hub: Hub, run: str) -> Iterator[str]:
             yield f"{event.at:%Y-%m-%d %H:%M:%S} {event.text}\n"
 
 
-async def _news(hub: Hub, request: Request) -> AsyncIterator[str]:
-    async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS):
+async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:
+    async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS, since):
         if await request.is_disconnected():
             return
         if news is None:
             yield ": still here\n\n"
         else:
             told = {"key": news.key, **news.body}
-            yield f"event: {news.topic}\ndata: {json.dumps(told)}\n\n"
+            yield f"id: {news.mark}\nevent: {news.topic}\ndata: {json.dumps(told)}\n\n"

@@ -42,7 +42,8 @@
     if (due.size && !timer) timer = setTimeout(refresh, 500);
   };
 
-  // --- the stream; where it is blocked, polling; and how old what is shown may be ---
+  // --- the stream, from where the news were when the page was drawn; where it is blocked, polling; and how old what
+  // is shown may be. A stream that broke off goes on behind the last that was heard. ---
   const TOPICS = ["run", "progress", "queue", "object", "job", "agent", "host", "repository", "lost"];
   const listen = (address) => {
     let since = null;
@@ -50,7 +51,6 @@
     const stale = document.querySelector("[data-stale]");
     const source = new EventSource(address);
     source.addEventListener("open", () => {
-      if (since) tell("*");
       since = null;
       clearInterval(polling);
       polling = null;
@@ -69,7 +69,7 @@
       stale.hidden = reached;
       stale.querySelector("[data-stale-since]").textContent = since?.toLocaleTimeString() ?? "";
     };
-    addEventListener("pagehide", () => source.close());
+    addEventListener("pagehide", () => source.close(), { once: true });
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("*"); });
 
@@ -93,7 +93,10 @@
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
     const shell = document.querySelector("[data-stream]");
-    if (shell && document.querySelector("[data-live]")) listen(shell.dataset.stream);
+    if (shell && document.querySelector("[data-live]")) {
+      listen(shell.dataset.stream);
+      addEventListener("pageshow", (event) => { if (event.persisted) listen(shell.dataset.stream); });
+    }
     takeFragment();
     for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);

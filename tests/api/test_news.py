@@ -1,0 +1,55 @@
+"""News: who looks on hears what changed, of what is now, and is told where something was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest import mock
+
+from api.whole import NOW, Whole
+from highball.facts import Action, Progress, RunStarted, Step, StepStarted
+from highball.hub.events import MOST_KEPT, News, Newsroom
+from highball.hub.fleet import Connection
+from highball.protocol import Body, Events, Message, ProgressSeen
+from record.stories import Story, run_id
+
+
+def test_whoever_listens_too_late_is_told_that_something_is_lost() -> None:
+    async def hear(newsroom: Newsroom, since: str) -> News | None:
+        async for news in newsroom.listen(5, since):
+            return news
+        return None
+
+    async def tell() -> None:
+        newsroom = Newsroom()
+        newsroom.open(asyncio.get_running_loop())
+        early = newsroom.mark
+        newsroom.publish("run", "0")
+        await asyncio.sleep(0)
+        second = newsroom.mark
+        for number in range(1, MOST_KEPT + 1):
+            newsroom.publish("run", str(number))
+        await asyncio.sleep(0)
+        late, kept = await hear(newsroom, early), await hear(newsroom, second)
+        assert late is not None and kept is not None
+        assert (late.topic, late.mark) == ("lost", newsroom.mark)
+        assert (kept.topic, kept.key) == ("run", "1")
+
+    asyncio.run(tell())
+
+
+def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
+    dispatcher, run = whole.hub.dispatcher, run_id(71)
+    story = Story(71).tell(RunStarted, pid=1)
+    story.tell(StepStarted, step=1, running=Step(number=1, action=Action.BACKUP, repository="nas"))
+    story.into(whole.hub.record)
+    agent = mock.AsyncMock(spec=Connection, host="here")
+
+    def hear(body: Body) -> None:
+        message = Message(type=body.type, id="1", re=None, at=NOW, body=body)
+        asyncio.run(dispatcher.take(agent, message))
+
+    hear(ProgressSeen(run=run, progress=Progress(percent=100)))
+    assert dispatcher.progress_of(run) is not None
+    second = story.tell(StepStarted, step=2, running=Step(number=2, action=Action.BACKUP, repository="far"))
+    hear(Events(run=run, events=(second.events[-1].model_dump(mode="json"),)))
+    assert dispatcher.progress_of(run) is None

@@ -42,7 +42,7 @@ def test_no_page_of_jobs_has_anything_against_it(anna: Looker, corner: Corner) -
 
 def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
     page = anna.go("/jobs")
-    page.get_by_label("Search jobs").fill(corner.job)
+    page.get_by_label("Search", exact=True).fill(corner.job)
     page.get_by_role("button", name="Filter").click()
     rows = page.locator("tbody tr")
     expect(rows).to_have_count(1)
@@ -52,7 +52,7 @@ def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
     page.get_by_label(f"Choose {corner.job}").check()
     run.click()
     expect(page.get_by_role("status").filter(has_text="1 job will run")).to_be_visible()
-    expect(page.get_by_label("Search jobs")).to_have_value(corner.job)
+    expect(page.get_by_label("Search", exact=True)).to_have_value(corner.job)
     until(lambda: all(one["state"] == "done" for one in corner.get("runs", job=corner.job)["items"]))
     page.get_by_label("Tag").select_option("office")
     page.get_by_label("State").select_option("overdue")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,22 @@ def test_a_filter_is_a_form_and_a_link(anna: Looker, served: Served, slow: Corne
     expect(page).to_have_url(re.compile("job=docs.*state=success"))
     assert set(page.locator("tbody .primary").all_inner_texts()) == {"docs"}
     assert slow.job not in page.locator("tbody").inner_text()
+
+
+@pytest.mark.parametrize(
+    "address", ["/runs?since=2026-03-01", "/activity?who=x", "/jobs?q=d", "/maintenance?job=docs"]
+)
+def test_every_list_is_narrowed_by_the_same_form_which_leads_out_again(whole: Whole, address: str) -> None:
+    text = whole.client().get(address).text
+    place = address.partition("?")[0]
+    assert re.search(rf'<form class="filters" method="get" action="{place}[#"]', text)
+    assert re.search(rf'href="{place}(#\w+)?">Clear<', text)
+
+
+def test_a_day_that_is_none_is_said_and_not_passed_over(whole: Whole) -> None:
+    answer = whole.client().get("/runs", params={"since": "yesterday"})
+    assert answer.status_code == 422
+    assert "since is no day" in html.unescape(answer.text).casefold()
 
 
 def test_a_new_run_shows_in_the_list_by_itself(anna: Looker, served: Served) -> None:

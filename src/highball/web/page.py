@@ -16,7 +16,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
@@ -115,7 +115,6 @@ class Pages:
             "lasting": words.length,
             "path": showing.path,
             "sentence": showing.sentence,
-            "twice": lambda one: (one, one),
             "plain": showing.plain,
             "urlpart": lambda text: quote(str(text), safe=""),
             "urlbytes": lambda path: quote(path, safe="/"),
@@ -260,6 +259,12 @@ def go(address: str, *, said: Said | None = None) -> Response:
         told = quote(json.dumps([said.text, said.tone, said.undo]))
         response.set_cookie("said", told, max_age=60, httponly=True, samesite="lax", path="/")
     return response
+
+
+def link(path: str, told: Mapping[str, str]) -> str:
+    """The address of a page of ours with what it is told; blank is not told."""
+    query = urlencode({name: text for name, text in told.items() if text})
+    return f"{path}?{query}" if query else path
 
 
 def own(address: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -14,7 +14,7 @@ from highball.hub.audit import Actor, Entry, Wanted
 from highball.hub.changes import FieldDifference, differences
 from highball.hub.hub import Hub
 from highball.spec.access import Role
-from highball.web.page import Pages
+from highball.web.page import Pages, link
 from highball.web.pages.asking import begin_of
 from highball.web.pages.history import NAMES, history_of
 from highball.web.who import demand
@@ -95,9 +95,9 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "asked": asked,
             "filtered": any(asked.values()),
             "first": not before,
-            "newest": _address("/activity", asked),
-            "older": _address("/activity", asked | {"before": some[-1].id}) if len(found) > AT_ONCE else None,
-            "csv": _address("/api/v1/audit", _for_api(wanted)),
+            "newest": link("/activity", asked),
+            "older": link("/activity", asked | {"before": some[-1].id}) if len(found) > AT_ONCE else None,
+            "csv": link("/api/v1/audit", _for_api(wanted)),
             "actions": [("", "Anything"), *((word, word.replace("_", " ").capitalize()) for word in WORDS)],
             "kinds": [
                 ("", "Anything"),
@@ -158,8 +158,3 @@ def _for_api(wanted: Wanted) -> dict[str, str]:
     for name, at in (("from", wanted.since), ("to", wanted.until)):
         told[name] = time_to_text(at) if at else None
     return {name: text for name, text in told.items() if text}
-
-
-def _address(path: str, asked: dict[str, str]) -> str:
-    told = urlencode({name: text for name, text in asked.items() if text})
-    return f"{path}?{told}" if told else path

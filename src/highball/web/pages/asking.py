@@ -7,6 +7,7 @@ stands there in a dialog, so it is asked as things are at that moment, and drawn
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, tzinfo
 from typing import Annotated
@@ -86,6 +87,11 @@ def status_of(error: HighballError | None) -> int:
 def revision_that_holds(error: HighballError | None, sent: int) -> int:
     """What a form that is shown again changes next time: who was told what differs may go on from there."""
     return error.revision if isinstance(error, Stale) else sent
+
+
+def any_or(anything: str, among: Iterable[str]) -> list[tuple[str, str]]:
+    """The choices of a filter: anything, or one of these, each called as it is."""
+    return [("", anything), *((one, one) for one in among)]
 
 
 def begin_of(day: str, zone: tzinfo, field: str) -> datetime:

@@ -30,7 +30,7 @@ from highball.spec.document import effective_job, effective_retention
 from highball.timing import jitter_of, next_times
 from highball.web import showing
 from highball.web.api.repositories import JobTestAnswer, try_job
-from highball.web.page import Pages, Said, go
+from highball.web.page import Pages, Said, go, link
 from highball.web.pages import asking, pausing
 from highball.web.pages.overview import list_rows
 from highball.web.showing import Look
@@ -100,9 +100,9 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "total": found.verdict.jobs,
             "matching": found.matching,
             "wanted": narrowed,
-            "states": STATES,
-            "hosts": sorted({job.host or hub.host for job in jobs}),
-            "tags": sorted({tag for job in jobs for tag in job.tags}),
+            "states": [("", "Any state"), *STATES.items()],
+            "hosts": asking.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
+            "tags": asking.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
             "narrowed": any(narrowed.values()),
             "pages": _pages(page, found.matching, narrowed),
             "pauses": pausing.choices(),
@@ -172,7 +172,7 @@ def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, A
     last = max(1, -(-matching // PAGE))
 
     def address(number: int) -> str:
-        return f"/jobs?{urlencode({**{name: one for name, one in narrowed.items() if one}, 'page': number})}"
+        return link("/jobs", {**narrowed, "page": str(number)})
 
     return {
         "first": min(matching, (page - 1) * PAGE + 1),

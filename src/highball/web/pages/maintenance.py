@@ -23,6 +23,7 @@ from highball.hub.scheduler import HUB_BACKUP, Pause, Planned, Upcoming, planned
 from highball.spec.access import Role
 from highball.web import showing
 from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import any_or
 from highball.web.showing import Look
 from highball.web.who import demand
 
@@ -59,8 +60,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "coming": _by_day(coming, pages, now),
             "job": job or "",
             "host": host or "",
-            "jobs": list(document.jobs),
-            "hosts": sorted({hub.host, *document.hosts}),
+            "jobs": any_or("Every job, and maintenance", document.jobs),
+            "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
             "copies": _copies(hub),
             "zone_name": document.settings.timezone,
             "subject": showing.told_of,

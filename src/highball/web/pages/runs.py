@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, TypeVar
@@ -23,8 +23,8 @@ from highball.spec.document import effective_job
 from highball.spec.job import Job
 from highball.web import loglines, showing, telling
 from highball.web.loglines import LogPart
-from highball.web.page import Pages, Said, block_wanted, go
-from highball.web.pages.asking import Question, ask
+from highball.web.page import Pages, Said, block_wanted, go, link
+from highball.web.pages.asking import Question, any_or, ask, begin_of
 from highball.web.telling import Cautions, Comparison, Line
 from highball.web.who import demand
 
@@ -63,7 +63,7 @@ class Chosen:
 
     def filter(self, zone: tzinfo) -> RunFilter:
         """The same for the record; `state` is a state or an outcome, the days are those of the pages' zone."""
-        last = _day(self.until, zone)
+        last = begin_of(self.until, zone, "until") if self.until else None
         return RunFilter(
             job=self.job or None,
             repository=self.repository or None,
@@ -71,16 +71,13 @@ class Chosen:
             kind=_member(RunKind, self.kind),
             state=_member(RunState, self.state),
             outcome=_member(Outcome, self.state),
-            since=_day(self.since, zone),
-            until=last + timedelta(days=1) if last else None,
+            since=begin_of(self.since, zone, "since") if self.since else None,
+            until=last + timedelta(days=1) if last and last.year < 9999 else None,
         )
 
     def address(self, cursor: str = "") -> str:
         """The list as a link."""
-        told = {name: value for name, value in vars(self).items() if value}
-        if cursor:
-            told["cursor"] = cursor
-        return f"/runs?{urlencode(told)}" if told else "/runs"
+        return link("/runs", {**vars(self), "cursor": cursor})
 
     @property
     def is_narrow(self) -> bool:
@@ -93,13 +90,6 @@ Member = TypeVar("Member", bound=StrEnum)
 
 def _member(among: type[Member], text: str) -> Member | None:
     return next((one for one in among if one == text), None)
-
-
-def _day(text: str, zone: tzinfo) -> datetime | None:
-    try:
-        return datetime.combine(date.fromisoformat(text), time(), zone)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
@@ -126,12 +116,17 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
             "is_first": not cursor,
             "told": telling,
-            "kinds": list(RunKind),
-            "states": {one.value: showing.STATES[one].word for one in showing.STATES},
-            "outcomes": {one.value: look.word for one, look in showing.OUTCOMES.items()},
-            "jobs": sorted({*document.jobs, *([job] if job else [])}),
-            "repositories": sorted({*document.repositories, *([repository] if repository else [])}),
-            "hosts": sorted({hub.host, *document.hosts, *([host] if host else [])}),
+            "kinds": [("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
+            "states": [
+                ("", "Any state"),
+                ("Not over", [(one.value, look.word) for one, look in showing.STATES.items()]),
+                ("Over", [(one.value, look.word) for one, look in showing.OUTCOMES.items()]),
+            ],
+            "jobs": any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
+            "repositories": any_or(
+                "Any repository", sorted({*document.repositories, *([repository] if repository else [])})
+            ),
+            "hosts": any_or("Any host", sorted({hub.host, *document.hosts, *([host] if host else [])})),
         }
         return pages.answer(request, "runs", context)
 

@@ -57,16 +57,19 @@ def test_the_name_of_a_repository_is_text(anna: Looker, corner: Corner) -> None:
 
 
 def test_a_lock_says_whether_its_owner_lives_and_is_removed(
-    anna: Looker, corner: Corner, served: Served
+    anna: Looker, corner: Corner, served: Served, plain: httpx.Client
 ) -> None:
     holder = leave_lock(corner, served.restic.path)
     page = anna.go(f"/repositories/{corner.nas}")
     locks = page.locator("#locks")
     expect(locks).to_contain_text(f"sees process {holder.pid} at work", timeout=20_000)
+    expect(page.locator("#badge")).not_to_have_text("Locked")
     holder.kill()
     holder.wait()
     page.reload()
     expect(locks).to_contain_text(f"says process {holder.pid} is gone", timeout=20_000)
+    expect(page.locator("#badge")).to_have_text("Locked")
+    assert "Locked" in plain.get("/repositories").text
     locks.get_by_role("link", name="Remove lock").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Only abandoned locks are removed")
@@ -74,6 +77,7 @@ def test_a_lock_says_whether_its_owner_lives_and_is_removed(
     page.wait_for_url("**/runs/*")
     corner.end_of(page.url.rpartition("/")[2])
     assert corner.get(f"repositories/{corner.nas}/locks") == []
+    assert "Locked" not in plain.get("/repositories").text
 
 
 def leave_lock(corner: Corner, restic: Path) -> subprocess.Popen[bytes]:
@@ -149,6 +153,20 @@ def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> 
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
     page = anna.go(f"/repositories/{corner.nas}")
     expect(page.get_by_role("img", name="1 of 20 parts of the data read")).to_be_visible()
+
+
+def test_a_test_tries_each_access_that_a_repository_has(
+    served: Served, plain: httpx.Client, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text("not the password")
+    other.chmod(0o600)
+    corner = served.give_corner(tmp_path / "corner", {"admin": {"password": {"file": str(other)}}})
+    told = plain.post(f"/repositories/{corner.nas}/test", follow_redirects=True).text
+    assert "Everyday access: can be used" in told
+    assert "Admin access: " in told and "password" in told.partition("Admin access: ")[2][:200]
+    found = corner.post(f"repositories/{corner.nas}/test")
+    assert (found["state"], found["admin"]["state"]) == ("empty", "wrong_password")
 
 
 def test_the_recovery_kit_is_for_admins_and_its_taking_is_noted(plain: httpx.Client, corner: Corner) -> None:

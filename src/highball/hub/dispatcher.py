@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter, ValidationError
 
+from highball.engine.restic.repository import as_admin
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
 from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step, StepStarted
 from highball.hub.asking import AskedOverWire
@@ -324,9 +325,14 @@ class Dispatcher:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
         return repository
 
-    def asked(self, key: str) -> AskedOverWire:
-        """A repository, ready to be asked through the agent that maintains it; raises Unknown."""
+    def asked(self, key: str, *, admin: bool = False) -> AskedOverWire:
+        """A repository, ready to be asked through the agent that maintains it; raises Unknown.
+
+        With `admin` by the access that may delete: only to see whether it opens.
+        """
         placed = self._hub.vault.place(key, self.find_repository(key))
+        if admin:
+            placed = as_admin(placed)
         opened = self._hub.vault.open_named(placed, admin=False)
         return self._asked(key, placed, opened, from_file=self._hub.is_from_file("repository", key))
 

@@ -148,14 +148,6 @@ def plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def name_of_subject(subject: str) -> str:
-    """What fires, for people: a job's key, or what is done to a repository."""
-    kind, _, key = subject.partition(":")
-    if kind == "backup":
-        return key
-    return f"{kind.replace('_', ' ').replace('-', ' ')} {key}".strip()
-
-
 @dataclass(frozen=True)
 class Named:
     """What fires, for people."""

@@ -544,6 +544,16 @@ def check_certificate(path: Path) -> None:
     )
 
 
+def as_admin(repository: _Kept) -> _Kept:
+    """The repository with its admin access as the everyday one; itself where none is declared."""
+    if repository.admin is None:
+        return repository
+    location = _admin_location(repository, repository.admin)
+    told = {name: getattr(location, name) for name in Location.model_fields}
+    password = repository.admin.password or repository.password
+    return repository.model_copy(update={**told, "password": password, "admin": None})
+
+
 def secrets_of(repository: ResticRepository) -> list[tuple[str, SecretReference]]:
     """Every reference to a secret with the path of its field, as `environment.B2_ACCOUNT_KEY`."""
     found = _references(repository)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import timedelta
+from functools import partial
 from shlex import quote
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -103,6 +104,8 @@ class RepositoryTestAnswer(Fact):
     snapshots: int | None = None
     newest_at: UtcTime | None = None
     restic: str | None = None
+    admin: RepositoryTestAnswer | None = None
+    """How the access was found that may delete, where there is one."""
 
 
 class SourceTestAnswer(Fact):
@@ -173,8 +176,8 @@ def make_router(hub: Hub) -> APIRouter:
 
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> RepositoryTestAnswer:
-        """Whether a repository can be used, from the host that maintains it."""
-        return await try_out(hub, hub.dispatcher.asked(key))
+        """Whether a repository can be used, from the host that maintains it, by each access that it has."""
+        return await try_each(hub, key)
 
     @router.post("/jobs/{key}/test")
     async def test_job(key: str, _: Runs) -> JobTestAnswer:
@@ -296,6 +299,16 @@ async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]
         return hub.dispatcher.asked_unsaved(key, repository, values)
 
     return await try_out(hub, await asyncio.to_thread(judge))
+
+
+async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
+    """How a declared repository is found from the host that maintains it, by each access that it has."""
+    asked = await asyncio.to_thread(hub.dispatcher.asked, key)
+    found = await try_out(hub, asked)
+    if asked.repository.admin is None:
+        return found
+    by_admin = await asyncio.to_thread(partial(hub.dispatcher.asked, key, admin=True))
+    return found.model_copy(update={"admin": await try_out(hub, by_admin)})
 
 
 async def try_out(hub: Hub, asked: AskedOverWire, host: str | None = None) -> RepositoryTestAnswer:

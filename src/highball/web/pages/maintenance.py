@@ -32,7 +32,7 @@ Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Subject = Annotated[str, Form(max_length=140)]
 
 LATEST = 25
-COMING = 50
+COMING = 20
 COPIES = 5
 DOES = {"discard": Action.FORGET, "check": Action.CHECK}
 """The step by which a subject's last run is found."""

@@ -29,10 +29,10 @@ from highball.spec.access import Role
 from highball.spec.document import effective_cadences
 from highball.spec.repository import Repository
 from highball.web import plot, showing
-from highball.web.api.repositories import try_out
+from highball.web.api.repositories import RepositoryTestAnswer, try_each
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import Offer, Question, ask
-from highball.web.pages.start import KIT_KEPT
+from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.showing import Look
 from highball.web.who import demand
 
@@ -51,8 +51,9 @@ STALE = timedelta(minutes=30)
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
     """The list, each repository's page, and what can be done there."""
     router = APIRouter(include_in_schema=False)
-    _add_looking(router, hub, pages)
-    _add_locks(router, hub, pages)
+    seen = SeenLocks()
+    _add_looking(router, hub, pages, seen)
+    _add_locks(router, hub, pages, seen)
     _add_doing(router, hub)
     _add_retention(router, hub, pages)
     _add_maintenance(router, hub, pages)
@@ -60,14 +61,18 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     return router
 
 
-def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
+def _add_looking(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> None:
     @router.get("/repositories")
     def list_them(request: Request, _: Sees) -> Response:
         now = utc_now()
         going = _going(hub)
         paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
         rows = [
-            Row(held, look_of(held, going.get(held.key)), f"check:{held.key}" in paused)
+            Row(
+                held,
+                look_of(held, going.get(held.key), locked=seen.tell(held.key, now)),
+                f"check:{held.key}" in paused,
+            )
             for held in list_holdings(hub)
         ]
         return pages.answer(request, "repositories", {"rows": rows})
@@ -76,13 +81,21 @@ def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def show(
         request: Request, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
     ) -> Response:
-        return pages.answer(request, "repository", _shown(hub, key, days))
+        context = _shown(hub, key, days)
+        locked = seen.tell(key, utc_now())
+        look = look_of(context["held"], _going(hub).get(key), locked=locked)
+        return pages.answer(request, "repository", context | {"look": look})
 
 
-def _add_locks(router: APIRouter, hub: Hub, pages: Pages) -> None:
+def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> None:
     @router.get("/repositories/{key}/locks")
     def show_locks(request: Request, key: str, _: Sees) -> Response:
-        return pages.answer(request, "repository-locks", _locks(hub, key))
+        found = _locks(hub, key)
+        if found["error"] is None:
+            seen.note(key, found["locks"], utc_now())
+        [held] = list_holdings(hub, [key])
+        look = look_of(held, _going(hub).get(key), locked=seen.tell(key, utc_now()))
+        return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
 
     @router.get("/repositories/{key}/unlock")
     def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
@@ -96,6 +109,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.post("/repositories/{key}/unlock")
     def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
+        seen.forget(key)
         order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
         return _ordered(hub, order, actor, order_key)
 
@@ -103,15 +117,12 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages) -> None:
 def _add_doing(router: APIRouter, hub: Hub) -> None:
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> Response:
-        asked = await asyncio.to_thread(hub.dispatcher.asked, key)
-        here = _address(key)
+        await asyncio.to_thread(hub.dispatcher.find_repository, key)
         try:
-            found = await try_out(hub, asked)
+            found = await try_each(hub, key)
         except HighballError as error:
-            return go(here, said=Said(f"Tested from {asked.host}: {error.message}", "warn"))
-        tone = "ok" if found.state in ("existing", "empty") else "warn"
-        text = f"Tested from {found.host} in {found.milliseconds:,} ms: {found.message}"
-        return go(here, said=Said(showing.sentence(text) + (f" {found.hint}" if found.hint else ""), tone))
+            return go(_address(key), said=Said(f"Not tested: {showing.sentence(error.message)}", "warn"))
+        return go(_address(key), said=_said_of(found))
 
     @router.post("/repositories/{key}/run")
     def run(
@@ -249,6 +260,20 @@ def _ordered(hub: Hub, order: RunOrder, actor: Actor, key: str) -> Response:
     return go(f"/runs/{run.id}")
 
 
+def _said_of(found: RepositoryTestAnswer) -> Said:
+    """What a test found, by each access."""
+    each = [("Everyday access", found), ("Admin access", found.admin)] if found.admin else [("", found)]
+    told = []
+    for access, one in each:
+        message = f"{access}: {one.message}" if access and one else one.message if one else ""
+        told.append(
+            showing.sentence(message) + (f" {showing.sentence(one.hint)}" if one and one.hint else "")
+        )
+    usable = all(one is None or one.state in USABLE for _, one in each)
+    took = found.milliseconds + (found.admin.milliseconds if found.admin else 0)
+    return Said(f"Tested from {found.host} in {took:,} ms. {' '.join(told)}", "ok" if usable else "warn")
+
+
 def _subjects(hub: Hub, key: str) -> list[str]:
     """What fires by itself to keep a repository in order."""
     hub.dispatcher.find_repository(key)
@@ -298,10 +323,12 @@ def _going(hub: Hub) -> dict[str, Action]:
     }
 
 
-def look_of(held: Holding, going: Action | None = None) -> Look:
-    """How a repository stands: what is at work there, else the worst that was last done there."""
+def look_of(held: Holding, going: Action | None = None, locked: str | None = None) -> Look:
+    """How a repository stands: what is at work there, that it is locked, else the worst that was last done there."""
     if going in GOING:
         return Look("run", "loader-circle", GOING[going])
+    if locked is not None:
+        return Look(locked, "lock", "Locked")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.FAILURE:
             return Look("bad", "circle-x", f"{showing.ACTIONS[action]} failed")
@@ -458,6 +485,30 @@ class LockTold:
     lock: Lock
     stale: bool
     known: str
+
+
+class SeenLocks:
+    """What a look into each repository found lately, for what is drawn beside: to look anew takes a restic process."""
+
+    LASTS = timedelta(minutes=2)
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[datetime, str | None]] = {}
+
+    def note(self, key: str, locks: Sequence[LockTold], now: datetime) -> None:
+        """Keep what a look found: an abandoned lock, or one that nobody may work beside."""
+        tone = "bad" if any(one.stale for one in locks) else "warn"
+        shuts = any(one.stale or one.lock.exclusive for one in locks)
+        self._found[key] = (now, tone if shuts else None)
+
+    def forget(self, key: str) -> None:
+        """Somebody changes what was found."""
+        self._found.pop(key, None)
+
+    def tell(self, key: str, now: datetime) -> str | None:
+        """The tone of a repository's lock; None where none is known."""
+        at, tone = self._found.get(key, (now, None))
+        return tone if now - at < self.LASTS else None
 
 
 def _locks(hub: Hub, key: str) -> dict[str, Any]:

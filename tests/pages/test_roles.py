@@ -159,6 +159,7 @@ JOBS: dict[tuple[str, str], Role | None] = {
     ("POST", "/jobs/{key}/edit"): ADMIN,
     ("GET", "/jobs/{key}"): VIEWER,
     ("GET", "/jobs/{key}/keeping"): VIEWER,
+    ("GET", "/jobs/{key}/trend"): VIEWER,
     ("GET", "/jobs/{key}/test"): OPERATOR,
     ("POST", "/jobs/{key}/run"): OPERATOR,
     ("POST", "/jobs/{key}/prove"): OPERATOR,

@@ -490,3 +490,12 @@ def test_a_repository_tells_what_it_held_at_the_end_of_each_day(record: Record) 
     assert (day.day, day.bytes_stored, day.snapshots) == (f"{START:%Y-%m-%d}", 70, 2)
     assert record.list_days("nas", START.date() + timedelta(days=1)) == []
     assert record.list_days("other", START.date()) == []
+
+
+def test_figures_are_those_of_backups_that_came_to_something(record: Record) -> None:
+    for number, outcome in ((1, Outcome.SUCCESS), (2, Outcome.FAILURE), (3, Outcome.WARNING)):
+        story = Story(number).tell(RunStarted, pid=1)
+        story.step(outcome=outcome, bytes_added=number << 33, bytes_processed=6000).end(outcome).into(record)
+    found = record.list_figures("docs", START)
+    assert [(one.added, one.read) for one in found] == [(1 << 33, 6000), (3 << 33, 6000)]
+    assert all(one.seconds > 0 for one in found)

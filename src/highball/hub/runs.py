@@ -129,6 +129,21 @@ class Made:
     missing_since: datetime | None
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What a backup that saved a snapshot took: how long, how much was new, and how much was read."""
+
+    at: datetime
+    seconds: float
+    added: float
+    read: float
+
+    @property
+    def speed(self) -> float:
+        """How many bytes were read a second."""
+        return self.read / self.seconds if self.seconds else 0.0
+
+
 class RepositoryDay(Fact):
     """What a repository held at the end of a day (UTC), as far as it was measured."""
 
@@ -389,6 +404,39 @@ class Record:
                     snapshots=row.snapshots,
                 )
                 for row in connection.execute(asked.order_by(days.c.day))
+            ]
+
+    def list_figures(self, job: str, since: datetime) -> list[Figures]:
+        """What each backup of a job took that saved all it should, or nearly so, oldest first."""
+        added, read = (steps.c.account[name].as_float() for name in ("bytes_added", "bytes_processed"))
+        asked = (
+            sa.select(
+                runs.c.started_at,
+                runs.c.ended_at,
+                sa.func.max(added).label("added"),
+                sa.func.max(read).label("read"),
+            )
+            .join(steps, steps.c.run == runs.c.id)
+            .where(
+                runs.c.job == job,
+                runs.c.kind == RunKind.BACKUP.value,
+                runs.c.created_at >= since,
+                runs.c.outcome.in_((Outcome.SUCCESS.value, Outcome.WARNING.value)),
+                runs.c.started_at.is_not(None),
+                steps.c.action == Action.BACKUP.value,
+            )
+            .group_by(runs.c.id, runs.c.created_at, runs.c.started_at, runs.c.ended_at)
+            .order_by(runs.c.created_at)
+        )
+        with self._database.read() as connection:
+            return [
+                Figures(
+                    row.started_at,
+                    (row.ended_at - row.started_at).total_seconds(),
+                    row.added or 0.0,
+                    row.read or 0.0,
+                )
+                for row in connection.execute(asked)
             ]
 
     def list_governed(self, of: SetOf) -> list[Governed]:

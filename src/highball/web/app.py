@@ -40,6 +40,7 @@ from highball.web.pages import (
     repository_form,
     settings,
     start,
+    trends,
 )
 from highball.web.pages import maintenance as maintenance_page
 from highball.web.pages import overview as overview_page
@@ -92,6 +93,7 @@ def make_app(hub: Hub) -> FastAPI:
         profiles,
         folders,
         job_form,
+        trends,
         jobs,
     ):
         app.include_router(place.make_router(hub, pages), dependencies=[Depends(pages.note_news)])

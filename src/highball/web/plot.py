@@ -40,6 +40,16 @@ def scale_of_sizes(largest: float, parts: int = 3) -> Scale:
     return Scale(step * parts * unit, (f"{marks[0]} {name}", *marks[1:]))
 
 
+def scale_of_times(largest: float, parts: int = 2) -> Scale:
+    """A scale for seconds, in the unit that people would say; only the largest mark names it."""
+    unit, name = next(
+        (one for one in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")) if largest >= 2 * one[0]), (1.0, "s")
+    )
+    step = _round_up(max(largest / unit, 0.1) / parts)
+    marks = [f"{step * place:g}" for place in range(parts, -1, -1)]
+    return Scale(step * parts * unit, (f"{marks[0]} {name}", *marks[1:]))
+
+
 def scale_of_numbers(largest: float, parts: int = 2, suffix: str = "", *, whole: bool = True) -> Scale:
     """A scale for counts, or for factors where they need not be whole."""
     step = _round_up(max(largest, 1.0) / parts)

@@ -51,9 +51,24 @@ def test_what_is_kept_and_why_has_nothing_against_it(anna: Looker, corner: Corne
     expect(anna.page.get_by_role("row").nth(1)).to_contain_text("newest")
 
 
-def test_the_name_of_a_repository_is_text(anna: Looker, corner: Corner) -> None:
+def test_the_name_of_a_repository_is_text_and_its_menu_is_left_by_escape(
+    anna: Looker, corner: Corner
+) -> None:
     page = anna.go(f"/repositories/{corner.nas}")
     expect(page.get_by_role("heading", level=1)).to_contain_text("<b>Garden</b> shed")
+    menu = page.locator("summary[aria-label=More]")
+    menu.press("Enter")
+    expect(page.get_by_role("link", name="Change key")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Change key")).to_be_hidden()
+    expect(menu).to_be_focused()
+
+
+@pytest.mark.parametrize("address", ["/", "/jobs", "/runs", "/repositories", "/hosts", "/maintenance"])
+def test_every_table_says_what_it_lists(whole: Whole, address: str) -> None:
+    text = whole.client().get(address).text
+    assert 0 < text.count("<table") == text.count("<caption")
 
 
 def test_a_lock_says_whether_its_owner_lives_and_is_removed(
@@ -143,7 +158,7 @@ def test_without_script_off_is_asked_on_a_page_and_what_is_wrong_stands_by_its_f
 
 def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> None:
     page = anna.go("/maintenance")
-    row = page.locator("#tasks tr", has_text=f"Check {corner.nas}")
+    row = page.locator("#tasks tr", has_text=f"Check of {corner.nas}")
     row.get_by_role("button", name="Pause").click()
     expect(row).to_contain_text("Paused")
     row.get_by_role("button", name="Resume").click()

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from api.whole import ANNA, BACKUP, Whole
 from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step
+from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.db import runs
 from highball.hub.runs import Record
@@ -20,7 +21,7 @@ from highball.web import loglines, showing, telling
 from highball.web.loglines import LAST_LINES, LONGEST_LINE, MOST_CHARACTERS, plain
 from hub.served import Corner, Served
 from pages.looking import Looker
-from record.stories import Story, run_id, snapshot
+from record.stories import START, Story, run_id, snapshot
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -260,6 +261,15 @@ def test_a_row_of_missed_times_tells_the_first_the_last_and_how_many(whole: Whol
     page = whole.client().get(f"/runs/{id}").text
     assert "The hub was not running." in page
     assert "14 times in a row" in page
+
+
+@pytest.mark.parametrize(("actor", "told"), [("anna", "by anna"), ("token:grafana", "by the token grafana")])
+def test_who_wanted_a_run_is_a_person_or_a_token(whole: Whole, actor: str, told: str) -> None:
+    order = RunOrder(task="check", repository="nas")
+    run, _ = whole.hub.order(order, Actor(actor))
+    assert telling.origin_of(run) == told
+    assert showing.name_of_run(run) == "Check of nas"
+    whole.hub.backlog.end_unbegun(run.id, Outcome.CANCELLED, Reason(code="cancelled", message="done"), START)
 
 
 def test_a_message_that_begins_with_a_key_keeps_its_spelling() -> None:

@@ -83,15 +83,28 @@ WARNS = Look("warn", "triangle-alert", "Warning")
 ACTIONS = {
     Action.HOOK: "Hook",
     Action.BACKUP: "Backup",
-    Action.FORGET: "Retention",
+    Action.FORGET: "Discard",
     Action.PRUNE: "Prune",
     Action.CHECK: "Check",
     Action.VERIFY: "Proof of restore",
     Action.UNLOCK: "Unlock",
     Action.INIT: "New repository",
     Action.RESTORE: "Restore",
-    Action.STATS: "Statistics",
+    Action.STATS: "Measurement",
 }
+
+TITLES = {
+    Action.BACKUP: "Backup to {}",
+    Action.FORGET: "Discard in {}",
+    Action.PRUNE: "Prune of {}",
+    Action.CHECK: "Check of {}",
+    Action.VERIFY: "Proof of restore from {}",
+    Action.UNLOCK: "Unlock of {}",
+    Action.INIT: "New repository {}",
+    Action.RESTORE: "Restore from {}",
+    Action.STATS: "Measurement of {}",
+}
+"""What is done to a repository."""
 
 
 def look_of_run(run: Run) -> Look:
@@ -121,11 +134,20 @@ def look_of_proof(at: datetime | None, now: datetime) -> Look:
 
 
 def name_of_run(run: Run) -> str:
-    """What a run is about: the job's key, or the action and its repository."""
-    if run.kind is RunKind.BACKUP and run.job:
-        return run.job
-    about = run.repository or run.job or ""
-    return f"{ACTIONS[run.action]} {about}".strip()
+    """What a run is about: a job, or what is done to a repository."""
+    if run.kind is RunKind.BACKUP:
+        return run.job or "Copy of the hub"
+    if run.kind is RunKind.RESTORE:
+        return f"Restore of {run.job}" if run.job else "Restore"
+    if run.repository and run.action in TITLES:
+        return TITLES[run.action].format(run.repository)
+    return ACTIONS[run.action]
+
+
+def actor(name: str) -> str:
+    """Who did something, for people: a person's name, or which token."""
+    kind, _, key = name.partition(":")
+    return f"the token {key}" if kind == "token" and key else name
 
 
 def path(found: str | bytes) -> str:
@@ -164,7 +186,7 @@ def told_of(subject: str) -> Named:
         return Named(key, "archive", f"/jobs/{quote(key, safe='')}")
     if subject == HUB_BACKUP:
         return Named("Copy of the hub", "save", "/maintenance#copies")
-    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check", "stethoscope")}.get(
+    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check of", "stethoscope")}.get(
         task, (task, "wrench")
     )
     return Named(f"{verb} {key}", icon, f"/repositories/{quote(key, safe='')}")

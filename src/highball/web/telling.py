@@ -17,37 +17,16 @@ from highball.words import counted, length, number, size
 
 MOST_CAUTIONS = 100
 
-_TITLES = {
-    Action.BACKUP: "Backup to {}",
-    Action.FORGET: "Retention in {}",
-    Action.PRUNE: "Prune of {}",
-    Action.CHECK: "Check of {}",
-    Action.VERIFY: "Proof of restore from {}",
-    Action.UNLOCK: "Unlock of {}",
-    Action.INIT: "New repository {}",
-    Action.RESTORE: "Restore from {}",
-    Action.STATS: "Statistics of {}",
-}
-
 _ORIGINS = {"schedule": "by schedule", "hub": "by the hub", None: "by a command"}
 
 
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def name_of(run: Run) -> str:
-    """What a run is about: a job, or what is done to a repository."""
-    if run.kind is RunKind.BACKUP and run.job is None:
-        return "Copy of the hub"
-    if run.kind is RunKind.RESTORE:
-        return f"Restore of {run.job}" if run.job else "Restore"
-    return showing.name_of_run(run)
-
-
 def origin_of(run: Run) -> str:
     """Who, or what, wanted it."""
     if run.origin == "manual":
-        return f"by {run.actor}" if run.actor else "by hand"
+        return f"by {showing.actor(run.actor)}" if run.actor else "by hand"
     return _ORIGINS.get(run.origin, "by schedule")
 
 
@@ -81,10 +60,7 @@ def about(run: Run) -> str:
 
 def question_of_cancelling(run: Run) -> str:
     """What is asked before a run is ended."""
-    if run.kind is RunKind.MAINTENANCE and run.repository and run.action in _TITLES:
-        what = _TITLES[run.action].format(run.repository)
-    else:
-        what = name_of(run)
+    what = showing.name_of_run(run)
     if run.kind is RunKind.BACKUP and run.job is not None:
         return f"Cancel this run of {what}?"
     return f"Cancel this {what[:1].lower()}{what[1:]}?"
@@ -157,7 +133,7 @@ def title_of(step: Step) -> str:
         return f"Hook: {step.title}" if step.title else "Hook"
     if step.repository is None:
         return (step.title or showing.ACTIONS[step.action]).capitalize()
-    return _TITLES[step.action].format(step.repository)
+    return showing.TITLES[step.action].format(step.repository)
 
 
 def lines_of(run: Run, now: datetime, job: Job | None, before: Run | None) -> list[Line]:

@@ -60,7 +60,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "coming": _by_day(coming, pages, now),
             "job": job or "",
             "host": host or "",
-            "jobs": any_or("Every job, and maintenance", document.jobs),
+            "jobs": any_or("Everything", document.jobs),
             "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
             "copies": _copies(hub),
             "zone_name": document.settings.timezone,

@@ -150,7 +150,7 @@ class Account:
     @property
     def name(self) -> str:
         """What it is about."""
-        return telling.name_of(self.run)
+        return showing.name_of_run(self.run)
 
     @property
     def at(self) -> datetime:

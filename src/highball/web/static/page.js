@@ -219,6 +219,8 @@
     }
   });
   document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector("details[data-menu][open]");
+    if (menu) { menu.open = false; menu.querySelector("summary").focus(); }
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, textarea, select")) return;
     const search = document.querySelector("[type=search]");
     if (search) { event.preventDefault(); search.focus(); }

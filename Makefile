@@ -40,7 +40,7 @@ pins:  ## pin the dependencies anew from pyproject.toml (UPGRADE=1: newer versio
 	@UPGRADE=$(UPGRADE) scripts/setup pins
 
 styles:  ## build what the pages load, anew (needs Node.js; the result is committed)
-	cd styles && npm ci --no-audit --no-fund && npm run --silent build
+	cd styles && npm install --no-save --no-audit --no-fund && npm run --silent build
 
 clean:  ## remove everything that was made here, .venv and .cache too
 	rm -rf styles/node_modules styles/basecoat-used.css .venv .cache .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist demo-state

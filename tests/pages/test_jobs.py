@@ -132,15 +132,15 @@ def test_folders_tell_their_size_where_somebody_asks(anna: Looker, corner: Corne
     (corner.source / "large").mkdir(exist_ok=True)
     (corner.source / "large" / "file").write_bytes(b"x" * 3072)
     shown = {"path": str(corner.source), "host": "station", "sizes": "yes"}
-    url = f"{anna.url}/jobs/new/folder"
+    url = f"{anna.url}/folders"
     assert "3.00 KiB, 1 file" in corner.http.get(url, params=shown).text
     page = anna.go(f"/jobs/{corner.job}/edit")
-    page.locator("#browser > summary").click()
+    page.locator("details.browser > summary").click()
     page.get_by_role("button", name="Trash").click()
     expect(page.get_by_label("Leave out")).to_have_value(re.compile("Trash"))
     expect(page.get_by_role("button", name="Trash")).to_be_disabled()
-    page.locator(".folders").get_by_role("button", name="Show sizes").first.click()
-    expect(page.locator(".folders summary .end").first).to_be_visible(timeout=30_000)
+    page.locator(".tree").get_by_role("button", name="Show sizes").first.click()
+    expect(page.locator(".tree summary .size").first).to_be_visible(timeout=30_000)
 
 
 def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> None:

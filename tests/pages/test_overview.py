@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Route, expect
 
-from highball.facts import Health
-from highball.hub.overview import ProblemKind, Verdict
-from highball.web.pages.overview import say, tone_of
+from highball.facts import Action, Health
+from highball.hub.overview import Problem, ProblemKind, Verdict
+from highball.spec.document import build
+from highball.web.pages.overview import say, tell, tone_of
 from hub.served import Served
 from pages.looking import Looker
 
@@ -48,6 +49,17 @@ def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) ->
 )
 def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str, tone: str) -> None:
     assert (say(found), tone_of(found)) == (sentence, tone)
+
+
+def test_a_problem_is_told_by_the_name_that_its_page_bears() -> None:
+    nas = {"url": "/mnt/nas", "password": {"env": "X"}, "title": "Attic"}
+    wiki = {"sources": ["/wiki"], "repositories": ["nas"], "title": "The <wiki>"}
+    document = build({"repositories": {"nas": nas}, "jobs": {"wiki": wiki}})
+    never = Problem(kind=ProblemKind.NEVER, job="wiki", repositories=("nas",))
+    assert '<a class="primary" href="/jobs/wiki">The &lt;wiki&gt;</a> has' in tell(never, NOW, document).title
+    check = Problem(kind=ProblemKind.FAILURE, repositories=("nas",), action=Action.CHECK)
+    assert "Check of Attic</a>" in tell(check, NOW, document).title
+    assert "gone</a>" in tell(Problem(kind=ProblemKind.OFFLINE, host="gone"), NOW, document).title
 
 
 def test_the_overview_has_nothing_against_it(anna: Looker) -> None:

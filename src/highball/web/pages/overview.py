@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -17,6 +18,10 @@ from highball.hub.hub import Hub
 from highball.hub.overview import JobOverview, Overview, Problem, ProblemKind, UnderWay, Verdict, look_over
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
+from highball.spec.document import Document
+from highball.spec.host import Host
+from highball.spec.job import Job
+from highball.spec.repository import Repository
 from highball.web import showing
 from highball.web.page import Pages
 from highball.web.showing import Look
@@ -35,7 +40,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     def show(request: Request, _: Sees) -> Response:
         now = utc_now()
         found = look_over(hub, now)
-        told = [tell(problem, now) for problem in found.problems]
+        told = [tell(problem, now, hub.document()) for problem in found.problems]
         context = {
             "verdict": found.verdict,
             "sentence": _sentence(found.verdict, now, pages),
@@ -115,7 +120,7 @@ class Told:
     fix: str
 
 
-def tell(problem: Problem, now: datetime) -> Told:
+def tell(problem: Problem, now: datetime, document: Document) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = showing.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
@@ -132,11 +137,26 @@ def tell(problem: Problem, now: datetime) -> Told:
         ProblemKind.NEVER: (subject, "See the job"),
     }
     address, fix = fixes.get(problem.kind, (subject, "See the job"))
-    return Told(look, _title(problem, look, subject, now), _detail(problem, now), address, fix)
+    title = _title(problem, look, subject, _name(problem, document), now)
+    return Told(look, title, _detail(problem, now), address, fix)
 
 
-def _title(problem: Problem, look: Look, subject: str, now: datetime) -> Markup:
-    name = problem.job or (problem.repositories[0] if problem.repositories else problem.host) or "the hub"
+def _name(problem: Problem, document: Document) -> str:
+    """What it is about, as its own page calls it."""
+    if problem.job is not None:
+        return _called(document.jobs, problem.job)
+    if problem.repositories:
+        return _called(document.repositories, problem.repositories[0])
+    return _called(document.hosts, problem.host or "the hub")
+
+
+def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:
+    """Its title, if it has one, and is not gone from the document by now."""
+    one = objects.get(key)
+    return (one.title if one else None) or key
+
+
+def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime) -> Markup:
     if problem.action is not None and problem.job is None:
         name = f"{showing.ACTIONS[problem.action]} of {name}"
     link = Markup('<a class="primary" href="{}">{}</a>').format(subject, name)

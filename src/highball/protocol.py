@@ -105,6 +105,13 @@ class Measured(Fact):
         return all(one.complete for one in self.sources)
 
 
+class SampledNames(Fact):
+    """How many names of a snapshot were looked for on the host, and how many of them are there."""
+
+    sampled: int
+    found: int
+
+
 def _octets(value: object) -> bytes:
     if isinstance(value, bytes):
         return value
@@ -562,6 +569,14 @@ class PlanRestore(OfRepository):
     """False: entries are only looked at where something is in use already."""
 
 
+class SampleNames(OfRepository):
+    """Whether what a snapshot holds is still where it was on this host: asked of a sample of its names."""
+
+    asks: Literal["names"] = "names"
+    needs: ClassVar[str | None] = "names"
+    snapshot: str
+
+
 class ListNodes(OfRepository):
     """Everything that a snapshot, or a folder of it, holds: a flow of nodes, one JSON object a line."""
 
@@ -602,6 +617,7 @@ Question = Annotated[
     | ListFolder
     | CompareSnapshots
     | PlanRestore
+    | SampleNames
     | ListNodes
     | Dump
     | TestSources,

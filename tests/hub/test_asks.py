@@ -119,6 +119,24 @@ def test_a_job(corner: Corner) -> None:
     assert (source["sound"], source["code"]) == (False, "source_missing")
 
 
+def test_a_job_whose_source_is_another_than_it_was(corner: Corner) -> None:
+    for name in ("one", "two", "three"):
+        (corner.source / name).write_text(name)
+    corner.back_up()
+
+    def content() -> dict[str, Any]:
+        found: dict[str, Any] = corner.post(f"jobs/{corner.job}/test")["repositories"][corner.nas]["content"]
+        return found
+
+    same = content()
+    assert (same["state"], same["sampled"], same["found"]) == ("same", 4, 4)
+    for name in ("one", "two", "three"):
+        (corner.source / name).unlink()
+    assert (content()["state"], content()["found"]) == ("few", 1)
+    (corner.source / "letter").rename(corner.source / "another")
+    assert (content()["state"], content()["found"]) == ("none", 0)
+
+
 def test_what_a_repository_holds(corner: Corner) -> None:
     snapshot = corner.back_up()["steps"][0]["snapshot_id"]
     [listed] = corner.get(f"repositories/{corner.nas}/snapshots")

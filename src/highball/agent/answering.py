@@ -38,9 +38,11 @@ from highball.protocol import (
     Question,
     RehearseForget,
     RestorePlan,
+    SampleNames,
     TestRepository,
     TestSources,
 )
+from highball.words import counted
 
 if TYPE_CHECKING:
     from highball.agent.ask import Asked
@@ -220,24 +222,28 @@ class _Repository:
             case ListSnapshots():
                 hosts = () if question.host is None else (question.host, *question.former_hosts)
                 found = asked.list_snapshots(hosts=hosts, tags=question.tags)
-                return TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
+                value: Any = TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
             case ListLocks():
-                return [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
+                value = [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
             case RehearseForget():
                 asked.compare_identity()
                 hosts = (question.host, *question.former_hosts)
-                return sorted(asked.plan_forget(hosts, question.tags, question.policy))
+                value = sorted(asked.plan_forget(hosts, question.tags, question.policy))
             case ListFolder():
                 nodes = asked.restic.list_nodes(question.snapshot, question.path, recursive=False)
-                return [node.model_dump(mode="json", exclude_none=True) for node in nodes]
+                value = [node.model_dump(mode="json", exclude_none=True) for node in nodes]
             case CompareSnapshots():
-                return [one.model_dump(mode="json") for one in asked.compare(question.old, question.new)]
+                value = [one.model_dump(mode="json") for one in asked.compare(question.old, question.new)]
+            case SampleNames():
+                value = asked.sample_names(question.snapshot).model_dump(mode="json")
             case PlanRestore():
-                return self._plan(asked, question).model_dump(mode="json")
+                value = self._plan(asked, question).model_dump(mode="json")
             case ListNodes() | Dump() if self._ticket is not None:
                 self._flow(asked, question, self._ticket)
-                return None
-        raise Failed("this agent does not know that question", code="unsupported")
+                value = None
+            case _:
+                raise Failed("this agent does not know that question", code="unsupported")
+        return value
 
     def _plan(self, asked: Asked, question: PlanRestore) -> RestorePlan:
         target = question.target
@@ -286,7 +292,7 @@ class _Repository:
         if not snapshots:
             return told("empty", "can be used, and holds no snapshots yet", snapshots=0, restic=restic)
         newest = max(snapshot.time for snapshot in snapshots)
-        message = f"can be used, and holds {len(snapshots)} snapshots"
+        message = f"can be used, and holds {counted(len(snapshots), 'snapshot')}"
         return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=restic)
 
 

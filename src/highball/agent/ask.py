@@ -6,7 +6,10 @@ wire.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,11 +20,14 @@ from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
 from highball.errors import RepositoryError, Unknown
-from highball.facts import Difference, Lock, Node, Snapshot
+from highball.facts import Difference, Lock, Node, NodeKind, Snapshot
 from highball.process import Stop
-from highball.protocol import Overwrite, RestorePlan
+from highball.protocol import Overwrite, RestorePlan, SampledNames
 
 LISTING_TIMEOUT = timedelta(minutes=15)
+SAMPLE = 100
+SAMPLING_SECONDS = 20.0
+"""So long a snapshot is listed for a sample of its names: of a larger one what comes first has to do."""
 
 
 class Asked:
@@ -96,6 +102,14 @@ class Asked:
             raise Unknown(f"{self.key} holds no snapshot {snapshot[:8]}", code="snapshot_unknown")
         return self.restic.exact_paths(found)
 
+    def sample_names(self, snapshot: str) -> SampledNames:
+        """Look on this machine for some of what a snapshot holds, every name as likely as any other."""
+        sample = _Sample(time.monotonic() + SAMPLING_SECONDS)
+        with contextlib.suppress(_Enough):
+            self.restic.each_node(snapshot, sample.take)
+        found = sum(os.path.lexists(path) for path in sample.paths)
+        return SampledNames(sampled=len(sample.paths), found=found)
+
     def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
         """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
         self.restic.each_node(snapshot, on_node, path, recursive=False)
@@ -103,6 +117,31 @@ class Asked:
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """The content of a file, or a folder as a tar archive."""
         self.restic.dump(snapshot, path, on_data)
+
+
+class _Enough(Exception):
+    """The time for a sample is over."""
+
+
+class _Sample:
+    """Some of many names that come one by one; folders are left out, as those above a source are always there."""
+
+    def __init__(self, end: float) -> None:
+        self.paths: list[bytes] = []
+        self._end = end
+        self._seen = 0
+
+    def take(self, node: Node) -> None:
+        """One more; raises _Enough when the time is over."""
+        if time.monotonic() > self._end:
+            raise _Enough
+        if node.kind is NodeKind.DIRECTORY:
+            return
+        self._seen += 1
+        if len(self.paths) < SAMPLE:
+            self.paths.append(node.path)
+        elif (place := random.randrange(self._seen)) < SAMPLE:  # noqa: S311 - nobody gains by guessing it
+            self.paths[place] = node.path
 
 
 def _usual_rule(base: bytes | None, *, in_use: bool) -> Overwrite:

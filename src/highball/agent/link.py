@@ -83,6 +83,7 @@ CAPABILITIES = (
     "restore-plans",
     "flows",
     "measures",
+    "names",
 )
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 

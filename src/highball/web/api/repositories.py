@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import timedelta
 from functools import partial
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -16,16 +16,17 @@ from fastapi import Path as Named
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.errors import Failed
+from highball.errors import Failed, HighballError
 from highball.facts import Difference, Fact, Lock, Node, PathText, Snapshot, UtcTime
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish
 from highball.hub.fleet import ENROLMENT
 from highball.hub.hub import Hub
-from highball.hub.runs import RepositoryDay, utc_now
+from highball.hub.runs import RepositoryDay, SetOf, utc_now
 from highball.keeping import Plan
 from highball.protocol import (
+    FILES_SET,
     Browse,
     Dump,
     Flowing,
@@ -33,6 +34,8 @@ from highball.protocol import (
     Measure,
     Measured,
     RestorePlan,
+    SampledNames,
+    SampleNames,
     TestRepository,
     TestSources,
 )
@@ -44,6 +47,7 @@ from highball.spec.key import Key
 from highball.spec.references import Spec
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
+from highball.words import counted
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -92,6 +96,17 @@ class InvitationAnswer(Fact):
     line: str
 
 
+class ContentAnswer(Fact):
+    """Whether a job's newest snapshot holds what its host has now, told by a sample of its names: `state` is
+    same, few (less than half are there), none, or unknown, where nobody could look."""
+
+    state: Literal["same", "few", "none", "unknown"]
+    message: str
+    snapshot: str
+    sampled: int = 0
+    found: int = 0
+
+
 class RepositoryTestAnswer(Fact):
     """How a repository was found, and from where; `action` is what helps: init, unlock, retry or null."""
 
@@ -106,6 +121,8 @@ class RepositoryTestAnswer(Fact):
     restic: str | None = None
     admin: RepositoryTestAnswer | None = None
     """How the access was found that may delete, where there is one."""
+    content: ContentAnswer | None = None
+    """Of a job's test: its newest snapshot there beside its sources."""
 
 
 class SourceTestAnswer(Fact):
@@ -182,7 +199,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.post("/jobs/{key}/test")
     async def test_job(key: str, _: Runs) -> JobTestAnswer:
         """Whether a job's sources are sound and its repositories can be used, from its host."""
-        return await try_job(hub, effective_job(hub.document(), key))
+        return await try_job(hub, effective_job(hub.document(), key), key)
 
     @router.get("/repositories/{key}/snapshots")
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
@@ -281,13 +298,51 @@ def _host(hub: Hub, key: str) -> HostAnswer:
     )
 
 
-async def try_job(hub: Hub, job: Job) -> JobTestAnswer:
-    """How a job's sources and repositories are found from its host; the job need not be declared yet."""
+async def try_job(hub: Hub, job: Job, key: str | None = None) -> JobTestAnswer:
+    """How a job's sources and repositories are found from its host; without a key it is not declared yet."""
     host = job.host or hub.host
     found = await hub.fleet.ask(host, TestSources(job=job))
-    repositories = {name: await try_out(hub, hub.dispatcher.asked(name), host) for name in job.repositories}
+    repositories = {}
+    for name in job.repositories:
+        tested = await try_out(hub, hub.dispatcher.asked(name), host)
+        if key is not None and tested.state == "existing":
+            content = await _compare_content(hub, SetOf(name, host, key, FILES_SET))
+            tested = tested.model_copy(update={"content": content})
+        repositories[name] = tested
     sources = tuple(SourceTestAnswer.model_validate(source) for source in found)
     return JobTestAnswer(host=host, sources=sources, repositories=repositories)
+
+
+async def _compare_content(hub: Hub, of: SetOf) -> ContentAnswer | None:
+    """A sample of the newest snapshot's names beside what its host has; None without a snapshot that holds any."""
+    governed = await asyncio.to_thread(hub.record.list_governed, of)
+    if not governed:
+        return None
+    newest = governed[0].id
+    asked = await asyncio.to_thread(hub.dispatcher.asked, of.repository)
+    question = SampleNames(snapshot=newest, **asked.about())
+    try:
+        found = await hub.fleet.ask(of.host, question, TEST_SECONDS, dict(asked.sealed))
+    except HighballError as error:
+        return ContentAnswer(state="unknown", message=error.message, snapshot=newest)
+    return _judge_content(SampledNames.model_validate(found), newest)
+
+
+def _judge_content(names: SampledNames, snapshot: str) -> ContentAnswer | None:
+    if not names.sampled:
+        return None
+    told = f"{names.found} of {counted(names.sampled, 'name')} of snapshot {snapshot[:8]} are still there"
+    state: Literal["same", "few", "none"] = "same"
+    if not names.found:
+        state, told = (
+            "none",
+            f"nothing of snapshot {snapshot[:8]} is where it was: is this still the same source?",
+        )
+    elif names.found * 2 < names.sampled:
+        state, told = "few", f"only {told}"
+    return ContentAnswer(
+        state=state, message=told, snapshot=snapshot, sampled=names.sampled, found=names.found
+    )
 
 
 async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]) -> RepositoryTestAnswer:

@@ -153,7 +153,7 @@ async def _answer(
             raise ConfigurationInvalid(problem.message, problems=[problem])
         if form.get("act") == "test":
             document = await asyncio.to_thread(hub.documents.rehearse, "job", key, spec)
-            told["tested"] = await try_job(hub, effective_job(document, key))
+            told["tested"] = await try_job(hub, effective_job(document, key), filled.key)
         elif form.get("act") == "save":
             return await asyncio.to_thread(filled.save, key, spec, form, actor)
     except Stale as error:

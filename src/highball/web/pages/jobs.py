@@ -204,7 +204,7 @@ def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
         found: JobTestAnswer | None = None
         problem: HighballError | None = None
         try:
-            found = await try_job(hub, job)
+            found = await try_job(hub, job, key)
         except HighballError as error:
             problem = error
         context = {

@@ -23,7 +23,8 @@ from highball.errors import (
     Unknown,
 )
 from highball.hub import db, passwords
-from highball.hub.access import Access, Link, LoggedIn, kept_sound
+from highball.hub.access import Access, LoggedIn
+from highball.hub.accounts import Link, kept_sound
 from highball.hub.audit import Actor
 from highball.hub.db import Database
 from highball.secret import SecretValue

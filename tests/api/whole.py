@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 
 from highball.facts import Outcome
 from highball.hub import passwords
-from highball.hub.access import kept_sound
+from highball.hub.accounts import kept_sound
 from highball.hub.audit import Actor
 from highball.hub.config import Documents
 from highball.hub.db import open_database

@@ -36,7 +36,7 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub import dispatcher as dispatcher_room
-from highball.hub.access import kept_sound
+from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents

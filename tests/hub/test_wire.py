@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.facts import Outcome, RunEnded, RunState
-from highball.hub.access import kept_sound
+from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents

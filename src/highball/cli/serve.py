@@ -109,7 +109,7 @@ class _Serving:
 
     def _open(self) -> tuple[Path, Hub]:
         """The state, and the hub on it, with what the configuration file declares, if there is one."""
-        from highball.hub.access import kept_sound
+        from highball.hub.accounts import kept_sound
         from highball.hub.config import Documents
         from highball.hub.hub import Hub
         from highball.hub.vault import find_key_file, open_vault

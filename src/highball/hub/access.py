@@ -7,8 +7,6 @@ is in the audit. Nothing here knows of HTTP.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 from collections.abc import Iterator
@@ -20,32 +18,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.errors import (
-    ConfigurationInvalid,
-    Conflict,
     LoginNeeded,
     NotAllowed,
-    Problem,
-    Stale,
     StateUnusable,
     Unknown,
 )
-from highball.hub import passwords, throttle
+from highball.hub import accounts, passwords, throttle
+from highball.hub.accounts import PASSWORD, SETUP, Account, Link, Program
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
-from highball.hub.changes import BY_HAND
 from highball.hub.db import (
     Database,
     enrolments,
-    new_run_id,
-    objects,
-    revisions,
     sessions,
     token_uses,
     vault,
 )
-from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
-from highball.spec.key import check_key
 
 SET_UP_FOR = timedelta(hours=24)
 LINK_FOR = timedelta(days=3)
@@ -54,11 +43,6 @@ ABSOLUTE_FOR = timedelta(days=90)
 SEEN_EVERY = timedelta(minutes=1)
 """A session's last use is written no more often than this, so that reading a page writes nothing."""
 
-NOBODY = "nobody"
-RESERVED = frozenset({HUB.name, "cli", NOBODY, "token"})
-"""Names by which the audit calls what is no person."""
-
-_SETUP, _PASSWORD = "setup", "password"  # purposes of one-time tokens
 _TOKEN = re.compile(r"hb_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 
 # --- what is told of them -------------------------------------------------------------------------
@@ -85,14 +69,6 @@ class LoggedIn:
 
 
 @dataclass(frozen=True)
-class Link:
-    """A one-time token and until when it counts."""
-
-    token: SecretValue
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
 class Session:
     """A browser that is logged in."""
 
@@ -103,30 +79,6 @@ class Session:
     expires_at: datetime
     address: str | None
     browser: str | None
-
-
-@dataclass(frozen=True)
-class Account:
-    """A user as stored."""
-
-    key: str
-    user: User
-    revision: int
-    changed_at: datetime
-    has_password: bool
-
-
-@dataclass(frozen=True)
-class Program:
-    """A token as stored, never its value."""
-
-    key: str
-    token: Token
-    revision: int
-    changed_at: datetime
-    used_at: datetime | None = None
-    """Its last use, to the minute; None is never."""
-    used_from: str | None = None
 
 
 class Access:
@@ -144,15 +96,15 @@ class Access:
     def make_setup_token(self, now: datetime) -> Link | None:
         """The one-time token for the first admin, in place of any before; None where an admin can log in."""
         with self._database.write() as connection:
-            connection.execute(enrolments.delete().where(enrolments.c.purpose == _SETUP))
-            if _has_admin(connection):
+            connection.execute(enrolments.delete().where(enrolments.c.purpose == SETUP))
+            if accounts.has_admin(connection):
                 return None
-            return _make_link(connection, _SETUP, None, now, SET_UP_FOR, HUB)
+            return accounts.make_link(connection, SETUP, None, now, SET_UP_FOR, HUB)
 
     def needs_setup(self) -> bool:
         """Whether no admin can log in."""
         with self._database.read() as connection:
-            return not _has_admin(connection)
+            return not accounts.has_admin(connection)
 
     def set_up(
         self,
@@ -165,17 +117,17 @@ class Access:
         browser: str | None = None,
     ) -> LoggedIn:
         """Make the first admin, and log in. Raises NotAllowed (`link_invalid`), ConfigurationInvalid, Throttled."""
-        key = _check_name(name)
+        key = accounts.check_name(name)
         passwords.check_password(password, key)
         actor = Actor(key, Role.ADMIN, address)
-        with self._link(token, _SETUP, address, now) as (connection, _):
-            if _has_admin(connection):
-                raise _link_invalid()
-            _demand_free(connection, "user", key)
+        with self._link(token, SETUP, address, now) as (connection, _):
+            if accounts.has_admin(connection):
+                raise accounts.link_invalid()
+            accounts.demand_free(connection, "user", key)
             user = User(role=Role.ADMIN)
-            id = _store(connection, "user", key, _spec(user), actor, now)
+            id = accounts.store(connection, "user", key, accounts.spec_of(user), actor, now)
             hashed = passwords.hash_password(password)
-            _keep_proof(connection, _place_of_password(id), hashed, actor, now)
+            accounts.keep_proof(connection, accounts.place_of_password(id), hashed, actor, now)
             write_down(connection, actor, "set_up", now, kind="user", key=key)
             return self._begin(connection, key, actor, now, browser)
 
@@ -196,19 +148,24 @@ class Access:
         with self._database.write() as connection:
             throttle.charge(connection, [account, *from_where], now)
         with self._database.read() as connection:
-            kept = _find_password(connection, key)
+            kept = accounts.find_password(connection, key)
         right = passwords.is_right(password, kept)
         with self._database.write() as connection:
             # Looked at again: while the password was compared, the account may have been changed.
-            user = _find_user(connection, key)
-            if right and user is not None and user.enabled and _find_password(connection, key) == kept:
+            user = accounts.find_user(connection, key)
+            if (
+                right
+                and user is not None
+                and user.enabled
+                and accounts.find_password(connection, key) == kept
+            ):
                 throttle.forgive(connection, account)
                 throttle.take_back(connection, from_where)
                 self._hash_again(connection, key, kept, password, now)
                 actor = Actor(key, user.role, address)
                 write_down(connection, actor, "logged_in", now, kind="user", key=key)
                 return self._begin(connection, key, actor, now, browser)
-            _note_failure(connection, key if user is not None else None, user, right, address, now)
+            accounts.note_failure(connection, key if user is not None else None, user, right, address, now)
         raise LoginNeeded(
             "the name or the password is wrong",
             code="login_failed",
@@ -224,12 +181,12 @@ class Access:
 
     def find_by_session(self, token: str, now: datetime, *, address: str | None = None) -> Known | None:
         """Who this cookie's token belongs to; None where it is none, too old, or the account may not log in."""
-        hashed = _hashed(token)
+        hashed = accounts.digest(token)
         with self._database.read() as connection:
             row = connection.execute(sa.select(sessions).where(sessions.c.token == hashed)).one_or_none()
             if row is None or now >= row.expires_at or now >= row.seen_at + self._idle_for:
                 return None
-            user = _find_user(connection, row.user)
+            user = accounts.find_user(connection, row.user)
         if user is None or not user.enabled:
             return None
         if now - row.seen_at >= SEEN_EVERY:
@@ -243,11 +200,11 @@ class Access:
         if match is None:
             return None
         with self._database.read() as connection:
-            row = _find_token(connection, match[1], value)
+            row = accounts.find_token(connection, match[1], value)
             if row is None:
                 return None
             token = Token.model_validate(row.spec)
-            user = None if token.user is None else _find_user(connection, token.user)
+            user = None if token.user is None else accounts.find_user(connection, token.user)
         if not token.enabled or (token.expires_at is not None and now >= token.expires_at):
             return None
         if token.user is not None and (user is None or not user.enabled):
@@ -269,10 +226,10 @@ class Access:
         self, connection: sa.Connection, key: str, actor: Actor, now: datetime, browser: str | None
     ) -> LoggedIn:
         token = secrets.token_urlsafe(32)
-        id = _new_id(now)
+        id = accounts.new_id(now)
         connection.execute(
             sessions.insert().values(
-                token=_hashed(token),
+                token=accounts.digest(token),
                 id=id,
                 user=key,
                 created_at=now,
@@ -288,7 +245,7 @@ class Access:
         self, connection: sa.Connection, key: str, kept: bytes | None, password: SecretValue, now: datetime
     ) -> None:
         if kept is not None and passwords.is_outdated(kept):
-            place = _place_of_password(_id_of(connection, "user", key))
+            place = accounts.place_of_password(accounts.id_of(connection, "user", key))
             hashed = passwords.hash_password(password)
             connection.execute(vault.update().where(vault.c.place == place).values(content=hashed))
 
@@ -316,18 +273,18 @@ class Access:
     def end_sessions(self, user: str, actor: Actor, now: datetime, *, keep: str | None = None) -> int:
         """End a user's sessions, except the one with this id; how many there were."""
         with self._database.write() as connection:
-            return _end_sessions(connection, user, actor, now, keep)
+            return accounts.end_sessions(connection, user, actor, now, keep)
 
     # --- passwords and links ---
 
     def make_link(self, user: str, actor: Actor, now: datetime) -> Link:
         """A one-time token by which a user sets a password; those made before count no more. Raises Unknown."""
         with self._database.write() as connection:
-            if _find_user(connection, user) is None:
-                raise _unknown("user", user)
-            _remove_links(connection, user)
+            if accounts.find_user(connection, user) is None:
+                raise accounts.unknown("user", user)
+            accounts.remove_links(connection, user)
             write_down(connection, actor, "link_made", now, kind="user", key=user)
-            return _make_link(connection, _PASSWORD, user, now, LINK_FOR, actor)
+            return accounts.make_link(connection, PASSWORD, user, now, LINK_FOR, actor)
 
     def use_link(
         self, token: SecretValue, password: SecretValue, now: datetime, *, address: str | None = None
@@ -336,9 +293,9 @@ class Access:
 
         Raises NotAllowed (`link_invalid`), ConfigurationInvalid (and then the link still counts), Throttled.
         """
-        with self._link(token, _PASSWORD, address, now) as (connection, user):
-            if user is None or _find_user(connection, user) is None:
-                raise _link_invalid()
+        with self._link(token, PASSWORD, address, now) as (connection, user):
+            if user is None or accounts.find_user(connection, user) is None:
+                raise accounts.link_invalid()
             passwords.check_password(password, user)
             actor = Actor(user, Role.VIEWER, address)
             self._set_password(connection, user, password, actor, now, keep=None)
@@ -355,7 +312,7 @@ class Access:
         account = throttle.for_account(known.user)
         with self._database.write() as connection:
             throttle.charge(connection, [account], now)
-            kept = _find_password(connection, known.user)
+            kept = accounts.find_password(connection, known.user)
         if not passwords.is_right(old, kept):
             with self._database.write() as connection:
                 write_down(
@@ -376,12 +333,12 @@ class Access:
         *,
         keep: str | None,
     ) -> None:
-        place = _place_of_password(_id_of(connection, "user", user))
-        _keep_proof(connection, place, passwords.hash_password(password), actor, now)
+        place = accounts.place_of_password(accounts.id_of(connection, "user", user))
+        accounts.keep_proof(connection, place, passwords.hash_password(password), actor, now)
         throttle.forgive(connection, throttle.for_account(user))
-        _remove_links(connection, user)
+        accounts.remove_links(connection, user)
         write_down(connection, actor, "password_set", now, kind="user", key=user)
-        _end_sessions(connection, user, actor, now, keep)
+        accounts.end_sessions(connection, user, actor, now, keep)
 
     @contextmanager
     def _link(
@@ -391,12 +348,12 @@ class Access:
         from_where = throttle.for_address(address)
         with self._database.write() as connection:
             throttle.charge(connection, from_where, now)
-        hashed = _hashed(token.reveal())
+        hashed = accounts.digest(token.reveal())
         here = (enrolments.c.token == hashed) & (enrolments.c.purpose == purpose)
         with self._database.write() as connection:
             row = connection.execute(sa.select(enrolments).where(here)).one_or_none()
             if row is None or row.used_at is not None or now >= row.expires_at:
-                raise _link_invalid()
+                raise accounts.link_invalid()
             throttle.take_back(connection, from_where)
             connection.execute(enrolments.update().where(here).values(used_at=now))
             yield connection, row.subject
@@ -406,20 +363,20 @@ class Access:
     def list_users(self) -> list[Account]:
         """Every user, by key."""
         with self._database.read() as connection:
-            return [_account(connection, row) for row in _list(connection, "user")]
+            return [accounts.as_account(connection, row) for row in accounts.list_rows(connection, "user")]
 
     def get_user(self, key: str) -> Account:
         """One user. Raises Unknown."""
         with self._database.read() as connection:
-            return _account(connection, _get(connection, "user", key))
+            return accounts.as_account(connection, accounts.get_row(connection, "user", key))
 
     def create_user(self, key: str, user: User, actor: Actor, now: datetime) -> Account:
         """A new user, who has no password yet: `make_link` invites. Raises Conflict and ConfigurationInvalid."""
-        key = _check_name(key)
+        key = accounts.check_name(key)
         with self._database.write() as connection:
-            _demand_free(connection, "user", key)
-            _store(connection, "user", key, _spec(user), actor, now)
-            return _account(connection, _get(connection, "user", key))
+            accounts.demand_free(connection, "user", key)
+            accounts.store(connection, "user", key, accounts.spec_of(user), actor, now)
+            return accounts.as_account(connection, accounts.get_row(connection, "user", key))
 
     def change_user(
         self, key: str, user: User, actor: Actor, now: datetime, *, revision: int | None = None
@@ -428,45 +385,45 @@ class Access:
 
         Raises Unknown, Stale, and NotAllowed (`last_admin`).
         """
-        with self._database.write() as connection, kept_sound(connection, actor, now):
-            _demand_revision(_get(connection, "user", key), revision)
-            _store(connection, "user", key, _spec(user), actor, now)
-            return _account(connection, _get(connection, "user", key))
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
+            accounts.demand_revision(accounts.get_row(connection, "user", key), revision)
+            accounts.store(connection, "user", key, accounts.spec_of(user), actor, now)
+            return accounts.as_account(connection, accounts.get_row(connection, "user", key))
 
     def delete_user(self, key: str, actor: Actor, now: datetime, *, revision: int | None = None) -> None:
         """Delete a user with the password, the sessions and the tokens in that name, so that none of it comes
         back with the name. Raises as `change_user` does.
         """
-        with self._database.write() as connection, kept_sound(connection, actor, now):
-            _demand_revision(_get(connection, "user", key), revision)
-            for other in _list(connection, "token"):
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
+            accounts.demand_revision(accounts.get_row(connection, "user", key), revision)
+            for other in accounts.list_rows(connection, "token"):
                 if other.spec.get("user") == key:
-                    _store(connection, "token", other.key, None, actor, now)
-            _store(connection, "user", key, None, actor, now)
+                    accounts.store(connection, "token", other.key, None, actor, now)
+            accounts.store(connection, "user", key, None, actor, now)
 
     # --- tokens ---
 
     def list_tokens(self) -> list[Program]:
         """Every token, by key."""
         with self._database.read() as connection:
-            return [_program(connection, row) for row in _list(connection, "token")]
+            return [accounts.as_program(connection, row) for row in accounts.list_rows(connection, "token")]
 
     def get_token(self, key: str) -> Program:
         """One token. Raises Unknown."""
         with self._database.read() as connection:
-            return _program(connection, _get(connection, "token", key))
+            return accounts.as_program(connection, accounts.get_row(connection, "token", key))
 
     def create_token(
         self, key: str, token: Token, actor: Actor, now: datetime
     ) -> tuple[Program, SecretValue]:
         """A new token and its value, which is told this once. Raises Conflict and ConfigurationInvalid."""
-        _check_key(key)
+        accounts.check_token_key(key)
         with self._database.write() as connection:
-            _demand_free(connection, "token", key)
-            _demand_user(connection, token)
-            id = _store(connection, "token", key, _spec(token), actor, now)
-            value = _make_value(connection, id, actor, now)
-            return _program(connection, _get(connection, "token", key)), value
+            accounts.demand_free(connection, "token", key)
+            accounts.demand_user(connection, token)
+            id = accounts.store(connection, "token", key, accounts.spec_of(token), actor, now)
+            value = accounts.make_value(connection, id, actor, now)
+            return accounts.as_program(connection, accounts.get_row(connection, "token", key)), value
 
     def renew_token(self, key: str, actor: Actor, now: datetime) -> tuple[Program, SecretValue]:
         """Another value for a token (or the first, of one that a file declared); the one before opens nothing.
@@ -474,25 +431,25 @@ class Access:
         Raises Unknown.
         """
         with self._database.write() as connection:
-            row = _get(connection, "token", key)
+            row = accounts.get_row(connection, "token", key)
             write_down(connection, actor, "renewed", now, kind="token", key=key)
-            return _program(connection, row), _make_value(connection, row.id, actor, now)
+            return accounts.as_program(connection, row), accounts.make_value(connection, row.id, actor, now)
 
     def change_token(
         self, key: str, token: Token, actor: Actor, now: datetime, *, revision: int | None = None
     ) -> Program:
         """What is declared of a token; its value stays. Raises Unknown, Stale and ConfigurationInvalid."""
         with self._database.write() as connection:
-            _demand_revision(_get(connection, "token", key), revision)
-            _demand_user(connection, token)
-            _store(connection, "token", key, _spec(token), actor, now)
-            return _program(connection, _get(connection, "token", key))
+            accounts.demand_revision(accounts.get_row(connection, "token", key), revision)
+            accounts.demand_user(connection, token)
+            accounts.store(connection, "token", key, accounts.spec_of(token), actor, now)
+            return accounts.as_program(connection, accounts.get_row(connection, "token", key))
 
     def delete_token(self, key: str, actor: Actor, now: datetime, *, revision: int | None = None) -> None:
         """Delete a token: its value opens nothing any more. Raises Unknown and Stale."""
-        with self._database.write() as connection, kept_sound(connection, actor, now):
-            _demand_revision(_get(connection, "token", key), revision)
-            _store(connection, "token", key, None, actor, now)
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
+            accounts.demand_revision(accounts.get_row(connection, "token", key), revision)
+            accounts.store(connection, "token", key, None, actor, now)
 
     # --- tokens of one's own ---
 
@@ -516,7 +473,7 @@ class Access:
     def delete_own_token(self, user: str, key: str, actor: Actor, now: datetime) -> None:
         """Delete a token in one's own name; another's is as if it were not there. Raises Unknown."""
         if self.get_token(key).token.user != user:
-            raise _unknown("token", key)
+            raise accounts.unknown("token", key)
         self.delete_token(key, actor, now)
 
     # --- audit, and what is long past ---
@@ -541,277 +498,6 @@ class Access:
         with self._database.write() as connection:
             over = (sessions.c.expires_at <= now) | (sessions.c.seen_at <= now - self._idle_for)
             connection.execute(sessions.delete().where(over))
-            ours = enrolments.c.purpose.in_((_SETUP, _PASSWORD))
+            ours = enrolments.c.purpose.in_((SETUP, PASSWORD))
             connection.execute(enrolments.delete().where(ours, enrolments.c.expires_at <= now))
             throttle.sweep(connection, now)
-
-
-# --- what holds after every change ----------------------------------------------------------------
-
-
-@contextmanager
-def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterator[None]:
-    """Around a change of users or tokens, by whatever way they are changed, in its transaction.
-
-    Who is disabled or gone loses sessions and links, what is deleted loses what proved it; raises NotAllowed
-    (`last_admin`) where nobody would be left who can administer.
-    """
-    had = _has_admin(connection)
-    yield
-    _shut_out(connection, actor, now)
-    if had and not _has_admin(connection):
-        raise NotAllowed(
-            "this is the last admin who can log in",
-            code="last_admin",
-            hint="make another admin first, who has set a password",
-        )
-
-
-def _shut_out(connection: sa.Connection, actor: Actor, now: datetime) -> None:
-    users, tokens = _list(connection, "user"), _list(connection, "token")
-    enabled = {row.key for row in users if User.model_validate(row.spec).enabled}
-    for user in connection.execute(sa.select(sessions.c.user).distinct()).scalars().all():
-        if user not in enabled:
-            _end_sessions(connection, user, actor, now, None)
-    links = (enrolments.c.purpose == _PASSWORD) & enrolments.c.subject.not_in(enabled)
-    connection.execute(enrolments.delete().where(links))
-    known = {row.key for row in users}
-    proofs = {_place_of_password(row.id) for row in users}
-    proofs |= {_place_of_token(row.id) for row in tokens if row.spec.get("user") in {None, *known}}
-    ours = vault.c.place.like("user:%") | vault.c.place.like("token:%")
-    for place in connection.execute(sa.select(vault.c.place).where(ours)).scalars().all():
-        if place not in proofs:
-            connection.execute(vault.delete().where(vault.c.place == place))
-
-
-# --- declared objects: rows and revisions ---------------------------------------------------------
-
-
-def _store(
-    connection: sa.Connection, kind: str, key: str, spec: dict[str, Any] | None, actor: Actor, now: datetime
-) -> str:
-    """Write an object and its next revision, None deleting it, and note it in the audit; its id."""
-    here = (objects.c.kind == kind) & (objects.c.key == key)
-    row = connection.execute(sa.select(objects).where(here)).one_or_none()
-    revision = 1 if row is None else row.revision + 1
-    before = row.spec if row is not None and row.deleted_at is None else None
-    told: dict[str, Any] = {"revision": revision, "changed_at": now, "origin": BY_HAND}
-    if spec is None:
-        what, told["deleted_at"] = "deleted", now
-    else:
-        told |= {"spec": spec, "title": spec.get("title"), "deleted_at": None}
-        what = "created" if row is None else ("changed" if before is not None else "restored")
-    id = _new_id(now) if row is None else row.id
-    if row is None:
-        connection.execute(objects.insert().values(kind=kind, key=key, id=id, former_keys=[], **told))
-    else:
-        connection.execute(objects.update().where(here).values(**told))
-    facts = {"kind": kind, "key": key, "revision": revision, "at": now, "actor": actor.name}
-    connection.execute(revisions.insert().values(**facts, spec=spec, what=what))
-    write_mark(connection, TOKEN, str(read_marks(connection)[0] + 1))  # who knows the Document reads it again
-    write_down(connection, actor, what, now, kind=kind, key=key, before=before, after=spec)
-    return str(id)
-
-
-def _list(connection: sa.Connection, kind: str) -> list[sa.Row[Any]]:
-    query = sa.select(objects).where(objects.c.kind == kind, objects.c.deleted_at.is_(None))
-    return list(connection.execute(query.order_by(objects.c.key)))
-
-
-def _find(connection: sa.Connection, kind: str, key: str) -> sa.Row[Any] | None:
-    here = (objects.c.kind == kind) & (objects.c.key == key) & objects.c.deleted_at.is_(None)
-    return connection.execute(sa.select(objects).where(here)).one_or_none()
-
-
-def _get(connection: sa.Connection, kind: str, key: str) -> sa.Row[Any]:
-    row = _find(connection, kind, key)
-    if row is None:
-        raise _unknown(kind, key)
-    return row
-
-
-def _id_of(connection: sa.Connection, kind: str, key: str) -> str:
-    return str(_get(connection, kind, key).id)
-
-
-def _spec(declared: User | Token) -> dict[str, Any]:
-    return declared.model_dump(mode="json", exclude_unset=True)
-
-
-def _new_id(now: datetime) -> str:
-    return new_run_id(now, secrets.randbits(74))
-
-
-def _demand_free(connection: sa.Connection, kind: str, key: str) -> None:
-    if _find(connection, kind, key) is not None:
-        raise Conflict(f'there is a {kind} "{key}" already', code=f"{kind}_exists")
-
-
-def _demand_revision(row: sa.Row[Any], revision: int | None) -> None:
-    if revision is not None and row.revision != revision:
-        raise Stale(
-            f'the {row.kind} "{row.key}" was changed meanwhile',
-            revision=row.revision,
-            hint="read it again, and repeat the change",
-        )
-
-
-def _demand_user(connection: sa.Connection, token: Token) -> None:
-    if token.user is not None and _find_user(connection, token.user) is None:
-        message = f'there is no user "{token.user}"'
-        raise ConfigurationInvalid(message, problems=[Problem("user", message)])
-
-
-def _unknown(kind: str, key: str) -> Unknown:
-    return Unknown(f'there is no {kind} "{key}"', code=f"{kind}_unknown")
-
-
-def _check_name(name: str) -> str:
-    """The key of a new account. Raises ConfigurationInvalid."""
-    key = name.strip().lower()
-    _check_key(key)
-    if key in RESERVED:
-        raise _refuse_key(f'"{key}" is a name that the audit uses for what is no person')
-    return key
-
-
-def _check_key(key: str) -> None:
-    try:
-        check_key(key)
-    except ValueError as error:
-        raise _refuse_key(str(error)) from None
-
-
-def _refuse_key(message: str) -> ConfigurationInvalid:
-    return ConfigurationInvalid("this cannot be its name", problems=[Problem("key", message)])
-
-
-# --- accounts -------------------------------------------------------------------------------------
-
-
-def _find_user(connection: sa.Connection, key: str) -> User | None:
-    row = _find(connection, "user", key)
-    return None if row is None else User.model_validate(row.spec)
-
-
-def _find_password(connection: sa.Connection, key: str) -> bytes | None:
-    row = _find(connection, "user", key)
-    if row is None:
-        return None
-    query = sa.select(vault.c.content).where(vault.c.place == _place_of_password(row.id))
-    found = connection.execute(query).scalar()
-    return None if found is None else bytes(found)
-
-
-def _keep_proof(connection: sa.Connection, place: str, hashed: bytes, actor: Actor, now: datetime) -> None:
-    connection.execute(vault.delete().where(vault.c.place == place))
-    told = {"content": hashed, "changed_at": now, "actor": actor.name}
-    connection.execute(vault.insert().values(place=place, **told))
-
-
-def _has_admin(connection: sa.Connection) -> bool:
-    """Whether some enabled admin has a password, so that somebody can log in and administer."""
-    return any(
-        account.user.role is Role.ADMIN and account.user.enabled and account.has_password
-        for account in (_account(connection, row) for row in _list(connection, "user"))
-    )
-
-
-def _end_sessions(connection: sa.Connection, user: str, actor: Actor, now: datetime, keep: str | None) -> int:
-    query = sessions.delete().where(sessions.c.user == user)
-    if keep is not None:
-        query = query.where(sessions.c.id != keep)
-    ended = connection.execute(query).rowcount
-    if ended:
-        message = f"{ended} of them"
-        write_down(connection, actor, "sessions_ended", now, kind="user", key=user, message=message)
-    return ended
-
-
-def _note_failure(
-    connection: sa.Connection,
-    key: str | None,
-    user: User | None,
-    right: bool,
-    address: str | None,
-    now: datetime,
-) -> None:
-    """Without the name where there is no such account: people type passwords there."""
-    why = "no such account" if user is None else "the account is disabled" if right else "wrong password"
-    actor = Actor(key or NOBODY, Role.VIEWER, address)
-    write_down(connection, actor, "login_failed", now, kind="user", key=key, message=why)
-
-
-def _account(connection: sa.Connection, row: sa.Row[Any]) -> Account:
-    query = sa.select(vault.c.place).where(vault.c.place == _place_of_password(row.id))
-    has_password = connection.execute(query).scalar() is not None
-    return Account(row.key, User.model_validate(row.spec), row.revision, row.changed_at, has_password)
-
-
-def _place_of_password(id: str) -> str:
-    return f"user:{id}:password"
-
-
-# --- tokens and links -----------------------------------------------------------------------------
-
-
-def _find_token(connection: sa.Connection, end_of_id: str, value: str) -> sa.Row[Any] | None:
-    """The object of the token with this value, of those whose id ends so."""
-    query: sa.Select[Any] = (
-        sa.select(objects.c.id, objects.c.key, objects.c.spec, vault.c.content)
-        .add_columns(token_uses.c.used_at, token_uses.c.address)
-        .join(vault, vault.c.place == sa.literal("token:").concat(objects.c.id))
-        .outerjoin(token_uses, token_uses.c.token == objects.c.id)
-        .where(objects.c.kind == "token", objects.c.deleted_at.is_(None), objects.c.id.like(f"%{end_of_id}"))
-    )
-    hashed = _hashed(value).encode()
-    rows = connection.execute(query).all()
-    return next((row for row in rows if hmac.compare_digest(bytes(row.content), hashed)), None)
-
-
-def _make_value(connection: sa.Connection, id: str, actor: Actor, now: datetime) -> SecretValue:
-    value = f"hb_{id[-8:]}_{secrets.token_urlsafe(32)}"
-    _keep_proof(connection, _place_of_token(id), _hashed(value).encode(), actor, now)
-    return SecretValue(value.encode())
-
-
-def _program(connection: sa.Connection, row: sa.Row[Any]) -> Program:
-    use = connection.execute(sa.select(token_uses).where(token_uses.c.token == row.id)).one_or_none()
-    used = (None, None) if use is None else (use.used_at, use.address)
-    return Program(row.key, Token.model_validate(row.spec), row.revision, row.changed_at, *used)
-
-
-def _place_of_token(id: str) -> str:
-    return f"token:{id}"
-
-
-def _make_link(
-    connection: sa.Connection,
-    purpose: str,
-    subject: str | None,
-    now: datetime,
-    counts_for: timedelta,
-    actor: Actor,
-) -> Link:
-    token = secrets.token_urlsafe(32)
-    expires_at = now + counts_for
-    told = {"purpose": purpose, "subject": subject, "expires_at": expires_at, "actor": actor.name}
-    connection.execute(enrolments.insert().values(token=_hashed(token), **told))
-    return Link(SecretValue(token.encode()), expires_at)
-
-
-def _remove_links(connection: sa.Connection, user: str) -> None:
-    here = (enrolments.c.purpose == _PASSWORD) & (enrolments.c.subject == user)
-    connection.execute(enrolments.delete().where(here))
-
-
-def _link_invalid() -> NotAllowed:
-    return NotAllowed(
-        "this link has been used, is too old, or never was",
-        code="link_invalid",
-        hint="ask for a new one; the hub prints a new set-up link when it starts",
-    )
-
-
-def _hashed(token: str | bytes) -> str:
-    return hashlib.sha256(token.encode() if isinstance(token, str) else token).hexdigest()

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.errors import Unknown
 from highball.facts import Reason, UtcTime
-from highball.hub.access import Access, Account, Known, LoggedIn, Program
+from highball.hub.access import Access, Known, LoggedIn
+from highball.hub.accounts import Account, Program
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
 from highball.hub.vault import Sealed, Vault
 from highball.secret import SecretValue

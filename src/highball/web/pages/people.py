@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
 from highball.errors import ConfigurationInvalid, HighballError, Problem
-from highball.hub.access import Account, Program
+from highball.hub.accounts import Account, Program
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now

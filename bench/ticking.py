@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from highball.facts import Action
 from highball.hub.db import Database, open_database, runs
-from highball.hub.scheduler import Planned, Scheduler
+from highball.hub.planned import Planned
+from highball.hub.scheduler import Scheduler
 from highball.timing import Schedule
 from measuring import Result, options
 

@@ -14,7 +14,7 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id, runs
 from highball.hub.overview import Overview, Problem, ProblemKind, look_over
-from highball.hub.scheduler import planned_of
+from highball.hub.planned import planned_of
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.access import Role
 from record.stories import START, Story, back_up

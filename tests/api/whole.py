@@ -24,7 +24,7 @@ from highball.hub.config import Documents
 from highball.hub.db import open_database
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
-from highball.hub.scheduler import planned_of
+from highball.hub.planned import planned_of
 from highball.hub.vault import open_vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User

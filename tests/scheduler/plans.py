@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from highball.facts import Action
 from highball.hub.db import Database, fires, runs
-from highball.hub.scheduler import Fired, Planned, Scheduler
+from highball.hub.planned import Planned
+from highball.hub.scheduler import Fired, Scheduler
 from highball.timing import Schedule, fire_id
 
 HOST = "web1"

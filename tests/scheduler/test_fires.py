@@ -10,7 +10,7 @@ from highball.errors import Misuse, Unknown
 from highball.facts import Action
 from highball.hub.audit import Actor
 from highball.hub.db import audit, fires, pauses, runs
-from highball.hub.scheduler import Planned, planned_of
+from highball.hub.planned import Planned, planned_of
 from highball.timing import Schedule, fire_id, jitter_of
 from scheduler.plans import HOST, Clockwork, at, plan
 from spec.declared import document

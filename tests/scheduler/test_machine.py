@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from highball.hub import scheduler as rooms
 from highball.hub.audit import HUB
 from highball.hub.db import Database, fires, open_database, pauses, runs
-from highball.hub.scheduler import Planned, Scheduler
+from highball.hub.planned import Planned
+from highball.hub.scheduler import Scheduler
 from highball.timing import fire_id, interval, jitter_of, next_times
 from scheduler.killing import Killed, killed_at
 from scheduler.plans import plan

@@ -45,9 +45,10 @@ from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
+from highball.hub.planned import planned_of
 from highball.hub.recovery import back_up
 from highball.hub.runs import Record, utc_now
-from highball.hub.scheduler import Scheduler, planned_of
+from highball.hub.scheduler import Scheduler
 from highball.hub.vault import Vault
 from highball.protocol import Message, Question, RestorePlan
 from highball.spec.document import Document, effective_job

@@ -30,7 +30,8 @@ from highball.facts import (
 from highball.hub.db import agents, moment_to_text, runs, steps
 from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
-from highball.hub.scheduler import Upcoming, planned_of
+from highball.hub.planned import planned_of
+from highball.hub.scheduler import Upcoming
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import Document, effective_job

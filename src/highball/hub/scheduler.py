@@ -25,12 +25,11 @@ from highball.errors import Misuse, Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, fires, pauses, runs
+from highball.hub.planned import Planned, parts_of
 from highball.hub.runs import missed_words
-from highball.spec.document import Document, effective_cadences, effective_job
 from highball.timing import (
     Schedule,
     duration_from_value,
-    duration_to_text,
     fire_id,
     interval,
     jitter_of,
@@ -52,70 +51,6 @@ _LEAST_LATENESS = timedelta(minutes=1)
 """The shortest interval there is: whatever is less late than this is not late."""
 
 _LOG = logging.getLogger(__name__)
-
-# --- what is scheduled ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One subject (`backup:docs`, `check:nas`) and when it runs by itself.
-
-    `catch_up` is how late the newest missed time may still run; None is less than one interval.
-    """
-
-    subject: str
-    action: Action
-    host: str
-    schedule: Schedule
-    timezone: str = "UTC"
-    catch_up: timedelta | None = None
-
-    @property
-    def told(self) -> str:
-        """All that due times are computed from, as it is stored."""
-        schedule = Schedule(
-            cron=self.schedule.expression or "manual",
-            timezone=self.schedule.timezone or self.timezone,
-            jitter=self.schedule.jitter,
-        )
-        found: dict[str, Any] = {"schedule": schedule.model_dump(mode="json")}
-        if self.catch_up is not None:
-            found["catch_up"] = duration_to_text(self.catch_up)
-        return json.dumps(found, separators=(",", ":"))
-
-
-HUB_BACKUP_DAILY = Schedule(cron="0 4 * * *")
-HUB_BACKUP = "hub-backup:hub"
-
-
-def planned_of(document: Document, host: str) -> list[Planned]:
-    """What a Document wants done by itself: backups, maintenance, and a backup of the hub (on `host`).
-
-    A job is always among them, though it may be manual; what keeps a repository in order only where it ever comes.
-    """
-    zone = document.settings.timezone
-    backups = [_backup_of(document, key, host) for key, job in document.jobs.items() if job.enabled]
-    upkeep = [planned for key in document.repositories for planned in _upkeep_of(document, key, host)]
-    return [*backups, *upkeep, Planned(HUB_BACKUP, Action.BACKUP, host, HUB_BACKUP_DAILY, zone)]
-
-
-def _backup_of(document: Document, key: str, hub: str) -> Planned:
-    job = effective_job(document, key)
-    catch_up = timedelta(0) if job.missed == "skip" else None
-    host, zone = job.host or hub, document.settings.timezone
-    return Planned(f"backup:{key}", Action.BACKUP, host, job.schedule, zone, catch_up)
-
-
-def _upkeep_of(document: Document, key: str, hub: str) -> Iterator[Planned]:
-    repository, cadences = document.repositories[key], effective_cadences(document, key)
-    if repository.maintenance == "off":
-        return
-    host, zone = repository.maintainer(hub), document.settings.timezone
-    if cadences.discard.expression is not None:
-        yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
-    if cadences.check.expression is not None:
-        yield Planned(f"check:{key}", Action.CHECK, host, cadences.check, zone)
-
 
 # --- what comes of it ----------------------------------------------------------------------------
 
@@ -676,12 +611,6 @@ def _run(fire: _Fire, nominal: datetime, now: datetime) -> dict[str, Any]:
 def _done(outcome: Outcome, code: str, message: str, now: datetime) -> dict[str, Any]:
     told = {"reason_code": code, "reason_message": message, "ended_at": now, "order": None}
     return {"state": RunState.DONE.value, "outcome": outcome.value, **told}
-
-
-def parts_of(subject: str) -> tuple[str, str]:
-    """What is to be done and the key of what it is done to: `backup`, `docs`."""
-    task, _, key = subject.partition(":")
-    return task, key
 
 
 def _open_subjects(connection: sa.Connection) -> dict[str, str]:

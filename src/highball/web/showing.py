@@ -18,7 +18,7 @@ from markupsafe import Markup
 from highball.facts import Action, Health, Outcome, Run, RunKind, RunState, path_for_people
 from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
-from highball.hub.scheduler import HUB_BACKUP
+from highball.hub.planned import HUB_BACKUP
 from highball.timing import Schedule
 from highball.words import counted, length, size
 

@@ -13,8 +13,8 @@ from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Step, 
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
+from highball.hub.planned import Planned, planned_of
 from highball.hub.runs import RunFilter, utc_now
-from highball.hub.scheduler import Planned, planned_of
 from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_job

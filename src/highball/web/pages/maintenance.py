@@ -17,9 +17,10 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import Done, list_last_done
 from highball.hub.hub import Hub
+from highball.hub.planned import HUB_BACKUP, Planned, planned_of
 from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
-from highball.hub.scheduler import HUB_BACKUP, Pause, Planned, Upcoming, planned_of
+from highball.hub.scheduler import Pause, Upcoming
 from highball.spec.access import Role
 from highball.web import showing
 from highball.web.page import Pages, Said, go

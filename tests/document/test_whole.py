@@ -55,13 +55,13 @@ def test_a_change_is_shown_before_it_is_made_and_made_as_shown(desk: Desk) -> No
     desk.create("job", "old", DOCS)
     desk.create("job", "gone", DOCS)
     desk.delete("job", "gone")
-    text = desk.documents.as_yaml().replace("  old:", "  new:").replace("daily", "weekly", 1)
+    text = desk.documents.as_yaml().replace("  old:", "  newer:").replace("daily", "weekly", 1)
     text += "  gone:\n    sources: [/gone]\n    repositories: [nas]\n"
     shown = desk.documents.preview(text)
     assert shown.problems == ()
     assert {(one.key, one.what) for one in shown.changes} == {
         ("docs", "changed"),
-        ("new", "created"),
+        ("newer", "created"),
         ("old", "deleted"),
         ("gone", "restored"),
     }

@@ -359,7 +359,7 @@ def _save(
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"
     if "password" in sealed:
-        return go(f"{address}/kit?{urlencode({'made': 'yes', 'to': sent.to})}")
+        return go(f"{address}/kit?{urlencode({'made': 'yes'} | ({'to': sent.to} if sent.to else {}))}")
     return go(sent.to or address, said=Said(f"{made} is saved."))
 
 

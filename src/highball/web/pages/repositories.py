@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from markupsafe import Markup
@@ -31,7 +31,7 @@ from highball.spec.document import effective_cadences
 from highball.spec.repository import Repository
 from highball.web import plot, showing
 from highball.web.api.repositories import RepositoryTestAnswer, try_each
-from highball.web.page import Pages, Said, go
+from highball.web.page import Pages, Said, go, link
 from highball.web.pages.asking import Offer, Question, ask
 from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.showing import Look
@@ -239,7 +239,7 @@ def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def note_kept(key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
         hub.dispatcher.find_repository(key)
         if not kept:
-            return go(f"{_address(key)}/kit?{urlencode({'made': 'yes', 'to': to})}")
+            return go(link(f"{_address(key)}/kit", {"made": "yes", "to": to}))
         hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
         return go(to or _address(key))
 

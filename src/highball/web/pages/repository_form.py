@@ -10,7 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -28,7 +28,7 @@ from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.web import showing
 from highball.web.api.repositories import UNSAVED, RepositoryTestAnswer, try_unsaved
-from highball.web.page import Pages, Said, go, own
+from highball.web.page import Pages, Said, go, link, own
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -359,7 +359,7 @@ def _save(
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"
     if "password" in sealed:
-        return go(f"{address}/kit?{urlencode({'made': 'yes'} | ({'to': sent.to} if sent.to else {}))}")
+        return go(link(f"{address}/kit", {"made": "yes", "to": sent.to or ""}))
     return go(sent.to or address, said=Said(f"{made} is saved."))
 
 

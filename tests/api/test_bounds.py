@@ -263,7 +263,8 @@ def test_the_first_and_the_last_year_are_times(api: TestClient) -> None:
         for path, name in (("runs", "since"), ("runs", "until"), ("audit", "from"), ("audit", "to")):
             assert api.get(f"{API}/{path}", params={name: time}).status_code == 200
         assert_refused(api.post(f"{API}/jobs/docs/pause", json={"until": time}), 400)
-    zoned = api.get(f"{API}/runs", params={"since": "2026-03-01T05:30:00+02:00"}).json()["items"]
+    day = {"since": "2026-03-01T05:30:00+02:00", "until": "2026-03-01T23:00:00+02:00"}
+    zoned = api.get(f"{API}/runs", params=day).json()["items"]
     assert [run["created_at"] for run in zoned] == ["2026-03-01T11:00:00Z"]
 
 

@@ -179,7 +179,7 @@ class Served(Corner):
         self._start("-c", self.configuration, **self._environment())
         if "authorization" not in self.http.headers:
             self._set_up()
-        until(lambda: self.agent["connected"], otherwise=self.said)
+        until(lambda: self.agent["connected"], within=80, otherwise=self.said)  # it dials ever more rarely
 
     def serve_to_nobody(self) -> None:
         """Start a hub with no file and no account, with the restic that lies on the path."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from comparison import Comparison, compare, count_files, read_tree
 from highball.lock import Lock
+from highball.words import counted
 from made_tree import MadeTree
 from programs import Ended, Failure, Program, clean_environment, find_highball, find_restic
 from served import ServedHub
@@ -26,7 +27,7 @@ from telling import Shown, Teller, number, size
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 JOB, REPOSITORY, HOST = "home", "vault", "demo"
-KEPT, DAYS = 2, 2
+KEPT, DAYS = 2, 1
 STATE = "hub"
 """The folder of Highball's own state; the hub's key lies beside it, where `make serve` looks for it."""
 ACCOUNT = "demo"
@@ -208,7 +209,7 @@ class FirstLight:
         self._verified = self._snapshots[-1]
 
     def _more_backups(self) -> None:
-        self._tell.heading(f"Let {DAYS} days pass", "highball run --json")
+        self._tell.heading(f"Let {counted(DAYS, 'day')} pass", "highball run --json")
         highball = restic = 0.0
         for day in range(1, DAYS + 1):
             self._tree.change_a_little(day)
@@ -217,8 +218,8 @@ class FirstLight:
             self._saved(ended)
             highball += ended.seconds
             restic += self._bare_backup().seconds
-        proof = f"{DAYS} more snapshots; each stores only what its day changed"
-        self._tell.held(Shown(f"{DAYS} more days are saved", proof, highball, restic))
+        proof = f"{counted(DAYS, 'more snapshot')}, which stores only what its day changed"
+        self._tell.held(Shown(f"{counted(DAYS, 'more day')} saved", proof, highball, restic))
 
     def _forget(self) -> None:
         ended = self._step(f"Keep the last {KEPT}", "forget", "--json")

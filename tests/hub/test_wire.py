@@ -18,7 +18,6 @@ from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
 from highball.hub.db import Database, audit, enrolments, new_run_id, open_database
-from highball.hub.events import News
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
 from highball.hub.vault import open_vault

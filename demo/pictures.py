@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urljoin
 
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
@@ -75,12 +76,11 @@ def _what_there_is(page: Page) -> dict[str, str]:
 
 
 def _look(context: BrowserContext, page: Page, place: str, address: str, theme: str, width: int) -> None:
-    context.add_cookies([{"name": "theme", "value": theme, "url": page.url}])
+    context.add_cookies([{"name": "theme", "value": theme, "url": urljoin(page.url, "/")}])
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(address)
-    page.wait_for_function(
-        "!document.querySelector('[hx-trigger=load]')"
-    )  # what agents are asked for is there
+    asked = page.locator("[hx-trigger=load]")  # what agents are asked for; it is replaced by their answer
+    asked.first.wait_for(state="detached")
     page.wait_for_timeout(500)
     height: int = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": height})  # or the rail would end where the window does

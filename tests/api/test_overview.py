@@ -13,7 +13,7 @@ from highball.facts import Action, Outcome, Progress, Reason
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id, runs
-from highball.hub.overview import Overview, Problem, ProblemKind, look_over
+from highball.hub.overview import JobFilter, Overview, Problem, ProblemKind, look_over, survey
 from highball.hub.planned import planned_of
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.access import Role
@@ -31,7 +31,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
 
 
 def problems(hub: Whole, now: datetime = SOON, **chosen: Any) -> list[Problem]:
-    found = look_over(hub.hub, now).problems
+    found = look_over(hub.hub, survey(hub.hub, now)).problems
     return [one for one in found if all(getattr(one, name) == value for name, value in chosen.items())]
 
 
@@ -40,7 +40,7 @@ def kinds(hub: Whole, job: str, now: datetime = SOON) -> list[ProblemKind]:
 
 
 def test_what_was_never_backed_up_or_never_proved_is_told(hub: Whole) -> None:
-    found = look_over(hub.hub, SOON)
+    found = look_over(hub.hub, survey(hub.hub, SOON))
     never, unproved = (problems(hub, job=job)[0] for job in ("pics", "docs"))
     assert (never.kind, never.repositories, never.last_good_at) == ("never", ("nas", "far"), None)
     assert (unproved.kind, unproved.repositories, unproved.last_good_in) == ("unproved", ("nas",), "nas")
@@ -48,7 +48,32 @@ def test_what_was_never_backed_up_or_never_proved_is_told(hub: Whole) -> None:
     assert (told.jobs, told.need, told.unproved, told.oldest_proof_at) == (2, 1, 1, None)
     assert told.health == {"healthy": 1, "never": 1}
     assert [job.key for job in found.jobs] == ["pics", "docs"], "what needs somebody comes first"
-    assert look_over(hub.hub, SOON, limit=1, offset=1).jobs[0].key == "docs"
+    assert look_over(hub.hub, survey(hub.hub, SOON), limit=1, offset=1).jobs[0].key == "docs"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (JobFilter(), ["pics", "docs"]),
+        (JobFilter(text="PIC"), ["pics"]),
+        (JobFilter(host="here"), ["pics", "docs"]),
+        (JobFilter(host="elsewhere"), []),
+        (JobFilter(tag="no-such"), []),
+        (JobFilter(state="needs-you"), ["pics"]),
+        (JobFilter(state="never"), ["pics"]),
+        (JobFilter(state="healthy"), ["docs"]),
+        (JobFilter(state="unproved"), ["docs"]),
+        (JobFilter(state="paused"), ["docs"]),
+        (JobFilter(state="paused", text="pics"), []),
+    ],
+)
+def test_the_jobs_are_narrowed_by_name_state_host_and_tag(
+    hub: Whole, wanted: JobFilter, found: list[str]
+) -> None:
+    hub.hub.scheduler.reconcile(planned_of(hub.hub.document(), "here"), SOON)
+    hub.hub.scheduler.pause("backup:docs", None, ANNA, SOON)
+    told = look_over(hub.hub, survey(hub.hub, SOON), wanted=wanted)
+    assert ([job.key for job in told.jobs], told.matching) == (found, len(found))
 
 
 def test_a_failure_tells_since_when_why_and_where_the_last_good_backup_lies(hub: Whole) -> None:
@@ -68,7 +93,7 @@ def test_a_warning_is_told_until_a_backup_is_good(hub: Whole) -> None:
     Story(2).step(outcome=Outcome.WARNING, reason=reason).into(hub.hub.record)
     (found,) = problems(hub, kind=ProblemKind.WARNING)
     assert (found.job, found.reason, found.repositories) == ("docs", reason, ("nas",))
-    assert look_over(hub.hub, SOON).verdict.need == 2
+    assert look_over(hub.hub, survey(hub.hub, SOON)).verdict.need == 2
 
 
 def test_what_is_overdue_says_since_when_it_was_due(hub: Whole) -> None:
@@ -95,7 +120,7 @@ def test_missed_times_are_told_until_the_next_good_backup(hub: Whole) -> None:
 
 def test_a_proof_puts_the_light_on_and_shows_its_age(hub: Whole) -> None:
     Story(3, VerifyTask(repository="nas", snapshot_id="1" * 64)).step(Action.VERIFY).into(hub.hub.record)
-    told = look_over(hub.hub, SOON).verdict
+    told = look_over(hub.hub, survey(hub.hub, SOON)).verdict
     assert (told.unproved, told.oldest_proof_of) == (0, "docs")
     assert kinds(hub, "docs") == []
 
@@ -127,7 +152,7 @@ def test_what_runs_is_told_with_how_far_it_is(hub: Whole) -> None:
         percent=62, bytes_done=5, bytes_per_second=2.5, seconds_left=660, current=b"/tank/\xff"
     )
     hub.hub.dispatcher._progress[run.id] = progress
-    found = {one.run.id: one for one in look_over(hub.hub, SOON).running}[run.id]
+    found = {one.run.id: one for one in look_over(hub.hub, survey(hub.hub, SOON)).running}[run.id]
     assert (found.run.state, found.progress) == ("queued", progress)
 
 
@@ -135,15 +160,16 @@ def test_jobs_tell_when_they_are_next_and_whether_they_are_paused(hub: Whole) ->
     scheduler = hub.hub.scheduler
     scheduler.reconcile(planned_of(hub.hub.document(), "here"), SOON)
     docs, pics = (
-        next(job for job in look_over(hub.hub, SOON).jobs if job.key == key) for key in ("docs", "pics")
+        next(job for job in look_over(hub.hub, survey(hub.hub, SOON)).jobs if job.key == key)
+        for key in ("docs", "pics")
     )
     assert docs.next == scheduler.next_of("backup:docs", SOON)
     assert docs.next is not None
     assert (str(pics.schedule.cron), pics.paused) == ("hourly", False)
     scheduler.pause("backup:docs", None, Actor("anna"), docs.next.at - timedelta(minutes=1))
-    docs = next(job for job in look_over(hub.hub, SOON).jobs if job.key == "docs")
+    docs = next(job for job in look_over(hub.hub, survey(hub.hub, SOON)).jobs if job.key == "docs")
     assert (docs.next, docs.paused, docs.paused_until) == (None, True, None)
-    assert [one.subject for one in look_over(hub.hub, SOON).next] == [
+    assert [one.subject for one in look_over(hub.hub, survey(hub.hub, SOON)).next] == [
         one.subject for one in scheduler.upcoming(10, SOON)
     ]
 

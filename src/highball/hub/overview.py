@@ -145,6 +145,7 @@ class JobFilter:
 
     NEEDS_YOU: ClassVar = "needs-you"
     PAUSED: ClassVar = "paused"
+    UNPROVED: ClassVar = "unproved"
 
     def takes(self, job: Job, key: str, host: str) -> bool:
         """Whether a job is meant by what is declared of it."""
@@ -156,10 +157,19 @@ class JobFilter:
         )
 
 
-def look_over(
-    hub: Hub, now: datetime, *, limit: int = 50, offset: int = 0, wanted: JobFilter | None = None
-) -> Overview:
-    """Everything as it is now, with so many of the jobs that are wanted, those with problems first."""
+@dataclass(frozen=True)
+class Survey:
+    """How every job stands and what somebody has to see to: what costs most of an overview to find out."""
+
+    at: datetime
+    document: Document
+    by_job: Mapping[str, Sequence[Standing]]
+    problems: Sequence[Problem]
+    """The most pressing first."""
+
+
+def survey(hub: Hub, now: datetime) -> Survey:
+    """How everything stands now."""
     document = hub.document()
     by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
     for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
@@ -171,13 +181,21 @@ def look_over(
             *_of_hosts(connection, document, hub),
         ]
     problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
-    chosen = _pressing_first(by_job, problems)
+    return Survey(now, document, by_job, problems)
+
+
+def look_over(
+    hub: Hub, found: Survey, *, limit: int = 50, offset: int = 0, wanted: JobFilter | None = None
+) -> Overview:
+    """Everything as it was found, with so many of the jobs that are wanted, those with problems first."""
+    now, document, by_job = found.at, found.document, found.by_job
+    chosen = _pressing_first(by_job, found.problems)
     if wanted is not None:
-        chosen = list(_chosen(hub, document, chosen, by_job, problems, wanted, now))
+        chosen = list(_chosen(hub, found, chosen, wanted))
     shown = chosen[offset : offset + limit]
     return Overview(
-        verdict=_verdict(by_job, problems, now),
-        problems=tuple(problems),
+        verdict=_verdict(by_job, found.problems, now),
+        problems=tuple(found.problems),
         first_day=first_day(now, document.settings.timezone),
         matching=len(chosen),
         jobs=tuple(_jobs(hub, document, {key: by_job[key] for key in shown}, now)),
@@ -201,22 +219,17 @@ def look_at(hub: Hub, key: str, now: datetime) -> tuple[JobOverview, list[Proble
     return next(_jobs(hub, document, by_job, now)), problems
 
 
-def _chosen(
-    hub: Hub,
-    document: Document,
-    keys: Iterable[str],
-    by_job: Mapping[str, Sequence[Standing]],
-    problems: Sequence[Problem],
-    wanted: JobFilter,
-    now: datetime,
-) -> Iterator[str]:
-    needy = {one.job for one in problems if one.kind is not ProblemKind.UNPROVED}
-    paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
+def _chosen(hub: Hub, found: Survey, keys: Iterable[str], wanted: JobFilter) -> Iterator[str]:
+    needy = {one.job for one in found.problems if one.kind is not ProblemKind.UNPROVED}
+    unproved = {one.job for one in found.problems if one.kind is ProblemKind.UNPROVED}
+    paused = {pause.subject for pause in hub.scheduler.list_pauses(found.at)}
     for key in keys:
-        job = effective_job(document, key)
-        states = {worst(by_job[key]).value}
+        job = effective_job(found.document, key)
+        states = {worst(found.by_job[key]).value}
         if key in needy:
             states.add(wanted.NEEDS_YOU)
+        if key in unproved:
+            states.add(wanted.UNPROVED)
         if f"backup:{key}" in paused or not job.enabled:
             states.add(wanted.PAUSED)
         if wanted.state in ("", *states) and wanted.takes(job, key, job.host or hub.host):

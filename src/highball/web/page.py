@@ -31,12 +31,14 @@ from highball import __version__, words
 from highball.errors import HighballError, LoginNeeded, StateUnusable
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, look_over
+from highball.hub.overview import Overview, Survey, look_over, survey
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.web import showing
 
-RAIL_IS_FRESH: Final = timedelta(seconds=3)
+SURVEY_IS_FRESH: Final = timedelta(seconds=3)
+"""So long a survey serves every page, unless news come: one change makes each open page ask for several blocks."""
+
 STATIC: Final = Path(__file__).with_name("static")
 THEMES: Final = ("light", "dark", "system")
 ACCENTS: Final = ("petrol", "moss", "plum", "slate")
@@ -92,7 +94,7 @@ class Pages:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._seen: Overview | None = None
+        self._surveyed: tuple[str, Survey] | None = None
         self._environment = Environment(
             loader=PackageLoader("highball.web"),
             autoescape=True,
@@ -140,7 +142,7 @@ class Pages:
             text = "".join(drawn.blocks[block](drawn.new_context(told)))
         else:
             if told["actor"] is not None:
-                told |= self._rail(overview or self._look(told["now"]))
+                told |= self._rail(overview or look_over(self._hub, self.survey(), limit=0))
             text = drawn.render(told)
         response = HTMLResponse(text, status, headers={"vary": "HX-Target"})
         if told["said"] is not None and block is None:
@@ -192,11 +194,17 @@ class Pages:
             "age": lambda at: words.age(at, now),
         }
 
-    def _look(self, now: datetime) -> Overview:
-        """How everything stands, for the rail: looked up again only every few seconds, as it costs most of a page."""
-        if self._seen is None or not timedelta() <= now - self._seen.verdict.as_of < RAIL_IS_FRESH:
-            self._seen = look_over(self._hub, now, limit=0)
-        return self._seen
+    def survey(self) -> Survey:
+        """How everything stands, looked up again after news and every few seconds: it costs most of a page."""
+        now, mark, document = utc_now(), self._hub.newsroom.mark, self._hub.document()
+        if self._surveyed is not None:
+            seen_mark, seen = self._surveyed
+            fresh = timedelta() <= now - seen.at < SURVEY_IS_FRESH
+            if fresh and seen_mark == mark and seen.document is document:
+                return seen
+        found = survey(self._hub, now)
+        self._surveyed = mark, found
+        return found
 
     def _rail(self, overview: Overview) -> dict[str, Any]:
         document, verdict = self._hub.document(), overview.verdict

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, look_over
+from highball.hub.overview import Overview, look_over, survey
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.web.who import demand
@@ -27,6 +27,6 @@ def make_router(hub: Hub) -> APIRouter:
         offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
     ) -> Overview:
         """What needs somebody, how so many of the jobs stand (those with problems first), what runs, what is next."""
-        return look_over(hub, utc_now(), limit=limit, offset=offset)
+        return look_over(hub, survey(hub, utc_now()), limit=limit, offset=offset)
 
     return router

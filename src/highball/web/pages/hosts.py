@@ -38,7 +38,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
     @router.get("/hosts")
     def list_them(request: Request, _: Sees) -> Response:
-        found = look_over(hub, utc_now(), limit=0)
+        found = look_over(hub, pages.survey(), limit=0)
         rows = _rows(hub, found)
         context = {"rows": rows, "sentence": _sentence(rows)}
         return pages.answer(request, "hosts", context, overview=found)

@@ -57,6 +57,7 @@ STATES = {
     "failed": "Failed",
     "never": "No backup yet",
     "paused": "Paused",
+    "unproved": "Never proved",
 }
 """What the list can be narrowed to, and its words."""
 
@@ -91,7 +92,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         page: Annotated[int, Query(ge=1, le=10_000)] = 1,
     ) -> Response:
         wanted = JobFilter(q.strip(), state, host, tag)
-        found = look_over(hub, utc_now(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
+        found = look_over(hub, pages.survey(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
         document = hub.document()
         jobs = [effective_job(document, key) for key in document.jobs]
         narrowed = {"q": q, "state": state, "host": host, "tag": tag}

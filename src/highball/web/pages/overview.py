@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -15,8 +15,16 @@ from highball import words
 from highball.facts import RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import JobOverview, Overview, Problem, ProblemKind, UnderWay, Verdict, look_over
-from highball.hub.runs import utc_now
+from highball.hub.overview import (
+    JobFilter,
+    JobOverview,
+    Overview,
+    Problem,
+    ProblemKind,
+    UnderWay,
+    Verdict,
+    look_over,
+)
 from highball.spec.access import Role
 from highball.spec.document import Document
 from highball.spec.host import Host
@@ -30,6 +38,8 @@ from highball.web.who import demand
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 
 MOST_PROBLEMS = 20
+MOST_NAMED = 5
+UNPROVED = f"/jobs?state={JobFilter.UNPROVED}"
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -38,14 +48,14 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
     @router.get("/")
     def show(request: Request, _: Sees) -> Response:
-        now = utc_now()
-        found = look_over(hub, now)
-        told = [tell(problem, now, hub.document()) for problem in found.problems]
+        survey = pages.survey()
+        found = look_over(hub, survey)
+        told, left = tell_all(found.problems, survey.at, survey.document)
         context = {
             "verdict": found.verdict,
-            "sentence": _sentence(found.verdict, now, pages),
-            "problems": told[:MOST_PROBLEMS],
-            "more_problems": len(told) - MOST_PROBLEMS if len(told) > MOST_PROBLEMS else 0,
+            "sentence": _sentence(found.verdict, pages),
+            "problems": told,
+            "more_problems": left,
             "jobs": list_rows(found),
             "running": found.running,
             "next": found.next,
@@ -67,8 +77,8 @@ class Sentence:
     as_of: str
 
 
-def _sentence(verdict: Verdict, now: datetime, pages: Pages) -> Sentence:
-    here = now.astimezone(pages.zone())
+def _sentence(verdict: Verdict, pages: Pages) -> Sentence:
+    here = verdict.as_of.astimezone(pages.zone())
     return Sentence(say(verdict), tone_of(verdict), f"{here:%A} {here.day} {here:%B, %H:%M}")
 
 
@@ -120,6 +130,17 @@ class Told:
     fix: str
 
 
+def tell_all(problems: Sequence[Problem], now: datetime, document: Document) -> tuple[list[Told], int]:
+    """The most pressing problems in words, and how many are left; a proof that many jobs lack is told once."""
+    unproved = [one.job or "" for one in problems if one.kind is ProblemKind.UNPROVED]
+    at_once = len(unproved) > 1
+    each = [one for one in problems if not at_once or one.kind is not ProblemKind.UNPROVED]
+    told = [tell(one, now, document) for one in each[:MOST_PROBLEMS]]
+    if at_once:
+        told.append(_tell_unproved(unproved, document))
+    return told, max(0, len(each) - MOST_PROBLEMS)
+
+
 def tell(problem: Problem, now: datetime, document: Document) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = showing.PROBLEMS[problem.kind]
@@ -139,6 +160,17 @@ def tell(problem: Problem, now: datetime, document: Document) -> Told:
     address, fix = fixes.get(problem.kind, (subject, "See the job"))
     title = _title(problem, look, subject, _name(problem, document), now)
     return Told(look, title, _detail(problem, now), address, fix)
+
+
+def _tell_unproved(jobs: Sequence[str], document: Document) -> Told:
+    look = showing.PROBLEMS[ProblemKind.UNPROVED]
+    link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(jobs), "job"))
+    title = Markup('{} have <span class="word">{}</span> restorable').format(link, look.word)
+    named = [_called(document.jobs, job) for job in jobs[:MOST_NAMED]]
+    if len(jobs) > MOST_NAMED:
+        named.append(f"{len(jobs) - MOST_NAMED} more")
+    told = f"No file was ever read back of {', '.join(named[:-1])} and {named[-1]}."
+    return Told(look, title, told, UNPROVED, "See the jobs")
 
 
 def _name(problem: Problem, document: Document) -> str:

@@ -135,6 +135,8 @@ def test_a_job_whose_source_is_another_than_it_was(corner: Corner) -> None:
     assert (content()["state"], content()["found"]) == ("few", 1)
     (corner.source / "letter").rename(corner.source / "another")
     assert (content()["state"], content()["found"]) == ("none", 0)
+    unasked = corner.post(f"jobs/{corner.job}/test?content=false")["repositories"][corner.nas]
+    assert (unasked["state"], unasked["content"]) == ("existing", None)
 
 
 def test_what_a_repository_holds(corner: Corner) -> None:

@@ -184,7 +184,7 @@ class Hub:
 
     def test_job(self, job: str) -> dict[str, Any]:
         """How a job's sources and repositories are found from its host; raises Failed where that is not there."""
-        found: dict[str, Any] = self._post(f"jobs/{job}/test", timeout=PATIENT)
+        found: dict[str, Any] = self._post(f"jobs/{job}/test?content=false", timeout=PATIENT)
         return found
 
     # --- what repositories hold ---

@@ -15,6 +15,7 @@ from highball.web import agents, problems
 from highball.web.api import (
     access,
     foreign,
+    hosts,
     maintenance,
     objects,
     overview,
@@ -22,6 +23,7 @@ from highball.web.api import (
     repositories,
     runs,
     schedule,
+    testing,
 )
 from highball.web.guard import Guard, Rules
 from highball.web.page import Assets, Pages
@@ -31,7 +33,6 @@ from highball.web.pages import (
     entrance,
     folders,
     history,
-    hosts,
     job_form,
     jobs,
     keys,
@@ -42,6 +43,7 @@ from highball.web.pages import (
     start,
     trends,
 )
+from highball.web.pages import hosts as hosts_page
 from highball.web.pages import maintenance as maintenance_page
 from highball.web.pages import overview as overview_page
 from highball.web.pages import repositories as repositories_page
@@ -69,7 +71,7 @@ def make_app(hub: Hub) -> FastAPI:
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
     app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
-    for room in (overview, runs, repositories, foreign, maintenance, schedule, recovery):
+    for room in (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery):
         app.include_router(room.make_router(hub))
     app.include_router(agents.make_router(hub.fleet))
 
@@ -83,7 +85,7 @@ def make_app(hub: Hub) -> FastAPI:
         repository_form,
         repositories_page,
         maintenance_page,
-        hosts,
+        hosts_page,
         settings,
         people,
         activity,

@@ -21,9 +21,10 @@ from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.protocol import Browse, Measure, MeasuredSource
 from highball.spec.access import Role
-from highball.web.api.repositories import ByPath, measure_on
+from highball.web.api.hosts import measure_on
 from highball.web.job_fields import spell_path
 from highball.web.page import Pages
+from highball.web.paths import ByPath
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]

@@ -26,7 +26,8 @@ from highball.spec.document import effective_job
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
-from highball.web.api.repositories import measure_on, try_job
+from highball.web.api.hosts import measure_on
+from highball.web.api.testing import try_job
 from highball.web.job_fields import (
     COUNTS,
     DAYS,

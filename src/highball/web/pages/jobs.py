@@ -29,7 +29,7 @@ from highball.spec.access import Role
 from highball.spec.document import effective_job, effective_retention
 from highball.timing import jitter_of, next_times
 from highball.web import showing
-from highball.web.api.repositories import JobTestAnswer, try_job
+from highball.web.api.testing import JobTestAnswer, try_job
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages import asking, pausing
 from highball.web.pages.overview import list_rows

@@ -30,7 +30,7 @@ from highball.spec.access import Role
 from highball.spec.document import effective_cadences
 from highball.spec.repository import Repository
 from highball.web import plot, showing
-from highball.web.api.repositories import RepositoryTestAnswer, try_each
+from highball.web.api.testing import RepositoryTestAnswer, try_each
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages.asking import Offer, Question, ask
 from highball.web.pages.start import KIT_KEPT, USABLE

@@ -27,7 +27,7 @@ from highball.spec.access import Role
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.web import showing
-from highball.web.api.repositories import UNSAVED, RepositoryTestAnswer, try_unsaved
+from highball.web.api.testing import UNSAVED, RepositoryTestAnswer, try_unsaved
 from highball.web.page import Pages, Said, go, link, own
 from highball.web.who import demand
 

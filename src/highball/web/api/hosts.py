@@ -1,0 +1,101 @@
+"""Hosts as they are now: their agents, an invitation for one, and what lies on them; nothing is changed."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from highball.facts import Fact, UtcTime
+from highball.hub.audit import Actor
+from highball.hub.fleet import ENROLMENT
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.protocol import (
+    Browse,
+    Measure,
+    Measured,
+)
+from highball.spec.access import Role
+from highball.web.paths import ByPath
+from highball.web.problems import ASKED_IN_VAIN
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+GRACE_SECONDS = 20.0
+"""What bounds itself may take so much longer to begin and to answer."""
+
+
+class HostAnswer(Fact):
+    """A host's agent: whether it is connected, and what it said of itself."""
+
+    key: str
+    connected: bool
+    connected_since: UtcTime | None = None
+    clock_skew_seconds: float | None = None
+    program: str | None = None
+    facts: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+
+
+class InvitationAnswer(Fact):
+    """A one-time token by which an agent becomes a host's, and the line to type on that machine."""
+
+    host: str
+    token: str
+    expires_at: UtcTime
+    line: str
+
+
+def make_router(hub: Hub) -> APIRouter:
+    """The addresses that ask hosts."""
+    router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
+
+    @router.get("/agents")
+    def list_agents(_: Sees) -> list[HostAnswer]:
+        """The agents of this hub, connected or not."""
+        return [_host(hub, key) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
+
+    @router.post("/hosts/{host}/invitation", status_code=201)
+    def invite(host: str, actor: Admin, request: Request) -> InvitationAnswer:
+        """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
+        now = utc_now()
+        token = hub.invite(host, actor, now)
+        url = str(request.base_url).rstrip("/")
+        # By standard input: everybody on a machine may read the arguments of its programs.
+        line = f"printf %s {token} | highball agent --join {quote(url)}"
+        return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
+
+    @router.get("/hosts/{host}/browse")
+    async def browse(host: str, _: Runs, path: ByPath) -> Any:
+        """What lies in a folder of a host."""
+        return await hub.fleet.ask(host, Browse(path=path or b"/"))
+
+    @router.post("/hosts/{host}/measure")
+    async def measure(host: str, wish: Measure, _: Runs) -> Measured:
+        """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
+        return await measure_on(hub, host, wish)
+
+    return router
+
+
+async def measure_on(hub: Hub, host: str, wish: Measure) -> Measured:
+    """What sources of a host hold, as far as it can be seen in the time; raises HighballError."""
+    return Measured.model_validate(await hub.fleet.ask(host, wish, wish.seconds + GRACE_SECONDS))
+
+
+def _host(hub: Hub, key: str) -> HostAnswer:
+    connection = hub.fleet.find(key)
+    if connection is None:
+        return HostAnswer(key=key, connected=False)
+    return HostAnswer(
+        key=key,
+        connected=True,
+        connected_since=connection.since,
+        clock_skew_seconds=round(connection.skew.total_seconds(), 3),
+        program=connection.hello.program,
+        facts=connection.hello.facts,
+    )

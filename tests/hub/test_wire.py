@@ -204,9 +204,12 @@ def test_an_agent_is_let_in_once_it_proved_itself_and_so_did_the_hub(
         ({"host": "nobody"}, "agent_unknown"),
         ({"proof": bytes(64)}, "agent_unknown"),
         ({"versions": (2, 3)}, "protocol_unknown"),
+        ({"host": "a\nline: \x1b[2J" + "x" * 1000}, "agent_unknown"),
     ],
 )
-def test_who_is_not_let_in(tmp_path: Path, database: Database, more: dict[str, Any], code: str) -> None:
+def test_who_is_not_let_in(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture, more: dict[str, Any], code: str
+) -> None:
     async def story() -> None:
         hub = make_hub(tmp_path, database)
         async with agents(hub, "station") as [agent]:
@@ -217,6 +220,9 @@ def test_who_is_not_let_in(tmp_path: Path, database: Database, more: dict[str, A
             stranger = FakeAgent(hub, "station")
             refusal = (await stranger.greet(await stranger.dial())).body
             assert isinstance(refusal, Refusal), "another key"
+        told = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+        assert len(told) == 2, "the hub's log tells of each"
+        assert all(line.isprintable() and len(line) < 400 for line in told)
 
     asyncio.run(story())
 

@@ -60,6 +60,8 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 
 _LOG = logging.getLogger(__name__)
 
+MOST_LOGGED = 300
+
 
 class Socket(Protocol):
     """A connection as the web hands it over."""
@@ -196,6 +198,9 @@ class Fleet:
             async with asyncio.timeout(GREETING_SECONDS):
                 connection = await self._greet(socket)
         except HighballError as error:
+            _LOG.warning(
+                "an agent is refused: %s", ascii(error.message)[:MOST_LOGGED]
+            )  # it chose some of the words
             with contextlib.suppress(OSError):
                 await socket.send(spell(Refusal(code=error.code, message=error.message, hint=error.hint)))
             return

@@ -196,7 +196,7 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 _SENTENCES: dict[str, str] = {
     "repository_locked": "the repository is locked",
     "wrong_password": "the repository's password is wrong",
-    "no_space": "there is no space left where the repository lies, or in restic's cache",
+    "no_space": "there is no space left where the repository lies, or in restic's cache or temporary folder",
     "access_denied": "the storage refused the credentials",
     "certificate_refused": "the server's certificate cannot be trusted",
     "wrong_scheme": "the server does not answer as the address says",
@@ -217,7 +217,7 @@ _SENTENCES: dict[str, str] = {
 _HINTS: dict[str, str] = {
     "repository_locked": "wait for it, or see its owner with: highball unlock",
     "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
-    "no_space": "make room where the repository lies; highball forget and highball prune free some",
+    "no_space": "make room there; highball forget and highball prune free some in the repository",
     "access_denied": "check the user, the password or the keys of this repository's storage",
     "certificate_refused": "where an authority of your own signed it, name that one's file by certificate = …; "
     "one that is too old, or made for another name, is renewed on the server",

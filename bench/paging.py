@@ -10,12 +10,10 @@ import os
 import statistics
 import time
 import urllib.request
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from highball.hub.db import new_run_id, open_database, runs, snapshots, steps
-from measuring import HOST, REPOSITORY, Result, make_small_files, options, scratch
+from history import declared, fill
+from measuring import REPOSITORY, Result, make_small_files, options, scratch
 from serving import Served
 
 SECONDS_TO_PAINT, MOST_MS, MOST_KB = 1.0, 120, 200
@@ -56,28 +54,23 @@ def main() -> None:
         __doc__ or "",
         ("jobs", 500, "how many jobs are declared"),
         ("runs", 100_000, "how many runs the record holds"),
-        ("asked", 40, "how often each page is asked for"),
+        ("asked", 100, "how often each page is asked for"),
     )
     result = Result("pages", f"Pages, with {chosen.jobs:,} jobs and {chosen.runs:,} runs")
     with scratch() as folder:
         make_small_files(folder / "source", 10)
-        jobs = "".join(_job(number, folder / "source") for number in range(chosen.jobs))
-        served = Served(folder / "hub", folder / "source", chosen.restic, jobs)
+        served = Served(
+            folder / "hub", folder / "source", chosen.restic, declared(chosen.jobs, folder / "source")
+        )
         with served.serving():
             pass
-        _fill(folder / "hub" / "state" / "highball.db", chosen.jobs, chosen.runs)
+        fill(folder / "hub" / "state" / "highball.db", chosen.jobs, range(chosen.runs))
         with served.serving():
+            time.sleep(5)  # what was missed since the day before is recorded first
             for address in (*PAGES, f"/runs/{served.call('runs?limit=1')['items'][0]['id']}"):
                 _measure(result, served, address, chosen.asked)
             _measure_paint(result, served)
     result.write(chosen.restic)
-
-
-def _job(number: int, source: Path) -> str:
-    return (
-        f'[jobs.job-{number}]\nschedule = "{number % 60} {number % 24} * * *"\n'
-        f'repositories = ["{REPOSITORY}"]\nsources = ["{source}"]\n'
-    )
 
 
 def _measure(result: Result, served: Served, address: str, asked: int) -> None:
@@ -132,54 +125,6 @@ def _measure_paint(result: Result, served: Served) -> None:
         f"< {SECONDS_TO_PAINT} s",
         seconds < SECONDS_TO_PAINT,
     )
-
-
-def _fill(path: Path, jobs: int, count: int) -> None:
-    """Runs of these jobs up to now, each with its step, and the snapshots of the last ones."""
-    now = datetime.now(UTC)
-    database = open_database(path)
-    every = timedelta(days=1) / jobs
-    for start in range(0, count, 5000):
-        numbers = range(start, min(start + 5000, count))
-        told = [_run(number, jobs, now - number * every) for number in numbers]
-        with database.write() as connection:
-            connection.execute(runs.insert(), [run for run, _, _ in told])
-            connection.execute(steps.insert(), [step for _, step, _ in told])
-            if start < jobs * 20:
-                connection.execute(snapshots.insert(), [snapshot for _, _, snapshot in told])
-    database.close()
-
-
-def _run(number: int, jobs: int, at: datetime) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    id, job = new_run_id(at, number), f"job-{number % jobs}"
-    outcome = "failure" if number % 20 == 0 else "success"
-    run: dict[str, Any] = {
-        "id": id,
-        "kind": "backup",
-        "action": "backup",
-        "job": job,
-        "host": HOST,
-        "state": "done",
-    }
-    run |= {"outcome": outcome, "created_at": at, "started_at": at, "ended_at": at, "last_seq": 0}
-    account: dict[str, Any] = {
-        "number": 1,
-        "action": "backup",
-        "repository": REPOSITORY,
-        "job": job,
-        "outcome": outcome,
-    }
-    step: dict[str, Any] = {"run": id, "number": 1, "action": "backup", "repository": REPOSITORY, "job": job}
-    step |= {"outcome": outcome, "ended_at": at, "account": account}
-    snapshot: dict[str, Any] = {
-        "repository": REPOSITORY,
-        "id": f"{number:064x}",
-        "host": HOST,
-        "job": job,
-        "set": "files",
-    }
-    snapshot |= {"run": id, "time": at, "size_bytes": 10_000, "shrank": False}
-    return run, step, snapshot
 
 
 if __name__ == "__main__":

@@ -11,7 +11,17 @@ from typing import Any
 
 from measuring import CHECKOUT, RESULTS
 
-ORDER = ("overhead-long", "overhead", "memory", "parsing", "startup", "serving", "ticking")
+ORDER = (
+    "overhead-long",
+    "overhead",
+    "memory",
+    "parsing",
+    "startup",
+    "serving",
+    "ticking",
+    "lists-sqlite",
+    "lists-postgresql",
+)
 
 HEAD = """\
 # Figures

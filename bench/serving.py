@@ -1,7 +1,7 @@
-"""What a hub costs: its memory and its agent's, a short backup through it beside bare restic, lists of many runs.
+"""What a hub costs: its memory and its agent's, and backups through it beside bare restic.
 
 Memory is the proportional set size (what belongs to a process alone, and its share of the rest).
-Run as: .venv/bin/python bench/serving.py [--restic PATH] [--runs N] [--pairs N]
+Run as: .venv/bin/python bench/serving.py [--restic PATH] [--pairs N]
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from highball.hub.db import new_run_id, open_database, runs
 from measuring import (
     HIGHBALL,
     HOST,
@@ -37,14 +35,13 @@ from measuring import (
     take,
 )
 
-SHORT_SECONDS, LONG_RATIO, LIST_MS, AGENT_MIB = 1.5, 1.02, 80, 35
+SHORT_SECONDS, LONG_RATIO, AGENT_MIB = 1.5, 1.02, 35
 
 
 def main() -> None:
     """Measure and write down."""
     chosen = options(
         __doc__ or "",
-        ("runs", 100_000, "how many runs the record holds for the lists"),
         ("pairs", 7, "how often the short backup is measured"),
         ("long-pairs", 2, "how often a backup of a minute is measured; 0 leaves it out"),
         ("long-gib", 8, "how much a backup of a minute saves"),
@@ -55,15 +52,11 @@ def main() -> None:
         served = Served(folder / "hub", folder / "source", chosen.restic)
         with served.serving():
             time.sleep(5)  # what starting needed is given back
-            result.add("the hub, idle", _mib(served.hub_pid))
+            result.add("the hub, idle", mib(served.hub_pid))
             agent = _pss(served.agent_pid)
             result.add("its agent, idle", f"{agent:.1f} MiB", f"≤ {AGENT_MIB} MiB", agent <= AGENT_MIB)
             _measure_short(result, folder, served, chosen.restic, chosen.pairs)
             _measure_a_run(result, served)
-        _fill(folder / "hub" / "state" / "highball.db", chosen.runs)
-        with served.serving():
-            _measure_lists(result, served, chosen.runs)
-            result.add(f"the hub with {chosen.runs:,} runs, after these lists", _mib(served.hub_pid))
         if chosen.long_pairs:
             _measure_long(result, folder / "long", chosen.restic, chosen.long_gib, chosen.long_pairs)
     result.write(chosen.restic)
@@ -229,57 +222,10 @@ def _measure_a_run(result: Result, served: Served) -> None:
     result.add("the process of a run", f"{most:.1f} MiB", f"≤ {AGENT_MIB} MiB", 0 < most <= AGENT_MIB)
 
 
-def _measure_lists(result: Result, served: Served, count: int) -> None:
-    oldest = served.call("runs?limit=50")["next"]
-    for what, address in (
-        ("the newest 50", "runs?limit=50"),
-        ("the next 50", f"runs?limit=50&cursor={oldest}"),
-        ("the failures of a job", "runs?limit=50&job=job-7&outcome=failure"),
-        ("how every job stands", "status"),
-    ):
-        took = sorted(_milliseconds(served, address) for _ in range(200))
-        p95 = took[int(len(took) * 0.95)]
-        result.add(
-            f"{what}, of {count:,} runs", f"p95 {p95:.1f} ms", f"≤ {LIST_MS} ms", p95 <= LIST_MS, p95=p95
-        )
-
-
-def _milliseconds(served: Served, address: str) -> float:
-    begun = time.monotonic()
-    served.call(address)
-    return (time.monotonic() - begun) * 1000
-
-
-def _fill(path: Path, count: int) -> None:
-    """Runs of a hundred jobs, one every ten minutes up to now."""
-    now = datetime.now(UTC)
-    database = open_database(path)
-    for start in range(0, count, 5000):
-        rows = [_row(number, now - timedelta(minutes=10 * number)) for number in range(start, start + 5000)]
-        with database.write() as connection:
-            connection.execute(runs.insert(), rows)
-
-
-def _row(number: int, at: datetime) -> dict[str, Any]:
-    return {
-        "id": new_run_id(at, number),
-        "kind": "backup",
-        "action": "backup",
-        "job": f"job-{number % 100}",
-        "host": HOST,
-        "state": "done",
-        "outcome": "failure" if number % 20 == 0 else "success",
-        "created_at": at,
-        "started_at": at,
-        "ended_at": at,
-        "last_seq": 0,
-    }
-
-
 # --- processes -----------------------------------------------------------------------------------
 
 
-def _mib(pid: int) -> str:
+def mib(pid: int) -> str:
     return f"{_pss(pid):.1f} MiB"
 
 

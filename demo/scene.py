@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +24,9 @@ from served import ServedHub
 HOST, ACCOUNT, PASSWORD = "atlas", "maria", "a picture of a password"
 DAYS = 30
 REPOSITORIES = {"vault": "Vault in the office", "offsite": "Offsite"}
-GIB = 1 << 30
+MIB = 1 << 20
+PIECES = 12
+"""So many files each source has, of the same size."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,6 @@ class Kept:
     key: str
     title: str
     schedule: str
-    hour: int
     size: int
     repositories: tuple[str, ...] = ("vault",)
     every: int = 1
@@ -41,17 +43,23 @@ class Kept:
     warned: tuple[int, ...] = ()
     more: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def clock(self) -> tuple[int, int]:
+        """When it is due on its days: the hour and the minute."""
+        minute, hour, *_ = self.schedule.split()
+        return int(hour), int(minute)
+
     def days(self) -> Iterator[int]:
         """The days on which it ran, oldest first."""
         return (day for day in range(DAYS, 0, -1) if day % self.every == 0)
 
 
 JOBS = (
-    Kept("documents", "Documents", "30 1 * * *", 1, 38 * GIB, ("vault", "offsite"), warned=(12,)),
-    Kept("photos", "Photos", "0 2 * * *", 2, 412 * GIB, ("vault", "offsite"), failed=(21, 20)),
-    Kept("mail", "Mail", "15 3 * * *", 3, 64 * GIB, more=(("tags", ["office"]),)),
+    Kept("documents", "Documents", "30 1 * * *", 38 * MIB, ("vault", "offsite"), warned=(12,)),
+    Kept("photos", "Photos", "0 2 * * *", 214 * MIB, ("vault", "offsite"), failed=(21, 20)),
+    Kept("mail", "Mail", "15 3 * * *", 64 * MIB, more=(("tags", ["office"]),)),
     Kept(
-        *("wiki", "Wiki", "0 4 * * *", 4, 3 * GIB),
+        *("wiki", "Wiki", "0 4 * * *", 12 * MIB),
         failed=(2, 1),
         more=(
             (
@@ -60,8 +68,8 @@ JOBS = (
             ),
         ),
     ),
-    Kept("system", "System settings", "30 4 * * *", 4, GIB, ("offsite",), more=(("tags", ["system"]),)),
-    Kept("music", "Music", "0 5 * * sun", 5, 120 * GIB, every=7),
+    Kept("system", "System settings", "30 4 * * *", 3 * MIB, ("offsite",), more=(("tags", ["system"]),)),
+    Kept("music", "Music", "0 5 * * sun", 96 * MIB, every=7),
 )
 
 
@@ -71,7 +79,10 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o755, parents=True)
         self.folder = folder
-        self._restic, _ = find_restic(Path(__file__).resolve().parents[1])
+        found, _ = find_restic(Path(__file__).resolve().parents[1])
+        self._restic = folder / "bin" / "restic"  # its path is seen in logs
+        self._restic.parent.mkdir()
+        shutil.copy(found, self._restic)
         self._chance = random.Random(DAYS)
         self._today = datetime.now(UTC)
         self._program = Program(
@@ -94,6 +105,11 @@ class Scene:
             spec = {"title": job.title, "schedule": job.schedule, "repositories": list(job.repositories)}
             spec |= {"profile": "office", "sources": [str(self._source(job))]} | dict(job.more)
             hub.send(f"jobs?key={job.key}", spec)
+        job, changed = JOBS[0], {"tags": ["office"]}
+        for more in (changed, changed | {"exclude": ["*.tmp", "~$*"]}):
+            now = hub.get(f"jobs/{job.key}")
+            known = {"if-match": f'"{now["revision"]}"'}
+            hub.send(f"jobs/{job.key}", now["spec"] | more, method="PUT", **known)
 
     def work(self, hub: ServedHub) -> None:
         """This night's runs, for real."""
@@ -117,13 +133,15 @@ class Scene:
         self._password.write_text("only for pictures\n")
         self._password.chmod(0o600)
         for job in JOBS:
-            for number in range(12):
+            for number in range(PIECES):
                 path = self._source(job) / f"{2020 + number // 2}" / f"{job.key}-{number:02}.dat"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self._chance.randbytes(20_000))
+                path.write_bytes(self._chance.randbytes(job.size // PIECES))
+        policy = self.folder / "hub" / "agent" / "policy.toml"
+        policy.parent.mkdir(mode=0o700, parents=True)
+        policy.write_text('commands = "always"\n')
 
     def _live_through(self) -> None:
-        (self.folder / "hub").mkdir(mode=0o700)
         for repository in REPOSITORIES:
             self._call(repository, "init")
         database = open_database(self.folder / "hub" / "highball.db")
@@ -142,16 +160,16 @@ class Scene:
     def _nights(self) -> list[tuple[int, Kept]]:
         """What ran, oldest first: how many days ago, and the job."""
         return sorted(
-            ((day, job) for job in JOBS for day in job.days()), key=lambda ran: (-ran[0], ran[1].hour)
+            ((day, job) for job in JOBS for day in job.days()), key=lambda ran: (-ran[0], ran[1].clock)
         )
 
     def _rows(self, job: Kept, day: int, number: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-        at = self._today.replace(hour=job.hour, minute=0, second=0, microsecond=0) - timedelta(days=day)
+        at = self._due(job, day)
         outcome = "failure" if day in job.failed else "warning" if day in job.warned else "success"
         told = {"outcome": outcome, "started_at": at}
         if outcome == "failure":
             told |= {"reason_code": "restic_failed", "reason_message": "the repository was out of reach"}
-        ended = at + timedelta(seconds=self._chance.randint(40, 700))
+        ended = at + timedelta(seconds=self._chance.randint(4, 70))
         run: dict[str, Any] = {
             "id": new_run_id(at, number),
             "kind": "backup",
@@ -168,11 +186,15 @@ class Scene:
             yield steps, step | {"job": job.key, "outcome": outcome, "ended_at": ended, "account": account}
             if account["snapshot_id"]:
                 row = {"repository": repository, "id": account["snapshot_id"], "host": HOST, "job": job.key}
-                row |= {"run": run["id"], "time": at, "set": "files", "size_bytes": 240_000, "shrank": False}
+                row |= {"run": run["id"], "time": at, "set": "files", "size_bytes": job.size, "shrank": False}
                 yield snapshots, row
 
+    def _due(self, job: Kept, day: int) -> datetime:
+        hour, minute = job.clock
+        return self._today.replace(hour=hour, minute=minute, second=0, microsecond=0) - timedelta(days=day)
+
     def _account(self, job: Kept, day: int, repository: str, outcome: str) -> dict[str, Any]:
-        added = int(job.size * self._chance.uniform(0.0005, 0.004))
+        added = int(job.size * self._chance.uniform(0.005, 0.04))
         found = {"action": "backup", "repository": repository, "set": "files", "outcome": outcome}
         if outcome == "failure":
             reason = {"code": "restic_failed", "message": "the repository was out of reach"}
@@ -180,15 +202,15 @@ class Scene:
         snapshot = self._save(job, day, repository) if day <= 14 or day % 7 == 0 else None
         return found | {
             "snapshot_id": snapshot,
-            "files_new": self._chance.randint(0, 90),
-            "files_changed": self._chance.randint(0, 40),
-            "files_unmodified": job.size // (2 << 20),
+            "files_new": self._chance.randint(0, 3),
+            "files_changed": self._chance.randint(0, 4),
+            "files_unmodified": PIECES - 4,
             "bytes_processed": job.size,
             "bytes_added": added,
         }
 
     def _save(self, job: Kept, day: int, repository: str) -> str:
-        at = f"{self._today - timedelta(days=day):%Y-%m-%d} {job.hour:02}:00:00"
+        at = f"{self._due(job, day):%Y-%m-%d %H:%M:%S}"
         tags = f"hb:job={job.key},hb:set=files,hb:run=of-day-{day}"
         words = ("backup", "--json", "--host", HOST, "--tag", tags, "--time", at, str(self._source(job)))
         short = json.loads(self._call(repository, *words).splitlines()[-1])["snapshot_id"]
@@ -213,5 +235,5 @@ class Scene:
             for back in range(90, 0, -1):
                 day: date = (self._today - timedelta(days=back)).date()
                 grown = 1 - back / 400 + self._chance.uniform(0, 0.01)
-                held = {"bytes_stored": int(size * grown * 0.7), "bytes_restorable": int(size * grown * 19)}
+                held = {"bytes_stored": int(size * grown), "bytes_restorable": int(size * grown * 19)}
                 yield {"repository": repository, "day": day.isoformat(), **held, "snapshots": 160 - back // 2}

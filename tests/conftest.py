@@ -38,6 +38,13 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One worker more than there are cores: much of the time a test waits for what it started to do something."""
+    cores = os.cpu_count()
+    return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 1
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.needs("sshd")` on a test that starts a part by itself."""
     for mark in item.iter_markers("needs"):

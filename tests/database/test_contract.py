@@ -112,6 +112,20 @@ def test_an_older_database_is_upgraded_and_keeps_what_it_holds(empty_place: Path
     database.close()
 
 
+def test_its_mark_is_another_after_every_change_and_the_same_while_it_is_only_read(
+    database_place: Path | str, database: Database
+) -> None:
+    seen = [database.mark()]
+    for other in (database, open_database(database_place)):
+        back_up(Record(other), len(seen), 1)
+        seen.append(database.mark())
+        assert len(Record(database).list_runs()) == len(seen) - 1
+        assert database.mark() == seen[-1]
+        other.close()
+    assert len(set(seen)) == 3
+    assert database.mark() not in seen[:2], "after it was closed and opened again"
+
+
 def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(
     database_place: Path | str, database: Database
 ) -> None:

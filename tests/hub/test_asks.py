@@ -90,6 +90,12 @@ def test_a_repository_that_is_not_saved(corner: Corner) -> None:
     assert test(sealed, secrets={"password": "another"})["state"] == "wrong_password"
     unsealed = test(sealed, expect=(422,))
     assert [one["at"] for one in unsealed["problems"]] == ["secrets.password"]
+    both = {**corner.repository_spec, "admin": {"password": {"sealed": True}}}
+    for password, state in ((PASSWORD, "empty"), ("another", "wrong_password")):
+        found = test(both, secrets={"admin.password": password})
+        assert (found["state"], found["admin"]["state"]) == ("empty", state)
+    unsealed = test(both, expect=(422,))
+    assert [one["at"] for one in unsealed["problems"]] == ["secrets.admin.password"]
     refused = test({"url": "nowhere:at/all"}, expect=(422,))
     assert {one["at"] for one in refused["problems"]} == {
         "repositories.unsaved.url",

@@ -11,6 +11,7 @@ from playwright.sync_api import Route, expect
 from highball.facts import Action, Health
 from highball.hub.overview import Problem, ProblemKind, Verdict
 from highball.spec.document import build
+from highball.web.names import Names
 from highball.web.pages.overview import MOST_PROBLEMS, say, tell, tell_all, tone_of
 from hub.served import Served
 from pages.looking import Looker
@@ -54,29 +55,29 @@ def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str,
 def test_a_problem_is_told_by_the_name_that_its_page_bears() -> None:
     nas = {"url": "/mnt/nas", "password": {"env": "X"}, "title": "Attic"}
     wiki = {"sources": ["/wiki"], "repositories": ["nas"], "title": "The <wiki>"}
-    document = build({"repositories": {"nas": nas}, "jobs": {"wiki": wiki}})
+    names = Names(build({"repositories": {"nas": nas}, "jobs": {"wiki": wiki}}))
     never = Problem(kind=ProblemKind.NEVER, job="wiki", repositories=("nas",))
-    assert '<a class="primary" href="/jobs/wiki">The &lt;wiki&gt;</a> has' in tell(never, NOW, document).title
+    assert '<a class="primary" href="/jobs/wiki">The &lt;wiki&gt;</a> has' in tell(never, NOW, names).title
     check = Problem(kind=ProblemKind.FAILURE, repositories=("nas",), action=Action.CHECK)
-    assert "Check of Attic</a>" in tell(check, NOW, document).title
-    assert "gone</a>" in tell(Problem(kind=ProblemKind.OFFLINE, host="gone"), NOW, document).title
+    assert "Check of Attic</a>" in tell(check, NOW, names).title
+    assert "gone</a>" in tell(Problem(kind=ProblemKind.OFFLINE, host="gone"), NOW, names).title
 
 
 def test_a_proof_that_many_jobs_lack_is_told_once_and_leads_to_all_of_them() -> None:
     nas = {"url": "/mnt/nas", "password": {"env": "X"}}
     job = {"sources": ["/s"], "repositories": ["nas"]}
-    document = build({"repositories": {"nas": nas}, "jobs": {f"job-{n}": job for n in range(30)}})
+    names = Names(build({"repositories": {"nas": nas}, "jobs": {f"job-{n}": job for n in range(30)}}))
     lacking = [Problem(kind=ProblemKind.UNPROVED, job=f"job-{n}", repositories=("nas",)) for n in range(8)]
     failing = [Problem(kind=ProblemKind.FAILURE, job=f"job-{n}") for n in range(MOST_PROBLEMS + 2)]
 
-    told, left = tell_all([*failing, *lacking], NOW, document)
+    told, left = tell_all([*failing, *lacking], NOW, names)
     assert (len(told), left, told[-1].address) == (MOST_PROBLEMS + 1, 2, "/jobs?state=unproved")
     assert "8 jobs</a> have" in told[-1].title
     assert told[-1].detail == "No file was ever read back of job-0, job-1, job-2, job-3, job-4 and 3 more."
 
-    ((alone,), none_left) = tell_all(lacking[:1], NOW, document)
+    ((alone,), none_left) = tell_all(lacking[:1], NOW, names)
     assert (alone.address, none_left) == ("/jobs/job-0#proof", 0)
-    told, _ = tell_all(lacking[:2], NOW, document)
+    told, _ = tell_all(lacking[:2], NOW, names)
     assert [one.detail for one in told] == ["No file was ever read back of job-0 and job-1."]
 
 

@@ -19,6 +19,7 @@ from highball.hub.db import runs
 from highball.hub.runs import Record
 from highball.web import loglines, showing, telling
 from highball.web.loglines import LAST_LINES, LONGEST_LINE, MOST_CHARACTERS, plain
+from highball.web.names import Names
 from hub.served import Corner, Served
 from pages.looking import Looker
 from record.stories import START, Story, run_id, snapshot
@@ -268,7 +269,7 @@ def test_who_wanted_a_run_is_a_person_or_a_token(whole: Whole, actor: str, told:
     order = RunOrder(task="check", repository="nas")
     run, _ = whole.hub.order(order, Actor(actor))
     assert telling.origin_of(run) == told
-    assert showing.name_of_run(run) == "Check of nas"
+    assert Names(whole.hub.document()).run(run) == "Check of nas"
     whole.hub.backlog.end_unbegun(run.id, Outcome.CANCELLED, Reason(code="cancelled", message="done"), START)
 
 

@@ -119,7 +119,7 @@ class _Serving:
         state = find_state(path, document)
         Workplace(state, document.settings.restic).prepare()
         where = find_database(state)
-        database = open_database(where)
+        database = open_database(where, serving=True)
         lease = self._take_lease(where)
         documents = Documents(database, kept_sound)
         if path is not None:

@@ -18,9 +18,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from highball.errors import HighballError, StateUnusable
-from highball.hub.dialects import READING, WRITING, name_of, open_engine, told
+from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
 
-REVISION = "0005"
+REVISION = "0006"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -157,6 +157,8 @@ runs = sa.Table(
     sa.Column("missed_count", sa.Integer),
     sa.Index("runs_by_time", "created_at"),
     sa.Index("runs_open", "state"),
+    sa.Index("runs_of_kind", "kind", "created_at", "id"),
+    sa.Index("runs_by_outcome", "outcome", "created_at", "id"),
     sa.Index("runs_of_job", "job", "created_at", "kind", "outcome"),
     sa.Index("runs_of_repository", "repository", "created_at"),
     sa.Index("runs_of_subject", "subject", "nominal_at"),
@@ -360,16 +362,7 @@ class Database:
         self.engine = engine
         self._reading = engine.execution_options(**READING[engine.dialect.name])
         self._writing = engine.execution_options(**WRITING)
-        self._kept: sa.Connection | None = None
-
-    def stay_open(self) -> None:
-        """Keep a connection until `close`, for whoever serves. When the last one closes, SQLite removes the log beside
-        the file; on a full disk it could not make it again, and without it nothing can be read either."""
-        if self._kept is None and self.engine.dialect.name == "sqlite":
-            with told(self.engine):
-                self._kept = self._reading.connect()
-                self._kept.execute(sa.select(marks.c.name).limit(1))
-                self._kept.rollback()
+        self._watching = Watch(engine)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -383,6 +376,14 @@ class Database:
         with told(self.engine), self._writing.begin() as connection:
             yield connection
 
+    def mark(self) -> str:
+        """Something that is another after every change, whoever made it; raises StateUnusable.
+
+        Whoever notes it before reading, and finds it the same later, would read the same again.
+        """
+        with told(self.engine):
+            return self._watching.mark()
+
     @property
     def name(self) -> str:
         """Which database it is, for people."""
@@ -390,18 +391,18 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are kept for later."""
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        self._watching.close()
         self.engine.dispose()
 
 
-def open_database(where: Path | str | None) -> Database:
+def open_database(where: Path | str | None, *, serving: bool = False) -> Database:
     """Open (and where it is new, make) the SQLite database in a file, or the one at a `postgresql://` address.
 
-    None is one in memory. Raises StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
+    None is one in memory. Whoever is `serving` keeps connections open. That is quicker, and needed on a full disk:
+    when the last one closes, SQLite removes the log beside the file, and could not make it again to read. Raises
+    StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
     """
-    engine = open_engine(where)
+    engine = open_engine(where, keeps_connections=serving)
     try:
         with told(engine):
             found = _read_revision(engine)

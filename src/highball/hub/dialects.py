@@ -17,11 +17,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from highball.errors import HighballError, StateUnusable
 
@@ -72,19 +73,31 @@ def is_address(where: Path | str | None) -> bool:
     return isinstance(where, str)
 
 
-def open_engine(where: Path | str | None) -> sa.Engine:
-    """The engine on an SQLite file, on a `postgresql://` address, or (None) on a database in memory."""
-    return _sqlite(where) if where is None or isinstance(where, Path) else _postgresql(where)
+def open_engine(where: Path | str | None, *, keeps_connections: bool = False) -> sa.Engine:
+    """The engine on an SQLite file, on a `postgresql://` address, or (None) on a database in memory.
+
+    A file is opened anew for each transaction unless connections are kept for the next one.
+    """
+    if where is None or isinstance(where, Path):
+        return _sqlite(where, keeps_connections=keeps_connections)
+    return _postgresql(where)
 
 
 # --- SQLite --------------------------------------------------------------------------------------
 
 
-def _sqlite(path: Path | None) -> sa.Engine:
+def _sqlite(path: Path | None, *, keeps_connections: bool) -> sa.Engine:
     url = sa.URL.create("sqlite", database=str(path) if path else ":memory:")
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
-    pool = NullPool if path else StaticPool
-    engine = sa.create_engine(url, poolclass=pool, connect_args=arguments, hide_parameters=True)
+    told: dict[str, Any] = {"poolclass": NullPool if path else StaticPool}
+    if path and keeps_connections:
+        told = {
+            "poolclass": QueuePool,
+            "pool_size": _CONNECTIONS_KEPT,
+            "max_overflow": -1,
+            "pool_use_lifo": True,
+        }
+    engine = sa.create_engine(url, **told, connect_args=arguments, hide_parameters=True)
 
     @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
@@ -98,6 +111,41 @@ def _sqlite(path: Path | None) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+class Watch:
+    """Sees that a database was changed, without looking at what it holds."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._kept: sa.PoolProxiedConnection | None = None
+        self._opened = 0
+        self._one_at_a_time = Lock()
+
+    def mark(self) -> str:
+        """Another one after every commit; it may be another one without."""
+        return self._of_server() if self._engine.dialect.name == "postgresql" else self._of_file()
+
+    def _of_server(self) -> str:
+        with self._engine.connect() as connection:
+            return str(connection.execute(sa.select(sa.func.pg_current_snapshot().cast(sa.Text))).scalar())
+
+    def _of_file(self) -> str:
+        """By one connection that is kept: `data_version` counts what others changed since it was opened, and
+        `total_changes` what it did itself, which is everything where the database lies in memory."""
+        with self._one_at_a_time:
+            if self._kept is None:
+                self._kept, self._opened = self._engine.raw_connection(), self._opened + 1
+            own: Any = self._kept.driver_connection
+            (others,) = own.execute("PRAGMA data_version").fetchone()
+            return f"{self._opened}.{others}.{own.total_changes}"
+
+    def close(self) -> None:
+        """Let go of what is kept for it."""
+        with self._one_at_a_time:
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
 
 
 # --- PostgreSQL ----------------------------------------------------------------------------------

@@ -337,13 +337,13 @@ class Dispatcher:
         return self._asked(key, placed, opened, from_file=self._hub.is_from_file("repository", key))
 
     def asked_unsaved(
-        self, key: str, repository: Repository, secrets: Mapping[str, SecretValue]
+        self, key: str, repository: Repository, secrets: Mapping[str, SecretValue], *, admin: bool = False
     ) -> AskedOverWire:
         """A repository as somebody would declare it; sealed secrets that are not given are those of its key now.
 
         Raises ConfigurationInvalid where one is neither given nor sealed.
         """
-        placed, opened = self._hub.vault.place_unsaved(key, repository, secrets)
+        placed, opened = self._hub.vault.place_unsaved(key, repository, secrets, admin=admin)
         return self._asked(key, placed, opened, from_file=False)
 
     def _asked(

@@ -120,7 +120,6 @@ class Hub:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the clock and the queue in this loop."""
         self._loop = loop
-        self.database.stay_open()
         self.newsroom.open(loop)
         self.dispatcher.open(loop)
         for task in (self._keep_ticking(), self._keep_house(), self.dispatcher.keep()):

@@ -161,6 +161,7 @@ class JobFilter:
 class Survey:
     """How every job stands and what somebody has to see to: what costs most of an overview to find out."""
 
+    grounds: object
     at: datetime
     document: Document
     by_job: Mapping[str, Sequence[Standing]]
@@ -168,9 +169,14 @@ class Survey:
     """The most pressing first."""
 
 
+def grounds(hub: Hub) -> object:
+    """What a survey rests on besides the clock: while this is the same, another one would find the same."""
+    return hub.database.mark(), frozenset(hub.fleet.connected)
+
+
 def survey(hub: Hub, now: datetime) -> Survey:
     """How everything stands now."""
-    document = hub.document()
+    on, document = grounds(hub), hub.document()
     by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
     for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
         by_job[standing.job].append(standing)
@@ -181,16 +187,16 @@ def survey(hub: Hub, now: datetime) -> Survey:
             *_of_hosts(connection, document, hub),
         ]
     problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
-    return Survey(now, document, by_job, problems)
+    return Survey(on, now, document, by_job, problems)
 
 
 def look_over(
-    hub: Hub, found: Survey, *, limit: int = 50, offset: int = 0, wanted: JobFilter | None = None
+    hub: Hub, found: Survey, *, limit: int = 50, offset: int = 0, wanted: JobFilter = JobFilter()
 ) -> Overview:
     """Everything as it was found, with so many of the jobs that are wanted, those with problems first."""
     now, document, by_job = found.at, found.document, found.by_job
     chosen = _pressing_first(by_job, found.problems)
-    if wanted is not None:
+    if wanted != JobFilter():
         chosen = list(_chosen(hub, found, chosen, wanted))
     shown = chosen[offset : offset + limit]
     return Overview(

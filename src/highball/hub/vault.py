@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from highball.engine.restic.repository import ResticRepository, secrets_of, with_places
+from highball.engine.restic.repository import ResticRepository, as_admin, secrets_of, with_places
 from highball.errors import ConfigurationInvalid, Misuse, Problem, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, objects, vault
@@ -229,9 +229,10 @@ class Vault:
         }
 
     def place_unsaved(
-        self, key: str, repository: _Kept, given: Mapping[str, SecretValue]
+        self, key: str, repository: _Kept, given: Mapping[str, SecretValue], *, admin: bool = False
     ) -> tuple[_Kept, dict[str, SecretValue]]:
-        """A repository that is not saved so, with places for its sealed secrets and the everyday values at these.
+        """A repository that is not saved so, by its everyday access or, with `admin`, by the one that may delete:
+        with places for its sealed secrets, and the values at these.
 
         `given` holds values by the names of their slots; others are what is sealed for the key now. Raises
         ConfigurationInvalid where there is neither.
@@ -240,10 +241,12 @@ class Vault:
             id = self.find_place(key, "password").split(":")[1]
         except Unknown:
             id = str(uuid4())
-        placed = with_places(repository, id)
+        declared = with_places(repository, id)
+        placed = as_admin(declared) if admin else declared.model_copy(update={"admin": None})
+        needed = {reference.sealed for _, reference in secrets_of(placed)}
         opened, problems = {}, []
-        for name, reference in secrets_of(placed):
-            if not isinstance(reference.sealed, str) or name.startswith("admin."):
+        for name, reference in secrets_of(declared):
+            if not isinstance(reference.sealed, str) or reference.sealed not in needed:
                 continue
             try:
                 opened[reference.sealed] = given.get(name) or self.open(reference.sealed)

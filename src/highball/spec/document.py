@@ -244,16 +244,20 @@ def _mended(
 
 def effective_job(document: Document, key: str) -> Job:
     """The job with all it inherits. Raises Unknown."""
+    known = document._effective
+    if key not in known:
+        known[key] = _inherited(document, key)
+    return known[key]
+
+
+def _inherited(document: Document, key: str) -> Job:
     if key not in document.jobs:
         raise _unknown("job", key, document.jobs)
-    if key not in document._effective:
-        own = table_of(table_of(document.tables, "jobs"), key)
-        alone = {name: value for name, value in own.items() if name not in JobSettings.model_fields}
-        merged = merge(levels_of(document.tables, key)).table
-        job = Job.model_validate(_readable(Job, alone | merged))
-        schedule = with_times(job.schedule, document.settings.times)
-        document._effective[key] = job.model_copy(update={"schedule": schedule})
-    return document._effective[key]
+    own = table_of(table_of(document.tables, "jobs"), key)
+    alone = {name: value for name, value in own.items() if name not in JobSettings.model_fields}
+    merged = merge(levels_of(document.tables, key)).table
+    job = Job.model_validate(_readable(Job, alone | merged))
+    return job.model_copy(update={"schedule": with_times(job.schedule, document.settings.times)})
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,15 @@ from highball import __version__, words
 from highball.errors import HighballError, LoginNeeded, StateUnusable
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, Survey, look_over, survey
+from highball.hub.overview import Overview, Survey, grounds, look_over, survey
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
+from highball.spec.document import Document
 from highball.web import showing
+from highball.web.names import Names
 
-SURVEY_IS_FRESH: Final = timedelta(seconds=3)
-"""So long a survey serves every page, unless news come: one change makes each open page ask for several blocks."""
+SURVEY_IS_FRESH: Final = timedelta(seconds=10)
+"""While nothing changes, what is late or overdue is noticed so much later."""
 
 STATIC: Final = Path(__file__).with_name("static")
 THEMES: Final = ("light", "dark", "system")
@@ -94,7 +96,8 @@ class Pages:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._surveyed: tuple[str, Survey] | None = None
+        self._surveyed: Survey | None = None
+        self._in_short: tuple[Survey, Overview] | None = None
         self._environment = Environment(
             loader=PackageLoader("highball.web"),
             autoescape=True,
@@ -142,7 +145,7 @@ class Pages:
             text = "".join(drawn.blocks[block](drawn.new_context(told)))
         else:
             if told["actor"] is not None:
-                told |= self._rail(overview or look_over(self._hub, self.survey(), limit=0))
+                told |= self._rail(overview or self.in_short())
             text = drawn.render(told)
         response = HTMLResponse(text, status, headers={"vary": "HX-Target"})
         if told["said"] is not None and block is None:
@@ -188,6 +191,7 @@ class Pages:
             "accent": _chosen(request, "accent", ACCENTS),
             "said": _said(request),
             "now": now,
+            "names": self.names(),
             "zone": zone,
             "time": lambda at, form="moment": _time(at, now, zone, form),
             "clock": lambda at: f"{at.astimezone(zone):%H:%M:%S}",
@@ -195,16 +199,23 @@ class Pages:
         }
 
     def survey(self) -> Survey:
-        """How everything stands, looked up again after news and every few seconds: it costs most of a page."""
-        now, mark, document = utc_now(), self._hub.newsroom.mark, self._hub.document()
-        if self._surveyed is not None:
-            seen_mark, seen = self._surveyed
-            fresh = timedelta() <= now - seen.at < SURVEY_IS_FRESH
-            if fresh and seen_mark == mark and seen.document is document:
-                return seen
-        found = survey(self._hub, now)
-        self._surveyed = mark, found
-        return found
+        """How everything stands: looked up again when something changed, and by the clock."""
+        now, seen = utc_now(), self._surveyed
+        if (
+            seen is not None
+            and timedelta() <= now - seen.at < SURVEY_IS_FRESH
+            and seen.grounds == grounds(self._hub)
+        ):
+            return seen
+        self._surveyed = survey(self._hub, now)
+        return self._surveyed
+
+    def in_short(self) -> Overview:
+        """The overview without its jobs, kept as long as the survey that it tells of."""
+        found = self.survey()
+        if self._in_short is None or self._in_short[0] is not found:
+            self._in_short = found, look_over(self._hub, found, limit=0)
+        return self._in_short[1]
 
     def _rail(self, overview: Overview) -> dict[str, Any]:
         document, verdict = self._hub.document(), overview.verdict
@@ -222,13 +233,21 @@ class Pages:
         )
         return {"sections": sections, "up": overview}
 
+    def names(self) -> Names:
+        """What things are called now."""
+        return Names(self._declared())
+
     def zone(self) -> tzinfo:
-        """Whose clocks the pages show: those of the settings, as far as they can be read."""
-        try:
-            name = self._hub.document().settings.timezone
-        except StateUnusable:
-            return UTC
+        """Whose clocks the pages show: those of the settings."""
+        name = self._declared().settings.timezone
         return ZoneInfo(name) if name else UTC
+
+    def _declared(self) -> Document:
+        """What is declared, as far as it can be read: what went wrong is told on a page too."""
+        try:
+            return self._hub.document()
+        except StateUnusable:
+            return Document()
 
 
 _TITLES = {

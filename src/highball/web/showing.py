@@ -11,14 +11,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from urllib.parse import quote
 
 from markupsafe import Markup
 
-from highball.facts import Action, Health, Outcome, Run, RunKind, RunState, path_for_people
+from highball.facts import Action, Health, Outcome, Run, RunState, path_for_people
 from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
-from highball.hub.planned import HUB_BACKUP
 from highball.timing import Schedule
 from highball.words import counted, length, size
 
@@ -93,6 +91,9 @@ ACTIONS = {
     Action.STATS: "Measurement",
 }
 
+SECTIONS = {"job": "Jobs", "host": "Hosts", "repository": "Repositories"}
+"""The entry of the rail that an object belongs to; all others are found from the settings."""
+
 TITLES = {
     Action.BACKUP: "Backup to {}",
     Action.FORGET: "Discard in {}",
@@ -133,17 +134,6 @@ def look_of_proof(at: datetime | None, now: datetime) -> Look:
     )
 
 
-def name_of_run(run: Run) -> str:
-    """What a run is about: a job, or what is done to a repository."""
-    if run.kind is RunKind.BACKUP:
-        return run.job or "Copy of the hub"
-    if run.kind is RunKind.RESTORE:
-        return f"Restore of {run.job}" if run.job else "Restore"
-    if run.repository and run.action in TITLES:
-        return TITLES[run.action].format(run.repository)
-    return ACTIONS[run.action]
-
-
 def actor(name: str) -> str:
     """Who did something, for people: a person's name, or which token."""
     kind, _, key = name.partition(":")
@@ -168,28 +158,6 @@ def plain(value: object) -> str:
     if value and isinstance(value, dict) and all(isinstance(one, str | int) for one in value.values()):
         return ", ".join(f"{name}: {plain(one)}" for name, one in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-@dataclass(frozen=True)
-class Named:
-    """What fires, for people."""
-
-    name: str
-    icon: str
-    address: str
-
-
-def told_of(subject: str) -> Named:
-    """A subject's name, and where more is said of it."""
-    task, _, key = subject.partition(":")
-    if task == "backup":
-        return Named(key, "archive", f"/jobs/{quote(key, safe='')}")
-    if subject == HUB_BACKUP:
-        return Named("Copy of the hub", "save", "/maintenance#copies")
-    verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check of", "stethoscope")}.get(
-        task, (task, "wrench")
-    )
-    return Named(f"{verb} {key}", icon, f"/repositories/{quote(key, safe='')}")
 
 
 def doing(run: Run) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from highball.facts import Action, Caution, Outcome, Run, RunKind, RunState, Step
 from highball.spec.job import Job
 from highball.web import showing
+from highball.web.names import Names
 from highball.web.showing import Look
 from highball.words import counted, length, number, size
 
@@ -46,21 +47,21 @@ def _sum(values: Iterator[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def about(run: Run) -> str:
+def about(run: Run, names: Names) -> str:
     """What a row says below a run's name: what was done, and where."""
-    places = list(dict.fromkeys(step.repository for step in run.steps if step.repository))
+    places = list(dict.fromkeys(names.repository(step.repository) for step in run.steps if step.repository))
     if run.kind is RunKind.BACKUP:
         if run.job is None:
             return "Copy of the hub's own database"
         return f"Backup to {', '.join(places)}" if places else "Backup"
     if run.kind is RunKind.RESTORE:
-        return f"from {run.repository}"
-    return f"of {run.job}" if run.job else run.kind.value.capitalize()
+        return f"from {names.repository(run.repository)}" if run.repository else ""
+    return f"of {names.job(run.job)}" if run.job else run.kind.value.capitalize()
 
 
-def question_of_cancelling(run: Run) -> str:
+def question_of_cancelling(run: Run, names: Names) -> str:
     """What is asked before a run is ended."""
-    what = showing.name_of_run(run)
+    what = names.run(run)
     if run.kind is RunKind.BACKUP and run.job is not None:
         return f"Cancel this run of {what}?"
     return f"Cancel this {what[:1].lower()}{what[1:]}?"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -108,7 +107,7 @@ def make_router(hub: Hub) -> APIRouter:
 
     @router.post("/repositories/test")
     async def test_unsaved(unsaved: UnsavedRepository, _: Admin) -> RepositoryTestAnswer:
-        """Whether a repository could be used if it were declared so; nothing is kept."""
+        """Whether a repository could be used if it were declared so, by each access; nothing is kept."""
         secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
         return await try_unsaved(hub, unsaved.key, unsaved.spec, secrets)
 
@@ -185,24 +184,36 @@ def _judge_content(names: SampledNames, snapshot: str) -> ContentAnswer | None:
 
 
 async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]) -> RepositoryTestAnswer:
-    """How a repository is found that somebody would declare so; raises ConfigurationInvalid."""
+    """How a repository is found that somebody would declare so, by each access that it would have.
 
-    def judge() -> AskedOverWire:
+    Raises ConfigurationInvalid.
+    """
+    values = {name: SecretValue(value.encode("utf-8", "replace")) for name, value in secrets.items()}
+
+    def judge() -> Iterator[AskedOverWire]:
         repository = hub.documents.rehearse("repository", key, spec).repositories[key]
-        values = {name: SecretValue(value.encode("utf-8", "replace")) for name, value in secrets.items()}
-        return hub.dispatcher.asked_unsaved(key, repository, values)
+        yield hub.dispatcher.asked_unsaved(key, repository, values)
+        if repository.admin is not None:
+            yield hub.dispatcher.asked_unsaved(key, repository, values, admin=True)
 
-    return await try_out(hub, await asyncio.to_thread(judge))
+    return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
 
 
 async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
     """How a declared repository is found from the host that maintains it, by each access that it has."""
-    asked = await asyncio.to_thread(hub.dispatcher.asked, key)
-    found = await try_out(hub, asked)
-    if asked.repository.admin is None:
-        return found
-    by_admin = await asyncio.to_thread(partial(hub.dispatcher.asked, key, admin=True))
-    return found.model_copy(update={"admin": await try_out(hub, by_admin)})
+
+    def judge() -> Iterator[AskedOverWire]:
+        yield hub.dispatcher.asked(key)
+        if hub.dispatcher.find_repository(key).admin is not None:
+            yield hub.dispatcher.asked(key, admin=True)
+
+    return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
+
+
+async def _try_by_each(hub: Hub, asked: Sequence[AskedOverWire]) -> RepositoryTestAnswer:
+    """How a repository is found by its everyday access, and by the one that may delete where that is asked too."""
+    everyday, *by_admin = [await try_out(hub, one) for one in asked]
+    return everyday.model_copy(update={"admin": by_admin[0]}) if by_admin else everyday
 
 
 async def try_out(hub: Hub, asked: AskedOverWire, host: str | None = None) -> RepositoryTestAnswer:

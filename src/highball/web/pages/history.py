@@ -111,6 +111,7 @@ def _add_history(router: APIRouter, hub: Hub, pages: Pages) -> None:
         goes_back = actor.role.includes(Role.ADMIN) and lives and not of_file
         context = {
             "name": name_of(kind, key),
+            "kind": kind,
             "key": key,
             "place": page_of(kind, key),
             "address": history_of(kind, key),

@@ -14,7 +14,7 @@ from highball import __version__
 from highball.facts import Health
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, ProblemKind, look_over
+from highball.hub.overview import Overview, ProblemKind
 from highball.hub.runs import utc_now
 from highball.keeping import LARGEST_SKEW
 from highball.spec.access import Role
@@ -38,7 +38,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 
     @router.get("/hosts")
     def list_them(request: Request, _: Sees) -> Response:
-        found = look_over(hub, pages.survey(), limit=0)
+        found = pages.in_short()
         rows = _rows(hub, found)
         context = {"rows": rows, "sentence": _sentence(rows)}
         return pages.answer(request, "hosts", context, overview=found)

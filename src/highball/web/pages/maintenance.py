@@ -23,6 +23,7 @@ from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Pause, Upcoming
 from highball.spec.access import Role
 from highball.web import showing
+from highball.web.names import Named, Names
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import any_or
 from highball.web.showing import Look
@@ -55,7 +56,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             COMING, now, subject=f"backup:{job}" if job else None, host=host or None
         )
         context: dict[str, Any] = {
-            "tasks": _tasks(hub, now),
+            "tasks": _tasks(hub, pages.names(), now),
             "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
             "runs": hub.record.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
             "coming": _by_day(coming, pages, now),
@@ -65,7 +66,6 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
             "copies": _copies(hub),
             "zone_name": document.settings.timezone,
-            "subject": showing.told_of,
             "order_key": secrets.token_urlsafe(12),
         }
         return pages.answer(request, "maintenance", context)
@@ -83,14 +83,15 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         hub.scheduler.pause(_demand(hub, subject), None, actor, utc_now())
         hub.newsroom.publish("job", subject)
         return go(
-            "/maintenance", said=Said(f"{showing.told_of(subject).name} is paused until somebody resumes it.")
+            "/maintenance",
+            said=Said(f"{pages.names().subject(subject).name} is paused until somebody resumes it."),
         )
 
     @router.post("/maintenance/resume")
     def resume(actor: Runs, subject: Subject) -> Response:
         hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
         hub.newsroom.publish("job", subject)
-        return go("/maintenance", said=Said(f"{showing.told_of(subject).name} runs by itself again."))
+        return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
 
     return router
 
@@ -103,7 +104,7 @@ class Task:
     """Something that keeps a repository, or the hub, in order: when it comes, and what it last came to."""
 
     subject: str
-    named: showing.Named
+    named: Named
     when: str
     last: Done | None
     look: Look | None
@@ -122,7 +123,7 @@ def _demand(hub: Hub, subject: str) -> str:
     return subject
 
 
-def _tasks(hub: Hub, now: datetime) -> list[Task]:
+def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
     planned = _upkeep(hub)
     coming = hub.scheduler.next_of_each([one.subject for one in planned], now)
     pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
@@ -130,7 +131,8 @@ def _tasks(hub: Hub, now: datetime) -> list[Task]:
     copies = _copies(hub)
     return [
         _task(
-            one, held, copies[0].made_at if copies else None, coming.get(one.subject), pauses.get(one.subject)
+            *(one, names, held, copies[0].made_at if copies else None),
+            *(coming.get(one.subject), pauses.get(one.subject)),
         )
         for one in planned
     ]
@@ -138,6 +140,7 @@ def _tasks(hub: Hub, now: datetime) -> list[Task]:
 
 def _task(
     planned: Planned,
+    names: Names,
     held: dict[str, dict[Action, Done]],
     copied_at: datetime | None,
     coming: Upcoming | None,
@@ -151,7 +154,7 @@ def _task(
         look = Look("ok", "circle-check", "Made")
     at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
     when = showing.when(planned.schedule, begins=True)
-    return Task(planned.subject, showing.told_of(planned.subject), when, last, look, at, coming, pause)
+    return Task(planned.subject, names.subject(planned.subject), when, last, look, at, coming, pause)
 
 
 # --- the hub's own copies ------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -26,11 +26,8 @@ from highball.hub.overview import (
     look_over,
 )
 from highball.spec.access import Role
-from highball.spec.document import Document
-from highball.spec.host import Host
-from highball.spec.job import Job
-from highball.spec.repository import Repository
 from highball.web import showing
+from highball.web.names import Names
 from highball.web.page import Pages
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -50,7 +47,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     def show(request: Request, _: Sees) -> Response:
         survey = pages.survey()
         found = look_over(hub, survey)
-        told, left = tell_all(found.problems, survey.at, survey.document)
+        told, left = tell_all(found.problems, survey.at, Names(survey.document))
         context = {
             "verdict": found.verdict,
             "sentence": _sentence(found.verdict, pages),
@@ -130,18 +127,18 @@ class Told:
     fix: str
 
 
-def tell_all(problems: Sequence[Problem], now: datetime, document: Document) -> tuple[list[Told], int]:
+def tell_all(problems: Sequence[Problem], now: datetime, names: Names) -> tuple[list[Told], int]:
     """The most pressing problems in words, and how many are left; a proof that many jobs lack is told once."""
     unproved = [one.job or "" for one in problems if one.kind is ProblemKind.UNPROVED]
     at_once = len(unproved) > 1
     each = [one for one in problems if not at_once or one.kind is not ProblemKind.UNPROVED]
-    told = [tell(one, now, document) for one in each[:MOST_PROBLEMS]]
+    told = [tell(one, now, names) for one in each[:MOST_PROBLEMS]]
     if at_once:
-        told.append(_tell_unproved(unproved, document))
+        told.append(_tell_unproved(unproved, names))
     return told, max(0, len(each) - MOST_PROBLEMS)
 
 
-def tell(problem: Problem, now: datetime, document: Document) -> Told:
+def tell(problem: Problem, now: datetime, names: Names) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = showing.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
@@ -158,34 +155,28 @@ def tell(problem: Problem, now: datetime, document: Document) -> Told:
         ProblemKind.NEVER: (subject, "See the job"),
     }
     address, fix = fixes.get(problem.kind, (subject, "See the job"))
-    title = _title(problem, look, subject, _name(problem, document), now)
+    title = _title(problem, look, subject, _name(problem, names), now)
     return Told(look, title, _detail(problem, now), address, fix)
 
 
-def _tell_unproved(jobs: Sequence[str], document: Document) -> Told:
+def _tell_unproved(jobs: Sequence[str], names: Names) -> Told:
     look = showing.PROBLEMS[ProblemKind.UNPROVED]
     link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(jobs), "job"))
     title = Markup('{} have <span class="word">{}</span> restorable').format(link, look.word)
-    named = [_called(document.jobs, job) for job in jobs[:MOST_NAMED]]
+    named = [names.job(job) for job in jobs[:MOST_NAMED]]
     if len(jobs) > MOST_NAMED:
         named.append(f"{len(jobs) - MOST_NAMED} more")
     told = f"No file was ever read back of {', '.join(named[:-1])} and {named[-1]}."
     return Told(look, title, told, UNPROVED, "See the jobs")
 
 
-def _name(problem: Problem, document: Document) -> str:
+def _name(problem: Problem, names: Names) -> str:
     """What it is about, as its own page calls it."""
     if problem.job is not None:
-        return _called(document.jobs, problem.job)
+        return names.job(problem.job)
     if problem.repositories:
-        return _called(document.repositories, problem.repositories[0])
-    return _called(document.hosts, problem.host or "the hub")
-
-
-def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:
-    """Its title, if it has one, and is not gone from the document by now."""
-    one = objects.get(key)
-    return (one.title if one else None) or key
+        return names.repository(problem.repositories[0])
+    return names.host(problem.host or "the hub")
 
 
 def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime) -> Markup:

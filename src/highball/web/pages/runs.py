@@ -23,6 +23,7 @@ from highball.spec.document import effective_job
 from highball.spec.job import Job
 from highball.web import loglines, showing, telling
 from highball.web.loglines import LogPart
+from highball.web.names import Names
 from highball.web.page import Pages, Said, block_wanted, go, link
 from highball.web.pages.asking import Question, any_or, ask, begin_of
 from highball.web.telling import Cautions, Comparison, Line
@@ -146,11 +147,6 @@ class Account:
     def is_done(self) -> bool:
         """Whether it has ended."""
         return self.run.state is RunState.DONE
-
-    @property
-    def name(self) -> str:
-        """What it is about."""
-        return showing.name_of_run(self.run)
 
     @property
     def at(self) -> datetime:
@@ -317,7 +313,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         account = Account(hub, hub.record.find_run(id), utc_now())
         if account.is_done:
             return go(f"/runs/{account.run.id}")
-        return ask(pages, request, _about_cancelling(account.run))
+        return ask(pages, request, _about_cancelling(account.run, pages.names()))
 
     @router.post("/runs/{id}/cancel")
     async def cancel(actor: Runs, id: str) -> Response:
@@ -346,10 +342,10 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return _back(run.id, Said("The new size is the usual one from now on; retention goes on."))
 
 
-def _about_cancelling(run: Run) -> Question:
+def _about_cancelling(run: Run, names: Names) -> Question:
     place = f"/runs/{run.id}"
     return Question(
-        title=telling.question_of_cancelling(run),
+        title=telling.question_of_cancelling(run, names),
         text=telling.cost_of_cancelling(run),
         action=f"{place}/cancel",
         verb="Cancel run",

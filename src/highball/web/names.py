@@ -1,0 +1,70 @@
+"""What things are called on pages: by their titles, where they have one and are still declared; else by their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from highball.facts import Run, RunKind
+from highball.hub.planned import HUB_BACKUP
+from highball.spec.document import Document
+from highball.spec.host import Host
+from highball.spec.job import Job
+from highball.spec.repository import Repository
+from highball.web.showing import ACTIONS, TITLES
+
+
+@dataclass(frozen=True)
+class Named:
+    """What fires, for people."""
+
+    name: str
+    icon: str
+    address: str
+
+
+class Names:
+    """The names that a Document gives."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def job(self, key: str) -> str:
+        """What a job is called."""
+        return _called(self._document.jobs, key)
+
+    def repository(self, key: str) -> str:
+        """What a repository is called."""
+        return _called(self._document.repositories, key)
+
+    def host(self, key: str) -> str:
+        """What a host is called."""
+        return _called(self._document.hosts, key)
+
+    def run(self, run: Run) -> str:
+        """What a run is about: a job, or what is done to a repository."""
+        if run.kind is RunKind.BACKUP:
+            return self.job(run.job) if run.job else "Copy of the hub"
+        if run.kind is RunKind.RESTORE:
+            return f"Restore of {self.job(run.job)}" if run.job else "Restore"
+        if run.repository and run.action in TITLES:
+            return TITLES[run.action].format(self.repository(run.repository))
+        return ACTIONS[run.action]
+
+    def subject(self, subject: str) -> Named:
+        """The name of something that fires, and where more is said of it."""
+        task, _, key = subject.partition(":")
+        if task == "backup":
+            return Named(self.job(key), "archive", f"/jobs/{quote(key, safe='')}")
+        if subject == HUB_BACKUP:
+            return Named("Copy of the hub", "save", "/maintenance#copies")
+        verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check of", "stethoscope")}.get(
+            task, (task, "wrench")
+        )
+        return Named(f"{verb} {self.repository(key)}", icon, f"/repositories/{quote(key, safe='')}")
+
+
+def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:
+    one = objects.get(key)
+    return (one.title if one else None) or key

@@ -45,6 +45,13 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module of tests of the pages stays with one worker: its browser and its hub are started once."""
+    for item in items:
+        if item.path.parent.name == "pages":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """`@pytest.mark.needs("sshd")` on a test that starts a part by itself."""
     for mark in item.iter_markers("needs"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ from highball.facts import (
     Reason,
     Run,
     RunEnded,
+    RunKind,
     RunStarted,
     RunState,
     SnapshotSaved,
@@ -32,7 +36,7 @@ from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
 from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.runs import Record, RunFilter, SetOf, utc_now
 from highball.protocol import CheckTask, VerifyTask
 from highball.timing import fire_id
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
@@ -499,3 +503,35 @@ def test_figures_are_those_of_backups_that_came_to_something(record: Record) -> 
     found = record.list_figures("docs", START)
     assert [(one.added, one.read) for one in found] == [(1 << 33, 6000), (3 << 33, 6000)]
     assert all(one.seconds > 0 for one in found)
+
+
+# --- lists of a long record -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "index"),
+    [
+        (RunFilter(kind=RunKind.RESTORE), "runs_not_backup"),
+        (RunFilter(outcome=Outcome.CANCELLED), "runs_not_success"),
+        (RunFilter(job="docs", outcome=Outcome.FAILURE), "runs_of_job"),
+        (RunFilter(repository="nas", kind=RunKind.MAINTENANCE), "runs_of_repository"),
+        (RunFilter(), "runs_by_time"),
+        (RunFilter(kind=RunKind.BACKUP), "runs_by_time"),
+        (RunFilter(outcome=Outcome.SUCCESS), "runs_by_time"),
+    ],
+)
+def test_a_list_goes_by_the_index_with_the_fewest_runs(tmp_path: Path, chosen: RunFilter, index: str) -> None:
+    """SQLite knows nothing of how many there are: what a question says decides how it is answered."""
+    database = open_database(tmp_path / "highball.db")
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(
+        database.engine,
+        "before_cursor_execute",
+        lambda _c, _k, text, told, _x, _m: asked.append((text, told)),
+    )
+    Record(database).list_runs(chosen)
+    text, told = next((text, told) for text, told in asked if "FROM runs" in text)
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", told).all()
+    assert any(f"USING INDEX {index} " in f"{row.detail} " for row in plan), plan
+    assert not any(row.detail.removeprefix("USE ") == "TEMP B-TREE FOR ORDER BY" for row in plan)

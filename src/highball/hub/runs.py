@@ -36,6 +36,8 @@ from highball.facts import (
     Waiting,
 )
 from highball.hub.db import (
+    NOT_BACKUP,
+    NOT_SUCCESS,
     Database,
     events,
     repositories,
@@ -110,6 +112,11 @@ class RunFilter:
             wanted = getattr(self, name)
             if wanted is not None:
                 yield runs.c[name] == wanted
+        if self.job is None and self.repository is None:  # else their own runs are the fewest
+            if self.kind not in (None, RunKind.BACKUP):
+                yield NOT_BACKUP
+            if self.outcome not in (None, Outcome.SUCCESS):
+                yield NOT_SUCCESS
         if self.since is not None:
             yield runs.c.created_at >= self.since
         if self.until is not None:

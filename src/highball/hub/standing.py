@@ -31,14 +31,6 @@ class _Pair:
     host: str
 
 
-@dataclass(frozen=True)
-class _End:
-    """How the last backup of a job into a repository ended."""
-
-    outcome: Outcome
-    reason: Reason | None
-
-
 def has_failed(outcome: Outcome | None, reason: Reason | None) -> bool:
     """A backup that a failing hook kept from beginning has failed as well; one that a hook skipped has not."""
     return outcome is Outcome.FAILURE or (reason is not None and reason.code == "hook_failed")
@@ -56,28 +48,36 @@ def list_standings(
     ]
     with database.read() as connection:
         newest = _newest_of_pairs(connection, pairs, now)
-        ends = _ends_of(connection, newest)
+        reasons = _reasons_of(connection, newest)
         kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}), now)
     zone = document.settings.timezone
     return [
-        _standing(newest[pair], ends.get(pair), kept[pair.repository], wanted[pair.job].schedule, zone, now)
+        _standing(
+            newest[pair], reasons.get(pair), kept[pair.repository], wanted[pair.job].schedule, zone, now
+        )
         for pair in pairs
     ]
 
 
 def _standing(
-    newest: sa.Row[Any], end: _End | None, kept: sa.Row[Any], schedule: Schedule, zone: str, now: datetime
+    newest: sa.Row[Any],
+    reason: Reason | None,
+    kept: sa.Row[Any],
+    schedule: Schedule,
+    zone: str,
+    now: datetime,
 ) -> Standing:
     success: datetime | None = newest.success_at
+    outcome = Outcome(newest.outcome) if newest.outcome else None
     return Standing(
         job=newest.job,
         repository=newest.repository,
-        state=health(success, end is not None and has_failed(end.outcome, end.reason), schedule, now, zone),
+        state=health(success, has_failed(outcome, reason), schedule, now, zone),
         last_success_at=success,
         age_seconds=None if success is None else max(0, int((now - success).total_seconds())),
         snapshots=newest.snapshots,
-        last_outcome=end.outcome if end else None,
-        last_reason=end.reason if end else None,
+        last_outcome=outcome,
+        last_reason=reason,
         last_run=newest.last_run,
         last_check_at=kept.check_at,
         last_restore_proof_at=newest.proof_at,
@@ -107,6 +107,7 @@ def _newest_of_pairs(
     asked = sa.select(
         pair,
         column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
+        column_of_newest(steps.c.outcome, Action.BACKUP, here).label("outcome"),
         column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
         column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
         sa.select(sa.func.count()).where(held).scalar_subquery().label("snapshots"),
@@ -115,24 +116,27 @@ def _newest_of_pairs(
     return {_Pair(row.job, row.repository, row.host): row for row in connection.execute(asked)}
 
 
-def _ends_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> dict[_Pair, _End]:
-    """How the newest backup of each pair ended. All steps of its run are asked for: by any other column SQLite goes
-    through all that a job ever did."""
-    ended = {(row.last_run, row.job, row.repository): pair for pair, row in newest.items() if row.last_run}
-    last = as_rows(connection, ("run",), sorted({(run,) for run, _, _ in ended}))
+def _reasons_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> dict[_Pair, Reason | None]:
+    """Why the newest backup of a pair was not a success. All steps of its run are asked for: by any other column SQLite
+    goes through all that a job ever did."""
+    unwell = {
+        (row.last_run, row.job, row.repository): pair
+        for pair, row in newest.items()
+        if row.outcome not in (None, Outcome.SUCCESS.value)
+    }
+    last = as_rows(connection, ("run",), sorted({(run,) for run, _, _ in unwell}))
     reason = steps.c.account["reason"].label("reason")
     asked = (
-        sa.select(steps.c.run, steps.c.job, steps.c.repository, steps.c.action, steps.c.outcome, reason)
+        sa.select(steps.c.run, steps.c.job, steps.c.repository, reason)
         .join(last, steps.c.run == last.c.run)
-        .where(steps.c.ended_at.is_not(None))
+        .where(steps.c.action == Action.BACKUP.value, steps.c.ended_at.is_not(None))
         .order_by(steps.c.ended_at)  # of several in one run the last one tells
     )
-    found = {}
+    found: dict[_Pair, Reason | None] = {}
     for row in connection.execute(asked):
-        pair = ended.get((row.run, row.job, row.repository))
-        if pair is not None and row.action == Action.BACKUP.value:
-            reason_told = Reason.model_validate(row.reason) if row.reason else None
-            found[pair] = _End(Outcome(row.outcome), reason_told)
+        pair = unwell.get((row.run, row.job, row.repository))
+        if pair is not None:
+            found[pair] = Reason.model_validate(row.reason) if row.reason else None
     return found
 
 

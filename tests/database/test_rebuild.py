@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from highball.facts import Node, NodeKind, Snapshot
 from highball.hub.audit import Actor
 from highball.hub.db import Database, audit, objects, revisions
+from highball.hub.intake import SetOf
 from highball.hub.rebuild import adopt, as_toml, find_copy, find_copy_within, find_skeletons, store_skeletons
-from highball.hub.runs import Record, SetOf
+from highball.hub.runs import Record
 from highball.spec.document import effective_job, parse
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)

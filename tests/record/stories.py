@@ -20,7 +20,8 @@ from highball.facts import (
     StepEnded,
     StepStarted,
 )
-from highball.hub.runs import Record, SetOf
+from highball.hub.intake import SetOf
+from highball.hub.runs import Record
 from highball.protocol import Assignment, BackupTask, CheckTask, StatsTask, Task
 from highball.spec.job import Job
 

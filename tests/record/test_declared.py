@@ -17,8 +17,9 @@ from highball.hub import config
 from highball.hub import stored as stored_rows
 from highball.hub.config import load_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
+from highball.hub.intake import SetOf
 from highball.hub.orders import Orders
-from highball.hub.runs import Record, SetOf
+from highball.hub.runs import Record
 from highball.hub.standing import list_standings
 from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask

@@ -36,7 +36,8 @@ from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
 from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.runs import Record, RunFilter, SetOf, utc_now
+from highball.hub.intake import SetOf
+from highball.hub.runs import Record, RunFilter, utc_now
 from highball.protocol import CheckTask, VerifyTask
 from highball.timing import fire_id
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot

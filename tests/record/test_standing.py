@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from highball.facts import Action, Outcome, Reason, Standing
 from highball.hub.db import Database, new_run_id, runs
-from highball.hub.runs import Record, SetOf
+from highball.hub.intake import SetOf
+from highball.hub.runs import Record
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import DAYS, list_strips
 from highball.protocol import FILES_SET, VerifyTask

@@ -40,9 +40,10 @@ from highball.hub.audit import COMMAND
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
+from highball.hub.intake import SetOf
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
-from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
 from highball.lock import Lock

@@ -19,7 +19,8 @@ from highball.errors import Conflict
 from highball.facts import Action, Fact, Outcome, PathText, Reason, Run, RunKind, RunState
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, idempotency, runs
-from highball.hub.runs import Record, update_run
+from highball.hub.intake import update_run
+from highball.hub.runs import Record
 from highball.protocol import Overwrite
 from highball.source.path import check_path
 

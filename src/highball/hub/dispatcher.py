@@ -27,10 +27,11 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
+from highball.hub.intake import SetOf
 from highball.hub.keys import FormerKeys
 from highball.hub.orders import Orders
 from highball.hub.queue import Candidate, Limits, Place, choose
-from highball.hub.runs import Record, SetOf, utc_now
+from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import Retainer
 from highball.hub.vault import Vault
 from highball.keeping import Plan

@@ -15,8 +15,9 @@ from highball.errors import Unknown
 from highball.facts import RunKind, Step
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
+from highball.hub.intake import SetOf
 from highball.hub.keys import UNCHANGED, FormerKeys
-from highball.hub.runs import Record, SetOf
+from highball.hub.runs import Record
 from highball.hub.upkeep import next_slice
 from highball.protocol import (
     FILES_SET,

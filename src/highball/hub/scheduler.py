@@ -25,8 +25,8 @@ from highball.errors import Misuse, Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, fires, pauses, runs
+from highball.hub.intake import missed_words
 from highball.hub.planned import Planned, parts_of
-from highball.hub.runs import missed_words
 from highball.timing import (
     Schedule,
     duration_from_value,

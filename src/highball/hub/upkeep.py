@@ -13,9 +13,10 @@ from typing import Protocol
 
 from highball.errors import Unknown
 from highball.facts import Action, Outcome, Snapshot
+from highball.hub.intake import SetOf
 from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.recovery import KEPT
-from highball.hub.runs import Governed, Record, SetOf
+from highball.hub.runs import Governed, Record
 from highball.keeping import Plan, Retention, effective, make_plan, rules
 from highball.protocol import ForgetTask, HeldRemoval, Removal
 from highball.spec.document import HUB_JOB, Document, effective_retention

@@ -14,7 +14,8 @@ from highball.facts import Fact, PathText, UtcTime
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.runs import SetOf, utc_now
+from highball.hub.intake import SetOf
+from highball.hub.runs import utc_now
 from highball.protocol import (
     FILES_SET,
     SampledNames,

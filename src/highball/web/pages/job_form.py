@@ -18,7 +18,8 @@ from highball.facts import Snapshot
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, is_of_file
 from highball.hub.hub import Hub
-from highball.hub.runs import SetOf, utc_now
+from highball.hub.intake import SetOf
+from highball.hub.runs import utc_now
 from highball.keeping import BUILT_IN, Retention, decide, effective
 from highball.protocol import FILES_SET, Amount, Measure, Measured
 from highball.spec.access import Role

@@ -20,8 +20,9 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.changes import is_of_file
 from highball.hub.hub import Hub
+from highball.hub.intake import SetOf
 from highball.hub.overview import JobFilter, JobOverview, Problem, look_at, look_over
-from highball.hub.runs import RunFilter, SetOf, utc_now
+from highball.hub.runs import RunFilter, utc_now
 from highball.hub.strips import first_day
 from highball.keeping import Plan, Retention, rules
 from highball.protocol import FILES_SET

@@ -1,0 +1,284 @@
+"""What an event of a run changes in the record: the run's row, its steps, the snapshots and days of repositories.
+
+Every function works within the transaction of whoever takes the event in; the same event must not come twice.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ConfigDict, TypeAdapter
+
+from highball.facts import (
+    Action,
+    Event,
+    Outcome,
+    ProcessStarted,
+    RunEnded,
+    RunStarted,
+    RunState,
+    Snapshot,
+    Statistics,
+    Step,
+    StepEnded,
+    StepStarted,
+    Waiting,
+)
+from highball.hub.db import events, repositories, repository_days, runs, snapshots, steps
+from highball.protocol import Assignment
+from highball.timing import fire_id
+
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+
+
+@dataclass(frozen=True)
+class SetOf:
+    """What retention, shrinking and "newest" work on: a set of one job on one host in one repository."""
+
+    repository: str
+    host: str
+    job: str
+    set: str
+
+
+def of_set(of: SetOf) -> sa.ColumnElement[bool]:
+    """Its snapshots."""
+    return sa.and_(
+        snapshots.c.repository == of.repository,
+        snapshots.c.host == of.host,
+        snapshots.c.job == of.job,
+        snapshots.c.set == of.set,
+    )
+
+
+def take_in(connection: sa.Connection, host: str, event: Event) -> None:
+    """Change what an event of a host tells of."""
+    match event:
+        case RunStarted():
+            update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
+        case Waiting():
+            update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
+        case StepStarted():
+            update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+            _write_step(connection, event.run, event.running)
+        case ProcessStarted():  # the wait, if there was one, is over
+            update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+        case StepEnded():
+            update_run(connection, event.run, state=RunState.RUNNING, reason=None)
+            _write_step(connection, event.run, event.done)
+            _take_in_snapshots(connection, host, event)
+        case Statistics():
+            _take_in_statistics(connection, event)
+        case RunEnded():
+            told = {"outcome": event.outcome.value, "ended_at": event.ended_at or event.at}
+            update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
+        case _:
+            pass
+
+
+# --- a run's row ---------------------------------------------------------------------------------
+
+
+def update_run(connection: sa.Connection, run: str, *, state: RunState, **told: Any) -> None:
+    """Change what is known of a run that has not ended."""
+    if "reason" in told:
+        reason = told.pop("reason")
+        told |= {
+            "reason_code": reason.code if reason else None,
+            "reason_message": reason.message if reason else None,
+        }
+    # what the release of an ended run adds (its `after` hooks) does not open it again
+    here = (runs.c.id == run) & (runs.c.state != RunState.DONE.value)
+    connection.execute(runs.update().where(here).values(state=state.value, **told))
+
+
+def told_its_end(connection: sa.Connection, run: str) -> bool:
+    """Whether the run's own account says how it ended; else the end in its row is the hub's word."""
+    asked = sa.select(events.c.lines).where(events.c.run == run)
+    chunks = connection.execute(asked.order_by(events.c.first_seq.desc())).scalars()
+    lines = (line for chunk in chunks for line in zlib.decompress(chunk).splitlines())
+    return any(isinstance(_EVENTS.validate_json(line), RunEnded) for line in lines)
+
+
+def open_again(connection: sa.Connection, row: sa.Row[Any]) -> None:
+    """A run of which the hub said itself how it ended (missed, skipped, offline, gone) was carried out after all.
+
+    Of missed times in a row that share it, the others stay missed, in a row that has no time's id.
+    """
+    if (row.missed_count or 0) > 1:
+        rest = {**row._mapping, **_missed(row.missed_count - 1)}
+        rest["id"] = fire_id(row.subject, row.host, Outcome.MISSED, row.nominal_at)
+        connection.execute(runs.insert().values(**rest))
+    untold = ("outcome", "ended_at", "reason_code", "reason_message", "missed_last", "missed_count")
+    opened = {"state": RunState.RUNNING.value, **dict.fromkeys(untold)}
+    connection.execute(runs.update().where(runs.c.id == row.id).values(**opened))
+
+
+def was_not_missed(connection: sa.Connection, assignment: Assignment) -> None:
+    """A time that counts among missed ones in a row, and whose run an agent turns out to hold, counts no more."""
+    here = sa.and_(
+        runs.c.subject == assignment.subject,
+        runs.c.host == assignment.host,
+        runs.c.outcome == Outcome.MISSED.value,
+        runs.c.nominal_at <= assignment.nominal_at,
+        runs.c.missed_last >= assignment.nominal_at,
+    )
+    row = connection.execute(sa.select(runs.c.id, runs.c.missed_count).where(here)).first()
+    if row is None:
+        return
+    if row.missed_count == 1:
+        connection.execute(runs.delete().where(runs.c.id == row.id))
+    else:
+        told = _missed(row.missed_count - 1)
+        connection.execute(runs.update().where(runs.c.id == row.id).values(**told))
+
+
+def _missed(count: int) -> dict[str, Any]:
+    return {"missed_count": count, "reason_message": missed_words(count)}
+
+
+def missed_words(count: int) -> str:
+    """How the record speaks of missed times in a row."""
+    return "missed: nothing ran at this time" if count == 1 else f"missed {count} times in a row"
+
+
+# --- steps, snapshots, days ----------------------------------------------------------------------
+
+
+def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
+    here = (steps.c.run == run) & (steps.c.number == step.number)
+    told = {
+        "action": step.action.value,
+        "repository": step.repository,
+        "job": step.job,
+        "outcome": step.outcome.value if step.outcome else None,
+        "ended_at": step.ended_at,
+        "account": step.model_dump(mode="json", exclude_none=True),
+    }
+    if connection.execute(steps.update().where(here).values(**told)).rowcount == 0:
+        connection.execute(steps.insert().values(run=run, number=step.number, **told))
+
+
+def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -> None:
+    step = event.done
+    if step.repository is None or step.job is None or step.set is None:
+        return
+    of = SetOf(step.repository, step.host or host, step.job, step.set)
+    if step.action is Action.BACKUP and step.snapshot_id is not None:
+        _govern(connection, of, event)
+    if step.snapshots_removed:
+        mark_snapshots(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
+    if event.snapshots is not None:
+        _mark_missing(connection, of, step.action, event.snapshots, event.at)
+        _note_day(connection, of.repository, event.at, **_sum_up_snapshots(connection, of.repository))
+
+
+def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
+    step = event.done
+    made = next((s for s in event.snapshots or () if s.id == step.snapshot_id), None)
+    known = sa.select(snapshots.c.id).where(
+        snapshots.c.repository == of.repository, snapshots.c.id == step.snapshot_id
+    )
+    if made is None or connection.execute(known).first():
+        return
+    size = step.bytes_processed if step.bytes_processed is not None else made.size_bytes
+    connection.execute(
+        snapshots.insert().values(
+            repository=of.repository,
+            id=made.id,
+            host=of.host,
+            job=of.job,
+            set=of.set,
+            run=event.run,
+            time=made.time,
+            size_bytes=size,
+            shrank=any(warning.code == "shrank" for warning in step.warnings),
+            forgotten_at=_removed_at(connection, of.repository, made.id, event.at),
+        )
+    )
+
+
+def _removed_at(connection: sa.Connection, repository: str, id: str, after: datetime) -> datetime | None:
+    """When a snapshot was removed: its run may be told later than the run that removed it."""
+    asked = sa.select(steps.c.ended_at, steps.c.account).where(
+        steps.c.action == Action.FORGET.value, steps.c.repository == repository, steps.c.ended_at >= after
+    )
+    for row in connection.execute(asked):
+        if id in (Step.model_validate(row.account).snapshots_removed or ()):
+            removed_at: datetime = row.ended_at
+            return removed_at
+    return None
+
+
+def _mark_missing(
+    connection: sa.Connection, of: SetOf, action: Action, listing: Iterable[Snapshot], at: datetime
+) -> None:
+    """Snapshots that the listing lacks are missing; those that it shows again are not.
+
+    It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
+    set; what was adopted without them only a removal looks for.
+    """
+    shown = {snapshot.id for snapshot in listing}
+    asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
+        of_set(of),
+        snapshots.c.forgotten_at.is_(None),
+        snapshots.c.time < at,
+        sa.true() if action is Action.FORGET else snapshots.c.run.is_not(None),
+    )
+    found = connection.execute(asked).all()
+    lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
+    back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
+    mark_snapshots(connection, of.repository, lost, missing_since=at)
+    mark_snapshots(connection, of.repository, back, missing_since=None)
+
+
+def mark_snapshots(connection: sa.Connection, repository: str, ids: Sequence[str], **told: Any) -> None:
+    """Change what is known of these snapshots."""
+    for start in range(0, len(ids), 500):
+        here = (snapshots.c.repository == repository) & snapshots.c.id.in_(ids[start : start + 500])
+        connection.execute(snapshots.update().where(here).values(**told))
+
+
+def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
+    """Only what is known is changed."""
+    told: dict[str, Any] = {}
+    if event.repository_id is not None:
+        told |= {"identity": event.repository_id}
+    if event.bytes_stored is not None:
+        told |= {"bytes_stored": event.bytes_stored, "measured_at": event.at}
+    here = repositories.c.key == event.repository
+    known = connection.execute(sa.select(repositories.c.key).where(here)).first()
+    if known is None:
+        connection.execute(repositories.insert().values(key=event.repository, met_at=event.at, **told))
+    elif told:
+        connection.execute(repositories.update().where(here).values(**told))
+    if event.bytes_stored is not None:
+        _note_day(connection, event.repository, event.at, bytes_stored=event.bytes_stored)
+
+
+def _note_day(connection: sa.Connection, repository: str, at: datetime, **told: int) -> None:
+    """What a repository held at the end of a day, as far as is known of it."""
+    day = f"{at.astimezone(UTC):%Y-%m-%d}"
+    here = (repository_days.c.repository == repository) & (repository_days.c.day == day)
+    if connection.execute(repository_days.update().where(here).values(**told)).rowcount == 0:
+        connection.execute(repository_days.insert().values(repository=repository, day=day, **told))
+
+
+def _sum_up_snapshots(connection: sa.Connection, repository: str) -> dict[str, int]:
+    """How many there are, and what they would bring back all together."""
+    there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
+    size = sa.func.coalesce(sa.func.sum(snapshots.c.size_bytes), 0)
+    asked = sa.select(sa.func.count(), size).where(snapshots.c.repository == repository, *there)
+    count, restorable = connection.execute(asked).one()
+    return {"snapshots": int(count), "bytes_restorable": int(restorable)}
+
+
+def chunk(run: str, told: Sequence[Event]) -> dict[str, Any]:
+    """Events as a row keeps them."""
+    lines = b"\n".join(event.model_dump_json(exclude_none=True).encode() for event in told)
+    return {"run": run, "first_seq": told[0].seq, "last_seq": told[-1].seq, "lines": zlib.compress(lines, 6)}

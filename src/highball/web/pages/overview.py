@@ -129,7 +129,7 @@ class Told:
 
 def tell_all(problems: Sequence[Problem], now: datetime, names: Names) -> tuple[list[Told], int]:
     """The most pressing problems in words, and how many are left; a proof that many jobs lack is told once."""
-    unproved = [one.job or "" for one in problems if one.kind is ProblemKind.UNPROVED]
+    unproved = [one for one in problems if one.kind is ProblemKind.UNPROVED]
     at_once = len(unproved) > 1
     each = [one for one in problems if not at_once or one.kind is not ProblemKind.UNPROVED]
     told = [tell(one, now, names) for one in each[:MOST_PROBLEMS]]
@@ -159,13 +159,13 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
     return Told(look, title, _detail(problem, now), address, fix)
 
 
-def _tell_unproved(jobs: Sequence[str], names: Names) -> Told:
+def _tell_unproved(unproved: Sequence[Problem], names: Names) -> Told:
     look = showing.PROBLEMS[ProblemKind.UNPROVED]
-    link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(jobs), "job"))
+    link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(unproved), "job"))
     title = Markup('{} have <span class="word">{}</span> restorable').format(link, look.word)
-    named = [names.job(job) for job in jobs[:MOST_NAMED]]
-    if len(jobs) > MOST_NAMED:
-        named.append(f"{len(jobs) - MOST_NAMED} more")
+    named = [f"{names.job(one.job or '')} in {', '.join(one.repositories)}" for one in unproved[:MOST_NAMED]]
+    if len(unproved) > MOST_NAMED:
+        named.append(f"{len(unproved) - MOST_NAMED} more")
     told = f"No file was ever read back of {', '.join(named[:-1])} and {named[-1]}."
     return Told(look, title, told, UNPROVED, "See the jobs")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -167,6 +167,8 @@ class Survey:
     by_job: Mapping[str, Sequence[Standing]]
     problems: Sequence[Problem]
     """The most pressing first."""
+    looked_at: dict[str, JobOverview] = field(default_factory=dict)
+    """Jobs as they were found since: nothing about them changes while the grounds are the same."""
 
 
 def grounds(hub: Hub) -> object:
@@ -198,13 +200,12 @@ def look_over(
     chosen = _pressing_first(by_job, found.problems)
     if wanted != JobFilter():
         chosen = list(_chosen(hub, found, chosen, wanted))
-    shown = chosen[offset : offset + limit]
     return Overview(
         verdict=_verdict(by_job, found.problems, now),
         problems=tuple(found.problems),
         first_day=first_day(now, document.settings.timezone),
         matching=len(chosen),
-        jobs=tuple(_jobs(hub, document, {key: by_job[key] for key in shown}, now)),
+        jobs=tuple(_look_at_each(hub, found, chosen[offset : offset + limit])),
         running=tuple(
             UnderWay(run=run, progress=hub.dispatcher.progress_of(run.id))
             for run in hub.record.list_under_way(MOST_SHOWN)
@@ -213,16 +214,19 @@ def look_over(
     )
 
 
-def look_at(hub: Hub, key: str, now: datetime) -> tuple[JobOverview, list[Problem]]:
-    """One job as it is now, and what somebody has to see to about it; raises Unknown."""
-    document = hub.document()
-    effective_job(document, key)
-    by_job = {key: list_standings(document, hub.database, hub.host, now, [key])}
-    with hub.database.read() as connection:
-        problems = sorted(
-            _of_jobs(connection, document, by_job, now), key=lambda one: _PRESSING.index(one.kind)
-        )
-    return next(_jobs(hub, document, by_job, now)), problems
+def look_at(hub: Hub, found: Survey, key: str) -> tuple[JobOverview, list[Problem]]:
+    """One job as it was found, and what somebody has to see to about it; raises Unknown."""
+    effective_job(found.document, key)
+    problems = [one for one in found.problems if one.job == key and one.action is None]
+    return _look_at_each(hub, found, [key])[0], problems
+
+
+def _look_at_each(hub: Hub, found: Survey, keys: Sequence[str]) -> list[JobOverview]:
+    known = found.looked_at
+    new = {key: found.by_job[key] for key in keys if key not in known}
+    if new:
+        known |= {job.key: job for job in _jobs(hub, found.document, new, found.at)}
+    return [known[key] for key in keys]
 
 
 def _chosen(hub: Hub, found: Survey, keys: Iterable[str], wanted: JobFilter) -> Iterator[str]:

@@ -190,7 +190,7 @@ def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, A
 def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/jobs/{key}")
     def show(request: Request, key: str, _: Sees) -> Response:
-        return pages.answer(request, "job", _told_of(hub, key))
+        return pages.answer(request, "job", _told_of(hub, pages, key))
 
     @router.get("/jobs/{key}/keeping")
     def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
@@ -219,10 +219,10 @@ def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return pages.answer(request, "job-test", context)
 
 
-def _told_of(hub: Hub, key: str) -> dict[str, Any]:
+def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     now, document = utc_now(), hub.document()
     job = effective_job(document, key)
-    found, problems = look_at(hub, key, now)
+    found, problems = look_at(hub, pages.survey(), key)
     declared = hub.documents.get("job", key)
     runs = hub.record.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
     going = next((run for run in runs if run.state is not RunState.DONE), None)
@@ -526,7 +526,7 @@ def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/jobs/{key}/delete")
     def ask(request: Request, key: str, _: Admin) -> Response:
         declared = hub.documents.get("job", key)
-        found, _problems = look_at(hub, key, utc_now())
+        found, _problems = look_at(hub, pages.survey(), key)
         kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
         return asking.ask(pages, request, _about_deletion(key, declared.revision, kept))
 

@@ -45,6 +45,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before the worker reads what group a test is of
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A module of tests of the pages stays with one worker: its browser and its hub are started once."""
     for item in items:

@@ -422,11 +422,13 @@ def commands_of(pids: Sequence[int]) -> list[bytes]:
     return [of_process(pid, "cmdline").replace(b"\0", b" ") for pid in pids]
 
 
-def until(fact: Callable[[], Any], within: float = 30.0, otherwise: str = "it never came to it") -> Any:
+def until(
+    fact: Callable[[], Any], within: float = 30.0, otherwise: str | Callable[[], str] = "it never came to it"
+) -> Any:
     """Wait for a fact and return it; AssertionError where it does not come."""
     deadline = time.monotonic() + within
     while not (found := fact()):
-        assert time.monotonic() < deadline, otherwise
+        assert time.monotonic() < deadline, otherwise() if callable(otherwise) else otherwise
         time.sleep(0.005)
     return found
 

@@ -17,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,20 @@ class Served:
     def back_up(self) -> float:
         """Seconds from the order to the end, as whoever waits for it sees them."""
         begun = time.monotonic()
-        run = self.call("runs", {"task": "backup", "job": JOB})["id"]
-        await_fact(lambda: self.call(f"runs/{run}")["state"] == "done")
-        took = time.monotonic() - begun
-        assert self.call(f"runs/{run}")["outcome"] == "success"
-        return took
+        self._end_of(self.call("runs", {"task": "backup", "job": JOB})["id"], every=0.01)
+        return time.monotonic() - begun
+
+    def back_up_unwatched(self) -> float:
+        """Seconds from the order to the end, as the record has it: who asks a hundred times a second slows it."""
+        begun = datetime.now(UTC)
+        run = self._end_of(self.call("runs", {"task": "backup", "job": JOB})["id"], every=1.0)
+        return (datetime.fromisoformat(run["ended_at"]) - begun).total_seconds()
+
+    def _end_of(self, run: str, every: float) -> Any:
+        await_fact(lambda: self.call(f"runs/{run}")["state"] == "done", 600, every)
+        ended = self.call(f"runs/{run}")
+        assert ended["outcome"] == "success"
+        return ended
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -194,7 +204,7 @@ def _measure_long(result: Result, folder: Path, restic: Path, gib: int, pairs: i
         bare.remove()
         served = Served(folder / "one", folder / "source", restic)
         with served.serving():
-            ours.append(served.back_up())
+            ours.append(served.back_up_unwatched())
         shutil.rmtree(folder / "one")
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
     result.add(
@@ -240,11 +250,11 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def await_fact(fact: Any, seconds: float = 60) -> None:
+def await_fact(fact: Any, seconds: float = 60, every: float = 0.01) -> None:
     deadline = time.monotonic() + seconds
     while not fact():
         assert time.monotonic() < deadline, "it never came to it"
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,11 @@ class Fleet:
         return self._connections.get(host)
 
     @property
+    def here(self) -> frozenset[str]:
+        """The hosts whose agents are connected, those too that have not told yet what they hold."""
+        return frozenset(self._connections)
+
+    @property
     def connected(self) -> set[str]:
         """The hosts whose agents are connected and have told what they hold."""
         return {host for host, connection in self._connections.items() if connection.reported}
@@ -198,9 +203,8 @@ class Fleet:
             async with asyncio.timeout(GREETING_SECONDS):
                 connection = await self._greet(socket)
         except HighballError as error:
-            _LOG.warning(
-                "an agent is refused: %s", ascii(error.message)[:MOST_LOGGED]
-            )  # it chose some of the words
+            told = ascii(error.message)[:MOST_LOGGED]  # it chose some of the words
+            _LOG.warning("an agent is refused: %s", told)
             with contextlib.suppress(OSError):
                 await socket.send(spell(Refusal(code=error.code, message=error.message, hint=error.hint)))
             return

@@ -173,7 +173,7 @@ class Survey:
 
 def grounds(hub: Hub) -> object:
     """What a survey rests on besides the clock: while this is the same, another one would find the same."""
-    return hub.database.mark(), frozenset(hub.fleet.connected)
+    return hub.database.mark(), hub.fleet.here
 
 
 def survey(hub: Hub, now: datetime) -> Survey:

@@ -31,7 +31,6 @@ from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 SnapshotId = Annotated[str, Named(pattern="^[0-9a-f]{4,64}$")]
 InQuery = Annotated[str, Query(pattern="^[0-9a-f]{4,64}$")]

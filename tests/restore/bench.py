@@ -119,7 +119,7 @@ class Bench:
             created_at=datetime.now(UTC),
         )
         self.directory = RunDirectory.create(self.place.runs, assignment)
-        steps = Steps(self.directory, self.place, self.stop, on_progress=self.progress.append)
+        self.steps = Steps(self.directory, self.place, self.stop, on_progress=self.progress.append)
         self.started = 0
 
         def started(pid: int) -> None:
@@ -127,7 +127,8 @@ class Bench:
             self.on_start(pid)
 
         try:
-            return body(steps, self.restic(Listener(steps.log, steps.progress, started)))
+            restic = self.restic(Listener(self.steps.log, self.steps.progress, started))
+            return body(self.steps, restic)
         except HighballError as error:
             outcome = Outcome.CANCELLED if error.code == "cancelled" else Outcome.FAILURE
             return Done(outcome, Reason(code=error.code, message=error.message))

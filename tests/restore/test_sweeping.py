@@ -1,0 +1,103 @@
+"""What Highball made for itself is removed whole, and nothing around it is touched."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from highball.agent.sweeping import remove_tree
+from highball.facts import Outcome
+from restore.bench import Bench
+
+SEEDS = range(8)
+"""For each the hashes of strings, and so the order of sets, are other ones."""
+
+
+@pytest.fixture
+def above(tmp_path: Path) -> Path:
+    """A folder that others share."""
+    path = tmp_path / "above"
+    path.mkdir()
+    path.chmod(0o1777)
+    return path
+
+
+@pytest.mark.parametrize("inside", ["gone", "gone/as/well"])
+def test_a_path_that_is_gone_is_no_work(above: Path, inside: str) -> None:
+    code = "import sys; from highball.agent.sweeping import remove_tree; print(remove_tree(sys.argv[1]))"
+    for seed in SEEDS if inside == "gone" else SEEDS[:1]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, above / inside],
+            env={"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout == b"None\n"
+        assert stat.S_IMODE(above.stat().st_mode) == 0o1777, f"seed {seed}"
+
+
+def test_all_of_a_tree_goes_and_no_link_is_followed(above: Path, tmp_path: Path) -> None:
+    tree, outside = above / "tree", tmp_path / "outside"
+    outside.mkdir(mode=0o750)
+    (outside / "precious").write_text("precious")
+    (tree / "locked" / "inner").mkdir(parents=True)
+    (tree / "locked" / "inner" / "file").touch()
+    (tree / "link").symlink_to(outside)
+    (tree / "locked" / "file").symlink_to(outside / "precious")
+    os.mkfifo(tree / "pipe")
+    for folder in (tree / "locked" / "inner", tree / "locked", tree):
+        folder.chmod(0)
+    assert remove_tree(tree) is None
+    assert list(above.iterdir()) == []
+    assert (outside / "precious").read_text() == "precious"
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o750
+    assert stat.S_IMODE(above.stat().st_mode) == 0o1777
+
+
+def test_a_link_goes_and_what_it_points_to_stays(above: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (above / "link").symlink_to(tmp_path / "outside")
+    assert remove_tree(above / "link") is None
+    assert list(above.iterdir()) == []
+    assert (tmp_path / "outside").is_dir()
+
+
+def test_depth_costs_no_handles(above: Path) -> None:
+    at = os.open(above, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=at)
+        inner = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    assert remove_tree(above / "d") is None
+    assert list(above.iterdir()) == []
+
+
+def test_what_does_not_go_is_said(above: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs the right to mount")
+    (above / "tree" / "mounted").mkdir(parents=True)
+    (above / "tree" / "file").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "none", above / "tree" / "mounted"], check=True)
+    try:
+        assert remove_tree(above / "tree") is not None
+        assert os.listdir(above / "tree") == ["mounted"]
+    finally:
+        subprocess.run(["umount", "-l", above / "tree" / "mounted"], check=True)
+
+
+def test_the_folder_above_a_lost_source_keeps_its_mode(bench: Bench, above: Path) -> None:
+    source = above / "source"
+    source.mkdir()
+    (source / "file").write_text("saved")
+    bench.back_up(os.fsencode(source))
+    shutil.rmtree(source)
+    assert bench.restore([os.fsencode(source)]).outcome is Outcome.SUCCESS
+    bench.steps.clear_away()  # as the run's own process does at its end
+    assert (source / "file").read_text() == "saved"
+    assert stat.S_IMODE(above.stat().st_mode) == 0o1777

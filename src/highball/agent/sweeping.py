@@ -55,7 +55,7 @@ def _sweep_below(folder: int, name: bytes) -> OSError | None:
     at = _enter(folder, name)
     way: list[tuple[Identity, bytes, list[bytes]]] = []
     """Of each folder above: which it is, the name of the one below it, and what is still to be removed."""
-    names = os.listdir(at)
+    names = _list_names(at)
     try:
         while True:
             if names:
@@ -72,7 +72,7 @@ def _sweep_below(folder: int, name: bytes) -> OSError | None:
                         continue
                 way.append((_identity(at), current, names))
                 at = _swap(at, inner)
-                names = os.listdir(at)
+                names = _list_names(at)
             elif way:
                 above, current, names = way.pop()
                 at = _swap(at, os.open(b"..", _LIST, dir_fd=at))
@@ -88,6 +88,10 @@ def _sweep_below(folder: int, name: bytes) -> OSError | None:
                 return left
     finally:
         os.close(at)
+
+
+def _list_names(folder: int) -> list[bytes]:
+    return [os.fsencode(name) for name in os.listdir(folder)]
 
 
 def _find_folder(folder: int, name: bytes) -> int | None:

@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 STATE ?= demo-state/hub
 
-.PHONY: help demo serve test lint check format coverage pins styles clean ready-to-run ready-to-test
+.PHONY: help demo serve test test-all lint check format coverage pins styles clean ready-to-run ready-to-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ serve: ready-to-run  ## start the hub at http://127.0.0.1:8765 (STATE=… for it
 
 test: ready-to-test  ## run the tests (TESTS=tests/test_x.py for some of them)
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
+
+test-all: ready-to-test  ## run all of them: every restic, the long ones, more examples
+	$(BIN)/python -m pytest -n auto --dist loadgroup --all $(TESTS)
 
 lint: ready-to-test  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -24,11 +24,16 @@ from testbed.trees import mixed_tree
 from testbed.unprivileged import Unprivileged
 
 # Hypothesis without a clock: on a busy machine a slow example is no finding. Every run has examples of its own, so
-# that few each day are many in a week.
-settings.register_profile(
-    "unhurried", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+# that few each day are many in a week; only CI has the same ones each time, for there a change is judged by them.
+UNHURRIED = settings(
+    max_examples=50,
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("unhurried")
+settings.register_profile("every day", UNHURRIED)
+settings.register_profile("all", UNHURRIED, max_examples=200)
+settings.load_profile("every day")
 
 # Whoever starts the tests in the background, or under nohup, has made them deaf to Ctrl-C and to a hang-up, and all
 # that they start with them.
@@ -45,12 +50,44 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 1
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make test-all`: what is too much for every day."""
+    parser.addoption("--all", action="store_true", help="every restic, the long tests too, more examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """More examples where everything is tried."""
+    if config.getoption("--all"):
+        settings.load_profile("all")
+
+
 @pytest.hookimpl(tryfirst=True)  # before the worker reads what group a test is of
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module of tests of the pages stays with one worker: its browser and its hub are started once."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is too much for every day to `--all`, except where a test is named.
+
+    A module of tests of the pages stays with one worker: its browser and its hub are started once.
+    """
+    if not config.getoption("--all") and not any("::" in named for named in config.args):
+        left = [item for item in items if is_too_much(item)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     for item in items:
         if item.path.parent.name == "pages":
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+def is_too_much(item: pytest.Item) -> bool:
+    """Whether a test is left to `--all`: long ones, and those with a restic between the oldest and the newest.
+
+    What was true of the oldest and of the newest was never yet false between them, but for what they print:
+    `@pytest.mark.each_restic` is for tests of that.
+    """
+    if item.get_closest_marker("long"):
+        return True
+    if item.get_closest_marker("each_restic"):
+        return False
+    given = getattr(item, "callspec", None)
+    return given is not None and any(one in parts.RESTIC_VERSIONS[1:-1] for one in given.params.values())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -65,7 +102,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(params=parts.RESTIC_VERSIONS)
 def restic(request: pytest.FixtureRequest) -> ResticBinary:
-    """Each restic in turn: the test runs once with every version."""
+    """The oldest restic and the newest in turn; those between too with `--all`, and where `each_restic` is marked."""
     return parts.get_restic(request.param)
 
 

@@ -172,7 +172,7 @@ def _go_on(kept: Path, environment: dict[str, str], password: str) -> None:
             assert len(http.get("runs").json()["items"]) > 5, "the demo's history"
     finally:
         hub.terminate()
-        hub.wait(30)
+        hub.wait(120)
     refused = subprocess.run(
         [sys.executable, CHECKOUT / "demo" / "first_light.py", "--keep", str(kept.parent)],
         env=environment,

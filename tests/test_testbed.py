@@ -21,6 +21,7 @@ from testbed.trees import ODD_NAMES, mixed_tree, same_tree
 from testbed.unprivileged import Unprivileged
 
 
+@pytest.mark.each_restic
 def test_every_restic_backs_up_to_every_location(
     restic: ResticBinary, location: Location, password_file: Path, tmp_path: Path
 ) -> None:
@@ -122,7 +123,7 @@ def test_stopping_sshd_ends_its_connections(tmp_path: Path) -> None:
         assert client.stdout is not None
         assert client.stdout.readline() == b"here\n"
         server.stop()
-        assert client.wait(20) == 255
+        assert client.wait(120) == 255
         client.stdout.close()
 
 

@@ -126,7 +126,7 @@ def at_once(number: int, do: Any) -> list[Any]:
     found: list[Any] = []
 
     def work(which: int) -> None:
-        barrier.wait(20)
+        barrier.wait(120)
         try:
             found.append(do(which))
         except HighballError as error:

@@ -38,6 +38,8 @@ from testbed.serving import free_port
 from testbed.sftp import SftpServer
 from testbed.written import WrittenRepository
 
+pytestmark = pytest.mark.each_restic
+
 PASSWORD = "open sesame"
 Opener = Callable[..., Restic]
 
@@ -241,7 +243,7 @@ def put(repository: Path, location: Location, request: pytest.FixtureRequest) ->
             if file.is_file():
                 where = f"{s3.endpoint}/{s3.bucket}/{name}/{file.relative_to(repository)}"
                 put_it = urllib.request.Request(where, file.read_bytes(), _PLAIN, method="PUT")
-                urllib.request.urlopen(put_it, timeout=20).close()
+                urllib.request.urlopen(put_it, timeout=120).close()
 
 
 def refusal(call: Callable[[], object]) -> RepositoryError:

@@ -95,7 +95,7 @@ class Corner:
         found: Table = self.get(f"runs/{id}")
         return found
 
-    def end_of(self, id: str, within: float = 60) -> Table:
+    def end_of(self, id: str, within: float = 240) -> Table:
         """A run, once it has ended."""
         until(lambda: self.run(id)["state"] == "done", within, otherwise=f"{self.run(id)}\n{self.said}")
         return self.run(id)
@@ -134,7 +134,7 @@ class Served(Corner):
         self.restic = restic
         self.port = serving.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=60, trust_env=False)
+        http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=240, trust_env=False)
         super().__init__(folder, folder / "state", http, "docs", "nas")
         self.environment: dict[str, str] = {}
         """What is set for the program besides the usual."""
@@ -171,7 +171,7 @@ class Served(Corner):
         """A command on the machine itself."""
         self.configuration.write_text(json.dumps(self.tables))
         argv = [str(HIGHBALL), "-c", str(self.configuration), *words]
-        return warm.run(argv, env=self._environment(), cwd=self.folder, timeout=60)
+        return warm.run(argv, env=self._environment(), cwd=self.folder, timeout=240)
 
     def serve(self) -> None:
         """Start the hub, and wait until it answers and its agent is there."""
@@ -180,7 +180,7 @@ class Served(Corner):
         if "authorization" not in self.http.headers:
             self._set_up()
         until(
-            lambda: self.agent["connected"], within=80, otherwise=lambda: self.said
+            lambda: self.agent["connected"], within=240, otherwise=lambda: self.said
         )  # it dials ever more rarely
 
     def serve_to_nobody(self) -> None:
@@ -237,7 +237,7 @@ class Served(Corner):
         """SIGTERM, and the exit status."""
         assert self._hub is not None
         self._hub.terminate()
-        return self._hub.wait(20)
+        return self._hub.wait(120)
 
     @property
     def agent_pid(self) -> int:
@@ -318,7 +318,7 @@ class Elsewhere:
         """Ctrl-C, if it runs."""
         if self._agent is not None:
             self._agent.send_signal(signal.SIGINT)
-            self._agent.wait(30)
+            self._agent.wait(120)
             self._agent = None
 
     def __enter__(self) -> "Elsewhere":

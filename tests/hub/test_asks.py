@@ -20,7 +20,7 @@ def test_a_folder_of_the_host(corner: Corner) -> None:
         ("file", "letter"),
     ]
     assert found["entries"][1]["size_bytes"] == len("dear reader")
-    nowhere = corner.get("hosts/station/browse", path="/no/such/folder", expect=(502,))
+    nowhere = corner.get("hosts/station/browse", path=str(corner.folder / "nowhere"), expect=(502,))
     assert nowhere["code"] == "path_unknown"
     assert corner.get("hosts/nobody/browse", path="/", expect=(502,))["code"] == "host_offline"
 

@@ -17,7 +17,7 @@ def restic(machine: Served, *words: str) -> bytes:
     """What restic itself says of the repository."""
     argv: list[str | Path] = [machine.restic.path, "-r", machine.repository, "--no-cache", *words]
     environment = {"RESTIC_PASSWORD": PASSWORD, "PATH": os.defpath}
-    return subprocess.run(argv, env=environment, capture_output=True, check=True, timeout=60).stdout
+    return subprocess.run(argv, env=environment, capture_output=True, check=True, timeout=240).stdout
 
 
 def copy_by_hand(machine: Served) -> Table:

@@ -116,9 +116,9 @@ class Going:
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(120)
 
-    def end(self, timeout: float = 60) -> Answer:
+    def end(self, timeout: float = 240) -> Answer:
         """Wait for its end."""
         try:
             status = self.process.wait(timeout)
@@ -169,6 +169,11 @@ class Station:
     def source(self) -> Path:
         """The source of the usual job."""
         return self.folder / "source"
+
+    @property
+    def nowhere(self) -> Path:
+        """A path where nothing is, whatever else this machine has."""
+        return self.folder / "nowhere"
 
     @property
     def state(self) -> Path:
@@ -263,7 +268,7 @@ class Station:
         self._going.append(going)
         return going
 
-    def call(self, *arguments: Argument, timeout: float = 60, **environment: str) -> Answer:
+    def call(self, *arguments: Argument, timeout: float = 240, **environment: str) -> Answer:
         """Call `highball` and wait for its end."""
         if self.own_process or self.prefix:
             return self.start(*arguments, environment=environment).end(timeout)
@@ -287,7 +292,7 @@ class Station:
         self._calls += 1
         return folder
 
-    def ask(self, *arguments: Argument, status: int = 0, timeout: float = 60, **environment: str) -> Answer:
+    def ask(self, *arguments: Argument, status: int = 0, timeout: float = 240, **environment: str) -> Answer:
         """Call `highball … --json`; the exit status has to be this one, and the answer one JSON document."""
         answer = self.call("--json", *arguments, timeout=timeout, **environment)
         assert answer.status == status, answer
@@ -423,7 +428,7 @@ def commands_of(pids: Sequence[int]) -> list[bytes]:
 
 
 def until(
-    fact: Callable[[], Any], within: float = 30.0, otherwise: str | Callable[[], str] = "it never came to it"
+    fact: Callable[[], Any], within: float = 120.0, otherwise: str | Callable[[], str] = "it never came to it"
 ) -> Any:
     """Wait for a fact and return it; AssertionError where it does not come."""
     deadline = time.monotonic() + within

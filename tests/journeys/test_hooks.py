@@ -1,7 +1,6 @@
 """Hooks: their order, once per run, the end that is always told, time limits, and nothing that is not theirs."""
 
 import os
-import time
 from typing import Any
 
 import pytest
@@ -43,14 +42,16 @@ def test_hooks_run_in_order_once_around_all_repositories(station: Station) -> No
 
 def test_after_hooks_are_told_every_outcome(station: Station) -> None:
     station.add_job(after=[note(station, "$HIGHBALL_OUTCOME $HIGHBALL_REASON")])
-    station.add_job("part", sources=[str(station.source), "/nowhere"], after=station.jobs["docs"]["after"])
-    station.add_job("none", sources=["/nowhere"], after=station.jobs["docs"]["after"])
+    station.add_job(
+        "part", sources=[str(station.source), str(station.nowhere)], after=station.jobs["docs"]["after"]
+    )
+    station.add_job("none", sources=[str(station.nowhere)], after=station.jobs["docs"]["after"])
     station.back_up(status=1)
     told = [line.partition(" ") for line in noted(station)]
     assert [outcome for outcome, _, _ in told] == ["success", "warning", "failure"]
     assert told[0][2] == ""
-    assert "/nowhere is missing" in told[1][2]
-    assert "/nowhere is missing" in told[2][2]
+    assert f"{station.nowhere} is missing" in told[1][2]
+    assert f"{station.nowhere} is missing" in told[2][2]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +113,8 @@ def test_a_hook_beyond_its_time_is_killed_with_all_it_started(station: Station) 
 
 def test_a_background_child_does_not_hang_the_run(station: Station) -> None:
     pid = station.folder / "pid"
-    station.add_job(before=[{"run": f"sleep 60 & echo $! > {pid}; echo started"}])
-    begun = time.monotonic()
+    station.add_job(before=[{"run": f"sleep 6000 & echo $! > {pid}; echo started"}])
     station.back_up()
-    assert time.monotonic() - begun < 30
     os.kill(int(pid.read_text()), 9)
 
 
@@ -160,12 +159,12 @@ def test_a_hook_as_a_list_meets_no_shell(station: Station) -> None:
 
 
 def test_a_hook_that_does_not_exist_is_a_failure_of_the_hook(station: Station) -> None:
-    station.add_job(before=[{"run": ["/nonexistent/program"]}], after=[note(station, "$HIGHBALL_OUTCOME")])
+    station.add_job(before=[{"run": [str(station.nowhere)]}], after=[note(station, "$HIGHBALL_OUTCOME")])
     answer = station.back_up(status=1)
     assert actions(answer) == [("hook", "failure"), ("backup", "skipped"), ("hook", "success")]
-    station.add_job(before=[{"run": ["/nonexistent/program"], "on_error": "warn"}])
+    station.add_job(before=[{"run": [str(station.nowhere)], "on_error": "warn"}])
     assert actions(station.back_up(status=3)) == [("hook", "warning"), ("backup", "success")]
-    station.add_job(before=[{"run": "true", "dir": "/nonexistent", "on_error": "skip"}])
+    station.add_job(before=[{"run": "true", "dir": str(station.nowhere), "on_error": "skip"}])
     assert actions(station.back_up()) == [("hook", "skipped"), ("backup", "skipped")]
 
 
@@ -175,7 +174,7 @@ def test_a_cancelled_hook_ends_the_run_and_after_hooks_still_run(station: Statio
     going = station.start("--json", "run")
     until(begun.exists)
     going.send(2)
-    answer = going.end(30)
+    answer = going.end()
     assert answer.status == 130, answer
     assert actions(answer) == [("hook", "cancelled"), ("backup", "cancelled"), ("hook", "success")]
     assert noted(station) == ["cancelled"]

@@ -119,7 +119,9 @@ def test_an_address_that_makes_no_sense_is_refused_in_words(station: Station) ->
     refused = station.ask("status", status=2, HIGHBALL_DATABASE="mysql://a:canary@b/c")
     assert refused.error["code"] == "database_address_invalid"
     assert "canary" not in refused.text + refused.stderr
-    away = station.ask("status", status=2, HIGHBALL_DATABASE="postgresql://a:canary@/c?host=/nowhere")
+    away = station.ask(
+        "status", status=2, HIGHBALL_DATABASE=f"postgresql://a:canary@/c?host={station.nowhere}"
+    )
     assert away.error["code"] == "state_unusable"
     assert "canary" not in away.text + away.stderr
 
@@ -185,13 +187,14 @@ def test_the_newest_backup_of_the_hub_is_fetched_from_its_repository(station: St
 
 
 def test_what_cannot_be_rebuilt_is_said(station: Station) -> None:
+    url = ["--url", str(station.nowhere)]
     assert station.ask("hub", "rebuild", "nass", status=4).error["code"] == "repository_unknown"
     assert station.ask("hub", "rebuild", "--confirm", "x", status=4).error["code"] == "job_unknown"
-    assert station.ask("hub", "rebuild", "--url", "/x", status=2).error["code"] == "usage"
-    file = str(station.password_file)
-    taken = station.ask("hub", "rebuild", "--url", "/x", "--password-file", file, "--as", "nas", status=5)
+    assert station.ask("hub", "rebuild", *url, status=2).error["code"] == "usage"
+    there = [*url, "--password-file", str(station.password_file)]
+    taken = station.ask("hub", "rebuild", *there, "--as", "nas", status=5)
     assert taken.error["code"] == "key_taken"
-    gone = station.ask("hub", "rebuild", "--url", "/x", "--password-file", file, status=1)
+    gone = station.ask("hub", "rebuild", *there, status=1)
     assert gone.error["code"] == "repository_missing"
     station.bare("backup", "--tag", "hb:job=hub,hb:set=hub", station.source)
     empty = station.ask("hub", "rebuild", status=4)
@@ -199,5 +202,5 @@ def test_what_cannot_be_rebuilt_is_said(station: Station) -> None:
     station.repositories.clear()
     station.jobs.clear()
     assert station.ask("hub", "rebuild", status=2).error["code"] == "usage"
-    people = station.call("hub", "rebuild", "--url", "/x", "--password-file", file)
+    people = station.call("hub", "rebuild", *there)
     assert people.status == 1

@@ -32,7 +32,7 @@ def type_in(page: str, restic: ResticBinary, place: Path) -> Path:
     (place / "home").mkdir()
     environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "HOME": str(place / "home")}
     argv = ["sh", "-eu", "-c", "\n".join(blocks(page))]
-    done = subprocess.run(argv, cwd=place, env=environment, capture_output=True, check=False, timeout=90)
+    done = subprocess.run(argv, cwd=place, env=environment, capture_output=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return place / "highball-recovery"
 

@@ -24,8 +24,8 @@ def begin(station: Station, *arguments: str) -> Going:
 
 
 def slow_backup(station: Station, **fields: Any) -> None:
-    """Give the job so much to read that it is caught in the middle: a hole of many gigabytes."""
-    os.truncate(station.source / "file-0000", 40 * 2**30)
+    """Give the job so much to read that it never comes to an end: a hole of two terabytes."""
+    os.truncate(station.source / "file-0000", 2 * 2**40)
     station.add_job(**fields)
 
 
@@ -107,7 +107,7 @@ def ends_politely(station: Station, number: signal.Signals) -> None:
     slow_backup(station)
     going = begin_slow(station)
     going.send(number)
-    answer = going.end(40)
+    answer = going.end()
     assert answer.status == 130, answer
     assert answer.step["outcome"] == "cancelled"
     assert restics_of(station.folder) == []
@@ -154,7 +154,7 @@ def test_ctrl_c_is_patient_when_it_comes_twice(station: Station) -> None:
     going = begin_slow(station)
     going.send(signal.SIGINT)
     going.send(signal.SIGINT)
-    answer = going.end(40)
+    answer = going.end()
     assert answer.status == 130, answer
     assert station.locks() == []
 
@@ -183,7 +183,7 @@ def test_maintenance_is_cancelled_without_leaving_a_lock(station: Station, comma
     going = station.start("--json", command)
     until(station.locks, otherwise="no lock came")
     going.send(signal.SIGTERM)
-    answer = going.end(40)
+    answer = going.end()
     assert answer.status in (130, 0), answer
     assert station.locks() == []
     assert restics_of(station.folder) == []

@@ -121,10 +121,10 @@ def test_a_link_in_place_of_a_source_is_not_followed_silently(station: Station) 
 
 
 def test_all_sources_missing_is_a_failure_without_a_snapshot(station: Station) -> None:
-    station.add_job(sources=["/nowhere/one", "/nowhere/two"])
+    station.add_job(sources=[str(station.nowhere / "one"), str(station.nowhere / "two")])
     step = station.back_up(status=1).step
     assert (step["outcome"], step["reason"]["code"]) == ("failure", "no_source")
-    assert "/nowhere/one" in step["reason"]["message"]
+    assert str(station.nowhere / "one") in step["reason"]["message"]
     assert station.snapshots() == []
 
 
@@ -239,8 +239,8 @@ def outcome_of(answer: Answer) -> tuple[int, list[str]]:
 
 
 def test_the_worst_run_decides_the_exit_status(station: Station) -> None:
-    station.add_job("missing", sources=[str(station.source), "/nowhere"])
-    station.add_job("bad", sources=["/nowhere"])
+    station.add_job("missing", sources=[str(station.source), str(station.nowhere)])
+    station.add_job("bad", sources=[str(station.nowhere)])
     station.add_job("skipped", before=[{"run": "false", "on_error": "skip"}])
     assert outcome_of(station.back_up("docs", "skipped")) == (0, ["success", "skipped"])
     assert outcome_of(station.back_up("missing", "docs", status=3)) == (3, ["warning", "success"])

@@ -167,7 +167,7 @@ def test_only_the_named_paths_come_back(saved: Station) -> None:
 def test_a_path_that_is_not_there_is_a_failure_and_makes_nothing(station: Station) -> None:
     station.back_up()
     target = station.folder / "target"
-    for path in ("/nowhere", str(station.source / "fil*"), str(station.source / "file-0000" / "x")):
+    for path in (str(station.nowhere), str(station.source / "fil*"), str(station.source / "file-0000" / "x")):
         answer = station.ask("restore", "docs", "--target", str(target), "--path", path, status=1)
         assert answer.step["reason"]["code"] == "path_unknown"
         assert not target.exists()

@@ -224,6 +224,7 @@ def on_append_only(
         station.close()
 
 
+@pytest.mark.each_restic
 @pytest.mark.parametrize("version", ["0.18.0", "0.19.1"])
 def test_a_refusal_to_delete_is_a_failure_whatever_restic_says(
     on_append_only: Callable[..., Station], version: str

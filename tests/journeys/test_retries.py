@@ -307,7 +307,7 @@ def test_a_cancel_ends_the_wait_at_once(station: Station, server: SftpServer, nu
     server.stop()
     going = begin(station)
     going.send(number)
-    answer = going.end(20)
+    answer = going.end()
     assert answer.status == 130, answer
     step = step_of(answer)
     assert (step["outcome"], step["attempts"], step["reason"]["code"]) == ("cancelled", 1, "cancelled")

@@ -86,7 +86,7 @@ def every_command(
         if commands and arguments[0] not in commands:
             continue
         going = station.start(*arguments)
-        going.end(90)
+        going.end()
         calls.append(going)
         if arguments == ["setup"] and folder is not None:
             quicken(folder, password)
@@ -170,7 +170,7 @@ def test_what_is_refused_or_out_of_reach_names_no_secret(
     station.fill()
     calls = [station.start("setup"), station.start("run", "--json"), station.start("snapshots", "--events")]
     for one in calls:
-        assert one.end(90).status == 1
+        assert one.end().status == 1
     assert find_leaks(station, calls) == []
 
 

@@ -24,7 +24,7 @@ class Terminal:
     environment: dict[str, str] = field(default_factory=dict)
     said: bytes = b""
 
-    def run(self, *answers: tuple[bytes, bytes], timeout: float = 60) -> int:
+    def run(self, *answers: tuple[bytes, bytes], timeout: float = 240) -> int:
         """Run to the end; each time a text is seen, the answer to it is typed. Returns the exit status."""
         self.station.write()
         master, slave = pty.openpty()
@@ -49,7 +49,7 @@ class Terminal:
                 os.close(master)
                 if process.poll() is None:
                     process.terminate()
-            return process.wait(30)
+            return process.wait(120)
 
     def _talk(
         self,

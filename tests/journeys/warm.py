@@ -93,7 +93,7 @@ class _Server:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             self._line.shutdown(socket.SHUT_WR)  # the server reports that end, and finds that it was the last
-            self._process.wait(20)
+            self._process.wait(120)
             self._line.close()
             raise
 

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+PATIENCE: Final = 120_000
+"""So many milliseconds a fact is waited for: who is slow is not wrong."""
+
+expect.set_options(timeout=PATIENCE)
 
 ARGUMENTS: Final = [
     "--no-sandbox",
@@ -39,6 +44,7 @@ class Looker:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.context = context
         self.url = url
+        context.set_default_timeout(PATIENCE)
         self.page: Page = context.new_page()
         self.errors: list[str] = []
         self.page.on("console", lambda told: self._note(told.type, told.text))

@@ -140,19 +140,19 @@ def test_folders_tell_their_size_where_somebody_asks(anna: Looker, corner: Corne
     expect(page.get_by_label("Leave out")).to_have_value(re.compile("Trash"))
     expect(page.get_by_role("button", name="Trash")).to_be_disabled()
     page.locator(".tree").get_by_role("button", name="Show sizes").first.click()
-    expect(page.locator(".tree summary .size").first).to_be_visible(timeout=30_000)
+    expect(page.locator(".tree summary .size").first).to_be_visible()
 
 
 def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs/{corner.job}")
-    expect(page.locator("#keeping")).to_contain_text("newest", timeout=30_000)
+    expect(page.locator("#keeping")).to_contain_text("newest")
     expect(page.locator("#keeping")).to_contain_text("last 1 of 7")
 
 
 def test_a_test_says_what_is_wrong_and_from_where(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs/{corner.job}")
     page.get_by_role("button", name="Test", exact=True).click()
-    expect(page.get_by_text("Usable")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Usable")).to_be_visible()
     expect(page.get_by_text("Tested from station")).to_be_visible()
 
 
@@ -174,7 +174,7 @@ def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp
     page.get_by_label("Key").fill("odd-names")
     for folder in [*reversed(tmp_path.parents), tmp_path][1:]:
         box = page.get_by_label(f"Back up {folder}", exact=True)
-        expect(box).to_be_attached(timeout=15_000)
+        expect(box).to_be_attached()
         box.locator("xpath=..").locator("summary").first.click()
     page.get_by_label(re.compile("Back up .*b<b>d")).check()
     page.get_by_label(corner.nas).check()
@@ -182,7 +182,7 @@ def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp
     page.get_by_label("At", exact=True).fill("04:45")
     expect(page.locator("#times")).to_contain_text("Sundays at 04:45")
     page.get_by_role("button", name="Test", exact=True).click()
-    expect(page.get_by_text("nothing saved yet")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("nothing saved yet")).to_be_visible()
     page.get_by_role("button", name="Create job").click()
     page.wait_for_url("**/jobs/odd-names")
     spec = corner.get("jobs/odd-names")["spec"]

@@ -53,7 +53,7 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     expect(page.get_by_text("no repository is there yet")).to_be_visible()
     page.get_by_role("button", name="Create repository").click()
 
-    key = page.locator("#key").inner_text(timeout=30_000)
+    key = page.locator("#key").inner_text()
     assert len(key) >= 32
     with page.expect_download() as download:
         page.get_by_role("link", name="Download kit").click()
@@ -64,11 +64,11 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     page.get_by_text("Other folders").click()
     for above in [*reversed(bare.source.parents), bare.source][1:]:
         box = page.get_by_label(f"Back up {above}", exact=True)
-        expect(box).to_be_visible(timeout=15_000)
+        expect(box).to_be_visible()
         box.focus()
         page.keyboard.press("ArrowRight" if above != bare.source else "Space")
     page.get_by_role("button", name="Back up now").click()
-    expect(page.get_by_text("Protected")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Protected")).to_be_visible()
     page.get_by_role("link", name="To the overview").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("The only job is protected")
     restic = [str(bare.restic.path), "-r", str(folder), "snapshots", "--json"]
@@ -103,7 +103,7 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     for folder in ("not/whole", "/proc/nowhere"):
         page.get_by_label("A folder of").fill(folder)
         page.get_by_role("button", name="Create repository").click()
-        expect(page.get_by_role("alert")).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("alert")).to_be_visible()
         expect(page.get_by_label("A folder of")).to_have_value(folder)
     assert newcomer.complaints("/start") == []
     newcomer.context.clear_cookies()

@@ -93,7 +93,7 @@ def test_a_run_shows_without_loading_the_page_again(anna: Looker, served: Served
     assert "Protected" in before
     (served.source / "letter").write_text("dear reader, again")
     served.back_up()
-    expect(page.locator("#jobs tbody tr").first).to_contain_text("just now", timeout=15_000)
+    expect(page.locator("#jobs tbody tr").first).to_contain_text("just now")
     assert page.evaluate("window.loadedOnce")
 
 
@@ -125,9 +125,9 @@ def test_what_changes_before_the_stream_is_open_shows_all_the_same(anna: Looker,
 
     anna.page.route("**/api/v1/stream*", change_first)
     page = anna.go("/")
-    expect(page.locator("#jobs")).to_contain_text("Paused", timeout=15_000)
+    expect(page.locator("#jobs")).to_contain_text("Paused")
     served.post("jobs/docs/resume", {})
-    expect(page.locator("#jobs")).not_to_contain_text("Paused", timeout=15_000)
+    expect(page.locator("#jobs")).not_to_contain_text("Paused")
 
 
 def test_whoever_is_not_logged_in_comes_back_to_where_they_wanted(anna: Looker) -> None:

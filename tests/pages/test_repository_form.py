@@ -42,7 +42,7 @@ def test_a_repository_is_tested_made_and_its_kit_kept(anna: Looker, served: Serv
 def plain(served: Served) -> httpx.Client:
     """A browser without script, logged in."""
     headers = {"origin": served.url}
-    client = httpx.Client(base_url=served.url, headers=headers, trust_env=False, timeout=60)
+    client = httpx.Client(base_url=served.url, headers=headers, trust_env=False, timeout=240)
     client.post("/login", data={"name": "anna", "password": "correct horse battery"})
     return client
 

@@ -40,11 +40,11 @@ def test_a_chosen_file_comes_back_whatever_its_name(anna: Looker, corner: Corner
     page = anna.go("/restore")
     page.get_by_label("Restore from").select_option(f"{corner.job}/{corner.nas}")
     page.get_by_role("button", name="Show snapshots").click()
-    page.locator("#snapshots .list").get_by_role("link", name="Choose").click(timeout=20_000)
+    page.locator("#snapshots .list").get_by_role("link", name="Choose").click()
     page.get_by_text("Chosen files and folders").click()
-    page.locator("#files summary", has_text="source").click(timeout=20_000)
-    page.locator("#files summary", has_text=r"caf\xe9 <b>").click(timeout=20_000)
-    page.get_by_label(r"x\xff").check(timeout=20_000)
+    page.locator("#files summary", has_text="source").click()
+    page.locator("#files summary", has_text=r"caf\xe9 <b>").click()
+    page.get_by_label(r"x\xff").check()
     above = page.get_by_label(f"Restore {corner.source}", exact=True)
     assert above.evaluate("box => box.indeterminate"), "chosen in part"
     expect(page.locator(".savebar")).to_contain_text("Restore 1 file")
@@ -52,7 +52,7 @@ def test_a_chosen_file_comes_back_whatever_its_name(anna: Looker, corner: Corner
     page.get_by_label("New folder").fill(str(target))
     page.get_by_role("button", name="Restore 1 file").click()
     page.wait_for_url("**/runs/*")
-    expect(page.locator("#head .badge")).to_have_text("Success", timeout=30_000)
+    expect(page.locator("#head .badge")).to_have_text("Success")
     odd = os.fsencode(whole_path(target, corner.source)) + b"/" + ODD
     assert os.listdir(odd) == [b"x\xff"]
     assert Path(os.fsdecode(odd + b"/x\xff")).read_text() == "found again"
@@ -121,7 +121,7 @@ def test_a_repository_tells_what_it_holds_and_who_made_it(
         *argv, at=Location("local", str(corner.repository)), password_file=corner.folder / "password"
     )
     page = anna.go(f"/repositories/{corner.nas}/snapshots")
-    expect(page.locator("tbody tr")).to_have_count(2, timeout=20_000)
+    expect(page.locator("tbody tr")).to_have_count(2)
     theirs, ours = page.locator("tbody tr").all()
     expect(theirs).to_contain_text("not ours")
     expect(theirs).to_contain_text("<b>by hand</b>")

@@ -259,8 +259,8 @@ def test_the_processes_of_a_run_are_found_by_their_marker_and_ended(tmp_path: Pa
     try:
         assert sorted(find_marked(marker)) == sorted([polite.pid, stubborn.pid])
         assert sorted(end_marked(marker, within=seconds(0.5))) == sorted([polite.pid, stubborn.pid])
-        assert polite.wait(20) == 130
-        assert stubborn.wait(20) == -signal.SIGKILL
+        assert polite.wait(120) == 130
+        assert stubborn.wait(120) == -signal.SIGKILL
         assert find_marked(marker) == []
         assert end_marked(marker) == []
         assert find_marked(f"{marker}-other") == [other.pid]

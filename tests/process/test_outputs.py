@@ -163,7 +163,7 @@ print(*(hashlib.sha256(open(name, 'rb').read()).hexdigest() for name in sys.argv
     assert command.shown().endswith("'<(list)' '<(list)'") or command.shown().endswith("<(list) <(list)")
 
 
-def test_no_descriptor_stays_open_here() -> None:
+def test_no_descriptor_stays_open_here(tmp_path: Path) -> None:
     def opened() -> set[str]:
         return set(os.listdir("/proc/self/fd"))
 
@@ -171,7 +171,7 @@ def test_no_descriptor_stays_open_here() -> None:
     outcome_of(python("", files={"A": SecretValue(b"a"), "B": SecretValue(b"b")}))
     outcome_of(Command(argv=(*PYTHON, "", Input(b"x"))))
     with pytest.raises(ProgramMissing):
-        outcome_of(Command(argv=("/nonexistent/program", Input(b"x")), files={"A": SecretValue(b"a")}))
+        outcome_of(Command(argv=(tmp_path / "nothing", Input(b"x")), files={"A": SecretValue(b"a")}))
     assert opened() == before
 
 

@@ -134,7 +134,7 @@ def test_two_commands_at_once_agree_on_the_hosts_key(
     barrier = threading.Barrier(3)
 
     def node() -> str:
-        barrier.wait(20)  # each has looked, and none has written yet
+        barrier.wait(120)  # each has looked, and none has written yet
         return "m"
 
     monkeypatch.setattr(platform, "node", node)

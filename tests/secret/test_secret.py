@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -169,29 +168,23 @@ def test_a_command_that_fails_is_told_without_what_it_printed() -> None:
 
 def test_a_command_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret, "COMMAND_SECONDS", 0.3)
-    started = time.monotonic()
     with pytest.raises(SecretUnavailable, match="sleep did not answer"):
-        resolve(SecretReference(command=("sleep", "60")))
-    assert time.monotonic() - started < 10
+        resolve(SecretReference(command=("sleep", "6000")))
 
 
 def test_a_command_whose_daemon_holds_the_output_open_still_answers(tmp_path: Path) -> None:
     # like an agent for keys that the first question starts
-    command = ("sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; echo correct-horse")
-    started = time.monotonic()
+    command = ("sh", "-c", f"sleep 6000 & echo $! > {tmp_path}/pid; echo correct-horse")
     try:
         assert resolve(SecretReference(command=command)).reveal() == HIDDEN
-        assert time.monotonic() - started < 10
     finally:
         with contextlib.suppress(OSError):
             os.kill(int((tmp_path / "pid").read_text()), 9)
 
 
 def test_a_command_that_prints_without_end_is_stopped_early() -> None:
-    started = time.monotonic()
     with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
         resolve(SecretReference(command=("cat", "/dev/zero")))
-    assert time.monotonic() - started < 10
 
 
 def test_a_command_reads_nothing_from_us() -> None:

@@ -1,6 +1,5 @@
 """A file is read as what it is, and a trap is refused early, quickly and in words."""
 
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -75,14 +74,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["toml", "yaml"])
-def test_a_huge_file_is_refused_within_a_second(tmp_path: Path, kind: str) -> None:
+def test_a_huge_file_is_refused_unread(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{kind}"
     with path.open("wb") as file:
-        file.truncate(50 * 1024 * 1024)
-    begun = time.monotonic()
+        file.truncate(2 * 2**40)
     with pytest.raises(ConfigurationInvalid) as caught:
         load(path)
-    assert time.monotonic() - begun < 1
     assert str(caught.value.problems[0]) == "is larger than 4 MiB, so it is no configuration"
 
 
@@ -172,16 +169,14 @@ MERGES = "a0: &a0 {k: 1}\n" + "".join(
 
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGES], ids=["aliases", "merges"])
-def test_a_bomb_is_refused_quickly_and_in_little_memory(text: str) -> None:
+def test_a_bomb_is_refused_in_little_memory(text: str) -> None:
     read(b"a: 1", "yaml")  # what is imported is not counted
     tracemalloc.start()
-    begun = time.monotonic()
     try:
         assert problems_in_text(text, "yaml") == ["its aliases unfold to more than 10000 values"]
         assert tracemalloc.get_traced_memory()[1] < 16 * 1024 * 1024
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - begun < 5
 
 
 def test_honest_aliases_and_merges_are_read() -> None:

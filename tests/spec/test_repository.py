@@ -395,7 +395,7 @@ def use(restic: ResticBinary, given: Access, password_file: Path) -> None:
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=90,
+            timeout=240,
             check=False,
         )
         assert done.returncode == 0, done.stderr.decode()

@@ -97,7 +97,7 @@ def need(part: str) -> None:
 def _version_of(binary: Path) -> str | None:
     try:
         said = subprocess.run(
-            [binary, "version"], capture_output=True, text=True, check=True, timeout=20
+            [binary, "version"], capture_output=True, text=True, check=True, timeout=120
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None

@@ -42,7 +42,7 @@ class ResticBinary:
         password_file: Path,
         check: bool = True,
         cwd: Path | None = None,
-        timeout: float = 90,
+        timeout: float = 240,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run restic on a location and return what it said; raises AssertionError when `check` and it failed.
 

@@ -50,7 +50,7 @@ class S3Server(Server):
         # moto takes unsigned requests, and takes them for S3.
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
         trusted = ssl.create_default_context(cafile=self.certified.authority) if self.certified else None
-        with urllib.request.urlopen(request, timeout=20, context=trusted):
+        with urllib.request.urlopen(request, timeout=120, context=trusted):
             return name
 
     def location(self, name: str, *, bucket: str | None = None) -> Location:

@@ -11,7 +11,7 @@ def at_once(do: Callable[[], object], *, times: int) -> list[BaseException]:
 
     def one() -> None:
         try:
-            barrier.wait(20)
+            barrier.wait(120)
             do()
         except BaseException as error:
             errors.append(error)

@@ -43,7 +43,7 @@ class Unprivileged:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        timeout: float = 60,
+        timeout: float = 240,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run argv as nobody, in `directory` unless told otherwise, with PATH, HOME and `env` only."""
         environment = {"PATH": os.defpath, "HOME": str(self.directory), "LC_ALL": "C.UTF-8", **(env or {})}

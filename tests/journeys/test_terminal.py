@@ -153,6 +153,19 @@ def test_unlocking_everything_is_asked_about(station: Station) -> None:
     station.ask("unlock", "--remove-all", "--yes")
 
 
+def test_what_retention_removes_is_shown_before_and_asked_about(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    for _ in range(2):
+        station.back_up()
+    terminal = Terminal(station, ("forget",))
+    assert terminal.run((b"[y/N]", b"n\n")) == 0
+    assert b"goes" in terminal.said and b"Nothing was removed" in terminal.said
+    assert len(station.snapshots()) == 2
+    assert Terminal(station, ("forget",)).run((b"[y/N]", b"y\n")) == 0
+    assert len(station.snapshots()) == 1
+    assert Terminal(station, ("forget",)).run() == 0, "where nothing goes, nothing is asked"
+
+
 def test_ctrl_c_at_the_question_changes_nothing(station: Station) -> None:
     station.back_up()
     (station.source / "file-0000").write_bytes(b"changed")

@@ -217,6 +217,32 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
     assert "Approve" not in _seen_by_viewer(whole, plan)
 
 
+def test_only_what_was_shown_is_removed_wherever_it_is_ordered(whole: Whole) -> None:
+    client = whole.client(Role.OPERATOR)
+    where = "/repositories/nas/retention"
+    gone = Verdict(id=f"{2:064x}", time=NOW, keep=False)
+    about = {"repository": "nas", "host": "here", "job": "docs", "set": "files", "keep": ()}
+    plan = Plan(id="as-shown", **about, remove=(gone,))
+    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+        page = client.get(where).text
+    assert 'name="shown" value="as-shown"' in page and "Discard 1 snapshot" in page
+
+    maintenance = client.get("/maintenance").text
+    assert f'href="{where}"' in maintenance, "Maintenance leads to what would go"
+    unseen = {"subject": "discard:nas", "order_key": "x"}
+    for address in ("/maintenance/run", "/repositories/nas/discard"):
+        answer = client.post(address, data=unseen, follow_redirects=False)
+        assert answer.headers["location"] == where, "without having been shown, nothing goes"
+
+    sent = {"shown": "as-shown", "order_key": "z"}
+    answer = client.post("/repositories/nas/discard", data=sent, follow_redirects=False)
+    run = whole.hub.record.find_run(answer.headers["location"].rpartition("/")[2])
+    order = whole.hub.backlog.find_order(run.id)
+    assert order is not None and order.shown == ("as-shown",)
+    again = client.post(f"/runs/{run.id}/again", data={"key": "again"}, follow_redirects=False)
+    assert again.headers["location"] == where, "to run it again shows what would go by then"
+
+
 def _seen_by_viewer(whole: Whole, plan: Plan) -> str:
     with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
         page: str = whole.client(Role.VIEWER).get("/repositories/nas/retention").text

@@ -267,6 +267,17 @@ def test_slices_begin_anew_when_the_share_changes(record: Record) -> None:
     assert slice_of(record, 0.5) == "1/200"
 
 
+def test_a_part_of_another_size_that_somebody_ordered_leaves_the_turn_alone(record: Record) -> None:
+    check(record, 1, "3/20", Outcome.SUCCESS)
+    repository = document().repositories["nas"]
+    assert next_slice(record, "nas", repository, 50) == "1/2"
+    check(record, 2, "1/2", Outcome.SUCCESS)
+    assert next_slice(record, "nas", repository, 50) == "2/2"
+    assert slice_of(record) == "4/20"
+    ordered = [(share, next_slice(record, "nas", repository, share)) for share in (0, 0.001, 100)]
+    assert ordered == [(0, None), (0.001, "1/256"), (100, "1/1")]
+
+
 # --- retention --------------------------------------------------------------------------------------
 
 
@@ -307,6 +318,15 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     assert asked.asked[1] == (("here",), ("hb:job=docs,hb:set=files",), ("--keep-last=1",))
     removal = order_removal(plan)
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
+
+
+def test_of_plans_that_were_shown_no_other_is_carried_out(record: Record) -> None:
+    listing, old, _ = two_days(record)
+    retains, now = retainer(record), START + timedelta(days=1)
+    plan = retains.plan(OF, Answers(listing, {old}), now)
+    assert [one.remove for one in retains.order("nas", [plan], now, shown=[plan.id]).removals] == [(old,)]
+    task = retains.order("nas", [plan], now, shown=["what-stood-there-before"])
+    assert (task.removals, [one.code for one in task.held]) == ((), ["plan_changed"])
 
 
 def test_of_the_hubs_own_copies_seven_are_kept_whatever_is_declared_for_jobs(record: Record) -> None:

@@ -283,8 +283,9 @@ class Hub:
     def order_forget(
         self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
     ) -> dict[str, Any]:
-        """Carry out the plans that the hub makes then, or only the one that was approved."""
-        return self.order("forget", repository, wait, job=job, plan=approve)
+        """Carry out these plans if they hold by then, or only the one that was approved."""
+        shown = None if approve else [plan.id for plan in plans]
+        return self.order("forget", repository, wait, job=job, plan=approve, shown=shown)
 
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
         """What retention would do for a job in a repository."""

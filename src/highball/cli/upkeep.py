@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from highball.cli.arguments import (
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.output import Output
 from highball.cli.session import Session
-from highball.errors import Failed, NotAllowed, RepositoryError, Unknown
+from highball.errors import Failed, HighballError, NotAllowed, RepositoryError, Unknown
 from highball.facts import Run
 from highball.keeping import Plan
 from highball.spec.document import effective_job
@@ -31,6 +32,9 @@ from highball.spec.repository import demand_right_to_delete
 
 if TYPE_CHECKING:
     from highball.cli.session import Place
+
+Shown = dict[tuple[str, str], list[Plan]]
+"""The plans that somebody was shown, by job and repository."""
 
 Orders = list[tuple[str, Callable[[], Any]]]
 
@@ -61,9 +65,10 @@ def forget(
     jobs: Jobs = None,
     approve: Approves = None,
     dry_run: OnlyShows = False,
+    yes: Yes = False,
     wait: Wait = None,
 ) -> None:
-    """Apply retention: remove the snapshots that no rule keeps."""
+    """Apply retention: remove the snapshots that no rule keeps; on a terminal the plan is shown first."""
     session: Session = context.obj
     patience = read_wait(wait)
     place = session.place()
@@ -76,8 +81,38 @@ def forget(
         return
     if approve is not None:
         pairs = [_approved(place, pairs, approve)]
-    orders = [(f"{job} in {key}", _forgets(place, job, key, approve, patience)) for job, key in pairs]
+    shown: Shown = {}
+    if session.output.interactive and not (yes or approve):
+        shown = _list_plans_of(place, pairs)
+        if not _may_remove(session.output, [plan for plans in shown.values() for plan in plans]):
+            return
+    orders = [
+        (f"{job} in {key}", _forgets(place, job, key, approve, patience, shown.get((job, key))))
+        for job, key in pairs
+    ]
     _carry_out(session, place, orders)
+
+
+def _list_plans_of(place: Place, pairs: list[tuple[str, str]]) -> Shown:
+    """The plans of each pair; one that cannot be planned is left to its run, which tells why."""
+    shown: Shown = {}
+    for job, key in pairs:
+        with contextlib.suppress(HighballError):
+            shown[job, key] = place.list_plans(key, job, None)
+    return shown
+
+
+def _may_remove(output: Output, plans: list[Plan]) -> bool:
+    """Whether the plans may be carried out, which somebody has seen before."""
+    going = sum(len(plan.remove) for plan in plans if plan.held is None)
+    if not going:
+        return True
+    answers.show_plans(output, plans)
+    what = "this snapshot" if going == 1 else f"these {going} snapshots"
+    if output.confirm(f"Remove {what} for good?"):
+        return True
+    output.note("Nothing was removed.")
+    return False
 
 
 def _approved(place: Place, pairs: list[tuple[str, str]], plan: str) -> tuple[str, str]:
@@ -93,7 +128,7 @@ def _approved(place: Place, pairs: list[tuple[str, str]], plan: str) -> tuple[st
 
 
 def _forgets(
-    place: Place, job: str, key: str, approve: str | None, wait: timedelta | None
+    place: Place, job: str, key: str, approve: str | None, wait: timedelta | None, shown: list[Plan] | None
 ) -> Callable[[], Any]:
     def order() -> Any:
         repository = place.document.repositories[key]
@@ -102,7 +137,7 @@ def _forgets(
                 f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
             )
         demand_right_to_delete(key, repository)
-        plans = place.list_plans(key, job, approve)
+        plans = place.list_plans(key, job, approve) if shown is None else shown
         _demand_moving(plans)
         return place.order_forget(key, job, plans, approve, wait)
 

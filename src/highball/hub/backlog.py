@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from highball.errors import Conflict
 from highball.facts import Action, Fact, Outcome, PathText, Reason, Run, RunKind, RunState
@@ -25,6 +26,40 @@ from highball.protocol import Overwrite
 from highball.source.path import check_path
 
 _WholePath = Annotated[PathText, AfterValidator(check_path)]
+
+
+def _share_to_check(value: object) -> float | None:
+    """A share within 0 and 100 per cent; what is no number is none, so that the repository's own holds."""
+    try:
+        share = float(str(value).strip().removesuffix("%"))
+    except ValueError:
+        return None
+    return None if math.isnan(share) else min(max(share, 0.0), 100.0)
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Which fields of an order a task goes by: all of `needed`, and any of `optional`."""
+
+    needed: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+_RETENTION = _Fields(("repository",), ("job", "plan", "shown"))
+_FIELDS = {
+    "backup": _Fields(("job",), ("dry_run",)),
+    "discard": _RETENTION,
+    "forget": _RETENTION,
+    "prune": _Fields(("repository",)),
+    "check": _Fields(("repository",), ("subset",)),
+    "verify": _Fields(("repository",), ("job", "snapshot", "all_data")),
+    "unlock": _Fields(("repository",), ("remove_all",)),
+    "stats": _Fields(("repository",)),
+    "init": _Fields(("repository",)),
+    "restore": _Fields(("repository", "snapshot", "paths"), ("job", "target", "overwrite")),
+    "hub-backup": _Fields(),
+}
+_FOR_EVERY_TASK = frozenset({"task", "wait_seconds"})
 
 
 class RunOrder(Fact):
@@ -49,26 +84,21 @@ class RunOrder(Fact):
     dry_run: bool = False
     plan: str | None = Field(None, max_length=200)
     """The plan that a person approved."""
+    shown: tuple[Annotated[str, Field(max_length=200)], ...] | None = Field(None, max_length=1000)
+    """The plans that somebody saw: where another one holds by then, nothing goes; null is whatever holds then."""
     snapshot: str | None = Field(None, max_length=200)
     paths: tuple[_WholePath, ...] = ()
     target: _WholePath | None = None
     overwrite: Overwrite = Overwrite.NEVER
     all_data: bool = False
     remove_all: bool = False
+    subset: Annotated[float | None, BeforeValidator(_share_to_check)] = None
+    """How much of the data a check reads, in per cent; null is what the repository says."""
     wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
 
     @model_validator(mode="after")
     def _names_what_it_is_about(self) -> Self:
-        lacking = [
-            name
-            for name, needed in (
-                ("job", self.task == "backup"),
-                ("repository", self.task not in ("backup", "hub-backup")),
-                ("snapshot", self.task == "restore"),
-                ("paths", self.task == "restore"),
-            )
-            if needed and not getattr(self, name)
-        ]
+        lacking = [name for name in _FIELDS[self.task].needed if not getattr(self, name)]
         if lacking:
             raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
         return self
@@ -91,8 +121,44 @@ class RunOrder(Fact):
         return f"{self.task}:{about}"
 
 
+_DEFAULTS = {name: field.default for name, field in RunOrder.model_fields.items()}
+
+
+class RunRequest(RunOrder):
+    """An order as a program sends it: with nothing that its task would pass over, as if it had not been said."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="after")
+    def _says_nothing_in_vain(self) -> Self:
+        fields = _FIELDS[self.task]
+        heeded = {*_FOR_EVERY_TASK, *fields.needed, *fields.optional}
+        said = {
+            name
+            for name in self.model_fields_set
+            if getattr(self, name) != self.__class__.model_fields[name].default
+        }
+        in_vain = sorted(said - heeded)
+        if "dry_run" in in_vain and self.task in _PREVIEWS:
+            raise ValueError(
+                f"{self.task} has no dry_run: what it would do is told by {_PREVIEWS[self.task]}"
+            )
+        if in_vain:
+            raise ValueError(f"{self.task} has no {' and no '.join(in_vain)}")
+        return self
+
+
+_PREVIEWS = {
+    "discard": "GET /api/v1/repositories/KEY/retention",
+    "forget": "GET /api/v1/repositories/KEY/retention",
+    "restore": "POST /api/v1/restores/preview",
+}
+
+
 class RestoreWish(Fact):
     """A restore that somebody thinks of; no paths are all of them, no rule is the usual one for that place."""
+
+    model_config = ConfigDict(extra="forbid")
 
     repository: str
     snapshot: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]

@@ -317,7 +317,8 @@ class Dispatcher:
             )
         demand_right_to_delete(key, repository)
         plans = self.plan(key, order.job, order.plan)
-        return self.retainer.order(key, plans, utc_now(), order.plan, prune=order.task == "discard")
+        prune = order.task == "discard"
+        return self.retainer.order(key, plans, utc_now(), order.plan, shown=order.shown, prune=prune)
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""

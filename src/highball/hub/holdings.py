@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from highball.engine.restic.repository import Location, address, secrets_of, take_apart
 from highball.facts import Action, Fact, Outcome, Step, UtcTime
-from highball.hub.db import Database, repositories, snapshots, steps
+from highball.hub.db import repositories, snapshots, steps
 from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
 from highball.hub.standing import column_of_newest
@@ -195,7 +195,7 @@ def find_coverage(hub: Hub, key: str, now: datetime) -> Coverage | None:
     repository, parts = document.repositories[key], document.repositories[key].check_slices
     if parts is None:
         return None
-    read = list(_read_in_turn(_good_checks(hub.database, key, parts), parts))
+    read = list(_read_in_turn(hub.record.list_parts_read(key, parts)))
     done = len(read)
     ends = None
     if done < parts and repository.maintenance != "off" and hub.scheduler.next_of(f"check:{key}", now):
@@ -212,27 +212,13 @@ def find_coverage(hub: Hub, key: str, now: datetime) -> Coverage | None:
     )
 
 
-def _good_checks(database: Database, key: str, most: int) -> list[tuple[str | None, datetime]]:
-    """Which part each of the last good checks read, and when; the newest first."""
-    asked = (
-        sa.select(steps.c.account, steps.c.ended_at)
-        .where(steps.c.action == Action.CHECK.value, steps.c.repository == key)
-        .where(steps.c.outcome == Outcome.SUCCESS.value)
-        .order_by(steps.c.ended_at.desc())
-        .limit(most)
-    )
-    with database.read() as connection:
-        return [(Step.model_validate(row.account).slice, row.ended_at) for row in connection.execute(asked)]
-
-
-def _read_in_turn(checks: Sequence[tuple[str | None, datetime]], parts: int) -> Iterator[datetime]:
+def _read_in_turn(checks: Sequence[tuple[int, datetime]]) -> Iterator[datetime]:
     """When each part of the round was read that is under way, the newest first."""
     before = None
-    for slice, at in checks:
-        number, _, of_parts = (slice or "").partition("/")
-        if of_parts != str(parts) or (before is not None and int(number) != before - 1):
+    for part, at in checks:
+        if before is not None and part != before - 1:
             return
-        before = int(number)
+        before = part
         yield at
 
 

@@ -108,7 +108,9 @@ class Orders:
                 demand_right_to_delete(key, repository)
                 return PruneTask(repository=key), None
             case "check":
-                return CheckTask(repository=key, slice=next_slice(self.record, key, repository)), None
+                return CheckTask(
+                    repository=key, slice=next_slice(self.record, key, repository, order.subset)
+                ), None
             case "unlock":
                 return UnlockTask(repository=key, remove_all=order.remove_all), None
             case "stats":

@@ -515,6 +515,22 @@ class Record:
             for row in connection.execute(asked.order_by(steps.c.ended_at.desc()).limit(1)):
                 yield Ending(Outcome(row.outcome), row.ended_at, Step.model_validate(row.account), row.run)
 
+    def list_parts_read(self, repository: str, parts: int) -> list[tuple[int, datetime]]:
+        """Which of so many parts of its data each of the last good checks read, and when; the newest first.
+
+        A check that cut the data otherwise, as somebody may order one, is none of these.
+        """
+        asked = (
+            sa.select(steps.c.account["slice"].as_string().label("slice"), steps.c.ended_at)
+            .where(steps.c.action == Action.CHECK.value, steps.c.repository == repository)
+            .where(steps.c.outcome == Outcome.SUCCESS.value)
+            .where(steps.c.account["slice"].as_string().like(f"%/{parts}"))
+            .order_by(steps.c.ended_at.desc())
+            .limit(parts)
+        )
+        with self._database.read() as connection:
+            return [(int(row.slice.partition("/")[0]), row.ended_at) for row in connection.execute(asked)]
+
     def is_damaged(self, repository: str) -> bool:
         """Whether a check found damage and none has succeeded since; one that could not look tells nothing."""
         asked = sa.select(steps.c.outcome, steps.c.account).where(

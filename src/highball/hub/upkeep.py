@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.errors import Unknown
-from highball.facts import Action, Outcome, Snapshot
+from highball.facts import Reason, Snapshot
 from highball.hub.intake import SetOf
 from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.recovery import KEPT
@@ -20,7 +20,7 @@ from highball.hub.runs import Governed, Record
 from highball.keeping import Plan, Retention, effective, make_plan, rules
 from highball.protocol import ForgetTask, HeldRemoval, Removal
 from highball.spec.document import HUB_JOB, Document, effective_retention
-from highball.spec.repository import Repository
+from highball.spec.repository import Repository, parts_of
 
 
 class Asked(Protocol):
@@ -90,11 +90,13 @@ class Retainer:
         now: datetime,
         approval: str | None = None,
         *,
+        shown: Collection[str] | None = None,
         prune: bool = False,
     ) -> ForgetTask:
         """What an agent is told to do for these plans of a repository, or only for the one that a person approved.
 
-        Which of them stand still, and why, is told as well. Raises Unknown where no plan is the approved one.
+        Of plans that somebody was `shown`, only these are carried out. Which of them stand still, and why, is told as
+        well. Raises Unknown where no plan is the approved one.
         """
         if approval is not None:
             plans = [plan for plan in plans if plan.id == approval]
@@ -105,13 +107,14 @@ class Retainer:
                     hint="see the plans with: highball forget --dry-run",
                 )
             self.record.agree(key, [id for plan in plans for id in plan.adopted], now)
+        held = [(plan, plan.held or _changed_since(plan, shown)) for plan in plans]
         return ForgetTask(
             repository=key,
-            removals=tuple(order_removal(plan, self.former) for plan in plans if plan.held is None),
+            removals=tuple(order_removal(plan, self.former) for plan, why in held if why is None),
             held=tuple(
-                HeldRemoval(job=plan.job, set=plan.set, code=plan.held.code, message=plan.held.message)
-                for plan in plans
-                if plan.held is not None
+                HeldRemoval(job=plan.job, set=plan.set, code=why.code, message=why.message)
+                for plan, why in held
+                if why is not None
             ),
             prune=prune,
         )
@@ -120,6 +123,14 @@ class Retainer:
         if of.job == HUB_JOB:
             return effective(Retention(last=KEPT))
         return effective_retention(self.document, of.job, of.repository)
+
+
+def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:
+    """Why a plan that removes something stands still where somebody was shown another one."""
+    if shown is None or plan.id in shown or not plan.remove:
+        return None
+    message = "what would go is no longer what was shown: look at the plan again"
+    return Reason(code="plan_changed", message=message)
 
 
 def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:
@@ -143,16 +154,16 @@ def tags_of(of: SetOf, former: FormerKeys = UNCHANGED) -> tuple[str, ...]:
     return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former.of("job", of.job)))
 
 
-def next_slice(record: Record, key: str, repository: Repository) -> str | None:
-    """Which part `n/t` of the data the next check reads: n moves on after each success, so that all of it is read."""
-    parts = repository.check_slices
+def next_slice(record: Record, key: str, repository: Repository, share: float | None = None) -> str | None:
+    """Which part `n/t` of the data the next check reads: n moves on after each success, so that all of it is read.
+
+    `share` (per cent) is how large a part is; without one, as large as the repository says.
+    """
+    parts = repository.check_slices if share is None else parts_of(share)
     if parts is None:
         return None
-    last = record.find_last(Action.CHECK, key, outcomes=(Outcome.SUCCESS,))
-    before = last.account.slice if last else None
-    done, _, of_parts = (before or "").partition("/")
-    follows = int(done) % parts + 1 if of_parts == str(parts) else 1
-    return f"{follows}/{parts}"
+    last = next((part for part, _ in record.list_parts_read(key, parts)), 0)
+    return f"{last % parts + 1}/{parts}"
 
 
 def _list_adopted(governed: Sequence[Governed], seen: Collection[str], asked: Asked) -> list[Snapshot]:

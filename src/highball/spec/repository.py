@@ -46,6 +46,9 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+MOST_PARTS = 256
+"""restic cuts a repository's data into no more parts than this."""
+
 Share = Annotated[
     float,
     BeforeValidator(_share_from_value),
@@ -104,7 +107,12 @@ class Repository(ResticRepository):
     @property
     def check_slices(self) -> int | None:
         """Into how many parts checks cut the data, reading one each time; None where they read no data."""
-        return round(100 / self.check_share) if self.check_share else None
+        return parts_of(self.check_share)
+
+
+def parts_of(share: float) -> int | None:
+    """Into how many parts data is cut, each of this share in per cent; None where the share is nothing."""
+    return min(max(1, round(100 / share)), MOST_PARTS) if share else None
 
 
 def demand_right_to_delete(key: str, repository: Repository) -> None:

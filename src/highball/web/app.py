@@ -49,6 +49,7 @@ from highball.web.pages import overview as overview_page
 from highball.web.pages import repositories as repositories_page
 from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
+from highball.web.parameters import refuse_unknown_parameters
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
@@ -69,10 +70,13 @@ def make_app(hub: Hub) -> FastAPI:
     pages = Pages(hub)
     rules = Rules(streams=("/agent/v1/bulk/",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
-    app.include_router(access.make_router(hub.access, hub.vault, utc_now), prefix="/api/v1")
-    app.include_router(objects.make_router(hub.documents, standings=_standings_of(hub)), prefix="/api/v1")
+    strict = [Depends(refuse_unknown_parameters)]
+    people_router = access.make_router(hub.access, hub.vault, utc_now)
+    objects_router = objects.make_router(hub.documents, standings=_standings_of(hub))
+    for router in (people_router, objects_router):
+        app.include_router(router, prefix="/api/v1", dependencies=strict)
     for room in (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery):
-        app.include_router(room.make_router(hub))
+        app.include_router(room.make_router(hub), dependencies=strict)
     app.include_router(agents.make_router(hub.fleet))
 
     app.mount("/static", Assets())

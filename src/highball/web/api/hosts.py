@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
+from pydantic import ConfigDict
 
 from highball.facts import Fact, UtcTime
 from highball.hub.audit import Actor
@@ -28,6 +29,12 @@ Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 GRACE_SECONDS = 20.0
 """What bounds itself may take so much longer to begin and to answer."""
+
+
+class MeasureRequest(Measure):
+    """What is to be measured, as a program sends it."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class HostAnswer(Fact):
@@ -75,7 +82,7 @@ def make_router(hub: Hub) -> APIRouter:
         return await hub.fleet.ask(host, Browse(path=path or b"/"))
 
     @router.post("/hosts/{host}/measure")
-    async def measure(host: str, wish: Measure, _: Runs) -> Measured:
+    async def measure(host: str, wish: MeasureRequest, _: Runs) -> Measured:
         """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
         return await measure_on(hub, host, wish)
 

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
+from highball.hub.backlog import RunRequest
 from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.standing import list_standings
@@ -75,7 +75,7 @@ def make_router(hub: Hub) -> APIRouter:
 
     @router.post("/runs", status_code=202, responses={200: {"model": Run}})
     def order_run(
-        order: RunOrder,
+        order: RunRequest,
         actor: Runs,
         response: Response,
         idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,

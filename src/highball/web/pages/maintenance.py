@@ -25,7 +25,7 @@ from highball.spec.access import Role
 from highball.web import showing
 from highball.web.names import Named, Names
 from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import any_or
+from highball.web.pages.asking import any_or, plan_address
 from highball.web.showing import Look
 from highball.web.who import demand
 
@@ -73,6 +73,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     @router.post("/maintenance/run")
     def run(actor: Runs, subject: Subject, order_key: Subject = "") -> Response:
         task, _, key = _demand(hub, subject).partition(":")
+        if task == "discard":
+            return go(plan_address(key))
         about = {} if subject == HUB_BACKUP else {"repository": key}
         order = RunOrder.model_validate({"task": task, **about})
         begun, _ = hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None)
@@ -111,6 +113,12 @@ class Task:
     last_at: datetime | None
     next: Upcoming | None
     pause: Pause | None
+
+    @property
+    def shown_at(self) -> str | None:
+        """Where it is shown what would go, for what removes snapshots: that is looked at before it begins."""
+        task, _, key = self.subject.partition(":")
+        return plan_address(key) if task == "discard" else None
 
 
 def _upkeep(hub: Hub) -> list[Planned]:

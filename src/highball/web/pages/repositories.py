@@ -32,7 +32,7 @@ from highball.spec.repository import Repository
 from highball.web import plot, showing
 from highball.web.api.testing import RepositoryTestAnswer, try_each
 from highball.web.page import Pages, Said, go, link
-from highball.web.pages.asking import Offer, Question, ask
+from highball.web.pages.asking import Offer, Question, ask, plan_address
 from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -42,6 +42,8 @@ Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=200)]
 InQuery = Annotated[str, Query(max_length=200)]
+Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
+"""The plans that the page showed, by their ids."""
 
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 LATEST = 6
@@ -182,8 +184,14 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return ask(pages, request, _about_plan(key, found))
 
     @router.post("/repositories/{key}/discard")
-    def discard(key: str, actor: Runs, order_key: Text = "", job: Text = "", plan: Text = "") -> Response:
-        order = RunOrder(task="discard", repository=key, job=job or None, plan=plan or None)
+    def discard(
+        key: str, actor: Runs, shown: Shown = (), order_key: Text = "", job: Text = "", plan: Text = ""
+    ) -> Response:
+        if not (shown or plan):
+            return go(plan_address(key, job))
+        order = RunOrder(
+            task="discard", repository=key, job=job or None, plan=plan or None, shown=shown or None
+        )
         return _ordered(hub, order, actor, order_key)
 
 

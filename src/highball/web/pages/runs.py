@@ -25,7 +25,7 @@ from highball.web import loglines, showing, telling
 from highball.web.loglines import LogPart
 from highball.web.names import Names
 from highball.web.page import Pages, Said, block_wanted, go, link
-from highball.web.pages.asking import Question, any_or, ask, begin_of
+from highball.web.pages.asking import Question, any_or, ask, begin_of, plan_address
 from highball.web.telling import Cautions, Comparison, Line
 from highball.web.who import demand
 
@@ -219,6 +219,13 @@ class Account:
         """The same once more, where that can be said; a restore is ordered on a page of its own."""
         return _order_again(self._hub, self.run)
 
+    @property
+    def plan_address(self) -> str | None:
+        """Where it is shown what would go now, for a run that removes snapshots."""
+        order = self.again
+        removes = order is not None and order.task in ("forget", "discard")
+        return plan_address(order.repository or "", order.job) if order and removes else None
+
     @cached_property
     def restore_address(self) -> str | None:
         """Where a restore is ordered like this one."""
@@ -247,7 +254,7 @@ def _order_again(hub: Hub, run: Run) -> RunOrder | None:
     gone = (order.job is not None and order.job not in document.jobs) or (
         order.repository is not None and order.repository not in document.repositories
     )
-    return None if gone else order.model_copy(update={"plan": None})
+    return None if gone else order.model_copy(update={"plan": None, "shown": None})
 
 
 def _order_of_command(run: Run) -> RunOrder | None:
@@ -331,6 +338,8 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         order = _order_again(hub, run)
         if order is None:
             return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
+        if order.task in ("forget", "discard"):
+            return go(plan_address(order.repository or "", order.job))
         ordered, _ = hub.order(order, actor, key=key)
         return _back(ordered.id)
 

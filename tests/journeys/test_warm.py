@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from journeys.station import HIGHBALL, Answer, Station, is_alive
 from testbed.restic import Argument
 
 
-def both(station: Station, *arguments: Argument, **environment: str) -> Iterator[Answer]:
+def both(station: Station, *arguments: Argument, **environment: Any) -> Iterator[Answer]:
     """The same call twice: as a process of its own, and as a fork."""
     for own_process in (True, False):
         station.own_process = own_process

@@ -171,7 +171,7 @@ def test_no_descriptor_stays_open_here(tmp_path: Path) -> None:
     outcome_of(python("", files={"A": SecretValue(b"a"), "B": SecretValue(b"b")}))
     outcome_of(Command(argv=(*PYTHON, "", Input(b"x"))))
     with pytest.raises(ProgramMissing):
-        outcome_of(Command(argv=(tmp_path / "nothing", Input(b"x")), files={"A": SecretValue(b"a")}))
+        outcome_of(Command(argv=(str(tmp_path / "nothing"), Input(b"x")), files={"A": SecretValue(b"a")}))
     assert opened() == before
 
 

@@ -16,7 +16,7 @@ def both(station: Station, *arguments: Argument, **environment: Any) -> Iterator
     """The same call twice: as a process of its own, and as a fork."""
     for own_process in (True, False):
         station.own_process = own_process
-        yield station.call(*arguments, **environment)
+        yield station.call(*arguments, timeout=240, **environment)
 
 
 def alike(station: Station, *arguments: Argument, **environment: str) -> Answer:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -165,6 +166,26 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     MISSED = "missed"
 
+    @property
+    def rank(self) -> int:
+        """How much it says about several things together; what was skipped says least."""
+        return _RANKED.index(self)
+
+
+_RANKED = (
+    Outcome.SKIPPED,
+    Outcome.SUCCESS,
+    Outcome.WARNING,
+    Outcome.CANCELLED,
+    Outcome.MISSED,
+    Outcome.FAILURE,
+)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """How several things ended together: as the worst of them; none at all is a success."""
+    return max(outcomes, key=lambda outcome: outcome.rank, default=Outcome.SUCCESS)
+
 
 class Health(StrEnum):
     """How a job stands in a repository; the first that applies."""
@@ -226,6 +247,8 @@ class Step(Fact):
     slice: str | None = None
     """Of a check: which part of the data was read, `n/t`; null when only the structure was."""
     files_compared: int | None = None
+    files_held: int | None = None
+    """Of a verify: how many files the snapshot holds, of which those are a sample where they are fewer."""
     bytes_compared: int | None = None
     files_restored: int | None = None
     bytes_restored: int | None = None

@@ -213,6 +213,8 @@ class VerifyTask(_Wire):
     all_data: bool = False
     sample_files: int = 20
     sample_bytes: int = 1024**3
+    markers: tuple[str, ...] = ()
+    """Files of these names mark folders that are left out: where there is nothing else, nothing was saved."""
 
 
 class UnlockTask(_Wire):
@@ -496,11 +498,13 @@ class Measure(_Wire):
 
 
 class OfRepository(_Wire):
-    """A question about a repository: the access to it, and the identity that the record knows."""
+    """A question about a repository: the access to it, and what the record knows it by."""
 
     key: str
     repository: ResticRepository
     identity: str | None = None
+    known: str | None = None
+    """A snapshot that it holds as far as is known: a listing that shows it tells that it is no other repository."""
     timezone: str = "UTC"
     from_file: bool = False
     needs: ClassVar[str | None] = None

@@ -38,6 +38,15 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def sample(count: int, of: int | None) -> str:
+    """`a sample of 20 of 65 files`, or how many files where that is all of them, or where nobody knows of how many."""
+    return (
+        counted(count, "file")
+        if of in (None, count)
+        else f"a sample of {number(count)} of {counted(of, 'file')}"
+    )
+
+
 def length(seconds: float | timedelta | None) -> str:
     """`0.4 s`, `3 min 12 s`, `2 h 48 min`, `1 d 5 h`: two units at most; a dash where it is not known."""
     if seconds is None:

@@ -83,11 +83,42 @@ def test_what_a_failing_hook_means_is_the_users_choice(
     assert noted(station)[-1].startswith("after ")
 
 
+def test_a_skipped_backup_is_told_to_its_hooks_as_skipped_and_why(station: Station) -> None:
+    gate = {"name": "disk is there", "run": "exit 75", "on_error": "skip"}
+    station.add_job(before=[gate], after=[note(station, "$HIGHBALL_OUTCOME $HIGHBALL_REASON")])
+    answer = station.back_up()
+    assert noted(station) == ["skipped skipped by the hook disk is there: ended with exit status 75"]
+    reason = answer.json["runs"][0]["reason"]
+    assert (reason["code"], reason["message"]) == ("hook_skipped", noted(station)[0].partition(" ")[2])
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_skipped_backup_never_ends_as_a_warning(station: Station, where: str) -> None:
+    gate, grumble = {"run": "exit 75", "on_error": "skip"}, {"run": "false", "on_error": "warn"}
+    hooks = (
+        {"before": [grumble, gate], "after": []}
+        if where == "before"
+        else {"before": [gate], "after": [grumble]}
+    )
+    station.add_job(before=hooks["before"], after=[*hooks["after"], note(station, "$HIGHBALL_OUTCOME")])
+    answer = station.back_up()
+    assert answer.json["outcome"] == answer.json["runs"][0]["outcome"] == "skipped"
+    assert ("hook", "warning") in actions(answer)
+    assert noted(station) == ["skipped"]
+    assert station.snapshots() == []
+
+
+def test_a_hook_that_fails_after_a_skipped_backup_fails_the_run(station: Station) -> None:
+    station.add_job(before=[{"run": "exit 75", "on_error": "skip"}], after=[{"run": "false"}])
+    assert station.back_up(status=1).json["outcome"] == "failure"
+
+
 def test_a_failing_hook_shows_in_the_status(station: Station) -> None:
     station.back_up()
     station.add_job(before=[{"run": "false"}])
     station.back_up(status=1)
-    assert station.ask("status").json[0]["state"] == "failed"
+    [standing] = station.ask("status").json
+    assert (standing["state"], standing["last_outcome"]) == ("failed", "failure")
 
 
 def test_a_failing_after_hook_spoils_the_run_but_not_the_snapshot(station: Station) -> None:

@@ -4,10 +4,13 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from journeys.conftest import ready
 from journeys.station import Answer, Station
+from testbed.restic import ResticBinary
 
 
 def codes(step: dict[str, object]) -> list[str]:
@@ -107,6 +110,60 @@ def test_an_empty_source_that_may_be_empty_is_fine(station: Station) -> None:
     empty.mkdir()
     station.add_job(sources=[str(station.source), {"path": str(empty), "allow_empty": True}])
     station.back_up()
+
+
+@pytest.mark.parametrize(
+    ("job", "made", "code"),
+    [
+        ({"exclude": ["*"]}, ["file"], "source_left_out"),
+        ({"exclude_larger_than": "1"}, ["file"], "source_left_out"),
+        ({"exclude_if_present": [".nobackup"]}, [".nobackup", "file"], "source_left_out"),
+        ({}, ["disk/"], "source_hollow"),
+    ],
+    ids=["excluded", "too large", "marked", "only folders"],
+)
+def test_a_snapshot_of_nothing_lights_nothing(
+    station: Station, job: dict[str, Any], made: list[str], code: str
+) -> None:
+    source = station.folder / "nothing"
+    for name in made:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).mkdir() if name.endswith("/") else (source / name).write_text("data")
+    station.add_job(sources=[str(source)], **job)
+    assert codes(station.back_up("docs", "--dry-run", status=3).step) == [code]
+    step = station.back_up(status=3).step
+    assert (codes(step), step["reason"]["code"]) == ([code], code)
+    assert step["warnings"][0]["path"] == str(source)
+    assert station.ask("verify", status=3).step["reason"]["code"] == "nothing_to_compare"
+    [standing] = station.ask("status").json
+    assert (standing["state"], standing["last_restore_proof_at"]) == ("never", None)
+
+
+def test_one_source_of_several_that_is_left_out_is_a_warning_that_names_it(station: Station) -> None:
+    other = station.folder / "other"
+    other.mkdir()
+    (other / "only.tmp").write_text("data")
+    station.add_job(sources=[str(station.source), str(other)], exclude=["*.tmp"])
+    step = station.back_up(status=3).step
+    assert [(w["code"], w["path"]) for w in step["warnings"]] == [("source_left_out", str(other))]
+    assert station.snapshots()[0]["paths"] == sorted([str(other), str(station.source)])
+
+
+def test_a_source_of_links_and_one_that_may_hold_nothing_are_fine(station: Station) -> None:
+    links, empty = station.folder / "links", station.folder / "empty"
+    links.mkdir()
+    (links / "link").symlink_to("elsewhere")
+    (empty / "folder").mkdir(parents=True)
+    station.add_job(sources=[str(links), {"path": str(empty), "allow_empty": True}])
+    station.back_up()
+
+
+def test_a_backup_in_which_restic_counts_no_file_is_a_warning(
+    oldest_restic: ResticBinary, tmp_path: Path
+) -> None:
+    station = ready(tmp_path, oldest_restic)
+    station.add_job(sources=[str(station.source / "file-0000")], exclude_larger_than="1")
+    assert codes(station.back_up(status=3).step) == ["nothing_saved"]
 
 
 def test_a_link_in_place_of_a_source_is_not_followed_silently(station: Station) -> None:

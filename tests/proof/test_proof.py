@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from highball.agent.proof import BackupEvidence, judge_backup, missing_ids, shrank, worst
+from highball.agent.proof import BackupEvidence, judge_backup, judge_run, missing_ids, shrank
 from highball.engine.restic.messages import Summary
-from highball.facts import Caution, Outcome, Reason, Snapshot
+from highball.facts import Action, Caution, Outcome, Reason, Snapshot, Step, worst
 
 RUN = "019b0000-0000-7000-8000-000000000001"
 NEW = "a" * 64
@@ -264,12 +264,41 @@ def test_a_snapshot_that_shrank_says_how_to_accept_it() -> None:
 
 
 def test_the_worst_of_some_outcomes() -> None:
-    order = [Outcome.FAILURE, Outcome.CANCELLED, Outcome.WARNING, Outcome.SUCCESS]
+    order = [
+        Outcome.FAILURE,
+        Outcome.MISSED,
+        Outcome.CANCELLED,
+        Outcome.WARNING,
+        Outcome.SUCCESS,
+        Outcome.SKIPPED,
+    ]
+    assert set(order) == set(Outcome)
     for number, outcome in enumerate(order):
         assert worst(order[number:]) is outcome
         assert worst(reversed(order[number:])) is outcome
     assert worst([]) is Outcome.SUCCESS
-    assert worst([Outcome.SKIPPED, Outcome.WARNING]) is Outcome.WARNING
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [
+        ([("hook", "skipped"), ("backup", "skipped")], Outcome.SKIPPED),
+        ([("hook", "skipped"), ("backup", "skipped"), ("hook", "success")], Outcome.SKIPPED),
+        ([("hook", "skipped"), ("backup", "skipped"), ("hook", "warning")], Outcome.SKIPPED),
+        ([("hook", "skipped"), ("backup", "skipped"), ("hook", "failure")], Outcome.FAILURE),
+        ([("hook", "failure"), ("backup", "skipped")], Outcome.FAILURE),
+        ([("hook", "cancelled"), ("backup", "cancelled")], Outcome.CANCELLED),
+        ([("backup", "skipped"), ("backup", "success")], Outcome.SUCCESS),
+        ([("backup", "success"), ("hook", "warning")], Outcome.WARNING),
+        ([("check", "success")], Outcome.SUCCESS),
+        ([], Outcome.SUCCESS),
+    ],
+)
+def test_a_run_is_as_bad_as_its_worst_step_unless_nothing_was_backed_up(
+    steps: list[tuple[str, str]], outcome: Outcome
+) -> None:
+    told = [Step(number=n, action=Action(a), outcome=Outcome(o)) for n, (a, o) in enumerate(steps)]
+    assert judge_run(told) is outcome
 
 
 def test_missing_ids_keep_their_order() -> None:

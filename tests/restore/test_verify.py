@@ -37,6 +37,7 @@ def test_all_of_it(bench: Bench, tree: bytes) -> None:
     assert done.facts == {
         "files_compared": len(files),
         "bytes_compared": sum(os.path.getsize(path) for path in files),
+        "files_held": len(files),
     }
     assert done.reason is not None
     assert "sources changed" not in done.reason.message
@@ -48,6 +49,8 @@ def test_a_sample_with_odd_names(bench: Bench, tree: bytes) -> None:
     done = bench.verify(files=40)
     assert done.outcome is Outcome.SUCCESS, (done.reason, done.warnings)
     assert done.facts["files_compared"] == 40
+    assert done.reason is not None
+    assert f"a sample of 40 of {len(regular_files(tree))} files" in done.reason.message
     assert "seed" in bench.log()
     assert bench.log().count(" restore ") == 1
 
@@ -61,7 +64,7 @@ def test_the_sample_keeps_within_its_bytes(bench: Bench, tmp_path: Path) -> None
     bench.back_up(os.fsencode(source))
     done = bench.verify(size=2500)
     assert done.outcome is Outcome.SUCCESS, done.reason
-    assert done.facts == {"files_compared": 2, "bytes_compared": 2000}
+    assert done.facts == {"files_compared": 2, "bytes_compared": 2000, "files_held": 7}
     done = bench.verify(size=10)
     assert done.outcome is Outcome.WARNING
 
@@ -90,7 +93,7 @@ def test_a_changed_source_is_no_alarm(bench: Bench, tree: bytes) -> None:
     done = bench.verify(all_data=True)
     assert done.outcome is Outcome.SUCCESS, (done.reason, done.warnings)
     assert done.reason is not None
-    assert "3 came back whole" in done.reason.message
+    assert "the sources of 3 changed since or are gone" in done.reason.message
 
 
 def test_a_source_that_differs_under_the_same_time_is_found(bench: Bench, tmp_path: Path) -> None:
@@ -118,11 +121,13 @@ def test_no_files_at_all(bench: Bench, tmp_path: Path) -> None:
 
 def test_the_source_is_gone(bench: Bench, tree: bytes) -> None:
     bench.back_up(tree)
+    held = len(regular_files(tree))
     shutil.rmtree(tree)
     done = bench.verify()
     assert done.outcome is Outcome.SUCCESS, done.reason
     assert done.reason is not None
-    assert done.reason.message.startswith("0 files are equal")
+    came = f"a sample of 20 of {held} files came back, 0 of them equal to their sources byte for byte"
+    assert done.reason.message.startswith(came)
 
 
 def test_it_does_not_fit(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,11 +164,11 @@ def _kind(mode: int) -> NodeKind:
 
 def test_sources(question: TestSources) -> list[SourceTest]:
     """Each source of a job, as it is now."""
-    from highball.source.path import examine  # noqa: PLC0415 - an idle agent does without
+    from highball.source.contents import examine_whole  # noqa: PLC0415 - an idle agent does without
 
     found = []
     for source in question.job.sources:
-        caution = examine(source).caution
+        caution = examine_whole(source, question.job.omissions).caution
         found.append(
             SourceTest(
                 path=source.path,
@@ -217,7 +217,7 @@ class _Repository:
         self._policy.demand_repository(question.key, question.repository, from_file=question.from_file)
         if isinstance(question, TestRepository):
             return self._test(question).model_dump(mode="json")
-        asked = Asked(self._place, question.key, question.repository, question.identity)
+        asked = Asked(self._place, question.key, question.repository, question.identity, known=question.known)
         match question:
             case ListSnapshots():
                 hosts = () if question.host is None else (question.host, *question.former_hosts)

@@ -31,7 +31,7 @@ SAMPLING_SECONDS = 20.0
 
 
 class Asked:
-    """A repository that questions are put to; `identity` is the one that the record knows."""
+    """A repository that questions are put to; `identity` is the one that the record knows, and `known` a snapshot."""
 
     def __init__(
         self,
@@ -40,22 +40,35 @@ class Asked:
         repository: ResticRepository,
         identity: str | None,
         stop: Stop | None = None,
+        known: str | None = None,
     ) -> None:
         self.key = key
         self._identity = identity
+        self._known = known
+        self._is_met = False
         opened = place.open(key, repository, f"ask_{key}", stop=stop)
         self.restic: Restic = replace(opened, patience=PATIENCE)
 
     def compare_identity(self) -> str:
         """The repository's identity, as the record knows it; raises RepositoryError where it is another or none."""
-        return meet(self.restic, self._identity)
+        found = meet(self.restic, self._identity)
+        self._is_met = True
+        return found
 
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
-        """What the repository holds."""
+        """What the repository holds; raises RepositoryError where it is another than the record knows.
+
+        A listing of all that shows the known snapshot tells that it is not; else its identity is asked for.
+        """
         try:
-            return self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
+            found = self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
         except RepositoryError as error:
             raise as_gone(error, self._identity) from None
+        is_whole = not (hosts or tags)
+        is_told = self._is_met or any(snapshot.id == self._known for snapshot in found)
+        if self._identity is not None and is_whole and not is_told:
+            self.compare_identity()
+        return found
 
     def list_locks(self) -> list[Lock]:
         """The locks in it."""

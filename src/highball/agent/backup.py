@@ -22,7 +22,8 @@ from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
 from highball.process import Stop
 from highball.protocol import BackupTask, Expectation
-from highball.source.path import PathSource, examine, patterns
+from highball.source.contents import Holds, Omissions, examine_whole
+from highball.source.path import PathSource, patterns
 from highball.spec.job import Hook
 
 LISTING_TIMEOUT = timedelta(minutes=15)
@@ -60,16 +61,19 @@ class Backup:
                     "hook_failed", f"not begun, because the hook {ended.title} failed"
                 )
             if ended.outcome is Outcome.SKIPPED:
-                return Outcome.SKIPPED, _reason("hook_skipped", f"skipped by the hook {ended.title}")
+                why = f": {ended.reason.message}" if ended.reason else ""
+                return Outcome.SKIPPED, _reason("hook_skipped", f"skipped by the hook {ended.title}{why}")
             if ended.outcome is Outcome.CANCELLED:
                 return Outcome.CANCELLED, _reason("cancelled", "cancelled before it began")
         return None
 
-    def run_after_hooks(self, begun: int = 0) -> None:
-        """Run the `after` hooks, all but the first `begun`, told the outcome; a cancelled run runs them too."""
-        outcome = self._steps.outcome
+    def run_after_hooks(self, begun: int = 0, ended: tuple[Outcome, Reason | None] | None = None) -> None:
+        """Run the `after` hooks, all but the first `begun`, told the outcome; a cancelled run runs them too.
+
+        `ended` is how a run ended that is over already; else its steps so far tell.
+        """
+        outcome, reason = ended or (self._steps.outcome, sum_up(self._steps.ended, self._steps.outcome))
         told = {"HIGHBALL_OUTCOME": outcome.value}
-        reason = sum_up(self._steps.ended, outcome)
         if reason is not None:
             told["HIGHBALL_REASON"] = reason.message
         for hook in self._job.after[begun:]:
@@ -117,8 +121,8 @@ class Backup:
         return any(snapshot.run == run for snapshot in self._list(restic, LISTING_TIMEOUT))
 
     def _back_up(self, repository: str, made: list[_Made]) -> Done:
-        sources = [_Source(source) for source in self._job.sources]
-        sound = [source for source in sources if source.sound]
+        sources = [_Source(source, self._job.omissions) for source in self._job.sources]
+        sound = [source for source in sources if source.usable]
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
             self._steps.warn(caution)
@@ -126,10 +130,14 @@ class Backup:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         restic = self._steps.open(repository)
         order = self._order(sound, self._expected_in(repository).parent)
-        finished, report = self._steps.patiently(lambda: self._back_up_once(restic, order))
+        if order.parent is None or repository not in self._steps.assignment.identities:
+            self._meet(repository, restic)
+        finished, report = self._steps.patiently(lambda: self._back_up_once(repository, restic, order))
         if self._task.dry_run:
+            complaints += _nothing_saved(sound, report, complaints)
             return _judge_dry_run(restic, finished, report, complaints)
         complaints += [found for source in sound if (found := source.find_what_became()) is not None]
+        complaints += _nothing_saved(sound, report, complaints)
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
@@ -159,15 +167,16 @@ class Backup:
                 shrink_limit=self._job.shrink_limit,
             )
         )
-        if listing is not None:
-            self._meet_if_needed(repository, restic, listing, expected)
         facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
         shown = tuple(listing) if listing is not None else None
         # a backup that restic calls good lacks only its listing: that may be had later
         obstacle = failure.code if failure is not None and finished.exit_status == 0 else None
         return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
 
-    def _back_up_once(self, restic: Restic, order: BackupOrder) -> tuple[Finished, BackupReport]:
+    def _back_up_once(
+        self, repository: str, restic: Restic, order: BackupOrder
+    ) -> tuple[Finished, BackupReport]:
+        """Where the repository does not know the parent, restic stops before it stores anything."""
         finished, report = restic.backup(order)
         if finished.exit_status == 0 or report.summary is not None or finished.stopped:
             return finished, report
@@ -175,6 +184,7 @@ class Backup:
         if code == "repository_locked":
             raise restic.locked(finished)
         if code == "snapshot_unknown" and order.parent is not None:
+            self._meet(repository, restic)
             self._steps.log(
                 "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
             )
@@ -223,14 +233,10 @@ class Backup:
         told = as_gone(error, self._steps.assignment.identities.get(repository))
         return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
 
-    def _meet_if_needed(
-        self, repository: str, restic: Restic, listing: Sequence[Snapshot], expected: Expectation
-    ) -> None:
-        """Ask for the repository's identity at first contact, and when it lacks what the record expects."""
-        known = self._steps.assignment.identities.get(repository)
-        if known is None or proof.missing_ids(expected.snapshot_ids, listing):
-            found = meet(replace(restic, stop=Stop()), known)
-            self._steps.say(Statistics, step=self._steps.current, repository=repository, repository_id=found)
+    def _meet(self, repository: str, restic: Restic) -> None:
+        """Compare the repository's identity before anything is written; raises RepositoryError."""
+        found = meet(restic, self._steps.assignment.identities.get(repository))
+        self._steps.say(Statistics, step=self._steps.current, repository=repository, repository_id=found)
 
 
 @dataclass(frozen=True)
@@ -246,17 +252,19 @@ class _Made:
 class _Source:
     """A source as it was found just before the backup, and what became of it."""
 
-    def __init__(self, declared: PathSource) -> None:
+    def __init__(self, declared: PathSource, omissions: Omissions) -> None:
         self._declared = declared
-        finding = examine(declared)
-        self.path = finding.path
-        self.caution = finding.caution
-        self.sound = finding.sound
+        self._omissions = omissions
+        found = examine_whole(declared, omissions)
+        self.path = found.path
+        self.caution = found.caution
+        self.usable = found.usable
+        self.may_hold_no_file = declared.allow_empty or found.holds is Holds.NO_FILES
 
     def find_what_became(self) -> Caution | None:
         """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""
-        caution = examine(self._declared).caution
-        if caution is None:
+        caution = examine_whole(self._declared, self._omissions).caution
+        if caution is None or self.caution is not None:  # else it was told before
             return None
         return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
 
@@ -266,7 +274,12 @@ class _Source:
 
 def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
     """The sentence for a whole run: the first step that ended so, and where a good snapshot lies all the same."""
-    first = next((step for step in steps if step.outcome is outcome and step.reason), None)
+    told = [step for step in steps if step.outcome is outcome and step.reason]
+    if (
+        outcome is Outcome.SKIPPED
+    ):  # why the backups were says more than how the hook ended, and it is one reason
+        return next((step.reason for step in told if step.action is Action.BACKUP), None)
+    first = told[0] if told else None
     if first is None or first.reason is None or outcome is Outcome.SUCCESS:
         return None
     where = first.repository or (f"the hook {first.title}" if first.title else None)
@@ -308,6 +321,15 @@ def _unlisted(report: BackupReport) -> Iterator[Caution]:
     if report.unlisted:
         message = f"{report.unlisted:,} more files could not be read"
         yield Caution(code="file_unreadable", message=message, count=report.unlisted)
+
+
+def _nothing_saved(
+    sources: Sequence[_Source], report: BackupReport, complaints: Sequence[Caution]
+) -> Iterator[Caution]:
+    """That restic counted no file at all, where nothing else tells of it and no source is so."""
+    is_known = bool(complaints) or any(source.may_hold_no_file for source in sources)
+    if report.summary is not None and not report.summary.files and not is_known:
+        yield Caution(code="nothing_saved", message="not one file was saved; see what the job leaves out")
 
 
 def _nothing_to_do(complaints: Sequence[Caution]) -> str:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from highball.engine.restic.messages import Summary, as_listed
-from highball.facts import Caution, Outcome, Reason, Snapshot, path_for_people
-
-WORST_FIRST = (Outcome.FAILURE, Outcome.CANCELLED, Outcome.WARNING, Outcome.SUCCESS)
+from highball.facts import Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,15 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     return Verdict(Outcome.WARNING, _first_reason(warnings), warnings, snapshot)
 
 
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The worst of some outcomes: failure, cancelled, warning, success; of none at all, success."""
-    found = set(outcomes)
-    return next((outcome for outcome in WORST_FIRST if outcome in found), Outcome.SUCCESS)
+def judge_run(steps: Sequence[Step]) -> Outcome:
+    """How a run of these steps ended: as the worst of them.
+
+    Where every backup was skipped it saved nothing, so that a hook's warning is no more than that.
+    """
+    outcome = worst(step.outcome for step in steps if step.outcome is not None)
+    backups = [step.outcome for step in steps if step.action is Action.BACKUP]
+    is_skipped = bool(backups) and set(backups) == {Outcome.SKIPPED}
+    return Outcome.SKIPPED if is_skipped and outcome.rank <= Outcome.WARNING.rank else outcome
 
 
 def shrank(size: int, sizes: Sequence[int], limit: float) -> bool:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from highball.agent.placing import clear_away_staging
-from highball.agent.proof import worst
+from highball.agent.proof import judge_run
 from highball.agent.rundir import RunDirectory
 from highball.agent.workplace import Workplace, hostname, meet
 from highball.engine.restic.messages import PASSING
@@ -275,8 +275,8 @@ class Steps:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst of the steps so far."""
-        return worst(step.outcome for step in self.ended if step.outcome is not None)
+        """How the run ended, were it over after the steps so far."""
+        return judge_run(self.ended)
 
     def open(self, repository: str, *, admin: bool = False) -> Restic:
         """restic on one of the assignment's repositories, telling this run."""

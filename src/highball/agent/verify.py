@@ -27,6 +27,7 @@ from highball.engine.restic.restic import Restic, RestoreOrder
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.protocol import VerifyTask
+from highball.words import sample
 
 MOST_NAMED = 100
 SPARE_BYTES = 16 * 1024 * 1024
@@ -36,8 +37,9 @@ _BLOCK = 1024 * 1024
 def verify(steps: Steps, restic: Restic, task: VerifyTask) -> Done:
     """Read a part of a snapshot back and compare it; any difference is a failure `proof_failed`."""
     with _chosen(steps, restic, task) as chosen:
-        if not chosen.files:
-            return Done(Outcome.WARNING, _nothing(chosen), (), {"files_compared": 0, "bytes_compared": 0})
+        if not chosen.files or chosen.seen == chosen.markers:
+            facts = {"files_compared": 0, "bytes_compared": 0, "files_held": chosen.seen}
+            return Done(Outcome.WARNING, _nothing(chosen), (), facts)
         _require_space(restic, chosen.bytes)
         scratch = os.fsencode(tempfile.mkdtemp(dir=restic.scratch, prefix="verify-"))
         try:
@@ -87,6 +89,8 @@ class _Chosen:
     files: int = 0
     bytes: int = 0
     seen: int = 0
+    markers: int = 0
+    """How many of them only mark a folder that was left out."""
 
     def add(self, entry: Entry) -> None:
         self.spool.write(entry)
@@ -99,7 +103,7 @@ def _chosen(steps: Steps, restic: Restic, task: VerifyTask) -> Iterator[_Chosen]
     chosen = _Chosen(Spool(restic.scratch), task.all_data)
     try:
         if task.all_data:
-            restic.each_node(task.snapshot_id, lambda node: _take(chosen, node))
+            restic.each_node(task.snapshot_id, lambda node: _take(chosen, node, task))
         else:
             _draw(steps, restic, task, chosen)
         yield chosen
@@ -107,9 +111,14 @@ def _chosen(steps: Steps, restic: Restic, task: VerifyTask) -> Iterator[_Chosen]
         chosen.spool.close()
 
 
-def _take(chosen: _Chosen, node: Node) -> None:
+def _see(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
+    chosen.seen += 1
+    chosen.markers += os.fsdecode(os.path.basename(node.path)) in task.markers
+
+
+def _take(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
     if node.kind is NodeKind.FILE:
-        chosen.seen += 1
+        _see(chosen, node, task)
         if not node.inexact:
             chosen.add(entry_of(0, Verdict.NEW, node))
 
@@ -123,7 +132,7 @@ def _draw(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen) -> No
     def offer(node: Node) -> None:
         if node.kind is not NodeKind.FILE:
             return
-        chosen.seen += 1
+        _see(chosen, node, task)
         if not node.inexact and (node.size_bytes or 0) <= task.sample_bytes:
             (filled if node.size_bytes else empty).offer(entry_of(0, Verdict.NEW, node))
 
@@ -134,7 +143,9 @@ def _draw(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen) -> No
 
 def _nothing(chosen: _Chosen) -> Reason:
     message = "the snapshot holds no files, so there was nothing to compare"
-    if chosen.seen:
+    if chosen.seen == chosen.markers != 0:
+        message = "the snapshot holds nothing but markers of folders that are left out: there was nothing to compare"
+    elif chosen.seen:
         message = f"none of the snapshot's {chosen.seen} files fits into the sample, so nothing was compared"
     return Reason(code="nothing_to_compare", message=message)
 
@@ -237,13 +248,16 @@ class _Comparison:
             )
 
     def _done(self) -> Done:
-        facts = {"files_compared": self.compared + self.read, "bytes_compared": self.bytes_done}
+        done, held = self.compared + self.read, self.chosen.seen
+        facts = {"files_compared": done, "bytes_compared": self.bytes_done, "files_held": held}
         said = [*self.problems, *self.attempt.cautions[:MOST_NAMED]]
         if self.wrong or self.attempt.bad or self.attempt.unclear:
             return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
-        message = f"{self.compared} files are equal to their sources, byte for byte"
+        came = sample(done, held)
+        message = f"{came} came back equal to the source, byte for byte"
         if self.read:
-            message += f"; {self.read} came back whole, but their sources changed since or are gone"
+            message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"
+            message += f"; the sources of {self.read:,} changed since or are gone"
         return Done(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
 
     def _failure(self) -> str:

@@ -21,9 +21,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from highball.agent import proof, upkeep
+from highball.agent import upkeep
 from highball.agent.backup import Backup, sum_up
 from highball.agent.policy import load_policy
+from highball.agent.proof import judge_run
 from highball.agent.restore import restore
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Done, Steps
@@ -94,7 +95,7 @@ def carry_out(
         return _end(steps, Outcome.FAILURE, Reason(code="internal_error", message=message))
     finally:
         steps.clear_away()
-    return _end(steps, _outcome_of(steps))
+    return _end(steps, steps.outcome)
 
 
 def _do(steps: Steps, task: Task) -> None:
@@ -134,12 +135,6 @@ def _on_snapshot(
         return replace(done, facts={**done.facts, "snapshot_id": task.snapshot_id})
 
     _single(steps, task.repository, action, on_known)
-
-
-def _outcome_of(steps: Steps) -> Outcome:
-    outcome = steps.outcome
-    skipped = any(step.outcome is Outcome.SKIPPED and step.action is Action.BACKUP for step in steps.ended)
-    return Outcome.SKIPPED if outcome is Outcome.SUCCESS and skipped else outcome
 
 
 def _end(
@@ -242,10 +237,7 @@ def _find_removal(steps: Steps, begun: Step) -> Removal | None:
 def _only_saved(steps: list[Step]) -> bool:
     """Whether every repository that the run got to holds a snapshot of it."""
     backups = [step for step in steps if step.action is Action.BACKUP]
-    return bool(backups) and proof.worst(s.outcome for s in steps if s.outcome) in (
-        Outcome.WARNING,
-        Outcome.SUCCESS,
-    )
+    return bool(backups) and judge_run(steps) in (Outcome.WARNING, Outcome.SUCCESS)
 
 
 def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
@@ -260,7 +252,9 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
         remove_own_lock(steps, repository, events)
     task = steps.assignment.task
     if isinstance(task, BackupTask) and not task.dry_run:
-        Backup(steps, task).run_after_hooks(_count_after_hooks(events))
+        ended = next((event for event in events if isinstance(event, RunEnded)), None)
+        told = (ended.outcome, ended.reason) if ended else None
+        Backup(steps, task).run_after_hooks(_count_after_hooks(events), told)
     (directory.path / "released").touch()
 
 

@@ -224,7 +224,7 @@ def _facts_of(step: Step) -> Iterable[str]:
     if step.slice is not None:
         yield f"slice {step.slice} of the data read"
     if step.files_compared is not None:
-        yield f"{words.counted(step.files_compared, 'file')} compared ({words.size(step.bytes_compared)})"
+        yield f"{words.sample(step.files_compared, step.files_held)} compared ({words.size(step.bytes_compared)})"
     if step.files_restored is not None:
         yield f"{words.counted(step.files_restored, 'entry', 'entries')} restored ({words.size(step.bytes_restored)})"
     if step.bytes_freed is not None:

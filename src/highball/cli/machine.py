@@ -148,8 +148,9 @@ class Machine:
 
     def ask(self, repository: str) -> Asked:
         """The agent, ready to answer questions about a repository."""
-        identity = self.record.find_identity(repository)
-        return Asked(self.place, repository, self.document.repositories[repository], identity, self.stop)
+        declared = self.document.repositories[repository]
+        identity, known = self.record.find_identity(repository), self.record.find_newest(repository)
+        return Asked(self.place, repository, declared, identity, self.stop, known)
 
     # --- what a verb asks for, here or over a hub ---
 

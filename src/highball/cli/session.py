@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from highball.cli.addresses import is_exposed
 from highball.cli.output import Output
-from highball.facts import Outcome, Run
+from highball.facts import Outcome, Run, worst
 
 if TYPE_CHECKING:
     from highball.cli.client import Hub
@@ -27,14 +27,6 @@ EXIT_OF = {
     Outcome.MISSED: 1,
     Outcome.CANCELLED: 130,
 }
-WORST_FIRST = (
-    Outcome.FAILURE,
-    Outcome.CANCELLED,
-    Outcome.MISSED,
-    Outcome.WARNING,
-    Outcome.SUCCESS,
-    Outcome.SKIPPED,
-)
 
 
 @dataclass
@@ -72,16 +64,18 @@ class Session:
 
 def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
     """The worst run decides; a job that was refused beside others that ran is a warning."""
-    outcomes = {run.outcome for run in runs}
-    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
-    status = EXIT_OF[worst]
+    status = EXIT_OF[_worst_of(runs)]
     return 3 if refused and status == 0 else status
 
 
 def outcome_of(exit_status: int, runs: Sequence[Run]) -> Outcome:
     """The outcome of several runs: the worst, unless what was refused or not begun beside them is worse."""
-    outcomes = {run.outcome for run in runs}
-    worst = next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.SUCCESS)
-    if EXIT_OF[worst] == exit_status:
-        return worst
-    return next((outcome for outcome in WORST_FIRST if EXIT_OF[outcome] == exit_status), worst)
+    outcome = _worst_of(runs)
+    if EXIT_OF[outcome] == exit_status:
+        return outcome
+    fitting = [one for one, status in EXIT_OF.items() if status == exit_status]
+    return worst(fitting) if fitting else outcome
+
+
+def _worst_of(runs: Sequence[Run]) -> Outcome:
+    return worst(run.outcome for run in runs if run.outcome is not None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from highball.words import UNKNOWN, counted, length, number, size
+from highball.words import UNKNOWN, counted, length, number, sample, size
 
-__all__ = ("age", "counted", "length", "moment", "number", "size")
+__all__ = ("age", "counted", "length", "moment", "number", "sample", "size")
 
 
 def age(seconds: int | None) -> str:

@@ -49,6 +49,8 @@ class AskedOverWire:
     from_file: bool = False
     seconds: float = LISTING_SECONDS
     """So long an answer may take."""
+    known: str | None = None
+    """A snapshot that it holds as far as the record knows."""
 
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises HighballError."""
@@ -96,6 +98,7 @@ class AskedOverWire:
             "key": self.key,
             "repository": self.repository,
             "identity": self.identity,
+            "known": self.known,
             "from_file": self.from_file,
         }
 

@@ -353,9 +353,11 @@ class Dispatcher:
     ) -> AskedOverWire:
         host = placed.maintainer(self._hub.host())
         values = {place: value.reveal() for place, value in opened.items()}
-        identity = self._record.find_identity(key)
+        identity, known = self._record.find_identity(key), self._record.find_newest(key)
         assert self._loop is not None
-        return AskedOverWire(self._fleet, self._loop, host, key, placed, identity, values, from_file)
+        return AskedOverWire(
+            self._fleet, self._loop, host, key, placed, identity, values, from_file, known=known
+        )
 
     # --- cancelling ---
 

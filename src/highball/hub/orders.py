@@ -31,6 +31,7 @@ from highball.protocol import (
     UnlockTask,
     VerifyTask,
 )
+from highball.source.contents import MARKER_OF_CACHES
 from highball.source.path import PathSource
 from highball.spec.document import HUB_JOB, Document, effective_job
 from highball.spec.job import Job
@@ -119,7 +120,10 @@ class Orders:
                 return InitTask(repository=key), None
             case "verify":
                 snapshot, job = self._snapshot_to_verify(order, key)
-                return VerifyTask(repository=key, snapshot_id=snapshot, all_data=order.all_data), job
+                markers = self._markers_of(job)
+                return VerifyTask(
+                    repository=key, snapshot_id=snapshot, all_data=order.all_data, markers=markers
+                ), job
         raise AssertionError(f"{order.task} needs a plan")
 
     def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
@@ -137,6 +141,14 @@ class Orders:
             )
         newest, job = max(found, key=lambda one: one[0].time)
         return newest.id, job
+
+    def _markers_of(self, job: str | None) -> tuple[str, ...]:
+        """By which files folders are left out of what a job saves."""
+        declared = job in self.document.jobs
+        return (
+            MARKER_OF_CACHES,
+            *(effective_job(self.document, job).exclude_if_present if job and declared else ()),
+        )
 
     def bring_back(
         self,

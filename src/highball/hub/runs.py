@@ -462,6 +462,13 @@ class Record:
                 if row.accepted_at is not None:
                     return
 
+    def find_newest(self, repository: str) -> str | None:
+        """The newest snapshot that a repository holds as far as is known."""
+        there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
+        asked = sa.select(snapshots.c.id).where(snapshots.c.repository == repository, *there)
+        with self._database.read() as connection:
+            return connection.execute(asked.order_by(snapshots.c.time.desc()).limit(1)).scalar()
+
     def newest_time(self, repository: str) -> datetime | None:
         """The newest time that the record knows of a repository's snapshots."""
         asked = sa.select(sa.func.max(snapshots.c.time, type_=snapshots.c.time.type))

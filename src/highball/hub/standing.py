@@ -69,14 +69,15 @@ def _standing(
 ) -> Standing:
     success: datetime | None = newest.success_at
     outcome = Outcome(newest.outcome) if newest.outcome else None
+    failed = has_failed(outcome, reason)
     return Standing(
         job=newest.job,
         repository=newest.repository,
-        state=health(success, has_failed(outcome, reason), schedule, now, zone),
+        state=health(success, failed, schedule, now, zone),
         last_success_at=success,
         age_seconds=None if success is None else max(0, int((now - success).total_seconds())),
         snapshots=newest.snapshots,
-        last_outcome=outcome,
+        last_outcome=Outcome.FAILURE if failed else outcome,
         last_reason=reason,
         last_run=newest.last_run,
         last_check_at=kept.check_at,

@@ -12,21 +12,13 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from highball.facts import Outcome, RunKind
+from highball.facts import worst as worst_of
 from highball.hub.db import Database, runs
 from highball.hub.dialects import as_rows, bytewise
 from highball.spec.document import Document, effective_job
 from highball.timing import Schedule, next_times
 
 DAYS = 30
-
-_WORST_FIRST = (
-    Outcome.FAILURE,
-    Outcome.MISSED,
-    Outcome.CANCELLED,
-    Outcome.WARNING,
-    Outcome.SUCCESS,
-    Outcome.SKIPPED,
-)
 
 Strip = tuple[Outcome | None, ...]
 """Days up to today, the oldest first; None is a day on which nothing was due and nothing ran."""
@@ -72,7 +64,7 @@ def list_strips(
         seen = [*_ran(connection, days, jobs), *_missed(connection, document, days, jobs)]
     for job, day, outcome in seen:
         before = worst[job][day]
-        worst[job][day] = outcome if before is None else min(before, outcome, key=_WORST_FIRST.index)
+        worst[job][day] = outcome if before is None else worst_of((before, outcome))
     return {job: tuple(strip) for job, strip in worst.items()}
 
 

@@ -28,6 +28,7 @@ from pydantic import (
 
 from highball.facts import PathText, path_for_people
 from highball.keeping import Retention
+from highball.source.contents import Omissions
 from highball.source.path import PathSource, Pattern, check_path, lies_inside
 from highball.spec.key import Key, Title
 from highball.spec.problems import all_wrong, wrong
@@ -295,3 +296,14 @@ class Job(JobSettings):
     sources: Annotated[
         tuple[Annotated[PathSource, WrapValidator(_row)], ...], AfterValidator(_check_sources)
     ] = Field(description="the folders and files it backs up")
+
+    @property
+    def omissions(self) -> Omissions:
+        """What it leaves out of all its sources."""
+        return Omissions(
+            exclude=self.exclude,
+            one_file_system=self.one_file_system,
+            exclude_caches=self.exclude_caches,
+            exclude_if_present=self.exclude_if_present,
+            exclude_larger_than=self.exclude_larger_than,
+        )

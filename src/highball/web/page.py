@@ -117,6 +117,7 @@ class Pages:
             "size": words.size,
             "number": words.number,
             "counted": words.counted,
+            "sample": words.sample,
             "lasting": words.length,
             "path": showing.path,
             "sentence": showing.sentence,

@@ -18,7 +18,7 @@ from highball.facts import Action, Health, Outcome, Run, RunState, path_for_peop
 from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
 from highball.timing import Schedule
-from highball.words import counted, length, size
+from highball.words import counted, length, sample, size
 
 PROOF_IS_OLD = timedelta(days=35)
 """A proof of restore older than this is shown as a warning: it says little of today's snapshots."""
@@ -184,7 +184,7 @@ def came_to(run: Run, *, took: bool = True) -> str:
         if step.slice is not None:
             parts.append(f"part {step.slice.replace('/', ' of ')} of the data read")
         if step.files_compared is not None:
-            parts.append(f"{counted(step.files_compared, 'file')} restored and compared")
+            parts.append(f"{sample(step.files_compared, step.files_held)} restored and compared")
         if step.locks_removed is not None:
             parts.append(f"{counted(step.locks_removed, 'lock')} removed")
         if step.action is Action.STATS and step.bytes_stored is not None:

@@ -1,0 +1,177 @@
+"""Whether anything of a source would be saved: a look into it that ends with the first thing that would.
+
+Folders without files, patterns that leave out everything, a folder that is left out by a marker of its own: restic
+saves nothing of these and calls it a success. Of files nothing is read, but for the first bytes of a marker.
+"""
+
+# Paths of bytes are beyond pathlib.
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from highball.facts import Caution, path_for_people
+from highball.source.path import PathSource, Patterns, examine
+
+MARKER_OF_CACHES = "CACHEDIR.TAG"
+"""The file that marks a folder as a cache, where it begins as such a file does."""
+
+_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+
+MOST_ENTRIES = 50_000
+"""A source that begins with more entries that would not be saved is believed to hold some that would."""
+
+
+@dataclass(frozen=True)
+class Omissions:
+    """What a job leaves out of all its sources."""
+
+    exclude: Sequence[str] = ()
+    one_file_system: bool = False
+    exclude_caches: bool = False
+    exclude_if_present: Sequence[str] = ()
+    exclude_larger_than: int | None = None
+
+
+class Holds(Enum):
+    """What a source holds that would be saved, as far as somebody looked."""
+
+    NOTHING = auto()
+    FILES = auto()
+    NO_FILES = auto()
+    """Links and the like, which restic does not count as files."""
+    UNKNOWN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A source as it was found, with all that is left out of it."""
+
+    path: bytes
+    caution: Caution | None
+    """What is wrong with it, if anything."""
+    usable: bool
+    """Whether the engine can be given it; one that holds nothing to save can."""
+    holds: Holds
+
+
+def examine_whole(source: PathSource, omissions: Omissions) -> Examined:
+    """Look at the source as it is now, and whether anything of it would be saved."""
+    found = examine(source)
+    if not found.sound or source.allow_empty:
+        return Examined(found.path, found.caution, found.sound, Holds.UNKNOWN)
+    look = _Look(found.path, Patterns([*omissions.exclude, *source.exclude]), omissions)
+    holds = look.see()
+    caution = look.tell(source.path) if holds is Holds.NOTHING else None
+    return Examined(found.path, caution, usable=True, holds=holds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: bytes
+    names: tuple[str, ...]
+    """They lead to it from the source."""
+    status: os.stat_result
+
+    @property
+    def is_folder(self) -> bool:
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.status.st_mode)
+
+
+class _Look:
+    def __init__(self, top: bytes, patterns: Patterns, omissions: Omissions) -> None:
+        self._top = top
+        self._patterns = patterns
+        self._omissions = omissions
+        self._seen = 0
+        self._left_out: set[str] = set()
+        """By what something was."""
+        self._own_marker: bytes | None = None
+
+    def see(self) -> Holds:
+        """Go down until something would be saved; what cannot be read is for restic to tell."""
+        try:
+            top = os.stat(self._top)  # noqa: PTH116 - paths are bytes here
+            waiting = [_Entry(self._top, (), top)]
+            while waiting and self._seen <= MOST_ENTRIES:
+                entry = waiting.pop()
+                if not entry.is_folder:
+                    return Holds.FILES if entry.is_file else Holds.NO_FILES
+                waiting += self._saved_of(entry, top.st_dev)
+        except OSError:
+            return Holds.UNKNOWN
+        return Holds.UNKNOWN if waiting else Holds.NOTHING
+
+    def _saved_of(self, folder: _Entry, device: int) -> Iterator[_Entry]:
+        """What of a folder would be saved, up to the first that is no folder itself."""
+        if (marker := self._find_marker(folder.path)) is not None:  # it is saved, and is no data
+            self._left_out.add(f"by {path_for_people(marker)} in its folders")
+            self._own_marker = marker if folder.path == self._top else None
+            return
+        with os.scandir(folder.path) as entries:
+            for one in entries:
+                self._seen += 1
+                names = (*folder.names, os.fsdecode(one.name))
+                entry = _Entry(one.path, names, one.stat(follow_symlinks=False))
+                if stat.S_ISSOCK(entry.status.st_mode):  # restic knows none
+                    continue
+                if (why := self._find_reason(entry, device)) is not None:
+                    self._left_out.add(why)
+                    continue
+                yield entry
+                if not entry.is_folder:
+                    return
+
+    def _find_marker(self, folder: bytes) -> bytes | None:
+        for name in self._omissions.exclude_if_present:
+            if os.path.lexists(folder + b"/" + os.fsencode(name)):
+                return os.fsencode(name)
+        marker = MARKER_OF_CACHES.encode()
+        if self._omissions.exclude_caches and _begins_as_cache(folder + b"/" + marker):
+            return marker
+        return None
+
+    def _find_reason(self, entry: _Entry, device: int) -> str | None:
+        """Why an entry is left out; None where it is saved."""
+        largest = self._omissions.exclude_larger_than
+        if self._patterns.find(entry.names) is not None:
+            return "by exclude"
+        if self._omissions.one_file_system and entry.status.st_dev != device:
+            return "by one_file_system"
+        if largest is not None and entry.is_file and entry.status.st_size > largest:
+            return "by exclude_larger_than"
+        return None
+
+    def tell(self, path: bytes) -> Caution:
+        """Why nothing is saved of the source that was declared as this path."""
+        shown = path_for_people(path)
+        if self._own_marker is not None:
+            marker = path_for_people(self._own_marker)
+            message = f"{shown} is left out by its own {marker}, which is all that is saved of it"
+            return Caution(code="source_left_out", message=message, path=path)
+        if self._left_out:
+            by = ", ".join(sorted(self._left_out))
+            message = f"everything in {shown} is left out, {by}, so that nothing of it is saved"
+            return Caution(code="source_left_out", message=message, path=path)
+        message = f"{shown} holds nothing but empty folders; where that is right, set allow_empty on it"
+        return Caution(code="source_hollow", message=message, path=path)
+
+
+def _begins_as_cache(marker: bytes) -> bool:
+    try:
+        opened = os.open(marker, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    with open(opened, "rb") as file:
+        try:
+            return file.read(len(_SIGNATURE)) == _SIGNATURE
+        except OSError:
+            return False

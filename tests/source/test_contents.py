@@ -1,0 +1,142 @@
+"""Whether anything of a source would be saved, as restic itself would save it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from highball.source.contents import MOST_ENTRIES, Examined, Holds, Omissions, examine_whole
+from highball.source.path import PathSource
+from testbed.restic import Location, ResticBinary
+from testbed.written import WrittenRepository
+
+SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# a cache\n"
+
+
+def look(path: Path, source: dict[str, Any] | None = None, **omissions: Any) -> Examined:
+    """A source of this path, examined with all that is left out of it."""
+    declared = PathSource.model_validate({"path": str(path), **(source or {})})
+    return examine_whole(declared, Omissions(**omissions))
+
+
+def make(top: Path, *names: str) -> Path:
+    """A folder with these files in it; a name with a slash at its end is a folder."""
+    for name in names:
+        path = top / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(SIGNATURE if path.name == "CACHEDIR.TAG" else b"data")
+    return top
+
+
+HOLLOW: list[tuple[str, tuple[str, ...], dict[str, Any], str | None]] = [
+    ("files", ("a/b/file",), {}, None),
+    ("only folders", ("a/b/", "c/"), {}, "source_hollow"),
+    ("all excluded", ("a/b", "c"), {"exclude": ["*"]}, "source_left_out"),
+    ("all but one excluded", ("a.tmp", "b/c.tmp", "d/e/f"), {"exclude": ["*.tmp"]}, None),
+    ("all excluded by path", ("a/b", "a/c"), {"exclude": ["/a"]}, "source_left_out"),
+    ("an excluded folder beside an empty one", ("a/b", "c/"), {"exclude": ["a"]}, "source_left_out"),
+    ("all too large", ("a", "b/c"), {"exclude_larger_than": 3}, "source_left_out"),
+    ("none too large", ("a",), {"exclude_larger_than": 4}, None),
+    ("marked", (".nobackup", "a", "b/c"), {"exclude_if_present": [".nobackup"]}, "source_left_out"),
+    ("a marker that is none here", (".nobackup", "a"), {}, None),
+    ("marked below", ("a/.nobackup", "a/b"), {"exclude_if_present": [".nobackup"]}, "source_left_out"),
+    ("marked below, and more", ("a/.nobackup", "b/c"), {"exclude_if_present": [".nobackup"]}, None),
+    ("a cache", ("CACHEDIR.TAG", "a"), {"exclude_caches": True}, "source_left_out"),
+    ("a cache that is wanted", ("CACHEDIR.TAG", "a"), {}, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "omissions", "code"), [one[1:] for one in HOLLOW], ids=[o[0] for o in HOLLOW]
+)
+def test_a_source_of_which_nothing_is_saved_is_told(
+    tmp_path: Path, names: tuple[str, ...], omissions: dict[str, Any], code: str | None
+) -> None:
+    found = look(make(tmp_path / "source", *names), **omissions)
+    assert found.usable
+    assert (found.caution.code if found.caution else None) == code
+    assert (found.holds is Holds.NOTHING) == (code is not None)
+
+
+def test_it_is_what_restic_saves(tmp_path: Path, newest_restic: ResticBinary) -> None:
+    WrittenRepository(tmp_path / "repository")
+    at, key = Location("local", str(tmp_path / "repository")), tmp_path / "password"
+    key.write_text("open sesame")
+    for number, (name, names, omissions, code) in enumerate(HOLLOW):
+        top = make(tmp_path / f"source-{number}", *names)
+        told = [
+            f"--exclude={top}{'' if '/' in one else '/**'}/{one.lstrip('/')}"
+            for one in omissions.get("exclude", ())
+        ]
+        told += [f"--exclude-if-present={one}" for one in omissions.get("exclude_if_present", ())]
+        told += ["--exclude-caches"] if omissions.get("exclude_caches") else []
+        told += [f"--exclude-larger-than={n}" for n in [omissions.get("exclude_larger_than")] if n]
+        said = newest_restic.run("backup", "--json", str(top), *told, at=at, password_file=key).stdout
+        listed = newest_restic.run("ls", "--json", "latest", at=at, password_file=key).stdout
+        assert b'"summary"' in said
+        files = {line for line in listed.splitlines() if b'"type":"file"' in line}
+        data = {line for line in files if b".nobackup" not in line and b"CACHEDIR.TAG" not in line}
+        assert bool(data) == (code is None or name == "a cache that is wanted"), name
+
+
+def test_the_sentence_says_what_leaves_it_out(tmp_path: Path) -> None:
+    top = make(tmp_path / "source", ".nobackup", "a")
+    for found, words in (
+        (look(top, exclude_if_present=[".nobackup"]), "its own .nobackup"),
+        (look(top, exclude=["*"]), "by exclude"),
+        (look(top, exclude_larger_than=1, exclude=[".*"]), "by exclude, by exclude_larger_than"),
+    ):
+        assert found.caution is not None
+        assert words in found.caution.message
+        assert found.caution.path == os.fsencode(top)
+
+
+def test_a_source_that_may_be_empty_is_fine(tmp_path: Path) -> None:
+    top = make(tmp_path / "source", "a/b/")
+    assert look(top, {"allow_empty": True}).caution is None
+    found = look(top)
+    assert found.caution is not None
+    assert "allow_empty" in found.caution.message
+
+
+def test_links_are_data_that_restic_does_not_count(tmp_path: Path) -> None:
+    top = make(tmp_path / "source", "a/")
+    (top / "a" / "link").symlink_to("elsewhere")
+    assert look(top).holds is Holds.NO_FILES
+
+
+def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = make(tmp_path / "source", "a/")
+    monkeypatch.chdir(top)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket")
+    assert look(top).holds is Holds.NOTHING
+
+
+def test_a_file_is_what_it_is(tmp_path: Path) -> None:
+    assert look(make(tmp_path, "file") / "file", exclude=["*"]).holds is Holds.FILES
+
+
+def test_a_cache_that_only_seems_one_is_saved(tmp_path: Path) -> None:
+    top = make(tmp_path / "source", "a")
+    (top / "CACHEDIR.TAG").write_text("nothing of the kind")
+    assert look(top, exclude_caches=True).holds is Holds.FILES
+
+
+def test_what_is_wrong_with_a_source_itself_comes_first(tmp_path: Path) -> None:
+    found = look(tmp_path / "gone")
+    assert found.caution is not None
+    assert (found.caution.code, found.usable) == ("source_missing", False)
+
+
+def test_a_look_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("highball.source.contents.MOST_ENTRIES", 3)
+    assert MOST_ENTRIES > 3
+    assert look(make(tmp_path / "source", *(f"{name}/" for name in "abcdef"))).holds is Holds.UNKNOWN

@@ -200,7 +200,7 @@ def test_exit_statuses_have_a_meaning_only_where_the_version_gives_them_one() ->
             "access_denied",
         ),
         ("root@h: Permission denied (publickey).", "access_denied"),
-        ("Host key verification failed.", "access_denied"),
+        ("Host key verification failed.", "server_unknown"),
         ("Head https://h/config: x509: certificate signed by unknown authority", "certificate_refused"),
         ("Head https://h/config: http: server gave HTTP response to HTTPS client", "wrong_scheme"),
         ("unexpected HTTP response (400): 400 Bad Request", "wrong_scheme"),

@@ -23,11 +23,12 @@ from highball.engine.restic.repository import access as resolve_access
 from highball.engine.restic.restic import (
     LONGEST_MESSAGE,
     BackupOrder,
-    Finished,
     Listener,
     Restic,
     RestoreOrder,
 )
+from highball.engine.restic.ssh import Words
+from highball.engine.restic.trying import Finished
 from highball.errors import Failed, RepositoryError
 from highball.facts import Node, Snapshot
 from highball.secret import SecretValue
@@ -321,7 +322,7 @@ def test_a_declared_certificate_reaches_restic(restic: ResticBinary, tmp_path: P
     )
     found = resolve_access(declared, environment={"P": "x"})
     opened = Restic(Binary(restic.path, restic.version), "nas", found, tmp_path / "c", scratch, "test")
-    assert ["--cacert", str(certificate)] == list(opened._command(["x"], json=False).argv[1:3])
+    assert ["--cacert", str(certificate)] == list(opened._command(["x"], Words(None), json=False).argv[1:3])
     with pytest.raises(RepositoryError) as raised:  # in whatever way, none goes on without it
         opened.read_identity()
     assert raised.value.code == "restic_failed"

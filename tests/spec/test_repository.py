@@ -232,17 +232,17 @@ def test_variables_that_are_not() -> None:
         ({"kind": "sftp", "server": "nas", "port": 2222, "path": "/x"}, None),
         (
             {"url": "sftp:nas:/x", "known_hosts": "/k"},
-            '"sftp.command=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+            '"sftp.command=ssh -o BatchMode=yes -o ConnectTimeout=30 -o StrictHostKeyChecking=yes'
             """ -o 'UserKnownHostsFile=""/k""' nas -s sftp\"""",
         ),
         (
             {"url": "sftp://me@[::1]:2222//x", "identity_file": "/k"},
-            "sftp.command=ssh -p 2222 -o BatchMode=yes -o StrictHostKeyChecking=yes"
+            "sftp.command=ssh -p 2222 -o BatchMode=yes -o ConnectTimeout=30 -o StrictHostKeyChecking=yes"
             " -i /k -o IdentitiesOnly=yes me@::1 -s sftp",
         ),
         (
             {"url": "sftp:me@nas:x", "identity_file": "/a b,c"},
-            '"sftp.command=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes'
+            '"sftp.command=ssh -o BatchMode=yes -o ConnectTimeout=30 -o StrictHostKeyChecking=yes'
             " -i '/a b,c' -o IdentitiesOnly=yes me@nas -s sftp\"",
         ),
     ],

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from highball.agent.steps import Steps
 from highball.engine.restic.messages import LOST
-from highball.engine.restic.restic import Finished, Restic, RestoreOrder
+from highball.engine.restic.restic import Restic, RestoreOrder
+from highball.engine.restic.trying import Finished
 from highball.facts import Caution
 
 PATTERNS_AT_ONCE = 1000

@@ -17,7 +17,8 @@ from highball.agent.steps import ONCE, Done, Steps
 from highball.agent.workplace import as_gone, meet
 from highball.engine.restic import messages
 from highball.engine.restic.messages import BackupReport
-from highball.engine.restic.restic import BackupOrder, Finished, Restic
+from highball.engine.restic.restic import BackupOrder, Restic
+from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
 from highball.process import Stop

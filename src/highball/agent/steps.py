@@ -21,7 +21,8 @@ from highball.agent.proof import judge_run
 from highball.agent.rundir import RunDirectory
 from highball.agent.workplace import Workplace, hostname, meet
 from highball.engine.restic.messages import PASSING
-from highball.engine.restic.restic import Finished, Listener, Restic
+from highball.engine.restic.restic import Listener, Restic
+from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import (
     Action,

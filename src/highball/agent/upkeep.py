@@ -12,7 +12,8 @@ from datetime import timedelta
 from highball.agent.steps import Done, Steps
 from highball.agent.workplace import PATIENCE, describe_lock, meet
 from highball.engine.restic.messages import read_freed
-from highball.engine.restic.restic import Finished, Restic
+from highball.engine.restic.restic import Restic
+from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, RepositoryError
 from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
 from highball.keeping import judge_removal

@@ -14,6 +14,7 @@ from pathlib import Path
 from highball.engine.restic.binary import ResticBinary, find_restic
 from highball.engine.restic.repository import ResticRepository, access, check_certificate
 from highball.engine.restic.restic import Listener, Restic
+from highball.engine.restic.ssh import check_identity
 from highball.errors import RepositoryError
 from highball.facts import Lock, time_for_people
 from highball.process import Stop
@@ -75,10 +76,12 @@ class Workplace:
         scratch: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Restic:
-        """restic, ready on a repository; raises SecretUnavailable, ProgramMissing, and Failed for its certificates."""
+        """restic, ready on a repository; raises SecretUnavailable, ProgramMissing, and Failed for its files."""
         opened = access(repository, admin=admin, environment=environment, sealed=self.sealed)
         if opened.certificate is not None:
             check_certificate(opened.certificate)
+        if opened.identity_file is not None:
+            check_identity(opened.identity_file)
         return Restic(
             binary=self.find_restic(),
             repository=key,

@@ -15,6 +15,7 @@ from typing import Any
 import pydantic_core
 
 from highball.engine.restic.binary import Version
+from highball.engine.restic.ssh import SAID
 from highball.facts import (
     Caution,
     Difference,
@@ -159,11 +160,14 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"wrong password or no key found", "wrong_password"),
     (r"no space left on device|disk quota exceeded", "no_space"),
     (r"server response unexpected: 507|Insufficient Storage|\(507\)", "no_space"),
+    (r"has changed and you have requested strict checking|IDENTIFICATION HAS CHANGED", "server_changed"),
+    (r"host key is known for|Host key verification failed", "server_unknown"),
     (
-        r"\(401\)|401 Unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch|Access Denied|AccessDenied",
+        r"\(401\)|401 Unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch|Access Denied|AccessDenied"
+        r"|Access Key Id you provided|request signature we calculated|no credentials found",
         "access_denied",
     ),
-    (r"Permission denied \(|Host key verification failed|Too many authentication failures", "access_denied"),
+    (r"Permission denied \(|Too many authentication failures", "access_denied"),
     (r"\(403\)|403 Forbidden", "refused_by_server"),
     (
         r"(unable to create lock in backend|Save\(\S+ (returned error|failed)|create repository at)"
@@ -173,7 +177,9 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"x509: |tls: failed to verify|certificate (required|unknown)", "certificate_refused"),
     (r"server gave HTTP response to HTTPS client|\(400\): 400 Bad Request", "wrong_scheme"),
     (r"cannot dump file: path .* not found in snapshot", "path_unknown"),
+    (r"specified bucket does not exist|NoSuchBucket", "repository_missing"),
     (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
+    (r"Could not resolve hostname|Timeout, server \S+ not responding", "unreachable"),
     (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
     (r"unable to start the sftp session", "unreachable"),
     (r"repository does not exist", "repository_missing"),
@@ -198,6 +204,8 @@ _SENTENCES: dict[str, str] = {
     "wrong_password": "the repository's password is wrong",
     "no_space": "there is no space left where the repository lies, or in restic's cache or temporary folder",
     "access_denied": "the storage refused the credentials",
+    "server_unknown": "the server's own key is not known, so it is not trusted",
+    "server_changed": "the server shows another key than the one that is known",
     "certificate_refused": "the server's certificate cannot be trusted",
     "wrong_scheme": "the server does not answer as the address says",
     "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
@@ -218,7 +226,12 @@ _HINTS: dict[str, str] = {
     "repository_locked": "wait for it, or see its owner with: highball unlock",
     "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
     "no_space": "make room there; highball forget and highball prune free some in the repository",
-    "access_denied": "check the user, the password or the keys of this repository's storage",
+    "access_denied": "check the user, the password or the keys of this repository's storage; "
+    "a private key that asks for a passphrase cannot be used",
+    "server_unknown": "compare what ssh-keyscan shows (ssh-keyscan -p PORT SERVER) with the server's own key, and add "
+    "the line to the repository's known_hosts file, or to ~/.ssh/known_hosts of the user who backs up",
+    "server_changed": "ask who runs the server; where it was made anew, take the old key out (ssh-keygen -R SERVER, "
+    "with -f for a known_hosts file of its own) and add the new one; else somebody may stand in between",
     "certificate_refused": "where an authority of your own signed it, name that one's file by certificate = …; "
     "one that is too old, or made for another name, is renewed on the server",
     "wrong_scheme": "does it speak TLS? then the address begins with https, else with http",
@@ -232,7 +245,7 @@ _HINTS: dict[str, str] = {
 }
 
 _RETRYING = re.compile(r"^\S.* returned error, retrying after \S+: ")
-_VAIN = frozenset({"certificate_refused", "wrong_scheme"})
+_VAIN = frozenset({"certificate_refused", "wrong_scheme", "access_denied", "repository_missing"})
 
 
 def is_retrying(line: str) -> bool:
@@ -307,8 +320,15 @@ def _code_of_death(exit_status: int) -> str:
     return "killed" if exit_status > 128 else "restic_failed"
 
 
+_NOISE = re.compile(r"debug\d: |@|Warning: Permanently added|\*\* ")
+
+
 def _telling_line(lines: list[str]) -> str:
-    """The one line of a failure's output that says why: the last `Fatal`, else the last line."""
+    """The one line of a failure's output that says why: what ssh said, else the last `Fatal`, else the last line."""
+    of_ssh = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
+    told = [line for line in of_ssh if not _NOISE.match(line)]
+    if told:
+        return " ".join(line.rstrip(".") + "." for line in told[-2:]).rstrip(".")
     lines = _without_stack([line for line in lines if not line.startswith("goroutine ")])
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()

@@ -27,6 +27,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from highball.engine.restic import ssh
+from highball.engine.restic.ssh import Ssh
 from highball.errors import Failed
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 
@@ -476,6 +478,9 @@ class Access:
     files: Mapping[str, SecretValue] = field(default_factory=dict)
     environment: Mapping[str, SecretValue | str] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    ssh: Ssh | None = None
+    """For SFTP: the ssh that restic is to start, whether an option says so or not."""
+    identity_file: Path | None = None
     certificate: Path | None = None
     parts: tuple[SecretValue, ...] = ()
     """The secrets within `location` and `files`, each in every spelling in which it could show."""
@@ -518,8 +523,10 @@ def access(
         files=files,
         environment={name: _resolved(value, opened) for name, value in location.environment.items()},
         options=tuple(
-            _as_csv(option) for option in (*own, *(f"{n}={v}" for n, v in location.options.items()))
+            as_csv(option) for option in (*own, *(f"{n}={v}" for n, v in location.options.items()))
         ),
+        ssh=_ssh_of(location),
+        identity_file=location.identity_file,
         certificate=location.certificate,
         parts=(*parts, *more),
     )
@@ -658,35 +665,26 @@ def _own_options(location: Location) -> dict[str, str]:
     if location.region:
         options["s3.region"] = location.region
     if location.identity_file or location.known_hosts:
-        options["sftp.command"] = " ".join(_shell_word(word) for word in _ssh(location))
+        options["sftp.command"] = _ssh_command(location)
     return options
 
 
-def _ssh(location: Location) -> Iterator[str]:
-    """The words of the ssh command: it never asks, and it trusts no server it does not know."""
+def _ssh_command(location: Location) -> str:
     match = _SFTP.fullmatch(_split(address(location))[1])
     found = match.groupdict() if match else {}
-    user, server = (
-        found.get("user1") or found.get("user2"),
-        found.get("server1") or found.get("server2") or "",
+    server = found.get("server1") or found.get("server2") or ""
+    user = found.get("user1") or found.get("user2")
+    return ssh.command(
+        server.strip("[]"), found.get("port"), user, location.identity_file, location.known_hosts
     )
-    yield "ssh"
-    if found.get("port"):
-        yield from ("-p", found["port"] or "")
-    yield from ("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
-    if location.known_hosts:
-        yield from ("-o", f'UserKnownHostsFile="{location.known_hosts}"')
-    if location.identity_file:
-        yield from ("-i", str(location.identity_file), "-o", "IdentitiesOnly=yes")
-    yield (f"{user}@" if user else "") + server.strip("[]")
-    yield from ("-s", "sftp")
 
 
-def _shell_word(word: str) -> str:
-    """One word as restic splits commands: quotes stand around a whole word, nothing is escaped in them."""
-    return f"'{word}'" if re.search(r'[\s"]', word) else word
+def _ssh_of(location: Location) -> Ssh | None:
+    if _split(address(location))[0] != "sftp":
+        return None
+    return ssh.as_declared(location.options, _ssh_command(location))
 
 
-def _as_csv(option: str) -> str:
+def as_csv(option: str) -> str:
     """restic reads each `-o` as a line of comma-separated values (0.14, 0.18 and 0.19 alike)."""
     return '"' + option.replace('"', '""') + '"' if re.search(r'[,"]', option) else option

@@ -7,7 +7,6 @@ Nothing here decides whether something is good: what restic did is returned as i
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,9 @@ import pydantic_core
 from highball.engine.restic import messages
 from highball.engine.restic.binary import ResticBinary
 from highball.engine.restic.messages import BackupReport, CheckResult, TreeEntry
-from highball.engine.restic.repository import Access
+from highball.engine.restic.repository import Access, as_csv
+from highball.engine.restic.ssh import Words, listening
+from highball.engine.restic.trying import Finished, Trying
 from highball.errors import Cancelled, Failed, RepositoryError
 from highball.facts import (
     Action,
@@ -40,7 +41,6 @@ from highball.process import (
     RESTIC_MANNERS,
     Argument,
     Command,
-    Ended,
     Input,
     Stop,
     by_lines,
@@ -55,8 +55,6 @@ LONGEST_LINE = 64 * 1024 * 1024
 LATEST = "latest"
 """What restic calls the newest snapshot."""
 
-LINES_KEPT = 50
-LONGEST_LINE_KEPT = 64 * 1024
 LONGEST_MESSAGE = 500
 
 ARGUMENTS_AT_ONCE = 5000
@@ -71,21 +69,6 @@ class Listener:
     started: Callable[[int], None] = lambda pid: None
     cut_short: Callable[[], None] = lambda: None
     """A restic was killed or crashed, so that its lock may be left in the repository."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One restic process that has ended, with the last lines that were not JSON."""
-
-    exit_status: int
-    stopped: bool
-    timed_out: bool
-    log: tuple[str, ...]
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether it could not tidy up: it died by a signal (130 is its own answer to SIGINT), or crashed."""
-        return self.exit_status == messages.CRASHED or (self.exit_status > 128 and self.exit_status != 130)
 
 
 @dataclass(frozen=True)
@@ -304,15 +287,17 @@ class Restic:
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
-        attempts = _Attempts(self.stop, self.patience)
+        attempts = Trying(self.stop, self.patience)
         on_error, finish = by_lines(lambda stream, line: attempts.hear(_plain(line)))
-        ended = run(
-            self._command(["dump", "--no-lock", "--", snapshot, path], json=False),
-            lambda stream, data: on_data(data) if stream == "stdout" else on_error(stream, data),
-            stop=attempts.stop,
-            on_start=self.listener.started,
-        )
-        finish()
+        with listening(self.access.ssh, self.scratch) as ssh:
+            ended = run(
+                self._command(["dump", "--no-lock", "--", snapshot, path], ssh, json=False),
+                lambda stream, data: on_data(data) if stream == "stdout" else on_error(stream, data),
+                stop=attempts.stop,
+                on_start=self.listener.started,
+            )
+            finish()
+            self._hear(ssh, attempts)
         self._demand(attempts.finished(ended))
 
     def compare(self, old: str, new: str, on_difference: Callable[[Difference], None]) -> None:
@@ -416,7 +401,8 @@ class Restic:
         """Why a process failed."""
         reason = messages.classify(self.binary.version, finished.exit_status, finished.log)
         if reason.code == "repository_missing":
-            return Reason(code=reason.code, message=f"there is no repository at {self.access.shown}")
+            bucket = ": the bucket does not exist" if "bucket" in reason.message else ""
+            return Reason(code=reason.code, message=f"there is no repository at {self.access.shown}{bucket}")
         # masked only now: a password like "wrong" must not hide restic's own words from us
         return Reason(code=reason.code, message=mask(reason.message, self.access.secrets, LONGEST_MESSAGE))
 
@@ -450,7 +436,7 @@ class Restic:
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
         """All that a command prints on its standard output."""
         parts: list[bytes] = []
-        attempts = _Attempts(self.stop, self.patience)
+        attempts = Trying(self.stop, self.patience)
 
         def on_line(stream: str, line: bytes) -> None:
             text = self._plain_or_fatal(line)
@@ -459,14 +445,16 @@ class Restic:
                 self._tell(stream, text)
 
         on_error, finish = by_lines(on_line)
-        ended = run(
-            self._command(argv, json=json),
-            lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),
-            stop=attempts.stop,
-            timeout=timeout,
-            on_start=self.listener.started,
-        )
-        finish()
+        with listening(self.access.ssh, self.scratch) as ssh:
+            ended = run(
+                self._command(argv, ssh, json=json),
+                lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),
+                stop=attempts.stop,
+                timeout=timeout,
+                on_start=self.listener.started,
+            )
+            finish()
+            self._hear(ssh, attempts)
         self._demand(attempts.finished(ended))
         return b"".join(parts)
 
@@ -479,7 +467,7 @@ class Restic:
         json: bool = True,
     ) -> Finished:
         """Run a command line by line: JSON messages to `on_message`, what it does not take to the log."""
-        attempts = _Attempts(self.stop, self.patience)
+        attempts = Trying(self.stop, self.patience)
 
         def on_line(stream: str, line: bytes) -> None:
             message = messages.read_json(line)
@@ -491,21 +479,29 @@ class Restic:
                 self._tell(stream, text)
 
         on_data, finish = by_lines(on_line, LONGEST_LINE)
-        command = self._command(argv, json=json)
-        self._tell("highball", f"$ {command.shown()}")
-        ended = run(
-            self.place.place(command, priority),
-            on_data,
-            stop=attempts.stop,
-            # backups and maintenance hold a lock in the repository
-            manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
-            on_start=self.listener.started,
-        )
-        finish()
+        with listening(self.access.ssh, self.scratch) as ssh:
+            command = self._command(argv, ssh, json=json)
+            self._tell("highball", f"$ {command.shown()}")
+            ended = run(
+                self.place.place(command, priority),
+                on_data,
+                stop=attempts.stop,
+                # backups and maintenance hold a lock in the repository
+                manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
+                on_start=self.listener.started,
+            )
+            finish()
+            self._hear(ssh, attempts)
         finished = attempts.finished(ended)
         if finished.cut_short:
             self.listener.cut_short()
         return finished
+
+    def _hear(self, ssh: Words, attempts: Trying) -> None:
+        """Take in what ssh said, now that restic is over."""
+        for line in ssh.read():
+            attempts.hear(line)
+            self._tell("stderr", line)
 
     def _tell(self, stream: str, text: str) -> None:
         self.listener.log(stream, mask(text, self.access.secrets))
@@ -517,8 +513,8 @@ class Restic:
             return messages.read_exit_error(message)
         return _plain(line)
 
-    def _command(self, argv: Sequence[Argument], *, json: bool) -> Command:
-        options: list[Argument] = [part for option in self.access.options for part in ("-o", option)]
+    def _command(self, argv: Sequence[Argument], ssh: Words, *, json: bool) -> Command:
+        options: list[Argument] = [part for option in self._options(ssh) for part in ("-o", option)]
         if self.access.certificate is not None:
             options += ["--cacert", str(self.access.certificate)]
         return Command(
@@ -541,36 +537,13 @@ class Restic:
             lasting_files=self.access.files,
         )
 
-
-class _Attempts:
-    """The lines of one restic process, and its end where it goes on trying what cannot pass, or for too long."""
-
-    def __init__(self, stop: Stop, patience: timedelta | None) -> None:
-        self.stop = Stop(lambda: stop.requested or self._given_up)
-        self._asked = stop
-        self._deadline = time.monotonic() + patience.total_seconds() if patience else None
-        self._log: deque[str] = deque(maxlen=LINES_KEPT)
-        self._retrying = False
-        self._in_vain = False
-
-    @property
-    def _given_up(self) -> bool:
-        late = self._deadline is not None and self._retrying and time.monotonic() > self._deadline
-        self._in_vain = self._in_vain or late
-        return self._in_vain
-
-    def hear(self, line: str) -> None:
-        """Take a line; what restic says once we gave up says nothing of why."""
-        if self._in_vain:
-            return
-        self._log.append(line[:LONGEST_LINE_KEPT])
-        self._retrying = messages.is_retrying(line)
-        self._in_vain = messages.is_in_vain(line)
-
-    def finished(self, ended: Ended) -> Finished:
-        """How it ended: stopped only where somebody else asked for that."""
-        stopped = ended.stopped and (self._asked.requested or not self._in_vain)
-        return Finished(ended.exit_status, stopped, ended.timed_out, tuple(self._log))
+    def _options(self, ssh: Words) -> Iterator[str]:
+        how = self.access.ssh if ssh.log is not None else None
+        for option in self.access.options:
+            if how is None or not option.lstrip('"').startswith(f"{how.option}="):
+                yield option
+        if how is not None and ssh.log is not None:
+            yield as_csv(how.writing_to(ssh.log))
 
 
 class _ExactNames:

@@ -409,6 +409,44 @@ Event = Annotated[
 # --- how jobs stand ------------------------------------------------------------------------------
 
 
+class HoldCause(StrEnum):
+    """Why retention stands still."""
+
+    NEWEST_SHRANK = "newest_shrank"
+    CHECK_FAILED = "check_failed"
+    DELETED_ELSEWHERE = "deleted_elsewhere"
+    ROLLED_BACK = "rolled_back"
+    RESTORE_TEST_FAILED = "restore_test_failed"
+    GAP = "gap"
+    CLOCK_WRONG = "clock_wrong"
+
+
+NOT_BY_A_PERSON = (HoldCause.CHECK_FAILED, HoldCause.CLOCK_WRONG)
+"""What is wrong there does not become right by saying so."""
+
+
+class Hold(Fact):
+    """Retention stands still: in a whole repository, or (where they are named) for a job there, or one set of it."""
+
+    id: str
+    repository: str
+    job: str | None = None
+    host: str | None = None
+    set: str | None = None
+    cause: HoldCause
+    message: str
+    """What is odd."""
+    lifts: str
+    """What it waits for: "retention stands still until …"."""
+    acceptable: bool
+    """Whether a person's word lifts it."""
+    since: UtcTime
+    run: str | None = None
+    """The run that shows it."""
+    about: str | None = None
+    """What exactly is odd, like a snapshot's id."""
+
+
 class Standing(Fact):
     """One job in one repository. `state` is its health; times and sizes that are not known are null."""
 
@@ -427,6 +465,8 @@ class Standing(Fact):
     """What the newest snapshot holds."""
     repository_bytes: int | None = None
     """What the repository stored when it was last measured."""
+    holds: tuple[Hold, ...] = ()
+    """What makes retention stand still here."""
 
 
 # --- what a repository holds ---------------------------------------------------------------------

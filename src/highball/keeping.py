@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, NamedTuple
@@ -274,9 +274,8 @@ def make_plan(
     newest_known: datetime | None,
     last_verified: str | None,
     pinned: Collection[str],
-    check_failed: bool,
-    newest_shrank: bool,
     skew: timedelta | None,
+    holds: Sequence[Reason] = (),
     unjudged: Collection[str] = (),
     agreed: Collection[str] = (),
     approval: str | None = None,
@@ -284,9 +283,10 @@ def make_plan(
     """What retention would do to one set by a fresh listing of it, and whether it may.
 
     `restic_removes`: what restic's own dry run of this policy on this set would remove. `newest_known`: the
-    newest time in the record. `newest_shrank`: and nobody has accepted it. `skew`: how far the clocks are
-    apart, where that was measured. `unjudged`: adopted snapshots that the dry run could not see, for want of
-    our tags; beside these the dry run judged only a part of the set, and what it would keep of that part stays.
+    newest time in the record. `skew`: how far the clocks are apart, where that was measured. `holds`: what
+    makes retention of the set stand still by the record. `unjudged`: adopted snapshots that the dry run could
+    not see, for want of our tags; beside these the dry run judged only a part of the set, and what it would
+    keep of that part stays.
     `agreed`: those of them that a person saw in a plan and approved; the policy goes on with these by itself.
     `approval`: the id of the plan that a person approved.
     """
@@ -318,7 +318,7 @@ def make_plan(
     times = [snapshot.time for snapshot in present.values()] + ([newest_known] if newest_known else [])
     messages = (
         *_wrong_clock(now, times, skew),
-        *_in_doubt(repository, check_failed=check_failed, newest_shrank=newest_shrank),
+        *holds,
         *_beyond_restic(plan, restic_removes, unjudged),
         *_unapproved(plan, frozenset(unjudged).difference(agreed), approval),
     )
@@ -354,35 +354,32 @@ def _digest(repository: str, host: str, job: str, of_set: str, verdicts: tuple[V
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_STILL = "; nothing is removed until "
+
+
+def stands_still(code: str, what: str, *, until: str) -> Reason:
+    """Why nothing goes at all, and what that waits for."""
+    return Reason(code=code, message=f"{what}{_STILL}{until}")
+
+
+def what_is_odd(reason: Reason) -> str:
+    """The same without what it waits for."""
+    return reason.message.partition(_STILL)[0]
+
+
 def _wrong_clock(now: datetime, times: list[datetime], skew: timedelta | None) -> Iterator[Reason]:
     if skew is not None and abs(skew) > LARGEST_SKEW:
-        yield Reason(
-            code="clock_wrong",
-            message=f"the clocks of hub and agent differ by {abs(skew)}; nothing is removed until they agree:"
-            " let both machines set their time from the network",
+        yield stands_still(
+            "clock_wrong",
+            f"the clocks of hub and agent differ by {abs(skew)}",
+            until="they agree: let both machines set their time from the network",
         )
     newest = max(map(_recorded, times), default=None)
     if newest is not None and _recorded(now) < newest:
-        yield Reason(
-            code="clock_wrong",
-            message=f"it is {time_for_people(now)} here, but a snapshot or the record is of"
-            f" {time_for_people(newest)}; nothing is removed until then:"
-            " set the clock right, or remove that snapshot by hand if its date is wrong",
-        )
-
-
-def _in_doubt(repository: str, *, check_failed: bool, newest_shrank: bool) -> Iterator[Reason]:
-    if check_failed:
-        yield Reason(
-            code="check_failed",
-            message=f"the last check of {repository} failed; nothing is removed until one succeeds:"
-            " repair the repository and check it again",
-        )
-    if newest_shrank:
-        yield Reason(
-            code="newest_shrank",
-            message="the newest snapshot is much smaller than those before it; nothing is removed until a"
-            " person accepts it: see what is missing from it",
+        yield stands_still(
+            "clock_wrong",
+            f"it is {time_for_people(now)} here, but a snapshot or the record is of {time_for_people(newest)}",
+            until="then: set the clock right, or remove that snapshot by hand if its date is wrong",
         )
 
 

@@ -17,7 +17,7 @@ from highball.hub.overview import JobFilter, Overview, Problem, ProblemKind, loo
 from highball.hub.planned import planned_of
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.access import Role
-from record.stories import START, Story, back_up
+from record.stories import START, Story, back_up, run_id
 
 SOON = START + timedelta(hours=8)
 
@@ -84,8 +84,25 @@ def test_a_failure_tells_since_when_why_and_where_the_last_good_backup_lies(hub:
     assert (found.reason, found.run, found.last_good_in) == (reason, Story(3).run, "nas")
     assert START + timedelta(hours=2) < (found.since or START) < START + timedelta(hours=3)
     assert kinds(hub, "docs", START + timedelta(days=9))[0] == "failure", "overdue by now, and it says why"
-    back_up(hub.hub.record, 4, 1000)
+    back_up(hub.hub.record, 4, 1000, before=[f"{1:064x}"])
     assert kinds(hub, "docs") == ["unproved"]
+
+
+def test_what_holds_retention_is_told_until_a_person_accepts_it(hub: Whole) -> None:
+    back_up(hub.hub.record, 2, 1000)  # its listing lacks the first
+    (found,) = problems(hub, kind=ProblemKind.HELD)
+    assert (found.job, found.repositories, found.run) == ("docs", ("nas",), run_id(2))
+    assert found.reason is not None
+    assert found.reason.code == "deleted_elsewhere"
+    client = hub.client()
+    [standing] = client.get("/api/v1/status?job=docs").json()
+    assert [one["id"] for one in standing["holds"]] == [found.hold]
+    assert client.get("/api/v1/holds?repository=far").json() == []
+    address = "/api/v1/repositories/nas/accept"
+    assert client.post(address, json={"reson": "typed wrong"}).status_code == 422
+    assert client.post(address, json={"reason": "tidied up"}).json()["accepted"] == 1
+    assert client.post(address).json()["code"] == "nothing_to_accept"
+    assert problems(hub, kind=ProblemKind.HELD) == []
 
 
 def test_a_warning_is_told_until_a_backup_is_good(hub: Whole) -> None:

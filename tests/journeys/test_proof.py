@@ -198,7 +198,8 @@ def test_a_snapshot_that_shrank_is_a_warning_until_a_person_accepts_it(station: 
     assert "highball accept" in shrunken.step["reason"]["message"]
     run = shrunken.json["runs"][0]["id"]
     assert codes(station.back_up(status=3).step) == ["shrank"]
-    assert station.ask("accept", run).json == {"run": run, "accepted": 1}
+    accepted = station.ask("accept", run, "--reason", "moved away").json
+    assert (accepted["accepted"], accepted["holds"][0]["cause"]) == (1, "newest_shrank")
     station.back_up()
 
 

@@ -1,5 +1,6 @@
 """Retention removes exactly what its plan says, of what Highball itself saved, and holds where anything is odd."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,35 @@ def test_a_shrunken_newest_snapshot_holds_retention(station: Station) -> None:
     assert ids[0] in listed(station)
     station.ask("accept", shrunken["id"])
     assert station.ask("forget").step["snapshots_removed"] == ids
+
+
+def test_an_older_copy_of_the_repository_holds_retention_until_a_person_accepts_it(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    save(station, 1)
+    shutil.copytree(station.path_of(), station.folder / "older")
+    save(station, 2)
+    shutil.rmtree(station.path_of())
+    (station.folder / "older").rename(station.path_of())
+    (station.source / "counter").write_text("again")
+    warned = station.back_up(status=3).step["warnings"]
+    assert "deleted_elsewhere" in {one["code"] for one in warned}, warned
+    there = listed(station)
+
+    told = station.call("status").text
+    assert "Retention of docs in nas stands still" in told
+    assert "highball accept nas" in told
+    [hold] = station.ask("status").json[0]["holds"]
+    assert (hold["cause"], hold["acceptable"]) == ("deleted_elsewhere", True)
+    error = station.ask("forget", status=6).error
+    assert error["code"] == "deleted_elsewhere"
+    assert "highball accept nas" in error["hint"]
+    assert listed(station) == there
+    station.back_up()
+    assert station.ask("status").json[0]["holds"], "a good backup does not bring back what is gone"
+
+    station.ask("accept", "nas", "--reason", "that copy is right")
+    assert station.ask("status").json[0]["holds"] == []
+    assert len(station.ask("forget").step["snapshots_removed"]) == 2
 
 
 def test_a_failed_check_holds_retention_until_one_succeeds(station: Station) -> None:

@@ -166,8 +166,6 @@ def test_a_plan_agrees_with_restics_dry_run_of_its_set_among_others(
         newest_known=None,
         last_verified=None,
         pinned=(),
-        check_failed=False,
-        newest_shrank=False,
         skew=None,
     )
     assert [reason.code for reason in plan.messages] == ["approval_required"]

@@ -12,9 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from highball.facts import Snapshot
-from highball.keeping import Plan, Retention, decide, judge_removal, make_plan
+from highball.keeping import (
+    Plan,
+    Retention,
+    decide,
+    judge_removal,
+    make_plan,
+    stands_still,
+    what_is_odd,
+)
 
 from .samples import NOW, policies, sets, snapshot, snapshots_at
+
+HELD = stands_still("check_failed", "the last check failed", until="one succeeds")
 
 
 def _plan(listing: Iterable[Snapshot], retention: Retention | None = None, **given: Any) -> Plan:
@@ -34,8 +44,6 @@ def _plan(listing: Iterable[Snapshot], retention: Retention | None = None, **giv
         "newest_known": None,
         "last_verified": None,
         "pinned": (),
-        "check_failed": False,
-        "newest_shrank": False,
         "skew": None,
     }
     return make_plan(**facts | given)
@@ -100,7 +108,7 @@ def test_a_set_of_which_nothing_is_known_loses_nothing() -> None:
 
 
 def test_a_plan_survives_json_unchanged() -> None:
-    plan = _plan(_days(4), check_failed=True)
+    plan = _plan(_days(4), holds=[HELD])
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
 
@@ -115,7 +123,7 @@ def test_the_id_of_a_plan_is_of_what_goes_and_of_what_stays_and_of_nothing_else(
     listing = _days(4)
     plan = _plan(listing)
     assert len(plan.id) == 16
-    assert _plan(listing, check_failed=True, restic_removes=(), now=NOW + timedelta(days=9)).id == plan.id
+    assert _plan(listing, holds=[HELD], restic_removes=(), now=NOW + timedelta(days=9)).id == plan.id
     assert _plan([*listing, snapshot(NOW, 99)], governed=[s.id for s in listing]).id == plan.id
     assert _plan(listing, pinned=[listing[3].id]).id != plan.id
     assert _plan(listing[:3]).id != plan.id
@@ -164,12 +172,11 @@ def test_clocks_that_nearly_agree_stop_nothing() -> None:
     assert _plan(_days(3), skew=timedelta(minutes=2), newest_known=NOW).held is None
 
 
-def test_a_failed_check_stops_everything() -> None:
-    assert _codes(_plan(_days(3), check_failed=True)) == ["check_failed"]
-
-
-def test_a_shrunken_newest_stops_everything() -> None:
-    assert _codes(_plan(_days(3), newest_shrank=True)) == ["newest_shrank"]
+def test_what_the_record_holds_stops_everything() -> None:
+    plan = _plan(_days(3), holds=[HELD])
+    assert plan.messages == (HELD,)
+    assert plan.held == HELD
+    assert what_is_odd(HELD) == "the last check failed"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +207,7 @@ def test_an_approval_is_of_exactly_this_plan() -> None:
 def test_an_approval_lifts_no_other_guard() -> None:
     listing = _days(30)
     approved = _plan(listing).id
-    plan = _plan(listing, approval=approved, check_failed=True, restic_removes=())
+    plan = _plan(listing, approval=approved, holds=[HELD], restic_removes=())
     assert _codes(plan) == ["check_failed", "differs_from_restic"]
 
 
@@ -230,15 +237,13 @@ def test_all_that_holds_a_plan_is_said_in_a_fixed_order() -> None:
         _days(30),
         now=NOW - timedelta(days=1),
         skew=timedelta(days=1),
-        check_failed=True,
-        newest_shrank=True,
+        holds=[HELD],
         restic_removes=(),
     )
     assert _codes(plan) == [
         "clock_wrong",
         "clock_wrong",
         "check_failed",
-        "newest_shrank",
         "differs_from_restic",
         "approval_required",
     ]
@@ -259,8 +264,7 @@ def _situations(draw: st.DrawFn) -> tuple[list[Snapshot], dict[str, Any]]:
         "pinned": draw(some),
         "last_verified": draw(st.sampled_from([None, *ids])),
         "restic_removes": draw(st.just(set(ids)) | some),
-        "check_failed": draw(st.booleans()),
-        "newest_shrank": draw(st.booleans()),
+        "holds": draw(st.sampled_from([(), (HELD,)])),
     }
 
 
@@ -301,8 +305,7 @@ def test_what_may_go_is_within_what_restic_would_remove(
     plan = _plan(listing, **given_facts)
     if plan.held is None:
         assert set(plan.ids_to_remove) <= given_facts["restic_removes"]
-        assert not given_facts["check_failed"]
-        assert not given_facts["newest_shrank"]
+        assert not given_facts["holds"]
 
 
 @given(_situations())

@@ -42,7 +42,6 @@ RUNS: dict[tuple[str, str], Role | None] = {
     ("GET", "/runs/{id}/cancel"): OPERATOR,
     ("POST", "/runs/{id}/cancel"): OPERATOR,
     ("POST", "/runs/{id}/again"): OPERATOR,
-    ("POST", "/runs/{id}/accept"): OPERATOR,
 }
 
 RESTORE: dict[tuple[str, str], Role | None] = {
@@ -83,6 +82,8 @@ MAINTENANCE: dict[tuple[str, str], Role | None] = {
     ("POST", "/maintenance/run"): OPERATOR,
     ("POST", "/maintenance/pause"): OPERATOR,
     ("POST", "/maintenance/resume"): OPERATOR,
+    ("GET", "/holds/{id}/accept"): OPERATOR,
+    ("POST", "/holds/{id}/accept"): OPERATOR,
 }
 
 HOSTS: dict[tuple[str, str], Role | None] = {("GET", "/hosts"): VIEWER}

@@ -202,7 +202,7 @@ def saved(record: Record, number: int, size: int, *warnings: str) -> str:
     """A backup that is over and has saved a snapshot of this size; the snapshot's id."""
     id = f"{number:064x}"
     story = Story(number)
-    shows = [snapshot(id, run=story.run, size=size)]
+    shows = [snapshot(id, at=story.at, run=story.run, size=size)]
     story.step(snapshot_id=id, bytes_processed=size, shows=shows, warnings=warnings).end().into(record)
     return id
 
@@ -233,10 +233,14 @@ def test_a_failure_says_where_a_snapshot_lies_all_the_same(record: Record) -> No
 def test_a_snapshot_that_shrank_is_accepted_once(whole: Whole, record: Record) -> None:
     saved(record, 63, 10, "shrank")
     page = whole.client().get(f"/runs/{run_id(63)}")
-    assert "Accept the new size" in page.text
-    for said in ("the usual one from now on", "Nothing was left to accept"):
-        client = whole.client()
-        assert said in client.post(f"/runs/{run_id(63)}/accept").text
+    found = [one for one in record.holds.list_open() if one.run == run_id(63)]
+    [hold] = [one for one in found if one.cause == "newest_shrank"]
+    address = f"/holds/{hold.id}/accept"
+    assert address in page.text
+    assert "Why that is right" in whole.client().get(address).text
+    for said in ("Retention goes on", "No hold"):
+        assert said in whole.client().post(address, data={"why": "moved away"}).text
+    assert address not in whole.client().get(f"/runs/{run_id(63)}").text
     assert "its size was accepted" in whole.client().get(f"/runs/{run_id(63)}").text
 
 

@@ -15,6 +15,7 @@ from highball.errors import NotAllowed, Unknown
 from highball.facts import Action, Health, Outcome, Snapshot, Statistics
 from highball.hub import config
 from highball.hub import stored as stored_rows
+from highball.hub.audit import COMMAND
 from highball.hub.config import load_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
 from highball.hub.intake import SetOf
@@ -380,7 +381,7 @@ def test_retention_stands_still_while_the_newest_shrank(record: Record) -> None:
     listing, old, _ = two_days(record, warnings=["shrank"])
     later = START + timedelta(days=1)
     assert retainer(record).plan(OF, Answers(listing, {old}), later).held
-    record.accept(Story(2).run, later)
+    record.holds.accept_run(Story(2).run, COMMAND, later)
     assert not retainer(record).plan(OF, Answers(listing, {old}), later).held
 
 

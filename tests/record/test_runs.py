@@ -400,12 +400,12 @@ def test_shrunken_snapshots_do_not_become_what_is_usual_until_accepted(record: R
     assert record.expect(OF).sizes == (1000, 1000)
     assert [one.shrank for one in record.list_governed(OF)] == [True, True, False, False]
 
-    assert record.accept(run_id(3), START) == 1
-    assert record.expect(OF).sizes == (10,), "what was before the accepted size is not compared any more"
-    assert record.accept(run_id(3), START) == 0
+    assert len(record.holds.accept_run(run_id(3), COMMAND, START)) == 1
+    assert record.expect(OF).sizes == (11,), "what was before the accepted size is not compared any more"
+    assert record.holds.accept_run(run_id(3), COMMAND, START) == []
     back_up(record, 5, 12, before=ids)
-    assert record.expect(OF).sizes == (12, 10)
-    assert record.accept(run_id(99), START) == 0
+    assert record.expect(OF).sizes == (12, 11)
+    assert record.holds.accept_run(run_id(99), COMMAND, START) == []
 
 
 def test_forgotten_snapshots_are_not_expected_but_their_sizes_count(record: Record) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from highball.facts import Action, Outcome, Reason, Standing
 from highball.hub.db import Database, new_run_id, runs
+from highball.hub.holds import covering
 from highball.hub.intake import SetOf
 from highball.hub.runs import Record
 from highball.hub.standing import has_failed, list_standings
@@ -76,6 +77,7 @@ def told_one_by_one(document: Document, record: Record, now: datetime) -> list[S
                     last_restore_proof_at=proof.ended_at if proof else None,
                     size_bytes=governed[0].size_bytes if governed else None,
                     repository_bytes=record.find_size(repository),
+                    holds=covering(record.holds.list_open(), repository, key),
                 )
             )
     return found
@@ -121,7 +123,7 @@ def counted(database: Database) -> Iterator[list[str]]:
     sa.event.remove(database.engine, "before_cursor_execute", note)
 
 
-def test_many_jobs_stand_as_each_stands_alone_and_three_questions_tell(
+def test_many_jobs_stand_as_each_stands_alone_and_four_questions_tell(
     database: Database, record: Record
 ) -> None:
     document = many_jobs(12)
@@ -133,7 +135,7 @@ def test_many_jobs_stand_as_each_stands_alone_and_three_questions_tell(
     assert found == told_one_by_one(document, record, NOW)
     assert {one.state for one in found} >= {"never", "overdue", "failed"}
     assert max(one.snapshots for one in found) > 1
-    assert len(questions) == 3
+    assert len(questions) == 4
     assert list_standings(document, database, "here", NOW, []) == []
 
 

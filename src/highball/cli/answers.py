@@ -24,6 +24,8 @@ from highball.facts import (
     Event,
     ForeignGroup,
     Health,
+    Hold,
+    HoldCause,
     LogLine,
     Node,
     NodeKind,
@@ -121,13 +123,30 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         verdict = _VERDICTS[standing.state] if standing.last_run else "was never backed up"
         output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
         output.line(f"  → {fix}", "dim")
+    still = {hold.id: hold for standing in found for hold in standing.holds}
+    for hold in still.values():
+        _tell_hold(output, hold)
     if not bad and not unproved:
-        output.line("Everything is protected, and has been restored to prove it.", "green")
+        tone = "yellow" if still else "green"
+        output.line("Everything is protected, and has been restored to prove it.", tone)
     elif not bad:
         names = ", ".join(dict.fromkeys(standing.job for standing in unproved))
         output.line(
             f"Everything is protected; never proved by a restore: {names} → highball verify", "yellow"
         )
+
+
+def _tell_hold(output: Output, hold: Hold) -> None:
+    """Why nothing is removed there, since when, and what to do about it."""
+    where = f"{hold.job} in {hold.repository}" if hold.job else hold.repository
+    since = words.moment(hold.since)
+    output.line(
+        f"Retention of {where} stands still since {since}: {hold.message}. It waits until {hold.lifts}.",
+        "yellow",
+    )
+    if hold.acceptable:
+        target = hold.run if hold.cause is HoldCause.NEWEST_SHRANK and hold.run else hold.repository
+        output.line(f"  → highball accept {target}", "dim")
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -213,18 +232,19 @@ def show_ending(output: Output, ended: Run) -> None:
         output.line(f"run {ended.id} is still ending; see: highball runs")
 
 
-def show_accepted(output: Output, run: str, count: int) -> None:
-    """How many smaller snapshots are right from now on; raises Misuse where there are none."""
-    if not count:
+def show_accepted(output: Output, target: str, lifted: Sequence[Hold]) -> None:
+    """What goes on from now on; raises Misuse where nothing stood still."""
+    if not lifted:
         raise Misuse(
-            f"run {run} has no snapshot that shrank and waits for a person",
+            f"nothing that {target} showed holds retention now",
             code="nothing_to_accept",
-            hint="see which do with: highball status",
+            hint="see what does with: highball status",
         )
-    if output.for_people:
-        output.line(f"✓ run {run}: its new size is the usual one from now on", "green")
-    else:
-        output.document({"run": run, "accepted": count})
+    if not output.for_people:
+        output.document({"accepted": len(lifted), "holds": list(lifted)})
+    for hold in lifted if output.for_people else ():
+        where = f"{hold.job} in {hold.repository}" if hold.job else hold.repository
+        output.line(f"✓ accepted: {hold.message}; retention of {where} goes on", "green")
 
 
 # --- what repositories hold ----------------------------------------------------------------------

@@ -25,6 +25,14 @@ Repositories = Annotated[
     typer.Argument(metavar="[REPOSITORY]...", help="Which repositories; none named means all."),
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")]
+Acceptable = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN|REPOSITORY",
+        help="The run that showed it (or the start of its id), or all of a repository.",
+    ),
+]
+Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why that is right.")]
 OnlyRunsOf = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only runs of this job.")]
 OnlySnapshotsOf = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only snapshots of this job.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Whose data.")]

@@ -1,4 +1,4 @@
-"""run, accept, cancel: backups, and what a person says about them."""
+"""run, cancel: backups, and their end."""
 
 from __future__ import annotations
 
@@ -52,16 +52,6 @@ def run(
 def _backs_up(machine: Machine, job: str, wait: timedelta | None, dry_run: bool) -> Callable[[], Assignment]:
     # ordered only when its turn comes: what is expected in a repository depends on the runs before
     return lambda: machine.orders.back_up(job, utc_now(), wait=wait, dry_run=dry_run)
-
-
-def accept(context: typer.Context, run: RunArgument) -> None:
-    """Say that a run's smaller size is right: it is the usual one from now on."""
-    session: Session = context.obj
-    machine = session.open()
-    machine.settle(begins_run=False)
-    found = machine.record.find_run(run)
-    count = machine.record.accept(found.id, utc_now())
-    answers.show_accepted(session.output, found.id, count)
 
 
 def cancel(context: typer.Context, run: RunArgument) -> None:

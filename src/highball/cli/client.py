@@ -46,6 +46,7 @@ from highball.facts import (
     Difference,
     Event,
     ForeignGroup,
+    Hold,
     Lock,
     Node,
     Outcome,
@@ -173,10 +174,12 @@ class Hub:
             except ValidationError:
                 continue
 
-    def accept(self, run: str) -> tuple[str, int]:
-        """Say that a run's smaller size is right: its whole id, and how many snapshots had shrunk."""
-        told = self._post(f"{_address_of(run)}/accept")
-        return told["run"], told["accepted"]
+    def accept(self, target: str, reason: str | None) -> list[Hold]:
+        """A person says that what a run showed, or all that holds retention in a repository, is right."""
+        known = target in self.document.repositories
+        address = f"repositories/{target}" if known else _address_of(target)
+        told = self._post(f"{address}/accept", {"reason": reason})
+        return [Hold.model_validate(one) for one in told["holds"]]
 
     def cancel(self, run: str) -> None:
         """Ask a run to end; raises Unknown, and Conflict where it has ended."""

@@ -32,7 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,
-    "accept": backup.accept,
+    "accept": upkeep.accept,
     "cancel": backup.cancel,
     "status": history.status,
     "runs": history.runs,

@@ -26,6 +26,7 @@ from highball.facts import (
     Difference,
     Event,
     ForeignGroup,
+    Hold,
     LogLine,
     Node,
     Progress,
@@ -207,6 +208,13 @@ class Machine:
         """Carry out these plans, or only the one that was approved."""
         task = self.retainer.order(repository, plans, utc_now(), approve)
         return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
+
+    def accept(self, target: str, reason: str | None) -> list[Hold]:
+        """A person says that what a run showed, or all that holds retention in a repository, is right."""
+        held = self.record.holds
+        if target in self.document.repositories:
+            return held.accept_repository(target, COMMAND, utc_now(), reason)
+        return held.accept_run(self.record.find_run(target).id, COMMAND, utc_now(), reason)
 
     def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
         """One thing to be done to a repository, as `RunOrder` names it."""

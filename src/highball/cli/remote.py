@@ -180,13 +180,6 @@ def run(
     )
 
 
-def accept(context: typer.Context, run: RunArgument) -> None:
-    """Say that a run's smaller size is right: it is the usual one from now on."""
-    session: Session = context.obj
-    whole, count = session.reach().accept(run)
-    answers.show_accepted(session.output, whole, count)
-
-
 def cancel(context: typer.Context, run: RunArgument) -> None:
     """End a run politely, and say how it ended."""
     session: Session = context.obj
@@ -249,7 +242,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "rekey": rekey,
     "run": run,
     "backup": run,
-    "accept": accept,
+    "accept": upkeep.accept,
     "cancel": cancel,
     "status": status,
     "runs": runs,

@@ -1,4 +1,4 @@
-"""verify, forget, prune, check, unlock, stats: keeping repositories in order; on one machine and over a hub alike."""
+"""verify, forget, accept, prune, check, unlock, stats: repositories in order; on one machine and over a hub alike."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from highball.cli import answers, carrying
 from highball.cli.arguments import (
+    Acceptable,
     Approves,
     Jobs,
     OnlyShows,
@@ -18,6 +19,7 @@ from highball.cli.arguments import (
     RemovesAll,
     Repositories,
     Wait,
+    Why,
     Yes,
     read_wait,
 )
@@ -25,7 +27,7 @@ from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.output import Output
 from highball.cli.session import Session
 from highball.errors import Failed, HighballError, NotAllowed, RepositoryError, Unknown
-from highball.facts import Run
+from highball.facts import NOT_BY_A_PERSON, HoldCause, Run
 from highball.keeping import Plan
 from highball.spec.document import effective_job
 from highball.spec.repository import demand_right_to_delete
@@ -138,8 +140,9 @@ def _forgets(
             )
         demand_right_to_delete(key, repository)
         plans = place.list_plans(key, job, approve) if shown is None else shown
+        ordered = place.order_forget(key, job, plans, approve, wait)
         _demand_moving(plans)
-        return place.order_forget(key, job, plans, approve, wait)
+        return ordered
 
     return order
 
@@ -152,8 +155,23 @@ def _demand_moving(plans: list[Plan]) -> None:
         raise NotAllowed(
             f"retention of {plan.job} in {plan.repository} stands still: {why.message}",
             code=why.code,
-            hint=f"see it with: highball forget --dry-run {plan.job}",
+            hint=_what_to_do(plan, why.code),
         )
+
+
+def _what_to_do(plan: Plan, code: str) -> str:
+    look = f"see it with: highball forget --dry-run {plan.job}"
+    if code in set(HoldCause) - set(NOT_BY_A_PERSON):
+        return f"{look}; if that is right: highball accept {plan.repository}"
+    return look
+
+
+def accept(context: typer.Context, target: Acceptable, reason: Why = None) -> None:
+    """Say that what holds retention is right: it goes on from now on. The reason stands in the audit."""
+    session: Session = context.obj
+    place = session.place()
+    place.make_ready([])
+    answers.show_accepted(session.output, target, place.accept(target, reason))
 
 
 # --- prune, check, unlock, stats -----------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The database: its tables, and the two ways to it, `read()` and `write()`.
 
 Two kinds of data and no third: what people declared (objects and their revisions) and the record (runs, steps,
-events, snapshots, repositories, audit), which is only appended to and expired. Beside them lie the vault (sealed
+events, snapshots, holds, repositories, audit), which is only appended to and expired. Beside them lie the vault (sealed
 values and hashes) and working state that may be deleted (fires, pauses, sessions, throttles, enrolments). SQLite
 by default, PostgreSQL by its address; what `dialects` says holds on both.
 """
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from highball.errors import HighballError, StateUnusable
 from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
 
-REVISION = "0006"
+REVISION = "0007"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -147,7 +147,6 @@ runs = sa.Table(
     sa.Column("started_at", Moment),
     sa.Column("ended_at", Moment),
     sa.Column("last_seq", sa.Integer, nullable=False),
-    sa.Column("accepted_at", Moment),
     sa.Column("subject", sa.String(140)),
     sa.Column("nominal_at", Moment),
     sa.Column("origin", sa.String(20)),
@@ -225,6 +224,26 @@ snapshots = sa.Table(
 """The snapshots that are governed: known runs made them, or a person adopted them. `accepted_at` is when a person
 said that a smaller size is right, or approved a plan that an adopted one was part of."""
 
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("repository", sa.String(63), nullable=False),
+    sa.Column("job", sa.String(63)),
+    sa.Column("host", sa.String(63)),
+    sa.Column("set", sa.String(63)),
+    sa.Column("cause", sa.String(40), nullable=False),
+    sa.Column("message", Prose, nullable=False),
+    sa.Column("run", sa.String(36)),
+    sa.Column("about", sa.String(200)),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("lifted_at", Moment),
+    sa.Column("lifted_by", sa.String(100)),
+    sa.Column("why", Prose),
+    sa.Index("holds_by_place", "repository", "lifted_at"),
+)
+"""What makes retention stand still, until `lifted_at`; null in `job`, `host` and `set` is all of them. `about` is what
+exactly is odd, `why` what lifted it, or what the person said who did."""
 
 fires = sa.Table(
     "fires",

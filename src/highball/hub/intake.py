@@ -6,7 +6,7 @@ Every function works within the transaction of whoever takes the event in; the s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +17,12 @@ from pydantic import ConfigDict, TypeAdapter
 from highball.facts import (
     Action,
     Event,
+    HoldCause,
     Outcome,
     ProcessStarted,
     RunEnded,
     RunStarted,
     RunState,
-    Snapshot,
     Statistics,
     Step,
     StepEnded,
@@ -30,6 +30,7 @@ from highball.facts import (
     Waiting,
 )
 from highball.hub.db import events, repositories, repository_days, runs, snapshots, steps
+from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
 
@@ -72,6 +73,7 @@ def take_in(connection: sa.Connection, host: str, event: Event) -> None:
             update_run(connection, event.run, state=RunState.RUNNING, reason=None)
             _write_step(connection, event.run, event.done)
             _take_in_snapshots(connection, host, event)
+            _take_in_trust(connection, event)
         case Statistics():
             _take_in_statistics(connection, event)
         case RunEnded():
@@ -174,7 +176,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
     if step.snapshots_removed:
         mark_snapshots(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
-        _mark_missing(connection, of, step.action, event.snapshots, event.at)
+        _mark_missing(connection, of, step.action, event)
         _note_day(connection, of.repository, event.at, **_sum_up_snapshots(connection, of.repository))
 
 
@@ -186,6 +188,7 @@ def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
     )
     if made is None or connection.execute(known).first():
         return
+    shrank = any(warning.code == "shrank" for warning in step.warnings)
     size = step.bytes_processed if step.bytes_processed is not None else made.size_bytes
     connection.execute(
         snapshots.insert().values(
@@ -197,10 +200,28 @@ def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
             run=event.run,
             time=made.time,
             size_bytes=size,
-            shrank=any(warning.code == "shrank" for warning in step.warnings),
+            shrank=shrank,
             forgotten_at=_removed_at(connection, of.repository, made.id, event.at),
         )
     )
+    newer = sa.select(snapshots.c.id).where(of_set(of), snapshots.c.time > made.time).limit(1)
+    if connection.execute(newer).first() is None:
+        _judge_size(connection, of, event, made.id, shrank=shrank)
+
+
+def held_by(of: SetOf) -> Held:
+    """What a hold of this set covers."""
+    return Held(of.repository, of.job, of.host, of.set)
+
+
+def _judge_size(connection: sa.Connection, of: SetOf, event: StepEnded, id: str, *, shrank: bool) -> None:
+    """The newest snapshot of a set is much smaller than those before it, or it is not."""
+    held, cause = held_by(of), HoldCause.NEWEST_SHRANK
+    if shrank:
+        message = f"the newest snapshot of {of.job} in {of.repository} is much smaller than those before it"
+        open_hold(connection, held, cause, message, event.at, run=event.run, about=id)
+    else:
+        lift_hold(connection, held, cause, event.at, "a later snapshot has the usual size")
 
 
 def _removed_at(connection: sa.Connection, repository: str, id: str, after: datetime) -> datetime | None:
@@ -215,15 +236,13 @@ def _removed_at(connection: sa.Connection, repository: str, id: str, after: date
     return None
 
 
-def _mark_missing(
-    connection: sa.Connection, of: SetOf, action: Action, listing: Iterable[Snapshot], at: datetime
-) -> None:
+def _mark_missing(connection: sa.Connection, of: SetOf, action: Action, event: StepEnded) -> None:
     """Snapshots that the listing lacks are missing; those that it shows again are not.
 
     It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
     set; what was adopted without them only a removal looks for.
     """
-    shown = {snapshot.id for snapshot in listing}
+    at, shown = event.at, {snapshot.id for snapshot in event.snapshots or ()}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
         of_set(of),
         snapshots.c.forgotten_at.is_(None),
@@ -235,6 +254,58 @@ def _mark_missing(
     back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
     mark_snapshots(connection, of.repository, lost, missing_since=at)
     mark_snapshots(connection, of.repository, back, missing_since=None)
+    if lost:
+        count = "1 snapshot" if len(lost) == 1 else f"{len(lost)} snapshots"
+        message = f"{count} of {of.job} in {of.repository} were deleted elsewhere"
+        cause = HoldCause.DELETED_ELSEWHERE
+        open_hold(connection, held_by(of), cause, message, at, run=event.run, about=lost[0])
+    elif back:
+        _lift_if_all_are_back(connection, of, at)
+
+
+def _lift_if_all_are_back(connection: sa.Connection, of: SetOf, at: datetime) -> None:
+    """What vanished before a hold began was accepted, or is not what it waits for."""
+    since = find_since(connection, held_by(of), HoldCause.DELETED_ELSEWHERE)
+    if since is None:
+        return
+    still = sa.select(snapshots.c.id).where(of_set(of), snapshots.c.missing_since >= since).limit(1)
+    if connection.execute(still).first() is None:
+        lift_hold(connection, held_by(of), HoldCause.DELETED_ELSEWHERE, at, "they are back")
+
+
+def _take_in_trust(connection: sa.Connection, event: StepEnded) -> None:
+    """Whether what a repository holds can be trusted: a check and a restore test hold retention until one succeeds."""
+    step = event.done
+    if step.repository is None:
+        return
+    if step.action is Action.CHECK:
+        held, cause = Held(step.repository), HoldCause.CHECK_FAILED
+        bad, message = "repository_damaged", f"the last check of {step.repository} failed"
+    elif step.action is Action.VERIFY:
+        held, cause = Held(step.repository, step.job), HoldCause.RESTORE_TEST_FAILED
+        whose = f"{step.job} from {step.repository}" if step.job else step.repository
+        bad, message = "proof_failed", f"the last restore test of {whose} failed"
+    else:
+        return
+    if _is_outdated(connection, step):
+        return
+    since = find_since(connection, held, cause)
+    if step.outcome is Outcome.SUCCESS and since is not None and since <= event.at:
+        lift_hold(connection, held, cause, event.at, "the last one succeeded")
+    elif step.outcome is Outcome.FAILURE and step.reason is not None and step.reason.code == bad:
+        open_hold(connection, held, cause, message, event.at, run=event.run)
+
+
+def _is_outdated(connection: sa.Connection, step: Step) -> bool:
+    """Whether a later step of the same kind succeeded already: this one is told late."""
+    later = sa.select(steps.c.run).where(
+        steps.c.action == step.action.value,
+        steps.c.repository == step.repository,
+        steps.c.job.is_(None) if step.job is None else steps.c.job == step.job,
+        steps.c.outcome == Outcome.SUCCESS.value,
+        steps.c.ended_at > step.ended_at,
+    )
+    return connection.execute(later.limit(1)).first() is not None
 
 
 def mark_snapshots(connection: sa.Connection, repository: str, ids: Sequence[str], **told: Any) -> None:

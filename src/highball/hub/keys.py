@@ -15,6 +15,7 @@ from highball.facts import RunState
 from highball.hub.db import (
     agents,
     fires,
+    holds,
     marks,
     pauses,
     repositories,
@@ -52,15 +53,16 @@ UNCHANGED = FormerKeys()
 """No object ever had another key."""
 
 _MOVED: dict[str, tuple[sa.Column[str], ...]] = {
-    "job": (runs.c.job, steps.c.job, snapshots.c.job),
+    "job": (runs.c.job, steps.c.job, snapshots.c.job, holds.c.job),
     "repository": (
         runs.c.repository,
         steps.c.repository,
         snapshots.c.repository,
+        holds.c.repository,
         repositories.c.key,
         repository_days.c.repository,
     ),
-    "host": (runs.c.host, snapshots.c.host, fires.c.host, agents.c.host),
+    "host": (runs.c.host, snapshots.c.host, holds.c.host, fires.c.host, agents.c.host),
     "user": (sessions.c.user,),
 }
 """For each kind, the columns that hold its keys."""

@@ -19,6 +19,7 @@ from highball.facts import (
     Action,
     Fact,
     Health,
+    HoldCause,
     Outcome,
     Progress,
     Reason,
@@ -29,12 +30,13 @@ from highball.facts import (
 )
 from highball.hub.db import agents, moment_to_text, runs, steps
 from highball.hub.dialects import as_rows
+from highball.hub.holds import list_open
 from highball.hub.hub import Hub
 from highball.hub.planned import planned_of
 from highball.hub.scheduler import Upcoming
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
-from highball.spec.document import Document, effective_job
+from highball.spec.document import HUB_JOB, Document, effective_job
 from highball.spec.job import Job
 from highball.timing import OVERDUE_WITHOUT_SCHEDULE, Schedule, next_times
 
@@ -54,6 +56,7 @@ class ProblemKind(StrEnum):
     NEVER = "never"
     MISSED = "missed"
     OFFLINE = "offline"
+    HELD = "held"
     WARNING = "warning"
     UNPROVED = "unproved"
 
@@ -71,6 +74,8 @@ class Problem(Fact):
     reason: Reason | None = None
     run: str | None = None
     """The last run that shows it."""
+    hold: str | None = None
+    """The hold that this is."""
     last_good_at: UtcTime | None = None
     last_good_in: str | None = None
     """Where the newest good backup of the job lies."""
@@ -185,6 +190,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
     with hub.database.read() as connection:
         problems = [
             *_of_jobs(connection, document, by_job, now),
+            *_of_holds(connection, document),
             *_of_repositories(connection, list(document.repositories)),
             *_of_hosts(connection, document, hub),
         ]
@@ -421,6 +427,22 @@ def _last_missed(connection: sa.Connection, jobs: Sequence[str]) -> dict[str, sa
 # --- problems of repositories and hosts ----------------------------------------------------------
 
 
+def _of_holds(connection: sa.Connection, document: Document) -> Iterator[Problem]:
+    """Where retention stands still, and what that waits for."""
+    for hold in list_open(connection):
+        if hold.repository in document.repositories and hold.job in (None, HUB_JOB, *document.jobs):
+            yield Problem(
+                kind=ProblemKind.HELD,
+                job=None if hold.job == HUB_JOB else hold.job,
+                repositories=(hold.repository,),
+                action=Action.FORGET,
+                since=hold.since,
+                reason=Reason(code=hold.cause.value, message=hold.message),
+                run=hold.run,
+                hold=hold.id,
+            )
+
+
 _UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)
 
 
@@ -440,6 +462,8 @@ def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator
     last = sa.select(newest.label("id")).select_from(one).subquery()
     asked = sa.select(runs).join(last, runs.c.id == last.c.id)
     for row in connection.execute(asked.where(runs.c.outcome != Outcome.SUCCESS.value)):
+        if row.reason_code in set(HoldCause) and row.outcome == Outcome.WARNING.value:
+            continue  # the hold itself tells it, for as long as it holds
         reason = Reason(code=row.reason_code, message=row.reason_message) if row.reason_code else None
         yield Problem(
             kind=ProblemKind(row.outcome),

@@ -39,6 +39,7 @@ from highball.hub.db import (
     snapshots,
     steps,
 )
+from highball.hub.holds import Holds
 from highball.hub.intake import (
     SetOf,
     chunk,
@@ -159,6 +160,7 @@ class Record:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.holds = Holds(database)
 
     # --- a run's life ---
 
@@ -481,15 +483,6 @@ class Record:
         known = {one.id: (of, one) for of in sets for one in self.list_governed(of)}
         return [_recognised(snapshot, known.get(snapshot.id)) for snapshot in listed]
 
-    def accept(self, run: str, now: datetime) -> int:
-        """A person says that the new size of this run's snapshots is right; says how many had shrunk."""
-        shrunken = (snapshots.c.run == run) & snapshots.c.shrank & snapshots.c.accepted_at.is_(None)
-        with self._database.write() as connection:
-            done = connection.execute(snapshots.update().where(shrunken).values(accepted_at=now))
-            if done.rowcount:
-                connection.execute(runs.update().where(runs.c.id == run).values(accepted_at=now))
-            return int(done.rowcount)
-
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""
         with self._database.write() as connection:
@@ -537,22 +530,6 @@ class Record:
         )
         with self._database.read() as connection:
             return [(int(row.slice.partition("/")[0]), row.ended_at) for row in connection.execute(asked)]
-
-    def is_damaged(self, repository: str) -> bool:
-        """Whether a check found damage and none has succeeded since; one that could not look tells nothing."""
-        asked = sa.select(steps.c.outcome, steps.c.account).where(
-            steps.c.action == Action.CHECK.value,
-            steps.c.repository == repository,
-            steps.c.outcome.in_([Outcome.SUCCESS.value, Outcome.FAILURE.value]),
-        )
-        with self._database.read() as connection:
-            for row in connection.execute(asked.order_by(steps.c.ended_at.desc())):
-                reason = Step.model_validate(row.account).reason
-                if row.outcome == Outcome.SUCCESS.value:
-                    return False
-                if reason is not None and reason.code == "repository_damaged":
-                    return True
-        return False
 
     def find_last_verified(self, of: SetOf) -> str | None:
         """The snapshot of a set that was last proved restorable."""

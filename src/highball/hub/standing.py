@@ -1,6 +1,6 @@
 """How each job stands in each of its repositories: computed from the schedule and the record, never from silence.
 
-However many jobs are asked about, the record is asked three times; each question looks up the newest rows of every
+However many jobs are asked about, the record is asked four times; each question looks up the newest rows of every
 pair by an index, so that its cost grows with the number of pairs and not with the length of the record.
 """
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.facts import Action, Outcome, Reason, Standing
+from highball.facts import Action, Hold, Outcome, Reason, Standing
 from highball.hub.db import Database, repositories, runs, snapshots, steps
 from highball.hub.dialects import as_rows
+from highball.hub.holds import covering, list_open
 from highball.keeping import LARGEST_SKEW
 from highball.protocol import FILES_SET
 from highball.spec.document import Document, effective_job
@@ -50,10 +51,13 @@ def list_standings(
         newest = _newest_of_pairs(connection, pairs, now)
         reasons = _reasons_of(connection, newest)
         kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}), now)
+        still = list_open(connection)
     zone = document.settings.timezone
     return [
         _standing(
-            newest[pair], reasons.get(pair), kept[pair.repository], wanted[pair.job].schedule, zone, now
+            *(newest[pair], reasons.get(pair), kept[pair.repository]),
+            covering(still, pair.repository, pair.job),
+            *(wanted[pair.job].schedule, zone, now),
         )
         for pair in pairs
     ]
@@ -63,6 +67,7 @@ def _standing(
     newest: sa.Row[Any],
     reason: Reason | None,
     kept: sa.Row[Any],
+    still: tuple[Hold, ...],
     schedule: Schedule,
     zone: str,
     now: datetime,
@@ -84,10 +89,11 @@ def _standing(
         last_restore_proof_at=newest.proof_at,
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
+        holds=still,
     )
 
 
-# --- the three questions -------------------------------------------------------------------------
+# --- the questions -------------------------------------------------------------------------------
 
 
 def _newest_of_pairs(

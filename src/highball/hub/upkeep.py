@@ -12,15 +12,19 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.errors import Unknown
-from highball.facts import Reason, Snapshot
+from highball.facts import HoldCause, Reason, Snapshot
+from highball.hub.holds import Held, as_reasons
 from highball.hub.intake import SetOf
 from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record
-from highball.keeping import Plan, Retention, effective, make_plan, rules
+from highball.keeping import Plan, Retention, effective, make_plan, rules, what_is_odd
 from highball.protocol import ForgetTask, HeldRemoval, Removal
 from highball.spec.document import HUB_JOB, Document, effective_retention
 from highball.spec.repository import Repository, parts_of
+
+SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG,)
+"""What only the look that a plan is made from tells: it holds for as long as such a look finds it."""
 
 
 class Asked(Protocol):
@@ -75,9 +79,8 @@ class Retainer:
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
             pinned=_pinned(self.document, of, [*listing, *unseen]),
-            check_failed=self.record.is_damaged(of.repository),
-            newest_shrank=_newest_shrank(governed, listing),
             skew=skew,
+            holds=self._list_holds(of),
             unjudged=[snapshot.id for snapshot in unseen],
             agreed={one.id for one in governed if one.run is None and one.accepted_at is not None},
             approval=approval,
@@ -96,8 +99,9 @@ class Retainer:
         """What an agent is told to do for these plans of a repository, or only for the one that a person approved.
 
         Of plans that somebody was `shown`, only these are carried out. Which of them stand still, and why, is told as
-        well. Raises Unknown where no plan is the approved one.
+        well; what holds them by this look is in the record too. Raises Unknown where no plan is the approved one.
         """
+        self._settle(plans, now)
         if approval is not None:
             plans = [plan for plan in plans if plan.id == approval]
             if not plans:
@@ -106,7 +110,7 @@ class Retainer:
                     code="plan_unknown",
                     hint="see the plans with: highball forget --dry-run",
                 )
-            self.record.agree(key, [id for plan in plans for id in plan.adopted], now)
+            self.record.agree(key, [id for plan in plans if plan.held is None for id in plan.adopted], now)
         held = [(plan, plan.held or _changed_since(plan, shown)) for plan in plans]
         return ForgetTask(
             repository=key,
@@ -118,6 +122,18 @@ class Retainer:
             ),
             prune=prune,
         )
+
+    def _settle(self, plans: Sequence[Plan], now: datetime) -> None:
+        """What these plans show of the world holds retention from now on, or does no more."""
+        for plan in plans:
+            held = Held(plan.repository, plan.job, plan.host, plan.set)
+            for cause in SEEN_IN_A_PLAN:
+                found = next((reason for reason in plan.messages if reason.code == cause.value), None)
+                self.record.holds.settle(held, cause, what_is_odd(found) if found else None, now)
+
+    def _list_holds(self, of: SetOf) -> tuple[Reason, ...]:
+        found = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
+        return as_reasons([hold for hold in found if hold.cause not in SEEN_IN_A_PLAN])
 
     def _retention(self, of: SetOf) -> Retention:
         if of.job == HUB_JOB:
@@ -175,10 +191,3 @@ def _list_adopted(governed: Sequence[Governed], seen: Collection[str], asked: As
 def _pinned(document: Document, of: SetOf, listing: Sequence[Snapshot]) -> list[str]:
     pins = document.pins.values()
     return [shown.id for shown in listing if any(pin.holds(of.repository, shown.id) for pin in pins)]
-
-
-def _newest_shrank(governed: Sequence[Governed], listing: Sequence[Snapshot]) -> bool:
-    """Whether the newest snapshot is suspiciously small and nobody has said that this is right."""
-    there = {snapshot.id for snapshot in listing}
-    newest = next((snapshot for snapshot in governed if snapshot.id in there), None)
-    return newest is not None and newest.shrank and newest.accepted_at is None

@@ -71,6 +71,7 @@ PROBLEMS = {
     ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),
     ProblemKind.MISSED: Look("bad", "calendar-x", "missed"),
     ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
+    ProblemKind.HELD: Look("warn", "hand", "stands still"),
     ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),
     ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been proved"),
 }

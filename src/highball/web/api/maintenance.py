@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
-from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Step, UtcTime
+from highball.facts import Action, Fact, Hold, Outcome, Run, RunKind, RunState, Step, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
@@ -100,6 +101,31 @@ class Begun(Fact):
     runs: tuple[MaintenanceRun, ...]
 
 
+class Word(BaseModel):
+    """A person's word that something odd is right."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, max_length=500, description="why; stands in the audit")
+
+
+def reason_of(word: Word | None) -> str | None:
+    """What was said, if anything was."""
+    return word.reason if word else None
+
+
+class Accepted(Fact):
+    """What goes on from now on, and how many guards that were."""
+
+    accepted: int
+    holds: tuple[Hold, ...]
+
+    @classmethod
+    def of(cls, lifted: Sequence[Hold]) -> Accepted:
+        """The answer to a word."""
+        return cls(accepted=len(lifted), holds=tuple(lifted))
+
+
 def make_router(hub: Hub) -> APIRouter:
     """The addresses about maintenance."""
     router = APIRouter(prefix="/api/v1", tags=["maintenance"])
@@ -147,6 +173,22 @@ def make_router(hub: Hub) -> APIRouter:
         orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
         runs = [hub.order(order, actor)[0] for order in orders]
         return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
+
+    @router.get("/holds")
+    def list_holds(_: Sees, repository: str | None = None) -> list[Hold]:
+        """What makes retention stand still, the oldest first."""
+        return hub.record.holds.list_open(repository)
+
+    @router.post("/holds/{id}/accept")
+    def accept(id: str, actor: Runs, word: Word | None = None) -> Accepted:
+        """Say that it is right: retention goes on."""
+        return Accepted.of([hub.record.holds.accept(id, actor, utc_now(), reason_of(word))])
+
+    @router.post("/repositories/{key}/accept")
+    def accept_all(key: str, actor: Runs, word: Word | None = None) -> Accepted:
+        """Say so of all that waits for a person in a repository."""
+        hub.dispatcher.find_repository(key)
+        return Accepted.of(hub.record.holds.accept_repository(key, actor, utc_now(), reason_of(word)))
 
     return router
 

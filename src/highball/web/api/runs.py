@@ -17,6 +17,7 @@ from highball.hub.runs import RunFilter, utc_now
 from highball.hub.standing import list_standings
 from highball.spec.access import Role
 from highball.spec.moment import Moment
+from highball.web.api.maintenance import Accepted, Word, reason_of
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -32,13 +33,6 @@ class RunPage(Fact):
 
     items: tuple[Run, ...]
     next: str | None = None
-
-
-class Accepted(Fact):
-    """How many shrunken snapshots of a run are right from now on."""
-
-    run: str
-    accepted: int
 
 
 def make_router(hub: Hub) -> APIRouter:
@@ -98,10 +92,10 @@ def make_router(hub: Hub) -> APIRouter:
         return record.find_run(run)
 
     @router.post("/runs/{run}/accept")
-    def accept(run: str, actor: Runs) -> Accepted:
-        """Say that a run's smaller size is right."""
+    def accept(run: str, actor: Runs, word: Word | None = None) -> Accepted:
+        """Say that what a run showed is right, like a smaller size: retention goes on where it stood still for that."""
         found = record.find_run(run)
-        return Accepted(run=found.id, accepted=record.accept(found.id, utc_now()))
+        return Accepted.of(record.holds.accept_run(found.id, actor, utc_now(), reason_of(word)))
 
     @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
     def read_events(run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:

@@ -60,6 +60,8 @@ class Question:
     destroys: bool = True
     details: tuple[str, ...] = ()
     offer: Offer | None = None
+    why: str | None = None
+    """What the answer may say beside (sent as `why`), as its field is called."""
     leave: str = "Cancel"
 
 

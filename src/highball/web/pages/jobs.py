@@ -243,6 +243,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "zone_name": zone,
         "next": [at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
         "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
+        "holds": list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
         "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
         "once": secrets.token_urlsafe(12),
         "pauses": pausing.choices(),

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
-from highball.errors import Unknown
-from highball.facts import Action, RunKind
+from highball.errors import HighballError, Unknown
+from highball.facts import Action, Hold, RunKind
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import Done, list_last_done
@@ -22,10 +23,11 @@ from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Pause, Upcoming
 from highball.spec.access import Role
+from highball.spec.document import HUB_JOB
 from highball.web import showing
 from highball.web.names import Named, Names
 from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import any_or, plan_address
+from highball.web.pages.asking import Question, any_or, ask, plan_address
 from highball.web.showing import Look
 from highball.web.who import demand
 
@@ -95,7 +97,48 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         hub.newsroom.publish("job", subject)
         return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
 
+    _add_holds(router, hub, pages)
     return router
+
+
+def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/holds/{id}/accept")
+    def ask_to_accept(request: Request, _: Runs, id: str) -> Response:
+        found = next((hold for hold in hub.record.holds.list_open() if hold.id == id), None)
+        if found is None:
+            return go("/", said=Said("That holds nothing any more."))
+        return ask(pages, request, _about_hold(found))
+
+    @router.post("/holds/{id}/accept")
+    def accept(actor: Runs, id: str, why: Annotated[str, Form(max_length=500)] = "") -> Response:
+        try:
+            hold = hub.record.holds.accept(id, actor, utc_now(), why.strip() or None)
+        except HighballError as error:
+            return go("/", said=Said(showing.sentence(error.message), "warn"))
+        hub.newsroom.publish("object", hold.repository)
+        return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
+
+
+def _about_hold(hold: Hold) -> Question:
+    told = showing.sentence(hold.message)
+    text = (
+        f"{told} Retention stands still until {hold.lifts}. Once you accept it, snapshots are removed again."
+    )
+    return Question(
+        title="Accept it, and let retention go on?",
+        text=text,
+        action=f"/holds/{hold.id}/accept",
+        verb="Accept",
+        back=_page_of(hold),
+        why="Why that is right",
+        leave="Leave it held",
+    )
+
+
+def _page_of(hold: Hold) -> str:
+    if hold.job is not None and hold.job != HUB_JOB:
+        return f"/jobs/{quote(hold.job, safe='')}"
+    return f"/repositories/{quote(hold.repository, safe='')}"
 
 
 # --- what is kept in order -----------------------------------------------------------------------

@@ -151,6 +151,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         ProblemKind.FAILURE: (run or subject, "See the run"),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
+        ProblemKind.HELD: (f"{subject}#held", "See why"),
         ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
         ProblemKind.NEVER: (subject, "See the job"),
     }
@@ -180,7 +181,9 @@ def _name(problem: Problem, names: Names) -> str:
 
 
 def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime) -> Markup:
-    if problem.action is not None and problem.job is None:
+    if problem.kind is ProblemKind.HELD:
+        name = f"Retention of {name}"
+    elif problem.action is not None and problem.job is None:
         name = f"{showing.ACTIONS[problem.action]} of {name}"
     link = Markup('<a class="primary" href="{}">{}</a>').format(subject, name)
     word = Markup('<span class="word">{}</span>').format(look.word)
@@ -191,6 +194,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
         ProblemKind.NEVER: Markup("{} has {}{}"),
         ProblemKind.MISSED: Markup("{} {} its time{}"),
         ProblemKind.OFFLINE: Markup("{} is {}{}"),
+        ProblemKind.HELD: Markup("{} {}{}"),
         ProblemKind.WARNING: Markup("{} finished with a {}{}"),
         ProblemKind.UNPROVED: Markup("{} has {} restorable{}"),
     }
@@ -208,6 +212,8 @@ def _detail(problem: Problem, now: datetime) -> str:
             f"since {words.age(problem.since, now)}" if parts else f"Since {words.age(problem.since, now)}"
         )
     told = f"{', '.join(parts)}." if parts else ""
+    if problem.kind is ProblemKind.HELD:
+        return f"{told} Nothing is removed there until that is settled."
     if problem.kind is ProblemKind.UNPROVED:
         return f"{told} No file was ever read back from there."
     if problem.last_good_at is not None:

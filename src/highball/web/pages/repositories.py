@@ -382,6 +382,7 @@ def _shown(
         "declared": declared,
         "file": hub.documents.file() if declared.origin == "file" else None,
         "look": look_of(held, _going(hub).get(key)),
+        "holds": hub.record.holds.list_open(key),
         "coverage": find_coverage(hub, key, now),
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),

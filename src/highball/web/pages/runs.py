@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
 from highball.errors import Conflict, Unknown
-from highball.facts import Action, Outcome, Progress, Run, RunKind, RunState
+from highball.facts import Action, Hold, Outcome, Progress, Run, RunKind, RunState
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
@@ -209,10 +209,10 @@ class Account:
         """The snapshots that it made."""
         return self._hub.record.list_made(self.run.id)
 
-    @property
-    def shrunken(self) -> list[Made]:
-        """Those that are suspiciously small, and that nobody has accepted."""
-        return [one for one in self.made if one.shrank and one.accepted_at is None]
+    @cached_property
+    def holds(self) -> list[Hold]:
+        """What stands still because of it."""
+        return [hold for hold in self._hub.record.holds.list_open() if hold.run == self.run.id]
 
     @cached_property
     def again(self) -> RunOrder | None:
@@ -342,13 +342,6 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return go(plan_address(order.repository or "", order.job))
         ordered, _ = hub.order(order, actor, key=key)
         return _back(ordered.id)
-
-    @router.post("/runs/{id}/accept")
-    def accept(_: Runs, id: str) -> Response:
-        run = hub.record.find_run(id)
-        if not hub.record.accept(run.id, utc_now()):
-            return _back(run.id, Said("Nothing was left to accept.", "warn"))
-        return _back(run.id, Said("The new size is the usual one from now on; retention goes on."))
 
 
 def _about_cancelling(run: Run, names: Names) -> Question:

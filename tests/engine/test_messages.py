@@ -397,6 +397,30 @@ def test_what_a_check_found() -> None:
     assert messages.read_check({"message_type": "error"}) is None
 
 
+@pytest.mark.parametrize(
+    ("lines", "shows"),
+    [
+        (
+            ["total prune:           6 blobs / 2.862 MiB", "remaining: 3 blobs / 543 B", "done"],
+            (True, 3001025, 0),
+        ),
+        (["total prune:           0 blobs / 0 B", "done"], (True, 0, 0)),
+        (["total prune:           0 blobs / 0 B"], (False, 0, 0)),
+        (["done"], (False, None, 0)),
+        ([], (False, None, 0)),
+        (
+            ["total prune: 1 blobs / 1 B", "unable to remove <data/ab> from the repository", "done"],
+            (True, 1, 1),
+        ),
+    ],
+)
+def test_what_a_prune_shows(lines: list[str], shows: tuple[bool, int | None, int]) -> None:
+    report = messages.PruneReport()
+    for line in ["loading indexes...", *lines]:
+        report.hear(line)
+    assert (report.is_shown, report.freed, report.left) == shows
+
+
 # --- names ------------------------------------------------------------------------------------------
 
 SHORT = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\", 34: '"'}

@@ -143,7 +143,7 @@ def test_what_ssh_says_is_told(
     restic = reach(heard, **on(sftp_server, **fault(sftp_server, tmp_path)))
     error = refusal(restic.read_identity)
     assert (error.code, words in error.message, bool(error.hint)) == (code, True, True), error
-    finished = restic.prune()
+    finished, _ = restic.prune()
     assert restic.why(finished).message == error.message
     assert words in "\n".join(heard)
     assert list(restic.scratch.iterdir()) == []

@@ -222,7 +222,7 @@ def test_a_snapshot_deleted_by_others_is_a_warning_once(station: Station) -> Non
 def pretend(station: Station, *lines: str) -> None:
     """Put a program before the real restic: these shell lines see `$command` and may end it."""
     program = station.folder / "restic"
-    finding = 'for word; do case "$word" in backup|snapshots|forget|check) command=$word;; esac; done'
+    finding = 'for word; do case "$word" in backup|snapshots|forget|prune|check) command=$word;; esac; done'
     program.write_text("\n".join(["#!/bin/sh", finding, *lines, f'exec "{station.restic.path}" "$@"', ""]))
     program.chmod(0o755)
     station.settings["restic"] = str(program)
@@ -265,6 +265,36 @@ def test_a_snapshot_that_restic_is_not_content_with_is_a_warning(station: Statio
 def test_a_listing_that_fails_is_no_proof(station: Station) -> None:
     pretend(station, '[ "$command" = snapshots ] && exit 1')
     assert station.back_up(status=1).step["reason"]["code"] == "no_proof"
+
+
+@pytest.mark.parametrize("said", ["true", "echo null", "echo all is well"])
+def test_maintenance_whose_output_shows_no_result_is_no_proof(each_station: Station, said: str) -> None:
+    station = each_station
+    station.back_up()
+    pretend(station, f'case "$command" in check|prune) {said}; exit 0;; esac')
+    for command in ("check", "prune"):
+        step = station.ask(command, status=1).step
+        assert (step["outcome"], step["reason"]["code"]) == ("failure", "no_proof")
+        assert "highball logs" in step["reason"]["message"]
+    assert station.ask("status").json[0]["last_check_at"] is None
+    assert station.ask("forget").status == 0  # a check that shows nothing shows no damage
+
+
+def test_prune_that_could_not_remove_everything_is_a_warning(station: Station) -> None:
+    station.back_up()
+    left = 'echo "unable to remove <data/0123456789> from the repository" >&2'
+    pretend(station, f'[ "$command" = prune ] && {left}')
+    step = station.ask("prune", status=3).step
+    assert (step["outcome"], step["reason"]["code"]) == ("warning", "prune_incomplete")
+
+
+def test_what_restic_only_says_in_words_is_a_warning(station: Station) -> None:
+    pretend(station, '[ "$command" = backup ] && echo "error: read /x: input/output error" >&2')
+    step = station.back_up(status=3).step
+    assert [(w["code"], w["message"]) for w in step["warnings"]] == [
+        ("file_unreadable", "read /x: input/output error")
+    ]
+    assert codes(station.back_up("docs", "--dry-run", status=3).step) == ["file_unreadable"]
 
 
 def test_a_restic_killed_in_its_work_is_a_failure(station: Station) -> None:

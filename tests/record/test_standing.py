@@ -70,7 +70,7 @@ def told_one_by_one(document: Document, record: Record, now: datetime) -> list[S
                     last_success_at=success.ended_at if success else None,
                     age_seconds=int((now - success.ended_at).total_seconds()) if success else None,
                     snapshots=len(governed),
-                    last_outcome=last.outcome if last else None,
+                    last_outcome=Outcome.FAILURE if failed else last.outcome if last else None,
                     last_reason=last.account.reason if last else None,
                     last_run=last.run if last else None,
                     last_check_at=check_.ended_at if check_ else None,

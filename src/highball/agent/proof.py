@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from highball.engine.restic.messages import Summary, as_listed
+from highball.engine.restic.messages import PruneReport, Summary, as_listed
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
+from highball.words import counted
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,25 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     if not warnings:
         return Verdict(Outcome.SUCCESS, None, (), snapshot)
     return Verdict(Outcome.WARNING, _first_reason(warnings), warnings, snapshot)
+
+
+def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
+    """The outcome of a prune that restic calls a success."""
+    if not report.is_shown:
+        return Outcome.FAILURE, no_result("prune", run)
+    if report.left:
+        files = counted(report.left, "file")
+        message = f"{files} could not be removed, see the log: highball logs {run}"
+        return Outcome.WARNING, Reason(code="prune_incomplete", message=message)
+    return Outcome.SUCCESS, None
+
+
+def no_result(command: str, run: str) -> Reason:
+    """Why a command that ended well is no success all the same."""
+    message = (
+        f"restic reported success, but its {command} shows no result; see what it said: highball logs {run}"
+    )
+    return Reason(code="no_proof", message=message)
 
 
 def judge_run(steps: Sequence[Step]) -> Outcome:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from highball.agent.proof import judge_prune, no_result
 from highball.agent.steps import Done, Steps
 from highball.agent.workplace import PATIENCE, describe_lock, meet
-from highball.engine.restic.messages import read_freed
+from highball.engine.restic.messages import CheckResult, PruneReport
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, RepositoryError
@@ -90,11 +91,18 @@ def prune(steps: Steps, task: PruneTask) -> Done:
     """
 
     def body(restic: Restic) -> Done:
-        finished = steps.finish(restic, restic.prune)
-        restic.require(finished)
+        reports: list[PruneReport] = []
+
+        def call() -> Finished:
+            finished, report = restic.prune()
+            reports.append(report)
+            return finished
+
+        restic.require(steps.finish(restic, call))
         stored = restic.measure()
         steps.say(Statistics, step=steps.current, repository=task.repository, bytes_stored=stored)
-        return Done(facts={"bytes_freed": read_freed(finished.log), "bytes_stored": stored})
+        outcome, reason = judge_prune(reports[-1], steps.assignment.run)
+        return Done(outcome, reason, (), {"bytes_freed": reports[-1].freed, "bytes_stored": stored})
 
     return steps.with_identity(task.repository, body, admin=True)
 
@@ -103,20 +111,23 @@ def check(steps: Steps, task: CheckTask) -> Done:
     """Check the structure and, where a slice is named, read that part of the data."""
 
     def body(restic: Restic) -> Done:
-        found: list[int] = []
+        found: list[CheckResult | None] = []
 
         def call() -> Finished:
             finished, result = restic.check(task.slice)
-            found.append(result.errors if result else 0)
+            found.append(result)
             return finished
 
         finished = steps.finish(restic, call)
         if finished.stopped:
             raise Cancelled("cancelled")
-        facts = {"slice": task.slice}
-        if finished.exit_status == 0 and not found[-1]:
+        facts, result = {"slice": task.slice}, found[-1]
+        if finished.exit_status == 0 and result is None:
+            return Done(Outcome.FAILURE, no_result("check", steps.assignment.run), (), facts)
+        errors = result.errors if result else 0
+        if finished.exit_status == 0 and not errors:
             return Done(facts=facts)
-        return Done(Outcome.FAILURE, _damage(restic, finished, found[-1]), (), facts)
+        return Done(Outcome.FAILURE, _damage(restic, finished, errors), (), facts)
 
     return steps.with_identity(task.repository, body)
 

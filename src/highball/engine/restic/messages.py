@@ -92,6 +92,14 @@ class BackupReport:
     log: list[str] = field(default_factory=list)
     """The last plain lines, for the classification of a failure."""
 
+    def note(self, caution: Caution) -> bool:
+        """One more file that could not be read; false where it is only counted."""
+        if len(self.cautions) >= MOST_KEPT:
+            self.unlisted += 1
+            return False
+        self.cautions.append(caution)
+        return True
+
 
 def read_status(message: dict[str, Any]) -> Progress:
     """A `status` message of backup or restore as progress."""
@@ -546,6 +554,41 @@ def read_check(message: dict[str, Any]) -> CheckResult | None:
     return CheckResult(
         errors=message.get("num_errors") or 0, lines=(), broken_packs=tuple(message.get("broken_packs") or ())
     )
+
+
+NO_ERRORS = "no errors were found"
+"""What `check` says at its good end before it speaks JSON (0.18)."""
+
+
+@dataclass
+class PruneReport:
+    """What `prune` says of its work: text on every version, of which a long one prints much."""
+
+    freed: int | None = None
+    left: int = 0
+    """How many files could not be removed."""
+    _is_done: bool = False
+
+    def hear(self, line: str) -> None:
+        """One more line."""
+        found = read_freed([line])
+        self.freed = self.freed if found is None else found
+        self.left += line.startswith("unable to remove ")
+        self._is_done = self._is_done or line == "done"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it came to its end, and said what that was."""
+        return self._is_done and self.freed is not None
+
+
+_PLAIN_ERROR = re.compile(r"error: (?P<what>\S.*)")
+
+
+def read_plain_error(line: str) -> Caution | None:
+    """What could not be read, where a backup says so in plain words beside its JSON; None for any other line."""
+    found = _PLAIN_ERROR.fullmatch(line)
+    return Caution(code="file_unreadable", message=found["what"]) if found else None
 
 
 _FREED = re.compile(r"total prune: +\d+ blobs / ([\d.]+) ([KMGT]?)i?B")

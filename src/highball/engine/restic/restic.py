@@ -18,7 +18,7 @@ import pydantic_core
 
 from highball.engine.restic import messages
 from highball.engine.restic.binary import ResticBinary
-from highball.engine.restic.messages import BackupReport, CheckResult, TreeEntry
+from highball.engine.restic.messages import BackupReport, CheckResult, PruneReport, TreeEntry
 from highball.engine.restic.repository import Access, as_csv
 from highball.engine.restic.ssh import Words, listening
 from highball.engine.restic.trying import Finished, Trying
@@ -158,17 +158,22 @@ class Restic:
                 return False
             return True
 
+        def on_text(stream: str, text: str) -> None:
+            plain = messages.read_plain_error(text) if stream == "stderr" else None
+            if plain is not None:
+                report.note(plain)
+
         try:
-            finished = self._run(_backup_argv(self.binary, order), on_message, Priority.BACKUP)
+            finished = self._run(
+                _backup_argv(self.binary, order), on_message, Priority.BACKUP, on_text=on_text
+            )
         except Failed as error:
             raise _with_excludes_counted(error, order) from None
         return finished, report
 
     def _note_file_error(self, report: BackupReport, caution: Caution) -> None:
-        if len(report.cautions) >= messages.MOST_KEPT:
-            report.unlisted += 1
+        if not report.note(caution):
             return
-        report.cautions.append(caution)
         where = f"{path_for_people(caution.path)}: " if caution.path else ""
         self._tell("stderr", f"{where}{caution.message}")
 
@@ -341,12 +346,16 @@ class Restic:
                 break
         return finished
 
-    def prune(self) -> Finished:
+    def prune(self) -> tuple[Finished, PruneReport]:
         """Remove data that no snapshot needs."""
-        return self._run(["prune"], None, Priority.MAINTENANCE, json=False)
+        report = PruneReport()
+        finished = self._run(
+            ["prune"], None, Priority.MAINTENANCE, json=False, on_text=lambda _, text: report.hear(text)
+        )
+        return finished, report
 
     def check(self, part: str | None) -> tuple[Finished, CheckResult | None]:
-        """Check the structure, and read part `n/t` of the data; the result is known from 0.18 on."""
+        """Check the structure, and read part `n/t` of the data; None where restic gave no result of it."""
         found: list[CheckResult] = []
 
         def on_message(message: messages.JsonMessage) -> bool:
@@ -355,8 +364,14 @@ class Restic:
                 found.append(result)
             return result is not None
 
+        def on_text(stream: str, text: str) -> None:
+            if not self.binary.has_json_check and text == messages.NO_ERRORS:
+                found.append(CheckResult(0, ()))
+
         argv: list[Argument] = ["check", *([f"--read-data-subset={part}"] if part else [])]
-        finished = self._run(argv, on_message, Priority.MAINTENANCE, json=self.binary.has_json_check)
+        finished = self._run(
+            argv, on_message, Priority.MAINTENANCE, json=self.binary.has_json_check, on_text=on_text
+        )
         return finished, found[-1] if found else None
 
     def list_locks(self) -> list[Lock]:
@@ -465,8 +480,9 @@ class Restic:
         priority: Priority = Priority.NORMAL,
         *,
         json: bool = True,
+        on_text: Callable[[str, str], None] = lambda stream, text: None,
     ) -> Finished:
-        """Run a command line by line: JSON messages to `on_message`, what it does not take to the log."""
+        """Run a command line by line: JSON messages to `on_message`, what it does not take to `on_text` and the log."""
         attempts = Trying(self.stop, self.patience)
 
         def on_line(stream: str, line: bytes) -> None:
@@ -477,6 +493,7 @@ class Restic:
             if text:
                 attempts.hear(text)
                 self._tell(stream, text)
+                on_text(stream, text)
 
         on_data, finish = by_lines(on_line, LONGEST_LINE)
         with listening(self.access.ssh, self.scratch) as ssh:

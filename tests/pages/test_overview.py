@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
 from highball.facts import Action, Health
 from highball.hub.overview import Problem, ProblemKind, Verdict
@@ -116,18 +116,6 @@ def test_a_stream_begins_with_what_its_page_could_not_show(served: Served) -> No
     served.post("profiles?key=meanwhile", {})
     assert first_news(served, address) == "object"
     assert first_news(served, f"{served.url}/api/v1/stream?since=another-1") == "lost"
-
-
-def test_what_changes_before_the_stream_is_open_shows_all_the_same(anna: Looker, served: Served) -> None:
-    def change_first(route: Route) -> None:
-        served.post("jobs/docs/pause", {})
-        route.continue_()
-
-    anna.page.route("**/api/v1/stream*", change_first)
-    page = anna.go("/")
-    expect(page.locator("#jobs")).to_contain_text("Paused")
-    served.post("jobs/docs/resume", {})
-    expect(page.locator("#jobs")).not_to_contain_text("Paused")
 
 
 def test_whoever_is_not_logged_in_comes_back_to_where_they_wanted(anna: Looker) -> None:

@@ -24,7 +24,7 @@ ENTRANCE: dict[tuple[str, str], Role | None] = {
     ("POST", "/theme"): OPEN,
 }
 
-OVERVIEW: dict[tuple[str, str], Role | None] = {("GET", "/"): VIEWER}
+OVERVIEW: dict[tuple[str, str], Role | None] = {("GET", "/"): VIEWER, ("GET", "/rail"): VIEWER}
 
 START: dict[tuple[str, str], Role | None] = {
     ("GET", "/start"): ADMIN,

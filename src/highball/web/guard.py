@@ -13,6 +13,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -131,6 +132,7 @@ class Guard:
         state = scope.setdefault("state", {})
         state["known"] = known
         state["actor"] = known.actor if known else None
+        state["prove_again"] = partial(self._find_known, scope, headers)
         if scope["method"] not in _SAFE_METHODS and _bearer(headers) is None:
             _demand_own_site(scope, headers)
         if scope["path"].startswith(self._rules.streams or ("\0",)):
@@ -237,6 +239,14 @@ def find_known(request: HTTPConnection) -> Known | None:
     """Who the guard found to ask, with the session; None is nobody."""
     known = getattr(request.state, "known", None)
     return known if isinstance(known, Known) else None
+
+
+async def is_still_known(request: HTTPConnection) -> bool:
+    """Whether what proved this request counts still: what it is told lasts longer than the question did."""
+    try:
+        return await request.state.prove_again() is not None
+    except _Refused:
+        return False
 
 
 def address_of(scope: Scope) -> str | None:

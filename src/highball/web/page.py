@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import Request, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -40,6 +40,8 @@ from highball.web.names import Names
 
 SURVEY_IS_FRESH: Final = timedelta(seconds=10)
 """While nothing changes, what is late or overdue is noticed so much later."""
+
+_VARY: Final = {"vary": "HX-Target"}
 
 STATIC: Final = Path(__file__).with_name("static")
 THEMES: Final = ("light", "dark", "system")
@@ -141,15 +143,22 @@ class Pages:
         """The page, or the block of it that is named or that the browser asks for; `overview` where it is known."""
         drawn = self._environment.get_template(f"{template}.html")
         block = block or block_wanted(request)
-        told = {**self._around(request), **(context or {}), "block": block if block in drawn.blocks else None}
-        if block is not None and block in drawn.blocks:
-            text = "".join(drawn.blocks[block](drawn.new_context(told)))
-        else:
-            if told["actor"] is not None:
-                told |= self._rail(overview or self.in_short())
-            text = drawn.render(told)
-        response = HTMLResponse(text, status, headers={"vary": "HX-Target"})
-        if told["said"] is not None and block is None:
+        there = block if block in drawn.blocks else None
+        told = {**self._around(request), **(context or {}), "block": there}
+        if there is not None:
+            # What is wrong with a form stands in its block: drawing it worked, whatever its page would answer with.
+            return HTMLResponse(_draw_block(drawn, there, told), headers=_VARY)
+        if block is not None and status == HTTPStatus.OK:
+            return HTMLResponse("", HTTPStatus.NO_CONTENT, _VARY)  # a page never takes the place of its part
+        return self._answer_whole(drawn, told, status, overview)
+
+    def _answer_whole(
+        self, drawn: Template, told: dict[str, Any], status: int, overview: Overview | None = None
+    ) -> HTMLResponse:
+        if told["actor"] is not None:
+            told |= self._rail(overview or self.in_short())
+        response = HTMLResponse(drawn.render(told), status, headers=_VARY)
+        if told["said"] is not None:
             response.delete_cookie("said", httponly=True, samesite="lax", path="/")
         return response
 
@@ -165,11 +174,12 @@ class Pages:
             return go("/setup" if self._hub.access.needs_setup() else f"/login?to={quote(here(request))}")
         status = status or error.http_status
         title = _TITLES.get(status, "That did not work")
-        context = {"title": title, "error": error, "problems": error.problems}
+        told = {"title": title, "error": error, "problems": error.problems, "block": None}
+        drawn = self._environment.get_template("error.html")
         try:
-            return self.answer(request, "error", context, status=status)
+            return self._answer_whole(drawn, self._around(request) | told, status)
         except StateUnusable:  # how everything stands cannot be told now: what went wrong can
-            return self.answer(request, "error", context | {"actor": None}, status=status)
+            return self._answer_whole(drawn, self._around(request) | told | {"actor": None}, status)
 
     def ask_to_log_in(self, request: Request, sent: FormData) -> Response:
         """The way in again for a form whose session has ended: what was typed into it goes along."""
@@ -217,6 +227,10 @@ class Pages:
         if self._in_short is None or self._in_short[0] is not found:
             self._in_short = found, look_over(self._hub, found, limit=0)
         return self._in_short[1]
+
+    def rail(self, request: Request, section: str) -> HTMLResponse:
+        """The menu beside a page of this section, as it says now how things are."""
+        return self.answer(request, "rail", dict(self._rail(self.in_short()), section=section), block="rail")
 
     def _rail(self, overview: Overview) -> dict[str, Any]:
         document, verdict = self._hub.document(), overview.verdict
@@ -309,9 +323,16 @@ def _said(request: Request) -> Said | None:
         return None
 
 
+def _draw_block(drawn: Template, block: str, told: dict[str, Any]) -> str:
+    """One block, with what its template sets and imports above it: the template is drawn up to its first piece."""
+    context = drawn.new_context(told)
+    next(drawn.root_render_func(context), None)
+    return "".join(drawn.blocks[block](context))
+
+
 def block_wanted(request: Request) -> str | None:
-    """The name of the block that the browser will replace, as htmx says it: `div#running`."""
-    return request.headers.get("hx-target", "").rpartition("#")[2] or None
+    """The name of the block that the browser will replace, as htmx says it: `div#running`; without a name, none."""
+    return request.headers.get("hx-target", "").partition("#")[2] or None
 
 
 def _is_for_a_block(request: Request) -> bool:

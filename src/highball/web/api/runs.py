@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -18,6 +19,7 @@ from highball.hub.standing import list_standings
 from highball.spec.access import Role
 from highball.spec.moment import Moment
 from highball.web.api.maintenance import Accepted, Word, reason_of
+from highball.web.guard import is_still_known
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -26,6 +28,8 @@ Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Mark = Annotated[str, Query(max_length=64)]
 
 KEEP_ALIVE_SECONDS = 15.0
+PROVED_FOR_SECONDS = 1.0
+"""Who hears the news proves themselves again after so long: nothing is told to a session that has ended."""
 
 
 class RunPage(Fact):
@@ -145,9 +149,14 @@ def _log(hub: Hub, run: str) -> Iterator[str]:
 
 
 async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:
+    proved = monotonic()
     async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS, since):
         if await request.is_disconnected():
             return
+        if monotonic() - proved >= PROVED_FOR_SECONDS:
+            if not await is_still_known(request):
+                return
+            proved = monotonic()
         if news is None:
             yield ": still here\n\n"
         else:

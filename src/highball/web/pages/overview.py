@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
 from highball import words
@@ -58,6 +58,10 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "next": found.next,
         }
         return pages.answer(request, "overview", context, overview=found)
+
+    @router.get("/rail")
+    def show_rail(request: Request, _: Sees, at: Annotated[str, Query(max_length=40)] = "") -> Response:
+        return pages.rail(request, at)
 
     return router
 

@@ -35,6 +35,7 @@
   };
   // A part that is about one thing only (data-only) does not hear of others.
   const tell = (topic, key) => {
+    if (document.hidden) return; // all of it is asked for again once it is seen
     for (const part of document.querySelectorAll("[data-live]")) {
       if (key && part.dataset.only && part.dataset.only !== key) continue;
       if (topic === "*" || part.dataset.live.split(" ").includes(topic)) due.add(part);
@@ -42,42 +43,50 @@
     if (due.size && !timer) timer = setTimeout(refresh, 500);
   };
 
-  // --- the stream, from where the news were when the page was drawn; where it is blocked, polling; and how old what
-  // is shown may be. A stream that broke off goes on behind the last that was heard. ---
-  const TOPICS = ["run", "progress", "queue", "object", "job", "agent", "host", "repository", "lost"];
-  const listen = (address) => {
-    let since = null;
-    let polling = null;
+  // --- the news: a worker hears them once for all tabs; where there is none, a page does while it is looked at ---
+  const stream = () => document.querySelector("[data-stream]").dataset.stream;
+  const take = (message) => {
     const stale = document.querySelector("[data-stale]");
-    const source = new EventSource(address);
-    source.addEventListener("open", () => {
-      since = null;
-      clearInterval(polling);
-      polling = null;
-      if (stale) stale.hidden = true;
-    });
-    source.addEventListener("error", () => {
-      since ??= new Date();
-      polling ??= setInterval(() => poll(), 10000);
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 10000);
-    });
-    for (const topic of TOPICS) source.addEventListener(topic, (event) => (topic === "lost" ? tell("*") : tell(topic, JSON.parse(event.data).key)));
-    const poll = async () => {
-      const reached = await fetch("/healthz").then((answer) => answer.ok, () => false);
-      if (reached) tell("*");
-      if (!stale) return;
-      stale.hidden = reached;
-      stale.querySelector("[data-stale-since]").textContent = since?.toLocaleTimeString() ?? "";
-    };
-    addEventListener("pagehide", () => source.close(), { once: true });
+    const ended = document.querySelector("[data-ended]");
+    if (message.topic === "lost") tell("*");
+    else if (message.topic) tell(message.topic, message.key);
+    if (!stale || message.topic) return;
+    stale.hidden = !message.away;
+    ended.hidden = !message.ended;
+    if (message.away) stale.querySelector("[data-stale-since]").textContent = new Date(message.away).toLocaleTimeString();
+  };
+  const joinWorker = (script) => {
+    const { port } = new SharedWorker(script);
+    port.addEventListener("message", ({ data }) => take(data));
+    port.start();
+    port.postMessage({ join: stream() });
+    addEventListener("pagehide", () => port.postMessage({ left: true }));
+    addEventListener("pageshow", (event) => { if (event.persisted) port.postMessage({ join: stream() }); });
+  };
+  const listenWhileSeen = async (script) => {
+    const loaded = document.head.appendChild(Object.assign(document.createElement("script"), { src: script }));
+    await new Promise((done) => loaded.addEventListener("load", done));
+    const news = hearNews(take);
+    const follow = () => { if (document.hidden) news.close(); else news.join(stream(), take); };
+    follow();
+    document.addEventListener("visibilitychange", follow);
+    addEventListener("pagehide", news.close);
+    addEventListener("pageshow", (event) => { if (event.persisted) follow(); });
   };
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tell("*"); });
 
-  // --- a session that has ended: a part that is asked for again is refused, and stays as it is ---
+  // --- a part that is asked for again and refused stays as it is, and that is said ---
+  const failing = new Set();
   document.addEventListener("htmx:after:request", (event) => {
     const status = event.detail.ctx?.response?.status;
+    if (!status) return;
+    const part = event.detail.ctx.sourceElement?.id;
+    if (status < 400) failing.delete(part);
+    else if (status !== 401) failing.add(part);
+    const failed = document.querySelector("[data-failed]");
     const ended = document.querySelector("[data-ended]");
-    if (ended && status) ended.hidden = status !== 401;
+    if (failed) failed.hidden = !failing.size;
+    if (ended) ended.hidden = status !== 401;
   });
 
   // A link's secret stands behind the #, which no server and no log ever sees.
@@ -92,11 +101,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     applyTheme();
-    const shell = document.querySelector("[data-stream]");
-    if (shell && document.querySelector("[data-live]")) {
-      listen(shell.dataset.stream);
-      addEventListener("pageshow", (event) => { if (event.persisted) listen(shell.dataset.stream); });
-    }
+    const { news } = document.querySelector("[data-news]")?.dataset ?? {};
+    if (news) (window.SharedWorker ? joinWorker : listenWhileSeen)(news);
     takeFragment();
     for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from api.whole import ANNA, Whole, whole_hub
+from highball.errors import ConfigurationInvalid
 from highball.facts import Action, Outcome, Progress, Reason
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
@@ -200,3 +202,13 @@ def test_the_answer_of_the_api_is_all_of_it(hub: Whole) -> None:
     assert len(told["jobs"][0]["strip"]) == 30
     assert told["jobs"][0]["schedule"] in ("hourly", "daily")
     assert told["problems"][-1]["kind"] == "unproved"
+
+
+def test_a_file_that_could_not_be_read_is_the_first_thing_that_is_told(whole: Whole) -> None:
+    fault = ConfigurationInvalid("the configuration has a problem")
+    with mock.patch.object(whole.hub, "file_fault", fault):
+        found = whole.client().get("/api/v1/overview").json()
+        page = whole.client().get("/", headers={"accept": "text/html"}).text
+    assert found["problems"][0]["kind"] == "invalid"
+    assert "what it declared before holds" in found["problems"][0]["reason"]["message"]
+    assert "cannot be used" in page and 'href="/configuration"' in page

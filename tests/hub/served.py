@@ -198,7 +198,15 @@ class Served(Corner):
     def begin(self) -> "subprocess.Popen[bytes]":
         """Start the hub, and wait for nothing."""
         self.configuration.write_text(json.dumps(self.tables))
+        return self.begin_with_file_as_it_is()
+
+    def begin_with_file_as_it_is(self) -> "subprocess.Popen[bytes]":
+        """Start the hub with whatever its file holds, and wait for nothing."""
         return self._launch("-c", self.configuration, **self._environment())
+
+    def serve_file_as_it_is(self) -> None:
+        """Start the hub with whatever its file holds, and wait until it answers."""
+        self._start("-c", self.configuration, **self._environment())
 
     def _launch(self, *words: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
         argv: list[str | Path] = [HIGHBALL, *words, "serve", "--listen", f"127.0.0.1:{self.port}"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -36,6 +37,25 @@ def test_an_address_that_is_taken_is_said(machine: Served) -> None:
     with socket.create_server(("127.0.0.1", machine.port)):
         refused = machine.command("--json", "serve", "--listen", f"127.0.0.1:{machine.port}")
     assert (refused.returncode, b"address_in_use" in refused.stdout) == (1, True), refused
+
+
+def test_a_hub_whose_file_is_malformed_goes_on_with_what_it_declared_before(machine: Served) -> None:
+    machine.serve()
+    machine.end_hub()
+    machine.configuration.write_text("[jobs.docs\nschedule = daily")
+    machine.serve_file_as_it_is()
+    until(lambda: machine.agent["connected"], within=240, otherwise=lambda: machine.said)
+    assert machine.back_up()["outcome"] == "success"
+    [problem] = [one for one in machine.get("overview")["problems"] if one["kind"] == "invalid"]
+    assert str(machine.configuration) in problem["reason"]["message"]
+
+
+def test_a_new_hub_with_a_malformed_file_does_not_begin(machine: Served) -> None:
+    shutil.rmtree(machine.state)
+    machine.configuration.write_text("[jobs.docs\nschedule = daily")
+    hub = machine.begin_with_file_as_it_is()
+    assert hub.wait(120) == 2, machine.said
+    assert not (machine.state / "highball.db").exists()
 
 
 def test_an_open_page_does_not_keep_a_hub_from_ending(served: Served) -> None:

@@ -115,20 +115,35 @@ class _Serving:
         from highball.hub.vault import find_key_file, open_vault
 
         path = self._find_file()
-        document = load(path) if path else Document()
+        document, fault = self._load(path)
         state = find_state(path, document)
-        Workplace(state, document.settings.restic).prepare()
         where = find_database(state)
+        if fault is not None and isinstance(where, Path) and not where.exists():
+            raise fault
+        Workplace(state, document.settings.restic).prepare()
         database = open_database(where, serving=True)
         lease = self._take_lease(where)
         documents = Documents(database, kept_sound)
-        if path is not None:
+        if fault is not None and (path is None or documents.file() != os.fspath(path)):
+            raise fault
+        if path is not None and fault is None:
             documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         folder = find_key_folder(path)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         vault = open_vault(database, find_key_file(folder, os.environ))
         host = read_host(database, documents.document())
-        return state, Hub(database, documents, host, vault, state, lease)
+        hub = Hub(database, documents, host, vault, state, lease)
+        hub.file_fault = fault
+        return state, hub
+
+    def _load(self, path: Path | None) -> tuple[Document, ConfigurationInvalid | None]:
+        """What the file declares; or nothing and why, where it is malformed: what it declared before may hold."""
+        if path is None:
+            return Document(), None
+        try:
+            return load(path), None
+        except ConfigurationInvalid as error:
+            return Document(), error
 
     def _take_lease(self, where: Path | str) -> Lease:
         from highball.hub.lease import lease_on
@@ -205,6 +220,14 @@ class _Serving:
                 " and serve on 127.0.0.1.",
                 "yellow",
             )
+        if hub.file_fault is not None:
+            output.error(hub.file_fault)
+            output.line(
+                "What the file declared before holds: correct it, and serve again.",
+                "yellow",
+            )
+        for fault in hub.documents.list_faults():
+            output.line(f"{fault.at} {fault.message}: it is left out until it is put right.", "yellow")
         link = hub.access.make_setup_token(utc_now())
         if link is not None:
             token = link.token.reveal().decode()

@@ -9,10 +9,11 @@ names no longer is soft-deleted, and a key that comes back is restored.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,9 +67,9 @@ from highball.hub.stored import (
     tell_history,
     write_mark,
 )
-from highball.spec.document import Document, build
+from highball.spec.document import Document, build, build_what_is_sound, is_about, place_of
 from highball.spec.key import key_from
-from highball.spec.reading import read
+from highball.spec.reading import read, refused
 from highball.spec.references import ALONE, Place, Reference, Spec
 from highball.spec.writing import as_yaml
 
@@ -93,24 +94,33 @@ def _nothing_around(connection: sa.Connection, actor: Actor, now: datetime) -> A
 
 @dataclass
 class _Known:
-    """What was read at one state of the Document; `document` and `text` once somebody asked for them."""
+    """What was read at one state of the Document; `text` once somebody asked for it."""
 
     token: int
     file: str | None
     stored: dict[Place, Declared]
-    document: Document | None = None
     text: str | None = None
     former: FormerKeys | None = None
 
-    def check(self) -> None:
-        """Raise ConfigurationInvalid with all that is wrong."""
-        self.whole  # noqa: B018
+    @cached_property
+    def sound(self) -> tuple[Document, list[Problem]]:
+        """The document without what is wrong in the database by now, and what that is."""
+        return build_what_is_sound(tables_of(self.stored))
 
-    @property
-    def whole(self) -> Document:
-        if self.document is None:
-            self.document = build(tables_of(self.stored))
-        return self.document
+    def become(self, edits: Sequence[Edit]) -> _Known:
+        """What is known once these edits are made; raises ConfigurationInvalid with all that is wrong with them.
+
+        What was wrong before and is not touched does not stand in their way.
+        """
+        after = _Known(self.token + 1, self.file, applied(self.stored, edits))
+        if not after.sound[1]:
+            return after
+        touched = [place_of(*edit.place) for edit in edits]
+        before = set(self.sound[1])
+        found = [one for one in after.sound[1] if one not in before or is_about(one, touched)]
+        if found:
+            raise refused(*found)
+        return after
 
 
 class Documents:
@@ -154,8 +164,15 @@ class Documents:
             return read_marks(connection)[0]
 
     def document(self) -> Document:
-        """The whole, read and checked; the same object as long as nothing changes."""
-        return self._know().whole
+        """The whole, read and checked; the same object as long as nothing changes.
+
+        What is stored and wrong by now is left out: `list_faults` tells.
+        """
+        return self._know().sound[0]
+
+    def list_faults(self) -> list[Problem]:
+        """What is wrong with stored objects, which the document leaves out for that."""
+        return self._know().sound[1]
 
     def former_keys(self) -> FormerKeys:
         """The keys that objects had before, deleted ones among them."""
@@ -175,7 +192,7 @@ class Documents:
         known = self._know()
         one = known.stored.get((kind, key))
         after = fresh(kind, key, spec, NEVER)
-        return build(tables_of(applied(known.stored, [Edit(one, after, "rehearsed")])))
+        return known.become([Edit(one, after, "rehearsed")]).sound[0]
 
     def list_references(self, kind: str, key: str) -> list[Reference]:
         """Every place that names this object."""
@@ -195,10 +212,9 @@ class Documents:
                 demand_free(known.stored, kind, key)
             else:
                 edit = Edit(one, one.revised(NEVER, spec=spec), "changed")
-            after = applied(known.stored, [edit])
-            build(tables_of(after))
+            after = known.become([edit])
             demand_right([edit], THE_PEOPLE, known.file)
-            demand_admin(known.stored, after)
+            demand_admin(known.stored, after.stored)
         except (ConfigurationInvalid, Conflict, NotAllowed) as error:
             problems += error.problems or [Problem("", error.message, error.hint)]
         return Preview((edit.change,), tuple(problems), known.token)
@@ -432,8 +448,7 @@ class Documents:
             if not made:
                 return []
             demand_right(made, owner, known.file)
-            after = _Known(known.token + 1, known.file, applied(known.stored, made))
-            after.check()
+            after = known.become(made)
             demand_admin(known.stored, after.stored)
             with self._database.write() as connection:
                 take_lock(connection)

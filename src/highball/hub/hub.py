@@ -67,6 +67,8 @@ class Hub:
     ) -> None:
         self.database = database
         self.state = state
+        self.file_fault: HighballError | None = None
+        """Why the hub's own file could not be read when it began: what it declared before holds."""
         self._lease = lease
         self.documents = documents
         self.host = documents.former_keys().now("host", host)

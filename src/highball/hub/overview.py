@@ -36,7 +36,7 @@ from highball.hub.planned import planned_of
 from highball.hub.scheduler import Upcoming
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
-from highball.spec.document import HUB_JOB, Document, effective_job
+from highball.spec.document import HUB_JOB, Document, effective_job, is_about, place_of
 from highball.spec.job import Job
 from highball.timing import OVERDUE_WITHOUT_SCHEDULE, Schedule, next_times
 
@@ -51,6 +51,7 @@ NEXT_SHOWN = 10
 class ProblemKind(StrEnum):
     """What somebody has to see to, the most pressing first."""
 
+    INVALID = "invalid"
     FAILURE = "failure"
     OVERDUE = "overdue"
     NEVER = "never"
@@ -189,6 +190,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
         by_job[standing.job].append(standing)
     with hub.database.read() as connection:
         problems = [
+            *_of_configuration(hub),
             *_of_jobs(connection, document, by_job, now),
             *_of_holds(connection, document),
             *_of_repositories(connection, list(document.repositories)),
@@ -271,6 +273,7 @@ def _pressing_first(jobs: Iterable[str], problems: Sequence[Problem]) -> list[st
 
 
 def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Problem], now: datetime) -> Verdict:
+    keys = {*by_job, *(one.job for one in problems if one.job)}
     proofs = [
         (one.last_restore_proof_at, one.job)
         for standings in by_job.values()
@@ -280,7 +283,7 @@ def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Proble
     oldest = min(proofs, default=(None, None))
     return Verdict(
         as_of=now,
-        jobs=len(by_job),
+        jobs=len(keys),
         need=len({one.job for one in problems if one.job and one.kind is not ProblemKind.UNPROVED}),
         health=dict(Counter(worst(standings) for standings in by_job.values())),
         problems=dict(Counter(one.kind for one in problems)),
@@ -311,6 +314,23 @@ def _jobs(
             paused=pause is not None,
             paused_until=pause.until if pause else None,
         )
+
+
+# --- problems of what is declared -----------------------------------------------------------------
+
+
+def _of_configuration(hub: Hub) -> Iterator[Problem]:
+    """What is declared and cannot hold: the hub's own file, and each stored object that is left out."""
+    if hub.file_fault is not None:
+        message = f"{hub.documents.file()}: {hub.file_fault.message}; what it declared before holds"
+        yield Problem(kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message))
+    faults = hub.documents.list_faults()
+    keys = [one.key for one in hub.documents.list_objects("job")] if faults else []
+    for fault in faults:
+        key = next((key for key in keys if is_about(fault, [place_of("job", key)])), None)
+        hint = f" ({fault.hint})" if fault.hint else ""
+        reason = Reason(code="configuration_invalid", message=f"{fault.at} {fault.message}{hint}")
+        yield Problem(kind=ProblemKind.INVALID, job=key, reason=reason)
 
 
 # --- problems of jobs ----------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import PydanticCustomError
 
 from highball.engine.restic.repository import secrets_of
-from highball.errors import Problem, Unknown
+from highball.errors import ConfigurationInvalid, Problem, Unknown
 from highball.keeping import Retention, effective
 from highball.secret import SecretReference, find_obstacle
 from highball.spec.access import Token, User
@@ -27,7 +27,7 @@ from highball.spec.key import Key, check_key
 from highball.spec.pin import Pin
 from highball.spec.problems import find_nearest, kind_of, listed, problem, problems_of, step
 from highball.spec.reading import Kind, Tables, find_unplain, kind_of_file, read, read_file, refused
-from highball.spec.references import ALONE, TABLES
+from highball.spec.references import ALONE, TABLE_OF, TABLES
 from highball.spec.repository import CHECK, DISCARD, Repository
 from highball.spec.settings import Settings
 from highball.timing import Schedule, with_times
@@ -122,6 +122,44 @@ def build(tables: Tables) -> Document:
     document = Document.model_construct(**found)
     document._tables = tables
     return document
+
+
+def build_what_is_sound(tables: Tables) -> tuple[Document, list[Problem]]:
+    """The document without the objects that are wrong, or that name one which is; and all that is wrong.
+
+    For what was right when it was stored: a newer program may refuse more, and a time zone may be gone from the
+    system. One such object must not stop the others. Of settings and defaults only the wrong field is left out.
+    """
+    found: list[Problem] = []
+    while True:
+        try:
+            return build(tables), found
+        except ConfigurationInvalid as error:
+            less = _without(tables, error.problems)
+            if less == tables:
+                raise
+            found += [one for one in error.problems if one not in found]
+            tables = less
+
+
+def _without(tables: Tables, problems: Iterable[Problem]) -> Tables:
+    """The tables without the objects that these problems are about."""
+    found, less = list(problems), dict(tables)
+    for name, table in tables.items():
+        if isinstance(table, dict) and (name in TABLES or name in ALONE):
+            wrong = {key for key in table if any(is_about(one, [f"{name}{step(key)}"]) for one in found)}
+            less[name] = {key: value for key, value in table.items() if key not in wrong}
+    return less
+
+
+def is_about(found: Problem, places: Iterable[str]) -> bool:
+    """Whether a problem lies in one of these places, like `jobs.docs`."""
+    return any(found.at == place or found.at.startswith((f"{place}.", f"{place}[")) for place in places)
+
+
+def place_of(kind: str, key: str) -> str:
+    """Where an object stands in the document, as problems name it."""
+    return kind if kind in ALONE else f"{TABLE_OF[kind]}{step(key)}"
 
 
 def _upgraded(tables: Tables) -> Tables:

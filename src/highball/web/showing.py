@@ -66,6 +66,7 @@ HEALTHS = {
 }
 
 PROBLEMS = {
+    ProblemKind.INVALID: Look("bad", "triangle-alert", "cannot be used"),
     ProblemKind.FAILURE: Look("bad", "circle-x", "failed"),
     ProblemKind.OVERDUE: Look("bad", "clock-alert", "overdue"),
     ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),

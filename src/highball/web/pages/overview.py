@@ -112,7 +112,13 @@ def tone_of(verdict: Verdict) -> str:
     if not verdict.jobs:
         return "idle"
     found = set(verdict.problems)
-    if found & {ProblemKind.FAILURE, ProblemKind.OVERDUE, ProblemKind.MISSED, ProblemKind.OFFLINE}:
+    if found & {
+        ProblemKind.INVALID,
+        ProblemKind.FAILURE,
+        ProblemKind.OVERDUE,
+        ProblemKind.MISSED,
+        ProblemKind.OFFLINE,
+    }:
         return "bad"
     return "warn" if found else "ok"
 
@@ -150,8 +156,9 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
     if problem.job is None and problem.repositories:
         subject = f"/repositories/{quote(problem.repositories[0], safe='')}"
     elif problem.job is None:
-        subject = "/hosts"
+        subject = "/configuration" if problem.kind is ProblemKind.INVALID else "/hosts"
     fixes = {
+        ProblemKind.INVALID: ("/configuration", "See the configuration"),
         ProblemKind.FAILURE: (run or subject, "See the run"),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
@@ -179,6 +186,8 @@ def _name(problem: Problem, names: Names) -> str:
     """What it is about, as its own page calls it."""
     if problem.job is not None:
         return names.job(problem.job)
+    if problem.kind is ProblemKind.INVALID:
+        return "Something that is declared"
     if problem.repositories:
         return names.repository(problem.repositories[0])
     return names.host(problem.host or "the hub")
@@ -193,6 +202,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
     word = Markup('<span class="word">{}</span>').format(look.word)
     why = f": {problem.reason.message}" if problem.reason else ""
     sentences = {
+        ProblemKind.INVALID: Markup("{} {}{}"),
         ProblemKind.FAILURE: Markup("{} {}{}"),
         ProblemKind.OVERDUE: Markup("{} is {}{}"),
         ProblemKind.NEVER: Markup("{} has {}{}"),
@@ -223,6 +233,8 @@ def _detail(problem: Problem, now: datetime) -> str:
     if problem.last_good_at is not None:
         where = f" in {problem.last_good_in}" if problem.last_good_in else ""
         return f"{told} The last good backup is from {words.age(problem.last_good_at, now)}{where}."
+    if problem.kind is ProblemKind.INVALID:
+        return "It is left out until it is put right; everything else goes on."
     if problem.job is not None:
         return f"{told} There is no good backup yet."
     return told

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import selectors
 import signal
@@ -26,6 +27,8 @@ from typing import Literal, Self
 from highball.errors import Failed, ProgramMissing
 from highball.orphan import ended_after_us
 from highball.secret import SecretValue
+
+_LOG = logging.getLogger(__name__)
 
 MARKER = "HIGHBALL_JOB_ID"
 """The environment variable by which a process of a run is recognised: `<job>_<run>`."""
@@ -152,6 +155,7 @@ def run(
     """
     started = time.monotonic()
     deadline = started + timeout.total_seconds() if timeout else None
+    _LOG.debug("starts %s", command.shown())
     with _Outputs() as outputs:
         child = _start(command, outputs, outlives_us=manners.outlives_us is not None)
         try:
@@ -163,8 +167,10 @@ def run(
         except BaseException:
             _kill_group(child)
             raise
+    exit_status = 128 - status if status < 0 else status
+    _LOG.debug("%s ended with %s", _quote(command.argv[0]), exit_status)
     return Ended(
-        exit_status=128 - status if status < 0 else status,
+        exit_status=exit_status,
         stopped=ending.stopped,
         timed_out=ending.timed_out,
         seconds=time.monotonic() - started,

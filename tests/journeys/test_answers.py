@@ -332,3 +332,27 @@ def test_a_long_run_ends_well_when_its_reader_goes_away(station: Station) -> Non
     [run] = station.ask("runs").json
     assert (run["state"], run["outcome"]) == ("done", "success"), run
     assert len(station.snapshots()) == 1
+
+
+# --- for monitors, and for whoever looks for a fault --------------------------------------------------
+
+
+def test_a_monitor_hears_by_the_exit_status_whether_all_is_protected(station: Station) -> None:
+    station.ask("status")
+    station.ask("status", "--exit-code", status=1)
+    station.back_up()
+    station.ask("status", "--exit-code")
+    station.add_job(sources=[str(station.source), str(station.folder / "none-here")])
+    station.back_up(status=3)
+    station.ask("status", "--exit-code", status=3)
+    station.add_job(sources=[str(station.folder / "none-here")])
+    station.back_up(status=1)
+    station.ask("status", "--exit-code", status=1)
+
+
+def test_verbose_tells_what_is_started_and_no_secret(station: Station) -> None:
+    told = station.call("-v", "run")
+    assert told.status == 0
+    assert "starts" in told.stderr and "--json backup --host" in told.stderr
+    assert "keeps its state in" in told.stderr
+    assert station.password_file.read_text().strip() not in told.stderr

@@ -1,10 +1,11 @@
 """The commands, put together; and the one place where errors become exit statuses.
 
-`--hub`, `-c`, `--json` and `--events` may stand anywhere before `--`: people write them where they think of them.
+`--hub`, `-c`, `--json`, `--events` and `-v` may stand anywhere before `--`: people write them where they think of them.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from highball.cli.output import Form, Output
 from highball.cli.session import Session
 from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 
-GLOBAL_FLAGS = ("--json", "--events")
+GLOBAL_FLAGS = ("--json", "--events", "--verbose", "-v")
 GLOBAL_OPTIONS = ("-c", "--config", "--hub")
 
 HOME = ("serve", "agent", "init-config", "recovery-kit", "hub")
@@ -59,6 +60,10 @@ def highball(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Stream events as JSON lines.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="Tell on standard error what is started and what it prints."),
+    ] = False,
     version: Annotated[
         bool,
         typer.Option(
@@ -69,12 +74,21 @@ def highball(
     """Back up with restic, prove it, keep it, restore it."""
     session: Session = context.obj
     session.config = config
+    if verbose:
+        session.output.verbose = True
+        tell_everything()
     if hub is not None and config is not None:
         raise Misuse("--hub and -c exclude each other: either a hub or this machine")
     if session.hub is not None and config is not None:
         raise Misuse("-c names a file, and HIGHBALL_HUB a hub: which is meant?", hint="unset HIGHBALL_HUB")
     if json and events:
         raise Misuse("--json and --events exclude each other")
+
+
+def tell_everything() -> None:
+    """Let every part of the program say on standard error what it does."""
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("highball").setLevel(logging.DEBUG)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -101,7 +115,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _fail(session, Failed(f"{error.strerror or error}", code="system_error"))
     except Exception as error:  # the outermost loop of a request
-        return _fail(session, _as_our_fault(error))
+        return _fail(session, _as_our_fault(error, traced=session.output.verbose))
     return session.exit_status or (status if isinstance(status, int) else 0)
 
 
@@ -211,15 +225,15 @@ def _as_misuse(error: TyperException) -> HighballError:
     return Misuse(message, hint=f"see: {command} --help")
 
 
-def _as_our_fault(error: Exception) -> HighballError:
+def _as_our_fault(error: Exception, *, traced: bool) -> HighballError:
     import traceback
 
-    if os.environ.get("HIGHBALL_DEBUG"):
+    if traced or os.environ.get("HIGHBALL_DEBUG"):
         traceback.print_exception(error)
     return Failed(
         f"Highball itself failed: {type(error).__name__}: {error}",
         code="internal_error",
-        hint="this is a fault of Highball; HIGHBALL_DEBUG=1 shows where",
+        hint="this is a fault of Highball; --verbose shows where",
     )
 
 

@@ -136,6 +136,15 @@ KnownAs = Annotated[
 PlansChanges = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
 
 
+TellsByExit = Annotated[
+    bool,
+    typer.Option(
+        "--exit-code",
+        help="Exit with 1 where a job is not protected, with 3 where one is late or lacks something.",
+    ),
+]
+
+
 Schedules = Annotated[
     str, typer.Option("--schedule", help="Where to enter schedules; `none` is all there is yet.")
 ]

@@ -8,15 +8,15 @@ import typer
 
 from highball.agent.rundir import RunDirectory
 from highball.cli import answers
-from highball.cli.arguments import Jobs, Limit, OnlyRunsOf, RunArgument
+from highball.cli.arguments import Jobs, Limit, OnlyRunsOf, RunArgument, TellsByExit
 from highball.cli.machine import Machine
-from highball.cli.session import Session
+from highball.cli.session import Session, exit_status_of_standings
 from highball.facts import Event, Run
 from highball.hub.runs import utc_now
 from highball.hub.standing import list_standings
 
 
-def status(context: typer.Context, jobs: Jobs = None) -> None:
+def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = False) -> None:
     """Show how each job stands in each of its repositories."""
     session: Session = context.obj
     machine = session.open()
@@ -24,6 +24,8 @@ def status(context: typer.Context, jobs: Jobs = None) -> None:
     machine.settle(begins_run=False)
     found = list_standings(machine.document, machine.database, machine.host, utc_now(), chosen)
     answers.show_standings(session.output, found)
+    if exit_code:
+        session.exit_status = exit_status_of_standings(found)
 
 
 def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> None:

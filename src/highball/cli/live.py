@@ -118,6 +118,8 @@ class Narrator:
             self._tell(f"  {describe_progress(progress)}")
 
     def _wants_log(self, event: LogLine) -> bool:
+        if self._output.verbose:
+            return True
         in_hook = self._step is not None and self._step.action is Action.HOOK
         return in_hook or (
             event.stream == "stderr" and self._step is not None and self._step.action is Action.CHECK

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -52,6 +53,8 @@ from highball.process import Stop
 from highball.protocol import FILES_SET, Assignment, Overwrite, RestorePlan, RestoreTask
 from highball.spec.document import Document, effective_job, find_obstacles, load
 from highball.spec.job import Job
+
+_LOG = logging.getLogger(__name__)
 
 SYSTEM_CONFIGURATION = Path("/etc/highball")
 SYSTEM_STATE = Path("/var/lib/highball")
@@ -423,7 +426,9 @@ def open_machine(named: Path | None, before: Callable[[Documents], None] | None 
     """
     path = find_configuration(named)
     document = load(path)
-    return Machine(path, document, find_state(path, document), before)
+    state = find_state(path, document)
+    _LOG.debug("reads %s, and keeps its state in %s", path, state)
+    return Machine(path, document, state, before)
 
 
 def find_configuration(named: Path | None) -> Path:

@@ -91,6 +91,8 @@ class Output:
     """Where answers go, and in which form."""
 
     form: Form = Form.PEOPLE
+    verbose: bool = False
+    """Whether all that programs print is told as it comes."""
     _consoles: dict[str, Console] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,7 @@ from highball.cli.arguments import (
     RunArgument,
     Schedules,
     ShowsSetup,
+    TellsByExit,
     Wait,
     Yes,
     check_schedules,
@@ -32,7 +33,7 @@ from highball.cli.arguments import (
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs
 from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
-from highball.cli.session import EXIT_OF, Session
+from highball.cli.session import EXIT_OF, Session, exit_status_of_standings
 from highball.errors import Conflict, Failed
 from highball.facts import Outcome, RunState
 from highball.spec.document import Document, effective_job
@@ -194,7 +195,7 @@ def cancel(context: typer.Context, run: RunArgument) -> None:
     answers.show_ending(session.output, await_end(hub, found.id, CANCEL_SECONDS))
 
 
-def status(context: typer.Context, jobs: Jobs = None) -> None:
+def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = False) -> None:
     """Show how each job stands in each of its repositories."""
     session: Session = context.obj
     hub = session.reach()
@@ -203,6 +204,8 @@ def status(context: typer.Context, jobs: Jobs = None) -> None:
         chosen = choose_jobs(hub.document, jobs)
         found = sorted((one for one in found if one.job in chosen), key=lambda one: chosen.index(one.job))
     answers.show_standings(session.output, found)
+    if exit_code:
+        session.exit_status = exit_status_of_standings(found)
 
 
 def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> None:

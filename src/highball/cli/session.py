@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from highball.cli.addresses import is_exposed
 from highball.cli.output import Output
-from highball.facts import Outcome, Run, worst
+from highball.facts import Health, Outcome, Run, Standing, worst
 
 if TYPE_CHECKING:
     from highball.cli.client import Hub
@@ -66,6 +66,15 @@ def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:
     """The worst run decides; a job that was refused beside others that ran is a warning."""
     status = EXIT_OF[_worst_of(runs)]
     return 3 if refused and status == 0 else status
+
+
+def exit_status_of_standings(standings: Iterable[Standing]) -> int:
+    """What a monitor wants to know: whether every job is protected in every of its repositories."""
+    found = list(standings)
+    if any(standing.state not in (Health.HEALTHY, Health.LATE) for standing in found):
+        return 1
+    odd = (one for one in found if one.state is Health.LATE or one.last_outcome is Outcome.WARNING)
+    return 3 if any(odd) else 0
 
 
 def outcome_of(exit_status: int, runs: Sequence[Run]) -> Outcome:

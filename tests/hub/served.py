@@ -138,7 +138,7 @@ class Served(Corner):
         super().__init__(folder, folder / "state", http, "docs", "nas")
         self.environment: dict[str, str] = {}
         """What is set for the program besides the usual."""
-        self._hub: subprocess.Popen[bytes] | None = None
+        self._hub: subprocess.Popen[bytes] | warm.Serving | None = None
         (folder / "home").mkdir()
         self.tables: Table = {
             "settings": {"host": HOST, "restic": str(restic.path)},
@@ -176,43 +176,51 @@ class Served(Corner):
     def serve(self) -> None:
         """Start the hub, and wait until it answers and its agent is there."""
         self.configuration.write_text(json.dumps(self.tables))
-        self._start("-c", self.configuration, **self._environment())
+        self.serve_file_as_it_is()
         if "authorization" not in self.http.headers:
             self._set_up()
         until(
             lambda: self.agent["connected"], within=240, otherwise=lambda: self.said
         )  # it dials ever more rarely
 
+    def serve_file_as_it_is(self) -> None:
+        """Start the hub with whatever its file holds, and wait until it answers."""
+        argv, environment = self._argv("-c", self.configuration), self._environment()
+        with self.log.open("ab") as log:
+            self._hub = warm.serve(argv, env=environment, cwd=self.folder, log=log.fileno())
+        self._await_answer()
+
     def serve_to_nobody(self) -> None:
         """Start a hub with no file and no account, with the restic that lies on the path."""
         programs = self.folder / "bin"
         programs.mkdir()
         (programs / "restic").symlink_to(self.restic.path)
-        self._start(**self._environment() | {"PATH": f"{programs}:{SEARCH_PATH}"})
+        self._launch(self._argv(), PATH=f"{programs}:{SEARCH_PATH}")
+        self._await_answer()
 
-    def _start(self, *words: str | Path, **environment: str) -> None:
-        hub = self._launch(*words, **environment)
+    def _argv(self, *words: str | Path) -> list[str | Path]:
+        return [HIGHBALL, *words, "serve", "--listen", f"127.0.0.1:{self.port}"]
+
+    def _await_answer(self) -> None:
+        hub = self._hub
+        assert hub is not None
         until(lambda: self._answers() or hub.poll() is not None)
         assert hub.poll() is None, self.log.read_text()
 
     def begin(self) -> "subprocess.Popen[bytes]":
-        """Start the hub, and wait for nothing."""
+        """Start the hub as a process of its own, and wait for nothing."""
         self.configuration.write_text(json.dumps(self.tables))
         return self.begin_with_file_as_it_is()
 
     def begin_with_file_as_it_is(self) -> "subprocess.Popen[bytes]":
-        """Start the hub with whatever its file holds, and wait for nothing."""
-        return self._launch("-c", self.configuration, **self._environment())
+        """Start the hub with whatever its file holds, as a process of its own, and wait for nothing."""
+        return self._launch(self._argv("-c", self.configuration))
 
-    def serve_file_as_it_is(self) -> None:
-        """Start the hub with whatever its file holds, and wait until it answers."""
-        self._start("-c", self.configuration, **self._environment())
-
-    def _launch(self, *words: str | Path, **environment: str) -> "subprocess.Popen[bytes]":
-        argv: list[str | Path] = [HIGHBALL, *words, "serve", "--listen", f"127.0.0.1:{self.port}"]
+    def _launch(self, argv: list[str | Path], **environment: str) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
-            self._hub = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
-        return self._hub
+            hub = subprocess.Popen(argv, env=self._environment() | environment, stdout=log, stderr=log)
+        self._hub = hub
+        return hub
 
     def _answers(self) -> bool:
         try:

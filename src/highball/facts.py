@@ -241,6 +241,8 @@ class Step(Fact):
     files_unmodified: int | None = None
     bytes_processed: int | None = None
     bytes_added: int | None = None
+    bytes_packed: int | None = None
+    """Of a backup: what the repository grew by, as it is stored; not known before restic 0.17."""
 
     snapshots_removed: tuple[str, ...] | None = None
     snapshots_kept: int | None = None
@@ -362,6 +364,7 @@ class Statistics(_Numbered):
     repository: str
     bytes_stored: int | None = None
     snapshots: int | None = None
+    """How many it shows in all, others' among them."""
     repository_id: str | None = None
 
 

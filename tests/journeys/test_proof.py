@@ -303,6 +303,27 @@ def test_a_restic_killed_in_its_work_is_a_failure(station: Station) -> None:
     assert (step["outcome"], step["reason"]["code"]) == ("failure", "killed")
 
 
+def test_what_a_repository_stores_is_known_after_every_backup(station: Station) -> None:
+    station.add_repository("own", made=False)
+    station.add_job(repositories=["own"])
+    station.ask("setup", "--schedule", "none")
+    for folder in ("one", "two"):
+        station.fill(folder=station.source / folder, size=50_000)
+        station.back_up()
+    [counted] = station.ask("status").json
+    [measured] = station.ask("stats", "own").json
+    # what a backup adds counts the heads of packs, too: some forty bytes for each piece of data
+    assert 300_000 < measured["bytes_stored"] <= counted["repository_bytes"]
+    assert counted["repository_bytes"] < measured["bytes_stored"] * 1.01
+
+
+def test_a_check_measures_what_is_stored(each_station: Station) -> None:
+    each_station.back_up()
+    assert each_station.ask("status").json[0].get("repository_bytes") is None
+    each_station.ask("check")
+    assert each_station.ask("status").json[0]["repository_bytes"] > 3000
+
+
 # --- several repositories, several jobs ----------------------------------------------------------
 
 

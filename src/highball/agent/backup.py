@@ -119,7 +119,8 @@ class Backup:
 
     def _is_saved(self, restic: Restic) -> bool:
         run = self._steps.assignment.run
-        return any(snapshot.run == run for snapshot in self._list(restic, LISTING_TIMEOUT))
+        listing, _ = self._list(restic, LISTING_TIMEOUT)
+        return any(snapshot.run == run for snapshot in listing)
 
     def _back_up(self, repository: str, made: list[_Made]) -> Done:
         sources = [_Source(source, self._job.omissions) for source in self._job.sources]
@@ -151,7 +152,7 @@ class Backup:
     def _prove(self, repository: str, restic: Restic, made: _Made) -> Done:
         """Look at the repository with other eyes, and judge."""
         finished, report, expected = made.finished, made.report, self._expected_in(repository)
-        listing, failure = self._look(restic, finished.stopped)
+        listing, failure = self._look(repository, restic, finished.stopped)
         verdict = proof.judge_backup(
             proof.BackupEvidence(
                 run=self._steps.assignment.run,
@@ -211,19 +212,23 @@ class Backup:
             dry_run=self._task.dry_run,
         )
 
-    def _look(self, restic: Restic, cancelled: bool) -> tuple[list[Snapshot] | None, Reason | None]:
+    def _look(
+        self, repository: str, restic: Restic, cancelled: bool
+    ) -> tuple[list[Snapshot] | None, Reason | None]:
         """The independent listing of this job's snapshots, or why it could not be had."""
         timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
         try:
             # a Stop of its own: a cancelled run wants the truth as well
-            return self._list(replace(restic, stop=Stop()), timeout), None
+            listing, count = self._list(replace(restic, stop=Stop()), timeout)
+            self._steps.say(Statistics, step=self._steps.current, repository=repository, snapshots=count)
+            return listing, None
         except HighballError as error:
             return None, _reason(error.code, error.message)
 
-    def _list(self, restic: Restic, timeout: timedelta) -> list[Snapshot]:
+    def _list(self, restic: Restic, timeout: timedelta) -> tuple[list[Snapshot], int]:
         keys = (self._key, *self._steps.assignment.former_jobs)
         tags = [",".join(self._our_tags(key)) for key in keys]
-        return restic.list_snapshots(hosts=self._steps.assignment.hosts, tags=tags, timeout=timeout)
+        return restic.list_some(self._steps.assignment.hosts, tags, timeout)
 
     def _our_tags(self, job: str) -> tuple[str, str]:
         return f"{messages.TAG_JOB}{job}", f"{messages.TAG_SET}{self._task.set}"
@@ -315,6 +320,7 @@ def _facts_of(report: BackupReport) -> dict[str, Any]:
         "files_unmodified": summary.files_unmodified,
         "bytes_processed": summary.bytes_processed,
         "bytes_added": summary.bytes_added,
+        "bytes_packed": summary.bytes_packed,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from highball.agent.proof import judge_prune, no_result
 from highball.agent.steps import Done, Steps
@@ -15,7 +16,7 @@ from highball.agent.workplace import PATIENCE, describe_lock, meet
 from highball.engine.restic.messages import CheckResult, PruneReport
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
-from highball.errors import Cancelled, RepositoryError
+from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
 from highball.keeping import judge_removal
 from highball.process import Stop
@@ -99,8 +100,7 @@ def prune(steps: Steps, task: PruneTask) -> Done:
             return finished
 
         restic.require(steps.finish(restic, call))
-        stored = restic.measure()
-        steps.say(Statistics, step=steps.current, repository=task.repository, bytes_stored=stored)
+        stored = _tell_sizes(steps, restic)
         outcome, reason = judge_prune(reports[-1], steps.assignment.run)
         return Done(outcome, reason, (), {"bytes_freed": reports[-1].freed, "bytes_stored": stored})
 
@@ -126,6 +126,7 @@ def check(steps: Steps, task: CheckTask) -> Done:
             return Done(Outcome.FAILURE, no_result("check", steps.assignment.run), (), facts)
         errors = result.errors if result else 0
         if finished.exit_status == 0 and not errors:
+            _tell_sizes(steps, restic)
             return Done(facts=facts)
         return Done(Outcome.FAILURE, _damage(restic, finished, errors), (), facts)
 
@@ -150,9 +151,24 @@ def unlock(steps: Steps, task: UnlockTask) -> Done:
         left = restic.list_locks()
         for lock in left:
             steps.log("highball", f"left: {describe_lock(lock)}")
+        _tell_sizes(steps, restic, measures=False)
         return Done(facts={"locks_removed": len({lock.id for lock in before} - {lock.id for lock in left})})
 
     return steps.with_identity(task.repository, body)
+
+
+def _tell_sizes(steps: Steps, restic: Restic, *, measures: bool = True) -> int | None:
+    """What the repository holds now, as far as it can be had: what was done before is done all the same."""
+    told: dict[str, Any] = {}
+    try:
+        told["snapshots"] = len(restic.list_snapshots(timeout=LISTING_TIMEOUT))
+        if measures:
+            told["bytes_stored"] = restic.measure()
+    except HighballError as error:
+        steps.log("highball", f"what it holds now is not known: {error.message}")
+    steps.say(Statistics, step=steps.current, repository=restic.repository, **told)
+    stored: int | None = told.get("bytes_stored")
+    return stored
 
 
 def measure(steps: Steps, task: StatsTask) -> Done:
@@ -173,8 +189,10 @@ def initialise(steps: Steps, task: InitTask) -> Done:
     restic = replace(steps.open(task.repository), patience=PATIENCE)
     known = steps.assignment.identities.get(task.repository)
     note = _make_or_meet(restic, known)
-    identity = meet(restic, known)
-    steps.say(Statistics, step=steps.current, repository=task.repository, repository_id=identity)
+    told: dict[str, Any] = {"repository_id": meet(restic, known)}
+    if note.code == "made":
+        told |= {"bytes_stored": 0, "snapshots": 0}
+    steps.say(Statistics, step=steps.current, repository=task.repository, **told)
     return Done(reason=note)
 
 

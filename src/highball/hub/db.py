@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from highball.errors import HighballError, StateUnusable
 from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
 
-REVISION = "0007"
+REVISION = "0008"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -111,7 +111,11 @@ repositories = sa.Table(
     sa.Column("met_at", Moment),
     sa.Column("bytes_stored", sa.BigInteger),
     sa.Column("measured_at", Moment),
+    sa.Column("snapshots_listed", sa.Integer),
+    sa.Column("listed_at", Moment),
 )
+"""What was found of each: how much it stored when that was last known, and how many snapshots it last showed in all,
+those of others among them."""
 
 repository_days = sa.Table(
     "repository_days",

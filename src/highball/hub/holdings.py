@@ -1,6 +1,6 @@
 """What each repository holds, and how it is kept in order: sizes, snapshots, checks, and what was last done there.
 
-Only reads. However many repositories are asked about, the record is asked three times; each question looks up the
+Only reads. However many repositories are asked about, the record is asked four times; each question looks up the
 newest rows of every repository by an index.
 """
 
@@ -49,8 +49,13 @@ class Holding(Fact):
     bytes_stored: int | None = None
     measured_at: UtcTime | None = None
     snapshots: int = 0
+    others: int | None = None
+    """How many more it showed at last that no run made and nobody adopted; null where they were never counted."""
     bytes_protected: int | None = None
     """What its snapshots would bring back, all together."""
+    saved: float | None = None
+    """How many times as much that was as what was stored, both at `measured_at`; null where what others saved is
+    stored beside it."""
     newest_at: UtcTime | None = None
     last: dict[Action, Done] = {}  # noqa: RUF012 - pydantic copies it
     last_good_check: Done | None = None
@@ -106,6 +111,7 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
     with hub.database.read() as connection:
         rows = {row.key: row for row in connection.execute(sa.select(repositories))}
         held = _held(connection, wanted)
+        then = _held_then(connection, wanted)
         last, good = _last_done(connection, wanted)
     return [
         Holding(
@@ -118,6 +124,7 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
             last=last[key],
             last_good_check=good.get(key),
             **(_known(rows[key]) if key in rows else {}),
+            **(_compared(rows[key], then.get(key, (0, 0))) if key in rows else {}),
             **held.get(key, {}),
         )
         for key in wanted
@@ -132,6 +139,37 @@ def list_last_done(hub: Hub) -> dict[str, dict[Action, Done]]:
 
 def _known(row: sa.Row[Any]) -> dict[str, Any]:
     return {name: getattr(row, name) for name in ("identity", "met_at", "bytes_stored", "measured_at")}
+
+
+def _compared(row: sa.Row[Any], then: tuple[int, int]) -> dict[str, Any]:
+    """What only figures of one moment tell."""
+    ours, protected = then
+    others = None if row.snapshots_listed is None else max(0, row.snapshots_listed - ours)
+    saved = protected / row.bytes_stored if row.bytes_stored and protected and not others else None
+    return {"others": others, "saved": saved}
+
+
+def _held_then(connection: sa.Connection, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """How many snapshots of ours there were when all that are in a repository were last counted, and what ours would
+    have brought back when it was last measured."""
+    forgotten, missing = snapshots.c.forgotten_at, snapshots.c.missing_since.is_(None)
+
+    def there_at(moment: sa.Column[Any]) -> sa.ColumnElement[bool]:
+        return sa.and_(snapshots.c.time <= moment, sa.or_(forgotten.is_(None), forgotten > moment))
+
+    measured, listed = there_at(repositories.c.measured_at), there_at(repositories.c.listed_at)
+    asked = (
+        sa.select(
+            snapshots.c.repository,
+            sa.func.sum(sa.case((measured, snapshots.c.size_bytes))).label("bytes_protected"),
+            sa.func.sum(sa.case((listed, 1))).label("ours"),
+        )
+        .join(repositories, repositories.c.key == snapshots.c.repository)
+        .where(snapshots.c.repository.in_(keys), missing, sa.or_(measured, listed))
+        .group_by(snapshots.c.repository)
+    )
+    rows = connection.execute(asked)
+    return {row.repository: (int(row.ours or 0), int(row.bytes_protected or 0)) for row in rows}
 
 
 def _held(connection: sa.Connection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:

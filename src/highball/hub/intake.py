@@ -177,7 +177,9 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
         mark_snapshots(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, step.action, event)
-        _note_day(connection, of.repository, event.at, **_sum_up_snapshots(connection, of.repository))
+        if not _count_what_came(connection, event):
+            held = _sum_up_snapshots(connection, of.repository)
+            _note_day(connection, of.repository, event.at, snapshots=held["snapshots"])
 
 
 def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
@@ -316,20 +318,48 @@ def mark_snapshots(connection: sa.Connection, repository: str, ids: Sequence[str
 
 
 def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
-    """Only what is known is changed."""
+    """Only what is known is changed, and by nothing that is told too late."""
+    here = repositories.c.key == event.repository
+    known = connection.execute(sa.select(repositories).where(here)).first()
+    if known is None:
+        connection.execute(repositories.insert().values(key=event.repository, met_at=event.at))
     told: dict[str, Any] = {}
     if event.repository_id is not None:
         told |= {"identity": event.repository_id}
-    if event.bytes_stored is not None:
-        told |= {"bytes_stored": event.bytes_stored, "measured_at": event.at}
-    here = repositories.c.key == event.repository
-    known = connection.execute(sa.select(repositories.c.key).where(here)).first()
-    if known is None:
-        connection.execute(repositories.insert().values(key=event.repository, met_at=event.at, **told))
-    elif told:
+    if event.snapshots is not None and not (known and known.listed_at and event.at < known.listed_at):
+        told |= {"snapshots_listed": event.snapshots, "listed_at": event.at}
+    if told:
         connection.execute(repositories.update().where(here).values(**told))
-    if event.bytes_stored is not None:
-        _note_day(connection, event.repository, event.at, bytes_stored=event.bytes_stored)
+    if event.bytes_stored is not None and not (known and known.measured_at and event.at < known.measured_at):
+        _note_stored(connection, event.repository, event.bytes_stored, event.at)
+
+
+def _count_what_came(connection: sa.Connection, event: StepEnded) -> bool:
+    """A backup that says by how much the repository grew makes what is stored known anew: measured it need not be.
+
+    Not where more came since, by a backup that does not say so or in attempts that failed: a check and a prune
+    measure again.
+    """
+    step, at = event.done, event.at
+    if step.action is not Action.BACKUP or step.snapshot_id is None or step.bytes_packed is None:
+        return False
+    known = connection.execute(sa.select(repositories).where(repositories.c.key == step.repository)).first()
+    if known is None or known.bytes_stored is None or step.attempts > 1 or at < known.measured_at:
+        return False
+    others = (snapshots.c.time > known.measured_at) & (snapshots.c.id != step.snapshot_id)
+    came = sa.select(snapshots.c.id).where(snapshots.c.repository == step.repository, others).limit(1)
+    if connection.execute(came).first() is not None:
+        return False
+    _note_stored(connection, known.key, known.bytes_stored + step.bytes_packed, at)
+    return True
+
+
+def _note_stored(connection: sa.Connection, repository: str, count: int, at: datetime) -> None:
+    """How much a repository stores; what its snapshots would bring back at this moment is noted beside it."""
+    here = repositories.c.key == repository
+    connection.execute(repositories.update().where(here).values(bytes_stored=count, measured_at=at))
+    held = _sum_up_snapshots(connection, repository)
+    _note_day(connection, repository, at, bytes_stored=count, **held)
 
 
 def _note_day(connection: sa.Connection, repository: str, at: datetime, **told: int) -> None:

@@ -7,7 +7,7 @@ that is missing is 0, and an exit status that is not known is a failure. Nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -74,6 +74,8 @@ class Summary:
     files_unmodified: int
     bytes_processed: int
     bytes_added: int
+    bytes_packed: int | None = None
+    """What the repository grew by: as it is stored, compressed; not known before 0.17."""
 
     @property
     def files(self) -> int:
@@ -127,6 +129,7 @@ def read_summary(message: dict[str, Any]) -> Summary:
         files_unmodified=message.get("files_unmodified") or 0,
         bytes_processed=message.get("total_bytes_processed") or 0,
         bytes_added=message.get("data_added") or 0,
+        bytes_packed=message.get("data_added_packed"),
     )
 
 
@@ -378,8 +381,22 @@ def describe_lock(text: str) -> str | None:
 
 def read_snapshots(text: bytes, repository: str) -> list[Snapshot]:
     """The array that `snapshots --json` prints; versions before 0.17 know no sizes."""
+    return read_some(text, repository, (), ())[0]
+
+
+def read_some(
+    text: bytes, repository: str, hosts: Collection[str], tags: Iterable[str]
+) -> tuple[list[Snapshot], int]:
+    """Of that array what restic would list by these hosts and comma-joined tags; and how many it shows in all."""
     found = pydantic_core.from_json(text.strip() or b"null") or []
-    return [read_snapshot(entry, repository) for entry in found]
+    wanted = [set(joined.split(",")) for joined in tags]
+    chosen = [
+        entry
+        for entry in found
+        if (not hosts or entry.get("hostname") in hosts)
+        and (not wanted or any(each.issubset(entry.get("tags") or ()) for each in wanted))
+    ]
+    return [read_snapshot(entry, repository) for entry in chosen], len(found)
 
 
 def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:

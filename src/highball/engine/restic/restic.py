@@ -189,6 +189,14 @@ class Restic:
         with _understood():
             return messages.read_snapshots(text, self.repository)
 
+    def list_some(
+        self, hosts: Sequence[str], tags: Sequence[str], timeout: timedelta
+    ) -> tuple[list[Snapshot], int]:
+        """The same, told from all that there are, and how many these are: restic reads each of them anyway."""
+        text = self._collect("snapshots", "--no-lock", timeout=timeout)
+        with _understood():
+            return messages.read_some(text, self.repository, hosts, tags)
+
     def list_nodes(
         self, snapshot: str, folder: bytes | None = None, *, recursive: bool = True, exact: bool = True
     ) -> Iterator[Node]:

@@ -391,7 +391,7 @@ def _shown(
         "days": days,
         "periods": PERIODS,
         "figures": _figures(held, known),
-        "plots": _plots(known, now.date() - timedelta(days=days), now.date()),
+        "plots": _plots(known, now.date() - timedelta(days=days), now.date(), alone=not held.others),
         "sent": sent or MaintenanceForm.of(repository, declared.revision),
         "cadences": effective_cadences(hub.document(), key),
         "secrets": list_secrets(hub, key),
@@ -436,7 +436,9 @@ class Figures:
     stored: int | None
     growth: str
     protects: int | None
+    snapshots: str
     factor: float | None
+    saved: str
 
 
 def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
@@ -444,10 +446,11 @@ def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
     growth = "measured once" if held.measured_at else "not measured yet"
     if weekly is not None:
         growth = f"about {words.size(abs(weekly))} {'more' if weekly >= 0 else 'less'} a week"
-    factor = None
-    if held.bytes_stored and held.bytes_protected:
-        factor = held.bytes_protected / held.bytes_stored
-    return Figures(held.bytes_stored, growth, held.bytes_protected, factor)
+    snapshots = f"in {words.counted(held.snapshots, 'snapshot')}" if held.snapshots else "no snapshot yet"
+    if held.others:
+        snapshots += f", and {held.others:,} of others"
+    saved = "others' data is stored here too" if held.others else "dedup and compression"
+    return Figures(held.bytes_stored, growth, held.bytes_protected, snapshots, held.saved, saved)
 
 
 def _points(days: Sequence[RepositoryDay], name: str) -> list[tuple[date, float]]:
@@ -458,8 +461,13 @@ def _points(days: Sequence[RepositoryDay], name: str) -> list[tuple[date, float]
     ]
 
 
-def _plots(days: Sequence[RepositoryDay], first: date, last: date) -> list[tuple[str, Markup]]:
-    """What was stored, what deduplication and compression saved, and how many snapshots there were."""
+def _plots(
+    days: Sequence[RepositoryDay], first: date, last: date, *, alone: bool
+) -> list[tuple[str, Markup]]:
+    """What was stored, what deduplication and compression saved, and how many snapshots there were.
+
+    What was saved is not known where others' data is stored there, too.
+    """
     found = []
     stored, restorable = _points(days, "bytes_stored"), dict(_points(days, "bytes_restorable"))
     if _is_line(stored, last):
@@ -467,7 +475,7 @@ def _plots(days: Sequence[RepositoryDay], first: date, last: date) -> list[tuple
         label = plot.in_words("Stored", stored, words.size)
         found.append(("Stored", plot.draw(stored, first, last, scale, label)))
     saved = [(day, restorable[day] / value) for day, value in stored if value and day in restorable]
-    if _is_line(saved, last):
+    if alone and _is_line(saved, last):
         scale = plot.scale_of_numbers(max(value for _, value in saved), suffix=" ×", whole=False)
         label = plot.in_words("Deduplication and compression", saved, lambda factor: f"{factor:.1f} times")
         drawn = plot.draw(saved, first, last, scale, label, small=True)

@@ -137,6 +137,7 @@ class Action(StrEnum):
     INIT = "init"
     RESTORE = "restore"
     STATS = "stats"
+    HISTORY = "history"
 
 
 class RunKind(StrEnum):

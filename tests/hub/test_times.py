@@ -56,9 +56,23 @@ def test_a_paused_job_does_not_fire(hub: Served, tmp_path: Path) -> None:
     assert f"backup:{corner.job}" in upcoming(corner)
 
 
+def of_the_hub(run: dict[str, object], action: str) -> bool:
+    """Whether the hub does this for itself."""
+    return run["action"] == action and run["repository"] is run["job"] is None
+
+
+def test_old_history_goes_every_night_and_says_so(hub: Served) -> None:
+    make_due(hub, "history:hub")
+    [run] = until(lambda: [run for run in runs_by_themselves(hub) if of_the_hub(run, "history")])
+    done = hub.end_of(str(run["id"]))
+    assert (done["outcome"], done["steps"][0]["reason"]["code"]) == ("success", "expired"), done
+    jobs = {one["id"]: one for one in hub.get("maintenance/jobs")}
+    assert jobs["history:hub"]["next_run_at"] is not None
+
+
 def test_the_hub_copies_its_own_database(hub: Served) -> None:
     make_due(hub, "hub-backup:hub")
-    [run] = until(lambda: [run for run in runs_by_themselves(hub) if run["repository"] is run["job"] is None])
+    [run] = until(lambda: [run for run in runs_by_themselves(hub) if of_the_hub(run, "backup")])
     done = hub.end_of(str(run["id"]))
     assert done["outcome"] == "success", done
     [copy] = (hub.state / "backups").iterdir()

@@ -173,6 +173,9 @@ def test_settings_are_saved_refused_and_never_overwritten_unseen(whole: Whole) -
     stored = whole.hub.documents.get("settings", "settings")
     assert stored.spec == {"timezone": "Europe/Berlin", "times": {"daily": "0 4 * * *"}}
 
+    kept = {"logs": "30d", "runs": "2y", "last": "none"}
+    status, text = send(stored.revision, **kept)
+    assert status == 422 and 'value="2y"' in text and 'id="last-told"' in text
     assert send(stored.revision, timezone="UTC")[0] == 200
     status, text = send(stored.revision, timezone="Asia/Tokyo")
     assert status == 412

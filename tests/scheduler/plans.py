@@ -34,7 +34,12 @@ def plan(
     catch_up: timedelta | None = None,
 ) -> Planned:
     task = subject.partition(":")[0]
-    action = {"backup": Action.BACKUP, "discard": Action.FORGET, "hub-backup": Action.BACKUP}
+    action = {
+        "backup": Action.BACKUP,
+        "discard": Action.FORGET,
+        "hub-backup": Action.BACKUP,
+        "history": Action.HISTORY,
+    }
     schedule = Schedule(cron=cron, jitter=jitter)
     return Planned(subject, action.get(task, Action.CHECK), host, schedule, zone, catch_up)
 

@@ -54,6 +54,7 @@ def test_a_fire_becomes_a_queued_run_once(clockwork: Clockwork) -> None:
         ("discard:nas", "maintenance", "forget", None, "nas", "discard"),
         ("check:nas", "maintenance", "check", None, "nas", "check"),
         ("hub-backup:hub", "maintenance", "backup", None, None, "hub-backup"),
+        ("history:hub", "maintenance", "history", None, None, "history"),
     ],
 )
 def test_what_is_fired_is_told_in_the_run(
@@ -373,6 +374,7 @@ def test_what_a_document_wants() -> None:
         ("discard:far", Action.FORGET, "nas1", "0 3 * * *"),
         ("check:far", Action.CHECK, "nas1", "0 2 * * 0"),
         ("hub-backup:hub", Action.BACKUP, "hub", "0 4 * * *"),
+        ("history:hub", Action.HISTORY, "hub", "30 4 * * *"),
     ]
     assert {one.timezone for one in found} == {"Europe/Berlin"}
 

@@ -42,6 +42,7 @@ from highball.hub.audit import COMMAND
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents, read_host
 from highball.hub.db import Database, open_database
+from highball.hub.expiry import expire_daily
 from highball.hub.intake import SetOf
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
@@ -362,6 +363,8 @@ class Machine:
         for run in self.record.list_open():
             if not (self.place.runs / run).exists():
                 self.record.abandon(run, utc_now())
+        if begins_run:
+            expire_daily(self.database, self.document.settings.history, utc_now())
 
     def _settle(self, directory: RunDirectory, *, begins_run: bool) -> None:
         try:

@@ -58,6 +58,7 @@ _FIELDS = {
     "init": _Fields(("repository",)),
     "restore": _Fields(("repository", "snapshot", "paths"), ("job", "target", "overwrite")),
     "hub-backup": _Fields(),
+    "history": _Fields(),
 }
 _FOR_EVERY_TASK = frozenset({"task", "wait_seconds"})
 
@@ -77,8 +78,10 @@ class RunOrder(Fact):
         "init",
         "restore",
         "hub-backup",
+        "history",
     ]
-    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database."""
+    """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database, `history` lets its record
+    forget what is old."""
     job: str | None = None
     repository: str | None = None
     dry_run: bool = False
@@ -117,7 +120,7 @@ class RunOrder(Fact):
     @property
     def subject(self) -> str:
         """What it is about, as schedules and pauses name it."""
-        about = {"backup": self.job, "hub-backup": "hub"}.get(self.task, self.repository)
+        about = self.job if self.task == "backup" else self.repository or "hub"
         return f"{self.task}:{about}"
 
 

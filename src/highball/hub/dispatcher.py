@@ -89,8 +89,8 @@ class Installation:
     former_keys: Callable[[], FormerKeys]
     copy_itself: Callable[[], tuple[Path, Step]]
     """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
-    back_up_itself: Callable[[str, Step | None], None]
-    """Carry out the run with this id, which copies the hub's own database; and a second step that cannot be done."""
+    do_itself: Callable[[Queued, Step | None], None]
+    """Carry out a run that needs no agent; and account for a second step that cannot be done."""
 
 
 class Dispatcher:
@@ -140,7 +140,7 @@ class Dispatcher:
     async def _look(self) -> None:
         queued, going, document = await asyncio.to_thread(self._read)
         for run in queued:
-            if _is_own_backup(run) and document.settings.backup_repository is None:
+            if _is_for_the_hub_alone(document, run):
                 self._do_soon(run)
         by_id = {run.id: run for run in queued if run.id not in self._sending}
         candidates = [_candidate(document, run) for run in by_id.values()]
@@ -179,8 +179,8 @@ class Dispatcher:
     def _do_soon(self, run: Queued, left_out: Step | None = None) -> None:
         """What the hub does itself."""
         if run.id not in self._sending:
-            copying = asyncio.to_thread(self._hub.back_up_itself, run.id, left_out)
-            self._keep_track(run, asyncio.create_task(copying))
+            working = asyncio.to_thread(self._hub.do_itself, run, left_out)
+            self._keep_track(run, asyncio.create_task(working))
 
     def _send_soon(self, run: Queued) -> None:
         self._keep_track(run, asyncio.create_task(self._send(run)))
@@ -506,6 +506,13 @@ def _outcome_of(run: Queued, error: HighballError) -> Outcome:
 
 def _is_own_backup(run: Queued) -> bool:
     return run.order is not None and run.order.task == "hub-backup"
+
+
+def _is_for_the_hub_alone(document: Document, run: Queued) -> bool:
+    """Whether the hub does all of a run itself: no agent has a part in it."""
+    if run.order is not None and run.order.task == "history":
+        return True
+    return _is_own_backup(run) and document.settings.backup_repository is None
 
 
 def _not_saved(document: Document, reason: Reason) -> Step:

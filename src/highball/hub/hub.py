@@ -37,11 +37,12 @@ from highball.hub.access import Access
 from highball.hub.adoption import Adoption
 from highball.hub.asking import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.backlog import Backlog, RestoreWish, RunOrder
+from highball.hub.backlog import Backlog, Queued, RestoreWish, RunOrder
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
 from highball.hub.events import Newsroom
+from highball.hub.expiry import expire
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
@@ -91,7 +92,7 @@ class Hub:
                 self._is_from_file,
                 documents.former_keys,
                 self._copy_itself,
-                self._back_up_itself,
+                self._do_itself,
             ),
             self.fleet,
             self.newsroom,
@@ -169,23 +170,40 @@ class Hub:
     def _copying(now: datetime) -> Step:
         return Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=now)
 
-    def _back_up_itself(self, run: str, left_out: Step | None) -> None:
-        """The run that copies the hub's own database, told by events like every other.
+    def _expire(self) -> tuple[str, Step]:
+        """Let the record forget what is old; what to say of it, and its account."""
+        begun = utc_now()
+        expired = expire(self.database, self.document().settings.history, begun)
+        reason = Reason(code="expired", message=expired.in_words)
+        told = {"outcome": Outcome.SUCCESS, "reason": reason, "ended_at": utc_now()}
+        return expired.in_words, self._expiring(begun).model_copy(update=told)
+
+    @staticmethod
+    def _expiring(now: datetime) -> Step:
+        return Step(number=1, action=Action.HISTORY, title="old runs and logs", started_at=now)
+
+    def _do_itself(self, queued: Queued, left_out: Step | None) -> None:
+        """A run that the hub carries out without an agent, told by events like every other.
 
         `left_out` is the step that was to follow, where it cannot be done.
         """
+        run = queued.id
         if not self.backlog.mark_assigned(run, utc_now()):
             return
-        begun = utc_now()
+        expires = queued.action is Action.HISTORY
+        running = self._expiring(utc_now()) if expires else self._copying(utc_now())
         try:
-            path, step = self._copy_itself()
-            words = f"the hub's database is copied to {path}"
+            if expires:
+                words, step = self._expire()
+            else:
+                path, step = self._copy_itself()
+                words = f"the hub's database is copied to {path}"
         except (HighballError, OSError) as error:
             words = error.message if isinstance(error, HighballError) else str(error)
-            failed = {"outcome": Outcome.FAILURE, "reason": Reason(code="hub_backup_failed", message=words)}
-            step = self._copying(begun).model_copy(update={**failed, "ended_at": utc_now()})
+            code = "history_not_expired" if expires else "hub_backup_failed"
+            failed = {"outcome": Outcome.FAILURE, "reason": Reason(code=code, message=words)}
+            step = running.model_copy(update={**failed, "ended_at": utc_now()})
         told: dict[str, Any] = {"run": run, "at": utc_now()}
-        running = self._copying(begun)
         events: list[Event] = [
             RunStarted(seq=1, pid=os.getpid(), **told),
             StepStarted(seq=2, step=1, running=running, **told),
@@ -194,7 +212,7 @@ class Hub:
         ]
         if left_out is not None:
             events.append(StepEnded(seq=5, step=2, done=left_out, **told))
-        last = step if step.reason or left_out is None else left_out
+        last = left_out if left_out is not None and step.outcome is Outcome.SUCCESS else step
         ended = {"outcome": last.outcome, "reason": last.reason}
         events.append(RunEnded.model_validate({"seq": len(events) + 1, **ended, **told}))
         self.record.absorb(run, events)

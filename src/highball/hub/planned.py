@@ -43,17 +43,23 @@ class Planned:
 
 HUB_BACKUP_DAILY = Schedule(cron="0 4 * * *")
 HUB_BACKUP = "hub-backup:hub"
+HISTORY_DAILY = Schedule(cron="30 4 * * *")
+HISTORY = "history:hub"
 
 
 def planned_of(document: Document, host: str) -> list[Planned]:
-    """What a Document wants done by itself: backups, maintenance, and a backup of the hub (on `host`).
+    """What a Document wants done by itself: backups, maintenance, and what the hub does for itself (on `host`).
 
     A job is always among them, though it may be manual; what keeps a repository in order only where it ever comes.
     """
     zone = document.settings.timezone
     backups = [_backup_of(document, key, host) for key, job in document.jobs.items() if job.enabled]
     upkeep = [planned for key in document.repositories for planned in _upkeep_of(document, key, host)]
-    return [*backups, *upkeep, Planned(HUB_BACKUP, Action.BACKUP, host, HUB_BACKUP_DAILY, zone)]
+    own = [
+        Planned(HUB_BACKUP, Action.BACKUP, host, HUB_BACKUP_DAILY, zone),
+        Planned(HISTORY, Action.HISTORY, host, HISTORY_DAILY, zone),
+    ]
+    return [*backups, *upkeep, *own]
 
 
 def _backup_of(document: Document, key: str, hub: str) -> Planned:

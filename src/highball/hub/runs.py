@@ -489,13 +489,18 @@ class Record:
             mark_snapshots(connection, repository, list(adopted), accepted_at=now)
 
     def find_last(
-        self, action: Action, repository: str, *, job: str | None = None, outcomes: Sequence[Outcome] = ()
+        self,
+        action: Action,
+        repository: str | None,
+        *,
+        job: str | None = None,
+        outcomes: Sequence[Outcome] = (),
     ) -> Ending | None:
-        """How the last step of this kind ended; one that only rehearsed is none."""
+        """How the last step of this kind ended, in a repository or in none; one that only rehearsed is none."""
         return next(self._last_steps(action, repository, job, outcomes), None)
 
     def _last_steps(
-        self, action: Action, repository: str, job: str | None, outcomes: Sequence[Outcome]
+        self, action: Action, repository: str | None, job: str | None, outcomes: Sequence[Outcome]
     ) -> Iterator[Ending]:
         asked = (
             sa.select(steps)

@@ -588,7 +588,7 @@ def _run(fire: _Fire, nominal: datetime, now: datetime) -> dict[str, Any]:
         "kind": (RunKind.BACKUP if task == "backup" else RunKind.MAINTENANCE).value,
         "action": fire.action,
         "job": key if task == "backup" else None,
-        "repository": key if task not in ("backup", "hub-backup") else None,
+        "repository": key if task not in ("backup", "hub-backup", "history") else None,
         "host": fire.host,
         "state": RunState.QUEUED.value,
         "outcome": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.spec.key import Key
 from highball.spec.problems import wrong
-from highball.timing import check_cron, check_timezone
+from highball.timing import Duration, check_cron, check_timezone
 
 
 def _check_whole(path: Path) -> Path:
@@ -27,6 +28,18 @@ def _check_fields(text: str) -> str:
 
 
 _Fields = Annotated[str, AfterValidator(_check_fields)]
+
+
+class History(BaseModel):
+    """How long the record keeps what happened; a run that still says something stays anyway."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    logs: Duration = Field(timedelta(days=90), description="what programs printed")
+    runs: Duration = Field(timedelta(days=400), description="runs, unless they are among the last ones")
+    last: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        50, description="so many runs of each job stay however old they are"
+    )
 
 
 class Settings(BaseModel):
@@ -49,6 +62,11 @@ class Settings(BaseModel):
     )
     backup_repository: Key | None = Field(
         None, description="the key of the repository that the hub's own backup goes to"
+    )
+    history: History = Field(
+        History(),
+        description="how long logs (90d) and runs (400d, at least the last 50 of each job) are kept",
+        json_schema_extra={"default": {"logs": "90d", "runs": "400d", "last": 50}},
     )
     restic: _WholePath | None = Field(
         None, description="the restic program; without one, the first on the PATH"

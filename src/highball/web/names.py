@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from highball.facts import Run, RunKind
-from highball.hub.planned import HUB_BACKUP
+from highball.hub.planned import HISTORY, HUB_BACKUP
 from highball.spec.document import Document
 from highball.spec.host import Host
 from highball.spec.job import Job
@@ -59,6 +59,8 @@ class Names:
             return Named(self.job(key), "archive", f"/jobs/{quote(key, safe='')}")
         if subject == HUB_BACKUP:
             return Named("Copy of the hub", "save", "/maintenance#copies")
+        if subject == HISTORY:
+            return Named("Clean-up of old history", "history", "/settings/general#history")
         verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check of", "stethoscope")}.get(
             task, (task, "wrench")
         )

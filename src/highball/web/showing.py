@@ -91,6 +91,7 @@ ACTIONS = {
     Action.INIT: "New repository",
     Action.RESTORE: "Restore",
     Action.STATS: "Measurement",
+    Action.HISTORY: "Clean-up of old history",
 }
 
 SECTIONS = {"job": "Jobs", "host": "Hosts", "repository": "Repositories"}

@@ -241,7 +241,12 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
     ]
 
 
-_NAMES = {"discard": "Discard in", "check": "Check", "hub-backup": "Back up the hub:"}
+_NAMES = {
+    "discard": "Discard in",
+    "check": "Check",
+    "hub-backup": "Back up the hub:",
+    "history": "Remove old history of the hub:",
+}
 
 
 def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:

@@ -18,7 +18,7 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import Done, list_last_done
 from highball.hub.hub import Hub
-from highball.hub.planned import HUB_BACKUP, Planned, planned_of
+from highball.hub.planned import HISTORY, HUB_BACKUP, Planned, planned_of
 from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Pause, Upcoming
@@ -38,7 +38,7 @@ Subject = Annotated[str, Form(max_length=140)]
 LATEST = 25
 COMING = 20
 COPIES = 5
-DOES = {"discard": Action.FORGET, "check": Action.CHECK}
+DOES = {"discard": Action.FORGET, "check": Action.CHECK, "history": Action.HISTORY}
 """The step by which a subject's last run is found."""
 
 
@@ -77,7 +77,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         task, _, key = _demand(hub, subject).partition(":")
         if task == "discard":
             return go(plan_address(key))
-        about = {} if subject == HUB_BACKUP else {"repository": key}
+        about = {} if subject in (HUB_BACKUP, HISTORY) else {"repository": key}
         order = RunOrder.model_validate({"task": task, **about})
         begun, _ = hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None)
         return go(f"/runs/{begun.id}")
@@ -179,6 +179,9 @@ def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
     coming = hub.scheduler.next_of_each([one.subject for one in planned], now)
     pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
     held = list_last_done(hub)
+    expired = hub.record.find_last(Action.HISTORY, None)
+    if expired is not None:
+        held["hub"] = {Action.HISTORY: Done(run=expired.run, step=expired.account)}
     copies = _copies(hub)
     return [
         _task(

@@ -178,6 +178,9 @@ def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
         monthly: Text = "",
         backup_repository: Text = "",
         restic: Text = "",
+        logs: Text = "",
+        runs: Text = "",
+        last: Text = "",
         revision: Number = 0,
     ) -> Response:
         times = {"hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly}
@@ -186,17 +189,25 @@ def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
         fields["times"] = {name: text.strip() or None for name, text in times.items()}
         if not any(fields["times"].values()):
             fields["times"] = None
+        history = {"logs": logs, "runs": runs, "last": last}
+        fields["history"] = {name: _as_number(text) for name, text in history.items() if text.strip()} or None
         try:
             hub.documents.patch("settings", "settings", fields, expected=revision, now=utc_now(), actor=actor)
         except HighballError as error:
-            return answer(request, alone | times, revision_that_holds(error, revision), error)
+            return answer(request, alone | times | history, revision_that_holds(error, revision), error)
         undo = "/history/settings/settings"
         return go(GENERAL, said=Said("The settings are saved.", undo=undo if revision else None))
+
+
+def _as_number(text: str) -> str | int:
+    """What was typed, as a number where it is one."""
+    return int(text) if text.strip().isascii() and text.strip().isdigit() else text.strip()
 
 
 def _as_sent(spec: dict[str, Any]) -> dict[str, str]:
     """The settings as the form's fields hold them."""
     found = {name: str(spec.get(name) or "") for name in ("timezone", "backup_repository", "restic")}
+    found |= {name: str((spec.get("history") or {}).get(name, "")) for name in ("logs", "runs", "last")}
     return found | {name: str((spec.get("times") or {}).get(name, "")) for name in NAMED}
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -81,32 +83,89 @@ PathText = Annotated[
 """A path: bytes here, text where it can be, base64 where it cannot."""
 
 
-def _aware_utc(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC)
-    return value
+FIRST_TIME, LAST_TIME = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""Between these, a time can be said in every zone."""
+
+
+def sayable(at: datetime) -> datetime:
+    """The same moment, or the nearest one that can be said in every zone."""
+    return at if at.tzinfo is None else min(max(at, FIRST_TIME), LAST_TIME)
+
+
+def in_utc(at: datetime) -> datetime:
+    """The same in UTC."""
+    return sayable(at).astimezone(UTC)
 
 
 def time_to_text(at: datetime) -> str:
     """RFC 3339 in UTC with `Z`, to the microsecond where there is one."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return in_utc(at).isoformat().replace("+00:00", "Z")
 
 
 def time_for_people(at: datetime) -> str:
     """A time as people read it, where the zone of the one who reads is not known: `2026-05-04 12:00:00 UTC`."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{in_utc(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 UtcTime = Annotated[
     datetime,
-    BeforeValidator(_aware_utc),
+    AfterValidator(in_utc),
     PlainSerializer(time_to_text, return_type=str, when_used="json"),
 ]
 """An aware time in UTC, written with `Z`."""
 
 
-RecordedTime = Annotated[datetime, PlainSerializer(time_to_text, return_type=str, when_used="json")]
+RecordedTime = Annotated[
+    datetime, AfterValidator(sayable), PlainSerializer(time_to_text, return_type=str, when_used="json")
+]
 """A snapshot's time with the UTC offset that restic recorded, in which retention cuts its periods; with `Z` in JSON."""
+
+
+# --- how much of it ------------------------------------------------------------------------------
+
+LARGEST_NUMBER = 2**63 - 1
+"""What every database and every program that reads our answers can hold."""
+
+LONGEST_WORDS = 64 * 1024
+MOST_LISTED = 10_000
+"""So many warnings of a step, say, are told one by one at most."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The same with a mark in place of what not every database stores: NUL, and half of a pair."""
+    return text if text.isprintable() else _UNSTORABLE.sub("\ufffd", text)
+
+
+def _cut(value: object) -> object:
+    return value[:LONGEST_WORDS] if isinstance(value, str) else value
+
+
+def _bounded(value: object) -> object:
+    return storable(value[:LONGEST_WORDS]) if isinstance(value, str) else value
+
+
+Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
+"""How many, or how many bytes."""
+
+Ordinal = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""The number of an event or a step within its run."""
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+Print = Annotated[str, BeforeValidator(_cut)]
+"""What a program printed: cut where it is longer than a line ever is."""
+
+Words = Annotated[str, BeforeValidator(_bounded)]
+"""A sentence, as every database can hold it."""
+
+Name = Annotated[str, Field(max_length=63)]
+"""A key, or what stands in the place of one."""
+
+Slice = Annotated[str, Field(pattern=r"^[0-9]{1,6}/[0-9]{1,6}$")]
+
+Id = Annotated[str, Field(max_length=64)]
 
 
 class Fact(BaseModel):
@@ -201,17 +260,17 @@ class Health(StrEnum):
 class Reason(Fact):
     """Why something ended, waits or was refused: a stable code and one sentence."""
 
-    code: str
-    message: str
+    code: Annotated[Words, Field(max_length=60)]
+    message: Words
 
 
 class Caution(Fact):
     """One thing that is missing or odd in a run that went on: a warning."""
 
-    code: str
-    message: str
+    code: Annotated[Words, Field(max_length=60)]
+    message: Words
     path: PathText | None = None
-    count: int = 1
+    count: Count = 1
     """How many things this one line stands for."""
 
 
@@ -221,43 +280,43 @@ class Caution(Fact):
 class Step(Fact):
     """One part of a run: a hook, or one action on one repository. Sizes are bytes; unknown ones are null."""
 
-    number: int
+    number: Ordinal
     action: Action
-    title: str | None = None
-    repository: str | None = None
-    job: str | None = None
-    set: str | None = None
-    host: str | None = None
+    title: Words | None = None
+    repository: Name | None = None
+    job: Name | None = None
+    set: Name | None = None
+    host: Name | None = None
     """Whose set it is, where not that of the run's own host."""
     outcome: Outcome | None = None
     reason: Reason | None = None
-    attempts: int = 1
+    attempts: Ordinal = 1
     started_at: UtcTime | None = None
     ended_at: UtcTime | None = None
-    warnings: tuple[Caution, ...] = ()
+    warnings: Annotated[tuple[Caution, ...], Field(max_length=MOST_LISTED)] = ()
 
-    snapshot_id: str | None = None
-    files_new: int | None = None
-    files_changed: int | None = None
-    files_unmodified: int | None = None
-    bytes_processed: int | None = None
-    bytes_added: int | None = None
-    bytes_packed: int | None = None
+    snapshot_id: Id | None = None
+    files_new: Count | None = None
+    files_changed: Count | None = None
+    files_unmodified: Count | None = None
+    bytes_processed: Count | None = None
+    bytes_added: Count | None = None
+    bytes_packed: Count | None = None
     """Of a backup: what the repository grew by, as it is stored; not known before restic 0.17."""
 
-    snapshots_removed: tuple[str, ...] | None = None
-    snapshots_kept: int | None = None
-    slice: str | None = None
+    snapshots_removed: tuple[Id, ...] | None = None
+    snapshots_kept: Count | None = None
+    slice: Slice | None = None
     """Of a check: which part of the data was read, `n/t`; null when only the structure was."""
-    files_compared: int | None = None
-    files_held: int | None = None
+    files_compared: Count | None = None
+    files_held: Count | None = None
     """Of a verify: how many files the snapshot holds, of which those are a sample where they are fewer."""
-    bytes_compared: int | None = None
-    files_restored: int | None = None
-    bytes_restored: int | None = None
-    bytes_freed: int | None = None
-    bytes_stored: int | None = None
-    locks_removed: int | None = None
+    bytes_compared: Count | None = None
+    files_restored: Count | None = None
+    bytes_restored: Count | None = None
+    bytes_freed: Count | None = None
+    bytes_stored: Count | None = None
+    locks_removed: Count | None = None
     target: PathText | None = None
 
 
@@ -293,21 +352,21 @@ class Progress(Fact):
     """How far a step is; unnumbered, and may be dropped. What is not known yet is null."""
 
     type: Literal["progress"] = "progress"
-    percent: float | None = None
-    files_done: int = 0
-    files_total: int | None = None
-    bytes_done: int = 0
-    bytes_total: int | None = None
-    bytes_per_second: float | None = None
-    seconds_left: float | None = None
+    percent: Amount | None = None
+    files_done: Count = 0
+    files_total: Count | None = None
+    bytes_done: Count = 0
+    bytes_total: Count | None = None
+    bytes_per_second: Amount | None = None
+    seconds_left: Amount | None = None
     current: PathText | None = None
 
 
 class _Numbered(Fact):
-    seq: int
-    run: str
-    step: int | None = None
-    attempt: int = 1
+    seq: Ordinal
+    run: Id
+    step: Ordinal | None = None
+    attempt: Ordinal = 1
     at: UtcTime
 
 
@@ -315,7 +374,7 @@ class RunStarted(_Numbered):
     """The run's own process has begun."""
 
     type: Literal["run.started"] = "run.started"
-    pid: int
+    pid: Count
 
 
 class StepStarted(_Numbered):
@@ -329,8 +388,8 @@ class ProcessStarted(_Numbered):
     """A program of this step runs; its lock, should it be killed, carries this pid and host name."""
 
     type: Literal["process.started"] = "process.started"
-    pid: int
-    hostname: str
+    pid: Count
+    hostname: Words
 
 
 class Waiting(_Numbered):
@@ -347,26 +406,34 @@ class LogLine(_Numbered):
 
     type: Literal["log"] = "log"
     stream: Literal["stdout", "stderr", "highball"]
-    text: str
+    text: Print
 
 
 class SnapshotSaved(_Numbered):
     """restic says that it saved a snapshot; the id may still be a short one (restic 0.14)."""
 
     type: Literal["snapshot"] = "snapshot"
-    repository: str
-    snapshot_id: str
+    repository: Name
+    snapshot_id: Id
 
 
 class Statistics(_Numbered):
     """What is newly known of a repository: only the fields that were measured are set."""
 
     type: Literal["stats"] = "stats"
-    repository: str
-    bytes_stored: int | None = None
-    snapshots: int | None = None
+    repository: Name
+    bytes_stored: Count | None = None
+    snapshots: Count | None = None
     """How many it shows in all, others' among them."""
-    repository_id: str | None = None
+    repository_id: Id | None = None
+
+
+class SetAside(Fact):
+    """What stood in the place of an event that could not be taken in."""
+
+    type: Annotated[Words, Field(max_length=60)]
+    text: Print
+    """As it came, or the beginning of it."""
 
 
 class WarningSeen(_Numbered):
@@ -374,6 +441,8 @@ class WarningSeen(_Numbered):
 
     type: Literal["warning"] = "warning"
     warning: Caution
+    set_aside: SetAside | None = None
+    """The event that this warning stands for, where one could not be taken in."""
 
 
 class StepEnded(_Numbered):
@@ -479,7 +548,7 @@ class Standing(Fact):
 class Snapshot(Fact):
     """One snapshot. `job`, `run` and `set` come from its tags and are null on snapshots of other tools."""
 
-    id: str
+    id: Id
     time: RecordedTime
     job: str | None = None
     run: str | None = None
@@ -488,8 +557,8 @@ class Snapshot(Fact):
     tags: tuple[str, ...] = ()
     paths: tuple[PathText, ...] = ()
     repository: str
-    size_bytes: int | None = None
-    files: int | None = None
+    size_bytes: Count | None = None
+    files: Count | None = None
     tree: str | None = None
     parent: str | None = None
     user: str | None = None
@@ -527,11 +596,11 @@ class Node(Fact):
 
     path: PathText
     kind: NodeKind
-    size_bytes: int | None = None
-    mode: int | None = None
+    size_bytes: Count | None = None
+    mode: Count | None = None
     """Permission bits with set-id and sticky, as in `stat.S_IMODE`."""
-    uid: int | None = None
-    gid: int | None = None
+    uid: Count | None = None
+    gid: Count | None = None
     modified_at: UtcTime | None = None
     modified_ns: int | None = Field(default=None, exclude=True)
     inode: int | None = None
@@ -544,7 +613,7 @@ class Lock(Fact):
     id: str
     exclusive: bool
     hostname: str
-    pid: int
+    pid: Count
     username: str | None = None
     created_at: UtcTime
     """When its owner last said that it lives: restic renews it every five minutes."""

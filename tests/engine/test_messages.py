@@ -113,7 +113,58 @@ def test_a_status_becomes_progress() -> None:
 def test_numbers_that_are_missing_from_a_summary_are_0() -> None:
     empty = messages.read_summary({"message_type": "summary"})
     assert empty == messages.Summary(None, 0, 0, 0, 0, 0)
-    assert messages.read_summary({"snapshot_id": ""}).snapshot_id is None
+    unnamed = messages.read_summary({"snapshot_id": ""})
+    assert unnamed is not None
+    assert unnamed.snapshot_id is None
+
+
+NO_NUMBERS = [-1, 2**63, 10**30, 1.5, float("nan"), float("inf"), "7", True, [1], {"a": 1}]
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_summary_with_a_number_that_cannot_be_is_none(value: object) -> None:
+    told = {"files_new": 1, "total_bytes_processed": 5, "snapshot_id": "a1b2c3d4"}
+    assert messages.read_summary(told) is not None
+    assert messages.read_summary(told | {"total_bytes_processed": value}) is None
+    assert messages.read_summary(told | {"snapshot_id": value}) is None
+    assert messages.read_check({"message_type": "summary", "num_errors": value}) is None
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_a_number_that_cannot_be_is_not_known_and_hides_nothing_else(value: object) -> None:
+    progress = messages.read_status(
+        {"percent_done": value, "bytes_done": value, "total_bytes": value, "current_files": value}
+        | {"seconds_elapsed": value, "seconds_remaining": value, "files_done": 3}
+    )
+    assert (progress.bytes_done, progress.bytes_total, progress.files_done) == (0, None, 3)
+    assert json.loads(progress.model_dump_json())["files_done"] == 3
+    sizes = {"total_bytes_processed": value, "total_files_processed": 2}
+    odd = SNAPSHOT | {"summary": sizes, "tree": value, "parent": value}
+    [listed] = messages.read_snapshots(json.dumps([odd]).encode(), "nas")
+    assert (listed.size_bytes, listed.files, listed.tree, listed.parent) == (None, 2, None, None)
+    node = messages.read_node({"path": "/a", "type": "file", "size": value, "uid": value, "inode": value})
+    assert (node.size_bytes, node.uid) == (None, None)
+    lock = messages.read_lock("l", json.dumps({"time": "2026-03-01T12:00:00Z", "pid": value}).encode())
+    assert lock.pid == 0
+
+
+def test_what_a_message_says_at_length_is_cut_and_no_path_is_endless() -> None:
+    told = {"error": {"message": "x" * 10**6}, "item": "/" * 10**6}
+    caution = messages.read_file_error(told)
+    assert (len(caution.message), caution.path) == (messages.LONGEST_MESSAGE, None)
+    assert messages.read_file_error({"error": {"message": [1]}, "item": 5}).message == "[1]"
+    assert messages.read_difference({"message_type": "change", "path": 7}) is None
+
+
+@pytest.mark.parametrize("id", ["", "abc", "--help", "A" * 64, "a" * 65, 7, None])
+def test_a_listing_of_ids_that_are_none_is_no_listing(id: object) -> None:
+    with pytest.raises(ValueError, match="not an id"):
+        messages.read_snapshot(SNAPSHOT | {"id": id}, "nas")
+
+
+@pytest.mark.parametrize("line", [b'{"a":' * 100_000, b'{"a":' + b"9" * 5000 + b"}", b'{"a":"\\ud800"}'])
+def test_a_line_that_nests_or_counts_beyond_all_bounds_is_log(line: bytes) -> None:
+    assert messages.read_json(line) is None
 
 
 @pytest.mark.parametrize(
@@ -297,11 +348,11 @@ def test_the_owner_of_a_lock_in_words() -> None:
 
 SNAPSHOT: dict[str, Any] = {
     "time": "2026-03-01T12:00:00.123456789+02:00",
-    "tree": "t",
+    "tree": "7" * 64,
     "paths": ["/a", "/caf\ufffd"],
     "hostname": "h",
-    "id": "i" * 64,
-    "short_id": "iiiiiiii",
+    "id": "1" * 64,
+    "short_id": "11111111",
 }
 
 
@@ -309,7 +360,7 @@ def test_snapshots_of_every_version() -> None:
     tags = ["hb:run=r", "hb:job=j", "hb:set=s", "other"]
     new = SNAPSHOT | {
         "tags": tags,
-        "parent": "p",
+        "parent": "9" * 64,
         "username": "u",
         "program_version": "restic 0.19.1",
         "summary": {"total_bytes_processed": 5, "total_files_processed": 2},
@@ -324,7 +375,7 @@ def test_snapshots_of_every_version() -> None:
         None,
     )
     assert (ours.job, ours.run, ours.set, ours.size_bytes, ours.files) == ("j", "r", "s", 5, 2)
-    assert (ours.user, ours.parent, ours.tree, ours.repository) == ("u", "p", "t", "nas")
+    assert (ours.user, ours.parent, ours.tree, ours.repository) == ("u", "9" * 64, "7" * 64, "nas")
     assert ours.time.isoformat() == "2026-03-01T12:00:00.123456+02:00"
     assert ours.paths == (b"/a", "/caf\ufffd".encode())
     for nothing in (b"null\n", b"", b"[]", b"  \n"):
@@ -389,8 +440,8 @@ def test_locks_and_differences() -> None:
 
 
 def test_what_a_check_found() -> None:
-    found = messages.read_check({"message_type": "summary", "num_errors": 2, "broken_packs": ["a"]})
-    assert found == messages.CheckResult(2, (), ("a",))
+    found = messages.read_check({"message_type": "summary", "num_errors": 2, "broken_packs": ["a" * 64, 7]})
+    assert found == messages.CheckResult(2, (), ("a" * 64,))
     assert messages.read_check({"message_type": "summary", "broken_packs": None}) == messages.CheckResult(
         0, ()
     )

@@ -152,9 +152,8 @@ async def agents(hub: Hub, *hosts: str) -> AsyncIterator[list[FakeAgent]]:
 def order(hub: Hub) -> str:
     """A queued backup, given to the station."""
     now = datetime.now(UTC)
-    run, _ = hub.backlog.enqueue(
-        RunOrder(task="backup", job="docs"), "station", now, id=new_run_id(now, 1), actor=HUB
-    )
+    id = new_run_id(now, secrets.randbits(74))
+    run, _ = hub.backlog.enqueue(RunOrder(task="backup", job="docs"), "station", now, id=id, actor=HUB)
     assert hub.backlog.mark_assigned(run.id, now)
     return run.id
 
@@ -388,6 +387,41 @@ def test_a_run_that_never_arrived_is_given_again_and_one_that_is_gone_is_ended(
             assert await agent.hears_nothing()
             done = hub.record.find_run(lost)
             assert (done.outcome, done.reason and done.reason.code) == (Outcome.FAILURE, "interrupted")
+
+    asyncio.run(story())
+
+
+def test_what_an_agent_says_without_sense_harms_neither_its_run_nor_the_hub(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        run, later = order(hub), order(hub)
+        step = {"number": 1, "action": "backup", "repository": "nas", "job": "docs", "set": "files"}
+        said: tuple[dict[str, Any], ...] = (
+            {"type": "run.started", "seq": 1, "pid": 10**30},
+            {"type": "step.started", "seq": 2, "step": 1, "running": step},
+            {"type": "step.ended", "seq": 3, "step": 1, "done": {**step, "bytes_added": -(10**30)}},
+            {"type": "moon.phase", "seq": 4},
+            {"type": "run.ended", "seq": 5, "run": later, "outcome": "success"},
+            {"type": "run.ended", "seq": "six", "outcome": "success"},
+            {"type": "log", "seq": 10**30, "stream": "stdout", "text": ""},
+            {"seq": None},
+        )
+        told = tuple({"run": run, "at": "2026-01-01T00:00:00Z", **one} for one in said)
+        async with agents(hub, "station") as [agent]:
+            for body in (Events(run=run, events=told), Events(run=run, events=told[-2:])):
+                await agent.say(body)
+                answer = (await agent.hear()).body
+                assert isinstance(answer, Acknowledged)
+                assert (answer.run, answer.seq) == (run, 5)
+            done = hub.record.find_run(run)
+            assert (done.outcome, done.reason and done.reason.code) == (Outcome.FAILURE, "event_set_aside")
+            assert hub.record.find_run(later).state is not RunState.DONE, "it spoke of another run"
+            await agent.say(ended(later))
+            assert isinstance((await agent.hear()).body, Acknowledged)
+            assert hub.record.find_run(later).outcome is Outcome.SUCCESS
+        assert [found.id for found in hub.record.list_runs()] == [later, run]
 
     asyncio.run(story())
 

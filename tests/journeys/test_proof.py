@@ -253,6 +253,19 @@ def test_a_summary_that_the_repository_does_not_confirm_is_a_failure(station: St
     assert station.ask("snapshots").json == []
 
 
+def test_a_summary_that_no_backup_can_come_to_is_none_and_the_state_lives_on(station: Station) -> None:
+    real = station.restic.path
+    spoil = (
+        's/"files_new":[0-9]*/"files_new":-5/; s/"total_bytes_processed":[0-9]*/&000000000000000000000000000/'
+    )
+    pretend(station, f'[ "$command" = backup ] && {{ "{real}" "$@" | sed \'{spoil}\'; exit; }}')
+    step = station.back_up(status=3).step
+    assert (step["outcome"], codes(step), step["bytes_processed"]) == ("warning", ["no_summary"], None)
+    assert step["snapshot_id"] == station.snapshots()[0]["id"]
+    assert station.ask("status").json[0]["state"] == "never"
+    assert '"files_new":-5' in station.call("logs", station.ask("runs").json[0]["id"]).text
+
+
 @pytest.mark.parametrize("exit_status", [1, 2, 3, 77, 137])
 def test_a_snapshot_that_restic_is_not_content_with_is_a_warning(station: Station, exit_status: int) -> None:
     real = station.restic.path

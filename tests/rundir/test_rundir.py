@@ -428,3 +428,38 @@ def test_how_far_a_step_was_is_forgotten_when_the_next_begins(directory: RunDire
     for _ in range(2):
         steps.step(Action.BACKUP, "nas", reach_the_end)
     assert len(steps.ended) == 2
+
+
+def test_an_event_that_makes_no_sense_is_told_in_its_place_and_hides_nothing(directory: RunDirectory) -> None:
+    write_line(directory, seq=1, type="log", stream="highball", text="before")
+    write_line(directory, seq=2, type="stats", repository="nas", bytes_stored=10**30)
+    write_line(directory, seq=3, type="run.ended", outcome="success")
+    odd = list(directory.read_events())[1]
+    assert isinstance(odd, WarningSeen)
+    assert (odd.seq, odd.set_aside and odd.set_aside.type) == (2, "stats")
+    assert directory.ended
+    directory.resume()
+    say(directory, "after")
+    assert [event.seq for event in directory.read_events()] == [1, 2, 3, 4]
+
+
+def test_what_an_agent_hands_on_ends_at_a_line_that_is_none(directory: RunDirectory) -> None:
+    say(directory, "one")
+    with (directory.path / "events.ndjson").open("ab") as opened:
+        opened.write(b"\0\0\0\n")
+    say(directory, "lost")
+    carrier = Carrier(directory)
+    assert [event["seq"] for event in carrier.read_on()] == [1]
+    assert carrier.read_on() == []
+
+
+def test_an_account_that_names_everything_is_cut_and_counts_the_rest(tmp_path: Path) -> None:
+    made = RunDirectory.create(tmp_path / "runs", assignment())
+    steps = Steps(made, Workplace(tmp_path, None), Stop())
+    odd = [Caution(code="file_unreadable", message=str(number)) for number in range(300_000)]
+    ended = steps.step(Action.STATS, "nas", lambda: Done(Outcome.WARNING, warnings=odd))
+    assert len(ended.warnings) == 2001
+    assert sum(warning.count for warning in ended.warnings) == 300_000
+    [told] = [event for event in made.read_events() if isinstance(event, StepEnded)]
+    assert told.done == ended
+    made.release()

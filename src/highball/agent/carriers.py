@@ -127,8 +127,10 @@ class Carrier:
             for line in opened:
                 if not line.endswith(b"\n") or (found and size + len(line) > MOST_AT_ONCE):
                     break
+                event = _read(line)
+                if event is None:  # a crash cut it short: whoever settles the run goes on from here
+                    break
                 self._offset += len(line)
-                event = json.loads(line)
                 if event["seq"] > self._sent:
                     found.append(event)
                     size += len(line)
@@ -157,6 +159,14 @@ class Carrier:
     def finished(self) -> bool:
         """Whether the run has ended, its process has gone, and the hub has all of it."""
         return not self.alive and self.directory.ended and self.acknowledged >= self.last_seq
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("seq"), int) else None
 
 
 class Carriers:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,14 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from highball.errors import Conflict, StateUnusable
+from highball.eventlines import read_line
 from highball.facts import Event, LogLine, Progress, RunEnded
 from highball.lock import Lock
 from highball.protocol import Assignment
-
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 LONGEST_TEXT = 64 * 1024
 
@@ -99,7 +95,7 @@ class RunDirectory:
         except FileNotFoundError:
             return
         with opened:
-            for _, seq, event in _read(opened):
+            for _, seq, event in _read(opened, self.path.name):
                 if event is not None and seq > after:
                     yield event
 
@@ -113,7 +109,7 @@ class RunDirectory:
         good = 0
         with (self.path / "events.ndjson").open("a+b") as opened:
             opened.seek(0)
-            for line, seq, _ in _read(opened):
+            for line, seq, _ in _read(opened, self.path.name):
                 good += len(line)
                 self._next_seq = seq + 1
             opened.truncate(good)
@@ -229,31 +225,16 @@ def list_run_directories(runs: Path) -> list[RunDirectory]:
     return [RunDirectory(runs / name) for name in names]
 
 
-def _read(opened: Iterable[bytes]) -> Iterator[tuple[bytes, int, Event | None]]:
+def _read(opened: Iterable[bytes], run: str) -> Iterator[tuple[bytes, int, Event | None]]:
     """Each line with its number and event: None where a newer program wrote a kind that is not known here.
 
     A line that was cut short ends the reading.
     """
     for line in opened:
-        if not line.endswith(b"\n"):
+        found = read_line(line, run) if line.endswith(b"\n") else None
+        if found is None:
             return
-        try:
-            event = _EVENTS.validate_json(line)
-            yield line, event.seq, event
-        except ValidationError:
-            seq = _find_number(line)
-            if seq is None:
-                return
-            yield line, seq, None
-
-
-def _find_number(line: bytes) -> int | None:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return None
-    seq = found.get("seq") if isinstance(found, dict) else None
-    return seq if isinstance(seq, int) else None
+        yield line, *found
 
 
 def _write_all(descriptor: int, text: bytes) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -50,6 +50,7 @@ from highball.timing import duration_to_text
 
 LONGEST_LOG_BYTES = 4 * 1024 * 1024
 LONGEST_TEXT = 64 * 1024
+MOST_WARNINGS = 2000
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 20.0
 ONCE = Retry()
 
@@ -210,7 +211,7 @@ class Steps:
                     "attempts": self._attempt,
                     "outcome": done.outcome,
                     "reason": done.reason,
-                    "warnings": tuple(done.warnings),
+                    "warnings": tuple(_some_of(done.warnings)),
                     "ended_at": datetime.now(UTC),
                 }
             )
@@ -339,6 +340,15 @@ class Steps:
             return finished
 
         return self.patiently(once)
+
+
+def _some_of(warnings: Sequence[Caution]) -> Iterator[Caution]:
+    """The first ones, and how many more there are: an account that names 300,000 files helps nobody."""
+    yield from warnings[:MOST_WARNINGS]
+    left = warnings[MOST_WARNINGS:]
+    if left:
+        count = sum(warning.count for warning in left)
+        yield Caution(code=left[0].code, message=f"{count:,} more like these, see the log", count=count)
 
 
 def _may_pass(done: Done) -> bool:

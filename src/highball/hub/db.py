@@ -8,16 +8,16 @@ by default, PostgreSQL by its address; what `dialects` says holds on both.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from highball.errors import HighballError, StateUnusable
+from highball.facts import in_utc, storable
 from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
 
 REVISION = "0008"
@@ -28,7 +28,7 @@ def moment_to_text(at: datetime | None) -> str:
     """A time as it is stored; none is before all others."""
     if at is None:
         return ""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return in_utc(at).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class Moment(sa.TypeDecorator[datetime]):
@@ -54,12 +54,8 @@ class Prose(sa.TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """To the database."""
-        if value is None or value.isprintable():
-            return value
-        return _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else storable(value)
 
-
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 metadata = sa.MetaData()
 """The tables as the newest migration leaves them. An index over some rows says so to SQLite alone, and to PostgreSQL

@@ -14,14 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
-
-from pydantic import TypeAdapter, ValidationError
 
 from highball.engine.restic.repository import as_admin
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, Event, Outcome, Progress, Reason, RunEnded, RunKind, Step, StepStarted
+from highball.eventlines import read_told
+from highball.facts import Action, Outcome, Progress, Reason, RunEnded, RunKind, Step, StepStarted
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
@@ -70,7 +68,6 @@ LOOK_AGAIN = 5.0
 FIRST_DIALS = OFFLINE_AFTER.total_seconds()
 """Seconds after its begin in which a hub does not call a host offline that it has not met."""
 
-_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _LOG = logging.getLogger(__name__)
 
 
@@ -451,9 +448,10 @@ class Dispatcher:
         self.wake()
 
     async def _absorb(self, connection: Connection, told: Events) -> None:
-        events = [event for event in map(_as_event, told.events) if event is not None]
+        read = [found for event in told.events if (found := read_told(event, told.run)) is not None]
+        events = [event for _, event in read if event is not None]
         last = await asyncio.to_thread(self._record.absorb, told.run, events)
-        newest = max([last, *(int(event.get("seq", 0)) for event in told.events)])
+        newest = max([last, *(seq for seq, _ in read)])
         await connection.say(Acknowledged(run=told.run, seq=newest))
         ended = any(isinstance(event, RunEnded) for event in events)
         if ended or any(isinstance(event, StepStarted) for event in events):
@@ -488,14 +486,6 @@ class Dispatcher:
 
 def _own_limits(document: Document) -> dict[Place, int]:
     return {("host", key): host.concurrency for key, host in document.hosts.items()}
-
-
-def _as_event(told: dict[str, Any]) -> Event | None:
-    """An event as its class; None of a type that a newer agent knows."""
-    try:
-        return _EVENT.validate_python(told)
-    except ValidationError:
-        return None
 
 
 def _outcome_of(run: Queued, error: HighballError) -> Outcome:

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 
 from highball.engine.restic.repository import Location, address, secrets_of, take_apart
 from highball.facts import Action, Fact, Outcome, Step, UtcTime
+from highball.hub.aside import read_account
 from highball.hub.db import repositories, snapshots, steps
 from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
+from highball.hub.intake import as_size, sum_of_sizes
 from highball.hub.standing import column_of_newest
 from highball.spec.document import effective_cadences, effective_job
 from highball.timing import next_times
@@ -161,7 +163,7 @@ def _held_then(connection: sa.Connection, keys: Sequence[str]) -> dict[str, tupl
     asked = (
         sa.select(
             snapshots.c.repository,
-            sa.func.sum(sa.case((measured, snapshots.c.size_bytes))).label("bytes_protected"),
+            sum_of_sizes(sa.case((measured, snapshots.c.size_bytes))).label("bytes_protected"),
             sa.func.sum(sa.case((listed, 1))).label("ours"),
         )
         .join(repositories, repositories.c.key == snapshots.c.repository)
@@ -169,7 +171,7 @@ def _held_then(connection: sa.Connection, keys: Sequence[str]) -> dict[str, tupl
         .group_by(snapshots.c.repository)
     )
     rows = connection.execute(asked)
-    return {row.repository: (int(row.ours or 0), int(row.bytes_protected or 0)) for row in rows}
+    return {row.repository: (int(row.ours or 0), as_size(row.bytes_protected or 0)) for row in rows}
 
 
 def _held(connection: sa.Connection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -178,7 +180,7 @@ def _held(connection: sa.Connection, keys: Sequence[str]) -> dict[str, dict[str,
         sa.select(
             snapshots.c.repository,
             sa.func.count().label("snapshots"),
-            sa.func.sum(snapshots.c.size_bytes).label("bytes_protected"),
+            sum_of_sizes().label("bytes_protected"),
             sa.func.max(snapshots.c.time, type_=snapshots.c.time.type).label("newest_at"),
         )
         .where(snapshots.c.repository.in_(keys))
@@ -188,7 +190,7 @@ def _held(connection: sa.Connection, keys: Sequence[str]) -> dict[str, dict[str,
     return {
         row.repository: {
             "snapshots": row.snapshots,
-            "bytes_protected": None if row.bytes_protected is None else int(row.bytes_protected),
+            "bytes_protected": None if row.bytes_protected is None else as_size(row.bytes_protected),
             "newest_at": row.newest_at,
         }
         for row in connection.execute(asked)
@@ -217,10 +219,10 @@ def _last_done(
     for row in connection.execute(sa.select(*columns)).mappings():
         for action in UPKEEP:
             if row[action.value] is not None:
-                step = Step.model_validate(row[action.value])
+                step = read_account(row[action.value])
                 last[row["repository"]][action] = Done(run=row[f"{action}_run"], step=step)
         if row["good"] is not None:
-            checked[row["repository"]] = Done(run=row["good_run"], step=Step.model_validate(row["good"]))
+            checked[row["repository"]] = Done(run=row["good_run"], step=read_account(row["good"]))
     return last, checked
 
 

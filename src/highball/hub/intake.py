@@ -12,29 +12,36 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, TypeAdapter
 
+from highball.eventlines import put_aside, read_line
 from highball.facts import (
+    LARGEST_NUMBER,
     Action,
     Event,
     HoldCause,
+    LogLine,
     Outcome,
     ProcessStarted,
+    Reason,
     RunEnded,
     RunStarted,
     RunState,
+    SnapshotSaved,
     Statistics,
     Step,
     StepEnded,
     StepStarted,
     Waiting,
+    WarningSeen,
 )
+from highball.hub.aside import ending_with_asides, read_account, spell_account, step_set_aside, with_asides
 from highball.hub.db import events, repositories, repository_days, runs, snapshots, steps
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
 
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
+_UNSTORABLE = (sa.exc.DataError, sa.exc.IntegrityError, OverflowError, ValueError)
+"""What is raised where an event says something that no row can hold."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,22 @@ def of_set(of: SetOf) -> sa.ColumnElement[bool]:
     )
 
 
-def take_in(connection: sa.Connection, host: str, event: Event) -> None:
-    """Change what an event of a host tells of."""
+def take_in(connection: sa.Connection, host: str, event: Event) -> Event:
+    """Change what an event of a host tells of; the event, or the warning that it was set aside."""
+    if isinstance(event, LogLine | SnapshotSaved):
+        return event
+    try:
+        with connection.begin_nested():
+            _take_in(connection, host, event)
+    except _UNSTORABLE as error:
+        told, why = event.model_dump(mode="json", exclude_none=True), f"{type(error).__name__} in the record"
+        aside = put_aside(told, event.seq, event.run, event.type, why)
+        _take_in(connection, host, aside)
+        return aside
+    return event
+
+
+def _take_in(connection: sa.Connection, host: str, event: Event) -> None:
     match event:
         case RunStarted():
             update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
@@ -71,16 +92,29 @@ def take_in(connection: sa.Connection, host: str, event: Event) -> None:
             update_run(connection, event.run, state=RunState.RUNNING, reason=None)
         case StepEnded():
             update_run(connection, event.run, state=RunState.RUNNING, reason=None)
-            _write_step(connection, event.run, event.done)
+            _write_step(connection, event.run, with_asides(connection, event.run, event.done))
             _take_in_snapshots(connection, host, event)
             _take_in_trust(connection, event)
         case Statistics():
             _take_in_statistics(connection, event)
         case RunEnded():
-            told = {"outcome": event.outcome.value, "ended_at": event.ended_at or event.at}
-            update_run(connection, event.run, state=RunState.DONE, reason=event.reason, **told)
+            outcome, reason = ending_with_asides(connection, event)
+            told = {"outcome": outcome.value, "ended_at": event.ended_at or event.at}
+            update_run(connection, event.run, state=RunState.DONE, reason=reason, **told)
+        case WarningSeen() if event.set_aside is not None:
+            _set_aside(connection, event)
         case _:
             pass
+
+
+def _set_aside(connection: sa.Connection, event: WarningSeen) -> None:
+    assert event.set_aside is not None
+    step = step_set_aside(connection, event)
+    _write_step(connection, event.run, step)
+    if event.set_aside.type == "run.ended":
+        reason = Reason(code=event.warning.code, message=event.warning.message)
+        told = {"outcome": Outcome.FAILURE.value, "ended_at": event.at}
+        update_run(connection, event.run, state=RunState.DONE, reason=reason, **told)
 
 
 # --- a run's row ---------------------------------------------------------------------------------
@@ -104,7 +138,13 @@ def told_its_end(connection: sa.Connection, run: str) -> bool:
     asked = sa.select(events.c.lines).where(events.c.run == run)
     chunks = connection.execute(asked.order_by(events.c.first_seq.desc())).scalars()
     lines = (line for chunk in chunks for line in zlib.decompress(chunk).splitlines())
-    return any(isinstance(_EVENTS.validate_json(line), RunEnded) for line in lines)
+    told = (found[1] for line in lines if (found := read_line(line)) is not None)
+    return any(_is_end(event) for event in told)
+
+
+def _is_end(event: Event | None) -> bool:
+    aside = event.set_aside if isinstance(event, WarningSeen) else None
+    return isinstance(event, RunEnded) or (aside is not None and aside.type == "run.ended")
 
 
 def open_again(connection: sa.Connection, row: sa.Row[Any]) -> None:
@@ -160,7 +200,7 @@ def _write_step(connection: sa.Connection, run: str, step: Step) -> None:
         "job": step.job,
         "outcome": step.outcome.value if step.outcome else None,
         "ended_at": step.ended_at,
-        "account": step.model_dump(mode="json", exclude_none=True),
+        "account": spell_account(step),
     }
     if connection.execute(steps.update().where(here).values(**told)).rowcount == 0:
         connection.execute(steps.insert().values(run=run, number=step.number, **told))
@@ -232,7 +272,7 @@ def _removed_at(connection: sa.Connection, repository: str, id: str, after: date
         steps.c.action == Action.FORGET.value, steps.c.repository == repository, steps.c.ended_at >= after
     )
     for row in connection.execute(asked):
-        if id in (Step.model_validate(row.account).snapshots_removed or ()):
+        if id in (read_account(row.account).snapshots_removed or ()):
             removed_at: datetime = row.ended_at
             return removed_at
     return None
@@ -373,10 +413,19 @@ def _note_day(connection: sa.Connection, repository: str, at: datetime, **told: 
 def _sum_up_snapshots(connection: sa.Connection, repository: str) -> dict[str, int]:
     """How many there are, and what they would bring back all together."""
     there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
-    size = sa.func.coalesce(sa.func.sum(snapshots.c.size_bytes), 0)
-    asked = sa.select(sa.func.count(), size).where(snapshots.c.repository == repository, *there)
+    asked = sa.select(sa.func.count(), sum_of_sizes()).where(snapshots.c.repository == repository, *there)
     count, restorable = connection.execute(asked).one()
-    return {"snapshots": int(count), "bytes_restorable": int(restorable)}
+    return {"snapshots": int(count), "bytes_restorable": as_size(restorable or 0)}
+
+
+def sum_of_sizes(sizes: sa.ColumnElement[Any] = snapshots.c.size_bytes) -> sa.ColumnElement[Any]:
+    """The bytes of snapshots all together, as a number that does not overflow."""
+    return sa.func.sum(sa.cast(sizes, sa.Double))
+
+
+def as_size(sum_of: float) -> int:
+    """Such a sum as a size."""
+    return min(round(sum_of), LARGEST_NUMBER)
 
 
 def chunk(run: str, told: Sequence[Event]) -> dict[str, Any]:

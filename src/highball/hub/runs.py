@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import ConfigDict, TypeAdapter
 
 from highball.errors import Unknown
+from highball.eventlines import read_line
 from highball.facts import (
     Action,
     Event,
@@ -28,6 +28,7 @@ from highball.facts import (
     Snapshot,
     Step,
 )
+from highball.hub.aside import read_account
 from highball.hub.db import (
     NOT_BACKUP,
     NOT_SUCCESS,
@@ -52,8 +53,6 @@ from highball.hub.intake import (
     was_not_missed,
 )
 from highball.protocol import Assignment, BackupTask, Expectation
-
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 
 LONGEST_ID = 36
 """So many characters a run's id has."""
@@ -204,9 +203,8 @@ class Record:
                 return last
             if row.state == RunState.DONE.value and not told_its_end(connection, run):
                 open_again(connection, row)
-            for event in fresh:
-                take_in(connection, row.host, event)
-            connection.execute(events.insert().values(**chunk(run, fresh)))
+            taken = [take_in(connection, row.host, event) for event in fresh]
+            connection.execute(events.insert().values(**chunk(run, taken)))
             connection.execute(runs.update().where(runs.c.id == run).values(last_seq=last))
             return last
 
@@ -332,8 +330,8 @@ class Record:
         with self._database.read() as connection:
             for lines in connection.execute(asked).scalars():
                 for line in zlib.decompress(lines).splitlines():
-                    event = _EVENTS.validate_json(line)
-                    if event.seq > after:
+                    seq, event = read_line(line, run) or (0, None)
+                    if event is not None and seq > after:
                         yield event
 
     def read_events_back(self, run: str, *, before: int | None = None) -> Iterator[Event]:
@@ -344,8 +342,8 @@ class Record:
         with self._database.read() as connection:
             for lines in connection.execute(asked).scalars():
                 for line in reversed(zlib.decompress(lines).splitlines()):
-                    event = _EVENTS.validate_json(line)
-                    if before is None or event.seq < before:
+                    seq, event = read_line(line, run) or (0, None)
+                    if event is not None and (before is None or seq < before):
                         yield event
 
     # --- what is known of jobs and repositories ---
@@ -518,7 +516,7 @@ class Record:
             asked = asked.where(steps.c.outcome.in_([outcome.value for outcome in outcomes]))
         with self._database.read() as connection:
             for row in connection.execute(asked.order_by(steps.c.ended_at.desc()).limit(1)):
-                yield Ending(Outcome(row.outcome), row.ended_at, Step.model_validate(row.account), row.run)
+                yield Ending(Outcome(row.outcome), row.ended_at, read_account(row.account), row.run)
 
     def list_parts_read(self, repository: str, parts: int) -> list[tuple[int, datetime]]:
         """Which of so many parts of its data each of the last good checks read, and when; the newest first.
@@ -564,7 +562,7 @@ def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[S
     for start in range(0, len(ids), 500):
         asked = sa.select(steps).where(steps.c.run.in_(ids[start : start + 500])).order_by(steps.c.number)
         for row in connection.execute(asked):
-            accounts.setdefault(row.run, []).append(Step.model_validate(row.account))
+            accounts.setdefault(row.run, []).append(read_account(row.account))
     return accounts
 
 

@@ -1,15 +1,17 @@
 """What restic prints, as facts: JSON lines, plain lines and exit statuses of 0.14 to 0.19.
 
 Rules: fields and kinds of message that are not known are passed over, a line that is not JSON is log, a number
-that is missing is 0, and an exit status that is not known is a failure. Nothing here starts a program.
+that is missing is 0, one that cannot be (negative, too large, no number at all) is not known, and an exit status
+that is not known is a failure. Nothing here starts a program.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pydantic_core
@@ -17,6 +19,7 @@ import pydantic_core
 from highball.engine.restic.binary import Version
 from highball.engine.restic.ssh import SAID
 from highball.facts import (
+    LARGEST_NUMBER,
     Caution,
     Difference,
     Lock,
@@ -58,7 +61,27 @@ def read_json(line: bytes) -> dict[str, Any] | None:
 
 def read_time(text: str) -> datetime:
     """A time as Go writes it, with its offset; Go's nanoseconds are cut to microseconds."""
-    return datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def read_count(value: object) -> int | None:
+    """How many, or how many bytes; None of what is no number that can be."""
+    return value if type(value) is int and 0 <= value <= LARGEST_NUMBER else None
+
+
+def _read_amount(value: object) -> float | None:
+    """The same where it may be a fraction."""
+    fits = isinstance(value, int | float) and 0 <= value <= LARGEST_NUMBER and math.isfinite(value)
+    return value if fits else None  # type: ignore[return-value]
+
+
+def is_id(value: object) -> bool:
+    """Whether this is an id of restic's, or the beginning of one."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+_ID = re.compile("[0-9a-f]{8,64}")
 
 
 # --- backup --------------------------------------------------------------------------------------
@@ -105,32 +128,49 @@ class BackupReport:
 
 def read_status(message: dict[str, Any]) -> Progress:
     """A `status` message of backup or restore as progress."""
-    seconds = message.get("seconds_elapsed") or 0
-    done = message.get("bytes_done") or message.get("bytes_restored") or 0
-    current = message.get("current_files") or []
+    seconds = _read_amount(message.get("seconds_elapsed"))
+    done = read_count(message.get("bytes_done") or message.get("bytes_restored")) or 0
     return Progress(
-        percent=round(float(message.get("percent_done") or 0) * 100, 2),
-        files_done=message.get("files_done") or message.get("files_restored") or 0,
-        files_total=message.get("total_files"),
+        percent=round((_read_amount(message.get("percent_done")) or 0) * 100, 2),
+        files_done=read_count(message.get("files_done") or message.get("files_restored")) or 0,
+        files_total=read_count(message.get("total_files")),
         bytes_done=done,
-        bytes_total=message.get("total_bytes"),
-        bytes_per_second=done / seconds if seconds else None,
-        seconds_left=message.get("seconds_remaining"),
-        current=path_from_text(current[0]) if current else None,
+        bytes_total=read_count(message.get("total_bytes")),
+        bytes_per_second=_read_amount(done / seconds) if seconds else None,
+        seconds_left=_read_amount(message.get("seconds_remaining")),
+        current=_read_path(_first_of(message.get("current_files"))),
     )
 
 
-def read_summary(message: dict[str, Any]) -> Summary:
-    """A backup's `summary` message."""
-    return Summary(
-        snapshot_id=message.get("snapshot_id") or None,
-        files_new=message.get("files_new") or 0,
-        files_changed=message.get("files_changed") or 0,
-        files_unmodified=message.get("files_unmodified") or 0,
-        bytes_processed=message.get("total_bytes_processed") or 0,
-        bytes_added=message.get("data_added") or 0,
-        bytes_packed=message.get("data_added_packed"),
-    )
+LONGEST_PATH = 64 * 1024
+
+
+def _read_path(value: object) -> bytes | None:
+    """A path as a message spells it; none where it is longer than any system's paths are."""
+    return path_from_text(value) if isinstance(value, str) and 0 < len(value) <= LONGEST_PATH else None
+
+
+def _first_of(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
+
+
+_SUMMED = {
+    "files_new": "files_new",
+    "files_changed": "files_changed",
+    "files_unmodified": "files_unmodified",
+    "bytes_processed": "total_bytes_processed",
+    "bytes_added": "data_added",
+}
+
+
+def read_summary(message: dict[str, Any]) -> Summary | None:
+    """A backup's `summary` message; None of one that no backup can have come to."""
+    found = {name: read_count(message.get(told) or 0) for name, told in _SUMMED.items()}
+    counts = {name: count for name, count in found.items() if count is not None}
+    id, packed = message.get("snapshot_id") or None, message.get("data_added_packed")
+    if len(counts) < len(found) or not (id is None or is_id(id)):
+        return None
+    return Summary(snapshot_id=id, **counts, bytes_packed=read_count(packed))
 
 
 def read_file_error(message: dict[str, Any]) -> Caution:
@@ -138,16 +178,17 @@ def read_file_error(message: dict[str, Any]) -> Caution:
     error = message.get("error")
     detail = ""
     if isinstance(error, dict):
-        detail = error.get("message") or _go_error(error)
+        detail = str(error.get("message") or _go_error(error))
     elif isinstance(error, str):
         detail = error
-    item = message.get("item") or ""
     text = detail or f"error during {message.get('during') or 'the backup'}"
     return Caution(
-        code="file_unreadable",
-        message=text,
-        path=path_from_text(item) if isinstance(item, str) and item else None,
+        code="file_unreadable", message=text[:LONGEST_MESSAGE], path=_read_path(message.get("item"))
     )
+
+
+LONGEST_MESSAGE = 4096
+"""A message of restic names a path and says what is wrong with it."""
 
 
 _ERRNO = {
@@ -403,6 +444,8 @@ def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
     """One snapshot as restic shows it, with what our tags say."""
     tags = tuple(entry.get("tags") or ())
     summary = entry.get("summary") or {}
+    if not is_id(entry["id"]):
+        raise ValueError("not an id")
     return Snapshot(
         id=entry["id"],
         time=read_time(entry["time"]),
@@ -413,12 +456,16 @@ def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
         tags=tags,
         paths=tuple(path_from_text(path) for path in entry.get("paths") or ()),
         repository=repository,
-        size_bytes=summary.get("total_bytes_processed"),
-        files=summary.get("total_files_processed"),
-        tree=entry.get("tree"),
-        parent=entry.get("parent"),
+        size_bytes=read_count(summary.get("total_bytes_processed")),
+        files=read_count(summary.get("total_files_processed")),
+        tree=_read_id(entry.get("tree")),
+        parent=_read_id(entry.get("parent")),
         user=entry.get("username"),
     )
+
+
+def _read_id(value: object) -> str | None:
+    return value if isinstance(value, str) and is_id(value) else None
 
 
 def _tagged(tags: Iterable[str], prefix: str) -> str | None:
@@ -436,13 +483,13 @@ def read_node(message: dict[str, Any]) -> Node:
     return Node.model_construct(
         path=message["path"].encode("utf-8", "surrogateescape"),
         kind=kind,
-        size_bytes=(message.get("size") or 0) if kind is NodeKind.FILE else None,
+        size_bytes=read_count(message.get("size") or 0) if kind is NodeKind.FILE else None,
         mode=permissions(mode) if isinstance(mode, int) else None,
-        uid=message.get("uid"),
-        gid=message.get("gid"),
+        uid=read_count(message.get("uid")),
+        gid=read_count(message.get("gid")),
         modified_at=modified_at,
         modified_ns=modified_ns,
-        inode=message.get("inode"),
+        inode=inode if type(inode := message.get("inode")) is int else None,
         inexact=LOST_CHARACTER in message["path"],
     )
 
@@ -487,7 +534,7 @@ def read_lock(lock_id: str, text: bytes) -> Lock:
         id=lock_id,
         exclusive=bool(entry.get("exclusive")),
         hostname=entry.get("hostname") or "",
-        pid=entry.get("pid") or 0,
+        pid=read_count(entry.get("pid")) or 0,
         username=entry.get("username"),
         created_at=read_time(entry["time"]),
     )
@@ -495,9 +542,10 @@ def read_lock(lock_id: str, text: bytes) -> Lock:
 
 def read_difference(message: dict[str, Any]) -> Difference | None:
     """A `change` line of `diff --json`; None for other kinds of line."""
-    if message.get("message_type") != "change":
+    path = _read_path(message.get("path"))
+    if message.get("message_type") != "change" or path is None:
         return None
-    return Difference(path=path_from_text(message["path"]), modifier=str(message.get("modifier") or "?"))
+    return Difference(path=path, modifier=str(message.get("modifier") or "?")[:8])
 
 
 @dataclass(frozen=True)
@@ -565,11 +613,13 @@ class CheckResult:
 
 
 def read_check(message: dict[str, Any]) -> CheckResult | None:
-    """The `summary` of `check --json` (since 0.18); None for other kinds of line."""
-    if message.get("message_type") != "summary":
+    """The `summary` of `check --json` (since 0.18); None for other kinds of line, and of one that makes no sense."""
+    errors = read_count(message.get("num_errors") or 0)
+    if message.get("message_type") != "summary" or errors is None:
         return None
+    packs = message.get("broken_packs")
     return CheckResult(
-        errors=message.get("num_errors") or 0, lines=(), broken_packs=tuple(message.get("broken_packs") or ())
+        errors=errors, lines=(), broken_packs=tuple(filter(is_id, packs if isinstance(packs, list) else ()))
     )
 
 
@@ -608,7 +658,7 @@ def read_plain_error(line: str) -> Caution | None:
     return Caution(code="file_unreadable", message=found["what"]) if found else None
 
 
-_FREED = re.compile(r"total prune: +\d+ blobs / ([\d.]+) ([KMGT]?)i?B")
+_FREED = re.compile(r"total prune: +\d+ blobs / (\d{1,12}(?:\.\d{1,12})?) ([KMGT]?)i?B")
 
 
 def read_freed(lines: Iterable[str]) -> int | None:

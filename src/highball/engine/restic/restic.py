@@ -7,8 +7,7 @@ Nothing here decides whether something is good: what restic did is returned as i
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,6 +17,7 @@ import pydantic_core
 
 from highball.engine.restic import messages
 from highball.engine.restic.binary import ResticBinary
+from highball.engine.restic.exact import ExactNames
 from highball.engine.restic.messages import BackupReport, CheckResult, PruneReport, TreeEntry
 from highball.engine.restic.repository import Access, as_csv
 from highball.engine.restic.ssh import Words, listening
@@ -29,7 +29,6 @@ from highball.facts import (
     Difference,
     Lock,
     Node,
-    NodeKind,
     Progress,
     Reason,
     Snapshot,
@@ -51,6 +50,9 @@ from highball.secret import mask
 
 LONGEST_LINE = 64 * 1024 * 1024
 """A `snapshot` line lists all its paths (10,000 of them were seen): JSON lines may be long."""
+
+LARGEST_ANSWER = 512 * 1024 * 1024
+"""A listing of 100,000 snapshots takes 60 MB."""
 
 LATEST = "latest"
 """What restic calls the newest snapshot."""
@@ -125,7 +127,10 @@ class Restic:
         """restic's id of the repository; raises RepositoryError where there is none."""
         text = self._collect("cat", "config", "--no-lock")
         with _understood():
-            return str(pydantic_core.from_json(text)["id"])
+            found = pydantic_core.from_json(text)["id"]
+            if not messages.is_id(found):
+                raise ValueError("not an id")
+            return str(found)
 
     def initialise(self) -> None:
         """Make the repository; raises RepositoryError, code `already_initialised`, where there is one."""
@@ -152,6 +157,7 @@ class Restic:
                 self.listener.progress(messages.read_status(message))
             elif kind == "summary":
                 report.summary = messages.read_summary(message)
+                return report.summary is not None  # what makes no sense stands in the log
             elif kind == "error":
                 self._note_file_error(report, messages.read_file_error(message))
             else:
@@ -220,11 +226,12 @@ class Restic:
         Raises RepositoryError.
         """
         folders = [folder] if isinstance(folder, bytes) else folder or ()
-        exactly = _ExactNames(self, snapshot, folders) if exact else None
+        exactly = ExactNames(self, snapshot, folders) if exact else None
 
         def on_message(message: messages.JsonMessage) -> bool:
             if "path" in message and message.get("struct_type", message.get("message_type")) == "node":
-                node = messages.read_node(message)
+                with _understood():
+                    node = messages.read_node(message)
                 on_node(exactly.of(node) if exactly else node)
             return "struct_type" in message or "message_type" in message
 
@@ -243,24 +250,27 @@ class Restic:
         if snapshot == LATEST:  # no restic takes it here
             snapshot = self._get_snapshot(snapshot).id
         if self.binary.names_folders:
-            return messages.read_tree(
-                self._collect("cat", "tree", "--no-lock", "--", _in_folder(snapshot, folder))
-            )
+            return self._read_tree("tree", _in_folder(snapshot, folder))
         known = {} if known is None else known
         if b"/" not in known:
             known[b"/"] = root or str(self._get_snapshot(snapshot).tree)
         above = folder
         while above not in known:
             above = above.rpartition(b"/")[0] or b"/"
-        entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", known[above]))
+        entries = self._read_tree("blob", known[above])
         for name in folder[len(above) :].strip(b"/").split(b"/") if folder != above else ():
             above = above.rstrip(b"/") + b"/" + name
             tree = next((entry.subtree for entry in entries if entry.name == name), None)
             if tree is None:
                 raise Failed(f"{path_for_people(folder)} is not in the snapshot", code="path_unknown")
             known[above] = tree
-            entries = messages.read_tree(self._collect("cat", "blob", "--no-lock", tree))
+            entries = self._read_tree("blob", tree)
         return entries
+
+    def _read_tree(self, kind: str, named: Argument) -> list[TreeEntry]:
+        text = self._collect("cat", kind, "--no-lock", "--", named)
+        with _understood():
+            return messages.read_tree(text)
 
     def _get_snapshot(self, named: str) -> Snapshot:
         found = self.list_snapshots()
@@ -331,7 +341,10 @@ class Restic:
         found = [message for line in lines if (message := messages.read_json(line.strip()))]
         if not found:
             raise Failed("restic gave no statistics", code="no_statistics")
-        return int(found[-1].get("total_size") or 0)
+        size = messages.read_count(found[-1].get("total_size") or 0)
+        if size is None:
+            raise Failed("restic gave statistics that cannot be", code="no_statistics")
+        return size
 
     # --- upkeep ---
 
@@ -341,7 +354,7 @@ class Restic:
         text = self._collect(*argv, *_hosts_and_tags(hosts, tags), *policy)
         with _understood():
             groups = pydantic_core.from_json(text.strip() or b"null") or []
-            return {entry["id"] for group in groups for entry in group.get("remove") or ()}
+            return {str(entry["id"]) for group in groups for entry in group.get("remove") or ()}
 
     def forget(self, ids: Sequence[str]) -> Finished:
         """Remove these snapshots; whether they are gone only a new listing tells, on every version."""
@@ -390,7 +403,8 @@ class Restic:
                 text = self._collect("cat", "lock", "--no-lock", lock_id)
             except RepositoryError:
                 continue
-            locks.append(messages.read_lock(lock_id, text))
+            with _understood():
+                locks.append(messages.read_lock(lock_id, text))
         return locks
 
     def unlock(self, *, remove_all: bool = False) -> Finished:
@@ -457,8 +471,8 @@ class Restic:
         )
 
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
-        """All that a command prints on its standard output."""
-        parts: list[bytes] = []
+        """All that a command prints on its standard output; raises RepositoryError where that has no end."""
+        answer = _Answer()
         attempts = Trying(self.stop, self.patience)
 
         def on_line(stream: str, line: bytes) -> None:
@@ -471,7 +485,7 @@ class Restic:
         with listening(self.access.ssh, self.scratch) as ssh:
             ended = run(
                 self._command(argv, ssh, json=json),
-                lambda stream, data: parts.append(data) if stream == "stdout" else on_error(stream, data),
+                lambda stream, data: answer.add(data) if stream == "stdout" else on_error(stream, data),
                 stop=attempts.stop,
                 timeout=timeout,
                 on_start=self.listener.started,
@@ -479,7 +493,7 @@ class Restic:
             finish()
             self._hear(ssh, attempts)
         self._demand(attempts.finished(ended))
-        return b"".join(parts)
+        return b"".join(answer.parts)
 
     def _run(
         self,
@@ -571,52 +585,18 @@ class Restic:
             yield as_csv(how.writing_to(ssh.log))
 
 
-class _ExactNames:
-    """Gives entries of a listing their exact names back, asking for a folder's tree once when it is needed.
+class _Answer:
+    """The output of a process, piece by piece, as long as it is one that can be held."""
 
-    restic lists a folder's entries sorted by their bytes, folder after folder, so the nth entry of a lossy
-    spelling is the nth such name in the tree.
-    """
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self._size = 0
 
-    def __init__(self, restic: Restic, snapshot: str, folders: Iterable[bytes] = ()) -> None:
-        self._restic = restic
-        self._snapshot = snapshot
-        # the folders that were asked for are listed without those above them
-        self._asked = {messages.as_listed(folder): folder for folder in folders}
-        self._folders = {shown: folder for shown, folder in self._asked.items() if shown != folder}
-        self._names: dict[bytes, dict[bytes, deque[bytes]]] = {}
-        self._trees: dict[bytes, str] = {}
-
-    def of(self, node: Node) -> Node:
-        if not self._folders and not node.inexact:
-            return node
-        asked = self._asked.get(node.path)
-        if asked is not None:
-            return node.model_copy(update={"path": asked, "inexact": False})
-        shown_parent, _, shown_name = node.path.rpartition(b"/")
-        parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
-        name = self._exact_name(parent, shown_name) if messages.LOST in shown_name else shown_name
-        if name is None:
-            return node
-        path = parent + b"/" + name
-        if node.kind == NodeKind.DIRECTORY:
-            self._folders[node.path] = path
-        return node.model_copy(update={"path": path, "inexact": False})
-
-    def _parent_of(self, shown: bytes) -> bytes:
-        above, _, name = shown.rpartition(b"/")
-        if not shown or messages.LOST not in shown:
-            return shown
-        return self._folders.get(above, self._parent_of(above)) + b"/" + name
-
-    def _exact_name(self, parent: bytes, shown: bytes) -> bytes | None:
-        if parent not in self._names:
-            names: dict[bytes, deque[bytes]] = {}
-            for entry in self._restic.read_tree(self._snapshot, parent, known=self._trees):
-                names.setdefault(messages.as_listed(entry.name), deque()).append(entry.name)
-            self._names[parent] = names
-        queue = self._names[parent].get(shown)
-        return queue.popleft() if queue else None
+    def add(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > LARGEST_ANSWER:
+            raise _unreadable(f"restic's answer is longer than {LARGEST_ANSWER >> 20} MiB")
+        self.parts.append(data)
 
 
 @contextmanager
@@ -624,12 +604,16 @@ def _understood() -> Iterator[None]:
     """Whatever a program answered that only calls itself restic is its failure, not ours."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise RepositoryError(
-            "restic's answer cannot be read",
-            code="unreadable_answer",
-            hint="is this program really restic? try it by hand with: restic snapshots --json",
-        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        raise _unreadable("restic's answer cannot be read") from None
+
+
+def _unreadable(message: str) -> RepositoryError:
+    return RepositoryError(
+        message,
+        code="unreadable_answer",
+        hint="is this program really restic? try it by hand with: restic snapshots --json",
+    )
 
 
 def _kept_environment() -> dict[str, str]:

@@ -457,3 +457,33 @@ def test_a_token_with_a_date_of_toml_is_stored_as_text(desk: Desk) -> None:
     assert desk.specs()["token", "ci"] == {"expires_at": "2030-01-01T00:00:00Z"}
     assert desk.documents.load(written, now=NOW, actor=ANNA) == []
     assert desk.documents.document().tokens["ci"].expires_at is not None
+
+
+# --- what is misread ------------------------------------------------------------------------------
+
+
+def test_what_a_shell_would_read_otherwise_is_refused_where_it_is_declared(desk: Desk) -> None:
+    desk.start()
+    before = whole(desk)
+    for fields in ({"exclude": ["~/.cache"]}, {"sources": ["/home/*/docs"]}, {"sources": ["/home/${USER}"]}):
+        with pytest.raises(ConfigurationInvalid) as refused:
+            desk.change("job", "docs", **fields)
+        assert refused.value.problems[0].hint
+        [problem] = desk.documents.preview_change("job", "docs", DOCS | fields).problems
+        assert problem == refused.value.problems[0]
+    with pytest.raises(ConfigurationInvalid):
+        desk.change("defaults", "defaults", exclude=["$HOME/.cache"])
+    assert whole(desk) == before
+
+
+def test_what_an_earlier_program_took_in_so_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.start()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("highball.hub.config.find_misread", lambda tables: ())
+        desk.change("job", "docs", exclude=["~/.cache"])
+    assert desk.documents.document().jobs["docs"].exclude == ("~/.cache",)
+    desk.change("job", "docs", enabled=False)
+    desk.rekey("job", "docs", "papers")
+    with pytest.raises(ConfigurationInvalid):
+        desk.change("job", "papers", exclude=["~/.cache", "~/.config"])
+    desk.change("job", "papers", exclude=[".cache"])

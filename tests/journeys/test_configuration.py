@@ -210,6 +210,26 @@ def test_excludes_are_inherited_and_anchored(station: Station) -> None:
     assert not inside & {"drop.tmp", "inner/drop.log", "cache/x", "cache"}
 
 
+def test_what_would_never_match_is_refused_before_anything_runs(station: Station) -> None:
+    station.add_job(exclude=["~/.cache"], sources=["/home/*/docs"])
+    for command in ("validate", "run"):
+        error = station.ask(command, status=2).error
+        assert {problem["at"] for problem in error["problems"]} == {
+            "jobs.docs.exclude[0]",
+            "jobs.docs.sources[0]",
+        }
+        assert all(problem["hint"] for problem in error["problems"])
+    assert station.snapshots() == []
+
+
+def test_a_pattern_that_begins_nowhere_is_told_and_spoils_nothing(station: Station) -> None:
+    station.add_job(exclude=["/some/where"])
+    run = station.back_up().json["runs"][0]["id"]
+    [seen] = [event["warning"] for event in station.ask("logs", run).json if event["type"] == "warning"]
+    assert seen["code"] == "exclude_idle"
+    assert '"/some/where" leaves out nothing' in seen["message"]
+
+
 def test_nothing_is_written_beside_state_and_repository(station: Station) -> None:
     station.own_process = True
     station.write()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from highball.source.contents import MOST_ENTRIES, Examined, Holds, Omissions, examine_whole
+from highball.source.contents import MOST_ENTRIES, Examined, Holds, Omissions, examine_whole, list_idle
 from highball.source.path import PathSource
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
@@ -140,3 +140,10 @@ def test_a_look_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("highball.source.contents.MOST_ENTRIES", 3)
     assert MOST_ENTRIES > 3
     assert look(make(tmp_path / "source", *(f"{name}/" for name in "abcdef"))).holds is Holds.UNKNOWN
+
+
+def test_patterns_whose_first_folder_is_nowhere_are_idle(tmp_path: Path) -> None:
+    sources = [os.fsencode(make(tmp_path / "a", "x/y")), os.fsencode(make(tmp_path / "b", "z"))]
+    assert list_idle(["/x/y", "/z", "/gone", "/gone/x", "gone/x", "/*/x", "/**/x", "*.tmp"], sources) == [
+        "/gone/x"
+    ]

@@ -23,7 +23,7 @@ from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
 from highball.process import Stop
 from highball.protocol import BackupTask, Expectation
-from highball.source.contents import Holds, Omissions, examine_whole
+from highball.source.contents import Holds, Omissions, examine_whole, list_idle
 from highball.source.path import PathSource, patterns
 from highball.spec.job import Hook
 
@@ -128,6 +128,8 @@ class Backup:
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
             self._steps.warn(caution)
+        for pattern in list_idle(self._job.exclude, [source.path for source in sound]):
+            self._steps.warn(_idle(pattern))
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         restic = self._steps.open(repository)
@@ -337,6 +339,13 @@ def _nothing_saved(
     is_known = bool(complaints) or any(source.may_hold_no_file for source in sources)
     if report.summary is not None and not report.summary.files and not is_known:
         yield Caution(code="nothing_saved", message="not one file was saved; see what the job leaves out")
+
+
+def _idle(pattern: str) -> Caution:
+    message = (
+        f'exclude "{pattern}" leaves out nothing: it begins at each source, and none holds its first folder'
+    )
+    return Caution(code="exclude_idle", message=message)
 
 
 def _nothing_to_do(complaints: Sequence[Caution]) -> str:

@@ -24,6 +24,7 @@ from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.session import Session
 from highball.errors import ConfigurationInvalid, Conflict, Misuse
 from highball.spec.document import find_obstacles, load
+from highball.spec.misread import find_misread
 from highball.spec.writing import as_json, as_yaml
 from highball.timing import check_timezone
 
@@ -71,7 +72,7 @@ def validate(context: typer.Context) -> None:
     session: Session = context.obj
     path = find_configuration(session.config)
     document = load(path)
-    problems = find_obstacles(document, list(document.repositories))
+    problems = [*find_misread(document.tables), *find_obstacles(document, list(document.repositories))]
     if problems:
         raise ConfigurationInvalid(f"{path} cannot be used as it is", problems=problems)
     answers.show_valid(session.output, document, str(path), {"file": str(path)})

@@ -69,6 +69,7 @@ from highball.hub.stored import (
 )
 from highball.spec.document import Document, build, build_what_is_sound, is_about, place_of
 from highball.spec.key import key_from
+from highball.spec.misread import find_misread
 from highball.spec.reading import read, refused
 from highball.spec.references import ALONE, Place, Reference, Spec
 from highball.spec.writing import as_yaml
@@ -83,6 +84,9 @@ __all__ = [
     "load_document",
     "read_host",
 ]
+
+SAY_WHAT_IS_SAVED = frozenset({"defaults", "profile", "job"})
+"""The kinds that name sources, or what is left out of them."""
 
 Edits = Callable[[Stored], list[Edit]]
 Around = Callable[[sa.Connection, Actor, datetime], AbstractContextManager[None]]
@@ -113,6 +117,11 @@ class _Known:
         What was wrong before and is not touched does not stand in their way.
         """
         after = _Known(self.token + 1, self.file, applied(self.stored, edits))
+        if any(edit.place[0] in SAY_WHAT_IS_SAVED for edit in edits):
+            misread = {one.message for one in find_misread(tables_of(self.stored))}
+            found = [one for one in find_misread(tables_of(after.stored)) if one.message not in misread]
+            if found:
+                raise refused(*found)
         if not after.sound[1]:
             return after
         touched = [place_of(*edit.place) for edit in edits]
@@ -361,7 +370,7 @@ class Documents:
             build(tables)
             edits = list(compare(dict(objects_of(tables)), known.stored, NEVER, THE_PEOPLE))
             demand_right(edits, THE_PEOPLE, known.file)
-            demand_admin(known.stored, applied(known.stored, edits))
+            demand_admin(known.stored, known.become(edits).stored)
         except (ConfigurationInvalid, Conflict, NotAllowed) as error:
             problems += error.problems or [Problem("", error.message, error.hint)]
         return Preview(tuple(edit.change for edit in edits), tuple(problems), known.token)

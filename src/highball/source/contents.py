@@ -70,6 +70,18 @@ def examine_whole(source: PathSource, omissions: Omissions) -> Examined:
     return Examined(found.path, caution, usable=True, holds=holds)
 
 
+def list_idle(excludes: Sequence[str], sources: Sequence[bytes]) -> list[str]:
+    """The patterns that name a way from a source on of which not even the beginning is in any of them."""
+    return [pattern for pattern in excludes if pattern.startswith("/") and _is_idle(pattern, sources)]
+
+
+def _is_idle(pattern: str, sources: Sequence[bytes]) -> bool:
+    first, _, rest = pattern.strip("/").partition("/")
+    if not rest or any(character in first for character in "*?[\\"):
+        return False
+    return not any(os.path.lexists(source + b"/" + os.fsencode(first)) for source in sources)
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     path: bytes

@@ -168,11 +168,15 @@ def examine(source: PathSource) -> Finding:
         empty = _is_empty(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return _caution(path, "source_missing", f"{shown} is missing")
+            plain = "" if _PLAIN.fullmatch(path) else "; nothing fills in wildcards and variables here"
+            return _caution(path, "source_missing", f"{shown} is missing{plain}")
         return _caution(path, "source_unreadable", f"{shown} cannot be read: {error.strerror}")
     if empty and not source.allow_empty:
         return _caution(path, "source_empty", f"{shown} is an empty folder")
     return Finding(path)
+
+
+_PLAIN = re.compile(rb"[^*?${]*")
 
 
 def _holds_data(mode: int) -> bool:

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 
 from highball.eventlines import CODE, read_line, read_told
-from highball.facts import Event, Outcome, RunStarted, RunState, Snapshot, StepEnded, WarningSeen
+from highball.facts import Event, Outcome, RunStarted, RunState, Snapshot, Statistics, StepEnded, WarningSeen
 from highball.hub.db import Database, steps
 from highball.hub.intake import SetOf
 from highball.hub.runs import Record
-from record.stories import START, Story, back_up, run_id, snapshot
+from record.stories import START, Story, back_up, measure, run_id, snapshot
 
 HUGE = 10**30
 LONG = "x" * 100
@@ -136,6 +136,7 @@ def test_sizes_that_are_too_much_together_are_summed_all_the_same(record: Record
     made: list[str] = []
     for number in (1, 2, 3):
         made.append(back_up(record, number, 2**63 - 1, before=made))
+    measure(4).tell(Statistics, repository="nas", bytes_stored=100).into(record)
     [day] = record.list_days("nas", START.date())
     assert (day.snapshots, day.bytes_restorable) == (3, 2**63 - 1)
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -29,6 +30,12 @@ LARGEST_SKEW = timedelta(minutes=2)
 
 REMOVED_WITHOUT_ASKING = 20
 """A plan that removes more than this, and more than half of the set, waits for a person."""
+
+LEAST_GAP = timedelta(days=7)
+"""A shorter time without a snapshot is never odd."""
+
+INTERVALS_MISSED = 3
+"""A time without a snapshot is odd that is longer than so many of the usual distances."""
 
 # --- the policy ----------------------------------------------------------------------------------
 
@@ -246,6 +253,8 @@ class Plan(Fact):
     """Everything that holds the plan."""
     unknown: tuple[str, ...] = ()
     """Snapshots that the record does not know: shown, neither removed nor counted."""
+    gap: str | None = None
+    """The newest snapshot from before a gap that holds the plan."""
     adopted: tuple[str, ...] = ()
     """Those of the set that a person adopted and that carry none of its tags: no dry run of restic sees them."""
 
@@ -279,6 +288,7 @@ def make_plan(
     unjudged: Collection[str] = (),
     agreed: Collection[str] = (),
     approval: str | None = None,
+    gaps: GapsKnown | None = None,
 ) -> Plan:
     """What retention would do to one set by a fresh listing of it, and whether it may.
 
@@ -288,7 +298,7 @@ def make_plan(
     not see, for want of our tags; beside these the dry run judged only a part of the set, and what it would
     keep of that part stays.
     `agreed`: those of them that a person saw in a plan and approved; the policy goes on with these by itself.
-    `approval`: the id of the plan that a person approved.
+    `approval`: the id of the plan that a person approved. `gaps`: what is known of times without a snapshot.
     """
     present = {snapshot.id: snapshot for snapshot in listing}
     known = frozenset(governed)
@@ -316,13 +326,17 @@ def make_plan(
     )
     # A snapshot that we do not know still tells the time: if it is of tomorrow, a clock somewhere is wrong.
     times = [snapshot.time for snapshot in present.values()] + ([newest_known] if newest_known else [])
+    tagged = [verdict for verdict in verdicts if verdict.id in seen]
+    gap = _find_gap(tagged, retention, gaps or GapsKnown(), now)
     messages = (
         *_wrong_clock(now, times, skew),
+        *_odd_gap(gap),
         *holds,
         *_beyond_restic(plan, restic_removes, unjudged),
         *_unapproved(plan, frozenset(unjudged).difference(agreed), approval),
     )
-    return plan.model_copy(update={"messages": messages, "held": next(iter(messages), None)})
+    told = {"gap": gap[1].id if gap else None, "messages": messages, "held": next(iter(messages), None)}
+    return plan.model_copy(update=told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +395,80 @@ def _wrong_clock(now: datetime, times: list[datetime], skew: timedelta | None) -
             f"it is {time_for_people(now)} here, but a snapshot or the record is of {time_for_people(newest)}",
             until="then: set the clock right, or remove that snapshot by hand if its date is wrong",
         )
+
+
+# --- an odd gap ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GapsKnown:
+    """What is known of times without a snapshot, each named by the newest snapshot from before it."""
+
+    interval: timedelta | None = None
+    """How far apart snapshots are by their schedule; without one, as far as they usually were."""
+    accepted: Collection[str] = ()
+    """Those that a person said are right."""
+    holding: str | None = None
+    """The one that has held the set until now."""
+
+
+def _find_gap(
+    verdicts: Sequence[Verdict], retention: Retention, known: GapsKnown, now: datetime
+) -> tuple[Verdict, Verdict] | None:
+    """The snapshots behind and before a gap from before which nothing would be left; `verdicts` are newest first.
+
+    A clock that runs ahead looks like this, and so does a machine that was off: the rules cannot tell. The newest
+    gap asks by itself, one further back only where its length is what makes the older ones go.
+    """
+    distances = [newer.time - older.time for newer, older in pairwise(verdicts)]
+    for place, distance in enumerate(distances):
+        newer, before = verdicts[place], verdicts[place + 1 :]
+        usual = known.interval or _usual(distances[:place] + distances[place + 1 :])
+        if usual is None or distance < LEAST_GAP or distance <= usual * INTERVALS_MISSED:
+            continue
+        if before[0].id in known.accepted or any(_is_kept_by_a_rule(one) for one in before):
+            continue
+        if all(one.keep for one in before):
+            continue
+        closed = [(one.time + (distance - usual), one.id) for one in before]
+        times = [*closed, *((one.time, one.id) for one in verdicts[: place + 1])]
+        asks = place == 0 or before[0].id == known.holding
+        if asks or _keeps_any(retention, times, {one.id for one in before}, now):
+            return newer, before[0]
+    return None
+
+
+def _usual(distances: Sequence[timedelta]) -> timedelta | None:
+    return sorted(distances)[(len(distances) - 1) // 2] if distances else None
+
+
+_NOT_RULES = frozenset({"newest", "last_verified", "pinned", "restic"})
+
+
+def _is_kept_by_a_rule(verdict: Verdict) -> bool:
+    return any(reason.code not in _NOT_RULES for reason in verdict.reasons)
+
+
+def _keeps_any(
+    retention: Retention, times: Iterable[tuple[datetime, str]], ids: Collection[str], now: datetime
+) -> bool:
+    """Whether the rules would keep any of these, had snapshots been made at these times."""
+    made = [Snapshot(id=id, time=at, host="", repository="") for at, id in times]
+    return any(verdict.keep for verdict in decide(retention, made, now=now) if verdict.id in ids)
+
+
+def _odd_gap(gap: tuple[Verdict, Verdict] | None) -> Iterator[Reason]:
+    if gap is not None:
+        newer, older = gap
+        yield stands_still(
+            "gap",
+            f"nothing was saved for {(newer.time - older.time).days} days, from {time_for_people(older.time)} to"
+            f" {time_for_people(newer.time)}, and nothing from before would be kept",
+            until="a person accepts it: see that the clock is right, and what would go",
+        )
+
+
+# --- what else holds a plan ----------------------------------------------------------------------
 
 
 def _beyond_restic(

@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -150,6 +152,34 @@ def test_an_older_copy_of_the_repository_holds_retention_until_a_person_accepts_
     station.ask("accept", "nas", "--reason", "that copy is right")
     assert station.ask("status").json[0]["holds"] == []
     assert len(station.ask("forget").step["snapshots_removed"]) == 2
+
+
+def save_long_ago(station: Station, days: range) -> None:
+    """Snapshots of the job, one of each of so many days ago, that a person adopts."""
+    for ago in days:
+        at = datetime.now(UTC) - timedelta(days=ago)
+        tags = f"hb:job=docs,hb:set=files,hb:run={uuid4()}"
+        told = ("--host", "station", "--tag", tags, "--time", f"{at:%Y-%m-%d %H:%M:%S}")
+        station.bare("backup", *told, str(station.source))
+    [group] = station.ask("adopt", "nas").json
+    station.ask("adopt", "nas", group["id"], "--job", "docs", "--yes")
+
+
+def test_after_a_gap_retention_asks_before_nothing_from_before_is_left(station: Station) -> None:
+    station.add_job(retention={"within": "30d"}, schedule="daily")
+    save_long_ago(station, range(41, 45))
+    save(station, 1)
+    error = station.ask("forget", status=6).error
+    assert error["code"] == "gap"
+    assert "highball accept nas" in error["hint"]
+    assert len(listed(station)) == 5
+    [hold] = station.ask("status").json[0]["holds"]
+    assert (hold["cause"], hold["job"]) == ("gap", "docs")
+    save(station, 1)
+    assert station.ask("forget", status=6).error["code"] == "gap"
+    station.ask("accept", "nas", "--reason", "the machine was off")
+    assert len(station.ask("forget").step["snapshots_removed"]) == 4
+    assert station.ask("status").json[0]["holds"] == []
 
 
 def test_a_failed_check_holds_retention_until_one_succeeds(station: Station) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from highball.facts import Snapshot
 from highball.keeping import (
+    GapsKnown,
     Plan,
     Retention,
     decide,
@@ -248,6 +249,60 @@ def test_all_that_holds_a_plan_is_said_in_a_fixed_order() -> None:
         "approval_required",
     ]
     assert plan.held == plan.messages[0]
+
+
+# --- an odd gap ----------------------------------------------------------------------------------
+
+DAILY = GapsKnown(timedelta(days=1))
+LATER = NOW + timedelta(hours=1)
+MONTH = Retention(within="30d")
+
+
+def _old_days(count: int, ago: int, newest: int = 1) -> list[Snapshot]:
+    """So many daily ones from so many days ago back, behind so many of these days."""
+    return [*_days(newest), *_days(ago + count, NOW)[ago:]]
+
+
+@pytest.mark.parametrize("newest", [1, 2, 10])
+def test_a_gap_from_before_which_nothing_would_be_left_waits_for_a_person(newest: int) -> None:
+    listing = _old_days(8, 41, newest)
+    plan = _plan(listing, MONTH, now=LATER, gaps=DAILY)
+    assert _codes(plan) == ["gap"]
+    assert len(plan.remove) == 8
+    assert plan.gap == listing[newest].id
+    assert "nothing was saved for" in plan.messages[0].message
+    accepted = GapsKnown(timedelta(days=1), accepted=[listing[newest].id])
+    assert _plan(listing, MONTH, now=LATER, gaps=accepted).held is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "retention", "known"),
+    [
+        (_old_days(8, 41), Retention(within="30d", last=3), DAILY),  # some from before stay
+        (_old_days(8, 41), MONTH, GapsKnown(timedelta(days=14))),  # it comes every fortnight
+        (_old_days(8, 6), Retention(within="2d"), DAILY),  # not a week
+        (_old_days(1, 60), MONTH, GapsKnown()),  # nobody knows how often it comes
+        (_old_days(1, 20, newest=7), Retention(last=7), DAILY),  # without the gap it would go as well
+        (_days(8), MONTH, DAILY),
+    ],
+)
+def test_a_gap_that_takes_nothing_from_before_stops_nothing(
+    listing: list[Snapshot], retention: Retention, known: GapsKnown
+) -> None:
+    assert _plan(listing, retention, now=LATER, gaps=known).held is None
+
+
+def test_without_a_schedule_a_gap_is_measured_by_the_usual_distance() -> None:
+    assert _codes(_plan(_old_days(3, 41), MONTH, now=LATER, gaps=GapsKnown())) == ["gap"]
+    fortnightly = snapshots_at(*(NOW - timedelta(days=n) for n in (0, 41, 55, 69)))
+    assert _plan(fortnightly, MONTH, now=LATER, gaps=GapsKnown()).held is None
+
+
+def test_a_gap_that_holds_does_so_however_many_snapshots_follow() -> None:
+    listing = _old_days(3, 41, newest=2)
+    assert _plan(listing, Retention(last=1), now=LATER, gaps=DAILY).held is None
+    holding = GapsKnown(timedelta(days=1), holding=listing[2].id)
+    assert _codes(_plan(listing, Retention(last=1), now=LATER, gaps=holding)) == ["gap"]
 
 
 # --- for every set and policy --------------------------------------------------------------------

@@ -78,10 +78,14 @@ def find_since(connection: sa.Connection, held: Held, cause: HoldCause) -> datet
     return connection.execute(sa.select(holds.c.since).where(*_open_of(held, cause))).scalar()
 
 
-def _open_of(held: Held, cause: HoldCause) -> Iterator[sa.ColumnElement[bool]]:
+def _of(held: Held) -> Iterator[sa.ColumnElement[bool]]:
     for name in ("repository", "job", "host", "set"):
         value = getattr(held, name)
         yield holds.c[name].is_(None) if value is None else holds.c[name] == value
+
+
+def _open_of(held: Held, cause: HoldCause) -> Iterator[sa.ColumnElement[bool]]:
+    yield from _of(held)
     yield holds.c.cause == cause.value
     yield holds.c.lifted_at.is_(None)
 
@@ -109,20 +113,12 @@ class Holds:
             if hold.job in (None, job) and hold.host in (None, host) and hold.set in (None, set)
         ]
 
-    def was_accepted(self, held: Held, cause: HoldCause, about: str) -> bool:
-        """Whether a person has accepted the very same before."""
-        place = (
-            (holds.c.repository == held.repository)
-            & (holds.c.job == held.job)
-            & (holds.c.host == held.host)
-            & (holds.c.set == held.set)
-        )
+    def list_accepted(self, held: Held, cause: HoldCause) -> set[str]:
+        """What exactly was odd there, and right by a person's word."""
         by_a_person = holds.c.lifted_by.is_not(None) & (holds.c.lifted_by != HUB.name)
-        asked = sa.select(holds.c.id).where(
-            place, holds.c.cause == cause.value, holds.c.about == about, by_a_person
-        )
+        asked = sa.select(holds.c.about).where(*_of(held), holds.c.cause == cause.value, by_a_person)
         with self._database.read() as connection:
-            return connection.execute(asked.limit(1)).first() is not None
+            return set(connection.execute(asked.where(holds.c.about.is_not(None))).scalars())
 
     def settle(
         self, held: Held, cause: HoldCause, found: str | None, now: datetime, about: str | None = None

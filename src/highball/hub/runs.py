@@ -470,10 +470,11 @@ class Record:
             return connection.execute(asked.order_by(snapshots.c.time.desc()).limit(1)).scalar()
 
     def newest_time(self, repository: str) -> datetime | None:
-        """The newest time that the record knows of a repository's snapshots."""
+        """The newest time that the record knows of the snapshots that a repository holds."""
+        there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
         asked = sa.select(sa.func.max(snapshots.c.time, type_=snapshots.c.time.type))
         with self._database.read() as connection:
-            return connection.execute(asked.where(snapshots.c.repository == repository)).scalar()
+            return connection.execute(asked.where(snapshots.c.repository == repository, *there)).scalar()
 
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""

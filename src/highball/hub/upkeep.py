@@ -12,18 +12,20 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.errors import Unknown
-from highball.facts import HoldCause, Reason, Snapshot
+from highball.facts import Hold, HoldCause, Reason, Snapshot
 from highball.hub.holds import Held, as_reasons
-from highball.hub.intake import SetOf
+from highball.hub.intake import SetOf, held_by
 from highball.hub.keys import UNCHANGED, FormerKeys
+from highball.hub.planned import HUB_BACKUP_DAILY
 from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record
-from highball.keeping import Plan, Retention, effective, make_plan, rules, what_is_odd
+from highball.keeping import GapsKnown, Plan, Retention, effective, make_plan, rules, what_is_odd
 from highball.protocol import ForgetTask, HeldRemoval, Removal
-from highball.spec.document import HUB_JOB, Document, effective_retention
+from highball.spec.document import HUB_JOB, Document, effective_job, effective_retention
 from highball.spec.repository import Repository, parts_of
+from highball.timing import interval
 
-SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG,)
+SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG, HoldCause.GAP)
 """What only the look that a plan is made from tells: it holds for as long as such a look finds it."""
 
 
@@ -65,6 +67,7 @@ class Retainer:
         governed = self.record.list_governed(of)
         seen = {snapshot.id for snapshot in listing}
         unseen = [one for one in (*also, *_list_adopted(governed, seen, asked)) if one.id not in seen]
+        holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
         policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
         return make_plan(
             repository=of.repository,
@@ -80,7 +83,8 @@ class Retainer:
             last_verified=self.record.find_last_verified(of),
             pinned=_pinned(self.document, of, [*listing, *unseen]),
             skew=skew,
-            holds=self._list_holds(of),
+            holds=as_reasons([hold for hold in holds if hold.cause not in SEEN_IN_A_PLAN]),
+            gaps=self._gaps_of(of, holds, now),
             unjudged=[snapshot.id for snapshot in unseen],
             agreed={one.id for one in governed if one.run is None and one.accepted_at is not None},
             approval=approval,
@@ -129,11 +133,17 @@ class Retainer:
             held = Held(plan.repository, plan.job, plan.host, plan.set)
             for cause in SEEN_IN_A_PLAN:
                 found = next((reason for reason in plan.messages if reason.code == cause.value), None)
-                self.record.holds.settle(held, cause, what_is_odd(found) if found else None, now)
+                about = plan.gap if cause is HoldCause.GAP else None
+                self.record.holds.settle(held, cause, what_is_odd(found) if found else None, now, about)
 
-    def _list_holds(self, of: SetOf) -> tuple[Reason, ...]:
-        found = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
-        return as_reasons([hold for hold in found if hold.cause not in SEEN_IN_A_PLAN])
+    def _gaps_of(self, of: SetOf, holds: Sequence[Hold], now: datetime) -> GapsKnown:
+        zone = self.document.settings.timezone
+        schedule = HUB_BACKUP_DAILY if of.job == HUB_JOB else effective_job(self.document, of.job).schedule
+        return GapsKnown(
+            interval=interval(schedule, now, zone),
+            accepted=self.record.holds.list_accepted(held_by(of), HoldCause.GAP),
+            holding=next((hold.about for hold in holds if hold.cause is HoldCause.GAP), None),
+        )
 
     def _retention(self, of: SetOf) -> Retention:
         if of.job == HUB_JOB:

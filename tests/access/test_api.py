@@ -71,6 +71,7 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("GET", "/repositories/{key}/secrets/{secret}"): (ADMIN, None),
     ("PUT", "/repositories/{key}/secrets/{secret}"): (ADMIN, {"value": "x"}),
     ("DELETE", "/repositories/{key}/secrets/{secret}"): (ADMIN, None),
+    ("POST", "/repositories/{key}/secrets/{secret}/bring-back"): (ADMIN, None),
 }
 
 

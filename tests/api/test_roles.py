@@ -48,6 +48,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("GET", "/repositories/{key}/secrets/{secret}"): ADMIN,
     ("PUT", "/repositories/{key}/secrets/{secret}"): ADMIN,
     ("DELETE", "/repositories/{key}/secrets/{secret}"): ADMIN,
+    ("POST", "/repositories/{key}/secrets/{secret}/bring-back"): ADMIN,
 }
 
 DECLARED: dict[tuple[str, str], Role | None] = {

@@ -13,13 +13,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.engine.restic.repository import Location, address, secrets_of, take_apart
-from highball.facts import Action, Fact, Outcome, Step, UtcTime
+from highball.facts import Action, Fact, Outcome, Step, UtcTime, time_for_people
 from highball.hub.aside import read_account
 from highball.hub.db import repositories, snapshots, steps
 from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
 from highball.hub.intake import as_size, sum_of_sizes
 from highball.hub.standing import column_of_newest
+from highball.hub.vault import FORMER
 from highball.spec.document import effective_cadences, effective_job
 from highball.timing import next_times
 
@@ -282,6 +283,23 @@ def list_secrets(hub: Hub, key: str) -> list[HeldSecret]:
         else:
             found.append(HeldSecret(name=name, kind="command", where=(reference.command or ("",))[0]))
     return found
+
+
+def tell_undo_leaves(hub: Hub, key: str, to: int) -> str | None:
+    """What an undo to this revision cannot bring back, as a sentence: sealed values that were replaced since."""
+    later = [one.at for one in hub.documents.history("repository", key) if one.revision > to]
+    id = hub.vault.find_place(key, "password").split(":")[1]
+    replaced = [one for one in hub.vault.list_places(id) if later and one.set_at >= min(later)]
+    names = [_called(one.slot) for one in replaced if not one.slot.endswith(FORMER)]
+    if not names:
+        return None
+    when = time_for_people(max(one.set_at for one in replaced))
+    what = f"Its {', '.join(names)} {'was' if len(names) == 1 else 'were'} replaced {when}"
+    return f"{what} and {'stays' if len(names) == 1 else 'stay'}: an undo brings back settings, never a sealed value."
+
+
+def _called(slot: str) -> str:
+    return "admin password" if slot == "admin" else slot.replace("environment.", "").replace("_", " ")
 
 
 # --- its address ---------------------------------------------------------------------------------

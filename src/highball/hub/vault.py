@@ -40,6 +40,9 @@ _Kept = TypeVar("_Kept", bound=ResticRepository)
 IDENTITY = "hub:identity"
 """The place of the Ed25519 key by which the hub proves itself to its agents."""
 
+FORMER = ".former"
+"""How the slot ends that keeps the value before one of which nobody knows yet whether it opens its repository."""
+
 _SEALED = sa.or_(vault.c.place.like("repository:%"), vault.c.place == IDENTITY)
 _MAGIC = b"hb1"
 _ID_BYTES = 8
@@ -177,9 +180,12 @@ class Vault:
         self._database = database
         self._key = key
 
-    def seal(self, place: str, value: SecretValue, actor: Actor, now: datetime) -> Sealed:
+    def seal(
+        self, place: str, value: SecretValue, actor: Actor, now: datetime, *, keep_former: bool = False
+    ) -> Sealed:
         """Keep a value at a place, in place of the one before; line ends at its end do not count.
 
+        With `keep_former` the one before is kept beside it, for `bring_back`; else nothing is kept there any more.
         Raises StateUnusable (`vault_sealed_otherwise`) where what lies there, or anywhere in the vault, was
         sealed with another key, so that no vault ever needs two.
         """
@@ -189,15 +195,33 @@ class Vault:
         with self._database.write() as connection:
             found = _read_all(connection)
             self._demand_own_key(found)
-            if place in found:
-                self._unseal(place, found[place])
-            told = {"content": self._seal(place, content), "changed_at": now, "actor": actor.name}
-            if place in found:
-                connection.execute(vault.update().where(vault.c.place == place).values(**told))
-            else:
-                connection.execute(vault.insert().values(place=place, **told))
+            former = self._unseal(place, found[place]) if place in found else None
+            self._put(connection, place, content, actor, now)
+            if (
+                former is not None and keep_former and place + FORMER not in found
+            ):  # the oldest is what opened it
+                self._put(connection, place + FORMER, former, actor, now)
+            elif not keep_former:
+                connection.execute(vault.delete().where(vault.c.place == place + FORMER))
             _note(connection, place, "sealed", actor, now)
         return Sealed(place, now, actor.name)
+
+    def _put(
+        self, connection: sa.Connection, place: str, content: bytes, actor: Actor, now: datetime
+    ) -> None:
+        connection.execute(vault.delete().where(vault.c.place == place))
+        told = {"content": self._seal(place, content), "changed_at": now, "actor": actor.name}
+        connection.execute(vault.insert().values(place=place, **told))
+
+    def bring_back(self, place: str, actor: Actor, now: datetime) -> Sealed:
+        """Let the value that was kept be the one at a place again. Raises Unknown (`secret_unset`)."""
+        former = self.open(place + FORMER)
+        return self.seal(place, former, actor, now)
+
+    def drop_former(self, place: str) -> None:
+        """Keep nothing beside a place any more: what lies there is known to open its repository."""
+        with self._database.write() as connection:
+            connection.execute(vault.delete().where(vault.c.place == place + FORMER))
 
     def open(self, place: str) -> SecretValue:
         """The value at a place. Raises Unknown (`secret_unset`), StateUnusable (`vault_sealed_otherwise`)."""
@@ -278,6 +302,7 @@ class Vault:
         _check_place(place)
         with self._database.write() as connection:
             gone = connection.execute(vault.delete().where(vault.c.place == place)).rowcount == 1
+            connection.execute(vault.delete().where(vault.c.place == place + FORMER))
             if gone:
                 _note(connection, place, "unsealed", actor, now)
         return gone

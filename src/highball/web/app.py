@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 from fastapi import Depends, FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from highball import __version__
+from highball.hub.holdings import tell_undo_leaves
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.hub.standing import list_standings
-from highball.web import agents, problems
+from highball.web import agents, problems, trial
 from highball.web.api import (
     access,
     foreign,
@@ -71,8 +73,11 @@ def make_app(hub: Hub) -> FastAPI:
     rules = Rules(streams=("/agent/v1/bulk/",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     strict = [Depends(refuse_unknown_parameters)]
-    people_router = access.make_router(hub.access, hub.vault, utc_now)
-    objects_router = objects.make_router(hub.documents, standings=_standings_of(hub))
+    proving = partial(trial.prove_secret, hub)
+    people_router = access.make_router(hub.access, hub.vault, utc_now, proving)
+    objects_router = objects.make_router(
+        hub.documents, standings=_standings_of(hub), leaves=partial(tell_undo_leaves, hub)
+    )
     for router in (people_router, objects_router):
         app.include_router(router, prefix="/api/v1", dependencies=strict)
     for room in (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery):

@@ -6,7 +6,8 @@ made it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -179,10 +180,23 @@ Viewer = Annotated[Actor, VIEWER]
 Admin = Annotated[Actor, ADMIN]
 IfMatch = Annotated[str | None, Header(alias="If-Match", pattern=r'^(W/)?"\d{1,9}"$')]
 SecretName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")]
+Anyway = Annotated[
+    bool,
+    Query(description="also where nobody can say whether it opens the repository: the one before is kept"),
+]
+
+Prove = Callable[[str, str, SecretValue, bool], Awaitable[bool]]
+"""Raises where a value does not open its repository; says whether the one before is to be kept beside it."""
 
 
-def make_router(access: Access, vault: Vault, clock: Callable[[], datetime]) -> APIRouter:
-    """The addresses of this room."""
+async def _take_as_it_is(key: str, secret: str, value: SecretValue, anyway: bool) -> bool:
+    return False
+
+
+def make_router(
+    access: Access, vault: Vault, clock: Callable[[], datetime], prove: Prove = _take_as_it_is
+) -> APIRouter:
+    """The addresses of this room; `prove` looks at a value before it is sealed."""
     router = APIRouter(tags=["access"])
     _add_entrance(router, access, clock)
     _add_me(router, access, clock)
@@ -190,7 +204,7 @@ def make_router(access: Access, vault: Vault, clock: Callable[[], datetime]) -> 
     _add_users(router, access, clock)
     _add_tokens(router, access, clock)
     _add_audit(router, access)
-    _add_secrets(router, vault, clock)
+    _add_secrets(router, vault, clock, prove)
     return router
 
 
@@ -388,7 +402,7 @@ def _add_audit(router: APIRouter, access: Access) -> None:
         return AuditPage(items=found[:limit], cursor=found[limit - 1].id if more else None)
 
 
-def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime]) -> None:
+def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime], prove: Prove) -> None:
     @router.get("/repositories/{key}/secrets", dependencies=[ADMIN])
     def list_secrets(key: str) -> list[SealedAnswer]:
         """Which secrets of a repository are sealed here, and since when."""
@@ -404,9 +418,22 @@ def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime])
         return _sealed(found)
 
     @router.put("/repositories/{key}/secrets/{secret}")
-    def set_secret(key: str, secret: SecretName, sent: SecretSent, actor: Admin) -> SealedAnswer:
-        """Seal a value: `password`, `admin` (the admin access's password), or another field's name."""
-        return _sealed(vault.seal(vault.find_place(key, secret), _value(sent.value), actor, clock()))
+    async def set_secret(
+        key: str, secret: SecretName, sent: SecretSent, actor: Admin, anyway: Anyway = False
+    ) -> SealedAnswer:
+        """Seal a value: `password`, `admin` (the admin access's password), or another field's name.
+
+        A password that does not open the repository is refused.
+        """
+        value = _value(sent.value)
+        place = await asyncio.to_thread(vault.find_place, key, secret)
+        keep = await prove(key, secret, value, anyway)
+        return _sealed(await asyncio.to_thread(vault.seal, place, value, actor, clock(), keep_former=keep))
+
+    @router.post("/repositories/{key}/secrets/{secret}/bring-back")
+    def bring_back_secret(key: str, secret: SecretName, actor: Admin) -> SealedAnswer:
+        """Let the value that was replaced without proof be the one again."""
+        return _sealed(vault.bring_back(vault.find_place(key, secret), actor, clock()))
 
     @router.delete("/repositories/{key}/secrets/{secret}", status_code=204)
     def remove_secret(key: str, secret: SecretName, actor: Admin) -> None:

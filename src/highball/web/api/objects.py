@@ -35,6 +35,8 @@ YAML = "application/yaml"
 
 Clock = Callable[[], datetime]
 Standings = Callable[[Sequence[str]], Sequence[Standing]]
+Leaves = Callable[[str, int], str | None]
+"""What an undo of a repository to a revision could not bring back."""
 
 Viewer = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -69,6 +71,8 @@ class ObjectAnswer(BaseModel):
     spec: Spec
     standings: list[Standing] | None = None
     """How a job stands in each of its repositories."""
+    note: str | None = None
+    """Of an undo: what it could not bring back."""
 
 
 class ListAnswer(BaseModel):
@@ -132,7 +136,7 @@ class _Written:
 def _shown(one: Declared, response: Response | None = None) -> ObjectAnswer:
     if response is not None:
         response.headers["ETag"] = f'"{one.revision}"'
-    told = {name: getattr(one, name) for name in ObjectAnswer.model_fields if name != "standings"}
+    told = {name: getattr(one, name) for name in ObjectAnswer.model_fields if hasattr(one, name)}
     return ObjectAnswer(**told | {"changed_at": one.changed_at if one.revision else None})
 
 
@@ -154,12 +158,17 @@ def revision_of(if_match: str | None) -> int:
 
 
 def make_router(
-    documents: Documents, *, clock: Clock = utc_now, standings: Standings | None = None
+    documents: Documents,
+    *,
+    clock: Clock = utc_now,
+    standings: Standings | None = None,
+    leaves: Leaves = lambda key, to: None,
 ) -> APIRouter:
     """The addresses of everything declared; `standings` tells how jobs stand, where that is known."""
     router = APIRouter(responses=REFUSALS)
     for kind in KINDS:
-        router.include_router(_addresses_of(documents, kind, clock, standings if kind == "job" else None))
+        of_job = standings if kind == "job" else None
+        router.include_router(_addresses_of(documents, kind, clock, of_job, leaves))
     for name in ALONE:
         router.include_router(_addresses_of_one(documents, name, clock))
     router.include_router(_whole(documents, clock))
@@ -184,12 +193,14 @@ def make_router(
     return router
 
 
-def _addresses_of(documents: Documents, kind: str, clock: Clock, standings: Standings | None) -> APIRouter:
+def _addresses_of(
+    documents: Documents, kind: str, clock: Clock, standings: Standings | None, leaves: Leaves
+) -> APIRouter:
     table = TABLE_OF[kind]
     router = APIRouter(prefix=f"/{table}", tags=[table], generate_unique_id_function=_named(table))
     _add_looking(router, documents, kind, standings)
     _add_writing(router, documents, kind, clock)
-    _add_acts(router, documents, kind, clock)
+    _add_acts(router, documents, kind, clock, leaves)
     _add_ends(router, documents, kind, clock)
     return router
 
@@ -258,7 +269,7 @@ def _add_writing(router: APIRouter, documents: Documents, kind: str, clock: Cloc
         return _shown(documents.patch(kind, key, fields, expected=expected, **told(actor)), response)
 
 
-def _add_acts(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
+def _add_acts(router: APIRouter, documents: Documents, kind: str, clock: Clock, leaves: Leaves) -> None:
     def told(actor: Actor) -> dict[str, Any]:
         return {"now": clock(), "actor": actor}
 
@@ -284,7 +295,10 @@ def _add_acts(router: APIRouter, documents: Documents, kind: str, clock: Clock) 
     ) -> ObjectAnswer:
         """Make a new revision that says what an earlier one said."""
         expected = revision_of(if_match)
-        return _shown(documents.undo(kind, key, body.to, expected=expected, **told(actor)), response)
+        documents.get(kind, key)
+        note = leaves(key, body.to) if kind == "repository" else None
+        done = _shown(documents.undo(kind, key, body.to, expected=expected, **told(actor)), response)
+        return done.model_copy(update={"note": note})
 
     @router.post("/{key}/copy", status_code=201)
     def copy(key: str, actor: Admin, body: Rekey, response: Response) -> ObjectAnswer:

@@ -4,7 +4,7 @@ was deleted, to be restored or removed for good.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from highball.errors import HighballError, NotAllowed, Unknown
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, Revision, is_of_file
+from highball.hub.holdings import tell_undo_leaves
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
@@ -146,19 +147,29 @@ def _add_history(router: APIRouter, hub: Hub, pages: Pages) -> None:
         one = next((each for each in found if each.revision == to), None)
         if one is None:
             raise Unknown(f"{key} has no revision {to}", code="revision_unknown")
-        return ask(pages, request, _about_undo(kind, key, one, found[0].revision))
+        question = _about_undo(kind, key, one, found[0].revision)
+        leaves = _leaves(kind, key, to)
+        return ask(pages, request, replace(question, details=(leaves,) if leaves else ()))
 
     @router.post("/history/{kind}/{key}/undo")
     def undo(
         kind: str, key: str, request: Request, actor: Admin, to: Number = 0, revision: Number = 0
     ) -> Response:
         _demand_seen(actor, kind)
+        leaves = _leaves(kind, key, to)
         try:
             hub.documents.undo(kind, key, to, expected=revision, now=utc_now(), actor=actor)
         except HighballError as error:
             return answer(request, actor, kind, key, error=error)
         text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
-        return go(history_of(kind, key), said=Said(text))
+        return go(
+            history_of(kind, key),
+            said=Said(f"{text} {leaves}" if leaves else text, "warn" if leaves else "ok"),
+        )
+
+    def _leaves(kind: str, key: str, to: int) -> str | None:
+        """What an undo cannot bring back."""
+        return tell_undo_leaves(hub, key, to) if kind == "repository" and _find(hub, kind, key) else None
 
 
 def _demand_seen(actor: Actor, kind: str) -> None:

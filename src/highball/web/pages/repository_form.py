@@ -29,6 +29,7 @@ from highball.spec.references import Spec
 from highball.web import showing
 from highball.web.api.testing import UNSAVED, RepositoryTestAnswer, try_unsaved
 from highball.web.page import Pages, Said, go, link, own
+from highball.web.trial import OPENS
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -54,6 +55,9 @@ OWN = {"url", "kind", *(name for names in FIELDS.values() for name in names), *S
 SHOWN = {*OWN, "title", "certificate", "maintained_by", "append_only", "password", "environment", "admin"}
 """Everything that this form says of a repository."""
 
+REACHES = {*OWN, "certificate", "maintained_by", "password", "environment", "options", "admin"}
+"""What says how a repository is reached and opened: changed, it is tested before it counts."""
+
 KEPT = "(sealed)"
 """How a variable is shown whose value is sealed."""
 
@@ -72,6 +76,7 @@ class RepositoryForm(BaseModel):
     """What stands in the form; blank is not said."""
 
     act: Literal["save", "test", "read"] = "save"
+    anyway: str = ""
     revision: int = 0
     to: str = Field("", max_length=200)
     init: str = ""
@@ -316,13 +321,72 @@ async def _take(
 ) -> Response:
     if sent.act == "read":
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent.with_address())
-    if sent.act == "save":
-        return await asyncio.to_thread(_save, hub, pages, request, actor, key, sent)
+    found: RepositoryTestAnswer | None = None
     try:
-        found = await _test(hub, key, sent)
+        if sent.act == "test":
+            found = await _test(hub, key, sent)
+        elif await asyncio.to_thread(_reaches_otherwise, hub, key, sent):
+            found = await _test_to_save(hub, key, sent)
     except HighballError as error:
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, error=error)
-    return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, found=found)
+    if sent.act == "test" or (found is not None and _is_held_back(found, sent)):
+        status = 200 if sent.act == "test" else 409
+        return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, found=found, status=status)
+    proved = found is not None and found.state in (*OPENS, "uninitialised")
+    return await asyncio.to_thread(_save, hub, pages, request, actor, key, sent, proved=proved)
+
+
+def _reaches_otherwise(hub: Hub, key: str | None, sent: RepositoryForm) -> bool:
+    """Whether it would be reached or opened otherwise than now; what is refused anyway is not tried."""
+    before = _before(hub, key)
+    spec, sealed = sent.applied_to(before)
+    if hub.documents.preview_change("repository", _key_of(key, sent), spec).problems:
+        return False
+    return key is None or bool(sealed) or any(spec.get(name) != before.get(name) for name in REACHES)
+
+
+def _key_of(key: str | None, sent: RepositoryForm) -> str:
+    return key or sent.key.strip() or key_from(sent.title or "repository")
+
+
+async def _test_to_save(hub: Hub, key: str | None, sent: RepositoryForm) -> RepositoryTestAnswer | None:
+    """How it is found before it is saved so; None where its agent is away, and nothing can be lost by that.
+
+    Raises ConfigurationInvalid where a password is to be made up for a repository that is there, and Conflict where
+    nobody can say whether a password opens what another opens now.
+    """
+    known = None if key is None else await asyncio.to_thread(hub.record.find_identity, key)
+    if known and sent.password_how == "generate":  # noqa: S105 - a choice, no password
+        raise _cannot_make_up(key or UNSAVED)
+    try:
+        return await _test(hub, key, sent)
+    except ConfigurationInvalid:
+        return None  # saving says the same, and what else is wrong
+    except HighballError as error:
+        spec, sealed = sent.applied_to(await asyncio.to_thread(_before, hub, key))
+        replaces = key is not None and spec["password"] == {"sealed": True} and "password" in sealed
+        if sent.anyway or (error.code == "host_offline" and not (replaces and known)):
+            return None
+        raise
+
+
+def _is_held_back(found: RepositoryTestAnswer, sent: RepositoryForm) -> bool:
+    """Whether what was found stands against saving: a wrong password always, the rest until one insists."""
+    states = _states(found)
+    if "wrong_password" in states:
+        return True
+    fine = (*OPENS, "uninitialised") if sent.init else OPENS
+    return not sent.anyway and not all(state in fine for state in states)
+
+
+def _states(found: RepositoryTestAnswer) -> list[str]:
+    return [one.state for one in (found, found.admin) if one is not None]
+
+
+def _cannot_make_up(key: str) -> ConfigurationInvalid:
+    told = "cannot be made up for a repository that is there", "nothing would open it any more"
+    problem = Problem(f"repositories.{key}.password", *told)
+    return ConfigurationInvalid(str(problem), problems=[problem])
 
 
 async def _test(hub: Hub, key: str | None, sent: RepositoryForm) -> RepositoryTestAnswer:
@@ -338,10 +402,17 @@ def _before(hub: Hub, key: str | None) -> Spec:
 
 
 def _save(
-    hub: Hub, pages: Pages, request: Request, actor: Actor, key: str | None, sent: RepositoryForm
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    actor: Actor,
+    key: str | None,
+    sent: RepositoryForm,
+    *,
+    proved: bool,
 ) -> Response:
     spec, sealed = sent.applied_to(_before(hub, key))
-    made = key or sent.key.strip() or key_from(sent.title or "repository")
+    made = _key_of(key, sent)
     try:
         _demand_values(sealed, sent, made)
         told: dict[str, Any] = {"now": utc_now(), "actor": actor}
@@ -354,7 +425,8 @@ def _save(
         return _drawn(hub, pages, request, key, again, error=error)
     for slot, value in sealed.items():
         place = hub.vault.find_place(made, "admin" if slot == "admin.password" else slot)
-        hub.vault.seal(place, SecretValue((value or secrets.token_urlsafe(24)).encode()), actor, utc_now())
+        fresh = SecretValue((value or secrets.token_urlsafe(24)).encode())
+        hub.vault.seal(place, fresh, actor, utc_now(), keep_former=not proved)
     if sent.init:
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"
@@ -381,6 +453,7 @@ def _drawn(
     *,
     error: HighballError | None = None,
     found: RepositoryTestAnswer | None = None,
+    status: int = 200,
 ) -> Response:
     declared = hub.documents.get("repository", key) if key else None
     file = hub.documents.file() if declared and declared.origin == FROM_FILE else None
@@ -391,6 +464,7 @@ def _drawn(
         "differences": error.differences if isinstance(error, Stale) else (),
         "problems": _problems(error),
         "found": found,
+        "refused": found is not None and "wrong_password" in _states(found),
         "file": file,
         "kinds": KINDS,
         "proof": SECRETS.get(sent.kind),
@@ -402,7 +476,7 @@ def _drawn(
         if key
         else "/repositories",
     }
-    return pages.answer(request, "repository-form", context, status=error.http_status if error else 200)
+    return pages.answer(request, "repository-form", context, status=error.http_status if error else status)
 
 
 def _problems(error: HighballError | None) -> dict[str, str]:

@@ -1,0 +1,128 @@
+"""A repository's password: one that does not open it never takes the place of the one that does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hub.served import PASSWORD, Corner, Served
+
+WRONG = "not the one"
+
+
+@pytest.fixture
+def sealed(hub: Served, tmp_path: Path) -> Corner:
+    """A corner whose repository is opened by a password that the hub keeps sealed."""
+    corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
+    seal(corner, PASSWORD)
+    corner.back_up()
+    return corner
+
+
+@pytest.fixture
+def plain(hub: Served) -> Iterator[httpx.Client]:
+    """A browser without script, logged in."""
+    with httpx.Client(base_url=hub.url, headers={"origin": hub.url}, trust_env=False, timeout=60) as client:
+        client.post("/login", data={"name": "anna", "password": "correct horse battery"})
+        yield client
+
+
+def seal(corner: Corner, value: str, slot: str = "password", **params: str) -> httpx.Response:
+    """Send a value to be sealed."""
+    return corner.http.put(f"repositories/{corner.nas}/secrets/{slot}", json={"value": value}, params=params)
+
+
+def state_of(corner: Corner) -> str:
+    """How the repository is found."""
+    return str(corner.post(f"repositories/{corner.nas}/test")["state"])
+
+
+def edit(plain: httpx.Client, corner: Corner, **fields: str) -> httpx.Response:
+    """Send the form of the repository, as it is drawn but for these fields."""
+    revision = corner.get(f"repositories/{corner.nas}")["revision"]
+    usual = {"kind": "local", "path": str(corner.repository), "password_how": "keep"}
+    return plain.post(f"/repositories/{corner.nas}/edit", data={**usual, "revision": str(revision), **fields})
+
+
+def test_a_password_that_opens_nothing_is_not_sealed(sealed: Corner) -> None:
+    for params in ({}, {"anyway": "true"}):
+        answer = seal(sealed, WRONG, **params)
+        assert (answer.status_code, answer.json()["code"]) == (409, "password_refused")
+    assert state_of(sealed) == "existing"
+    assert seal(sealed, PASSWORD).status_code == 200
+
+
+def test_the_first_password_of_a_repository_has_to_open_it_too(hub: Served, tmp_path: Path) -> None:
+    corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
+    assert seal(corner, WRONG).json()["code"] == "password_refused"
+    assert corner.get(f"repositories/{corner.nas}/secrets") == []
+    shutil.rmtree(corner.repository)
+    assert seal(corner, WRONG).status_code == 200, "there is none yet: this will be its password"
+
+
+def test_the_admin_access_is_tried_with_its_own_password(sealed: Corner) -> None:
+    spec = {**sealed.repository_spec, "password": {"sealed": True}, "admin": {"password": {"sealed": True}}}
+    sealed.http.put(f"repositories/{sealed.nas}", json=spec, headers={"If-Match": '"1"'}).raise_for_status()
+    assert seal(sealed, WRONG, "admin").json()["code"] == "password_refused"
+    assert seal(sealed, PASSWORD, "admin").status_code == 200
+
+
+def test_one_that_nobody_can_try_replaces_none_unless_somebody_insists_and_the_former_comes_back(
+    sealed: Corner,
+) -> None:
+    away = sealed.folder / "away"
+    shutil.move(sealed.repository, away)
+    untried = seal(sealed, WRONG)
+    assert (untried.status_code, untried.json()["code"]) == (409, "password_untried")
+    assert seal(sealed, WRONG, anyway="true").status_code == 200
+    assert seal(sealed, "again another", anyway="true").status_code == 200
+    shutil.move(away, sealed.repository)
+    assert state_of(sealed) == "wrong_password"
+    kept = [one["secret"] for one in sealed.get(f"repositories/{sealed.nas}/secrets")]
+    assert kept == ["password", "password.former"]
+    sealed.post(f"repositories/{sealed.nas}/secrets/password/bring-back")
+    assert state_of(sealed) == "existing"
+    kept = [one["secret"] for one in sealed.get(f"repositories/{sealed.nas}/secrets")]
+    assert kept == ["password"]
+    again = sealed.post(f"repositories/{sealed.nas}/secrets/password/bring-back", expect=(404,))
+    assert again["code"] == "secret_unset"
+
+
+@pytest.mark.parametrize("anyway", [{}, {"anyway": "yes"}])
+def test_the_form_refuses_a_password_that_opens_nothing(
+    sealed: Corner, plain: httpx.Client, anyway: dict[str, str]
+) -> None:
+    wrong = edit(plain, sealed, password_how="enter", password=WRONG, **anyway)
+    assert wrong.status_code == 409
+    assert "Not saved" in wrong.text and "Save anyway" not in wrong.text
+    made_up = edit(plain, sealed, password_how="generate", **anyway)
+    assert made_up.status_code == 422
+    assert "made up for a repository that is there" in made_up.text
+    assert state_of(sealed) == "existing"
+    assert sealed.get(f"repositories/{sealed.nas}")["revision"] == 1
+
+
+def test_a_password_is_never_made_up_for_a_repository_that_is_there_already(
+    corner: Corner, plain: httpx.Client
+) -> None:
+    sent = {"kind": "local", "path": str(corner.repository), "key": f"new-{corner.nas}"}
+    answer = plain.post("/repositories/new", data={**sent, "password_how": "generate", "anyway": "yes"})
+    assert answer.status_code == 409 and "choose <em>Enter</em>" in answer.text
+    corner.get(f"repositories/new-{corner.nas}", expect=(404,))
+
+
+def test_undo_says_what_it_cannot_bring_back(sealed: Corner, plain: httpx.Client) -> None:
+    renamed = edit(plain, sealed, title="Anew", password_how="enter", password=PASSWORD)
+    assert renamed.status_code == 303, renamed.text
+    address = f"/history/repository/{sealed.nas}/undo"
+    asked = plain.get(address, params={"to": 1}).text
+    assert "Its password was replaced" in asked and "never a sealed value" in asked
+    done = plain.post(address, data={"to": 1, "revision": 2}, follow_redirects=True)
+    assert "never a sealed value" in done.text
+    told = sealed.post(f"repositories/{sealed.nas}/undo", {"to": 1}, headers={"If-Match": '"3"'})
+    assert "never a sealed value" in told["note"]
+    assert state_of(sealed) == "existing"

@@ -532,6 +532,8 @@ class Standing(Fact):
     last_outcome: Outcome | None = None
     last_reason: Reason | None = None
     last_run: str | None = None
+    failures: int = 0
+    """How many backups have failed in a row, since the last good one."""
     last_check_at: UtcTime | None = None
     last_restore_proof_at: UtcTime | None = None
     size_bytes: int | None = None

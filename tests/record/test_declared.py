@@ -242,6 +242,18 @@ def test_a_backup_of_the_future_has_no_age(record: Record) -> None:
     assert (standing(record).age_seconds, standing(record).snapshots) == (None, 1)
 
 
+def test_failures_in_a_row_are_counted_from_the_last_good_backup(record: Record) -> None:
+    assert standing(record, 1).failures == 0
+    for number in (1, 2):
+        Story(number).step(outcome=Outcome.FAILURE).into(record)
+    assert standing(record, 1).failures == 2, "also where there was never a good one"
+    back_up(record, 3, 50)
+    assert standing(record, 1).failures == 0
+    Story(4).step(outcome=Outcome.FAILURE).into(record)
+    Story(5).step(outcome=Outcome.CANCELLED).into(record)
+    assert standing(record, 1).failures == 1
+
+
 # --- checks -----------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,17 @@ def many_jobs(count: int) -> Document:
     )
 
 
+def count_failures(record: Record, job: str, repository: str, since: datetime | None) -> int:
+    """How many backups failed since then, by going through all runs."""
+    return sum(
+        step.outcome is Outcome.FAILURE
+        for run in record.list_runs(job=job, limit=500)
+        for step in run.steps
+        if step.action is Action.BACKUP and step.repository == repository and step.ended_at is not None
+        if since is None or step.ended_at > since
+    )
+
+
 def told_one_by_one(document: Document, record: Record, now: datetime) -> list[Standing]:
     """Each standing by questions of its own."""
     found = []
@@ -73,6 +84,7 @@ def told_one_by_one(document: Document, record: Record, now: datetime) -> list[S
                     last_outcome=Outcome.FAILURE if failed else last.outcome if last else None,
                     last_reason=last.account.reason if last else None,
                     last_run=last.run if last else None,
+                    failures=count_failures(record, key, repository, success.ended_at if success else None),
                     last_check_at=check_.ended_at if check_ else None,
                     last_restore_proof_at=proof.ended_at if proof else None,
                     size_bytes=governed[0].size_bytes if governed else None,
@@ -135,6 +147,7 @@ def test_many_jobs_stand_as_each_stands_alone_and_four_questions_tell(
     assert found == told_one_by_one(document, record, NOW)
     assert {one.state for one in found} >= {"never", "overdue", "failed"}
     assert max(one.snapshots for one in found) > 1
+    assert max(one.failures for one in found) > 1
     assert len(questions) == 4
     assert list_standings(document, database, "here", NOW, []) == []
 

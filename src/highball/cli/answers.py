@@ -121,6 +121,8 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         why = f": {standing.last_reason.message}" if standing.last_reason else ""
         fix = f"highball logs {standing.last_run}" if standing.last_run else f"highball run {standing.job}"
         verdict = _VERDICTS[standing.state] if standing.last_run else "was never backed up"
+        if standing.failures > 1:
+            verdict += f" and has failed {standing.failures} times in a row"
         output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
         output.line(f"  → {fix}", "dim")
     still = {hold.id: hold for standing in found for hold in standing.holds}

@@ -77,6 +77,8 @@ class Problem(Fact):
     """The last run that shows it."""
     hold: str | None = None
     """The hold that this is."""
+    failures: int | None = None
+    """Of a job that failed: how many backups in a row."""
     last_good_at: UtcTime | None = None
     last_good_in: str | None = None
     """Where the newest good backup of the job lies."""
@@ -394,6 +396,7 @@ def _told_of(
         since = [begun[one.job, one.repository] for one in there if (one.job, one.repository) in begun]
         told |= {"since": min(since, default=None)}
         told |= {"reason": there[0].last_reason, "run": there[0].last_run}
+        told |= {"failures": max(one.failures for one in there) or None}
     elif kind is ProblemKind.OVERDUE:
         told |= {"since": min(_due_since(document, one) for one in there)}
     if miss is not None and kind in (ProblemKind.OVERDUE, ProblemKind.NEVER):

@@ -85,6 +85,7 @@ def _standing(
         last_outcome=Outcome.FAILURE if failed else outcome,
         last_reason=reason,
         last_run=newest.last_run,
+        failures=newest.failures,
         last_check_at=kept.check_at,
         last_restore_proof_at=newest.proof_at,
         size_bytes=newest.size_bytes,
@@ -116,11 +117,30 @@ def _newest_of_pairs(
         column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
         column_of_newest(steps.c.outcome, Action.BACKUP, here).label("outcome"),
         column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
+        _count_failures(pair, now).label("failures"),
         column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
         sa.select(sa.func.count()).where(held).scalar_subquery().label("snapshots"),
         newest.scalar_subquery().label("size_bytes"),
     )
     return {_Pair(row.job, row.repository, row.host): row for row in connection.execute(asked)}
+
+
+def _count_failures(pair: sa.FromClause, now: datetime) -> sa.ScalarSelect[Any]:
+    """How many backups of a pair have failed since its last good one."""
+    failed = steps.alias()
+    here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job) & _not_after(now)
+    good = column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).correlate(pair)
+    ended = sa.type_coerce(failed.c.ended_at, sa.Text)
+    rehearsed = runs.c.order["dry_run"].as_boolean()
+    return (
+        sa.select(sa.func.count())
+        .select_from(failed.join(runs, runs.c.id == failed.c.run))
+        .where(failed.c.action == Action.BACKUP.value, failed.c.outcome == Outcome.FAILURE.value)
+        .where(failed.c.repository == pair.c.repository, failed.c.job == pair.c.job)
+        .where(ended > sa.func.coalesce(sa.type_coerce(good, sa.Text), ""))
+        .where(sa.func.coalesce(rehearsed, sa.false()).is_(sa.false()))
+        .scalar_subquery()
+    )
 
 
 def _reasons_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) -> dict[_Pair, Reason | None]:

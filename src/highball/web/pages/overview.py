@@ -225,6 +225,8 @@ def _detail(problem: Problem, now: datetime) -> str:
         parts.append(
             f"since {words.age(problem.since, now)}" if parts else f"Since {words.age(problem.since, now)}"
         )
+    if problem.failures is not None and problem.failures > 1:
+        parts.append(f"{problem.failures} times in a row")
     told = f"{', '.join(parts)}." if parts else ""
     if problem.kind is ProblemKind.HELD:
         return f"{told} Nothing is removed there until that is settled."

@@ -19,7 +19,7 @@ from highball.hub.standing import list_standings
 def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = False) -> None:
     """Show how each job stands in each of its repositories."""
     session: Session = context.obj
-    machine = session.open()
+    machine = session.open(looks=True)
     chosen = machine.choose_jobs(jobs or []) if jobs else list(machine.document.jobs)
     machine.settle(begins_run=False)
     found = list_standings(machine.document, machine.database, machine.host, utc_now(), chosen)
@@ -31,7 +31,7 @@ def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = F
 def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> None:
     """Show what ran, newest first."""
     session: Session = context.obj
-    machine = session.open()
+    machine = session.open(looks=True)
     machine.settle(begins_run=False)
     if job is not None:
         machine.choose_jobs([job])
@@ -41,7 +41,7 @@ def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> N
 def logs(context: typer.Context, run: RunArgument) -> None:
     """Show everything that happened in a run; while it goes on, what has happened so far."""
     session: Session = context.obj
-    machine = session.open()
+    machine = session.open(looks=True)
     machine.settle(begins_run=False)
     found = machine.record.find_run(run)
     answers.show_events(session.output, list(_events_of(machine, found)))

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: InRepository = None) -> None:
     """List the snapshots, other tools' among them (these have no job)."""
     session: Session = context.obj
-    place = session.place()
+    place = session.place(looks=True)
     repositories = _repositories_for(place, job, repository)
     place.make_ready(repositories)
     found: list[Snapshot] = []
@@ -77,7 +77,7 @@ def list_nodes(
     """List what a snapshot holds."""
     session: Session = context.obj
     folder = None if path is None else whole_path("PATH", path)
-    place = session.place()
+    place = session.place(looks=True)
     found = find_snapshot(place, snapshot, repository)
     with answers.Listing(session.output) as listing:
         place.each_node(found, folder, listing.add)
@@ -97,11 +97,11 @@ def diff(
     """Show what differs between two snapshots: + added, - removed, M content, T kind, U metadata."""
     session: Session = context.obj
     if file is not None and a is None:
-        answers.show_changes(session.output, session.place().plan_changes(file))
+        answers.show_changes(session.output, session.place(looks=True).plan_changes(file))
         return
     if a is None or b is None or file is not None:
         raise Misuse("diff wants two snapshots, or -f FILE", hint="highball diff A B")
-    place = session.place()
+    place = session.place(looks=True)
     old = find_snapshot(place, a, repository)
     new = find_snapshot(place, b, old.repository)
     answers.show_differences(session.output, place.compare(old, new))
@@ -120,7 +120,7 @@ def dump(
             "dump writes the content itself, so it has no other form", hint="leave --json or --events away"
         )
     wanted = whole_path("PATH", path)
-    place = session.place()
+    place = session.place(looks=True)
     place.dump(find_snapshot(place, snapshot, repository), wanted, _write)
 
 

@@ -22,6 +22,7 @@ from highball.agent.ask import Asked
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli.names import choose_jobs, choose_repositories
+from highball.cli.standin import can_be_written, make_standin
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, StateUnusable, Unknown
 from highball.facts import (
     Difference,
@@ -96,6 +97,8 @@ class Machine:
         self.path = path
         self.document = document
         self.state = state
+        self.real_state: Path | None = None
+        """The state that this one stands in for, where that cannot be written."""
         self.stop = Stop()
         self.place = Workplace(state, document.settings.restic)
         self._database: Database | None = None
@@ -356,6 +359,8 @@ class Machine:
 
     def settle(self, *, begins_run: bool) -> None:
         """End the account of runs whose process vanished; before a new run also give back what they held."""
+        if self.real_state is not None:  # their directories lie there, and nothing can be noted
+            return
         for directory in list_run_directories(self.place.runs):
             with contextlib.suppress(OSError):  # another command is settling it
                 if directory.take_if_free():
@@ -422,16 +427,24 @@ class Gathered:
 # --- finding the configuration and the state -------------------------------------------------------
 
 
-def open_machine(named: Path | None, before: Callable[[Documents], None] | None = None) -> Machine:
+def open_machine(
+    named: Path | None, before: Callable[[Documents], None] | None = None, *, looks: bool = False
+) -> Machine:
     """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
 
+    Who `looks` gets one that stands in for a state that cannot be written.
     Raises ConfigurationInvalid and StateUnusable.
     """
     path = find_configuration(named)
     document = load(path)
     state = find_state(path, document)
     _LOG.debug("reads %s, and keeps its state in %s", path, state)
-    return Machine(path, document, state, before)
+    if not looks or can_be_written(state):
+        return Machine(path, document, state, before)
+    refuse_if_served(find_database(state))
+    machine = Machine(path, document, make_standin(state), before)
+    machine.real_state = state
+    return machine
 
 
 def find_configuration(named: Path | None) -> Path:

@@ -59,7 +59,7 @@ def restore(
     if target is not None and in_place:
         raise Misuse("--target and --in-place exclude each other")
     paths = [whole_path("--path", text) for text in path or []]
-    place = session.place()
+    place = session.place(looks=True)
     keys = _repositories_for(place, job, repository)
     place.make_ready(keys, begins_run=not dry_run)
     found = choose_to_restore(session.output, place.list_snapshots, keys, job, snapshot)

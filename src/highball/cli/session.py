@@ -39,15 +39,22 @@ class Session:
     output: Output = field(default_factory=Output)
     exit_status: int = 0
 
-    def place(self) -> Place:
+    def place(self, *, looks: bool = False) -> Place:
         """Where this call's work is done: at the hub that it names, else on this machine."""
-        return self.open() if self.hub is None else self.reach()
+        return self.open(looks=looks) if self.hub is None else self.reach()
 
-    def open(self) -> Machine:
-        """The machine of this call's configuration."""
+    def open(self, *, looks: bool = False) -> Machine:
+        """The machine of this call's configuration; who only `looks` (or restores) needs no state to write to."""
         from highball.cli.machine import open_machine
 
-        return open_machine(self.config)
+        machine = open_machine(self.config, looks=looks)
+        if machine.real_state is not None:
+            self.output.note(
+                f"{machine.real_state} cannot be written (is its disk full, or read-only?): this works with a copy"
+                " of the record, and what happens now is not written down. Make room there soon.",
+                "yellow",
+            )
+        return machine
 
     def reach(self) -> Hub:
         """The hub of this call; raises LoginNeeded and SecretUnavailable where its token cannot be had."""

@@ -47,7 +47,7 @@ def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = Fals
     """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
     session: Session = context.obj
     patience = read_wait(wait)
-    place = session.place()
+    place = session.place(looks=True)
     document = place.document
     chosen = choose_jobs(document, jobs or [])
     pairs = [(job, key) for job in chosen for key in effective_job(document, job).repositories]
@@ -73,7 +73,7 @@ def forget(
     """Apply retention: remove the snapshots that no rule keeps; on a terminal the plan is shown first."""
     session: Session = context.obj
     patience = read_wait(wait)
-    place = session.place()
+    place = session.place(looks=dry_run)
     chosen = choose_jobs(place.document, jobs) if jobs else list(place.document.jobs)
     pairs = [(job, key) for job in chosen for key in place.list_repositories_of(job)]
     place.make_ready([key for _, key in pairs], begins_run=not dry_run)

@@ -248,6 +248,11 @@ def _tell_of_sqlite(engine: sa.Engine, error: BaseException) -> HighballError:
         return _damaged(engine, cause)
     if "locked" in cause:
         return _busy(engine)
+    if "readonly" in cause or "unable to open" in cause:
+        return StateUnusable(
+            f"{where} cannot be written: {cause}",
+            hint="check who owns it, and that its disk is not mounted read-only",
+        )
     return StateUnusable(
         f"{where} cannot be used: {cause}", hint="check who owns it, or name another with HIGHBALL_STATE"
     )

@@ -277,7 +277,8 @@ _SENTENCES: dict[str, str] = {
 _HINTS: dict[str, str] = {
     "repository_locked": "wait for it, or see its owner with: highball unlock",
     "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
-    "no_space": "make room there; highball forget and highball prune free some in the repository",
+    "no_space": "make some room there by other means first, for restic itself needs a little to begin; "
+    "then highball forget and highball prune free more in the repository",
     "access_denied": "check the user, the password or the keys of this repository's storage; "
     "a private key that asks for a passphrase cannot be used",
     "server_unknown": "compare what ssh-keyscan shows (ssh-keyscan -p PORT SERVER) with the server's own key, and add "

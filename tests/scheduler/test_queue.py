@@ -131,6 +131,39 @@ def test_who_waits_is_passed_only_while_one_that_it_met_is_under_way() -> None:
     }
 
 
+def test_who_waits_for_a_repository_keeps_nobody_from_the_host() -> None:
+    """A discard that waits behind a backup of days would leave the host's other place unused all that time."""
+    discard = run("discard nas", came=20)
+    others = [
+        run("backup photos far", came=3),
+        run("backup films far", came=2),
+        run("backup docs nas", came=1),
+    ]
+    limits = Limits(host=2)
+    assert decide([discard, *others], [begun("backup music nas", ago=20)], limits=limits) == {
+        "discard nas": 'waiting for "backup music" (started 02:10)',
+        "backup photos": "sent",
+        "backup films": 'waiting for "backup music" (started 02:10): host web1 takes 2 at a time',
+        "backup docs": 'waiting for "discard nas", which is next',
+    }
+
+
+def test_a_place_that_is_kept_for_the_next_is_told_so() -> None:
+    """Two of three places are taken: that they are all full would be untrue."""
+    limits = Limits(host=1, own={("destination", "nas1"): 2})
+    there: dict[str, Any] = {"destinations": ("nas1",)}
+    first = run("backup docs nas", came=20, **there)
+    found = decide(
+        [first, run("backup photos nas", "web2", came=1, **there)],
+        [begun("backup films far", ago=10), begun("backup music nas", "nas1", ago=10, **there)],
+        limits=limits,
+    )
+    assert (
+        found["backup photos"]
+        == 'waiting for "backup docs", which is next: destination nas1 takes 2 at a time'
+    )
+
+
 @pytest.mark.parametrize(
     "held",
     [

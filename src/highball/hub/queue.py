@@ -162,12 +162,12 @@ class _Board:
         for candidate in running:
             self._put(candidate)
 
-    def _put(self, candidate: Candidate) -> None:
+    def _put(self, candidate: Candidate, *, places: bool = True) -> None:
         if candidate.subject is not None:
             self._of_subject[candidate.subject].append(candidate)
         for key in candidate.repositories:
             self._locks[key, candidate.need].append(candidate)
-        for place in candidate.places:
+        for place in candidate.places if places else ():
             self._places[place].append(candidate)
 
     def decide(self, candidate: Candidate, connected: Collection[str], now: datetime) -> Decision:
@@ -187,21 +187,28 @@ class _Board:
         words = f'waiting for "{obstacle.title}"{self._since(obstacle, now)}{because}'
         if self._may_claim(candidate):
             self._next.add(candidate.run)
-            self._put(candidate)
+            # until its repository is free it could not use a place on a host, so it keeps nobody from one
+            self._put(candidate, places=next(self._forbidding(candidate), None) is None)
         return _wait(candidate, "busy", words)
 
     def _obstacles(self, candidate: Candidate) -> Iterator[tuple[Candidate, str]]:
         """What stands in the way, and why if that does not go without saying."""
-        if candidate.subject is not None:
-            yield from ((other, "") for other in self._of_subject[candidate.subject])
-        for key in candidate.repositories:
-            for need in FORBIDS[candidate.need]:
-                yield from ((other, "") for other in self._locks[key, need])
+        yield from ((other, "") for other in self._forbidding(candidate))
         for place in candidate.places:
             most = self._limits.of(place)
-            if most is not None and len(self._places[place]) >= most:
+            if most is not None and len(held := self._places[place]) >= most:
                 because = f": {place[0]} {place[1]} takes {most} at a time"
-                yield from ((other, because) for other in self._places[place])
+                if sum(other.run not in self._next for other in held) < most:  # not full but for who is next
+                    held = sorted(held, key=lambda other: other.run not in self._next)
+                yield from ((other, because) for other in held)
+
+    def _forbidding(self, candidate: Candidate) -> Iterator[Candidate]:
+        """What works on the same subject, or holds a lock that restic forbids beside its own."""
+        if candidate.subject is not None:
+            yield from self._of_subject[candidate.subject]
+        for key in candidate.repositories:
+            for need in FORBIDS[candidate.need]:
+                yield from self._locks[key, need]
 
     def _may_claim(self, candidate: Candidate) -> bool:
         """Whether those behind it have to leave to it what it needs.

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from highball.engine.restic.argv import BackupOrder
 from highball.engine.restic.binary import ResticBinary as Binary
 from highball.engine.restic.repository import ResticRepository, access
 from highball.engine.restic.restic import Listener, Restic
+from highball.engine.restic.trying import FirstAnswer, Trying
 from highball.errors import RepositoryError
+from highball.process import Stop
 from testbed.parts import get_program
 from testbed.restic import ResticBinary
 from testbed.s3 import S3Server
 from testbed.serving import free_port
 from testbed.sftp import SftpServer
+from testbed.written import WrittenRepository
 
-PASSWORD = "open sesame"
+PASSWORD = "correct horse battery staple"
 
 Opener = Callable[..., Restic]
 
@@ -33,13 +41,22 @@ def reach(newest_restic: ResticBinary, tmp_path: Path, password_file: Path) -> O
     (tmp_path / "scratch").mkdir()
 
     def open_it(
-        heard: list[str] | None = None, restic: ResticBinary = newest_restic, **fields: Any
+        heard: list[str] | None = None,
+        restic: ResticBinary = newest_restic,
+        within: float | None = None,
+        **fields: Any,
     ) -> Restic:
         declared = ResticRepository.model_validate({"password": {"file": str(password_file)}, **fields})
-        listener = Listener(log=lambda stream, text: None if heard is None else heard.append(text))
+        told = [] if heard is None else heard
+        listener = Listener(
+            log=lambda stream, text: told.append(text),
+            waiting=lambda why, left: told.append(f"waiting: {why}"),
+            answered=lambda: told.append("answered"),
+        )
         binary = Binary(restic.path, restic.version)
         places = (tmp_path / "cache", tmp_path / "scratch", "test")
-        return Restic(binary, "nas", access(declared), *places, listener=listener)
+        first = None if within is None else timedelta(seconds=within)
+        return Restic(binary, "nas", access(declared), *places, listener=listener, answer_within=first)
 
     return open_it
 
@@ -246,3 +263,73 @@ def test_credentials_that_a_bucket_refuses(
         found = reach(restic=restic, kind="s3", secret_access_key={"file": str(secret)}, **fields)
         error = refusal(found.read_identity)
         assert (error.code, words in error.message) == ("access_denied", True), error
+
+
+# --- a repository that does not answer --------------------------------------------------------------
+
+
+def order(folder: Path) -> BackupOrder:
+    """A backup of a folder."""
+    return BackupOrder([os.fsencode(folder)], [], "here", ("a",))
+
+
+def test_a_server_that_is_down_is_given_up_after_a_while(reach: Opener, tmp_path: Path) -> None:
+    heard: list[str] = []
+    nobody = reach(heard, within=2, url=f"rest:http://127.0.0.1:{free_port()}/x/")
+    finished, _ = nobody.backup(order(tmp_path))
+    reason = nobody.why(finished)
+    assert (finished.unanswered, finished.stopped, reason.code) == (True, False, "unreachable")
+    assert "connection refused (given up after 2.0 s)" in reason.message
+    assert any(line.startswith("waiting: ") and "connection refused" in line for line in heard)
+    assert refusal(nobody.list_snapshots).message.endswith("(given up after 2.0 s)")
+
+
+def test_a_server_that_takes_calls_and_is_silent_is_given_up_too(
+    both: tuple[ResticBinary, ResticBinary], reach: Opener, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rest:http://127.0.0.1:{silent.getsockname()[1]}/x/"
+        for restic in both:
+            heard: list[str] = []
+            nobody = reach(heard, restic, within=1, url=url)
+            finished, _ = nobody.backup(order(tmp_path))
+            reason = nobody.why(finished)
+            assert (reason.code, "it does not answer" in reason.message) == ("unreachable", True), reason
+            assert "waiting: it has said nothing yet" in heard
+
+
+def test_a_restic_that_reads_for_long_is_not_given_up(
+    reach: Opener, newest_restic: ResticBinary, tmp_path: Path
+) -> None:
+    """A large index says nothing for minutes: whether anybody is there is asked beside it."""
+    WrittenRepository(tmp_path / "repository", PASSWORD)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("x")
+    asked = tmp_path / "asked"
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f"""#!/bin/sh
+case " $* " in
+*" backup "*) while [ ! -e {asked} ]; do sleep 0.05; done;;
+*" cat config "*) touch {asked};;
+esac
+exec {newest_restic.path} "$@"
+"""
+    )
+    slow.chmod(0o755)
+    heard: list[str] = []
+    restic = reach(heard, replace(newest_restic, path=slow), within=6, url=str(tmp_path / "repository"))
+    finished, report = restic.backup(order(tmp_path / "source"))
+    assert (finished.exit_status, finished.unanswered) == (0, False), finished
+    assert report.summary is not None
+    assert "answered" in heard
+
+
+def test_one_that_has_answered_is_left_to_restics_own_patience() -> None:
+    waits: list[str] = []
+    first = FirstAnswer(timedelta(0), ask=lambda within: False, waiting=lambda why, left: waits.append(why))
+    trying = Trying(Stop(), None, first)
+    trying.hear_answer()
+    trying.hear("Save(<data/1>) returned error, retrying after 1.2s: connection refused")
+    assert not trying.stop.requested
+    assert waits == []

@@ -16,17 +16,12 @@ import pytest
 
 from engine.test_messages import go_quote
 from highball.engine.restic import messages
+from highball.engine.restic.argv import BackupOrder, RestoreOrder
 from highball.engine.restic.binary import ResticBinary as Binary
 from highball.engine.restic.binary import Version, read_version
 from highball.engine.restic.repository import Access, ResticRepository
 from highball.engine.restic.repository import access as resolve_access
-from highball.engine.restic.restic import (
-    LONGEST_MESSAGE,
-    BackupOrder,
-    Listener,
-    Restic,
-    RestoreOrder,
-)
+from highball.engine.restic.restic import LONGEST_MESSAGE, Listener, Restic
 from highball.engine.restic.ssh import Words
 from highball.engine.restic.trying import Finished
 from highball.errors import Failed, RepositoryError

@@ -166,6 +166,27 @@ def test_a_lock_that_outlasts_the_patience_is_tried_again(station: Station) -> N
     assert len(station.snapshots()) == 1
 
 
+def test_a_repository_that_does_not_answer_is_given_up_and_the_next_has_its_turn(
+    bare_station: Station, newest_restic: ResticBinary, free_port: int
+) -> None:
+    station = bare_station
+    station.settings["restic"] = str(newest_restic.path)
+    far = f"rest:http://127.0.0.1:{free_port}/docs/"
+    station.repositories["far"] = {"url": far, "password": station.secret, "answer_within": "2s"}
+    station.add_repository()
+    station.add_job(repositories=["far", "nas"])
+    station.fill()
+    answer = station.back_up(status=1)
+    failed = answer.step_in("far")
+    assert (failed["outcome"], failed["reason"]["code"]) == ("failure", "unreachable")
+    assert "connection refused (given up after 2.0 s)" in failed["reason"]["message"]
+    assert answer.step_in("nas")["outcome"] == "success"
+    assert "waiting for far to answer, given up after 2s: " in answer.stderr
+    waits = [event for event in events_of(station, "waiting") if event["reason"]["code"] == "unreachable"]
+    assert all(event["until"] for event in waits)
+    assert waits
+
+
 def test_one_repository_is_tried_again_and_then_the_next_has_its_turn(
     station: Station, server: SftpServer
 ) -> None:

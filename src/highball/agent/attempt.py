@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from highball.agent.steps import Steps
+from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.messages import LOST
-from highball.engine.restic.restic import Restic, RestoreOrder
+from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.facts import Caution
 

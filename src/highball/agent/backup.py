@@ -16,8 +16,9 @@ from highball.agent import hooks, proof
 from highball.agent.steps import ONCE, Done, Steps
 from highball.agent.workplace import as_gone, meet
 from highball.engine.restic import messages
+from highball.engine.restic.argv import BackupOrder
 from highball.engine.restic.messages import BackupReport
-from highball.engine.restic.restic import BackupOrder, Restic
+from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
@@ -140,6 +141,8 @@ class Backup:
         if self._task.dry_run:
             complaints += _nothing_saved(sound, report, complaints)
             return _judge_dry_run(restic, finished, report, complaints)
+        if finished.unanswered and report.summary is None:  # nor would it answer a listing
+            return Done(Outcome.FAILURE, self._why(restic, finished, repository), complaints)
         complaints += [found for source in sound if (found := source.find_what_became()) is not None]
         complaints += _nothing_saved(sound, report, complaints)
         if report.summary and report.summary.snapshot_id:

@@ -22,7 +22,8 @@ from highball.agent.ground import Ground, ancestors, is_below
 from highball.agent.placing import Placer, Staging, Traits, give_traits, put_aside
 from highball.agent.steps import Done, Steps
 from highball.agent.survey import Parent, Place, Survey
-from highball.engine.restic.restic import Restic, RestoreOrder
+from highball.engine.restic.argv import RestoreOrder
+from highball.engine.restic.restic import Restic
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.process import Stop

@@ -95,6 +95,7 @@ class Steps:
         self._step: int | None = None
         self._attempt = 1
         self._logged = 0
+        self._pid = 0
 
     # --- what lies around while the run goes on ---
 
@@ -170,6 +171,7 @@ class Steps:
 
     def process_started(self, pid: int) -> None:
         """A program runs: known on disk before it can do anything that a later process has to undo."""
+        self._pid = pid
         self.say(ProcessStarted, step=self._step, safely=True, pid=pid, hostname=hostname())
 
     # --- steps ---
@@ -289,7 +291,12 @@ class Steps:
             admin=admin,
             timezone=self.assignment.timezone,
             listener=Listener(
-                self.log, self.progress, self.process_started, partial(self.cut_short.add, repository)
+                self.log,
+                self.progress,
+                self.process_started,
+                partial(self.cut_short.add, repository),
+                partial(self._tell_unanswered, repository),
+                self._tell_answered,
             ),
             stop=self.stop,
             scratch=self.scratch,
@@ -315,6 +322,16 @@ class Steps:
         self.say(
             Waiting, step=self._step, reason=Reason(code="repository_locked", message=f"waiting: {message}")
         )
+
+    def _tell_unanswered(self, repository: str, why: str, left: timedelta) -> None:
+        within = duration_to_text(self.assignment.repositories[repository].answer_within)
+        message = f"waiting for {repository} to answer, given up after {within}: {why}"
+        reason = Reason(code="unreachable", message=message)
+        self.say(Waiting, step=self._step, reason=reason, until=datetime.now(UTC) + left)
+
+    def _tell_answered(self) -> None:
+        """The wait is over, and the program that waited goes on."""
+        self.process_started(self._pid)
 
     def _sleep(self, pause: timedelta) -> None:
         until = time.monotonic() + pause.total_seconds()

@@ -23,7 +23,8 @@ from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
 from highball.agent.steps import Done, Steps
 from highball.agent.sweeping import remove_tree
-from highball.engine.restic.restic import Restic, RestoreOrder
+from highball.engine.restic.argv import RestoreOrder
+from highball.engine.restic.restic import Restic
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.protocol import VerifyTask

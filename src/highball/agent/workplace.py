@@ -92,6 +92,7 @@ class Workplace:
             timezone=timezone,
             listener=listener or Listener(),
             stop=stop or Stop(),
+            answer_within=repository.answer_within,
         )
 
     @contextmanager

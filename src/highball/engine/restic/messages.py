@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
@@ -297,13 +297,28 @@ _HINTS: dict[str, str] = {
     "snapshot_unknown": "see which there are with: highball snapshots",
 }
 
-_RETRYING = re.compile(r"^\S.* returned error, retrying after \S+: ")
+_RETRYING = re.compile(r"^\S.* returned error, retrying after (?P<pause>\S+): ")
+_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|µs|ns|h|m|s)")
+_GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _VAIN = frozenset({"certificate_refused", "wrong_scheme", "access_denied", "repository_missing"})
 
 
 def is_retrying(line: str) -> bool:
     """Whether restic says that it tries again: from 0.17 on it does for a quarter of an hour, whatever the error."""
     return _RETRYING.match(line) is not None
+
+
+def next_try(line: str) -> timedelta:
+    """After which pause restic tries again, by a line that says that it does; never more than an hour."""
+    match = _RETRYING.match(line)
+    parts = _GO_DURATION.findall(match["pause"]) if match else ()
+    seconds = sum(float(number) * _GO_SECONDS[unit] for number, unit in parts)
+    return timedelta(seconds=min(seconds, 3600))
+
+
+def cause_of(line: str) -> str:
+    """What a line says that restic tries again, without how often."""
+    return _RETRYING.sub("", line.partition("\n")[0])
 
 
 def is_in_vain(line: str) -> bool:
@@ -385,7 +400,7 @@ def _telling_line(lines: list[str]) -> str:
     lines = _without_stack([line for line in lines if not line.startswith("goroutine ")])
     fatal = [line for line in lines if line.startswith("Fatal: ")]
     chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
-    return _RETRYING.sub("", chosen.partition("\n")[0])
+    return cause_of(chosen)
 
 
 _FRAME = re.compile(r"\s+\S+\.(go|s):\d+")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
@@ -29,8 +30,10 @@ from pydantic_core import PydanticCustomError
 
 from highball.engine.restic import ssh
 from highball.engine.restic.ssh import Ssh
+from highball.engine.restic.variables import refuse_variable
 from highball.errors import Failed
 from highball.secret import Secret, SecretReference, SecretValue, resolve
+from highball.timing import Duration
 
 # --- what is declared ----------------------------------------------------------------------------
 
@@ -69,6 +72,12 @@ def _check_user(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
         raise ValueError("is not the name of a user")
     return name
+
+
+def _check_duration(duration: timedelta) -> timedelta:
+    if not timedelta(seconds=1) <= duration <= timedelta(days=1):
+        raise ValueError("must lie between 1s and 1d")
+    return duration
 
 
 def _as_text(value: object) -> object:
@@ -174,6 +183,11 @@ class ResticRepository(Location):
     host: str | None = Field(None, description="the host that a local path belongs to")
     maintained_by: str | None = Field(None, description="the host whose agent lists, checks and prunes it")
     password: Secret = Field(description="the repository's own password, which encrypts it")
+    answer_within: Annotated[Duration, AfterValidator(_check_duration)] = Field(
+        timedelta(minutes=2),
+        description="how long it may take until it answers for the first time; then a run goes on without it",
+        json_schema_extra={"default": "2m"},
+    )
     append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
     admin: Admin | None = Field(None, description="a second access that may delete")
 
@@ -276,46 +290,6 @@ _SFTP = re.compile(
     rf"//{_SFTP_USER.format(1)}{_SFTP_SERVER.format(1)}(?::(?P<port>\d{{1,5}}))?/.+"
     rf"|{_SFTP_USER.format(2)}{_SFTP_SERVER.format(2)}:[^:].*"
 )
-
-
-def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str | None] | None:
-    """Why a variable cannot be set, and what to do: it would change restic unseen, or is a secret."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        return "is not the name of a variable", None
-    upper = name.upper()
-    for refused, instead in _REFUSED_VARIABLES.items():
-        if upper == refused or (refused.endswith("_") and upper.startswith(refused)):
-            return "cannot be set here", instead
-    if isinstance(value, str) and _SECRET_VARIABLE.search(upper) and not upper.endswith(("_FILE", "_PATH")):
-        return "is a secret, not text", "write { file = … }, { env = … } or { command = … }"
-    return None
-
-
-_REFUSED_VARIABLES = {
-    "RESTIC_PASSWORD": "use password",
-    "RESTIC_PASSWORD_FILE": "use password = { file = … }",
-    "RESTIC_PASSWORD_COMMAND": "use password = { command = … }",
-    "RESTIC_REPOSITORY": "use url",
-    "RESTIC_REPOSITORY_FILE": "use url",
-    "RESTIC_REST_USERNAME": "use rest_username",
-    "RESTIC_REST_PASSWORD": "use rest_password",
-    "RESTIC_CACERT": "use certificate",
-    "RESTIC_COMPRESSION": "use compression, in a job",
-    "RESTIC_READ_CONCURRENCY": "use read_concurrency, in a job",
-    "RESTIC_": "Highball sets what restic is told",
-    "HIGHBALL_": "Highball sets these itself",
-    "PATH": "use restic, in the settings",
-    "TZ": "use timezone, in the settings or a schedule",
-    "LD_": "it would change which code runs",
-    "DYLD_": "it would change which code runs",
-    "BASH_ENV": "it would change which code runs",
-    "ENV": "it would change which code runs",
-    "SHELL": "it would change which code runs",
-    "IFS": "it would change which code runs",
-    "GODEBUG": "it would change how restic runs",
-    "AWS_SHARED_CREDENTIALS_FILE": "use access_key_id and secret_access_key",
-}
-_SECRET_VARIABLE = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
 
 
 def _together(found: Sequence[tuple[str, str, str | None]]) -> PydanticCustomError:

@@ -6,22 +6,23 @@ Nothing here decides whether something is good: what restic did is returned as i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pydantic_core
 
 from highball.engine.restic import messages
+from highball.engine.restic.argv import BackupOrder, RestoreOrder, backup_argv, in_folder, restore_argv
 from highball.engine.restic.binary import ResticBinary
 from highball.engine.restic.exact import ExactNames
 from highball.engine.restic.messages import BackupReport, CheckResult, PruneReport, TreeEntry
 from highball.engine.restic.repository import Access, as_csv
 from highball.engine.restic.ssh import Words, listening
-from highball.engine.restic.trying import Finished, Trying
+from highball.engine.restic.trying import Finished, FirstAnswer, Trying
+from highball.engine.restic.variables import kept_environment
 from highball.errors import Cancelled, Failed, RepositoryError
 from highball.facts import (
     Action,
@@ -40,13 +41,15 @@ from highball.process import (
     RESTIC_MANNERS,
     Argument,
     Command,
-    Input,
+    OnData,
     Stop,
+    Stream,
     by_lines,
     run,
 )
 from highball.reach import Here, Priority
 from highball.secret import mask
+from highball.words import length
 
 LONGEST_LINE = 64 * 1024 * 1024
 """A `snapshot` line lists all its paths (10,000 of them were seen): JSON lines may be long."""
@@ -71,37 +74,10 @@ class Listener:
     started: Callable[[int], None] = lambda pid: None
     cut_short: Callable[[], None] = lambda: None
     """A restic was killed or crashed, so that its lock may be left in the repository."""
-
-
-@dataclass(frozen=True)
-class BackupOrder:
-    """What a backup reads and how; shapes as restic takes them, patterns already anchored."""
-
-    paths: Sequence[bytes]
-    excludes: Sequence[bytes]
-    host: str
-    tags: Sequence[str]
-    parent: str | None = None
-    one_file_system: bool = False
-    exclude_caches: bool = False
-    exclude_if_present: Sequence[str] = ()
-    exclude_larger_than: str | None = None
-    compression: str | None = None
-    read_concurrency: int | None = None
-    limit_upload: int | None = None
-    limit_download: int | None = None
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class RestoreOrder:
-    """One restic process of a restore: a folder of a snapshot (or the whole, before 0.16) into a real directory."""
-
-    snapshot: str
-    folder: bytes | None
-    includes: Sequence[bytes]
-    target: bytes
-    overwrite: str | None = None
+    waiting: Callable[[str, timedelta], None] = lambda why, left: None
+    """The repository has not answered yet: why, and how long it still has."""
+    answered: Callable[[], None] = lambda: None
+    """It has, after all."""
 
 
 @dataclass
@@ -119,6 +95,8 @@ class Restic:
     stop: Stop = field(default_factory=Stop)
     patience: timedelta | None = None
     """How long it may try in vain to reach the repository; None leaves it to restic (a quarter of an hour)."""
+    answer_within: timedelta | None = None
+    """How long the repository may take until it answers for the first time; None leaves that to restic as well."""
     place: Here = field(default_factory=Here)
 
     # --- what it is, and whether it is there ---
@@ -171,7 +149,7 @@ class Restic:
 
         try:
             finished = self._run(
-                _backup_argv(self.binary, order), on_message, Priority.BACKUP, on_text=on_text
+                backup_argv(self.binary, order), on_message, Priority.BACKUP, on_text=on_text
             )
         except Failed as error:
             raise _with_excludes_counted(error, order) from None
@@ -250,7 +228,7 @@ class Restic:
         if snapshot == LATEST:  # no restic takes it here
             snapshot = self._get_snapshot(snapshot).id
         if self.binary.names_folders:
-            return self._read_tree("tree", _in_folder(snapshot, folder))
+            return self._read_tree("tree", in_folder(snapshot, folder))
         known = {} if known is None else known
         if b"/" not in known:
             known[b"/"] = root or str(self._get_snapshot(snapshot).tree)
@@ -310,12 +288,13 @@ class Restic:
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
-        attempts = Trying(self.stop, self.patience)
+        attempts = self._trying()
         on_error, finish = by_lines(lambda stream, line: attempts.hear(_plain(line)))
+
         with listening(self.access.ssh, self.scratch) as ssh:
             ended = run(
                 self._command(["dump", "--no-lock", "--", snapshot, path], ssh, json=False),
-                lambda stream, data: on_data(data) if stream == "stdout" else on_error(stream, data),
+                _apart(attempts, on_data, on_error),
                 stop=attempts.stop,
                 on_start=self.listener.started,
             )
@@ -425,7 +404,7 @@ class Restic:
                 cautions.append(messages.read_file_error(message))
             return kind in {"status", "summary", "error", "verbose_status"}
 
-        finished = self._run(_restore_argv(self.binary, order), on_message, Priority.BACKUP)
+        finished = self._run(restore_argv(self.binary, order), on_message, Priority.BACKUP)
         return finished, cautions
 
     # --- running restic ---
@@ -437,11 +416,19 @@ class Restic:
     def why(self, finished: Finished) -> Reason:
         """Why a process failed."""
         reason = messages.classify(self.binary.version, finished.exit_status, finished.log)
+        if finished.unanswered:
+            reason = self._unanswered(reason if finished.log else None)
         if reason.code == "repository_missing":
             bucket = ": the bucket does not exist" if "bucket" in reason.message else ""
             return Reason(code=reason.code, message=f"there is no repository at {self.access.shown}{bucket}")
         # masked only now: a password like "wrong" must not hide restic's own words from us
         return Reason(code=reason.code, message=mask(reason.message, self.access.secrets, LONGEST_MESSAGE))
+
+    def _unanswered(self, failed: Reason | None) -> Reason:
+        told = failed or Reason(
+            code="unreachable", message=f"{messages.sentence('unreachable')}: it does not answer"
+        )
+        return Reason(code=told.code, message=f"{told.message} (given up after {length(self.answer_within)})")
 
     def locked(self, finished: Finished) -> RepositoryError:
         """The error that says who holds the lock a process ran into."""
@@ -473,7 +460,7 @@ class Restic:
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
         """All that a command prints on its standard output; raises RepositoryError where that has no end."""
         answer = _Answer()
-        attempts = Trying(self.stop, self.patience)
+        attempts = self._trying()
 
         def on_line(stream: str, line: bytes) -> None:
             text = self._plain_or_fatal(line)
@@ -482,10 +469,11 @@ class Restic:
                 self._tell(stream, text)
 
         on_error, finish = by_lines(on_line)
+
         with listening(self.access.ssh, self.scratch) as ssh:
             ended = run(
                 self._command(argv, ssh, json=json),
-                lambda stream, data: answer.add(data) if stream == "stdout" else on_error(stream, data),
+                _apart(attempts, answer.add, on_error),
                 stop=attempts.stop,
                 timeout=timeout,
                 on_start=self.listener.started,
@@ -505,9 +493,11 @@ class Restic:
         on_text: Callable[[str, str], None] = lambda stream, text: None,
     ) -> Finished:
         """Run a command line by line: JSON messages to `on_message`, what it does not take to `on_text` and the log."""
-        attempts = Trying(self.stop, self.patience)
+        attempts = self._trying()
 
         def on_line(stream: str, line: bytes) -> None:
+            if stream == "stdout":
+                attempts.hear_answer()
             message = messages.read_json(line)
             if message is not None and on_message is not None and on_message(message):
                 return
@@ -536,6 +526,24 @@ class Restic:
             self.listener.cut_short()
         return finished
 
+    def _trying(self) -> Trying:
+        if self.answer_within is None:
+            return Trying(self.stop, self.patience)
+        told = self.listener
+        first = FirstAnswer(self.answer_within, self._answers, told.waiting, told.answered)
+        return Trying(self.stop, self.patience, first)
+
+    def _answers(self, within: timedelta) -> bool:
+        """Whether anything answers, were it only with a refusal."""
+        asking = replace(self, answer_within=None, patience=within, listener=Listener())
+        try:
+            asking._collect("cat", "config", "--no-lock", timeout=within)
+        except RepositoryError as error:
+            return error.code != "unreachable"
+        except Cancelled:
+            return True
+        return True
+
     def _hear(self, ssh: Words, attempts: Trying) -> None:
         """Take in what ssh said, now that restic is over."""
         for line in ssh.read():
@@ -559,7 +567,7 @@ class Restic:
         return Command(
             argv=(str(self.binary.path), *(["--json"] if json else []), *options, *argv),
             environment={
-                **_kept_environment(),
+                **kept_environment(),
                 **self.access.environment,
                 "RESTIC_CACHE_DIR": str(self.cache),
                 "RESTIC_PROGRESS_FPS": "2",
@@ -599,6 +607,19 @@ class _Answer:
         self.parts.append(data)
 
 
+def _apart(attempts: Trying, on_data: Callable[[bytes], None], on_error: OnData) -> OnData:
+    """Hand what is answered to one, and what is complained of to the other."""
+
+    def on_output(stream: Stream, data: bytes) -> None:
+        if stream == "stderr":
+            on_error(stream, data)
+            return
+        attempts.hear_answer()
+        on_data(data)
+
+    return on_output
+
+
 @contextmanager
 def _understood() -> Iterator[None]:
     """Whatever a program answered that only calls itself restic is its failure, not ours."""
@@ -616,18 +637,8 @@ def _unreadable(message: str) -> RepositoryError:
     )
 
 
-def _kept_environment() -> dict[str, str]:
-    """The few variables that restic and the ssh that it starts need from us."""
-    kept = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    return {"PATH": os.defpath, "HOME": "/nonexistent"} | {n: os.environ[n] for n in kept if n in os.environ}
-
-
 def _plain(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip()
-
-
-def _in_folder(snapshot: str, folder: bytes) -> bytes:
-    return snapshot.encode() + b":" + folder
 
 
 def _hosts_and_tags(hosts: Sequence[str], tags: Sequence[str]) -> list[Argument]:
@@ -635,29 +646,6 @@ def _hosts_and_tags(hosts: Sequence[str], tags: Sequence[str]) -> list[Argument]
         *(part for host in hosts for part in ("--host", host)),
         *(part for tag in tags for part in ("--tag", tag)),
     ]
-
-
-def _backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
-    argv: list[Argument] = ["backup", "--host", order.host, "--tag", ",".join(order.tags)]
-    argv += ["--files-from-raw", Input(b"".join(path + b"\0" for path in order.paths))]
-    argv += [b"--exclude=" + pattern for pattern in order.excludes]
-    argv += [f"--exclude-if-present={name}" for name in order.exclude_if_present]
-    flags = {
-        "--one-file-system": order.one_file_system,
-        "--exclude-caches": order.exclude_caches,
-        "--dry-run": order.dry_run,
-    }
-    argv += [flag for flag, wanted in flags.items() if wanted]
-    values = {
-        "--parent": order.parent,
-        "--exclude-larger-than": order.exclude_larger_than,
-        "--compression": order.compression,
-        "--read-concurrency": order.read_concurrency if binary.reads_concurrently else None,
-        "--limit-upload": order.limit_upload,
-        "--limit-download": order.limit_download,
-    }
-    argv += [f"{flag}={value}" for flag, value in values.items() if value is not None]
-    return argv
 
 
 def _with_excludes_counted(error: Failed, order: BackupOrder) -> Failed:
@@ -669,15 +657,6 @@ def _with_excludes_counted(error: Failed, order: BackupOrder) -> Failed:
         code=error.code,
         hint="name fewer and broader patterns, or leave folders out by exclude_if_present",
     )
-
-
-def _restore_argv(binary: ResticBinary, order: RestoreOrder) -> list[Argument]:
-    argv: list[Argument] = ["restore", b"--target=" + order.target]
-    argv += [b"--include=" + pattern for pattern in order.includes]
-    if order.overwrite is not None:
-        argv.append(f"--overwrite={order.overwrite}")
-    snapshot: Argument = order.snapshot if order.folder is None else _in_folder(order.snapshot, order.folder)
-    return [*argv, "--", snapshot]
 
 
 ACTIONS_WITH_ADMIN = frozenset({Action.FORGET, Action.PRUNE})

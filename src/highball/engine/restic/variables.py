@@ -1,0 +1,54 @@
+"""Environment variables: which restic gets from us, and which a declared repository may set for it."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from highball.secret import SecretReference
+
+
+def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str | None] | None:
+    """Why a variable cannot be set, and what to do: it would change restic unseen, or is a secret."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        return "is not the name of a variable", None
+    upper = name.upper()
+    for refused, instead in _REFUSED_VARIABLES.items():
+        if upper == refused or (refused.endswith("_") and upper.startswith(refused)):
+            return "cannot be set here", instead
+    if isinstance(value, str) and _SECRET_VARIABLE.search(upper) and not upper.endswith(("_FILE", "_PATH")):
+        return "is a secret, not text", "write { file = … }, { env = … } or { command = … }"
+    return None
+
+
+_REFUSED_VARIABLES = {
+    "RESTIC_PASSWORD": "use password",
+    "RESTIC_PASSWORD_FILE": "use password = { file = … }",
+    "RESTIC_PASSWORD_COMMAND": "use password = { command = … }",
+    "RESTIC_REPOSITORY": "use url",
+    "RESTIC_REPOSITORY_FILE": "use url",
+    "RESTIC_REST_USERNAME": "use rest_username",
+    "RESTIC_REST_PASSWORD": "use rest_password",
+    "RESTIC_CACERT": "use certificate",
+    "RESTIC_COMPRESSION": "use compression, in a job",
+    "RESTIC_READ_CONCURRENCY": "use read_concurrency, in a job",
+    "RESTIC_": "Highball sets what restic is told",
+    "HIGHBALL_": "Highball sets these itself",
+    "PATH": "use restic, in the settings",
+    "TZ": "use timezone, in the settings or a schedule",
+    "LD_": "it would change which code runs",
+    "DYLD_": "it would change which code runs",
+    "BASH_ENV": "it would change which code runs",
+    "ENV": "it would change which code runs",
+    "SHELL": "it would change which code runs",
+    "IFS": "it would change which code runs",
+    "GODEBUG": "it would change how restic runs",
+    "AWS_SHARED_CREDENTIALS_FILE": "use access_key_id and secret_access_key",
+}
+_SECRET_VARIABLE = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
+
+
+def kept_environment() -> dict[str, str]:
+    """The few variables that restic and the ssh that it starts need from us."""
+    kept = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
+    return {"PATH": os.defpath, "HOME": "/nonexistent"} | {n: os.environ[n] for n in kept if n in os.environ}

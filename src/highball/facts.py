@@ -197,6 +197,7 @@ class Action(StrEnum):
     RESTORE = "restore"
     STATS = "stats"
     HISTORY = "history"
+    KEY = "key"
 
 
 class RunKind(StrEnum):
@@ -317,6 +318,10 @@ class Step(Fact):
     bytes_freed: Count | None = None
     bytes_stored: Count | None = None
     locks_removed: Count | None = None
+    key: str | None = None
+    """Of a change of keys: the id of the one that was added or removed."""
+    former_key: str | None = None
+    """Of a rotation: the id of the one whose place it takes."""
     target: PathText | None = None
 
 
@@ -621,6 +626,39 @@ class Lock(Fact):
     """When its owner last said that it lives: restic renews it every five minutes."""
     alive: bool | None = None
     """Whether its process lives, where whoever looked is on the same machine."""
+
+
+class RepositoryKey(Fact):
+    """A key of a repository: one password that opens all of it, and how whoever made it called it."""
+
+    id: str
+    user: str
+    host: str
+    created_at: UtcTime | None = None
+    current: bool = False
+    """Whether whoever asked opens it by this one."""
+
+
+Use = Literal["everyday", "admin", "former", "added", "unknown"]
+"""What a key is for: the access that is opened by it, or what else is known of it."""
+
+
+class KeyTold(Fact):
+    """A key of a repository and what it is for: by which access it is opened with it, whether another took its place,
+    whether a run added it; `unknown` was made elsewhere."""
+
+    id: str
+    user: str
+    host: str
+    created_at: UtcTime | None
+    use: Use
+    run: str | None = None
+    """The run that added it."""
+
+    @property
+    def removable(self) -> bool:
+        """Whether nothing here opens the repository by it."""
+        return self.use not in ("everyday", "admin")
 
 
 class Difference(Fact):

@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from highball.engine.restic.repository import ResticRepository
 from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
+from highball.secret import SecretReference
 from highball.source.path import PathSource, Pattern
 from highball.spec.job import Job
 
@@ -239,6 +240,23 @@ class InitTask(_Wire):
     repository: str
 
 
+class KeyTask(_Wire):
+    """Add a key to a repository, or remove one; the key that opens it is never removed.
+
+    `of_admin` says that `new` takes the place of the password of the access that may delete.
+    """
+
+    type: Literal["key"] = "key"
+    repository: str
+    act: Literal["add", "rotate", "remove"]
+    new: SecretReference | None = None
+    """The password that is to open it, too; of add and rotate."""
+    name: str = "highball"
+    id: str | None = None
+    """The key that goes; of remove."""
+    of_admin: bool = False
+
+
 class RestoreTask(_Wire):
     """Bring paths of a snapshot back below a target, or in place where `target` is null."""
 
@@ -259,6 +277,7 @@ Task = Annotated[
     | UnlockTask
     | StatsTask
     | InitTask
+    | KeyTask
     | RestoreTask,
     Field(discriminator="type"),
 ]
@@ -533,6 +552,13 @@ class ListLocks(OfRepository):
     asks: Literal["locks"] = "locks"
 
 
+class ListKeys(OfRepository):
+    """The keys of a repository."""
+
+    asks: Literal["keys"] = "keys"
+    needs: ClassVar[str | None] = "keys"
+
+
 class RehearseForget(OfRepository):
     """What restic itself would remove by these rules."""
 
@@ -617,6 +643,7 @@ Question = Annotated[
     | TestRepository
     | ListSnapshots
     | ListLocks
+    | ListKeys
     | RehearseForget
     | ListFolder
     | CompareSnapshots

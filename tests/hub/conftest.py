@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from hub.served import Corner, Served, serve
+from hub.served import PASSWORD, Corner, Served, serve
 from testbed.restic import ResticBinary
 
 
@@ -21,6 +22,24 @@ def hub(tmp_path_factory: pytest.TempPathFactory, newest_restic: ResticBinary) -
 def corner(hub: Served, tmp_path: Path) -> Corner:
     """A repository and a job of the test's own at that hub."""
     return hub.give_corner(tmp_path)
+
+
+@pytest.fixture
+def sealed(hub: Served, tmp_path: Path) -> Corner:
+    """A corner whose repository is opened by a password that the hub keeps sealed."""
+    corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
+    corner.seal(PASSWORD)
+    corner.back_up()
+    return corner
+
+
+@pytest.fixture
+def plain(hub: Served) -> Iterator[httpx.Client]:
+    """A browser without script, logged in at that hub."""
+    told = {"origin": hub.url}
+    with httpx.Client(base_url=hub.url, headers=told, trust_env=False, timeout=60) as client:
+        client.post("/login", data={"name": "anna", "password": "correct horse battery"})
+        yield client
 
 
 @pytest.fixture

@@ -111,6 +111,16 @@ class Corner:
         text = self.http.get(f"runs/{id}/events").text
         return [json.loads(line) for line in text.splitlines()]
 
+    def seal(self, value: str, slot: str = "password", **params: str) -> httpx.Response:
+        """Send a value of its repository to be sealed."""
+        address = f"repositories/{self.nas}/secrets/{slot}"
+        return self.http.put(address, json={"value": value}, params=params)
+
+    @property
+    def repository_state(self) -> str:
+        """How its repository is found."""
+        return str(self.post(f"repositories/{self.nas}/test")["state"])
+
     def run_directories(self) -> list[RunDirectory]:
         """The run directories that are there."""
         return list_run_directories(self.state / "runs")

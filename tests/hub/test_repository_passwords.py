@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,33 +11,6 @@ import pytest
 from hub.served import PASSWORD, Corner, Served
 
 WRONG = "not the one"
-
-
-@pytest.fixture
-def sealed(hub: Served, tmp_path: Path) -> Corner:
-    """A corner whose repository is opened by a password that the hub keeps sealed."""
-    corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
-    seal(corner, PASSWORD)
-    corner.back_up()
-    return corner
-
-
-@pytest.fixture
-def plain(hub: Served) -> Iterator[httpx.Client]:
-    """A browser without script, logged in."""
-    with httpx.Client(base_url=hub.url, headers={"origin": hub.url}, trust_env=False, timeout=60) as client:
-        client.post("/login", data={"name": "anna", "password": "correct horse battery"})
-        yield client
-
-
-def seal(corner: Corner, value: str, slot: str = "password", **params: str) -> httpx.Response:
-    """Send a value to be sealed."""
-    return corner.http.put(f"repositories/{corner.nas}/secrets/{slot}", json={"value": value}, params=params)
-
-
-def state_of(corner: Corner) -> str:
-    """How the repository is found."""
-    return str(corner.post(f"repositories/{corner.nas}/test")["state"])
 
 
 def edit(plain: httpx.Client, corner: Corner, **fields: str) -> httpx.Response:
@@ -50,25 +22,25 @@ def edit(plain: httpx.Client, corner: Corner, **fields: str) -> httpx.Response:
 
 def test_a_password_that_opens_nothing_is_not_sealed(sealed: Corner) -> None:
     for params in ({}, {"anyway": "true"}):
-        answer = seal(sealed, WRONG, **params)
+        answer = sealed.seal(WRONG, **params)
         assert (answer.status_code, answer.json()["code"]) == (409, "password_refused")
-    assert state_of(sealed) == "existing"
-    assert seal(sealed, PASSWORD).status_code == 200
+    assert sealed.repository_state == "existing"
+    assert sealed.seal(PASSWORD).status_code == 200
 
 
 def test_the_first_password_of_a_repository_has_to_open_it_too(hub: Served, tmp_path: Path) -> None:
     corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
-    assert seal(corner, WRONG).json()["code"] == "password_refused"
+    assert corner.seal(WRONG).json()["code"] == "password_refused"
     assert corner.get(f"repositories/{corner.nas}/secrets") == []
     shutil.rmtree(corner.repository)
-    assert seal(corner, WRONG).status_code == 200, "there is none yet: this will be its password"
+    assert corner.seal(WRONG).status_code == 200, "there is none yet: this will be its password"
 
 
 def test_the_admin_access_is_tried_with_its_own_password(sealed: Corner) -> None:
     spec = {**sealed.repository_spec, "password": {"sealed": True}, "admin": {"password": {"sealed": True}}}
     sealed.http.put(f"repositories/{sealed.nas}", json=spec, headers={"If-Match": '"1"'}).raise_for_status()
-    assert seal(sealed, WRONG, "admin").json()["code"] == "password_refused"
-    assert seal(sealed, PASSWORD, "admin").status_code == 200
+    assert sealed.seal(WRONG, "admin").json()["code"] == "password_refused"
+    assert sealed.seal(PASSWORD, "admin").status_code == 200
 
 
 def test_one_that_nobody_can_try_replaces_none_unless_somebody_insists_and_the_former_comes_back(
@@ -76,16 +48,16 @@ def test_one_that_nobody_can_try_replaces_none_unless_somebody_insists_and_the_f
 ) -> None:
     away = sealed.folder / "away"
     shutil.move(sealed.repository, away)
-    untried = seal(sealed, WRONG)
+    untried = sealed.seal(WRONG)
     assert (untried.status_code, untried.json()["code"]) == (409, "password_untried")
-    assert seal(sealed, WRONG, anyway="true").status_code == 200
-    assert seal(sealed, "again another", anyway="true").status_code == 200
+    assert sealed.seal(WRONG, anyway="true").status_code == 200
+    assert sealed.seal("again another", anyway="true").status_code == 200
     shutil.move(away, sealed.repository)
-    assert state_of(sealed) == "wrong_password"
+    assert sealed.repository_state == "wrong_password"
     kept = [one["secret"] for one in sealed.get(f"repositories/{sealed.nas}/secrets")]
     assert kept == ["password", "password.former"]
     sealed.post(f"repositories/{sealed.nas}/secrets/password/bring-back")
-    assert state_of(sealed) == "existing"
+    assert sealed.repository_state == "existing"
     kept = [one["secret"] for one in sealed.get(f"repositories/{sealed.nas}/secrets")]
     assert kept == ["password"]
     again = sealed.post(f"repositories/{sealed.nas}/secrets/password/bring-back", expect=(404,))
@@ -102,7 +74,7 @@ def test_the_form_refuses_a_password_that_opens_nothing(
     made_up = edit(plain, sealed, password_how="generate", **anyway)
     assert made_up.status_code == 422
     assert "made up for a repository that is there" in made_up.text
-    assert state_of(sealed) == "existing"
+    assert sealed.repository_state == "existing"
     assert sealed.get(f"repositories/{sealed.nas}")["revision"] == 1
 
 
@@ -125,4 +97,4 @@ def test_undo_says_what_it_cannot_bring_back(sealed: Corner, plain: httpx.Client
     assert "never a sealed value" in done.text
     told = sealed.post(f"repositories/{sealed.nas}/undo", {"to": 1}, headers={"If-Match": '"3"'})
     assert "never a sealed value" in told["note"]
-    assert state_of(sealed) == "existing"
+    assert sealed.repository_state == "existing"

@@ -29,6 +29,7 @@ from highball.protocol import (
     Dump,
     Flowing,
     ListFolder,
+    ListKeys,
     ListLocks,
     ListNodes,
     ListSnapshots,
@@ -225,6 +226,8 @@ class _Repository:
                 value: Any = TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
             case ListLocks():
                 value = [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
+            case ListKeys():
+                value = [key.model_dump(mode="json") for key in asked.list_keys()]
             case RehearseForget():
                 asked.compare_identity()
                 hosts = (question.host, *question.former_hosts)

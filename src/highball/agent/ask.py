@@ -17,10 +17,11 @@ from datetime import timedelta
 from highball.agent.ground import holds_something
 from highball.agent.restore import plan_restore
 from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
+from highball.engine.restic.keyring import list_keys
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
 from highball.errors import RepositoryError, Unknown
-from highball.facts import Difference, Lock, Node, NodeKind, Snapshot
+from highball.facts import Difference, Lock, Node, NodeKind, RepositoryKey, Snapshot
 from highball.process import Stop
 from highball.protocol import Overwrite, RestorePlan, SampledNames
 
@@ -73,6 +74,10 @@ class Asked:
     def list_locks(self) -> list[Lock]:
         """The locks in it."""
         return self.restic.list_locks()
+
+    def list_keys(self) -> list[RepositoryKey]:
+        """The keys of it, that by which this access opens it marked."""
+        return list_keys(self.restic)
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """The ids that restic itself would remove."""

@@ -84,6 +84,7 @@ CAPABILITIES = (
     "flows",
     "measures",
     "names",
+    "keys",
 )
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 

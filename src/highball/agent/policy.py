@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from highball.engine.restic.repository import ResticRepository, address, secrets_of
 from highball.errors import NotAllowed, Problem, StateUnusable
 from highball.facts import PathText, path_for_people
-from highball.protocol import Assignment, BackupTask, RestoreTask
+from highball.protocol import Assignment, BackupTask, KeyTask, RestoreTask
+from highball.secret import SecretReference
 from highball.source.path import check_path, lies_inside
 
 HARMLESS = ("AWS_", "B2_", "AZURE_", "GOOGLE_", "OS_", "ST_", "RESTIC_REST_", "GOMAXPROCS", "TZ")
@@ -97,8 +98,20 @@ class Policy(BaseModel):
             hooks = (*task.job.before, *task.job.after)
             if hooks and not self._runs(from_file=assignment.from_file):
                 yield Problem("commands", f"{assignment.job} has hooks, and commands may not run here")
+        if isinstance(task, KeyTask) and task.new is not None:
+            yield from self._problems_of_secret(
+                task.repository, "new password", task.new, from_file=assignment.from_file
+            )
         if isinstance(task, RestoreTask):
             yield from self._problems_of_target(task.paths if task.target is None else (task.target,))
+
+    def _problems_of_secret(
+        self, key: str, name: str, reference: SecretReference, *, from_file: bool
+    ) -> Iterator[Problem]:
+        if reference.command is not None and not self._runs(from_file=from_file):
+            yield Problem("commands", f"{key} uses a command for {name}, and commands may not run here")
+        if reference.file is not None and not _is_below(os.fsencode(reference.file), self.secrets):
+            yield _outside(os.fsencode(reference.file), "secrets", f"where {key}'s {name} is read from")
 
     def _problems_of_target(self, paths: Iterable[bytes]) -> Iterator[Problem]:
         for path in paths:

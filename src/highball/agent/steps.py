@@ -44,7 +44,7 @@ from highball.facts import (
 )
 from highball.process import Stop
 from highball.protocol import Assignment
-from highball.secret import SecretValue, mask
+from highball.secret import SecretReference, SecretValue, mask, resolve
 from highball.spec.job import Retry
 from highball.timing import duration_to_text
 
@@ -303,6 +303,12 @@ class Steps:
         )
         self._secrets += restic.access.secrets
         return restic
+
+    def resolve(self, reference: SecretReference) -> SecretValue:
+        """A secret of the task's own, masked from now on; raises SecretUnavailable."""
+        value = resolve(reference, sealed=self.place.sealed)
+        self._secrets.append(value)
+        return value
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Call, and while the repository is locked wait and call again, as long as the assignment allows."""

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from highball.agent import upkeep
+from highball.agent import rotation, upkeep
 from highball.agent.backup import Backup, sum_up
 from highball.agent.policy import load_policy
 from highball.agent.proof import judge_run
@@ -55,6 +55,7 @@ from highball.protocol import (
     CheckTask,
     ForgetTask,
     InitTask,
+    KeyTask,
     PruneTask,
     Removal,
     RestoreTask,
@@ -117,6 +118,8 @@ def _do(steps: Steps, task: Task) -> None:
             _single(steps, task.repository, Action.STATS, lambda: upkeep.measure(steps, task))
         case InitTask():
             _single(steps, task.repository, Action.INIT, lambda: upkeep.initialise(steps, task))
+        case KeyTask():
+            rotation.change_keys(steps, task)
         case VerifyTask():
             _on_snapshot(steps, task, Action.VERIFY, lambda restic: verify(steps, restic, task))
         case RestoreTask():

@@ -26,6 +26,7 @@ from highball.facts import (
     Health,
     Hold,
     HoldCause,
+    KeyTold,
     LogLine,
     Node,
     NodeKind,
@@ -305,6 +306,30 @@ def _group_row(group: ForeignGroup) -> list[str]:
         f"{group.job} (adopted by {group.adopted_by})" if group.job else "–",
         ", ".join(path_for_people(path) for path in group.paths),
     ]
+
+
+_USES = {
+    "everyday": Cell("in use", "green"),
+    "admin": Cell("in use for deleting", "green"),
+    "former": Cell("replaced, still opens it", "yellow"),
+    "added": Cell("added here"),
+    "unknown": Cell("unknown: not made here", "yellow"),
+}
+
+
+def show_keys(output: Output, found: Sequence[KeyTold]) -> None:
+    """The keys of a repository, and what each is for."""
+    if not output.for_people:
+        output.document(list(found))
+        return
+    output.table(
+        [Column("KEY"), Column("NAME"), Column("MADE", spare=True), Column("STATE")],
+        [
+            [one.id[:8], f"{one.user}@{one.host}", words.moment(one.created_at), _USES[one.use]]
+            for one in found
+        ],
+        "The repository has no key.",
+    )
 
 
 class Listing:

@@ -9,6 +9,7 @@ from highball.cli import (
     adopting,
     agent,
     backup,
+    changing_keys,
     configuration,
     history,
     holdings,
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "unlock": upkeep.unlock,
     "stats": upkeep.stats,
     "adopt": adopting.adopt,
+    "keys": changing_keys.keys,
 }
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

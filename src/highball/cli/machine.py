@@ -23,12 +23,14 @@ from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.standin import can_be_written, make_standin
+from highball.engine.restic.repository import as_admin
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, StateUnusable, Unknown
 from highball.facts import (
     Difference,
     Event,
     ForeignGroup,
     Hold,
+    KeyTold,
     LogLine,
     Node,
     Progress,
@@ -47,6 +49,7 @@ from highball.hub.expiry import expire_daily
 from highball.hub.intake import SetOf
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
+from highball.hub.rotations import tell_keys
 from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
@@ -228,6 +231,40 @@ class Machine:
         order = RunOrder.model_validate({"task": task, "repository": repository, **more})
         given, job = self.orders.task_for(order, repository)
         return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
+
+    # --- keys ---
+
+    def list_keys(self, repository: str) -> list[KeyTold]:
+        """The keys of a repository, and what each is for."""
+        declared = self.document.repositories[repository]
+        found, by_admin = self.ask(repository).list_keys(), []
+        if declared.admin is not None and declared.admin.password is not None:
+            identity = self.record.find_identity(repository)
+            by_admin = Asked(self.place, repository, as_admin(declared), identity, self.stop).list_keys()
+        return tell_keys(self.record, repository, found, by_admin)
+
+    def order_key(
+        self, repository: str, task: str, wait: timedelta | None, *, file: Path | None = None, **more: Any
+    ) -> Assignment:
+        """A change of its keys; raises Misuse where a new password is needed and not named."""
+        if task != "key-remove":
+            if file is None:
+                raise Misuse(
+                    "a new password is read from a file here",
+                    code="password_missing",
+                    hint="name it with --new-password-file FILE",
+                )
+            more["new"] = {"file": str(file.absolute())}
+        return self.order(task, repository, wait, **more)
+
+    def tell_rotated(self, repository: str, file: Path | None, *, of_admin: bool) -> list[str]:
+        """What is left to do by hand once a new password opens a repository."""
+        at = f"repositories.{repository}" + (".admin" if of_admin else "")
+        named = f'password = {{ file = "{file.absolute() if file else ""}" }}'
+        return [
+            f"Now let {self.path} say under [{at}]: {named}",
+            f"and take a new recovery kit: highball recovery-kit {repository} --out FILE",
+        ]
 
     # --- restores ---
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from highball.cli import adopting, answers, carrying, holdings, recovery, upkeep
+from highball.cli import adopting, answers, carrying, changing_keys, holdings, recovery, upkeep
 from highball.cli.arguments import (
     AppliedFile,
     Jobs,
@@ -262,5 +262,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "unlock": upkeep.unlock,
     "stats": upkeep.stats,
     "adopt": adopting.adopt,
+    "keys": changing_keys.keys,
 }
 """All verbs that speak to a hub, by name."""

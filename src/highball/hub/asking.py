@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from highball.errors import Unknown
-from highball.facts import Difference, Lock, Node, Snapshot
+from highball.facts import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.hub.fleet import Fleet
 from highball.protocol import (
     CompareSnapshots,
     ListFolder,
+    ListKeys,
     ListLocks,
     ListSnapshots,
     Overwrite,
@@ -32,6 +33,7 @@ _DIGITS = set("0123456789abcdef")
 _SNAPSHOTS: TypeAdapter[list[Snapshot]] = TypeAdapter(list[Snapshot])
 _DIFFERENCES: TypeAdapter[list[Difference]] = TypeAdapter(list[Difference])
 _NODES: TypeAdapter[list[Node]] = TypeAdapter(list[Node])
+_KEYS: TypeAdapter[list[RepositoryKey]] = TypeAdapter(list[RepositoryKey])
 _LOCKS: TypeAdapter[list[Lock]] = TypeAdapter(list[Lock])
 
 
@@ -67,6 +69,10 @@ class AskedOverWire:
     def list_locks(self) -> list[Lock]:
         """The locks in it; raises HighballError."""
         return _LOCKS.validate_python(self._ask(ListLocks(**self.about())))
+
+    def list_keys(self) -> list[RepositoryKey]:
+        """The keys of it, each marked where this access opens it by it; raises HighballError."""
+        return _KEYS.validate_python(self._ask(ListKeys(**self.about())))
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """What restic itself would remove; raises HighballError."""

@@ -23,7 +23,11 @@ from highball.hub.db import Database, idempotency, runs
 from highball.hub.intake import update_run
 from highball.hub.runs import Record
 from highball.protocol import Overwrite
+from highball.secret import SecretReference
 from highball.source.path import check_path
+
+KEY_NAME = r"^[\w .,@()+-]{1,100}$"
+"""What a key of a repository may be called."""
 
 _WholePath = Annotated[PathText, AfterValidator(check_path)]
 
@@ -59,6 +63,9 @@ _FIELDS = {
     "restore": _Fields(("repository", "snapshot", "paths"), ("job", "target", "overwrite")),
     "hub-backup": _Fields(),
     "history": _Fields(),
+    "key-add": _Fields(("repository", "new"), ("key_name",)),
+    "key-rotate": _Fields(("repository", "new"), ("key_name", "of_admin")),
+    "key-remove": _Fields(("repository", "key_id")),
 }
 _FOR_EVERY_TASK = frozenset({"task", "wait_seconds"})
 
@@ -79,6 +86,9 @@ class RunOrder(Fact):
         "restore",
         "hub-backup",
         "history",
+        "key-add",
+        "key-rotate",
+        "key-remove",
     ]
     """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database, `history` lets its record
     forget what is old."""
@@ -97,6 +107,11 @@ class RunOrder(Fact):
     remove_all: bool = False
     subset: Annotated[float | None, BeforeValidator(_share_to_check)] = None
     """How much of the data a check reads, in per cent; null is what the repository says."""
+    new: SecretReference | None = None
+    """Of keys: the password that is to open the repository, too."""
+    key_id: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    key_name: str = Field("highball", pattern=KEY_NAME)
+    of_admin: bool = False
     wait_seconds: float | None = Field(None, ge=0, le=30 * 86400)
 
     @model_validator(mode="after")
@@ -115,6 +130,8 @@ class RunOrder(Fact):
     def action(self) -> Action:
         """What its first step does."""
         names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
+        if self.task.startswith("key-"):
+            return Action.KEY
         return names.get(self.task) or Action(self.task)
 
     @property

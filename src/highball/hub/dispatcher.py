@@ -43,6 +43,7 @@ from highball.protocol import (
     Events,
     ForgetTask,
     Inventory,
+    KeyTask,
     Message,
     ProgressSeen,
     PruneTask,
@@ -88,6 +89,8 @@ class Installation:
     """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
     do_itself: Callable[[Queued, Step | None], None]
     """Carry out a run that needs no agent; and account for a second step that cannot be done."""
+    after_end: Callable[[str], None]
+    """Do what is left to do once the run with this id has ended."""
 
 
 class Dispatcher:
@@ -198,6 +201,7 @@ class Dispatcher:
             assignment = await asyncio.to_thread(self._prepare, run)
             values = await asyncio.to_thread(self._open_sealed, assignment)
             needs = ("hub-copy",) if assignment.done_before else ()
+            needs = ("keys",) if isinstance(assignment.task, KeyTask) else needs
         except HighballError as error:
             reason = Reason(code=error.code, message=error.message)
             await asyncio.to_thread(self._refuse, run.id, reason, _outcome_of(run, error))
@@ -266,8 +270,13 @@ class Dispatcher:
 
     def _open_sealed(self, assignment: Assignment) -> dict[str, bytes]:
         """The values of an assignment's sealed secrets; the admin's only for what may delete."""
-        deletes = isinstance(assignment.task, ForgetTask | PruneTask | UnlockTask)
+        task = assignment.task
+        deletes = isinstance(task, ForgetTask | PruneTask | UnlockTask)
         values: dict[str, bytes] = {}
+        if isinstance(task, KeyTask):
+            deletes = task.act == "remove" or task.of_admin
+            if task.new is not None and isinstance(task.new.sealed, str):
+                values[task.new.sealed] = self._hub.vault.open(task.new.sealed).reveal()
         for repository in assignment.repositories.values():
             opened = self._hub.vault.open_named(repository, admin=deletes)
             values |= {place: value.reveal() for place, value in opened.items()}
@@ -458,6 +467,7 @@ class Dispatcher:
             self._progress.pop(told.run, None)  # that of the step before says nothing of the next
         self._newsroom.publish("run", told.run, seq=newest, ended=ended)
         if ended:
+            await asyncio.to_thread(self._hub.after_end, told.run)
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:

@@ -93,6 +93,7 @@ class Hub:
                 documents.former_keys,
                 self._copy_itself,
                 self._do_itself,
+                self._after_end,
             ),
             self.fleet,
             self.newsroom,
@@ -113,6 +114,24 @@ class Hub:
 
     async def _take(self, connection: Connection, message: Message) -> None:
         await self.dispatcher.take(connection, message)
+
+    def _after_end(self, run: str) -> None:
+        """A change of keys leaves something to do; a failure there is made good by the house."""
+        from highball.hub import rotations  # noqa: PLC0415 - it builds upon the hub
+
+        found = self.record.find_run(run)
+        if found.action is not Action.KEY:
+            return
+        try:
+            rotations.settle(self)
+            rotations.forget_former(self, found)
+        except HighballError:
+            _LOG.exception("keys of %s could not be settled", found.repository)
+
+    def _settle_keys(self) -> None:
+        from highball.hub import rotations  # noqa: PLC0415 - as above
+
+        rotations.settle(self)
 
     def _note_gone(self, host: str) -> None:
         self.newsroom.publish("host", host)
@@ -156,6 +175,7 @@ class Hub:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 await asyncio.to_thread(self.access.sweep, utc_now())
+                await asyncio.to_thread(self._settle_keys)
             except Exception:  # the outermost loop of the house
                 _LOG.exception("keeping house failed")
 
@@ -246,7 +266,9 @@ class Hub:
         asking = self.fleet.ask(host, question, seconds, dict(sealed or {}))
         return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
 
-    def order(self, order: RunOrder, actor: Actor, *, key: str | None = None) -> tuple[Run, bool]:
+    def order(
+        self, order: RunOrder, actor: Actor, *, key: str | None = None, id: str | None = None
+    ) -> tuple[Run, bool]:
         """Queue a run; with the same idempotency key, the run that this key began. True where it is new.
 
         Raises Unknown for a job or repository that is not declared. Not to be called in the loop's own thread.
@@ -260,7 +282,7 @@ class Hub:
             if order.job is None or order.task not in ("restore", "verify"):
                 host = repository.maintainer(self.host)  # the right to delete goes nowhere else
         run, fresh = self.backlog.enqueue(
-            order, host, now, id=new_run_id(now, secrets.randbits(74)), actor=actor, key=key
+            order, host, now, id=id or new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )
         if fresh:
             self.newsroom.publish("run", run.id)

@@ -25,6 +25,7 @@ from highball.protocol import (
     BackupTask,
     CheckTask,
     InitTask,
+    KeyTask,
     PruneTask,
     StatsTask,
     Task,
@@ -118,6 +119,13 @@ class Orders:
                 return StatsTask(repository=key), None
             case "init":
                 return InitTask(repository=key), None
+            case "key-add" | "key-rotate":
+                act = order.task.removeprefix("key-")
+                told = {"new": order.new, "name": order.key_name, "of_admin": order.of_admin}
+                return KeyTask.model_validate({"repository": key, "act": act, **told}), None
+            case "key-remove":
+                demand_right_to_delete(key, repository)
+                return KeyTask(repository=key, act="remove", id=order.key_id), None
             case "verify":
                 snapshot, job = self._snapshot_to_verify(order, key)
                 markers = self._markers_of(job)

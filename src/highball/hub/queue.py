@@ -18,7 +18,7 @@ from highball.timing import is_within
 
 # --- what is known -------------------------------------------------------------------------------
 
-EXCLUSIVE = frozenset({"check", "discard", "forget", "init", "prune"})
+EXCLUSIVE = frozenset({"check", "discard", "forget", "init", "key-remove", "prune"})
 """What holds restic's exclusive lock. A repository that is being made is not to be met half made."""
 
 WITHOUT_LOCK = frozenset({"unlock"})

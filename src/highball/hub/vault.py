@@ -43,6 +43,9 @@ IDENTITY = "hub:identity"
 FORMER = ".former"
 """How the slot ends that keeps the value before one of which nobody knows yet whether it opens its repository."""
 
+COMING = "coming."
+"""How the slot begins of a value that a run adds to its repository: it counts once that has ended well."""
+
 _SEALED = sa.or_(vault.c.place.like("repository:%"), vault.c.place == IDENTITY)
 _MAGIC = b"hb1"
 _ID_BYTES = 8
@@ -217,6 +220,14 @@ class Vault:
         """Let the value that was kept be the one at a place again. Raises Unknown (`secret_unset`)."""
         former = self.open(place + FORMER)
         return self.seal(place, former, actor, now)
+
+    def take_over(self, coming: str, place: str, actor: Actor, now: datetime) -> None:
+        """Let the value at one place be the one at another from now on; the one there before is kept beside it."""
+        value = self.open(coming)
+        if self.find(place) is None or self.open(place) != value:  # else a crash left this half done
+            self.drop_former(place)
+            self.seal(place, value, actor, now, keep_former=True)
+        self.remove(coming, actor, now)
 
     def drop_former(self, place: str) -> None:
         """Keep nothing beside a place any more: what lies there is known to open its repository."""

@@ -23,6 +23,7 @@ from highball.web.api import (
     overview,
     recovery,
     repositories,
+    repository_keys,
     runs,
     schedule,
     testing,
@@ -37,6 +38,7 @@ from highball.web.pages import (
     history,
     job_form,
     jobs,
+    keyrings,
     keys,
     people,
     profiles,
@@ -80,7 +82,8 @@ def make_app(hub: Hub) -> FastAPI:
     )
     for router in (people_router, objects_router):
         app.include_router(router, prefix="/api/v1", dependencies=strict)
-    for room in (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery):
+    rooms = (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery)
+    for room in (*rooms, repository_keys):
         app.include_router(room.make_router(hub), dependencies=strict)
     app.include_router(agents.make_router(hub.fleet))
 
@@ -92,6 +95,7 @@ def make_app(hub: Hub) -> FastAPI:
         runs_page,
         restore_page,
         repository_form,
+        keyrings,
         repositories_page,
         maintenance_page,
         hosts_page,

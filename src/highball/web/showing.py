@@ -92,6 +92,7 @@ ACTIONS = {
     Action.RESTORE: "Restore",
     Action.STATS: "Measurement",
     Action.HISTORY: "Clean-up of old history",
+    Action.KEY: "Change of keys",
 }
 
 SECTIONS = {"job": "Jobs", "host": "Hosts", "repository": "Repositories"}
@@ -107,6 +108,7 @@ TITLES = {
     Action.INIT: "New repository {}",
     Action.RESTORE: "Restore from {}",
     Action.STATS: "Measurement of {}",
+    Action.KEY: "Keys of {}",
 }
 """What is done to a repository."""
 

@@ -103,6 +103,7 @@ def _success(run: Run) -> str:
         Action.INIT: "The repository can be used.",
         Action.UNLOCK: "No lock of ours is left.",
         Action.HISTORY: ", ".join(showing.sentence(step.reason.message) for step in run.steps if step.reason),
+        Action.KEY: "The keys are changed.",
     }.get(run.action, "Done.")
     return f"{told} {showing.sentence(', '.join(facts))}".strip() if facts else told
 

@@ -56,7 +56,7 @@ def refused(key: str) -> Conflict:
     return Conflict(
         f"this password does not open {key}, so nothing was changed",
         code="password_refused",
-        hint="send the one that it has: sealing another does not change it",
+        hint=f"send the one that it has; a new one is made by rotation: highball keys {key} --rotate",
     )
 
 

@@ -390,6 +390,16 @@ class Restic:
         """Remove the locks that restic calls stale, or all of them."""
         return self._run(["unlock", *(["--remove-all"] if remove_all else [])], None, json=False)
 
+    # --- what `keyring` asks of it ---
+
+    def collect(self, *argv: Argument, json: bool = True) -> bytes:
+        """All that a command prints on its standard output; raises RepositoryError."""
+        return self._collect(*argv, json=json)
+
+    def change(self, *argv: Argument) -> Finished:
+        """A command that changes the repository, its output for the log."""
+        return self._run(list(argv), None, json=False)
+
     # --- restore ---
 
     def restore(self, order: RestoreOrder) -> tuple[Finished, list[Caution]]:

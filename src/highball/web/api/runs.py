@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from highball.facts import Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
+from highball.errors import Misuse
+from highball.facts import Action, Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunRequest
 from highball.hub.hub import Hub
@@ -79,6 +80,12 @@ def make_router(hub: Hub) -> APIRouter:
         idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
     ) -> Run:
         """Queue a run; the same Idempotency-Key answers with the run that it began."""
+        if order.action is Action.KEY:
+            raise Misuse(
+                "keys are changed at the repository's own address",
+                code="order_elsewhere",
+                hint=f"see /api/v1/repositories/{order.repository}/keys",
+            )
         run, fresh = hub.order(order, actor, key=idempotency_key)
         response.status_code = 202 if fresh else 200
         response.headers["Location"] = f"/api/v1/runs/{run.id}"

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from highball import words
 from highball.errors import ConfigurationInvalid, HighballError, Stale
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
-from highball.hub.audit import Actor, Wanted
+from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
 from highball.hub.hub import Hub
@@ -33,6 +33,7 @@ from highball.web import plot, showing
 from highball.web.api.testing import RepositoryTestAnswer, try_each
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages.asking import Offer, Question, ask, plan_address
+from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -320,6 +321,7 @@ GOING = {
     Action.INIT: "Being made",
     Action.UNLOCK: "Unlocking",
     Action.STATS: "Measuring",
+    Action.KEY: "Changing keys",
 }
 
 
@@ -369,11 +371,7 @@ def _shown(
     pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
     known = hub.record.list_days(key, now.date() - timedelta(days=days))
-    kits = [
-        entry
-        for action in (KIT_KEPT, "took_kit")
-        for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
-    ]
+    taken = kit_taken(hub, key)
     return {
         "key": key,
         "place": _address(key),
@@ -396,7 +394,8 @@ def _shown(
         "cadences": effective_cadences(hub.document(), key),
         "secrets": list_secrets(hub, key),
         "admin": _admin_in_words(repository, list_secrets(hub, key)),
-        "kit_taken": max(kits, key=lambda entry: entry.at, default=None),
+        "kit_taken": taken,
+        "kit_outdated": is_outdated(hub, key, taken),
         "problems": problems or {},
         "differences": (),
         "order_key": _fresh(),

@@ -384,7 +384,7 @@ def _states(found: RepositoryTestAnswer) -> list[str]:
 
 
 def _cannot_make_up(key: str) -> ConfigurationInvalid:
-    told = "cannot be made up for a repository that is there", "nothing would open it any more"
+    told = "cannot be made up for a repository that is there", "rotate it on the page of its keys"
     problem = Problem(f"repositories.{key}.password", *told)
     return ConfigurationInvalid(str(problem), problems=[problem])
 
@@ -464,6 +464,7 @@ def _drawn(
         "differences": error.differences if isinstance(error, Stale) else (),
         "problems": _problems(error),
         "found": found,
+        "known": key is not None and hub.record.find_identity(key) is not None,
         "refused": found is not None and "wrong_password" in _states(found),
         "file": file,
         "kinds": KINDS,

@@ -1,0 +1,259 @@
+"""The keys of a repository: who can open it, and how its password is rotated so that the right one is never lost."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+
+from highball.errors import HighballError, Misuse
+from highball.facts import Action, KeyTold, Run, RunKind, RunState
+from highball.hub import rotations
+from highball.hub.audit import Actor, Entry, Wanted
+from highball.hub.holdings import list_secrets
+from highball.hub.hub import Hub
+from highball.hub.runs import RunFilter, utc_now
+from highball.secret import SecretReference, SecretValue
+from highball.spec.access import Role
+from highball.web import showing
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Question, ask
+from highball.web.pages.start import KIT_KEPT
+from highball.web.who import demand
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Text = Annotated[str, Form(max_length=4096)]
+KeyId = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
+
+LOOKS = {
+    "everyday": showing.Look("ok", "circle-check", "In use"),
+    "admin": showing.Look("ok", "circle-check", "In use for deleting"),
+    "former": showing.Look("run", "hourglass", "Being retired"),
+    "added": showing.Look("idle", "key-round", "Added here"),
+    "unknown": showing.Look("warn", "triangle-alert", "Unknown"),
+}
+USED_BY = {
+    "everyday": "every backup, restore and check",
+    "admin": "clean-up only",
+    "former": "nothing here; its old password still opens the repository",
+    "added": "whoever was given its password",
+    "unknown": "unknown, not made here",
+}
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The page of a repository's keys, and what can be done there."""
+    router = APIRouter(include_in_schema=False, prefix="/repositories/{key}/keys")
+    _add_looking(router, hub, pages)
+    _add_changing(router, hub, pages)
+    _add_removing(router, hub, pages)
+    return router
+
+
+def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("")
+    def show(request: Request, key: str, _: Sees) -> Response:
+        return pages.answer(request, "repository-keys", _context(hub, key))
+
+    @router.get("/listed")
+    def show_list(request: Request, key: str, _: Sees) -> Response:
+        context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
+        try:
+            context["keys"] = rotations.list_told(hub, key)
+        except HighballError as error:
+            context["error"] = error
+        return pages.answer(request, "repository-key-list", _context(hub, key) | context)
+
+
+def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    def form(
+        request: Request, key: str, act: str, sent: dict[str, str], error: HighballError | None = None
+    ) -> Response:
+        context = _context(hub, key) | {"act": act, "sent": sent, "error": error}
+        status = 200 if error is None else error.http_status
+        return pages.answer(request, "repository-key-form", context, status=status)
+
+    @router.get("/rotate")
+    def ask_to_rotate(request: Request, key: str, _: Admin, of: str = "") -> Response:
+        return form(request, key, "rotate", {"of_admin": "yes" if of == "admin" else ""})
+
+    @router.get("/add")
+    def ask_to_add(request: Request, key: str, _: Admin) -> Response:
+        return form(request, key, "add", {})
+
+    @router.post("/rotate")
+    def rotate(
+        request: Request,
+        key: str,
+        actor: Admin,
+        how: Text = "generate",
+        password: Text = "",
+        file: Text = "",
+        of_admin: Text = "",
+        order_key: Text = "",
+    ) -> Response:
+        try:
+            given = _given(how, password, file)
+            once = f"{order_key}:rotate" if order_key else None
+            run = rotations.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
+        except HighballError as error:
+            return form(request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error)
+        return go(f"/runs/{run.id}")
+
+    @router.post("/add")
+    def add(
+        request: Request,
+        key: str,
+        actor: Admin,
+        name: Text = "",
+        how: Text = "enter",
+        password: Text = "",
+        file: Text = "",
+        order_key: Text = "",
+    ) -> Response:
+        try:
+            once = f"{order_key}:add" if order_key else None
+            given = _given(how, password, file)
+            run = rotations.add(hub, key, actor, name=_name(name), **given, order_key=once)
+        except HighballError as error:
+            return form(request, key, "add", {"how": how, "file": file, "name": name}, error)
+        return go(f"/runs/{run.id}")
+
+    @router.post("/undo")
+    def undo(key: str, actor: Admin) -> Response:
+        hub.vault.bring_back(hub.vault.find_place(key, "password"), actor, utc_now())
+        hub.newsroom.publish("object", key)
+        text = f"The password of before opens {key} again. The new key stays until it is removed."
+        return go(_address(key), said=Said(text))
+
+
+def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/remove")
+    def ask_to_remove(request: Request, key: str, _: Admin, id: KeyId) -> Response:
+        try:
+            found = next((one for one in rotations.list_told(hub, key) if one.id == id), None)
+        except HighballError as error:
+            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+        if found is None or not found.removable:
+            why = (
+                "is gone already"
+                if found is None
+                else "opens the repository for Highball: it is never removed"
+            )
+            return go(_address(key), said=Said(f"The key {id[:8]} {why}.", "warn"))
+        return ask(pages, request, _about_removal(key, found))
+
+    @router.post("/remove")
+    def remove(
+        key: str, actor: Admin, id: Annotated[str, Form(pattern="^[0-9a-f]{64}$")], order_key: Text = ""
+    ) -> Response:
+        try:
+            run = rotations.remove(
+                hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None
+            )
+        except HighballError as error:
+            hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+            return go(_address(key), said=Said(f"{showing.sentence(error.message)}{hint}", "warn"))
+        return go(f"/runs/{run.id}")
+
+
+# --- small steps ---------------------------------------------------------------------------------
+
+
+def _address(key: str) -> str:
+    return f"/repositories/{quote(key, safe='')}/keys"
+
+
+def _given(how: str, password: str, file: str) -> dict[str, Any]:
+    """The new password as it was given; nothing where one is to be made up. Raises Misuse."""
+    if how == "enter":
+        if not password:
+            raise Misuse("the new password is missing", code="password_missing", hint="type it in")
+        return {"value": SecretValue(password.encode("utf-8", "replace"))}
+    if how == "file":
+        if not file.strip().startswith("/"):
+            raise Misuse(
+                "the file is no whole path", code="path_relative", hint="like /etc/highball/nas-2.key"
+            )
+        return {"reference": SecretReference.model_validate({"file": file.strip()})}
+    return {}
+
+
+def _name(name: str) -> str:
+    if not name.strip():
+        raise Misuse("the key has no name yet", code="name_missing", hint="like: recovery, on paper")
+    return name.strip()
+
+
+def _context(hub: Hub, key: str) -> dict[str, Any]:
+    repository = hub.dispatcher.find_repository(key)
+    declared = hub.documents.get("repository", key)
+    held = list_secrets(hub, key)
+    password = next((one for one in held if one.name == "password"), None)
+    last = _last_rotation(hub, key)
+    kit = kit_taken(hub, key)
+    return {
+        "key": key,
+        "place": f"/repositories/{quote(key, safe='')}",
+        "address": _address(key),
+        "title": repository.title or key,
+        "host": repository.maintainer(hub.host),
+        "append_only": repository.append_only,
+        "can_remove": not repository.append_only or repository.admin is not None,
+        "has_admin": repository.admin is not None,
+        "admin_password": any(one.name == "admin.password" for one in held),
+        "password": password,
+        "file": hub.documents.file() if declared.origin == "file" else None,
+        "former": rotations.has_former(hub, key),
+        "last": last,
+        "taken": kit,
+        "kit_outdated": is_outdated(hub, key, kit),
+        "order_key": secrets.token_urlsafe(12),
+    }
+
+
+def _last_rotation(hub: Hub, key: str) -> tuple[Run, str | None, str | None] | None:
+    """The newest rotation that ended or goes on: its run, the key it added and the one whose place that took."""
+    chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
+    for run in hub.record.list_runs(chosen, limit=rotations.MOST_RUNS):
+        if run.action is not Action.KEY:
+            continue
+        step = next((one for one in run.steps if one.key and one.former_key), None)
+        if step is not None:
+            return run, step.key, step.former_key
+        if run.state is not RunState.DONE:
+            return run, None, None
+    return None
+
+
+def _about_removal(key: str, one: KeyTold) -> Question:
+    return Question(
+        title=f"Remove the key {one.id[:8]} of {key}?",
+        text=f"Its password ({one.user}@{one.host}) opens the repository no more. Snapshots are not touched, and "
+        "nothing is encrypted anew: whoever copied the repository while that password was known can still read it.",
+        action=f"{_address(key)}/remove",
+        verb="Remove key",
+        back=_address(key),
+        hidden=(("id", one.id), ("order_key", secrets.token_urlsafe(12))),
+    )
+
+
+def kit_taken(hub: Hub, key: str) -> Entry | None:
+    """When the recovery kit was last taken or kept, and by whom."""
+    found = [
+        entry
+        for action in (KIT_KEPT, "took_kit")
+        for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
+    ]
+    return max(found, key=lambda entry: entry.at, default=None)
+
+
+def is_outdated(hub: Hub, key: str, kit: Entry | None) -> bool:
+    """Whether the password was replaced after the recovery kit was taken."""
+    sealed = next((one for one in list_secrets(hub, key) if one.name == "password"), None)
+    return (
+        kit is not None and sealed is not None and sealed.sealed_at is not None and sealed.sealed_at > kit.at
+    )

@@ -568,6 +568,8 @@ class Snapshot(Fact):
     files: Count | None = None
     tree: str | None = None
     parent: str | None = None
+    original: str | None = None
+    """The id that it had before its tags were changed for the first time."""
     user: str | None = None
     governed: bool | None = None
 

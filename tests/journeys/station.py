@@ -137,6 +137,7 @@ class Station:
     settings: Table = field(default_factory=dict)
     defaults: Table = field(default_factory=dict)
     profiles: Table = field(default_factory=dict)
+    pins: Table = field(default_factory=dict)
     repositories: Table = field(default_factory=dict)
     jobs: Table = field(default_factory=dict)
     hosts: Table = field(default_factory=dict)
@@ -229,7 +230,7 @@ class Station:
     def write(self) -> None:
         """Write the configuration file."""
         lines = [*_section("settings", self.settings), *_section("defaults", self.defaults)]
-        for name in ("hosts", "profiles", "repositories", "jobs"):
+        for name in ("hosts", "profiles", "repositories", "jobs", "pins"):
             for key, table in getattr(self, name).items():
                 lines += _section(f"{name}.{key}", table)
         self.config.write_text("\n".join(lines) + "\n")

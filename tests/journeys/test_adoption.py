@@ -198,3 +198,30 @@ def test_a_person_sees_the_plan_before_being_asked(station: Station) -> None:
     done = station.call("adopt", "nas", group, "--job", "docs", "--yes").text
     assert done.index("goes") < done.index("is governed by the retention of docs")
     assert "docs (adopted by cli)" in station.call("adopt", "nas", COLUMNS="200").text
+
+
+def test_what_was_adopted_of_others_is_never_a_jobs_latest(station: Station) -> None:
+    station.fill(1, 5_000)
+    station.back_up()
+    [own] = listed(station)
+    size = station.ask("status").json[0]["size_bytes"]
+    dump = station.folder / "app.sql"
+    dump.write_bytes(b"insert")
+    station.bare("backup", "--host", "db1", str(dump))
+    [theirs] = listed(station) - {own}
+    station.ask("adopt", "nas", only_group(station)["id"], "--job", "docs", "--yes")
+
+    assert station.ask("status").json[0]["size_bytes"] == size
+    assert station.ask("verify").step["snapshot_id"] == own
+    for named in ((), ("--snapshot", "latest"), ("--snapshot", "2099-01-01")):
+        [run] = station.ask(
+            "restore", "docs", "--target", str(station.folder / "back"), "--yes", *named
+        ).json["runs"]
+        assert run["steps"][0]["snapshot_id"] == own
+    station.bare("forget", own)
+    station.back_up(status=3)
+    [newest] = listed(station) - {theirs}
+    station.bare("forget", newest)
+    error = station.ask("restore", "docs", "--target", str(station.folder / "away"), "--yes", status=4).error
+    assert "db1" in error["message"]
+    assert theirs[:8] in error["hint"]

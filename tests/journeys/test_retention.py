@@ -88,6 +88,28 @@ def test_a_dry_run_says_why_each_snapshot_stays(station: Station) -> None:
     assert [run["action"] for run in station.ask("runs").json] == ["backup", "backup"]
 
 
+def test_snapshots_whose_tags_were_changed_are_followed_under_their_new_ids(every_station: Station) -> None:
+    station = every_station
+    station.add_job(retention={"last": 1})
+    ids = save(station, 3)
+    station.pins["audit"] = {"repository": "nas", "snapshot": ids[0], "reason": "audit"}
+    for tag in ("keep", "again"):
+        station.bare("tag", "--add", tag, ids[0], ids[1]) if tag == "keep" else station.bare(
+            "tag", "--add", tag
+        )
+        station.back_up()
+        assert station.ask("status").json[0]["holds"] == []
+    assert {one["job"] for one in station.ask("snapshots").json} == {"docs"}
+    [plan] = station.ask("forget", "--dry-run").json
+    assert plan["unknown"] == []
+    assert [[why["code"] for why in one["reasons"]] for one in plan["keep"]] == [
+        ["last", "newest"],
+        ["pinned"],
+    ]
+    assert len(station.ask("forget").step["snapshots_removed"]) == 3
+    assert station.ask("status").json[0]["snapshots"] == 2
+
+
 def test_another_jobs_snapshots_are_another_set(station: Station) -> None:
     station.add_job(retention={"last": 1})
     station.add_job("other", retention={"last": 5})

@@ -8,7 +8,7 @@ from datetime import datetime, time
 from highball.cli import words
 from highball.cli.output import Output
 from highball.errors import HighballError, Unknown
-from highball.facts import Snapshot
+from highball.facts import Snapshot, path_for_people
 
 SHOWN_TO_CHOOSE = 20
 
@@ -62,11 +62,14 @@ def _pick(output: Output, job: str, found: Sequence[Snapshot], named: str | None
     ours = sorted((s for s in found if s.governed and s.job == job), key=lambda s: s.time, reverse=True)
     if named is None and output.interactive and len(ours) > 1:
         return _ask_which(output, ours)
-    if named in (None, "latest"):
-        return _first(ours, f"{job} has no snapshot here yet")
-    until = _read_date(named or "")
-    if until is not None:
-        return _first([s for s in ours if s.time <= until], f"{job} has no snapshot here as old as {named}")
+    until = None if named in (None, "latest") else _read_date(named or "")
+    if named in (None, "latest") or until is not None:
+        old_enough = [s for s in ours if until is None or s.time <= until]
+        own = [s for s in old_enough if s.run is not None]
+        if not own and old_enough:
+            raise _only_adopted(job, old_enough[0])
+        as_old = "yet" if until is None else f"as old as {named}"
+        return _first(own, f"{job} has no snapshot here {as_old}")
     matching = [s for s in found if s.id.startswith((named or "").lower())]
     if len(matching) > 1:
         raise Unknown(
@@ -83,12 +86,30 @@ def _first(found: Sequence[Snapshot], otherwise: str) -> Snapshot:
     return found[0]
 
 
-def _ask_which(output: Output, ours: Sequence[Snapshot]) -> Snapshot:
-    shown = ours[:SHOWN_TO_CHOOSE]
-    output.note("Which snapshot? Enter takes the newest.")
-    number = output.choose(
-        "Snapshot", [f"{words.moment(s.time)}  {s.id[:8]}  {words.size(s.size_bytes)}" for s in shown]
+def _only_adopted(job: str, newest: Snapshot) -> Unknown:
+    """What a job adopted of others is restored only by its id: it may hold something else altogether."""
+    paths = ", ".join(path_for_people(path) for path in newest.paths)
+    return Unknown(
+        f"{job} has no snapshot of its own here; {newest.id[:8]}, which it adopted, is of {newest.host}: {paths}",
+        code="snapshot_unknown",
+        hint=f"restore that one with: --snapshot {newest.id[:8]}",
     )
+
+
+def _described(snapshot: Snapshot) -> str:
+    told = f"{words.moment(snapshot.time)}  {snapshot.id[:8]}  {words.size(snapshot.size_bytes)}"
+    if snapshot.run is not None:
+        return told
+    return (
+        f"{told}  adopted from {snapshot.host}: {', '.join(path_for_people(path) for path in snapshot.paths)}"
+    )
+
+
+def _ask_which(output: Output, ours: Sequence[Snapshot]) -> Snapshot:
+    own_first = sorted(ours, key=lambda snapshot: snapshot.run is None)
+    shown = own_first[:SHOWN_TO_CHOOSE]
+    output.note("Which snapshot? Enter takes the newest.")
+    number = output.choose("Snapshot", [_described(snapshot) for snapshot in shown])
     return shown[number or 0]
 
 

@@ -48,8 +48,7 @@ class Adoption:
 
     def list_groups(self) -> list[ForeignGroup]:
         """The snapshots that no known run made, alike ones together; also those that a person adopted."""
-        listing = self.asked.list_snapshots()
-        return [_as_group(found, known) for found, known in self._sort(listing)]
+        return [_as_group(found, known) for found, known in self._sort(self._list())]
 
     def preview(self, group: str, job: str, now: datetime) -> list[Plan]:
         """What the job's retention would do once it governs a group; one plan for each set that gets some of it."""
@@ -87,6 +86,11 @@ class Adoption:
 
     # --- finding ---
 
+    def _list(self) -> list[Snapshot]:
+        listing = self.asked.list_snapshots()
+        self.retainer.record.follow(self.repository, listing)
+        return listing
+
     def _sort(self, listing: Iterable[Snapshot]) -> list[tuple[list[Snapshot], _Whose]]:
         """The listing without what runs made, by group and by whose it is; the newest of each last."""
         ordered = sorted((one for one in listing if one.job != HUB), key=lambda one: (one.time, one.id))
@@ -103,7 +107,7 @@ class Adoption:
         """The snapshots of a group that are adopted, or that are not; raises Unknown."""
         found = [
             snapshot
-            for given, whose in self._sort(self.asked.list_snapshots())
+            for given, whose in self._sort(self._list())
             if group_of(given[0]) == group and (whose.job is not None) == adopted
             for snapshot in given
         ]

@@ -20,7 +20,7 @@ from highball.errors import HighballError, StateUnusable
 from highball.facts import in_utc, storable
 from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
 
-REVISION = "0008"
+REVISION = "0009"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -214,6 +214,7 @@ snapshots = sa.Table(
     sa.Column("forgotten_at", Moment),
     sa.Column("missing_since", Moment),
     sa.Column("adopted_by", sa.String(100)),
+    sa.Column("formerly", sa.JSON(none_as_null=True)),
     sa.Index("snapshots_by_set", "repository", "host", "job", "set", "time"),
     sa.Index("snapshots_by_run", "run"),
     sa.Index(
@@ -222,7 +223,8 @@ snapshots = sa.Table(
     ),
 )
 """The snapshots that are governed: known runs made them, or a person adopted them. `accepted_at` is when a person
-said that a smaller size is right, or approved a plan that an adopted one was part of."""
+said that a smaller size is right, or approved a plan that an adopted one was part of, `formerly` the ids that it had
+before `restic tag` gave it others, the first one first."""
 
 holds = sa.Table(
     "holds",

@@ -6,7 +6,7 @@ Every function works within the transaction of whoever takes the event in; the s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from highball.facts import (
     RunEnded,
     RunStarted,
     RunState,
+    Snapshot,
     SnapshotSaved,
     Statistics,
     Step,
@@ -35,7 +36,7 @@ from highball.facts import (
     WarningSeen,
 )
 from highball.hub.aside import ending_with_asides, read_account, spell_account, step_set_aside, with_asides
-from highball.hub.db import events, repositories, repository_days, runs, snapshots, steps
+from highball.hub.db import events, holds, repositories, repository_days, runs, snapshots, steps
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
@@ -284,6 +285,7 @@ def _mark_missing(connection: sa.Connection, of: SetOf, action: Action, event: S
     It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
     set; what was adopted without them only a removal looks for.
     """
+    follow(connection, of.repository, event.snapshots or ())
     at, shown = event.at, {snapshot.id for snapshot in event.snapshots or ()}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
         of_set(of),
@@ -348,6 +350,34 @@ def _is_outdated(connection: sa.Connection, step: Step) -> bool:
         steps.c.ended_at > step.ended_at,
     )
     return connection.execute(later.limit(1)).first() is not None
+
+
+def follow(connection: sa.Connection, repository: str, listing: Sequence[Snapshot]) -> None:
+    """Know those by their new ids to which `restic tag` gave one: restic records the first, and the old one is gone."""
+    renamed = list_renamed(listing)
+    if not renamed:
+        return
+    asked = sa.select(snapshots.c.id, snapshots.c.formerly).where(
+        snapshots.c.repository == repository, snapshots.c.forgotten_at.is_(None)
+    )
+    rows = connection.execute(asked).all()
+    known = {row.id for row in rows}
+    by_first = {(row.formerly or [row.id])[0]: row for row in rows}
+    for snapshot in renamed:
+        row = by_first.get(snapshot.original or "")
+        if row is None or snapshot.id in known:
+            continue
+        told = {"id": snapshot.id, "formerly": [*(row.formerly or ()), row.id], "missing_since": None}
+        mark_snapshots(connection, repository, [row.id], **told)
+        about = (holds.c.repository == repository) & (holds.c.about == row.id)
+        connection.execute(holds.update().where(about).values(about=snapshot.id))
+
+
+def list_renamed(listing: Iterable[Snapshot]) -> list[Snapshot]:
+    """Those of a listing that had another id, which it does not show any more."""
+    listed = list(listing)
+    shown = {snapshot.id for snapshot in listed}
+    return [one for one in listed if one.original is not None and one.original not in shown]
 
 
 def mark_snapshots(connection: sa.Connection, repository: str, ids: Sequence[str], **told: Any) -> None:

@@ -139,7 +139,7 @@ class Orders:
         if order.snapshot is not None:
             return order.snapshot, order.job
         sets = self.record.list_sets(job=order.job, repository=key)
-        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_governed(of)[:1]]
+        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_own(of)[:1]]
         if not found:
             whose = order.job or "anybody"
             raise Unknown(

@@ -44,6 +44,8 @@ from highball.hub.holds import Holds
 from highball.hub.intake import (
     SetOf,
     chunk,
+    follow,
+    list_renamed,
     mark_snapshots,
     of_set,
     open_again,
@@ -74,6 +76,13 @@ class Governed:
     size_bytes: int | None
     shrank: bool
     accepted_at: datetime | None
+    formerly: tuple[str, ...] = ()
+    """The ids that it had before its tags were changed, the first one first."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All ids that it has and had."""
+        return (*self.formerly, self.id)
 
 
 @dataclass(frozen=True)
@@ -426,6 +435,10 @@ class Record:
         with self._database.read() as connection:
             return [_as_governed(row) for row in connection.execute(asked)]
 
+    def list_own(self, of: SetOf) -> list[Governed]:
+        """Those of them that hold what the set is of; what was adopted without its tags is of somebody else."""
+        return [snapshot for snapshot in self.list_governed(of) if snapshot.run is not None]
+
     def list_sets(self, *, job: str | None = None, repository: str | None = None) -> list[SetOf]:
         """The sets that hold snapshots, jobs among them that are not declared any more."""
         columns = (snapshots.c.repository, snapshots.c.host, snapshots.c.job, snapshots.c.set)
@@ -438,10 +451,10 @@ class Record:
             return [SetOf(*row) for row in connection.execute(asked.order_by(*columns))]
 
     def expect(self, of: SetOf) -> Expectation:
-        """What a backup should find: earlier snapshots, the one to build upon, and the usual size."""
-        ours = [snapshot for snapshot in self.list_governed(of) if snapshot.run is not None]
+        """What a backup should find: earlier snapshots (by their first ids), the one to build upon, the usual size."""
+        ours = self.list_own(of)
         return Expectation(
-            snapshot_ids=tuple(snapshot.id for snapshot in ours),
+            snapshot_ids=tuple(snapshot.names[0] for snapshot in ours),
             parent=ours[0].id if ours else None,
             sizes=tuple(self._list_sizes(of)),
         )
@@ -478,9 +491,20 @@ class Record:
 
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
-        sets = self.list_sets(repository=repository)
-        known = {one.id: (of, one) for of in sets for one in self.list_governed(of)}
-        return [_recognised(snapshot, known.get(snapshot.id)) for snapshot in listed]
+        listing = list(listed)
+        governed = [
+            (of, one) for of in self.list_sets(repository=repository) for one in self.list_governed(of)
+        ]
+        known = {one.id: (of, one) for of, one in governed}
+        firsts = {one.names[0]: (of, one) for of, one in governed}
+        renamed = {one.id: firsts.get(one.original or "") for one in list_renamed(listing)}
+        return [_recognised(one, known.get(one.id) or renamed.get(one.id)) for one in listing]
+
+    def follow(self, repository: str, listing: Sequence[Snapshot]) -> None:
+        """Know those of a listing by their new ids to which `restic tag` gave one."""
+        if list_renamed(listing):
+            with self._database.write() as connection:
+                follow(connection, repository, listing)
 
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""
@@ -539,7 +563,8 @@ class Record:
         """The snapshot of a set that was last proved restorable."""
         good = (Outcome.SUCCESS,)
         ending = self.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
-        return ending.account.snapshot_id if ending else None
+        id = ending.account.snapshot_id if ending else None
+        return next((one.id for one in self.list_governed(of) if id in one.names), id)
 
 
 def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Snapshot:
@@ -555,7 +580,9 @@ def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Sna
 
 
 def _as_governed(row: sa.Row[Any]) -> Governed:
-    return Governed(row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at)
+    return Governed(
+        row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at, tuple(row.formerly or ())
+    )
 
 
 def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:

@@ -111,7 +111,8 @@ def _newest_of_pairs(
         & snapshots.c.forgotten_at.is_(None)
         & snapshots.c.missing_since.is_(None)
     )
-    newest = sa.select(snapshots.c.size_bytes).where(held).order_by(snapshots.c.time.desc()).limit(1)
+    own = held & snapshots.c.run.is_not(None)  # what was adopted of others says nothing of the job's size
+    newest = sa.select(snapshots.c.size_bytes).where(own).order_by(snapshots.c.time.desc()).limit(1)
     asked = sa.select(
         pair,
         column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),

@@ -64,9 +64,10 @@ class Retainer:
         hosts = (of.host, *self.former.of("host", of.host))
         tags = tags_of(of, self.former)
         listing = asked.list_snapshots(hosts=hosts, tags=tags)
-        governed = self.record.list_governed(of)
+        self.record.follow(of.repository, listing)
         seen = {snapshot.id for snapshot in listing}
-        unseen = [one for one in (*also, *_list_adopted(governed, seen, asked)) if one.id not in seen]
+        unseen = [one for one in (*also, *self._list_adopted(of, seen, asked)) if one.id not in seen]
+        governed = self.record.list_governed(of)
         holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
         policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
         return make_plan(
@@ -81,7 +82,7 @@ class Retainer:
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
-            pinned=_pinned(self.document, of, [*listing, *unseen]),
+            pinned=_pinned(self.document, of, [*listing, *unseen], governed),
             skew=skew,
             holds=as_reasons([hold for hold in holds if hold.cause not in SEEN_IN_A_PLAN]),
             gaps=self._gaps_of(of, holds, now),
@@ -135,6 +136,20 @@ class Retainer:
                 found = next((reason for reason in plan.messages if reason.code == cause.value), None)
                 about = plan.gap if cause is HoldCause.GAP else None
                 self.record.holds.settle(held, cause, what_is_odd(found) if found else None, now, about)
+
+    def _list_adopted(self, of: SetOf, seen: Collection[str], asked: Asked) -> list[Snapshot]:
+        """The adopted snapshots of a set that a listing by its tags does not show; no run of ours made these."""
+
+        def list_wanted() -> set[str]:
+            governed = self.record.list_governed(of)
+            return {one.id for one in governed if one.run is None and one.id not in seen}
+
+        if not list_wanted():
+            return []
+        everything = asked.list_snapshots()
+        self.record.follow(of.repository, everything)
+        wanted = list_wanted()
+        return [snapshot for snapshot in everything if snapshot.id in wanted]
 
     def _gaps_of(self, of: SetOf, holds: Sequence[Hold], now: datetime) -> GapsKnown:
         zone = self.document.settings.timezone
@@ -192,12 +207,14 @@ def next_slice(record: Record, key: str, repository: Repository, share: float | 
     return f"{last % parts + 1}/{parts}"
 
 
-def _list_adopted(governed: Sequence[Governed], seen: Collection[str], asked: Asked) -> list[Snapshot]:
-    """The adopted snapshots of a set that a listing by its tags does not show; no run of ours made these."""
-    wanted = {one.id for one in governed if one.run is None and one.id not in seen}
-    return [snapshot for snapshot in asked.list_snapshots() if snapshot.id in wanted] if wanted else []
-
-
-def _pinned(document: Document, of: SetOf, listing: Sequence[Snapshot]) -> list[str]:
+def _pinned(
+    document: Document, of: SetOf, listing: Sequence[Snapshot], governed: Sequence[Governed]
+) -> list[str]:
+    """Those that a pin holds, by any id that they have and had."""
     pins = document.pins.values()
-    return [shown.id for shown in listing if any(pin.holds(of.repository, shown.id) for pin in pins)]
+    names = {one.id: one.names for one in governed}
+    return [
+        shown.id
+        for shown in listing
+        if any(pin.holds(of.repository, id) for pin in pins for id in names.get(shown.id, (shown.id,)))
+    ]

@@ -476,6 +476,7 @@ def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
         files=read_count(summary.get("total_files_processed")),
         tree=_read_id(entry.get("tree")),
         parent=_read_id(entry.get("parent")),
+        original=_read_id(entry.get("original")),
         user=entry.get("username"),
     )
 

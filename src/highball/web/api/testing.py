@@ -154,10 +154,10 @@ async def _try_for_job(hub: Hub, repository: str, host: str, key: str | None) ->
 
 async def _compare_content(hub: Hub, of: SetOf) -> ContentAnswer | None:
     """A sample of the newest snapshot's names beside what its host has; None without a snapshot that holds any."""
-    governed = await asyncio.to_thread(hub.record.list_governed, of)
-    if not governed:
+    own = await asyncio.to_thread(hub.record.list_own, of)
+    if not own:
         return None
-    newest = governed[0].id
+    newest = own[0].id
     asked = await asyncio.to_thread(hub.dispatcher.asked, of.repository)
     question = SampleNames(snapshot=newest, **asked.about())
     try:

@@ -324,6 +324,8 @@ def test_the_audit_is_read_page_by_page_and_as_a_table(
     [entry] = client.get(f"{API}/audit", params={"key": "u1"}).json()["items"]
     assert (entry["actor"], entry["address"], entry["at"]) == ("anna", "192.0.2.7", one_hour_later)
     assert (entry["before"], entry["after"]) == (None, {"title": "=1+1"})
+    few = client.get(f"{API}/audit", params={"format": "csv", "limit": 2}).text
+    assert len(few.splitlines()) == 3, "a head, and two entries"
     for asked in ({"params": {"format": "csv"}}, {"headers": {"Accept": "text/csv"}}):
         answer = client.get(f"{API}/audit", **asked)
         assert answer.headers["content-type"] == "text/csv; charset=utf-8"

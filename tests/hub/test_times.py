@@ -66,6 +66,8 @@ def test_old_history_goes_every_night_and_says_so(hub: Served) -> None:
     [run] = until(lambda: [run for run in runs_by_themselves(hub) if of_the_hub(run, "history")])
     done = hub.end_of(str(run["id"]))
     assert (done["outcome"], done["steps"][0]["reason"]["code"]) == ("success", "expired"), done
+    done_for = {one["id"]: one["maintenance_job"] for one in hub.get("maintenance/runs")}
+    assert done_for[str(run["id"])] == "history:hub"
     jobs = {one["id"]: one for one in hub.get("maintenance/jobs")}
     assert jobs["history:hub"]["next_run_at"] is not None
 

@@ -19,7 +19,9 @@ def test_a_backup_from_the_order_to_the_log(corner: Corner) -> None:
     events = corner.events(done["id"])
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert (events[0]["type"], events[-1]["type"]) == ("run.started", "run.ended")
-    assert "backup --host station" in corner.http.get(f"runs/{done['id']}/log").text
+    log = corner.http.get(f"runs/{done['id']}/log").text
+    assert "backup --host station" in log
+    assert "Snapshot " in log and log.rstrip().endswith("The run ended: success")
     [standing] = corner.get("status", job=corner.job)
     assert (standing["state"], standing["snapshots"]) == ("healthy", 1)
     until(lambda: corner.run_directories() == [], otherwise="the agent keeps what the hub has")

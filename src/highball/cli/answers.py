@@ -475,6 +475,9 @@ def show_jobs(output: Output, document: Document) -> None:
         [_job_row(document, key) for key in document.jobs],
         "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
     )
+    if document.jobs:
+        here = f"{datetime.now().astimezone():%Z}"
+        output.line(f"Times are {here}; schedules go by {document.settings.timezone}.", "dim")
 
 
 def _describe_job(document: Document, key: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ _EXAMPLES: dict[str, Any] = {
     "admin": {"url": "/mnt/nas-admin/restic"},
     "after": [{"run": "rm /var/backups/app.sql", "on_error": "warn"}],
     "backup_repository": "nas",
-    "before": [{"run": "pg_dump app > /var/backups/app.sql", "timeout": "10m"}],
+    "before": [{"run": "pg_dump app > app.sql", "name": "dump app", "dir": "/var/backups", "timeout": "10m"}],
     "check_schedule": "0 2 * * 0",
     "discard_schedule": "daily",
     "exclude": ["*.tmp"],

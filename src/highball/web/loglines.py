@@ -114,6 +114,15 @@ def read_on(record: Record, run: Run, after: int, find: str = "") -> LogPart:
     return LogPart(tuple(found), last, more=False)
 
 
+def each_line(record: Record, run: Run) -> Iterator[str]:
+    """All that happened, as text: what a person reads on the page, in a file."""
+    actions = _actions(run)
+    for event in record.read_events(run.id):
+        row = _row(event, actions, longest=None)
+        if row is not None:
+            yield f"{row.at:%Y-%m-%d %H:%M:%SZ} {row.origin}: {row.text}\n"
+
+
 def read_whole(record: Record, run: Run, seq: int) -> LogRow | None:
     """One line with all its characters; None where no line has that number."""
     for event in record.read_events(run.id, after=seq - 1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -385,18 +386,19 @@ def _add_audit(router: APIRouter, access: Access) -> None:
         since: Annotated[Moment | None, Query(alias="from")] = None,
         until: Annotated[Moment | None, Query(alias="to")] = None,
         cursor: Annotated[str | None, Query(max_length=36)] = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+        limit: Annotated[int | None, Query(ge=1, le=500)] = None,
         format: Literal["json", "csv"] | None = None,
         accept: Annotated[str, Header()] = "",
     ) -> AuditPage | Response:
-        """Who changed what, when and from where; as CSV all of it at once."""
+        """Who changed what, when and from where: 100 entries where no limit is said; as CSV without one all at once."""
         wanted = Wanted(actor, kind, key, action, since, until)
         if format == "csv" or (format is None and "text/csv" in accept):
             return StreamingResponse(
-                as_csv(access.every_entry(wanted)),
+                as_csv(islice(access.every_entry(wanted), limit)),
                 media_type="text/csv; charset=utf-8",
                 headers={"Content-Disposition": 'attachment; filename="highball-audit.csv"'},
             )
+        limit = limit or 100
         found = access.list_audit(wanted, before=cursor, limit=limit + 1)
         more = len(found) > limit
         return AuditPage(items=found[:limit], cursor=found[limit - 1].id if more else None)

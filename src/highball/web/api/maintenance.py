@@ -268,8 +268,9 @@ def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:
 
 def _as_maintenance(run: Run, *, by_hand: bool = False) -> MaintenanceRun:
     discards = run.action is Action.FORGET
-    task = "discard" if discards else run.action.value
-    subject = BY_HAND if discards and (by_hand or run.origin == "manual") else f"{task}:{run.repository}"
+    task = "discard" if discards else "hub-backup" if run.action is Action.BACKUP else run.action.value
+    by_hand = discards and (by_hand or run.origin == "manual")
+    subject = BY_HAND if by_hand else f"{task}:{run.repository or 'hub'}"
     return MaintenanceRun(
         id=run.id,
         maintenance_job=subject,

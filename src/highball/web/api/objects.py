@@ -144,7 +144,8 @@ def revision_of(if_match: str | None) -> int:
     """The revision that a request means; raises RevisionMissing and Misuse."""
     if if_match is None:
         raise RevisionMissing(
-            "a change must say which revision it changes", hint='send its ETag back as If-Match: "3"'
+            "a change must say which revision it changes",
+            hint="get it first, and send its ETag back as If-Match",
         )
     found = re.fullmatch(r'(?:W/)?"?(\d{1,9})"?', if_match.strip(), re.A)
     if found is None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from highball.errors import Misuse
-from highball.facts import Action, Fact, LogLine, Outcome, Run, RunKind, RunState, Standing
+from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunRequest
 from highball.hub.hub import Hub
@@ -21,6 +21,7 @@ from highball.spec.access import Role
 from highball.spec.moment import Moment
 from highball.web.api.maintenance import Accepted, Word, reason_of
 from highball.web.guard import is_still_known
+from highball.web.loglines import each_line
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -116,9 +117,9 @@ def make_router(hub: Hub) -> APIRouter:
 
     @router.get("/runs/{run}/log", **_text("text/plain"))
     def read_log(run: str, _: Sees) -> StreamingResponse:
-        """What the programs of a run printed, as text."""
+        """What happened in a run and what its programs printed, as text; times are UTC."""
         found = record.find_run(run)
-        return StreamingResponse(_log(hub, found.id), media_type="text/plain; charset=utf-8")
+        return StreamingResponse(each_line(record, found), media_type="text/plain; charset=utf-8")
 
     @router.get("/stream", **_text("text/event-stream"))
     async def stream(
@@ -147,12 +148,6 @@ def _text(media_type: str) -> dict[str, Any]:
 def _lines(hub: Hub, run: str, after: int) -> Iterator[str]:
     for event in hub.record.read_events(run, after=after):
         yield event.model_dump_json(exclude_none=True) + "\n"
-
-
-def _log(hub: Hub, run: str) -> Iterator[str]:
-    for event in hub.record.read_events(run):
-        if isinstance(event, LogLine):
-            yield f"{event.at:%Y-%m-%d %H:%M:%S} {event.text}\n"
 
 
 async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:

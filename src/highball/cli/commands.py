@@ -60,8 +60,11 @@ GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
         "restore-backup": hub.restore_backup,
         "recovery-kit": kits.hub_recovery_kit,
         "rebuild": hub.rebuild,
+        "reset-password": hub.reset_password,
     },
 }
 """Commands of two words, like `highball hub backup`."""
 
-TITLES = {"hub": "Look after the hub itself: its backups, its recovery kit, its way back."}
+TITLES = {
+    "hub": "Look after the hub itself: its backups, its recovery kit, its way back, a forgotten password."
+}

@@ -1,13 +1,15 @@
-"""hub backup, restore-backup, rebuild: looking after the database of the hub, or of this machine's state.
+"""hub backup, restore-backup, rebuild, reset-password: looking after the database of the hub, or of this machine.
 
 These open no machine: they have to work where the database is damaged, and change nothing that is declared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +20,7 @@ from highball.agent.rundir import list_run_directories
 from highball.agent.workplace import Workplace
 from highball.cli import words
 from highball.cli.arguments import Yes
-from highball.cli.machine import find_configuration, find_database, find_state
+from highball.cli.machine import find_configuration, find_database, find_key_folder, find_state
 from highball.cli.output import Output, safe
 from highball.cli.session import Session
 from highball.errors import (
@@ -32,10 +34,13 @@ from highball.errors import (
 from highball.facts import Snapshot, time_to_text
 from highball.hub import rebuild as rebuilding
 from highball.hub.audit import COMMAND
+from highball.hub.config import Documents
 from highball.hub.db import open_database
 from highball.hub.dialects import BACKUPS
-from highball.hub.lease import refuse_if_served
+from highball.hub.lease import lease_on, refuse_if_served
 from highball.hub.runs import utc_now
+from highball.hub.vault import find_key_file, open_vault
+from highball.secret import SecretValue
 from highball.spec.document import Document, build, load
 
 if TYPE_CHECKING:
@@ -44,11 +49,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a configuration's state and database lie."""
+    """Where state and database lie; a hub without a file has all that it declares in its database."""
 
-    configuration: Path
+    configuration: Path | None
     document: Document
     state: Path
+    sealed: Mapping[str, SecretValue] = field(default_factory=dict)
 
     @property
     def database(self) -> Path | str:
@@ -57,10 +63,44 @@ class Place:
 
 
 def find_place(session: Session) -> Place:
-    """The place of this call's configuration; raises ConfigurationInvalid."""
-    path = find_configuration(session.config)
+    """The place of this call's configuration, or of a hub that has none; raises ConfigurationInvalid."""
+    try:
+        path = find_configuration(session.config)
+    except ConfigurationInvalid as error:
+        place = Place(None, Document(), find_state(None, Document()))
+        if error.code != "configuration_missing" or not _is_there(place):
+            raise
+        return place
     document = load(path)
     return Place(path, document, find_state(path, document))
+
+
+def _is_there(place: Place) -> bool:
+    """Whether a hub without a file was at work here, or somebody says that this is its state."""
+    named = os.environ.get("HIGHBALL_STATE") or os.environ.get("HIGHBALL_DATABASE")
+    return bool(named) or (place.state / "highball.db").exists() or (place.state / BACKUPS).exists()
+
+
+def read_declared(place: Place) -> Place:
+    """The same place with what is declared: by its file, else in its database, with the values sealed there."""
+    where = place.database
+    if place.configuration is not None or (isinstance(where, Path) and not where.exists()):
+        return place
+    database = open_database(where)
+    try:
+        document = Documents(database).document()
+        key_file = find_key_file(find_key_folder(None), os.environ)
+        if not key_file.exists():
+            return replace(place, document=document)
+        vault = open_vault(database, key_file)
+        placed = {key: vault.place(key, one) for key, one in document.repositories.items()}
+        sealed: dict[str, SecretValue] = {}
+        for one in placed.values():
+            with contextlib.suppress(Unknown):
+                sealed |= vault.open_named(one, admin=False)
+        return replace(place, document=document.model_copy(update={"repositories": placed}), sealed=sealed)
+    finally:
+        database.close()
 
 
 # --- backups of the hub --------------------------------------------------------------------------
@@ -148,6 +188,42 @@ def _demand_nothing_runs(state: Path) -> None:
         directory.release()
 
 
+# --- who forgot a password -----------------------------------------------------------------------
+
+
+def reset_password(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose password was forgotten.")],
+) -> None:
+    """Make a link by which a user sets a new password: it counts once, and ends their sessions when it is used."""
+    from highball.hub.access import Access
+
+    session: Session = context.obj
+    place = find_place(session)
+    if isinstance(place.database, Path) and not place.database.exists():
+        raise Unknown(f"no hub was ever served from {place.state}", code="database_unknown")
+    database = open_database(place.database)
+    try:
+        link = Access(database).make_link(name, COMMAND, utc_now())
+    finally:
+        database.close()
+    lease = lease_on(place.database)
+    holder = lease.find_holder()
+    lease.release()
+    path = f"/password#{link.token.reveal().decode()}"
+    address = holder.address if holder is not None else None
+    if not session.output.for_people:
+        told = {"user": name, "link": f"{address or ''}{path}", "expires_at": time_to_text(link.expires_at)}
+        session.output.document(told)
+        return
+    session.output.line(f"{name} sets a new password here, once, until {words.moment(link.expires_at)}:")
+    session.output.line(f"  {address or 'http://ADDRESS-OF-THE-HUB'}{path}")
+    if address is None:
+        session.output.note(
+            "The hub does not serve now: begin it with highball serve, and open that path there."
+        )
+
+
 # --- without a backup ----------------------------------------------------------------------------
 
 
@@ -205,7 +281,7 @@ def rebuild(
 def _place_to_rebuild(session: Session, url: str | None, password_file: Path | None, called: str) -> Place:
     """The place of the configuration, with the repository that was named; with one, no configuration is needed."""
     if url is None and password_file is None:
-        return find_place(session)
+        return read_declared(find_place(session))
     if url is None or password_file is None:
         raise Misuse("--url and --password-file go together")
     try:
@@ -255,7 +331,7 @@ def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]
 
 def _ask(place: Place, key: str) -> Asked:
     _make_folder(place.state)
-    workplace = Workplace(place.state, place.document.settings.restic)
+    workplace = Workplace(place.state, place.document.settings.restic, place.sealed)
     workplace.prepare()
     return Asked(workplace, key, place.document.repositories[key], None)
 

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from highball.cli.hub import find_place
+from highball.cli.hub import find_place, read_declared
+from highball.cli.machine import find_key_folder
 from highball.cli.output import safe
 from highball.cli.session import Session
 from highball.errors import Conflict, Failed, Misuse
 from highball.hub.runs import utc_now
+from highball.hub.vault import find_key_file
 from highball.spec.document import effective_job, find_nearest
-
-KEY_NAME = "hub.key"
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
@@ -36,7 +36,8 @@ def recovery_kit(
 
     session: Session = context.obj
     _demand_a_place(out, show)
-    document = find_place(session).document
+    place = read_declared(find_place(session))
+    document = place.document
     if repository not in document.repositories:
         raise Unknown(
             f"there is no repository {repository}",
@@ -46,7 +47,7 @@ def recovery_kit(
     jobs = {key: effective_job(document, key) for key in document.jobs}
     kept = [Kept(key, job.sources[0].path) for key, job in jobs.items() if repository in job.repositories]
     declared = document.repositories[repository]
-    page = repository_kit(repository, declared, reach_of(declared), kept, utc_now())
+    page = repository_kit(repository, declared, reach_of(declared, sealed=place.sealed), kept, utc_now())
     _hand_out(session, page, out, {"repository": repository})
 
 
@@ -58,29 +59,19 @@ def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOp
 
     session: Session = context.obj
     _demand_a_place(out, show)
-    place = find_place(session)
-    key_file = find_key_file(place.configuration)
+    place = read_declared(find_place(session))
+    key_file = find_key_file(find_key_folder(place.configuration), os.environ)
     page = hub_kit(
         key=_read_key(key_file),
         key_file=key_file,
-        configuration=place.configuration.absolute(),
+        configuration=place.configuration.absolute() if place.configuration else None,
+        state=place.state,
         database=name_of(open_engine(place.database)),
         newest_backup=find_newest_backup(place.state),
         repositories={key: address(one) for key, one in place.document.repositories.items()},
         now=utc_now(),
     )
     _hand_out(session, page, out, {"hub": str(place.state)})
-
-
-def find_key_file(configuration: Path) -> Path:
-    """Where the key of the vault lies: HIGHBALL_KEY_FILE, a systemd credential, else beside the configuration."""
-    if told := os.environ.get("HIGHBALL_KEY_FILE"):
-        return Path(told).absolute()
-    if folder := os.environ.get("CREDENTIALS_DIRECTORY"):
-        credential = Path(folder) / KEY_NAME
-        if credential.exists():
-            return credential
-    return configuration.absolute().with_name(KEY_NAME)
 
 
 def _read_key(path: Path) -> bytes | None:

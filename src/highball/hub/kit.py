@@ -202,29 +202,32 @@ def hub_kit(
     *,
     key: bytes | None,
     key_file: Path,
-    configuration: Path,
+    configuration: Path | None,
+    state: Path,
     database: str,
     newest_backup: Path | None,
     repositories: Mapping[str, str],
     now: datetime,
 ) -> str:
-    """The page for the hub; `repositories` are keys with their addresses."""
-    restore = ["highball", "-c", str(configuration), "hub", "restore-backup"]
-    if newest_backup is not None:
-        restore.append(str(newest_backup))
+    """The page for the hub; `repositories` are keys with their addresses. Without a file its state names it."""
+    here = ["highball", "-c", str(configuration)]
+    if configuration is None:
+        here = ["env", f"HIGHBALL_STATE={state}", "highball"]
+    restore = [*here, "hub", "restore-backup", *([str(newest_backup)] if newest_backup else [])]
+    where = f"Configuration: `{configuration}`" if configuration else f"State: `{state}` (there is no file)"
     parts = [
         "# Recovery kit: the hub",
         _preamble(now, "Whoever has this page and a backup of the hub can open every secret in it."),
-        f"- Configuration: `{configuration}`\n- Database: {database}\n"
+        f"- {where}\n- Database: {database}\n"
         f"- Its newest backup when this was made: {f'`{newest_backup}`' if newest_backup else 'none yet'}",
-        "## 1. Install Highball, and put the configuration where it was",
+        "## 1. Install Highball" + (", and put the configuration where it was" if configuration else ""),
         *_key_parts(key, key_file),
         "## 3. Bring the database back",
         "From the newest file you still have: it lies beside the database, and where the settings name a"
         " repository, as its newest snapshot with the tag `hb:job=hub`.",
         _block([" ".join(map(_word, restore))]),
         "Without any backup, begin from the repositories; nothing is deleted until you confirm what was found:",
-        _block([" ".join(map(_word, [*restore[:3], "hub", "rebuild"]))]),
+        _block([" ".join(map(_word, [*here, "hub", "rebuild"]))]),
         "## The repositories",
         "Each has a recovery kit of its own, by which data comes back without the hub:\n\n"
         + ("\n".join(f"- {name}: `{shown}`" for name, shown in repositories.items()) or "- none yet"),

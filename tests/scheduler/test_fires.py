@@ -436,17 +436,20 @@ def test_a_pause_holds_until_somebody_resumes_it(clockwork: Clockwork) -> None:
     ]
 
 
-def test_a_pause_is_changed_by_another_and_ends_with_its_job(clockwork: Clockwork) -> None:
+def test_a_pause_is_changed_by_another_and_holds_when_its_job_comes_back(clockwork: Clockwork) -> None:
     clockwork.plan("06-01 00:00", HOURLY)
     clockwork.scheduler.pause("backup:docs", at("06-01 02:00"), ANNA, at("06-01 00:10"))
     clockwork.scheduler.pause("backup:docs", at("06-01 09:00"), ANNA, at("06-01 00:20"))
     (pause,) = clockwork.scheduler.list_pauses(at("06-01 00:20"))
     assert (pause.since, pause.until) == (at("06-01 00:10"), at("06-01 09:00"))
     clockwork.plan("06-01 00:30")
-    assert clockwork.rows(pauses) == []
+    assert clockwork.scheduler.list_pauses(at("06-01 00:30")) == [], "nothing is scheduled that it is about"
     clockwork.plan("06-01 00:40", HOURLY)
+    assert clockwork.scheduler.list_pauses(at("06-01 00:40")) == [pause]
     clockwork.tick("06-01 01:00")
-    assert clockwork.told() == ["06-01 01:00 queued"]
+    assert clockwork.told() == []
+    clockwork.tick("06-01 09:00")
+    assert clockwork.told() == ["06-01 09:00 queued"]
 
 
 def test_pauses_that_make_no_sense_are_refused(clockwork: Clockwork) -> None:

@@ -213,7 +213,6 @@ class Scheduling(RuleBasedStateMachine):
         for subject in changed:
             told = self.told[subject]
             if subject not in wanted:
-                told.paused = False
                 owes = self.owed(subject)
                 told.fired = told.fired if owes else None
             told.plan = wanted.get(subject)

@@ -227,9 +227,13 @@ class Scheduler:
                 _end_pause(connection, _as_pause(row), actor, now)
 
     def list_pauses(self, now: datetime) -> list[Pause]:
-        """The pauses that hold now, by subject."""
+        """The pauses that hold now of what is scheduled, by subject."""
         with self._database.read() as connection:
-            return sorted(_pauses_of(connection, now).values(), key=lambda pause: pause.subject)
+            there = set(
+                connection.execute(sa.select(fires.c.subject).where(fires.c.schedule != "")).scalars()
+            )
+            found = [one for one in _pauses_of(connection, now).values() if one.subject in there]
+            return sorted(found, key=lambda pause: pause.subject)
 
     def _catch_up(self, connection: sa.Connection, subject: str, now: datetime) -> None:
         """What was due before a pause begins or ends is dealt with as it was then."""
@@ -387,10 +391,7 @@ def _change(connection: sa.Connection, fire: _Fire, planned: Planned | None, now
         fresh = _begin(planned, max(now, fire.fired_at or now))
         _update(connection, [replace(fresh, fired_at=fire.fired_at, owed=fire.owed)])
         return
-    row = connection.execute(sa.select(pauses).where(pauses.c.subject == fire.subject)).first()
-    if row is not None:  # or it would be paused without a word when it comes back
-        _end_pause(connection, _as_pause(row), HUB, now)
-    if fire.owed:
+    if fire.owed:  # a pause stays, as what was deleted may be restored
         _update(connection, [replace(fire, schedule="", next_at=None, due_at=None)])
     else:
         connection.execute(fires.delete().where(fires.c.subject == fire.subject))

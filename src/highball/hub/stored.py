@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from highball.hub.audit import Actor, entry
 from highball.hub.changes import Declared, Edit, FieldDifference, Revision, differences
-from highball.hub.db import audit, marks, objects, revisions, vault
+from highball.hub.db import audit, marks, objects, pauses, revisions, vault
 from highball.hub.keys import move_record
 from highball.spec.references import Place, Spec
 
@@ -94,6 +94,12 @@ def _erase(connection: sa.Connection, one: Declared) -> None:
         connection.execute(table.delete().where(table.c.kind == one.kind, table.c.key == one.key))
     places = vault.c.place.startswith(f"{one.kind}:{one.id}:", autoescape=True)
     connection.execute(vault.delete().where(places))
+    subjects = [f"{what}:{one.key}" for what in _SUBJECTS_OF.get(one.kind, ())]
+    connection.execute(pauses.delete().where(pauses.c.subject.in_(subjects)))
+
+
+_SUBJECTS_OF = {"job": ("backup",), "repository": ("discard", "check")}
+"""What may be paused about an object of a kind."""
 
 
 def _replace(connection: sa.Connection, before: Declared, after: Declared) -> None:

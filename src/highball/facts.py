@@ -397,6 +397,10 @@ class ProcessStarted(_Numbered):
     hostname: Words
 
 
+DISK_AWAY = "disk_away"
+"""The code of a backup that waits for a disk that is away, or was skipped for it."""
+
+
 class Waiting(_Numbered):
     """The step waits, and why."""
 

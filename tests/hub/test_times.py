@@ -1,5 +1,7 @@
 """What a hub does by itself: fires that become runs, pauses, the copy of its own database, one hub for a state."""
 
+import os
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,27 @@ def test_a_paused_job_does_not_fire(hub: Served, tmp_path: Path) -> None:
     assert corner.back_up()["origin"] == "manual", "who says now means now"
     assert corner.post(f"jobs/{corner.job}/resume") == []
     assert f"backup:{corner.job}" in upcoming(corner)
+
+
+def test_a_backup_whose_disk_is_away_begins_when_it_is_back(hub: Served, tmp_path: Path) -> None:
+    corner = hub.give_corner(tmp_path, {"when_back": True}, schedule="daily")
+    corner.back_up()
+    away = corner.repository.rename(tmp_path / "unplugged")
+    until(lambda: f"backup:{corner.job}" in upcoming(corner))
+    make_due(corner, f"backup:{corner.job}")
+    [run] = until(lambda: runs_by_themselves(corner, job=corner.job))
+    id = str(run["id"])
+    until(lambda: corner.run(id)["state"] == "waiting", otherwise=corner.said)
+    reason = corner.run(id)["reason"]
+    assert reason["code"] == "disk_away"
+    assert reason["message"] == f"waiting for the disk of {corner.nas} ({corner.repository})"
+    assert corner.run(id)["steps"] == []
+    [directory] = [one for one in corner.run_directories() if one.path.name == id]
+    os.kill(directory.lock.holder() or 0, signal.SIGKILL)  # as when the machine is switched off
+    until(lambda: [event["type"] for event in corner.events(id)].count("run.started") == 2)
+    away.rename(corner.repository)
+    done = corner.end_of(id)
+    assert (done["outcome"], [step["action"] for step in done["steps"]]) == ("success", ["backup"]), done
 
 
 def of_the_hub(run: dict[str, object], action: str) -> bool:

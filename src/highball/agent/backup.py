@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from highball.agent import hooks, proof
+from highball.agent import disks, hooks, proof
 from highball.agent.steps import ONCE, Done, Steps
 from highball.agent.workplace import as_gone, meet
 from highball.engine.restic import messages
@@ -21,7 +21,17 @@ from highball.engine.restic.messages import BackupReport
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
-from highball.facts import Action, Caution, Outcome, Reason, Snapshot, SnapshotSaved, Statistics, Step
+from highball.facts import (
+    DISK_AWAY,
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    Snapshot,
+    SnapshotSaved,
+    Statistics,
+    Step,
+)
 from highball.process import Stop
 from highball.protocol import BackupTask, Expectation
 from highball.source.contents import Holds, Omissions, examine_whole, list_idle
@@ -42,9 +52,36 @@ class Backup:
         self._key = steps.assignment.job or ""
 
     def carry_out(self) -> None:
-        """Do all of it; a dry run leaves the hooks out."""
+        """Do all of it; a dry run leaves the hooks out. What lies on a disk that is away comes when that is back."""
+        assignment = self._steps.assignment
+        end = disks.until(assignment, self._task, datetime.now(UTC))
+        away = disks.list_away(assignment, self._job.repositories) if end is not None else []
+        if here := [key for key in self._job.repositories if key not in away]:
+            self._go_round(here)
+        if end is not None and away:
+            self._await_disks(away, end, begun=bool(here))
+
+    def _await_disks(self, away: list[str], end: datetime, *, begun: bool) -> None:
+        """Back up into each repository that comes back; without one the hooks after are told all the same."""
+        cancelled: Reason | None = None
+        try:
+            while away and (back := disks.wait(self._steps, away, end)):
+                away = [key for key in away if key not in back]
+                self._go_round(back)
+                begun = True
+        except Cancelled as error:
+            cancelled = _reason(error.code, error.message)
+        for key in away:
+            outcome = Outcome.SKIPPED if cancelled is None else Outcome.CANCELLED
+            reason = cancelled or disks.skipped(self._steps.assignment, key)
+            self._steps.leave_out(Action.BACKUP, key, outcome, reason)
+        if not begun:
+            self.run_after_hooks()
+
+    def _go_round(self, repositories: Sequence[str]) -> None:
+        """The hooks before, these repositories, the hooks after."""
         obstacle = None if self._task.dry_run else self._run_before_hooks()
-        for repository in self._job.repositories:
+        for repository in repositories:
             if obstacle is not None:
                 self._steps.leave_out(Action.BACKUP, repository, *obstacle)
             else:
@@ -290,7 +327,8 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
         outcome is Outcome.SKIPPED
     ):  # why the backups were says more than how the hook ended, and it is one reason
         return next((step.reason for step in told if step.action is Action.BACKUP), None)
-    first = told[0] if told else None
+    away = (step for step in steps if step.reason is not None and step.reason.code == DISK_AWAY)
+    first = told[0] if told else next(away, None) if outcome is Outcome.WARNING else None
     if first is None or first.reason is None or outcome is Outcome.SUCCESS:
         return None
     where = first.repository or (f"the hook {first.title}" if first.title else None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from highball.engine.restic.messages import PruneReport, Summary, as_listed
-from highball.facts import Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
+from highball.facts import DISK_AWAY, Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
 from highball.words import counted
 
 
@@ -87,10 +87,14 @@ def no_result(command: str, run: str) -> Reason:
 def judge_run(steps: Sequence[Step]) -> Outcome:
     """How a run of these steps ended: as the worst of them.
 
-    Where every backup was skipped it saved nothing, so that a hook's warning is no more than that.
+    Where every backup was skipped it saved nothing, so that a hook's warning is no more than that; where some
+    were, because a disk was away, the success of the others is not all of it.
     """
     outcome = worst(step.outcome for step in steps if step.outcome is not None)
     backups = [step.outcome for step in steps if step.action is Action.BACKUP]
+    away = any(step.reason is not None and step.reason.code == DISK_AWAY for step in steps)
+    if away and outcome is Outcome.SUCCESS and Outcome.SUCCESS in backups:  # saved, but not everywhere
+        return Outcome.WARNING
     is_skipped = bool(backups) and set(backups) == {Outcome.SKIPPED}
     return Outcome.SKIPPED if is_skipped and outcome.rank <= Outcome.WARNING.rank else outcome
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from highball.agent import rotation, upkeep
+from highball.agent import disks, rotation, upkeep
 from highball.agent.backup import Backup, sum_up
 from highball.agent.policy import load_policy
 from highball.agent.proof import judge_run
@@ -303,7 +303,10 @@ def main(arguments: Sequence[str]) -> None:
     stop = Stop(lambda: directory.cancel_requested)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.request())
-    if next(directory.read_events(), None) is None:
+    may_wait_on = disks.only_waited(directory)
+    if may_wait_on:
+        directory.resume()
+    if may_wait_on or next(directory.read_events(), None) is None:
         try:
             load_policy(place.state).demand(directory.assignment)
         except HighballError as error:

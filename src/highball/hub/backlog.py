@@ -209,6 +209,8 @@ class Queued:
     cancel_requested_at: datetime | None
     last_seq: int
     order: RunOrder | None
+    reason_code: str | None = None
+    """Why it waits."""
 
 
 class Backlog:
@@ -360,4 +362,5 @@ def _as_queued(row: sa.Row[Any]) -> Queued:
         cancel_requested_at=row.cancel_requested_at,
         last_seq=row.last_seq,
         order=_as_order(row) if row.order else None,
+        reason_code=row.reason_code,
     )

@@ -19,7 +19,18 @@ from zoneinfo import ZoneInfo
 from highball.engine.restic.repository import as_admin
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
 from highball.eventlines import read_told
-from highball.facts import Action, Outcome, Progress, Reason, RunEnded, RunKind, Step, StepStarted
+from highball.facts import (
+    DISK_AWAY,
+    Action,
+    Outcome,
+    Progress,
+    Reason,
+    RunEnded,
+    RunKind,
+    RunState,
+    Step,
+    StepStarted,
+)
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
@@ -544,6 +555,7 @@ def _candidate(document: Document, run: Queued) -> Candidate:
         job = effective_job(document, run.job)
         repositories = job.repositories
         windows = job.windows if run.nominal_at is not None else ()  # who says "now" means now
+    is_idle = run.state is RunState.WAITING and run.reason_code == DISK_AWAY
     return Candidate(
         run=run.id,
         kind=run.kind,
@@ -551,7 +563,7 @@ def _candidate(document: Document, run: Queued) -> Candidate:
         host=run.host,
         created_at=run.created_at,
         job=run.job,
-        repositories=repositories,
+        repositories=() if is_idle else repositories,
         subject=run.order.subject if run.order else None,
         nominal_at=run.nominal_at,
         not_before=run.not_before,
@@ -559,4 +571,5 @@ def _candidate(document: Document, run: Queued) -> Candidate:
         windows=windows,
         zone=document.settings.timezone,
         manual=run.nominal_at is None,
+        limited=not is_idle,
     )

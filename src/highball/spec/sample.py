@@ -60,6 +60,7 @@ _EXAMPLES: dict[str, Any] = {
     "tags": ["linux"],
     "times": {"daily": "0 3 * * *"},
     "title": "A name for people",
+    "when_back": True,
     "windows": ["22:00-06:00", "sat,sun 00:00-24:00"],
 }
 """Values for fields whose default says little."""

@@ -188,12 +188,22 @@ class ResticRepository(Location):
         description="how long it may take until it answers for the first time; then a run goes on without it",
         json_schema_extra={"default": "2m"},
     )
+    when_back: bool | None = Field(
+        None,
+        strict=True,
+        description="local: a scheduled backup that finds its disk away waits until it is back; "
+        "without a word so below /media, /run/media and /mnt",
+    )
     append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
     admin: Admin | None = Field(None, description="a second access that may delete")
 
     @model_validator(mode="after")
     def _check_both_ways(self) -> Self:
         found = list(_problems(self))
+        if self.when_back and not found and local_folder(self) is None:
+            found = [
+                ("when_back", "counts for nothing where a repository lies on no disk of this host", None)
+            ]
         if self.admin is not None and not found:
             merged = _admin_location(self, self.admin)
             found = [
@@ -430,6 +440,17 @@ def local_folder(repository: Location) -> Path | None:
     """The folder on this machine that the repository lies in; None where it lies elsewhere."""
     scheme, rest = _split(address(repository))
     return Path(rest) if scheme == "local" else None
+
+
+_WHERE_DISKS_COME = tuple(Path(folder) for folder in ("/media", "/run/media", "/mnt"))
+
+
+def comes_and_goes(repository: ResticRepository) -> bool:
+    """Whether it lies on a disk that is waited for when it is away: as declared, else by where it lies."""
+    folder = local_folder(repository)
+    if folder is None or repository.when_back is not None:
+        return folder is not None and bool(repository.when_back)
+    return any(folder.is_relative_to(place) for place in _WHERE_DISKS_COME)
 
 
 _Kept = TypeVar("_Kept", bound=ResticRepository)

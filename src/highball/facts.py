@@ -501,9 +501,10 @@ class HoldCause(StrEnum):
     RESTORE_TEST_FAILED = "restore_test_failed"
     GAP = "gap"
     CLOCK_WRONG = "clock_wrong"
+    REPOSITORY_TWICE = "repository_twice"
 
 
-NOT_BY_A_PERSON = (HoldCause.CHECK_FAILED, HoldCause.CLOCK_WRONG)
+NOT_BY_A_PERSON = (HoldCause.CHECK_FAILED, HoldCause.CLOCK_WRONG, HoldCause.REPOSITORY_TWICE)
 """What is wrong there does not become right by saying so."""
 
 

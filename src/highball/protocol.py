@@ -304,6 +304,8 @@ class Assignment(_Wire):
     repositories: dict[str, ResticRepository]
     identities: dict[str, str] = {}
     """restic's id of each repository that was met before."""
+    others: dict[str, str] = {}
+    """The keys of other repositories by their ids: one that was never met may turn out to be one of these."""
     wait: timedelta = timedelta(hours=1)
     """How long a busy repository is waited for."""
     former_jobs: tuple[str, ...] = ()
@@ -524,6 +526,8 @@ class OfRepository(_Wire):
     identity: str | None = None
     known: str | None = None
     """A snapshot that it holds as far as is known: a listing that shows it tells that it is no other repository."""
+    others: dict[str, str] = {}
+    """Where it was never met: the keys of others by their ids, as it may turn out to be one of these."""
     timezone: str = "UTC"
     from_file: bool = False
     needs: ClassVar[str | None] = None

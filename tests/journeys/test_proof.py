@@ -1,5 +1,6 @@
 """Never green without proof: each way in which a backup can be less than it seems, and the exit status of each."""
 
+import json
 import os
 import shutil
 import stat
@@ -56,6 +57,19 @@ def test_a_file_that_cannot_be_read_is_a_warning_that_names_it(every_station: St
     }
     assert all("permission denied" in w["message"] for w in step["warnings"])
     assert step["snapshot_id"] is not None
+
+
+@pytest.mark.needs("setpriv")
+def test_what_is_said_of_a_file_that_can_never_be_read_helps(station: Station) -> None:
+    station.prefix = without_right_to_read_all()
+    (station.source / "in [here]").mkdir()
+    (station.source / "in [here]" / "*").write_text("nobody reads me")
+    (station.source / "in [here]" / "*").chmod(0)
+    message = station.back_up(status=3).step["reason"]["message"]
+    assert "make it readable, or leave it out" in message
+    [pattern] = json.loads(message.partition("exclude = ")[2])
+    station.add_job(exclude=[pattern])
+    station.back_up()
 
 
 @pytest.mark.needs("setpriv")

@@ -36,11 +36,11 @@ def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) ->
     ("found", "sentence", "tone"),
     [
         (verdict(0), "Nothing is protected yet.", "idle"),
-        (verdict(8), "All 8 jobs are protected and proved restorable.", "ok"),
-        (verdict(1), "The only job is protected and proved restorable.", "ok"),
+        (verdict(8), "All 8 jobs are protected and passed a restore test.", "ok"),
+        (verdict(1), "The only job is protected and passed a restore test.", "ok"),
         (
             verdict(8, 0, 1, ProblemKind.UNPROVED),
-            "All 8 jobs are protected, but one was never proved restorable.",
+            "All 8 jobs are protected, but one was never tested by a restore.",
             "warn",
         ),
         (verdict(8, 3, 0, ProblemKind.FAILURE), "3 of 8 jobs need you. The other 5 are protected.", "bad"),

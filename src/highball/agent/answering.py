@@ -73,7 +73,7 @@ class Folder(Fact):
 class RepositoryTest(Fact):
     """How a repository was found from this host, and the action that helps.
 
-    `state`: existing, empty, uninitialised, locked, wrong_password, changed, gone, unreachable.
+    `state`: existing, empty, uninitialised, locked, wrong_password, changed, gone, twice, unreachable.
     """
 
     state: str
@@ -278,7 +278,8 @@ class _Repository:
             return RepositoryTest(state=state, message=message, milliseconds=took, **more)
 
         try:
-            asked = Asked(self._place, question.key, question.repository, question.identity)
+            about = (question.key, question.repository, question.identity)
+            asked = Asked(self._place, *about, others=question.others)
             asked.compare_identity()
             snapshots = asked.list_snapshots()
             locks = [lock for lock in asked.list_locks() if lock.exclusive]
@@ -316,6 +317,7 @@ _STATES: dict[str, tuple[str, str | None]] = {
     "repository_locked": ("locked", "unlock"),
     "repository_changed": ("changed", None),
     "repository_gone": ("gone", "retry"),
+    "repository_twice": ("twice", None),
 }
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,17 +42,19 @@ class Asked:
         identity: str | None,
         stop: Stop | None = None,
         known: str | None = None,
+        others: Mapping[str, str] | None = None,
     ) -> None:
         self.key = key
         self._identity = identity
         self._known = known
+        self._others = others
         self._is_met = False
         opened = place.open(key, repository, f"ask_{key}", stop=stop)
         self.restic: Restic = replace(opened, patience=PATIENCE)
 
     def compare_identity(self) -> str:
         """The repository's identity, as the record knows it; raises RepositoryError where it is another or none."""
-        found = meet(self.restic, self._identity)
+        found = meet(self.restic, self._identity, self._others)
         self._is_met = True
         return found
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from highball.agent import disks, hooks, proof
 from highball.agent.steps import ONCE, Done, Steps
-from highball.agent.workplace import as_gone, meet
+from highball.agent.workplace import as_gone
 from highball.engine.restic import messages
 from highball.engine.restic.argv import BackupOrder
 from highball.engine.restic.messages import BackupReport
@@ -173,7 +173,7 @@ class Backup:
         restic = self._steps.open(repository)
         order = self._order(sound, self._expected_in(repository).parent)
         if order.parent is None or repository not in self._steps.assignment.identities:
-            self._meet(repository, restic)
+            self._steps.meet(repository, restic)
         finished, report = self._steps.patiently(lambda: self._back_up_once(repository, restic, order))
         if self._task.dry_run:
             complaints += _nothing_saved(sound, report, complaints)
@@ -228,7 +228,7 @@ class Backup:
         if code == "repository_locked":
             raise restic.locked(finished)
         if code == "snapshot_unknown" and order.parent is not None:
-            self._meet(repository, restic)
+            self._steps.meet(repository, restic)
             self._steps.log(
                 "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
             )
@@ -280,11 +280,6 @@ class Backup:
         error = RepositoryError(reason.message, code=reason.code, hint=messages.hint(reason.code))
         told = as_gone(error, self._steps.assignment.identities.get(repository))
         return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
-
-    def _meet(self, repository: str, restic: Restic) -> None:
-        """Compare the repository's identity before anything is written; raises RepositoryError."""
-        found = meet(restic, self._steps.assignment.identities.get(repository))
-        self._steps.say(Statistics, step=self._steps.current, repository=repository, repository_id=found)
 
 
 @dataclass(frozen=True)

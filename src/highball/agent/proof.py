@@ -7,12 +7,14 @@ warning when the snapshot is there but something of that is missing, and a failu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from highball.engine.restic.messages import PruneReport, Summary, as_listed
 from highball.facts import DISK_AWAY, Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
+from highball.source.path import pattern_of
 from highball.words import counted
 
 
@@ -62,7 +64,7 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     )
     if not warnings:
         return Verdict(Outcome.SUCCESS, None, (), snapshot)
-    return Verdict(Outcome.WARNING, _first_reason(warnings), warnings, snapshot)
+    return Verdict(Outcome.WARNING, _first_reason(warnings, evidence.paths), warnings, snapshot)
 
 
 def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
@@ -189,9 +191,19 @@ def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]
         )
 
 
-def _first_reason(warnings: Sequence[Caution]) -> Reason:
+def _first_reason(warnings: Sequence[Caution], sources: Sequence[bytes]) -> Reason:
     first = warnings[0]
     count = sum(warning.count for warning in warnings)
     more = f" (and {count - 1:,} more)" if count > 1 else ""
     where = f"{path_for_people(first.path)}: " if first.path and first.code == "file_unreadable" else ""
-    return Reason(code=first.code, message=f"{where}{first.message}{more}")
+    helps = _what_helps(first, sources)
+    return Reason(code=first.code, message=f"{where}{first.message}{more}{helps}")
+
+
+def _what_helps(unreadable: Caution, sources: Sequence[bytes]) -> str:
+    """What to do about a file that can never be read: it would keep its job from ever being good."""
+    if unreadable.code != "file_unreadable" or unreadable.path is None:
+        return ""
+    pattern = pattern_of(unreadable.path, sources)
+    named = "" if pattern is None else f": exclude = [{json.dumps(pattern, ensure_ascii=False)}]"
+    return f" — make it readable, or leave it out{named}"

@@ -92,6 +92,8 @@ class Steps:
         self._on_event = on_event
         self._on_progress = on_progress
         self._secrets: list[SecretValue] = []
+        self._met: dict[str, str] = {}
+        """The repositories that were met in this run, by their ids."""
         self._step: int | None = None
         self._attempt = 1
         self._logged = 0
@@ -349,9 +351,15 @@ class Steps:
     def with_identity(self, key: str, body: Callable[[Restic], Done], *, admin: bool = False) -> Done:
         """Compare the repository's identity before anything is done to it."""
         restic = self.open(key, admin=admin)
-        found = meet(restic, self.assignment.identities.get(key))
-        self.say(Statistics, step=self._step, repository=key, repository_id=found)
+        self.meet(key, restic)
         return body(restic)
+
+    def meet(self, key: str, restic: Restic, **told: Any) -> None:
+        """Compare the repository's identity, and say what is known of it; raises RepositoryError."""
+        known = self.assignment.identities.get(key)
+        found = meet(restic, known, {**self.assignment.others, **self._met})
+        self._met[found] = key
+        self.say(Statistics, step=self._step, repository=key, repository_id=found, **told)
 
     def finish(self, restic: Restic, call: Callable[[], Finished]) -> Finished:
         """Run a command that needs the repository for itself, waiting for it where it is busy."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from highball.agent.proof import judge_prune, no_result
 from highball.agent.steps import Done, Steps
-from highball.agent.workplace import PATIENCE, describe_lock, meet
+from highball.agent.workplace import PATIENCE, describe_lock
 from highball.engine.restic.messages import CheckResult, PruneReport
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
@@ -187,21 +187,12 @@ def measure(steps: Steps, task: StatsTask) -> Done:
 def initialise(steps: Steps, task: InitTask) -> Done:
     """Make the repository, or meet the one that is there; never make one where one was met before and is gone."""
     restic = replace(steps.open(task.repository), patience=PATIENCE)
-    known = steps.assignment.identities.get(task.repository)
-    note = _make_or_meet(restic, known)
-    told: dict[str, Any] = {"repository_id": meet(restic, known)}
-    if note.code == "made":
-        told |= {"bytes_stored": 0, "snapshots": 0}
-    steps.say(Statistics, step=steps.current, repository=task.repository, **told)
-    return Done(reason=note)
-
-
-def _make_or_meet(restic: Restic, known: str | None) -> Reason:
     try:
-        meet(restic, known)
-        return Reason(code="met", message="it was there already")
+        steps.meet(task.repository, restic)
+        return Done(reason=Reason(code="met", message="it was there already"))
     except RepositoryError as error:
         if error.code != "repository_missing":
             raise
     restic.initialise()
-    return Reason(code="made", message="made")
+    steps.meet(task.repository, restic, bytes_stored=0, snapshots=0)
+    return Done(reason=Reason(code="made", message="made"))

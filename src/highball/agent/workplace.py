@@ -105,11 +105,12 @@ class Workplace:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def meet(restic: Restic, known: str | None) -> str:
-    """The repository's identity, compared with the one that the record knows.
+def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = None) -> str:
+    """The repository's identity, compared with the one that the record knows, and with those of the `others`.
 
     Raises RepositoryError: `repository_changed` when another repository answers at this address,
-    `repository_gone` when one that was met before is there no more.
+    `repository_gone` when one that was met before is there no more, and `repository_twice` at first contact when it
+    is one of the others (their keys by their ids), under another key.
     """
     try:
         found = restic.read_identity()
@@ -120,6 +121,13 @@ def meet(restic: Restic, known: str | None) -> str:
             f"another repository lies at {restic.access.shown}: its id is {found[:10]}, not {known[:10]} as before",
             code="repository_changed",
             hint="is the right disk mounted? nothing was touched",
+        )
+    twin = None if known is not None else (others or {}).get(found)
+    if twin not in (None, restic.repository):
+        raise RepositoryError(
+            f"{restic.repository} leads to the same repository as {twin}: one copy would count as two",
+            code="repository_twice",
+            hint=f"give {restic.repository} an address of its own, or take one of the two keys away",
         )
     return found
 

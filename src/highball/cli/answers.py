@@ -131,11 +131,11 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         _tell_hold(output, hold)
     if not bad and not unproved:
         tone = "yellow" if still else "green"
-        output.line("Everything is protected, and has been restored to prove it.", tone)
+        output.line("Everything is protected, and a restore of each was tested.", tone)
     elif not bad:
         names = ", ".join(dict.fromkeys(standing.job for standing in unproved))
         output.line(
-            f"Everything is protected; never proved by a restore: {names} → highball verify", "yellow"
+            f"Everything is protected; never tested by a restore: {names} → highball verify", "yellow"
         )
 
 

@@ -27,7 +27,9 @@ def find_named(lists: Lists, repositories: Sequence[str], named: str) -> Snapsho
     failures: list[HighballError] = []
     for key in repositories:
         try:
-            found += [s for s in lists(key) if named and s.id.startswith(named.lower())]
+            known = {one.id for one in found}  # of one repository under two keys each has it
+            begin = [s for s in lists(key) if named and s.id.startswith(named.lower())]
+            found += [s for s in begin if s.id not in known]
         except HighballError as error:
             failures.append(error)
     if len(found) == 1:

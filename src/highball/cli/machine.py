@@ -161,7 +161,8 @@ class Machine:
         """The agent, ready to answer questions about a repository."""
         declared = self.document.repositories[repository]
         identity, known = self.record.find_identity(repository), self.record.find_newest(repository)
-        return Asked(self.place, repository, declared, identity, self.stop, known)
+        others = self.record.list_others(repository, self.document.repositories)
+        return Asked(self.place, repository, declared, identity, self.stop, known, others)
 
     # --- what a verb asks for, here or over a hub ---
 

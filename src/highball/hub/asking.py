@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -53,6 +53,8 @@ class AskedOverWire:
     """So long an answer may take."""
     known: str | None = None
     """A snapshot that it holds as far as the record knows."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """The keys of other repositories by their ids, where it was never met."""
 
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises HighballError."""
@@ -105,6 +107,7 @@ class AskedOverWire:
             "repository": self.repository,
             "identity": self.identity,
             "known": self.known,
+            "others": dict(self.others),
             "from_file": self.from_file,
         }
 

@@ -372,9 +372,9 @@ class Dispatcher:
         values = {place: value.reveal() for place, value in opened.items()}
         identity, known = self._record.find_identity(key), self._record.find_newest(key)
         assert self._loop is not None
-        return AskedOverWire(
-            self._fleet, self._loop, host, key, placed, identity, values, from_file, known=known
-        )
+        others = self._record.list_others(key, self._hub.document().repositories)
+        about = (host, key, placed, identity, values, from_file)
+        return AskedOverWire(self._fleet, self._loop, *about, known=known, others=others)
 
     # --- cancelling ---
 

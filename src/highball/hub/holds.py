@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from highball.errors import Misuse, NotAllowed, Unknown
 from highball.facts import NOT_BY_A_PERSON, Hold, HoldCause, Reason
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.db import Database, holds, new_run_id, snapshots
+from highball.hub.db import Database, holds, new_run_id, objects, repositories, snapshots
 from highball.keeping import stands_still
 
 _LIFTS = {
@@ -29,6 +29,7 @@ _LIFTS = {
     HoldCause.RESTORE_TEST_FAILED: "a restore test succeeds, or a person accepts it",
     HoldCause.GAP: "a person accepts it: look first at what would go",
     HoldCause.CLOCK_WRONG: "the clock is right",
+    HoldCause.REPOSITORY_TWICE: "one of the two keys is taken away",
 }
 
 
@@ -101,9 +102,8 @@ class Holds:
 
     def list_open(self, repository: str | None = None) -> list[Hold]:
         """What stands still now, the oldest first; in one repository where it is named."""
-        where = () if repository is None else (holds.c.repository == repository,)
         with self._database.read() as connection:
-            return list_open(connection, *where)
+            return list_open(connection, repository)
 
     def list_of(self, repository: str, job: str, host: str, set: str) -> list[Hold]:
         """What holds the retention of one set."""
@@ -200,10 +200,39 @@ def _is_about_as_small(connection: sa.Connection, hold: Hold, run: str) -> bool:
     return size is not None and before is not None and size * 2 >= before
 
 
-def list_open(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> list[Hold]:
-    """What stands still now, the oldest first."""
-    asked = sa.select(holds).where(holds.c.lifted_at.is_(None), *where).order_by(holds.c.since, holds.c.id)
-    return [_as_hold(row) for row in connection.execute(asked)]
+def list_open(connection: sa.Connection, repository: str | None = None) -> list[Hold]:
+    """What stands still now, the oldest first; in one repository where it is named."""
+    asked = sa.select(holds).where(holds.c.lifted_at.is_(None)).order_by(holds.c.since, holds.c.id)
+    if repository is not None:
+        asked = asked.where(holds.c.repository == repository)
+    return [*map(_as_hold, connection.execute(asked)), *_list_twins(connection, repository)]
+
+
+def _list_twins(connection: sa.Connection, repository: str | None) -> Iterator[Hold]:
+    """Repositories that are one under two keys: what retention removes by one key is gone by the other, too.
+
+    Nobody opens these holds: they are so for as long as both keys are declared.
+    """
+    one, other = repositories.alias("one"), repositories.alias("other")
+    declared = sa.select(objects.c.key).where(objects.c.kind == "repository", objects.c.deleted_at.is_(None))
+    asked = (
+        sa.select(one.c.key, sa.func.min(other.c.key).label("twin"), one.c.met_at)
+        .join(other, (one.c.identity == other.c.identity) & (one.c.key != other.c.key))
+        .where(one.c.key.in_(declared), other.c.key.in_(declared))
+        .group_by(one.c.key, one.c.met_at)
+        .order_by(one.c.key)
+    )
+    for row in connection.execute(asked if repository is None else asked.where(one.c.key == repository)):
+        cause = HoldCause.REPOSITORY_TWICE
+        yield Hold(
+            id=f"twin-{row.key}",
+            repository=row.key,
+            cause=cause,
+            message=f"{row.key} and {row.twin} are one repository, so that what is saved to both is one copy",
+            lifts=_LIFTS[cause],
+            acceptable=False,
+            since=row.met_at or datetime.now(UTC),
+        )
 
 
 def covering(found: Iterable[Hold], repository: str, job: str) -> tuple[Hold, ...]:

@@ -185,6 +185,9 @@ class Orders:
     ) -> Assignment:
         restic = self.document.settings.restic
         identities = self.record.list_identities()
+        others = {id: key for key, id in identities.items() if key in self.document.repositories}
+        if all(key in identities for key in repositories):
+            others = {}
         return Assignment(
             run=run or new_run_id(now, secrets.randbits(74)),
             kind=kind,
@@ -195,6 +198,7 @@ class Orders:
             task=task,
             repositories={key: self.document.repositories[key] for key in repositories},
             identities={key: identities[key] for key in repositories if key in identities},
+            others=others,
             wait=timedelta(hours=1) if wait is None else wait,
             former_jobs=self.former.of("job", job),
             former_hosts=self.former.of("host", self.host),

@@ -7,7 +7,7 @@ snapshot or a run directory still being there. Nothing here starts a program.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -370,6 +370,11 @@ class Record:
         )
         with self._database.read() as connection:
             return {row.key: row.identity for row in connection.execute(asked)}
+
+    def list_others(self, key: str, declared: Collection[str]) -> dict[str, str]:
+        """The keys of the other declared repositories by their ids, where this one was never met."""
+        met = self.list_identities()
+        return {} if key in met else {id: other for other, id in met.items() if other in declared}
 
     def find_size(self, repository: str) -> int | None:
         """How many bytes a repository stored when it was last measured."""

@@ -219,6 +219,21 @@ def _below(folder: bytes, pattern: str) -> bytes:
     return folder + between + os.fsencode(pattern.lstrip("/"))
 
 
+def pattern_of(path: bytes, sources: Iterable[bytes]) -> str | None:
+    """The exclude pattern that names just this path in its source; None where it lies in none, or is no text."""
+    source = next((one for one in sources if lies_inside(path, one)), None)
+    if source is None:
+        return None
+    named = _METACHARACTER.sub(rb"\\\g<0>", path[len(source.rstrip(b"/")) :])
+    try:
+        pattern = named.decode()
+    except UnicodeDecodeError:
+        return None
+    return (
+        pattern if pattern.isprintable() and "\ufffd" not in pattern else None
+    )  # restic shows that for lost bytes
+
+
 def leaves_out(patterns: Iterable[str], below: bytes) -> bool:
     """Whether one of these patterns of a source leaves out what lies `below` it there, or a folder on the way."""
     names = os.fsdecode(below).split("/")

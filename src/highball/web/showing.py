@@ -74,7 +74,7 @@ PROBLEMS = {
     ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
     ProblemKind.HELD: Look("warn", "hand", "stands still"),
     ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),
-    ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been proved"),
+    ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been tested"),
 }
 
 PAUSED = Look("idle", "circle-pause", "Paused")

@@ -84,20 +84,20 @@ def _sentence(verdict: Verdict, pages: Pages) -> Sentence:
 
 
 def say(verdict: Verdict) -> str:
-    """How many need somebody, then what is fine, then what was never proved."""
+    """How many need somebody, then what is fine, then what was never tested."""
     if not verdict.jobs:
         return "Nothing is protected yet."
     rest = verdict.jobs - verdict.need
     if not verdict.need:
         whole = "The only job is" if rest == 1 else f"All {rest} jobs are"
         if not verdict.unproved:
-            return f"{whole} protected and proved restorable."
-        return f"{whole} protected, but {_unproved(verdict)} never proved restorable."
+            return f"{whole} protected and passed a restore test."
+        return f"{whole} protected, but {_unproved(verdict)} never tested by a restore."
     first = f"{verdict.need} of {words.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you."
     if not rest:
         return first if verdict.jobs > 1 else "The only job needs you."
     other = "The other one is" if rest == 1 else f"The other {rest} are"
-    but = f", but {_unproved(verdict)} never proved restorable" if verdict.unproved else ""
+    but = f", but {_unproved(verdict)} never tested by a restore" if verdict.unproved else ""
     return f"{first} {other} protected{but}."
 
 
@@ -174,7 +174,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
 def _tell_unproved(unproved: Sequence[Problem], names: Names) -> Told:
     look = showing.PROBLEMS[ProblemKind.UNPROVED]
     link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(unproved), "job"))
-    title = Markup('{} have <span class="word">{}</span> restorable').format(link, look.word)
+    title = Markup('{} have <span class="word">{}</span> by a restore').format(link, look.word)
     named = [f"{names.job(one.job or '')} in {', '.join(one.repositories)}" for one in unproved[:MOST_NAMED]]
     if len(unproved) > MOST_NAMED:
         named.append(f"{len(unproved) - MOST_NAMED} more")
@@ -210,7 +210,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
         ProblemKind.OFFLINE: Markup("{} is {}{}"),
         ProblemKind.HELD: Markup("{} {}{}"),
         ProblemKind.WARNING: Markup("{} finished with a {}{}"),
-        ProblemKind.UNPROVED: Markup("{} has {} restorable{}"),
+        ProblemKind.UNPROVED: Markup("{} has {} by a restore{}"),
     }
     if problem.kind is ProblemKind.OVERDUE and problem.since and problem.since < now:
         why = f" by {words.about(now - problem.since)}"

@@ -45,9 +45,9 @@ LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One worker more than there are cores: much of the time a test waits for what it started to do something."""
+    """Two workers for each core: half the time a test waits for what it started to do something."""
     cores = os.cpu_count()
-    return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores + 1
+    return None if cores is None or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else cores * 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

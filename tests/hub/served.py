@@ -234,7 +234,7 @@ class Served(Corner):
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/healthz", trust_env=False).is_success
+            return self.http.get(f"{self.url}/healthz").is_success
         except httpx.TransportError:
             return False
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from journeys.station import Station
+from journeys.station import Station, quicken, quicken_on_s3
 from testbed.rest import RestServer
 from testbed.s3 import S3Server
 from testbed.sftp import SftpServer
@@ -12,6 +12,17 @@ def declare_elsewhere(station: Station, kind: str, request: pytest.FixtureReques
     """Declare a repository of this kind (sftp, s3, rest) and name; the kind is its key."""
     table = {"sftp": _sftp, "s3": _s3, "rest": _rest}[kind](station, request, name)
     station.repositories[kind] = {"password": station.secret, **table}
+
+
+def quicken_elsewhere(kind: str, request: pytest.FixtureRequest, name: str) -> None:
+    """Have such a repository, once it is made, open at once."""
+    if kind == "s3":
+        quicken_on_s3(request.getfixturevalue("s3_server"), name)
+    if kind == "sftp":
+        quicken(request.getfixturevalue("sftp_server").directory / name)
+    if kind == "rest":
+        server: RestServer = request.getfixturevalue("rest_server")
+        quicken(server.data / server.path(name))
 
 
 def _sftp(station: Station, request: pytest.FixtureRequest, name: str) -> dict[str, object]:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Final
 from journeys import warm
 from testbed.parts import SEARCH_PATH
 from testbed.restic import Argument, Location, ResticBinary
+from testbed.s3 import S3Server
 from testbed.written import WrittenRepository, _Keys
 
 HIGHBALL: Final = Path(sys.executable).with_name("highball")
@@ -371,14 +372,28 @@ def quicken(repository: Path, password: str = PASSWORD) -> None:
     The repository lies on this disk; its master key stays the same.
     """
     [old] = (repository / "keys").iterdir()
-    key = json.loads(old.read_bytes())
+    name, content = weaken(old.read_bytes(), password)
+    (repository / "keys" / name).write_bytes(content)
+    old.unlink()
+
+
+def quicken_on_s3(server: S3Server, prefix: str, password: str = PASSWORD) -> None:
+    """The same for a repository in the server's bucket."""
+    [old] = server.list_objects(f"{prefix}/keys/")
+    name, content = weaken(server.get_object(old), password)
+    server.put_object(f"{prefix}/keys/{name}", content)
+    server.delete_object(old)
+
+
+def weaken(strong: bytes, password: str) -> tuple[str, bytes]:
+    """The name and content of a key file that opens at once, to the same master key as this one."""
+    key = json.loads(strong)
     sealed = base64.b64decode(key["data"])
     plain = _derived(key, password).seal(sealed[16:-16], sealed[:16])[16:-16]  # a stream cipher undoes itself
     key |= {"N": 2, "r": 8, "p": 1}
     key["data"] = base64.b64encode(_derived(key, password).seal(plain, os.urandom(16))).decode()
     content = json.dumps(key).encode()
-    (repository / "keys" / hashlib.sha256(content).hexdigest()).write_bytes(content)
-    old.unlink()
+    return hashlib.sha256(content).hexdigest(), content
 
 
 def _derived(key: Table, password: str) -> _Keys:
@@ -431,11 +446,15 @@ def commands_of(pids: Sequence[int]) -> list[bytes]:
 def until(
     fact: Callable[[], Any], within: float = 120.0, otherwise: str | Callable[[], str] = "it never came to it"
 ) -> Any:
-    """Wait for a fact and return it; AssertionError where it does not come."""
-    deadline = time.monotonic() + within
+    """Wait for a fact and return it; AssertionError where it does not come.
+
+    Asked more and more rarely, up to fifty times a second: what passes is not missed, and asking costs little.
+    """
+    deadline, pause = time.monotonic() + within, 0.005
     while not (found := fact()):
         assert time.monotonic() < deadline, otherwise() if callable(otherwise) else otherwise
-        time.sleep(0.005)
+        time.sleep(pause)
+        pause = min(0.02, pause * 1.3)
     return found
 
 

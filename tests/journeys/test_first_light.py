@@ -2,14 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from journeys.places import declare_elsewhere
+from journeys.places import declare_elsewhere, quicken_elsewhere
 from journeys.station import Station, quicken
-from testbed.rest import RestServer
 from testbed.restic import ResticBinary
 from testbed.trees import mixed_tree, same_tree
 
@@ -24,14 +23,13 @@ def new(restic: ResticBinary, tmp_path: Path) -> Iterator[Station]:
     made.close()
 
 
-def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
-    """Every action once, each judged by what it answers."""
+def the_whole_way(station: Station, key: str, quicken_it: Callable[[], None]) -> None:
+    """Every action once, each judged by what it answers; the repository is quickened once it is made."""
     source = os.fsencode(station.source)
     made = station.ask("setup", "--schedule", "none")
     assert made.step["action"] == "init"
     assert made.step["reason"]["code"] == "made"
-    if folder is not None:
-        quicken(folder)
+    quicken_it()
 
     first = station.back_up()
     step = first.step_in(key)
@@ -85,7 +83,7 @@ def the_whole_way(station: Station, key: str, folder: Path | None) -> None:
 def test_the_whole_way_with_every_restic(new: Station, newest_restic: ResticBinary) -> None:
     mixed_tree(os.fsencode(new.source), files=12, deep_path_bytes=1500)
     new.own_process = new.restic == newest_restic  # once all of it as processes of their own
-    the_whole_way(new, "nas", new.path_of())
+    the_whole_way(new, "nas", lambda: quicken(new.path_of()))
 
 
 @pytest.mark.parametrize("kind", ["sftp", "s3", "rest"])
@@ -96,13 +94,7 @@ def test_the_whole_way_on_every_backend(
     station.fill(12)
     declare_elsewhere(station, kind, request, repository_name)
     station.add_job(repositories=[kind], retention={"last": 1})
-    folder = None
-    if kind == "sftp":
-        folder = request.getfixturevalue("sftp_server").directory / repository_name
-    if kind == "rest":
-        server: RestServer = request.getfixturevalue("rest_server")
-        folder = server.data / server.path(repository_name)
-    the_whole_way(station, kind, folder)
+    the_whole_way(station, kind, lambda: quicken_elsewhere(kind, request, repository_name))
 
 
 # --- setting up ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from highball.engine.restic.repository import ResticRepository
 from highball.hub.kit import Kept, reach_of, repository_kit
-from journeys.places import declare_elsewhere
+from journeys.places import declare_elsewhere, quicken_elsewhere
 from journeys.station import PASSWORD, Station
 from testbed.restic import ResticBinary
 from testbed.trees import same_tree
@@ -72,6 +72,7 @@ def test_what_a_kit_says_reaches_every_kind_of_place(
         declared[file.name] = str(file)
     each_station.add_job(repositories=[kind])
     each_station.ask("setup")
+    quicken_elsewhere(kind, request, repository_name)
     each_station.back_up()
     page = make_kit(each_station, kind)
     for file in own:  # the machine is lost, and all of its files

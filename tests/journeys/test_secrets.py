@@ -2,14 +2,15 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from journeys.station import PASSWORD, Going, Station, of_process, pids, quicken
+from journeys.station import PASSWORD, Going, Station, of_process, pids, quicken, quicken_on_s3
 from testbed.rest import RestServer
 from testbed.s3 import S3Server
 
@@ -63,12 +64,10 @@ def find_leaks(station: Station, going: list[Going], secret: str = CANARY) -> li
     return leaks
 
 
-def every_command(
-    station: Station, *commands: str, folder: Path | None = None, password: str = ""
-) -> list[Going]:
-    """Call everything (or these commands) once, in every form of output; returns the calls.
+def every_command(station: Station, *commands: str, quicken_it: Callable[[], None]) -> list[Going]:
+    """Call everything (or these commands) once, in every form of output, and quicken the repository that it makes.
 
-    A `folder` where the repository lies with this password gets a key that opens at once.
+    Returns the calls.
     """
     calls: list[Going] = []
     for arguments in (
@@ -88,8 +87,8 @@ def every_command(
         going = station.start(*arguments)
         going.end()
         calls.append(going)
-        if arguments == ["setup"] and folder is not None:
-            quicken(folder, password)
+        if arguments == ["setup"]:
+            quicken_it()
     run = station.ask("runs").json[0]["id"]
     going = station.start("logs", "--json", run)
     going.end()
@@ -122,7 +121,8 @@ def test_a_password_shows_nowhere(bare_station: Station, kind: str) -> None:
     }[kind]
     with watched(station) as seen:
         commands = () if kind == "file" else ("setup", "run")
-        calls = every_command(station, *commands, folder=station.path_of(), password=f"{CANARY} password")
+        quicken_it = partial(quicken, station.path_of(), f"{CANARY} password")
+        calls = every_command(station, *commands, quicken_it=quicken_it)
     assert len(seen.cmdlines) > 3
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
@@ -155,7 +155,7 @@ def test_a_rest_users_password_shows_nowhere(bare_station: Station, rest_with_a_
     station.fill()
     folder = rest_with_a_canary.data / rest_with_a_canary.path("name")
     with watched(station) as seen:
-        calls = every_command(station, folder=folder, password=f"{CANARY}-own")
+        calls = every_command(station, quicken_it=partial(quicken, folder, f"{CANARY}-own"))
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
     assert {run["outcome"] for run in station.ask("runs").json} == {"success"}
@@ -191,13 +191,15 @@ def test_an_s3_secret_and_a_variable_show_nowhere(
     station.add_job(repositories=["s3"], before=[{"run": "env"}])
     station.fill()
     with watched(station) as seen:
-        calls = every_command(station)
+        quicken_it = partial(quicken_on_s3, s3_server, repository_name, f"{CANARY}-own")
+        calls = every_command(station, quicken_it=quicken_it)
     assert not [line for line in seen.cmdlines | seen.environments if CANARY.encode() in line]
     assert find_leaks(station, calls) == []
     assert not [line for line in seen.cmdlines if b"hidden-t0ken" in line]
     hooks = [line for line in seen.environments if b"HIGHBALL_JOB=" in line]
     assert not [line for line in hooks if b"hidden-t0ken" in line]
     assert not [one for one in calls if b"hidden-t0ken" in one.stdout + one.stderr.encode()]
+    assert {run["outcome"] for run in station.ask("runs").json} == {"success"}
 
 
 def test_credentials_in_an_address_are_refused_without_repeating_them(station: Station) -> None:

@@ -432,7 +432,7 @@ class Statistics(_Numbered):
     type: Literal["stats"] = "stats"
     repository: Name
     bytes_stored: Count | None = None
-    snapshots: Count | None = None
+    snapshots: Ordinal | None = None
     """How many it shows in all, others' among them."""
     repository_id: Id | None = None
 

@@ -255,6 +255,8 @@ class Plan(Fact):
     """Snapshots that the record does not know: shown, neither removed nor counted."""
     gap: str | None = None
     """The newest snapshot from before a gap that holds the plan."""
+    lost: tuple[str, ...] = ()
+    """Those that the record knows to be there, and the listing lacks."""
     adopted: tuple[str, ...] = ()
     """Those of the set that a person adopted and that carry none of its tags: no dry run of restic sees them."""
 

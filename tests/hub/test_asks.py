@@ -154,6 +154,28 @@ def test_what_a_repository_holds(corner: Corner) -> None:
     assert corner.get(f"repositories/{corner.nas}/locks") == []
 
 
+def test_another_repository_in_its_place_is_told_and_left_as_it_is(corner: Corner) -> None:
+    corner.back_up()
+    shutil.move(corner.repository, corner.folder / "moved")
+    there = Path(corner.repository)
+    WrittenRepository(there, PASSWORD, seed=99)
+    before = sorted(there.rglob("*"))
+    told = corner.get(f"repositories/{corner.nas}/snapshots", expect=(502,))
+    assert told["code"] == "repository_changed"
+    assert corner.post(f"repositories/{corner.nas}/test")["state"] == "changed"
+    for order in (corner.order(), corner.order(dry_run=True), corner.order("check")):
+        done = corner.end_of(order)
+        assert (done["outcome"], done["reason"]["code"]) == ("failure", "repository_changed")
+    assert sorted(there.rglob("*")) == before
+
+
+def test_a_repository_under_another_key_is_refused(corner: Corner) -> None:
+    corner.back_up()
+    twin = corner.repository_spec
+    test = corner.post("repositories/test", {"spec": twin})
+    assert test["state"] == "twice", test
+
+
 @pytest.mark.parametrize("keep", [1, 2])
 def test_what_retention_would_remove(hub: Served, tmp_path: Path, keep: int) -> None:
     corner = hub.give_corner(tmp_path, retention={"last": keep})

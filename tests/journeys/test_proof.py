@@ -351,6 +351,26 @@ def test_a_check_measures_what_is_stored(each_station: Station) -> None:
     assert each_station.ask("status").json[0]["repository_bytes"] > 3000
 
 
+def test_a_repository_that_was_put_back_to_an_older_state_is_told(each_station: Station) -> None:
+    station = each_station
+    station.add_job("other")
+    station.jobs["docs"]["retention"] = station.jobs["other"]["retention"] = {"last": 1}
+    station.back_up()
+    shutil.copytree(station.path_of(), station.folder / "older")
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    shutil.move(station.folder / "older", station.path_of())
+    assert station.ask("verify", "other", status=1).step["outcome"] == "failure"
+    for _ in range(2):  # one that has not been backed up since finds it by itself
+        assert station.ask("forget", "other", status=6).error["code"] == "deleted_elsewhere"
+    assert codes(station.back_up("docs", status=3).step) == ["deleted_elsewhere"]
+    stand = {one["job"]: one for one in station.ask("status").json}
+    assert {job for job, one in stand.items() if one["holds"]} == {"docs", "other"}
+    assert stand["other"]["snapshots"] == 1
+    station.ask("accept", "nas")
+    station.ask("forget")
+
+
 # --- several repositories, several jobs ----------------------------------------------------------
 
 

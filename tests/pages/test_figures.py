@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole, whole_hub
-from highball.facts import Action, Statistics
+from highball.facts import LARGEST_NUMBER, Action, Statistics
 from highball.hub.holdings import Holding, list_holdings
 from record.stories import Story, back_up, measure
 
@@ -52,6 +52,12 @@ def test_a_backup_that_says_what_it_stored_is_counted(whole: Whole) -> None:
     assert (day.bytes_stored, day.bytes_restorable, day.snapshots) == (2500, 5000, 2)
     back_up(whole.hub.record, 40, 4000, before=[f"{1:064x}", f"{30:064x}"], bytes_packed=7, attempts=2)
     assert nas(whole).bytes_stored == 2500, "the first attempt may have stored something, too"
+
+
+def test_figures_stay_within_what_a_database_holds(whole: Whole) -> None:
+    tell(whole, 20, bytes_stored=LARGEST_NUMBER)
+    back_up(whole.hub.record, 30, 1, before=[f"{1:064x}"], bytes_packed=LARGEST_NUMBER)
+    assert nas(whole).bytes_stored == LARGEST_NUMBER
 
 
 def test_what_is_told_late_changes_nothing_that_is_newer(whole: Whole) -> None:

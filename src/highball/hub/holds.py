@@ -8,7 +8,7 @@ which stands in the audit. While a hold is open, no plan that it covers removes 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +21,7 @@ from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, holds, new_run_id, objects, repositories, snapshots
 from highball.keeping import stands_still
 
-_LIFTS = {
+LIFTS = {
     HoldCause.NEWEST_SHRANK: "a person accepts it, or a later one has the usual size again",
     HoldCause.CHECK_FAILED: "a check succeeds: repair the repository and check it again",
     HoldCause.DELETED_ELSEWHERE: "a person accepts it, or they are back",
@@ -31,6 +31,7 @@ _LIFTS = {
     HoldCause.CLOCK_WRONG: "the clock is right",
     HoldCause.REPOSITORY_TWICE: "one of the two keys is taken away",
 }
+"""What each waits for."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _list_twins(connection: sa.Connection, repository: str | None) -> Iterator[H
             repository=row.key,
             cause=cause,
             message=f"{row.key} and {row.twin} are one repository, so that what is saved to both is one copy",
-            lifts=_LIFTS[cause],
+            lifts=LIFTS[cause],
             acceptable=False,
             since=row.met_at or datetime.now(UTC),
         )
@@ -240,7 +241,7 @@ def covering(found: Iterable[Hold], repository: str, job: str) -> tuple[Hold, ..
     return tuple(hold for hold in found if hold.repository == repository and hold.job in (None, job))
 
 
-def as_reasons(found: Sequence[Hold]) -> tuple[Reason, ...]:
+def as_reasons(found: Iterable[Hold]) -> tuple[Reason, ...]:
     """The same as a plan says it."""
     return tuple(stands_still(hold.cause.value, hold.message, until=hold.lifts) for hold in found)
 
@@ -274,7 +275,7 @@ def _as_hold(row: sa.Row[Any]) -> Hold:
         set=row.set,
         cause=cause,
         message=row.message,
-        lifts=_LIFTS[cause],
+        lifts=LIFTS[cause],
         acceptable=cause not in NOT_BY_A_PERSON,
         since=row.since,
         run=row.run,

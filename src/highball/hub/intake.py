@@ -296,15 +296,24 @@ def _mark_missing(connection: sa.Connection, of: SetOf, action: Action, event: S
     found = connection.execute(asked).all()
     lost = [row.id for row in found if row.id not in shown and row.missing_since is None]
     back = [row.id for row in found if row.id in shown and row.missing_since and row.missing_since < at]
-    mark_snapshots(connection, of.repository, lost, missing_since=at)
     mark_snapshots(connection, of.repository, back, missing_since=None)
     if lost:
-        count = "1 snapshot" if len(lost) == 1 else f"{len(lost)} snapshots"
-        message = f"{count} of {of.job} in {of.repository} were deleted elsewhere"
-        cause = HoldCause.DELETED_ELSEWHERE
-        open_hold(connection, held_by(of), cause, message, at, run=event.run, about=lost[0])
+        miss(connection, of, lost, at, event.run)
     elif back:
         _lift_if_all_are_back(connection, of, at)
+
+
+def miss(connection: sa.Connection, of: SetOf, lost: Sequence[str], at: datetime, run: str | None) -> None:
+    """Snapshots that should be there are not: the record knows it, and retention stands still."""
+    mark_snapshots(connection, of.repository, lost, missing_since=at)
+    message, cause = words_of_lost(of, len(lost)), HoldCause.DELETED_ELSEWHERE
+    open_hold(connection, held_by(of), cause, message, at, run=run, about=lost[0])
+
+
+def words_of_lost(of: SetOf, count: int) -> str:
+    """How holds and plans tell of snapshots that are gone."""
+    were = "1 snapshot" if count == 1 else f"{count} snapshots"
+    return f"{were} of {of.job} in {of.repository} were deleted elsewhere"
 
 
 def _lift_if_all_are_back(connection: sa.Connection, of: SetOf, at: datetime) -> None:
@@ -420,7 +429,10 @@ def _count_what_came(connection: sa.Connection, event: StepEnded) -> bool:
     came = sa.select(snapshots.c.id).where(snapshots.c.repository == step.repository, others).limit(1)
     if connection.execute(came).first() is not None:
         return False
-    _note_stored(connection, known.key, known.bytes_stored + step.bytes_packed, at)
+    stored = known.bytes_stored + step.bytes_packed
+    if stored > LARGEST_NUMBER:
+        return False
+    _note_stored(connection, known.key, stored, at)
     return True
 
 

@@ -47,6 +47,7 @@ from highball.hub.intake import (
     follow,
     list_renamed,
     mark_snapshots,
+    miss,
     of_set,
     open_again,
     take_in,
@@ -510,6 +511,11 @@ class Record:
         if list_renamed(listing):
             with self._database.write() as connection:
                 follow(connection, repository, listing)
+
+    def miss(self, of: SetOf, lost: Sequence[str], at: datetime) -> None:
+        """Snapshots of a set are gone that nobody here removed: retention stands still until a person has seen it."""
+        with self._database.write() as connection:
+            miss(connection, of, lost, at, None)
 
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""

@@ -13,13 +13,22 @@ from typing import Protocol
 
 from highball.errors import Unknown
 from highball.facts import Hold, HoldCause, Reason, Snapshot
-from highball.hub.holds import Held, as_reasons
-from highball.hub.intake import SetOf, held_by
+from highball.hub.holds import LIFTS, Held, as_reasons
+from highball.hub.intake import SetOf, held_by, words_of_lost
 from highball.hub.keys import UNCHANGED, FormerKeys
 from highball.hub.planned import HUB_BACKUP_DAILY
 from highball.hub.recovery import KEPT
 from highball.hub.runs import Governed, Record
-from highball.keeping import GapsKnown, Plan, Retention, effective, make_plan, rules, what_is_odd
+from highball.keeping import (
+    GapsKnown,
+    Plan,
+    Retention,
+    effective,
+    make_plan,
+    rules,
+    stands_still,
+    what_is_odd,
+)
 from highball.protocol import ForgetTask, HeldRemoval, Removal
 from highball.spec.document import HUB_JOB, Document, effective_job, effective_retention
 from highball.spec.repository import Repository, parts_of
@@ -63,14 +72,18 @@ class Retainer:
         retention = self._retention(of)
         hosts = (of.host, *self.former.of("host", of.host))
         tags = tags_of(of, self.former)
+        known = {
+            one.id for one in self.record.list_own(of)
+        }  # before the listing: it cannot be older than that
         listing = asked.list_snapshots(hosts=hosts, tags=tags)
         self.record.follow(of.repository, listing)
         seen = {snapshot.id for snapshot in listing}
         unseen = [one for one in (*also, *self._list_adopted(of, seen, asked)) if one.id not in seen]
         governed = self.record.list_governed(of)
+        lost = tuple(one.id for one in governed if one.id in known - seen)
         holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
         policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
-        return make_plan(
+        plan = make_plan(
             repository=of.repository,
             host=of.host,
             job=of.job,
@@ -84,12 +97,13 @@ class Retainer:
             last_verified=self.record.find_last_verified(of),
             pinned=_pinned(self.document, of, [*listing, *unseen], governed),
             skew=skew,
-            holds=as_reasons([hold for hold in holds if hold.cause not in SEEN_IN_A_PLAN]),
+            holds=(*_about_lost(of, lost), *as_reasons(h for h in holds if h.cause not in SEEN_IN_A_PLAN)),
             gaps=self._gaps_of(of, holds, now),
             unjudged=[snapshot.id for snapshot in unseen],
             agreed={one.id for one in governed if one.run is None and one.accepted_at is not None},
             approval=approval,
         )
+        return plan.model_copy(update={"lost": lost})
 
     def order(
         self,
@@ -132,6 +146,8 @@ class Retainer:
         """What these plans show of the world holds retention from now on, or does no more."""
         for plan in plans:
             held = Held(plan.repository, plan.job, plan.host, plan.set)
+            if plan.lost:
+                self.record.miss(SetOf(plan.repository, plan.host, plan.job, plan.set), plan.lost, now)
             for cause in SEEN_IN_A_PLAN:
                 found = next((reason for reason in plan.messages if reason.code == cause.value), None)
                 about = plan.gap if cause is HoldCause.GAP else None
@@ -164,6 +180,12 @@ class Retainer:
         if of.job == HUB_JOB:
             return effective(Retention(last=KEPT))
         return effective_retention(self.document, of.job, of.repository)
+
+
+def _about_lost(of: SetOf, lost: Sequence[str]) -> tuple[Reason, ...]:
+    """That a set lacks what the record expects of it: the repository was put back to an older state, or worse."""
+    cause = HoldCause.DELETED_ELSEWHERE
+    return (stands_still(cause.value, words_of_lost(of, len(lost)), until=LIFTS[cause]),) if lost else ()
 
 
 def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:

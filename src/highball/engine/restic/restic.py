@@ -205,8 +205,10 @@ class Restic:
         """
         folders = [folder] if isinstance(folder, bytes) else folder or ()
         exactly = ExactNames(self, snapshot, folders) if exact else None
+        kinds: set[object] = set()
 
         def on_message(message: messages.JsonMessage) -> bool:
+            kinds.add(str(message.get("struct_type", message.get("message_type"))))
             if "path" in message and message.get("struct_type", message.get("message_type")) == "node":
                 with _understood():
                     node = messages.read_node(message)
@@ -219,6 +221,8 @@ class Restic:
         argv += ["--", snapshot, *folders]
         finished = self._run(argv, on_message)
         self._demand(finished)
+        if "snapshot" not in kinds:  # restic 0.14 lists nothing of one that is gone, and calls that a success
+            raise _unknown_snapshot()
 
     def read_tree(
         self, snapshot: str, folder: bytes, root: str | None = None, known: dict[bytes, str] | None = None
@@ -257,11 +261,7 @@ class Restic:
         else:
             matching = [snapshot for snapshot in found if snapshot.id.startswith(named)]
         if len(matching) != 1:
-            raise RepositoryError(
-                messages.sentence("snapshot_unknown"),
-                code="snapshot_unknown",
-                hint=messages.hint("snapshot_unknown"),
-            )
+            raise _unknown_snapshot()
         return matching[0]
 
     def exact_paths(self, snapshot: Snapshot) -> list[bytes]:
@@ -645,6 +645,11 @@ def _unreadable(message: str) -> RepositoryError:
         code="unreadable_answer",
         hint="is this program really restic? try it by hand with: restic snapshots --json",
     )
+
+
+def _unknown_snapshot() -> RepositoryError:
+    code = "snapshot_unknown"
+    return RepositoryError(messages.sentence(code), code=code, hint=messages.hint(code))
 
 
 def _plain(line: bytes) -> str:

@@ -28,6 +28,9 @@ LARGEST_BYTES = 60 * 1024
 
 COMMAND_SECONDS = 30
 
+LONGEST_COMPLAINT = 300
+"""So many bytes of what a secret's command said when it failed are told."""
+
 PLACE = r"repository:[0-9a-f-]{36}:[A-Za-z0-9_.]{1,120}"
 """A repository's place in the vault: `repository:<id of the object>:<which of its secrets>`."""
 
@@ -64,8 +67,20 @@ def _refuse_plain_text(value: object) -> object:
     return value
 
 
+_QUOTED = re.compile(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|\\.")
+_FOR_A_SHELL = re.compile(r"[|;<>&`]|\$[A-Za-z_{(]|(?<![^\s=:])~(?=[/\s]|$)")
+
+
 def _split_command(value: object) -> object:
-    return shlex.split(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    meant = _FOR_A_SHELL.search(_QUOTED.sub(lambda quoted: "x" * len(quoted[0]), value))
+    if meant is not None:
+        raise ValueError(
+            f"no shell reads the command of a secret, so its {meant[0][0]} would do nothing: write whole paths, quote "
+            "what is meant as it stands, or let a shell read it: sh -c '…'"
+        )
+    return shlex.split(value)
 
 
 def _check_sealed(value: object) -> object:
@@ -224,31 +239,49 @@ def _read_environment(name: str, environment: Mapping[str, str]) -> bytes:
 
 
 def _read_command(argv: tuple[str, ...]) -> bytes:
-    # A memory file and not a pipe: what the program leaves behind (an agent for keys) may keep it open.
-    descriptor = os.memfd_create("highball-secret")
+    # Memory files and not pipes: what the program leaves behind (an agent for keys) may keep them open.
+    output, complaints = os.memfd_create("highball-secret"), os.memfd_create("highball-complaints")
     try:
-        status = _wait_for(argv, descriptor)
-        content = os.pread(descriptor, LARGEST_BYTES + 8, 0)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        status = _wait_for(argv, output, complaints)
+        content = os.pread(output, LARGEST_BYTES + 8, 0)
+        said = os.pread(
+            complaints, LONGEST_COMPLAINT, max(0, os.fstat(complaints).st_size - LONGEST_COMPLAINT)
+        )
+    except OSError as error:
         raise SecretUnavailable(
-            f"the secret's command {argv[0]} did not answer: {type(error).__name__}"
+            f"the secret's command {argv[0]} could not be started: {error.strerror}",
+            hint="it is a program on the machine that does the work, by its whole path or found on PATH",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise SecretUnavailable(
+            f"the secret's command {argv[0]} did not answer within {COMMAND_SECONDS} s",
+            hint="it is asked where nobody can type anything: let it ask for nothing",
         ) from None
     finally:
-        os.close(descriptor)
+        os.close(output)
+        os.close(complaints)
     if status != 0 and len(content) <= LARGEST_BYTES:
-        raise SecretUnavailable(f"the secret's command {argv[0]} ended with exit status {status}")
+        because = _complaint(said, content)
+        raise SecretUnavailable(f"the secret's command {argv[0]} ended with exit status {status}{because}")
     return content
 
 
-def _wait_for(argv: tuple[str, ...], output: int) -> int:
+def _complaint(said: bytes, printed: bytes) -> str:
+    """What a program said when it failed, on one line, without what it may have printed of the secret."""
+    lines = " ".join(said.decode("utf-8", "replace").split())
+    text = "".join(c for c in mask(lines, [SecretValue(printed)]) if c.isprintable())
+    return f": {text}" if text else ""
+
+
+def _wait_for(argv: tuple[str, ...], output: int, complaints: int) -> int:
     """The program's exit status; it is killed after a while, or when it prints more than any secret."""
     deadline = time.monotonic() + COMMAND_SECONDS
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL) as child:
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints) as child:
         try:
             while time.monotonic() < deadline:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return child.wait(0.05)
-                if os.fstat(output).st_size > LARGEST_BYTES + 8:
+                if max(os.fstat(each).st_size for each in (output, complaints)) > LARGEST_BYTES + 8:
                     break
             else:
                 raise subprocess.TimeoutExpired(argv[0], COMMAND_SECONDS)

@@ -85,6 +85,7 @@ def test_a_repository_that_is_not_saved(corner: Corner) -> None:
 
     nowhere = {**corner.repository_spec, "url": str(corner.folder / "nothing")}
     assert (test(nowhere)["state"], test(nowhere)["action"]) == ("uninitialised", "init")
+    assert "--schedule" not in test(nowhere)["hint"], "that is for one machine without a hub"
     sealed = {**corner.repository_spec, "password": {"sealed": True}}
     assert test(sealed, secrets={"password": PASSWORD})["state"] == "empty"
     assert test(sealed, secrets={"password": "another"})["state"] == "wrong_password"

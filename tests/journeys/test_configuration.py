@@ -210,6 +210,15 @@ def test_excludes_are_inherited_and_anchored(station: Station) -> None:
     assert not inside & {"drop.tmp", "inner/drop.log", "cache/x", "cache"}
 
 
+def test_hooks_that_a_job_does_not_inherit_are_told(station: Station) -> None:
+    station.defaults["before"] = [{"run": "mount /mnt/nas"}]
+    station.add_job("own", before=[{"run": "pg_dump app"}])
+    station.add_job("usual")
+    told = "jobs.own: before replaces that of defaults, whose hooks do not run for this job"
+    assert station.ask("validate").json["remarks"] == [told]
+    assert told in station.call("validate").text
+
+
 def test_what_would_never_match_is_refused_before_anything_runs(station: Station) -> None:
     station.add_job(exclude=["~/.cache"], sources=["/home/*/docs"])
     for command in ("validate", "run"):

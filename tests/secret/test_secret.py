@@ -148,7 +148,7 @@ def test_a_pipe_that_we_were_given_may_hold_one(folder: str) -> None:
 
     with pytest.raises(SecretUnavailable, match="NO_SUCH_VARIABLE_HERE is not set"):
         resolve(SecretReference(env="NO_SUCH_VARIABLE_HERE"))
-    with pytest.raises(SecretUnavailable, match="no-such-program did not answer"):
+    with pytest.raises(SecretUnavailable, match="no-such-program could not be started: No such file"):
         resolve(SecretReference(command=("no-such-program",)))
 
 
@@ -166,9 +166,52 @@ def test_a_command_that_fails_is_told_without_what_it_printed() -> None:
     assert "correct-horse" not in "".join(traceback.format_exception(raised.value))
 
 
+def test_a_command_that_fails_says_why_on_one_line_and_not_at_length() -> None:
+    failing = SecretReference(
+        command=("sh", "-c", "yes no | head -1000 >&2; printf 'no such\nentry' >&2; exit 1")
+    )
+    with pytest.raises(SecretUnavailable, match=r"exit status 1: .*no such entry$") as raised:
+        resolve(failing)
+    assert len(raised.value.message) < 400
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cat f | head -1",
+        "echo $HOME",
+        "echo ${HOME}",
+        "~/bin/p.sh",
+        "p.sh --key ~/k",
+        "a; b",
+        "a && b",
+        "p.sh > f",
+        "p.sh `id`",
+    ],
+)
+def test_what_only_a_shell_would_understand_is_refused(command: str) -> None:
+    with pytest.raises(ValidationError, match="no shell reads the command"):
+        SecretReference.model_validate({"command": command})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c 'cat f | head -1'",
+        'sh -c "echo $HOME"',
+        r"p.sh a\;b",
+        "p.sh 'https://x/?a=1&b=2'",
+        "p.sh a~b price$",
+        ["p.sh", "a|b", "$HOME", "~"],
+    ],
+)
+def test_what_is_quoted_is_meant_as_it_stands(command: str | list[str]) -> None:
+    assert SecretReference.model_validate({"command": command}).command
+
+
 def test_a_command_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret, "COMMAND_SECONDS", 0.3)
-    with pytest.raises(SecretUnavailable, match="sleep did not answer"):
+    with pytest.raises(SecretUnavailable, match=r"sleep did not answer within 0\.3 s"):
         resolve(SecretReference(command=("sleep", "6000")))
 
 

@@ -100,6 +100,8 @@ def test_any_location_of_restic(url: str) -> None:
         ("local:nas", "is not a whole path"),
         ("/mnt/../nas", "is not a whole path"),
         ("sftp:nas", "is not an address for sftp"),
+        ("sftp:me@nas:2222/x", "means the folder 2222/x: restic reads no port there"),
+        ("sftp:[::1]:22/x", "means the folder 22/x: restic reads no port there"),
         ("sftp:-oProxyCommand=touch:/x", "is not an address for sftp"),
         ("sftp://-oProxyCommand=touch/x", "is not an address for sftp"),
         ("rest:nas:8000", "is not the address of a rest server"),

@@ -196,6 +196,11 @@ def test_few_known_keys_are_all_named() -> None:
     ]
 
 
+def test_several_times_are_one_schedule() -> None:
+    (said,) = problems_in_job(schedule=["0 12 * * *", "daily"])
+    assert 'five cron fields may name several times, like "0 3,12 * * *"' in said
+
+
 def test_known_keys_below_a_key_of_ones_own() -> None:
     declared = tables(repositories={"nas": {**NAS, "environment": {"X": {"fiel": "/x"}}}})
     assert problems_in(declared) == [

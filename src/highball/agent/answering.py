@@ -286,7 +286,7 @@ class _Repository:
         except HighballError as error:
             state, action = _STATES.get(error.code, ("unreachable", "retry"))
             if error.code == "repository_missing" and question.identity is None:
-                state, action = "uninitialised", "init"
+                return told("uninitialised", error.message, hint=_TO_MAKE_ONE, action="init")
             return told(state, error.message, hint=error.hint, action=action)
         restic = asked.restic.binary.text
         if locks:
@@ -311,6 +311,10 @@ def _with_life(lock: Lock) -> Lock:
 
     return lock.model_copy(update={"alive": is_alive(lock.pid)}) if lock.hostname == hostname() else lock
 
+
+_TO_MAKE_ONE = (
+    "is its disk mounted? if it is, a new repository is made by the task init, or Create it on its page"
+)
 
 _STATES: dict[str, tuple[str, str | None]] = {
     "wrong_password": ("wrong_password", "retry"),

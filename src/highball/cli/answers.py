@@ -48,6 +48,7 @@ from highball.facts import (
 )
 from highball.keeping import Plan
 from highball.spec.document import Document, effective_job
+from highball.spec.inheritance import replaced_hooks
 from highball.spec.references import place_of
 from highball.timing import next_times
 
@@ -452,11 +453,15 @@ def show_sizes(output: Output, runs: Sequence[Run]) -> None:
 def show_valid(output: Output, document: Document, name: str, told: Mapping[str, Any]) -> None:
     """That a configuration is right, and how much it declares."""
     jobs, repositories = len(document.jobs), len(document.repositories)
+    remarks = [remark for job in document.jobs for remark in replaced_hooks(document.tables, job)]
     if output.for_people:
         counted = f"{words.counted(jobs, 'job')}, {words.counted(repositories, 'repository', 'repositories')}"
         output.line(f"✓ {name} is right: {counted}", "green")
+        for remark in remarks:
+            output.line(f"  ! {remark}", "yellow")
     else:
-        output.document({"valid": True, **told, "jobs": jobs, "repositories": repositories})
+        counts = {"jobs": jobs, "repositories": repositories}
+        output.document({"valid": True, **told, **counts, "remarks": remarks})
 
 
 def show_jobs(output: Output, document: Document) -> None:

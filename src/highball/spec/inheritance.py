@@ -154,3 +154,14 @@ def levels_of(tables: Table, job: str, repository: str | None = None) -> Iterato
     for profile in profiles_of(tables, own.get("profile")):
         yield Level(f"profiles.{profile}", table_of(table_of(tables, "profiles"), profile))
     yield Level(f"jobs.{job}", own)
+
+
+def replaced_hooks(tables: Table, job: str) -> Iterator[str]:
+    """Of a job's own hooks, in words, each list that takes the place of one which it would inherit."""
+    inherited: dict[str, str] = {}
+    *above, own = levels_of(tables, job)
+    for level in above:
+        inherited |= {name: level.place for name in ("before", "after") if level.table.get(name)}
+    for name, place in inherited.items():
+        if name in own.table:
+            yield f"jobs.{job}: {name} replaces that of {place}, whose hooks do not run for this job"

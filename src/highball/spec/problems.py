@@ -158,6 +158,8 @@ _PLAIN = {
 
 
 def _hint_for_kind(wanted: str, value: object, place: str) -> str | None:
+    if place.rpartition(".")[2] == "schedule" and isinstance(value, list):
+        return 'it is one: five cron fields may name several times, like "0 3,12 * * *"'
     if wanted == "a table" and isinstance(value, list):
         return f"write [{place}] with single brackets, or {{ … }}"
     if wanted == "a list" and isinstance(value, str):

@@ -276,6 +276,11 @@ def check_url(url: str) -> str:
         raise _wrong(
             "is not the address of a rest server", "write it like rest:https://backup.example.org:8000/"
         )
+    if scheme == "sftp" and (ported := _PORT_IN_PATH.fullmatch(rest)):
+        raise _wrong(
+            f"means the folder {ported['port']}{ported['path']}: restic reads no port there",
+            f"write it like sftp://{ported['server']}:{ported['port']}/{ported['path']}, or kind = sftp and its fields",
+        )
     if scheme == "sftp" and not _SFTP.fullmatch(rest):
         raise _wrong("is not an address for sftp", "write it like sftp:user@server:/folder")
     return url
@@ -300,6 +305,10 @@ _SFTP = re.compile(
     rf"//{_SFTP_USER.format(1)}{_SFTP_SERVER.format(1)}(?::(?P<port>\d{{1,5}}))?/.+"
     rf"|{_SFTP_USER.format(2)}{_SFTP_SERVER.format(2)}:[^:].*"
 )
+
+
+_PORT_IN_PATH = re.compile(r"(?P<server>[^/:]+|[^/:@]*@?\[[^]/]*\]):(?P<port>\d{1,5})(?P<path>/.*)")
+"""What looks like a server's port in the short form, which has none."""
 
 
 def _together(found: Sequence[tuple[str, str, str | None]]) -> PydanticCustomError:

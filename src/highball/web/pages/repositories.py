@@ -442,7 +442,7 @@ class Figures:
 
 def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
     weekly = plot.growth_a_week(_points(days, "bytes_stored"))
-    growth = "measured once" if held.measured_at else "not measured yet"
+    growth = "as last known" if held.measured_at else "not measured yet"
     if weekly is not None:
         growth = f"about {words.size(abs(weekly))} {'more' if weekly >= 0 else 'less'} a week"
     snapshots = f"in {words.counted(held.snapshots, 'snapshot')}" if held.snapshots else "no snapshot yet"

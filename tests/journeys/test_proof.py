@@ -236,7 +236,9 @@ def test_a_snapshot_deleted_by_others_is_a_warning_once(station: Station) -> Non
 def pretend(station: Station, *lines: str) -> None:
     """Put a program before the real restic: these shell lines see `$command` and may end it."""
     program = station.folder / "restic"
-    finding = 'for word; do case "$word" in backup|snapshots|forget|prune|check) command=$word;; esac; done'
+    finding = (
+        'for word; do case "$word" in backup|snapshots|forget|prune|check|stats) command=$word;; esac; done'
+    )
     program.write_text("\n".join(["#!/bin/sh", finding, *lines, f'exec "{station.restic.path}" "$@"', ""]))
     program.chmod(0o755)
     station.settings["restic"] = str(program)
@@ -305,6 +307,16 @@ def test_maintenance_whose_output_shows_no_result_is_no_proof(each_station: Stat
         assert "highball logs" in step["reason"]["message"]
     assert station.ask("status").json[0]["last_check_at"] is None
     assert station.ask("forget").status == 0  # a check that shows nothing shows no damage
+
+
+@pytest.mark.parametrize("said", ["true", "echo null", "echo {}"])
+def test_a_measurement_without_a_figure_is_none(station: Station, said: str) -> None:
+    station.back_up()
+    pretend(station, f'[ "$command" = stats ] && {{ {said}; exit 0; }}')
+    [told] = station.ask("stats", status=1).json
+    assert (told["reason"]["code"], told["bytes_stored"]) == ("no_statistics", None)
+    station.ask("check")  # it is good all the same, and what is stored is not known
+    assert station.ask("status").json[0]["repository_bytes"] is None
 
 
 def test_prune_that_could_not_remove_everything_is_a_warning(station: Station) -> None:

@@ -317,10 +317,12 @@ class Restic:
         """How many bytes the repository stores."""
         # 0.19.0 mixes a progress bar into this JSON: the object is the line that parses.
         lines = self._collect("stats", "--mode", "raw-data", "--no-lock").splitlines()
-        found = [message for line in lines if (message := messages.read_json(line.strip()))]
+        found = [
+            message for line in lines if "total_size" in (message := messages.read_json(line.strip()) or {})
+        ]
         if not found:
             raise Failed("restic gave no statistics", code="no_statistics")
-        size = messages.read_count(found[-1].get("total_size") or 0)
+        size = messages.read_count(found[-1]["total_size"])
         if size is None:
             raise Failed("restic gave statistics that cannot be", code="no_statistics")
         return size

@@ -212,6 +212,8 @@ class VerifyTask(_Wire):
     repository: str
     snapshot_id: str
     all_data: bool = False
+    unconfirmed: bool = False
+    """Whether only its tags say that the snapshot is the job's: no run that is known made it."""
     sample_files: int = 20
     sample_bytes: int = 1024**3
     markers: tuple[str, ...] = ()

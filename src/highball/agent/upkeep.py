@@ -48,12 +48,13 @@ def forget(steps: Steps, task: ForgetTask) -> None:
 
 
 def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
-    before = {snapshot.id for snapshot in list_set(restic, removal)}
-    if before != {*removal.remove, *removal.stay, *removal.unknown}:
+    listing = tuple(list_set(restic, removal))
+    if {snapshot.id for snapshot in listing} != {*removal.remove, *removal.stay, *removal.unknown}:
         message = "the repository changed since this plan was made, so nothing was removed; plan again"
         return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
     if not removal.remove:
-        return Done(facts={"snapshots_removed": (), "snapshots_kept": len(removal.stay)})
+        facts = {"snapshots_removed": (), "snapshots_kept": len(removal.stay)}
+        return Done(facts=facts, snapshots=listing)
     finished = steps.finish(restic, lambda: restic.forget(removal.remove))
     looking = replace(restic, stop=Stop())  # a cancelled run wants the truth as well
     return _judge(restic, removal, finished, list_set(looking, removal))

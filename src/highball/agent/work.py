@@ -36,6 +36,7 @@ from highball.engine.restic.restic import Restic
 from highball.errors import Conflict, HighballError
 from highball.facts import (
     Action,
+    Caution,
     Event,
     Outcome,
     Progress,
@@ -134,10 +135,20 @@ def _on_snapshot(
     steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[Restic], Done]
 ) -> None:
     def on_known() -> Done:
+        if isinstance(task, VerifyTask) and task.unconfirmed:
+            steps.warn(_unconfirmed(task, steps.assignment.job))
         done = steps.with_identity(task.repository, body)
         return replace(done, facts={**done.facts, "snapshot_id": task.snapshot_id})
 
     _single(steps, task.repository, action, on_known)
+
+
+def _unconfirmed(task: VerifyTask, job: str | None) -> Caution:
+    return Caution(
+        code="unconfirmed",
+        message=f"no known run made the snapshot {task.snapshot_id[:8]}, only its tags say that it is of {job}; "
+        f"confirm its snapshots with: highball hub rebuild --confirm {job}",
+    )
 
 
 def _end(

@@ -27,6 +27,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from highball import __version__
 from highball.cli.addresses import check_url
 from highball.cli.arguments import whole_path
+from highball.cli.choosing import Keys
 from highball.cli.following import Stopping, follow
 from highball.cli.live import Narrator
 from highball.errors import (
@@ -200,6 +201,11 @@ class Hub:
         """What a repository holds."""
         found = self._get(f"repositories/{repository}/snapshots", timeout=PATIENT)
         return [Snapshot.model_validate(one) for one in found]
+
+    def find_keys(self, job: str) -> Keys:
+        """By which tags and hosts the snapshots of a job are found."""
+        host = effective_job(self.document, job).host or self.document.settings.host
+        return Keys((job,), None if host is None else (host,))
 
     def list_locks(self, repository: str) -> list[Lock]:
         """The locks in a repository."""

@@ -21,6 +21,7 @@ from highball.agent import work
 from highball.agent.ask import Asked
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.workplace import Workplace
+from highball.cli.choosing import Keys
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.standin import can_be_written, make_standin
 from highball.engine.restic.repository import as_admin
@@ -185,7 +186,15 @@ class Machine:
 
     def list_snapshots(self, repository: str) -> list[Snapshot]:
         """A repository's snapshots, with what the record knows of them."""
-        return self.record.recognise(repository, self.ask(repository).list_snapshots())
+        listing = self.ask(repository).list_snapshots()
+        self.record.witness(repository, listing, utc_now())
+        return self.record.recognise(repository, listing)
+
+    def find_keys(self, job: str) -> Keys:
+        """By which tags and hosts the snapshots of a job are found."""
+        former = self.orders.former
+        jobs, hosts = (job, *former.of("job", job)), (self.host, *former.of("host", self.host))
+        return Keys(jobs, hosts)
 
     def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
         """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
@@ -230,7 +239,7 @@ class Machine:
     def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
         """One thing to be done to a repository, as `RunOrder` names it."""
         order = RunOrder.model_validate({"task": task, "repository": repository, **more})
-        given, job = self.orders.task_for(order, repository)
+        given, job = self.orders.task_for(order, repository, self.ask(repository).list_snapshots)
         return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
 
     # --- keys ---

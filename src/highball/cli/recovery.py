@@ -62,7 +62,7 @@ def restore(
     place = session.place(looks=True)
     keys = _repositories_for(place, job, repository)
     place.make_ready(keys, begins_run=not dry_run)
-    found = choose_to_restore(session.output, place.list_snapshots, keys, job, snapshot)
+    found = choose_to_restore(session.output, place.list_snapshots, keys, place.find_keys(job), snapshot)
     where = None if in_place else place.find_target(target, job, found)
     plan = place.plan_restore(found, job, paths, where, overwrite, counts=dry_run)
     if dry_run:

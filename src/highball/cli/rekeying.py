@@ -15,7 +15,7 @@ import typer
 from highball.cli import answers
 from highball.cli.arguments import PlansChanges, Yes
 from highball.cli.session import Session
-from highball.errors import Cancelled, Misuse
+from highball.errors import Cancelled, HighballError, Misuse, Unknown
 from highball.spec.references import ALONE, TABLE_OF, TABLES, place_of, with_new_key
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def rekey(
     changed: list[dict[str, Any]] = []
 
     def give_key(documents: Documents) -> None:
-        one = documents.get(kind, old)
+        try:
+            one = documents.get(kind, old)
+        except Unknown as error:
+            raise _too_late(error, kind, old, new) from None
         changed.extend(what_changes(documents.document().tables, kind, old, new))
         table = wanted.get(TABLE_OF[kind], {})
         if not dry_run and (old in table or new not in table):
@@ -76,6 +79,19 @@ def rekey(
     except Planned:
         return
     tell(session, changed)
+
+
+def _too_late(error: Unknown, kind: str, old: str, new: str) -> HighballError:
+    """The file was read without the old key already: what is left to do."""
+    if error.code != f"{kind}_deleted" or kind not in (Kind.REPOSITORY, Kind.JOB):
+        return error
+    repository = new if kind == Kind.REPOSITORY else "REPOSITORY"
+    job = new if kind == Kind.JOB else "JOB"
+    return Misuse(
+        f"the {kind} {old} is deleted: {new} was read from the file as another one before it was rekeyed",
+        code="rekeyed_too_late",
+        hint=f"let {job} keep the snapshots that are there: highball adopt {repository} (then GROUP --job {job})",
+    )
 
 
 class Planned(Exception):

@@ -19,8 +19,7 @@ from highball.errors import Misuse, Unknown
 from highball.facts import ForeignGroup, Snapshot
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, snapshots
-from highball.hub.intake import SetOf
-from highball.hub.runs import LONGEST_ID
+from highball.hub.intake import LONGEST_ID, SetOf
 from highball.hub.upkeep import Asked, Retainer
 from highball.keeping import Plan
 from highball.protocol import FILES_SET

@@ -256,7 +256,7 @@ class Dispatcher:
         if order.task in ("forget", "discard"):
             removal = self._removal(document, order, key)
             return self._placed(run, orders.maintain(removal, key, now, job=order.job, wait=wait, run=run.id))
-        given, job = orders.task_for(order, key)
+        given, job = orders.task_for(order, key, lambda: self.asked(key).list_snapshots())
         return self._placed(run, orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
     def _placed(self, run: Queued, assignment: Assignment) -> Assignment:

@@ -325,7 +325,9 @@ class Hub:
 
     def list_snapshots(self, key: str) -> list[Snapshot]:
         """What a repository holds, of other tools too, newest first; not to be called in the loop's own thread."""
-        found = self.record.recognise(key, self.dispatcher.asked(key).list_snapshots())
+        listing = self.dispatcher.asked(key).list_snapshots()
+        self.record.witness(key, listing, utc_now())
+        found = self.record.recognise(key, listing)
         return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
 
     # --- the way back ---

@@ -6,9 +6,9 @@ Every function works within the transaction of whoever takes the event in; the s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,6 +40,9 @@ from highball.hub.db import events, holds, repositories, repository_days, runs, 
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
+
+LONGEST_ID = 36
+"""So many characters a run's id has."""
 
 _UNSTORABLE = (sa.exc.DataError, sa.exc.IntegrityError, OverflowError, ValueError)
 """What is raised where an event says something that no row can hold."""
@@ -218,6 +221,7 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
         mark_snapshots(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, step.action, event)
+        _take_in_saved(connection, of.repository, find_saved(connection, of.repository, event.snapshots))
         if not _count_what_came(connection, event):
             held = _sum_up_snapshots(connection, of.repository)
             _note_day(connection, of.repository, event.at, snapshots=held["snapshots"])
@@ -250,6 +254,117 @@ def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
     newer = sa.select(snapshots.c.id).where(of_set(of), snapshots.c.time > made.time).limit(1)
     if connection.execute(newer).first() is None:
         _judge_size(connection, of, event, made.id, shrank=shrank)
+
+
+# --- what a listing shows besides ----------------------------------------------------------------
+
+CLOCK_STEP = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot that a run of ours saved and could not show when it ended."""
+
+    of: SetOf
+    snapshot: Snapshot
+    run: str
+    ended_at: datetime
+
+
+def take_as_evidence(
+    connection: sa.Connection, repository: str, listing: Sequence[Snapshot], at: datetime
+) -> None:
+    """What a listing shows is there, whatever one before it lacked."""
+    back = find_back(connection, repository, listing, at)
+    mark_snapshots(connection, repository, [row.id for row in back], missing_since=None)
+    for of in {SetOf(repository, row.host, row.job, row.set) for row in back}:
+        _lift_if_all_are_back(connection, of, at)
+    _take_in_saved(connection, repository, find_saved(connection, repository, listing))
+
+
+def find_back(
+    connection: sa.Connection, repository: str, listing: Sequence[Snapshot], at: datetime
+) -> list[sa.Row[Any]]:
+    """The snapshots that were missing, and that a listing shows."""
+    shown = {snapshot.id for snapshot in listing}
+    asked = sa.select(snapshots).where(
+        snapshots.c.repository == repository,
+        snapshots.c.forgotten_at.is_(None),
+        snapshots.c.missing_since < at,
+    )
+    return [row for row in connection.execute(asked) if row.id in shown]
+
+
+def find_saved(connection: sa.Connection, repository: str, listing: Sequence[Snapshot]) -> list[Saved]:
+    """The snapshots of a listing that runs of ours saved, though a listing failed then, or did not show them.
+
+    A tag alone proves nothing. The run is known and over, its step was of that host, job and set in that repository
+    and knows no snapshot, it was under way when the snapshot was made; and where two claim the same, neither counts.
+    """
+    claims: dict[tuple[str, str | None], list[Snapshot]] = {}
+    for snapshot in listing:
+        if snapshot.run is not None and len(snapshot.run) == LONGEST_ID:
+            claims.setdefault((snapshot.run, snapshot.set), []).append(snapshot)
+    for start in range(0, len(claims), 500):
+        named = [run for run, _ in list(claims)[start : start + 500]]
+        asked = sa.select(snapshots.c.run, snapshots.c.set).where(
+            snapshots.c.repository == repository, snapshots.c.run.in_(named)
+        )
+        for known in connection.execute(asked).all():
+            claims.pop((known.run, known.set), None)
+    found = []
+    for start in range(0, len(claims), 500):
+        named = [run for run, _ in list(claims)[start : start + 500]]
+        found += [
+            Saved(of, snapshot, run, ended_at)
+            for of, run, begun_at, ended_at in _list_without_snapshot(connection, repository, named)
+            if len(claimed := claims.get((run, of.set), [])) == 1
+            and (snapshot := claimed[0]).job == of.job
+            and snapshot.host == of.host
+            and begun_at - CLOCK_STEP <= snapshot.time <= ended_at + CLOCK_STEP
+        ]
+    return found
+
+
+def _list_without_snapshot(
+    connection: sa.Connection, repository: str, named: Sequence[str]
+) -> Iterator[tuple[SetOf, str, datetime, datetime]]:
+    """The backup steps of these runs that ended without a known snapshot: of which set, and from when to when."""
+    asked = (
+        sa.select(steps.c.run, steps.c.account, runs.c.host, runs.c.order)
+        .join(runs, runs.c.id == steps.c.run)
+        .where(steps.c.run.in_(named), steps.c.repository == repository)
+        .where(steps.c.action == Action.BACKUP.value, runs.c.state == RunState.DONE.value)
+    )
+    for row in connection.execute(asked):
+        step = read_account(row.account)
+        rehearsed = (row.order or {}).get("dry_run")
+        if step.snapshot_id is not None or step.job is None or step.set is None or rehearsed:
+            continue
+        if step.started_at is not None and step.ended_at is not None:
+            of = SetOf(repository, step.host or row.host, step.job, step.set)
+            yield of, row.run, step.started_at, step.ended_at
+
+
+def _take_in_saved(connection: sa.Connection, repository: str, found: Sequence[Saved]) -> None:
+    for one in found:
+        known = (snapshots.c.repository == repository) & (snapshots.c.id == one.snapshot.id)
+        if connection.execute(sa.select(snapshots.c.id).where(known)).first():
+            continue
+        connection.execute(
+            snapshots.insert().values(
+                repository=repository,
+                id=one.snapshot.id,
+                host=one.of.host,
+                job=one.of.job,
+                set=one.of.set,
+                run=one.run,
+                time=one.snapshot.time,
+                size_bytes=one.snapshot.size_bytes,
+                shrank=False,
+                forgotten_at=_removed_at(connection, repository, one.snapshot.id, one.ended_at),
+            )
+        )
 
 
 def held_by(of: SetOf) -> Held:

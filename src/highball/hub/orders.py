@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from highball.errors import Unknown
-from highball.facts import RunKind, Step
+from highball.facts import RunKind, Snapshot, Step
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
 from highball.hub.intake import SetOf
 from highball.hub.keys import UNCHANGED, FormerKeys
-from highball.hub.runs import Record
+from highball.hub.runs import Record, utc_now
 from highball.hub.upkeep import next_slice
 from highball.protocol import (
     FILES_SET,
@@ -99,10 +100,13 @@ class Orders:
         """Do one thing to one repository."""
         return self._order(RunKind.MAINTENANCE, task, (repository,), now, job=job, wait=wait, run=run)
 
-    def task_for(self, order: RunOrder, key: str) -> tuple[Task, str | None]:
+    def task_for(
+        self, order: RunOrder, key: str, lists: Callable[[], list[Snapshot]]
+    ) -> tuple[Task, str | None]:
         """What is to be done to a repository, where that needs no plan; and the job that it is about, if any.
 
-        Raises NotAllowed, and Unknown where there is nothing to verify.
+        `lists` is asked what the repository holds where the record knows of nothing there. Raises NotAllowed, and
+        Unknown where there is nothing to verify.
         """
         repository = self.document.repositories[key]
         match order.task:
@@ -127,28 +131,55 @@ class Orders:
                 demand_right_to_delete(key, repository)
                 return KeyTask(repository=key, act="remove", id=order.key_id), None
             case "verify":
-                snapshot, job = self._snapshot_to_verify(order, key)
+                snapshot, job, confirmed = self._snapshot_to_verify(order, key, lists)
                 markers = self._markers_of(job)
                 return VerifyTask(
-                    repository=key, snapshot_id=snapshot, all_data=order.all_data, markers=markers
+                    repository=key,
+                    snapshot_id=snapshot,
+                    all_data=order.all_data,
+                    markers=markers,
+                    unconfirmed=not confirmed,
                 ), job
         raise AssertionError(f"{order.task} needs a plan")
 
-    def _snapshot_to_verify(self, order: RunOrder, key: str) -> tuple[str, str | None]:
-        """The snapshot that was named, or the newest one of the job, or of any; and whose it is."""
+    def _snapshot_to_verify(
+        self, order: RunOrder, key: str, lists: Callable[[], list[Snapshot]]
+    ) -> tuple[str, str | None, bool]:
+        """The snapshot that was named, or the newest one of the job, or of any; whose it is, and whether that is sure.
+
+        Where the record knows of none (it was lost, or this machine is new) the repository is asked, and tags tell.
+        """
         if order.snapshot is not None:
-            return order.snapshot, order.job
-        sets = self.record.list_sets(job=order.job, repository=key)
-        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_own(of)[:1]]
-        if not found:
+            return order.snapshot, order.job, True
+        found = self._find_newest(key, order.job)
+        if found is None:
+            listing = lists()
+            self.record.witness(key, listing, utc_now())
+            found = self._find_newest(key, order.job)
+            tagged = [one for one in listing if order.job is not None and self._is_tagged(one, order.job)]
+            if found is None and tagged:
+                return max(tagged, key=lambda one: one.time).id, order.job, False
+        if found is None:
             whose = order.job or "anybody"
             raise Unknown(
                 f"{key} holds no snapshot of {whose} to verify",
                 code="snapshot_unknown",
                 hint="make one with: highball run",
             )
-        newest, job = max(found, key=lambda one: one[0].time)
-        return newest.id, job
+        return *found, True
+
+    def _find_newest(self, key: str, job: str | None) -> tuple[str, str] | None:
+        sets = self.record.list_sets(job=job, repository=key)
+        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_own(of)[:1]]
+        if not found:
+            return None
+        newest, whose = max(found, key=lambda one: one[0].time)
+        return newest.id, whose
+
+    def _is_tagged(self, snapshot: Snapshot, job: str) -> bool:
+        """Whether a snapshot says that it is this job's on this host, by any key that they have or had."""
+        hosts = (self.host, *self.former.of("host", self.host))
+        return snapshot.host in hosts and snapshot.job in (job, *self.former.of("job", job))
 
     def _markers_of(self, job: str | None) -> tuple[str, ...]:
         """By which files folders are left out of what a job saves."""

@@ -42,23 +42,24 @@ from highball.hub.db import (
 )
 from highball.hub.holds import Holds
 from highball.hub.intake import (
+    LONGEST_ID,
     SetOf,
     chunk,
+    find_back,
+    find_saved,
     follow,
     list_renamed,
     mark_snapshots,
     miss,
     of_set,
     open_again,
+    take_as_evidence,
     take_in,
     told_its_end,
     update_run,
     was_not_missed,
 )
 from highball.protocol import Assignment, BackupTask, Expectation
-
-LONGEST_ID = 36
-"""So many characters a run's id has."""
 
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
@@ -494,6 +495,15 @@ class Record:
         asked = sa.select(sa.func.max(snapshots.c.time, type_=snapshots.c.time.type))
         with self._database.read() as connection:
             return connection.execute(asked.where(snapshots.c.repository == repository, *there)).scalar()
+
+    def witness(self, repository: str, listing: Sequence[Snapshot], now: datetime) -> None:
+        """Take a listing as evidence: what it shows is there, and a run's snapshot is known by it."""
+        with self._database.read() as connection:
+            back = find_back(connection, repository, listing, now)
+            if not back and not find_saved(connection, repository, listing):
+                return
+        with self._database.write() as connection:
+            take_as_evidence(connection, repository, listing, now)
 
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""

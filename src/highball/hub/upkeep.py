@@ -77,6 +77,7 @@ class Retainer:
         }  # before the listing: it cannot be older than that
         listing = asked.list_snapshots(hosts=hosts, tags=tags)
         self.record.follow(of.repository, listing)
+        self.record.witness(of.repository, listing, now)
         seen = {snapshot.id for snapshot in listing}
         unseen = [one for one in (*also, *self._list_adopted(of, seen, asked)) if one.id not in seen]
         governed = self.record.list_governed(of)

@@ -17,7 +17,8 @@ from highball.facts import Action, Hold, Outcome, Progress, Run, RunKind, RunSta
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import LONGEST_ID, Made, RunFilter, utc_now
+from highball.hub.intake import LONGEST_ID
+from highball.hub.runs import Made, RunFilter, utc_now
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.job import Job

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from journeys.conftest import ready
 from journeys.station import Answer, Station
-from testbed.restic import ResticBinary
 
 
 def codes(step: dict[str, object]) -> list[str]:
@@ -172,11 +170,22 @@ def test_a_source_of_links_and_one_that_may_hold_nothing_are_fine(station: Stati
     station.back_up()
 
 
-def test_a_backup_in_which_restic_counts_no_file_is_a_warning(
-    oldest_restic: ResticBinary, tmp_path: Path
+def test_a_file_that_is_a_source_and_too_large_is_told_where_restic_leaves_it_out(
+    each_station: Station,
 ) -> None:
-    station = ready(tmp_path, oldest_restic)
-    station.add_job(sources=[str(station.source / "file-0000")], exclude_larger_than="1")
+    station = each_station
+    station.fill(1, 10, folder=station.folder / "small")
+    large = station.source / "file-0000"
+    station.add_job(sources=[str(large), str(station.folder / "small")], exclude_larger_than="100")
+    is_old = station.restic.version < (0, 19)
+    step = station.back_up(status=3 if is_old else 0).step
+    assert codes(step) == (["source_left_out"] if is_old else [])
+    listed = station.ask("ls", step["snapshot_id"]).json
+    assert (str(large) in {node["path"] for node in listed}) != is_old
+
+
+def test_a_backup_in_which_restic_counts_no_file_is_a_warning(station: Station) -> None:
+    pretend(station, f'[ "$command" = backup ] && exec "{station.restic.path}" "$@" "--exclude=*"')
     assert codes(station.back_up(status=3).step) == ["nothing_saved"]
 
 

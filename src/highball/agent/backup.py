@@ -34,7 +34,7 @@ from highball.facts import (
 )
 from highball.process import Stop
 from highball.protocol import BackupTask, Expectation
-from highball.source.contents import Holds, Omissions, examine_whole, list_idle
+from highball.source.contents import Holds, Omissions, examine_whole, find_too_large, list_idle
 from highball.source.path import PathSource, patterns
 from highball.spec.job import Hook
 
@@ -171,6 +171,8 @@ class Backup:
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         restic = self._steps.open(repository)
+        if not restic.binary.keeps_named_files:
+            complaints += [found for one in sound if (found := find_too_large(one.path, self._job.omissions))]
         order = self._order(sound, self._expected_in(repository).parent)
         if order.parent is None or repository not in self._steps.assignment.identities:
             self._steps.meet(repository, restic)

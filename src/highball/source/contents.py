@@ -8,6 +8,7 @@ saves nothing of these and calls it a success. Of files nothing is read, but for
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,18 @@ def examine_whole(source: PathSource, omissions: Omissions) -> Examined:
     holds = look.see()
     caution = look.tell(source.path) if holds is Holds.NOTHING else None
     return Examined(found.path, caution, usable=True, holds=holds)
+
+
+def find_too_large(path: bytes, omissions: Omissions) -> Caution | None:
+    """That a source which is a file itself is left out, where restic counts it among what is too large."""
+    with contextlib.suppress(OSError):
+        there, largest = os.stat(path), omissions.exclude_larger_than  # noqa: PTH116 - paths are bytes here
+        if largest is not None and stat.S_ISREG(there.st_mode) and there.st_size > largest:
+            message = (
+                f"{path_for_people(path)} is left out by exclude_larger_than, so that nothing of it is saved"
+            )
+            return Caution(code="source_left_out", message=message, path=path)
+    return None
 
 
 def list_idle(excludes: Sequence[str], sources: Sequence[bytes]) -> list[str]:

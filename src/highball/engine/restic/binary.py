@@ -60,6 +60,11 @@ class ResticBinary:
         return self.has(0, 18)
 
     @property
+    def keeps_named_files(self) -> bool:
+        """A file that is a source itself is saved from 0.19 on, whatever is left out as too large (restic#5767)."""
+        return self.has(0, 19)
+
+    @property
     def damages_at_max(self) -> bool:
         """`--compression max` of these two could write damaged data (restic#4523, restic#4677)."""
         return self.version in {(0, 16, 0), (0, 16, 3)}

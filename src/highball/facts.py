@@ -635,6 +635,18 @@ class Lock(Fact):
     """Whether its process lives, where whoever looked is on the same machine."""
 
 
+class Loss(Fact):
+    """What is given up where a repository is begun anew: what the record knows of the one that is lost."""
+
+    repository: str
+    identity: str | None
+    met_at: UtcTime | None
+    bytes_stored: int | None
+    snapshots: int
+    newest_at: UtcTime | None
+    last_run: str | None
+
+
 class RepositoryKey(Fact):
     """A key of a repository: one password that opens all of it, and how whoever made it called it."""
 

@@ -98,3 +98,17 @@ def test_undo_says_what_it_cannot_bring_back(sealed: Corner, plain: httpx.Client
     told = sealed.post(f"repositories/{sealed.nas}/undo", {"to": 1}, headers={"If-Match": '"3"'})
     assert "never a sealed value" in told["note"]
     assert sealed.repository_state == "existing"
+
+
+def test_a_lost_repository_is_given_up_by_its_id_and_another_begun(sealed: Corner) -> None:
+    place = f"repositories/{sealed.nas}"
+    assert sealed.get(f"{place}/loss", expect=(409,))["code"] == "repository_there"
+    shutil.rmtree(sealed.repository)
+    loss = sealed.get(f"{place}/loss")
+    assert loss["snapshots"] == 1 and loss["identity"]
+    sealed.post(f"{place}/give-up", {"identity": "another"}, expect=(409,))
+    sealed.post(f"{place}/give-up", {"identity": loss["identity"]}, expect=(204,))
+    assert sealed.end_of(sealed.order("init"))["outcome"] == "success"
+    [standing] = sealed.get("status", job=sealed.job)
+    assert (standing["snapshots"], standing["last_success_at"]) == (0, None)
+    sealed.back_up()

@@ -66,7 +66,7 @@ class Asked:
         try:
             found = self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
         except RepositoryError as error:
-            raise as_gone(error, self._identity) from None
+            raise as_gone(error, self._identity, self.key) from None
         is_whole = not (hosts or tags)
         is_told = self._is_met or any(snapshot.id == self._known for snapshot in found)
         if self._identity is not None and is_whole and not is_told:

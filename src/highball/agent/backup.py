@@ -280,7 +280,7 @@ class Backup:
     def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
         reason = restic.why(finished)
         error = RepositoryError(reason.message, code=reason.code, hint=messages.hint(reason.code))
-        told = as_gone(error, self._steps.assignment.identities.get(repository))
+        told = as_gone(error, self._steps.assignment.identities.get(repository), repository)
         return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
 
 

@@ -115,12 +115,12 @@ def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = N
     try:
         found = restic.read_identity()
     except RepositoryError as error:
-        raise as_gone(error, known) from None
+        raise as_gone(error, known, restic.repository) from None
     if known is not None and found != known:
         raise RepositoryError(
             f"another repository lies at {restic.access.shown}: its id is {found[:10]}, not {known[:10]} as before",
             code="repository_changed",
-            hint="is the right disk mounted? nothing was touched",
+            hint=f"is the right disk mounted? nothing was touched; to give the old one up: {anew(restic.repository)}",
         )
     twin = None if known is not None else (others or {}).get(found)
     if twin not in (None, restic.repository):
@@ -132,14 +132,19 @@ def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = N
     return found
 
 
-def as_gone(error: RepositoryError, known: str | None) -> RepositoryError:
+def anew(key: str) -> str:
+    """The command by which a person gives up a repository that is lost, and begins another under its key."""
+    return f"highball setup --anew {key}"
+
+
+def as_gone(error: RepositoryError, known: str | None, key: str) -> RepositoryError:
     """The same error, told as what it is where the repository was there before."""
     if error.code != "repository_missing" or known is None:
         return error
     return RepositoryError(
         f"the repository that was here before is gone: {error.message}",
         code="repository_gone",
-        hint="is its disk mounted? Highball never makes a new one in its place",
+        hint=f"is its disk mounted? if it is lost for good, begin a new one in its place with: {anew(key)}",
     )
 
 

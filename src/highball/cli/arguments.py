@@ -148,6 +148,12 @@ TellsByExit = Annotated[
 Schedules = Annotated[
     str, typer.Option("--schedule", help="Where to enter schedules; `none` is all there is yet.")
 ]
+Anew = Annotated[
+    str | None,
+    typer.Option(
+        "--anew", metavar="NAME", help="Give this repository up, which is lost for good, and begin a new one."
+    ),
+]
 ShowsSetup = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 

@@ -50,6 +50,7 @@ from highball.facts import (
     Hold,
     KeyTold,
     Lock,
+    Loss,
     Node,
     Outcome,
     Run,
@@ -305,6 +306,16 @@ class Hub:
         about = {"job": job} | ({"approve": approve} if approve else {})
         found = self._get(f"repositories/{repository}/retention", about, timeout=PATIENT)
         return [Plan.model_validate(one) for one in found]
+
+    # --- a repository that is lost ---
+
+    def tell_loss(self, repository: str) -> Loss:
+        """What would be given up; raises Conflict where the repository that was met is there."""
+        return Loss.model_validate(self._get(f"repositories/{repository}/loss", timeout=PATIENT))
+
+    def give_up(self, repository: str, loss: Loss) -> None:
+        """Hold it for gone, with all that was in it."""
+        self._post(f"repositories/{repository}/give-up", {"identity": loss.identity}, timeout=PATIENT)
 
     # --- keys ---
 

@@ -11,16 +11,20 @@ import typer
 
 from highball.cli import answers, carrying
 from highball.cli.arguments import (
+    Anew,
     AppliedFile,
     KnownAs,
     PlansChanges,
     Schedules,
     ShowsSetup,
     Wait,
+    Yes,
     check_schedules,
     read_wait,
 )
+from highball.cli.beginning_anew import begin_anew
 from highball.cli.machine import Machine, find_configuration, find_state
+from highball.cli.names import choose_repositories
 from highball.cli.session import Session
 from highball.errors import ConfigurationInvalid, Conflict, Misuse
 from highball.spec.document import find_obstacles, load
@@ -109,6 +113,8 @@ def setup(
     schedule: Schedules = "none",
     dry_run: ShowsSetup = False,
     wait: Wait = None,
+    anew: Anew = None,
+    yes: Yes = False,
 ) -> None:
     """Make the state directory and the repositories; what is there already stays as it is."""
     session: Session = context.obj
@@ -119,10 +125,12 @@ def setup(
         answers.show_setup(session.output, document, "state", str(find_state(path, document)))
         return
     machine = session.open()
-    keys = list(document.repositories)
+    keys = list(document.repositories) if anew is None else choose_repositories(document, [anew])
     machine.demand_secrets(keys)
     machine.place.find_restic()
     machine.settle(begins_run=True)
+    if anew is not None:
+        begin_anew(session, machine, anew, yes=yes)
     carrying.carry_out(
         session,
         machine,

@@ -25,7 +25,7 @@ from highball.cli.choosing import Keys
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.standin import can_be_written, make_standin
 from highball.engine.restic.repository import as_admin
-from highball.errors import ConfigurationInvalid, Conflict, Misuse, StateUnusable, Unknown
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, RepositoryError, StateUnusable, Unknown
 from highball.facts import (
     Difference,
     Event,
@@ -33,6 +33,7 @@ from highball.facts import (
     Hold,
     KeyTold,
     LogLine,
+    Loss,
     Node,
     Progress,
     Run,
@@ -51,7 +52,7 @@ from highball.hub.intake import SetOf
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
 from highball.hub.rotations import tell_keys
-from highball.hub.runs import Record, utc_now
+from highball.hub.runs import LOST, Record, not_lost, utc_now
 from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
 from highball.lock import Lock
@@ -241,6 +242,23 @@ class Machine:
         order = RunOrder.model_validate({"task": task, "repository": repository, **more})
         given, job = self.orders.task_for(order, repository, self.ask(repository).list_snapshots)
         return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
+
+    # --- a repository that is lost ---
+
+    def tell_loss(self, repository: str) -> Loss:
+        """What would be given up; raises Conflict where the repository that was met is there."""
+        try:
+            self.ask(repository).compare_identity()
+        except RepositoryError as error:
+            if error.code not in LOST:
+                raise
+        else:
+            raise not_lost(repository)
+        return self.record.tell_loss(repository)
+
+    def give_up(self, repository: str, loss: Loss) -> None:
+        """Hold it for gone, with all that was in it."""
+        self.record.give_up(repository, COMMAND, utc_now())
 
     # --- keys ---
 

@@ -14,6 +14,7 @@ import typer
 
 from highball.cli import adopting, answers, carrying, changing_keys, holdings, recovery, upkeep
 from highball.cli.arguments import (
+    Anew,
     AppliedFile,
     Jobs,
     KnownAs,
@@ -30,8 +31,9 @@ from highball.cli.arguments import (
     check_schedules,
     read_wait,
 )
+from highball.cli.beginning_anew import begin_anew
 from highball.cli.following import await_end
-from highball.cli.names import choose_jobs
+from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
 from highball.cli.session import EXIT_OF, Session, exit_status_of_standings
 from highball.errors import Conflict, Failed
@@ -87,7 +89,12 @@ def apply(
 
 
 def setup(
-    context: typer.Context, schedule: Schedules = "none", dry_run: ShowsSetup = False, wait: Wait = None
+    context: typer.Context,
+    schedule: Schedules = "none",
+    dry_run: ShowsSetup = False,
+    wait: Wait = None,
+    anew: Anew = None,
+    yes: Yes = False,
 ) -> None:
     """Make the repositories, each from the machine that looks after it, and look from all that use them.
 
@@ -100,9 +107,11 @@ def setup(
     if dry_run:
         answers.show_setup(session.output, hub.document, "hub", hub.url)
         return
-    orders = [
-        (key, _orders({"task": "init", "repository": key} | patience)) for key in hub.document.repositories
-    ]
+    keys = list(hub.document.repositories)
+    if anew is not None:
+        keys = choose_repositories(hub.document, [anew])
+        begin_anew(session, hub, anew, yes=yes)
+    orders = [(key, _orders({"task": "init", "repository": key} | patience)) for key in keys]
     carrying.carry_out(
         session, hub, orders, extra=lambda: {"hub": hub.url, "reached": _look_from_hosts(session, hub)}
     )

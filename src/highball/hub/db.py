@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from highball.errors import HighballError, StateUnusable
 from highball.facts import in_utc, storable
-from highball.hub.dialects import READING, WRITING, Watch, name_of, open_engine, told
+from highball.hub.dialects import READING, WRITING, Watch, keep_private, name_of, open_engine, told
 
 REVISION = "0009"
 """The schema that this program knows; `migrations` leads to it."""
@@ -98,6 +98,9 @@ marks = sa.Table(
     sa.Column("name", sa.String(100), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
+
+ANEW = "anew:"
+"""How the mark is called that tells when a repository was begun anew, before its key."""
 
 repositories = sa.Table(
     "repositories",
@@ -427,6 +430,8 @@ def open_database(where: Path | str | None, *, serving: bool = False) -> Databas
     when the last one closes, SQLite removes the log beside the file, and could not make it again to read. Raises
     StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
     """
+    if isinstance(where, Path):
+        keep_private(where)
     engine = open_engine(where, keeps_connections=serving)
     try:
         with told(engine):

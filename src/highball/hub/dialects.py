@@ -10,6 +10,7 @@ thread and 700 from eight (SQLite: 750 and 200). An address may hold a password:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -84,6 +85,18 @@ def open_engine(where: Path | str | None, *, keeps_connections: bool = False) ->
 
 
 # --- SQLite --------------------------------------------------------------------------------------
+
+
+def keep_private(path: Path) -> None:
+    """Let nobody but its owner read a database, whatever its folder allows: SQLite makes what lies beside it alike."""
+    with contextlib.suppress(OSError):  # a disk may be read-only, and opening it says what is wrong
+        if path.parent.is_dir():
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        with contextlib.suppress(OSError):
+            beside = path.with_name(name)
+            if beside.stat().st_mode & 0o077:
+                beside.chmod(0o600)
 
 
 def _sqlite(path: Path | None, *, keeps_connections: bool) -> sa.Engine:

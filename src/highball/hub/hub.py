@@ -18,11 +18,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.errors import HighballError, Misuse, Unknown
+from highball.errors import Conflict, Failed, HighballError, Misuse, Unknown
 from highball.facts import (
     Action,
     Event,
     LogLine,
+    Loss,
     Outcome,
     Reason,
     Run,
@@ -48,10 +49,10 @@ from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
 from highball.hub.planned import planned_of
 from highball.hub.recovery import back_up
-from highball.hub.runs import Record, utc_now
+from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
 from highball.hub.vault import Vault
-from highball.protocol import Message, Question, RestorePlan
+from highball.protocol import Message, Question, RestorePlan, TestRepository
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
@@ -329,6 +330,27 @@ class Hub:
         self.record.witness(key, listing, utc_now())
         found = self.record.recognise(key, listing)
         return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
+
+    def tell_loss(self, key: str) -> Loss:
+        """What would be given up by beginning a repository anew; not to be called in the loop's own thread.
+
+        Raises Conflict where the one that was met is there, and HighballError where nobody can say.
+        """
+        asked = self.dispatcher.asked(key)
+        question = TestRepository(**asked.about())
+        found = self.ask(asked.host, question, LISTING_SECONDS, asked.sealed)
+        if found["state"] in ("existing", "empty", "locked"):
+            raise not_lost(key)
+        if found["state"] not in ("gone", "changed", "uninitialised"):
+            raise Failed(found["message"], code="loss_unknown", hint=found.get("hint"))
+        return self.record.tell_loss(key)
+
+    def give_up(self, key: str, identity: str | None, actor: Actor) -> None:
+        """Hold a repository for gone, with all that was in it. Raises as `tell_loss` does, and where it is another."""
+        if self.tell_loss(key).identity != identity:
+            raise Conflict(f"another repository is known as {key} by now", code="repository_another")
+        self.record.give_up(key, actor, utc_now())
+        self.newsroom.publish("object", key)
 
     # --- the way back ---
 

@@ -33,6 +33,7 @@ from highball.hub.dialects import (
     BACKUPS,
     WRITING,
     find_newest_backup,
+    keep_private,
     name_of,
     open_engine,
     told,
@@ -295,6 +296,7 @@ def _put_in_place(fresh: Path, where: Path, now: datetime) -> str | None:
     """Move the former database aside and the new one in; at no moment is there none."""
     aside = None
     if where.exists():
+        keep_private(where)  # what is moved aside stays as it is from here on
         aside = where.with_name(f"{where.name}.aside-{_stamp(now)}")
         aside.unlink(missing_ok=True)
         os.link(where, aside)

@@ -14,12 +14,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.errors import Unknown
+from highball.errors import Conflict, Unknown
 from highball.eventlines import read_line
 from highball.facts import (
     Action,
     Event,
     Fact,
+    Loss,
     Outcome,
     Reason,
     Run,
@@ -29,11 +30,15 @@ from highball.facts import (
     Step,
 )
 from highball.hub.aside import read_account
+from highball.hub.audit import Actor, write_down
 from highball.hub.db import (
+    ANEW,
     NOT_BACKUP,
     NOT_SUCCESS,
     Database,
     events,
+    marks,
+    moment_to_text,
     repositories,
     repository_days,
     runs,
@@ -527,6 +532,40 @@ class Record:
         with self._database.write() as connection:
             miss(connection, of, lost, at, None)
 
+    def tell_loss(self, repository: str) -> Loss:
+        """What would be given up by beginning this repository anew."""
+        held = (snapshots.c.repository == repository) & snapshots.c.forgotten_at.is_(None)
+        newest = sa.func.max(snapshots.c.time, type_=snapshots.c.time.type)
+        here = repositories.c.key == repository
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(repositories).where(here)).first()
+            count, last = connection.execute(sa.select(sa.func.count(), newest).where(held)).one()
+        found = self.list_runs(RunFilter(repository=repository), limit=1)
+        return Loss(
+            repository=repository,
+            identity=row.identity if row else None,
+            met_at=row.met_at if row else None,
+            bytes_stored=row.bytes_stored if row else None,
+            snapshots=count,
+            newest_at=last,
+            last_run=found[0].id if found else None,
+        )
+
+    def give_up(self, repository: str, actor: Actor, now: datetime) -> None:
+        """A person says that a repository is lost: its identity is forgotten, its snapshots are gone with it, and what
+        was proved by it counts no more."""
+        mark = f"{ANEW}{repository}"
+        here = repositories.c.key == repository
+        held = (snapshots.c.repository == repository) & snapshots.c.forgotten_at.is_(None)
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(repositories.c.identity).where(here)).first()
+            connection.execute(snapshots.update().where(held).values(forgotten_at=now))
+            connection.execute(repositories.update().where(here).values(**_BLANK))
+            connection.execute(marks.delete().where(marks.c.name == mark))
+            connection.execute(marks.insert().values(name=mark, value=moment_to_text(now)))
+            before = {"identity": row.identity if row else None}
+            write_down(connection, actor, "given_up", now, kind="repository", key=repository, before=before)
+
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""
         with self._database.write() as connection:
@@ -638,6 +677,21 @@ def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:
         steps=tuple(accounts),
     )
 
+
+LOST = ("repository_gone", "repository_changed", "repository_missing")
+"""How a question about a repository fails that is not there any more."""
+
+
+def not_lost(repository: str) -> Conflict:
+    """That there is nothing to give up."""
+    return Conflict(
+        f"{repository} is there and opens: nothing is lost, so nothing was given up",
+        code="repository_there",
+        hint="a second repository gets a key of its own",
+    )
+
+
+_BLANK = {"identity": None, "met_at": None, "bytes_stored": None, "measured_at": None}
 
 Clock = Callable[[], datetime]
 

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.facts import Action, Hold, Outcome, Reason, Standing
-from highball.hub.db import Database, repositories, runs, snapshots, steps
+from highball.hub.db import ANEW, Database, marks, repositories, runs, snapshots, steps
 from highball.hub.dialects import as_rows
 from highball.hub.holds import covering, list_open
 from highball.keeping import LARGEST_SKEW
@@ -52,12 +52,14 @@ def list_standings(
         reasons = _reasons_of(connection, newest)
         kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}), now)
         still = list_open(connection)
+        anew = _begun_anew(connection)
     zone = document.settings.timezone
     return [
         _standing(
             *(newest[pair], reasons.get(pair), kept[pair.repository]),
             covering(still, pair.repository, pair.job),
             *(wanted[pair.job].schedule, zone, now),
+            anew.get(pair.repository),
         )
         for pair in pairs
     ]
@@ -71,8 +73,9 @@ def _standing(
     schedule: Schedule,
     zone: str,
     now: datetime,
+    anew: datetime | None,
 ) -> Standing:
-    success: datetime | None = newest.success_at
+    success, proof, check = (_since(anew, at) for at in (newest.success_at, newest.proof_at, kept.check_at))
     outcome = Outcome(newest.outcome) if newest.outcome else None
     failed = has_failed(outcome, reason)
     return Standing(
@@ -86,15 +89,28 @@ def _standing(
         last_reason=reason,
         last_run=newest.last_run,
         failures=newest.failures,
-        last_check_at=kept.check_at,
-        last_restore_proof_at=newest.proof_at,
+        last_check_at=check,
+        last_restore_proof_at=proof,
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
         holds=still,
     )
 
 
+def _since(anew: datetime | None, at: datetime | None) -> datetime | None:
+    """A time, unless a repository was begun anew after it: what was proved by the lost one proves nothing."""
+    return None if anew is not None and at is not None and at <= anew else at
+
+
 # --- the questions -------------------------------------------------------------------------------
+
+
+def _begun_anew(connection: sa.Connection) -> dict[str, datetime]:
+    """When repositories were begun anew, by their keys: few ever are."""
+    asked = sa.select(marks).where(marks.c.name.startswith(ANEW, autoescape=True))
+    return {
+        row.name.removeprefix(ANEW): datetime.fromisoformat(row.value) for row in connection.execute(asked)
+    }
 
 
 def _newest_of_pairs(

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from fastapi import Path as Named
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
 
-from highball.facts import Difference, Lock, Node, Snapshot
+from highball.facts import Difference, Lock, Loss, Node, Snapshot
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish
@@ -32,6 +33,17 @@ from highball.web.who import demand
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+
+class GivenUp(BaseModel):
+    """The repository that is given up, by the id that was shown."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    identity: str | None
+
+
 SnapshotId = Annotated[str, Named(pattern="^[0-9a-f]{4,64}$")]
 InQuery = Annotated[str, Query(pattern="^[0-9a-f]{4,64}$")]
 
@@ -44,6 +56,16 @@ def make_router(hub: Hub) -> APIRouter:
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
         return hub.list_snapshots(key)
+
+    @router.get("/repositories/{key}/loss")
+    def tell_loss(key: str, _: Admin) -> Loss:
+        """What would be given up by beginning a repository anew, which is lost for good."""
+        return hub.tell_loss(key)
+
+    @router.post("/repositories/{key}/give-up", status_code=204)
+    def give_up(key: str, actor: Admin, loss: GivenUp) -> None:
+        """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
+        hub.give_up(key, loss.identity, actor)
 
     @router.get("/repositories/{key}/locks")
     def list_locks(key: str, _: Sees) -> list[Lock]:

@@ -23,9 +23,9 @@ def found(job: dict[str, Any], **more: Any) -> list[tuple[str, str, str | None]]
     ("pattern", "says", "instead"),
     [
         ("~/.cache", "no shell", '".cache"'),
-        ("$HOME/.cache", "nothing fills $HOME in", "write out"),
+        ("$HOME/.cache", "nothing fills $HOME in", '".cache"'),
         ("${XDG_CACHE_HOME}", "nothing fills ${XDG_CACHE_HOME} in", "write out"),
-        ("{{ .Hostname }}/x", "nothing fills {{ .Hostname }} in", "write out"),
+        ("{{ .Hostname }}/x", "nothing fills {{ .Hostname }} in", '"x"'),
         ("*.{tmp,bak}", "{tmp,bak} is no choice", "a pattern for each"),
         ("/home/*/.cache", "leads to /home/me", 'write "/.cache"'),
         ("/home/**/.cache", "leads to /home/me", 'write "/**/.cache"'),

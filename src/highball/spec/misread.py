@@ -57,7 +57,9 @@ def _about_pattern(pattern: str) -> tuple[str, str] | None:
         return f'"{pattern}": {told}', f'a pattern begins at its source: perhaps "{pattern[2:]}"'
     if (found := _VARIABLE.match(pattern) or _TEMPLATE.search(pattern)) is not None:
         told = f"nothing fills {found[0]} in here, so it would never match"
-        return f'"{pattern}": {told}', f"a pattern begins at its source: {_FILLED_IN}"
+        rest = pattern.removeprefix(found[0]).lstrip("/")
+        instead = f'perhaps "{rest}"' if rest and rest != pattern else _FILLED_IN
+        return f'"{pattern}": {told}', f"a pattern begins at its source: {instead}"
     if (found := _CHOICE.search(pattern)) is not None:
         return (
             f'"{pattern}": {found[0]} is no choice here, so it would never match',

@@ -333,6 +333,30 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
 
 
+def test_a_person_removes_one_snapshot_whatever_the_policy_keeps(record: Record) -> None:
+    ids: list[str] = []
+    for number in range(1, 4):
+        ids.append(back_up(record, number, 1000, before=ids))
+    listing = [snapshot(one, at=START + timedelta(hours=n)) for n, one in enumerate(ids, 1)]
+    asked, now = Answers(listing, set()), START + timedelta(days=1)
+    keeps_all = Retainer(document(), record)
+    [removal] = keeps_all.order_one("nas", ids[0], asked, now).removals
+    assert (removal.remove, set(removal.stay)) == ((ids[0],), {ids[1], ids[2]})
+    with pytest.raises(NotAllowed, match="newest") as newest:
+        keeps_all.order_one("nas", ids[2], asked, now)
+    assert newest.value.code == "snapshot_newest"
+    pins = {"audit": {"repository": "nas", "snapshot": ids[1], "reason": "the auditors want it"}}
+    with pytest.raises(NotAllowed, match="pinned"):
+        Retainer(document(pins=pins), record).order_one("nas", ids[1], asked, now)
+    with pytest.raises(Unknown):
+        keeps_all.order_one("nas", "f" * 64, asked, now)
+    with pytest.raises(Unknown, match="any more"):
+        keeps_all.order_one("nas", ids[0], Answers(listing[1:], set()), now)
+    check(record, 9, None, Outcome.FAILURE, "repository_damaged")
+    with pytest.raises(NotAllowed, match="damage"):
+        keeps_all.order_one("nas", ids[0], asked, now)
+
+
 def test_of_plans_that_were_shown_no_other_is_carried_out(record: Record) -> None:
     listing, old, _ = two_days(record)
     retains, now = retainer(record), START + timedelta(days=1)

@@ -53,7 +53,7 @@ _RETENTION = _Fields(("repository",), ("job", "plan", "shown"))
 _FIELDS = {
     "backup": _Fields(("job",), ("dry_run",)),
     "discard": _RETENTION,
-    "forget": _RETENTION,
+    "forget": _Fields(("repository",), (*_RETENTION.optional, "snapshot")),
     "prune": _Fields(("repository",)),
     "check": _Fields(("repository",), ("subset",)),
     "verify": _Fields(("repository",), ("job", "snapshot", "all_data")),

@@ -333,6 +333,10 @@ class Dispatcher:
                 f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
             )
         demand_right_to_delete(key, repository)
+        if order.snapshot is not None:
+            asked = self.asked(key)
+            skew = self.find_skew(asked.host)
+            return self.retainer.order_one(key, order.snapshot, asked, utc_now(), skew)
         plans = self.plan(key, order.job, order.plan)
         prune = order.task == "discard"
         return self.retainer.order(key, plans, utc_now(), order.plan, shown=order.shown, prune=prune)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from highball.errors import Unknown
+from highball.errors import NotAllowed, Unknown
 from highball.facts import Hold, HoldCause, Reason, Snapshot
 from highball.hub.holds import LIFTS, Held, as_reasons
 from highball.hub.intake import SetOf, held_by, words_of_lost
@@ -143,6 +143,46 @@ class Retainer:
             prune=prune,
         )
 
+    def order_one(
+        self, key: str, snapshot: str, asked: Asked, now: datetime, skew: timedelta | None = None
+    ) -> ForgetTask:
+        """What an agent is told to do where a person wants this one snapshot gone, whatever the policy says.
+
+        Raises Unknown where no job has it, NotAllowed where a guard keeps it or the repository is damaged.
+        """
+        of, id = self._find_set(key, snapshot)
+        plan = self.plan(of, asked, now, skew=skew)
+        verdict = next((one for one in (*plan.keep, *plan.remove) if one.id == id), None)
+        if verdict is None:
+            raise Unknown(f"{key} does not hold {id[:8]} any more", code="snapshot_unknown")
+        codes = {reason.code for reason in verdict.reasons}
+        for code, (message, hint) in _KEPT_FROM_PEOPLE.items():
+            if code in codes:
+                raise NotAllowed(f"{id[:8]} {message}", code=f"snapshot_{code}", hint=hint)
+        if any(reason.code == HoldCause.CHECK_FAILED.value for reason in plan.messages):
+            raise NotAllowed(
+                f"a check found damage in {key}: nothing is removed there now",
+                code=HoldCause.CHECK_FAILED.value,
+                hint="repair it and check it again first",
+            )
+        stay = tuple(one for one in (*plan.ids_to_stay, *plan.ids_to_remove) if one != id)
+        removal = order_removal(plan, self.former).model_copy(update={"remove": (id,), "stay": stay})
+        return ForgetTask(repository=key, removals=(removal,))
+
+    def _find_set(self, key: str, snapshot: str) -> tuple[SetOf, str]:
+        """The set that a snapshot belongs to, and its whole id; raises Unknown."""
+        found = [
+            (of, one.id)
+            for of in self.record.list_sets(repository=key)
+            for one in self.record.list_governed(of)
+            if one.id.startswith(snapshot)
+        ]
+        if len(found) != 1:
+            what = f"{len(found)} snapshots begin with" if found else "no snapshot of a job of ours is"
+            hint = "write more of its id" if found else f"see whose they are with: highball adopt {key}"
+            raise Unknown(f"{what} {snapshot}", code="snapshot_unknown", hint=hint)
+        return found[0]
+
     def _settle(self, plans: Sequence[Plan], now: datetime) -> None:
         """What these plans show of the world holds retention from now on, or does no more."""
         for plan in plans:
@@ -187,6 +227,13 @@ def _about_lost(of: SetOf, lost: Sequence[str]) -> tuple[Reason, ...]:
     """That a set lacks what the record expects of it: the repository was put back to an older state, or worse."""
     cause = HoldCause.DELETED_ELSEWHERE
     return (stands_still(cause.value, words_of_lost(of, len(lost)), until=LIFTS[cause]),) if lost else ()
+
+
+_KEPT_FROM_PEOPLE = {
+    "newest": ("is the newest of its job, which always stays", "make another backup first"),
+    "last_verified": ("is the last one that was restored to test it", "test a restore of another one first"),
+    "pinned": ("is pinned", "take the pin off first"),
+}
 
 
 def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:

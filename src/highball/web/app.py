@@ -44,6 +44,7 @@ from highball.web.pages import (
     profiles,
     repository_form,
     settings,
+    snapshots,
     start,
     trends,
 )
@@ -94,6 +95,7 @@ def make_app(hub: Hub) -> FastAPI:
         overview_page,
         runs_page,
         restore_page,
+        snapshots,
         repository_form,
         keyrings,
         repositories_page,

@@ -57,7 +57,6 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     holdings = Holdings(hub)
     _add_restore(router, hub, pages, holdings)
-    _add_holdings(router, hub, pages, holdings)
     return router
 
 
@@ -478,36 +477,3 @@ def _draw(
         trouble = error
         status = error.http_status if request.method == "POST" and block is None else status
     return pages.answer(request, "restore", context | {"trouble": trouble}, status=status)
-
-
-# --- what a repository holds ---------------------------------------------------------------------
-
-
-def _add_holdings(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
-    @router.get("/repositories/{key}/snapshots")
-    def list_snapshots(
-        request: Request,
-        _: Sees,
-        key: str,
-        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-        list: Word = "",
-    ) -> Response:
-        hub.dispatcher.find_repository(key)
-        context = {
-            "key": key,
-            "skip": skip,
-            "step": SNAPSHOTS,
-            "found": None,
-            "trouble": None,
-            "known": set(),
-        }
-        if list or block_wanted(request) == "snapshots":
-            try:
-                found = holdings.list_snapshots(key)
-            except HighballError as error:
-                context["trouble"] = error
-            else:
-                shown = found[skip : skip + SNAPSHOTS]
-                known = hub.record.list_known([one.run for one in shown if one.run])
-                context |= {"found": found, "shown": shown, "known": known}
-        return pages.answer(request, "snapshots", context)

@@ -1,0 +1,283 @@
+"""What a repository holds, and what can be done to one snapshot or to those of others: pin, compare, remove, adopt.
+
+What removes something is asked first, and goes by the same guards as retention. Whose snapshots others made is said
+by a person alone, after seeing what the job's retention would do with them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from highball.errors import HighballError
+from highball.facts import Difference, Snapshot
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
+from highball.spec.access import Role
+from highball.spec.document import Document
+from highball.web import showing
+from highball.web.holdings import Holdings
+from highball.web.page import Pages, Said, block_wanted, go, link
+from highball.web.pages.asking import Question, Text, ask
+from highball.web.who import demand
+from highball.words import counted
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Word = Annotated[str, Query(max_length=200)]
+SnapshotId = Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]
+Group = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
+
+SNAPSHOTS = 20
+MOST_DIFFERENCES = 500
+
+MODIFIERS = {
+    "+": ("added", "ok"),
+    "-": ("removed", "bad"),
+    "M": ("content", "warn"),
+    "T": ("kind", "warn"),
+    "U": ("metadata", "idle"),
+    "?": ("bytes, though it looks unchanged", "bad"),
+}
+"""What differs of a path, in words and as a tone."""
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The pages about snapshots."""
+    router = APIRouter(include_in_schema=False)
+    holdings = Holdings(hub)
+    _add_list(router, hub, pages, holdings)
+    _add_pins(router, hub)
+    _add_comparison(router, hub, pages, holdings)
+    _add_removal(router, hub, pages)
+    _add_foreign(router, hub, pages)
+    return router
+
+
+def _address(key: str) -> str:
+    return f"/repositories/{quote(key, safe='')}/snapshots"
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+def _add_list(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+    @router.get("/repositories/{key}/snapshots")
+    def list_snapshots(
+        request: Request,
+        _: Sees,
+        key: str,
+        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+        list: Word = "",
+        job: Word = "",
+    ) -> Response:
+        hub.dispatcher.find_repository(key)
+        context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
+        context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
+        if list or block_wanted(request) == "snapshots":
+            try:
+                found = holdings.list_snapshots(key)
+            except HighballError as error:
+                context["trouble"] = error
+            else:
+                context |= _listed(hub, key, found, skip, job)
+        return pages.answer(request, "snapshots", context)
+
+
+def _listed(hub: Hub, key: str, every: Sequence[Snapshot], skip: int, job: str) -> dict[str, Any]:
+    found = [one for one in every if job in ("", one.job or "others")]
+    shown = found[skip : skip + SNAPSHOTS]
+    newest: dict[str, str] = {}
+    for one in every:
+        newest.setdefault(f"{one.host} {one.job} {one.set}", one.id)
+    return {
+        "found": found,
+        "shown": shown,
+        "known": hub.record.list_known([one.run for one in shown if one.run]),
+        "pins": {one.id: pin for one in shown if (pin := find_pin(hub.document(), key, one.id))},
+        "before": _before_each(every),
+        "newest": set(newest.values()),
+        "jobs": [("", "Every job"), *_choices(every)],
+        "others": sum(not one.governed for one in every),
+    }
+
+
+def _choices(every: Sequence[Snapshot]) -> list[tuple[str, str]]:
+    jobs = sorted({one.job for one in every if one.job})
+    return [*((job, job) for job in jobs), ("others", "Not ours")]
+
+
+def _before_each(every: Sequence[Snapshot]) -> dict[str, str]:
+    """For each snapshot the one of the same host, job and set before it; `every` is newest first."""
+    before: dict[str, str] = {}
+    last: dict[tuple[Any, ...], str] = {}
+    for one in every:
+        of = (one.host, one.job, one.set, one.paths if one.job is None else ())
+        if of in last:
+            before[last[of]] = one.id
+        last[of] = one.id
+    return before
+
+
+# --- pins ----------------------------------------------------------------------------------------
+
+
+def find_pin(document: Document, repository: str, snapshot: str) -> tuple[str, str] | None:
+    """The key of the pin that keeps a snapshot, and why it does."""
+    for key, pin in document.pins.items():
+        if pin.holds(repository, snapshot):
+            return key, pin.reason
+    return None
+
+
+def _add_pins(router: APIRouter, hub: Hub) -> None:
+    @router.post("/repositories/{key}/snapshots/{snapshot}/pin")
+    def pin(actor: Admin, key: str, snapshot: SnapshotId, reason: Text = "") -> Response:
+        hub.dispatcher.find_repository(key)
+        spec = {
+            "repository": key,
+            "snapshot": snapshot,
+            "reason": reason.strip() or f"pinned by {actor.name}",
+        }
+        name = f"pin-{snapshot[:8]}-{secrets.token_hex(3)}"
+        hub.documents.create("pin", name, spec, now=utc_now(), actor=actor)
+        return _back(key, Said(f"{snapshot[:8]} is pinned: nothing removes it until the pin is taken off."))
+
+    @router.post("/repositories/{key}/snapshots/{snapshot}/unpin")
+    def unpin(actor: Admin, key: str, snapshot: SnapshotId) -> Response:
+        taken = 0
+        while (found := find_pin(hub.document(), key, snapshot)) is not None:
+            declared = hub.documents.get("pin", found[0])
+            told: dict[str, Any] = {"now": utc_now(), "actor": actor}
+            hub.documents.delete("pin", declared.key, expected=declared.revision, **told)
+            taken += 1
+        if not taken:
+            return _back(key, Said(f"{snapshot[:8]} is not pinned.", "warn"))
+        return _back(
+            key, Said(f"{snapshot[:8]} is not pinned any more: retention decides about it.", undo="/deleted")
+        )
+
+
+def _back(key: str, said: Said) -> Response:
+    return go(link(_address(key), {"list": "1"}), said=said)
+
+
+# --- two of them ---------------------------------------------------------------------------------
+
+
+def _add_comparison(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+    @router.get("/repositories/{key}/compare")
+    def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
+        hub.dispatcher.find_repository(key)
+        context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
+        context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
+        try:
+            pair = sorted((holdings.get_snapshot(key, one) for one in (old, new)), key=lambda one: one.time)
+            found = hub.dispatcher.asked(key).compare(pair[0].id, pair[1].id)
+        except HighballError as error:
+            return pages.answer(request, "comparison", context | {"trouble": error})
+        context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
+        context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
+        return pages.answer(request, "comparison", context)
+
+
+def _count(found: Sequence[Difference]) -> list[str]:
+    """How many paths differ in which way."""
+    ways = Counter(one.modifier[:1] for one in found)
+    return [f"{ways[sign]:,} {word}" for sign, (word, _) in MODIFIERS.items() if ways[sign]]
+
+
+# --- one of them ---------------------------------------------------------------------------------
+
+
+def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/snapshots/{snapshot}/remove")
+    def ask_to_remove(request: Request, _: Runs, key: str, snapshot: SnapshotId) -> Response:
+        hub.dispatcher.find_repository(key)
+        return ask(pages, request, _about_removal(key, snapshot))
+
+    @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
+    def remove(actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = "") -> Response:
+        order = RunOrder(task="forget", repository=key, snapshot=snapshot)
+        run, _ = hub.order(order, actor, key=order_key[:200] or None)
+        return go(f"/runs/{run.id}")
+
+
+def _about_removal(key: str, id: str) -> Question:
+    return Question(
+        title=f"Remove snapshot {id[:8]} from {key}?",
+        text="This one goes for good, whatever retention says; every other stays. The newest of a job, the last one "
+        "that a restore test read, and what is pinned are never removed. Its data is freed by the next prune.",
+        action=f"{_address(key)}/{id}/remove",
+        verb="Remove it",
+        back=link(_address(key), {"list": "1"}),
+        hidden=(("order_key", f"remove-{id}-{secrets.token_hex(6)}"),),
+    )
+
+
+# --- those of others -----------------------------------------------------------------------------
+
+
+def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.get("/repositories/{key}/foreign")
+    def list_groups(request: Request, _: Sees, key: str) -> Response:
+        hub.dispatcher.find_repository(key)
+        jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
+        context: dict[str, Any] = {
+            "key": key,
+            "groups": [],
+            "trouble": None,
+            "jobs": [(one, one) for one in jobs],
+        }
+        try:
+            context["groups"] = hub.adoption(key).list_groups()
+        except HighballError as error:
+            context["trouble"] = error
+        return pages.answer(request, "foreign", context)
+
+    @router.get("/repositories/{key}/foreign/{group}/adopt")
+    def ask_to_adopt(request: Request, _: Admin, key: str, group: Group, job: Word = "") -> Response:
+        try:
+            plans = hub.adoption(key).preview(group, job, utc_now())
+        except HighballError as error:
+            return go(_foreign(key), said=Said(showing.sentence(error.message), "warn"))
+        going = sum(len(plan.remove) for plan in plans)
+        staying = sum(len(plan.keep) for plan in plans)
+        return ask(
+            pages,
+            request,
+            Question(
+                title=f"Let the retention of {job} govern these snapshots?",
+                text=f"Nothing is removed by that. Of what the job would have then, {staying} "
+                f"{'stays' if staying == 1 else 'stay'} and {counted(going, 'snapshot')} would go; the first plan that "
+                "removes any of these waits for a person. It can be undone: Release.",
+                action=f"{_foreign(key)}/{group}/adopt",
+                verb="Adopt them",
+                back=_foreign(key),
+                hidden=(("job", job),),
+                destroys=False,
+            ),
+        )
+
+    @router.post("/repositories/{key}/foreign/{group}/adopt")
+    def adopt(actor: Admin, key: str, group: Group, job: Text = "") -> Response:
+        found = hub.adoption(key).adopt(group, job, utc_now(), actor)
+        told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
+        return go(_foreign(key), said=Said(told))
+
+    @router.post("/repositories/{key}/foreign/{group}/release")
+    def release(actor: Admin, key: str, group: Group) -> Response:
+        hub.adoption(key).release(group, utc_now(), actor)
+        return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
+
+
+def _foreign(key: str) -> str:
+    return f"/repositories/{quote(key, safe='')}/foreign"

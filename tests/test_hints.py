@@ -1,0 +1,101 @@
+"""What messages, pages and documents tell people to type is there: every command, and every option with it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+
+from highball.cli import app as program
+
+ROOT = Path(__file__).parent.parent
+CALL = re.compile(r"(?<![\w/.-])highball((?: +(?:[\w./:=@-]+|…|\[[^\]]*\]))+)")
+WITH_VALUE = ("-c", "--config", "--hub")
+GLOBAL = {"--json", "--events", "--verbose", "-v", "--version", "-V", "--help", "-h"}
+
+
+@cache
+def tree(over_hub: bool) -> TyperGroup:
+    """All commands, on one machine or over a hub."""
+    program.register(over_hub=over_hub)
+    whole = typer.main.get_command(program.app)
+    assert isinstance(whole, TyperGroup)
+    return whole
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Everything that people may be told, with where it stands."""
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "X" for part in node.values]
+                yield f"{path.name}:{node.lineno}", "".join(map(str, parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{path.name}:{node.lineno}", node.value
+    for path in [*sorted((ROOT / "src").rglob("*.html")), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        whole = re.sub(r"\{[{%].*?[%}]\}", "X", path.read_text())
+        yield path.name, re.sub(r"</?[a-z][^>]*>", "\n", whole)
+
+
+def calls() -> Iterator[tuple[str, list[str]]]:
+    """Each call of the program in these texts, as its words."""
+    for place, text in texts():
+        for found in CALL.finditer(text):
+            words = found[1].split()
+            while words and (words[0] in GLOBAL or words[0] in WITH_VALUE):
+                words = words[2 if words[0] in WITH_VALUE else 1 :]
+            if words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+                yield place, words
+
+
+def find(over_hub: bool, words: list[str]) -> tuple[Any, list[str]]:
+    """The command that these words call, and what is left of them."""
+    command: Any = tree(over_hub)
+    left = list(words)
+    while isinstance(command, TyperGroup) and left:
+        command = command.commands.get(left.pop(0))
+    return command, left
+
+
+def fault_of(words: list[str]) -> str | None:
+    """Why nobody could type this."""
+    faults = []
+    for over_hub in (False, True):
+        command, left = find(over_hub, words)
+        if command is None:
+            faults.append("there is no such command")
+            continue
+        options = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+        told = [word.partition("=")[0] for word in left if re.match(r"--?[a-z]", word)]
+        unknown = [word for word in told if word not in options | GLOBAL | set(WITH_VALUE)]
+        if not unknown:
+            return None
+        faults.append(f"it has no {' '.join(unknown)}")
+    return faults[0]
+
+
+CALLS = sorted({(place.partition(":")[0], " ".join(words)) for place, words in calls()})
+
+
+def test_enough_is_found_to_be_tried() -> None:
+    told = {call for _, call in CALLS}
+    assert len(told) > 40
+    assert {"forget --dry-run", "setup --schedule none"} <= told
+
+
+@pytest.mark.parametrize(("place", "call"), CALLS, ids=[f"{place} {call}" for place, call in CALLS])
+def test_what_people_are_told_to_type_is_there(place: str, call: str) -> None:
+    assert fault_of(call.split()) is None, f"{place}: highball {call}"
+
+
+def test_every_variable_that_hooks_get_is_written_down() -> None:
+    given = set(re.findall(r'"(HIGHBALL_[A-Z_]+)"', (ROOT / "src/highball/agent/backup.py").read_text()))
+    assert "HIGHBALL_OUTCOME" in given
+    assert not {name for name in given if f"`{name}`" not in (ROOT / "README.md").read_text()}

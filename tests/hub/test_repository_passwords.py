@@ -112,3 +112,25 @@ def test_a_lost_repository_is_given_up_by_its_id_and_another_begun(sealed: Corne
     [standing] = sealed.get("status", job=sealed.job)
     assert (standing["snapshots"], standing["last_success_at"]) == (0, None)
     sealed.back_up()
+
+
+def test_a_failed_test_holds_back_saving_and_what_is_saved_anyway_is_a_problem_until_one_succeeds(
+    sealed: Corner, plain: httpx.Client
+) -> None:
+    def problems() -> list[str]:
+        found = sealed.get("overview")["problems"]
+        return [
+            one["reason"]["message"]
+            for one in found
+            if one["kind"] == "untested" and one["repositories"] == [sealed.nas]
+        ]
+
+    nowhere = str(sealed.folder / "nowhere")
+    held = edit(plain, sealed, path=nowhere)
+    assert held.status_code == 409 and "Save anyway" in held.text
+    assert sealed.get(f"repositories/{sealed.nas}")["revision"] == 1
+    assert edit(plain, sealed, path=nowhere, anyway="yes").status_code == 303
+    assert "gone" in problems()[0]
+    assert "saved without a good test" in plain.get("/").text
+    assert edit(plain, sealed).status_code == 303
+    assert problems() == []

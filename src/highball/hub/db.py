@@ -102,6 +102,9 @@ marks = sa.Table(
 ANEW = "anew:"
 """How the mark is called that tells when a repository was begun anew, before its key."""
 
+UNTESTED = "untested:"
+"""How the mark is called that tells of a repository saved though no test of it succeeded, before its key."""
+
 repositories = sa.Table(
     "repositories",
     metadata,

@@ -36,7 +36,17 @@ from highball.facts import (
     WarningSeen,
 )
 from highball.hub.aside import ending_with_asides, read_account, spell_account, step_set_aside, with_asides
-from highball.hub.db import events, holds, repositories, repository_days, runs, snapshots, steps
+from highball.hub.db import (
+    UNTESTED,
+    events,
+    holds,
+    marks,
+    repositories,
+    repository_days,
+    runs,
+    snapshots,
+    steps,
+)
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
@@ -520,6 +530,7 @@ def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
     told: dict[str, Any] = {}
     if event.repository_id is not None:
         told |= {"identity": event.repository_id}
+        connection.execute(marks.delete().where(marks.c.name == f"{UNTESTED}{event.repository}"))
     if event.snapshots is not None and not (known and known.listed_at and event.at < known.listed_at):
         told |= {"snapshots_listed": event.snapshots, "listed_at": event.at}
     if told:

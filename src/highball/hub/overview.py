@@ -28,7 +28,7 @@ from highball.facts import (
     Standing,
     UtcTime,
 )
-from highball.hub.db import agents, moment_to_text, runs, steps
+from highball.hub.db import UNTESTED, agents, marks, moment_to_text, runs, steps
 from highball.hub.dialects import as_rows
 from highball.hub.holds import list_open
 from highball.hub.hub import Hub
@@ -57,13 +57,14 @@ class ProblemKind(StrEnum):
     NEVER = "never"
     MISSED = "missed"
     OFFLINE = "offline"
+    UNTESTED = "untested"
     HELD = "held"
     WARNING = "warning"
     UNPROVED = "unproved"
 
 
 class Problem(Fact):
-    """Something that somebody has to see to: of a job, of a repository (then with the action), or of a host."""
+    """Something that somebody has to see to: of a job, of a repository (and what was done there), or of a host."""
 
     kind: ProblemKind
     job: str | None = None
@@ -195,6 +196,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
             *_of_configuration(hub),
             *_of_jobs(connection, document, by_job, now),
             *_of_holds(connection, document),
+            *_of_untested(connection, document),
             *_of_repositories(connection, list(document.repositories)),
             *_of_hosts(connection, document, hub),
         ]
@@ -467,6 +469,21 @@ def _of_holds(connection: sa.Connection, document: Document) -> Iterator[Problem
 
 
 _UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)
+
+
+def _of_untested(connection: sa.Connection, document: Document) -> Iterator[Problem]:
+    """Repositories that were saved though no test of them succeeded, until one does."""
+    asked = sa.select(marks).where(marks.c.name.startswith(UNTESTED, autoescape=True))
+    for row in connection.execute(asked):
+        key = row.name.removeprefix(UNTESTED)
+        since, _, why = row.value.partition(" ")
+        if key in document.repositories:
+            yield Problem(
+                kind=ProblemKind.UNTESTED,
+                repositories=(key,),
+                since=datetime.fromisoformat(since),
+                reason=Reason(code="untested", message=why),
+            )
 
 
 def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[Problem]:

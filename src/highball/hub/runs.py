@@ -35,6 +35,7 @@ from highball.hub.db import (
     ANEW,
     NOT_BACKUP,
     NOT_SUCCESS,
+    UNTESTED,
     Database,
     events,
     marks,
@@ -565,6 +566,15 @@ class Record:
             connection.execute(marks.insert().values(name=mark, value=moment_to_text(now)))
             before = {"identity": row.identity if row else None}
             write_down(connection, actor, "given_up", now, kind="repository", key=repository, before=before)
+
+    def note_test(self, repository: str, why: str | None, now: datetime) -> None:
+        """A repository was saved though no test of it succeeded, and why; None once one has."""
+        name = f"{UNTESTED}{repository}"
+        with self._database.write() as connection:
+            connection.execute(marks.delete().where(marks.c.name == name))
+            if why is not None:
+                told = f"{moment_to_text(now)} {why[:500]}"
+                connection.execute(marks.insert().values(name=name, value=told))
 
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""

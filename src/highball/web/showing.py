@@ -72,6 +72,7 @@ PROBLEMS = {
     ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),
     ProblemKind.MISSED: Look("bad", "calendar-x", "missed"),
     ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
+    ProblemKind.UNTESTED: Look("bad", "unplug", "saved without a good test"),
     ProblemKind.HELD: Look("warn", "hand", "stands still"),
     ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),
     ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been tested"),

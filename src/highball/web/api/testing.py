@@ -208,7 +208,13 @@ async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
         if hub.dispatcher.find_repository(key).admin is not None:
             yield hub.dispatcher.asked(key, admin=True)
 
-    return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
+    found = await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
+    each = [one for one in (found, found.admin) if one is not None]
+    lost = next((one for one in each if one.state in ("wrong_password", "gone", "changed")), None)
+    if lost is not None or all(one.state in ("existing", "empty", "locked") for one in each):
+        await asyncio.to_thread(hub.record.note_test, key, lost.message if lost else None, utc_now())
+        hub.newsroom.publish("object", key)
+    return found
 
 
 async def _try_by_each(hub: Hub, asked: Sequence[AskedOverWire]) -> RepositoryTestAnswer:

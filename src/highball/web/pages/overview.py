@@ -118,6 +118,7 @@ def tone_of(verdict: Verdict) -> str:
         ProblemKind.OVERDUE,
         ProblemKind.MISSED,
         ProblemKind.OFFLINE,
+        ProblemKind.UNTESTED,
     }:
         return "bad"
     return "warn" if found else "ok"
@@ -162,6 +163,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         ProblemKind.FAILURE: (run or subject, "See the run"),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
+        ProblemKind.UNTESTED: (subject, "Test it"),
         ProblemKind.HELD: (f"{subject}#held", "See why"),
         ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
         ProblemKind.NEVER: (subject, "See the job"),
@@ -208,6 +210,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
         ProblemKind.NEVER: Markup("{} has {}{}"),
         ProblemKind.MISSED: Markup("{} {} its time{}"),
         ProblemKind.OFFLINE: Markup("{} is {}{}"),
+        ProblemKind.UNTESTED: Markup("{} was {}{}"),
         ProblemKind.HELD: Markup("{} {}{}"),
         ProblemKind.WARNING: Markup("{} finished with a {}{}"),
         ProblemKind.UNPROVED: Markup("{} has {} by a restore{}"),

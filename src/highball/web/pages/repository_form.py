@@ -322,18 +322,27 @@ async def _take(
     if sent.act == "read":
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent.with_address())
     found: RepositoryTestAnswer | None = None
+    reaches = False
     try:
         if sent.act == "test":
             found = await _test(hub, key, sent)
-        elif await asyncio.to_thread(_reaches_otherwise, hub, key, sent):
+        elif reaches := await asyncio.to_thread(_reaches_otherwise, hub, key, sent):
             found = await _test_to_save(hub, key, sent)
     except HighballError as error:
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, error=error)
     if sent.act == "test" or (found is not None and _is_held_back(found, sent)):
         status = 200 if sent.act == "test" else 409
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, found=found, status=status)
-    proved = found is not None and found.state in (*OPENS, "uninitialised")
-    return await asyncio.to_thread(_save, hub, pages, request, actor, key, sent, proved=proved)
+    untested = _why_untested(found) if reaches else None
+    return await asyncio.to_thread(_save, hub, pages, request, actor, key, sent, reaches, untested)
+
+
+def _why_untested(found: RepositoryTestAnswer | None) -> str | None:
+    """Why no test of what is saved succeeded; None where one has."""
+    if found is None:
+        return "its agent was away when it was saved, so it was never tested"
+    bad = [one for one in (found, found.admin) if one and one.state not in (*OPENS, "uninitialised")]
+    return bad[0].message if bad else None
 
 
 def _reaches_otherwise(hub: Hub, key: str | None, sent: RepositoryForm) -> bool:
@@ -408,8 +417,8 @@ def _save(
     actor: Actor,
     key: str | None,
     sent: RepositoryForm,
-    *,
-    proved: bool,
+    reaches: bool,
+    untested: str | None,
 ) -> Response:
     spec, sealed = sent.applied_to(_before(hub, key))
     made = _key_of(key, sent)
@@ -426,7 +435,10 @@ def _save(
     for slot, value in sealed.items():
         place = hub.vault.find_place(made, "admin" if slot == "admin.password" else slot)
         fresh = SecretValue((value or secrets.token_urlsafe(24)).encode())
-        hub.vault.seal(place, fresh, actor, utc_now(), keep_former=not proved)
+        hub.vault.seal(place, fresh, actor, utc_now(), keep_former=untested is not None)
+    if reaches:
+        hub.record.note_test(made, untested, utc_now())
+        hub.newsroom.publish("object", made)
     if sent.init:
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"

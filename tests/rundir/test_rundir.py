@@ -31,6 +31,7 @@ from highball.facts import (
     RunEnded,
     RunKind,
     RunStarted,
+    Snapshot,
     Step,
     StepEnded,
     WarningSeen,
@@ -462,4 +463,18 @@ def test_an_account_that_names_everything_is_cut_and_counts_the_rest(tmp_path: P
     assert sum(warning.count for warning in ended.warnings) == 300_000
     [told] = [event for event in made.read_events() if isinstance(event, StepEnded)]
     assert told.done == ended
+    made.release()
+
+
+def test_a_listing_of_ten_thousand_fits_into_what_a_hub_takes_at_once(tmp_path: Path) -> None:
+    made = RunDirectory.create(tmp_path / "runs", assignment())
+    told = {"time": datetime.now(UTC), "job": "docs", "set": "files", "host": "here", "repository": "nas"}
+    told |= {"tags": ("hb:job=docs",) * 4, "paths": (b"/a/long/path",) * 50, "tree": "f" * 64, "run": RUN}
+    listing = tuple(Snapshot(id=f"{number:064x}", **told) for number in range(10_000))
+    steps = Steps(made, Workplace(tmp_path, None), Stop())
+    steps.step(Action.STATS, "nas", lambda: Done(snapshots=listing))
+    [line] = [one for one in (made.path / "events.ndjson").read_bytes().splitlines() if b"step.ended" in one]
+    assert len(line) < 4 << 20
+    [ended] = [event for event in made.read_events() if isinstance(event, StepEnded)]
+    assert [one.id for one in ended.snapshots or ()] == [one.id for one in listing]
     made.release()

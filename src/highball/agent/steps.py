@@ -221,7 +221,7 @@ class Steps:
             )
         )
         self.ended.append(ended)
-        self.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=done.snapshots)
+        self.say(StepEnded, step=begun.number, safely=True, done=ended, snapshots=_in_short(done.snapshots))
         self._step, self._attempt = None, 1
         return ended
 
@@ -371,6 +371,12 @@ class Steps:
             return finished
 
         return self.patiently(once)
+
+
+def _in_short(listing: Sequence[Snapshot] | None) -> tuple[Snapshot, ...] | None:
+    """What the record needs of a listing: with their paths and tags, some thousands are more than a message holds."""
+    unsaid: dict[str, Any] = {"tags": (), "paths": (), "tree": None, "parent": None, "user": None}
+    return None if listing is None else tuple(one.model_copy(update=unsaid) for one in listing)
 
 
 def _some_of(warnings: Sequence[Caution]) -> Iterator[Caution]:

@@ -58,7 +58,17 @@ class Input:
     content: bytes
 
 
-Argument = str | bytes | Input
+@dataclass(frozen=True)
+class Inside:
+    """A path below an open folder: the child reaches it by the folder's handle, whoever moves what leads there."""
+
+    folder: int
+    path: bytes
+    shown: bytes
+    """The folder's path, for people."""
+
+
+Argument = str | bytes | Input | Inside
 
 
 @dataclass(frozen=True)
@@ -353,6 +363,9 @@ def _watched(child: subprocess.Popen[bytes], manners: Manners) -> contextlib.Abs
 
 
 def _placed(argument: Argument, descriptors: list[int]) -> str | bytes:
+    if isinstance(argument, Inside):
+        descriptors.append(os.dup(argument.folder))
+        return f"/proc/self/fd/{descriptors[-1]}".encode() + argument.path
     return _offer_in_memory(argument.content, descriptors) if isinstance(argument, Input) else argument
 
 
@@ -553,7 +566,7 @@ def _quote(argument: Argument) -> str:
 
     if isinstance(argument, Input):
         return "<(list)"
-    text = os.fsdecode(argument)
+    text = os.fsdecode(argument.shown + argument.path if isinstance(argument, Inside) else argument)
     return shlex.quote(
         "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     )

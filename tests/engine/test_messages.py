@@ -644,15 +644,14 @@ def test_what_a_version_can_do() -> None:
         return [
             one.reads_concurrently,
             one.names_folders,
-            one.has_overwrite,
             one.has_exit_codes,
             one.has_json_check,
         ]
 
-    assert able(0, 14, 0) == [False] * 5
-    assert able(0, 15, 0) == [True] + [False] * 4
-    assert able(0, 16, 4) == [True, True] + [False] * 3
-    assert able(0, 17, 0) == [True] * 4 + [False]
+    assert able(0, 14, 0) == [False] * 4
+    assert able(0, 15, 0) == [True] + [False] * 3
+    assert able(0, 16, 4) == [True, True] + [False] * 2
+    assert able(0, 17, 0) == [True] * 3 + [False]
     assert able(0, 18, 0) == [True] * 5
     assert ResticBinary(Path("/r"), (0, 18, 1)).text == "0.18.1"
 

@@ -164,7 +164,6 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
             rb"/\[odd\] \*\?\\" if names_folders else os.fsencode(source / "sub") + rb"/\[odd\] \*\?\\"
         ],
         target=os.fsencode(target),
-        overwrite="if-changed" if restic.binary.has_overwrite else None,
     )
     finished, cautions = restic.restore(restoring)
     assert accepted(finished)

@@ -6,49 +6,57 @@ from pathlib import Path
 import pytest
 
 from highball.agent.ground import Ground
-from highball.agent.placing import clear_away_staging, put_aside
+from highball.agent.staging import Staging, clear_away_staging, put_aside
+
+NAME = ".highball-restore-1"
 
 
 @pytest.fixture
-def staging(tmp_path: Path) -> Path:
-    """A staging directory, as a restore makes it beside its target."""
-    path = tmp_path / ".highball-restore-1"
-    path.mkdir()
-    return path
+def begun(tmp_path: Path) -> Staging:
+    """A staging directory, as a restore makes it beside its target; nobody ends it."""
+    return Staging(os.fsencode(tmp_path), NAME.encode()).__enter__()
 
 
-def put(path: Path, staging: Path, number: int = 0) -> None:
+@pytest.fixture
+def staging(tmp_path: Path, begun: Staging) -> Path:
+    """Where it is."""
+    return tmp_path / NAME
+
+
+def put(path: Path, staging: Staging) -> None:
     """Put aside what lies at a path, as a restore does, and be killed right after that."""
     with Ground() as ground:
-        put_aside(ground, os.fsencode(path), os.fsencode(staging), number)
+        put_aside(ground, os.fsencode(path), staging)
 
 
-def test_what_nothing_took_the_place_of_is_back(tmp_path: Path, staging: Path) -> None:
+def test_what_nothing_took_the_place_of_is_back(tmp_path: Path, staging: Path, begun: Staging) -> None:
     precious = [tmp_path / "one", tmp_path / "two\n\udcff"]
-    for number, path in enumerate(precious):
+    for path in precious:
         path.write_text(path.name, errors="surrogateescape")
-        put(path, staging, number)
+        put(path, begun)
         assert not path.exists()
     assert clear_away_staging(os.fsencode(staging)) is None
     assert [path.read_text(errors="surrogateescape") for path in precious] == [p.name for p in precious]
     assert not staging.exists()
 
 
-def test_what_was_replaced_as_the_plan_said_stays_replaced(tmp_path: Path, staging: Path) -> None:
+def test_what_was_replaced_as_the_plan_said_stays_replaced(
+    tmp_path: Path, staging: Path, begun: Staging
+) -> None:
     place = tmp_path / "place"
     place.write_text("a file where a folder belongs")
-    put(place, staging)
+    put(place, begun)
     place.mkdir()
     assert clear_away_staging(os.fsencode(staging)) is None
     assert place.is_dir()
     assert not staging.exists()
 
 
-def test_what_cannot_be_put_back_is_kept(tmp_path: Path, staging: Path) -> None:
+def test_what_cannot_be_put_back_is_kept(tmp_path: Path, staging: Path, begun: Staging) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "precious").write_text("precious")
-    put(folder / "precious", staging)
+    put(folder / "precious", begun)
     folder.rmdir()
     folder.symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
@@ -61,3 +69,29 @@ def test_a_staging_directory_without_anything_aside_goes(staging: Path) -> None:
     (staging / "restored").mkdir()
     assert clear_away_staging(os.fsencode(staging)) is None
     assert not staging.exists()
+
+
+def test_the_folder_around_it_keeps_its_time(tmp_path: Path) -> None:
+    os.utime(tmp_path, ns=(1, 1_000_000_000_123_456_789))
+    with Staging(os.fsencode(tmp_path), NAME.encode()) as staging:
+        os.mkdir(b"restored", dir_fd=staging.folder)
+        assert tmp_path.stat().st_mtime_ns == 1_000_000_000_123_456_789
+    assert staging.left is None
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.stat().st_mtime_ns == 1_000_000_000_123_456_789
+
+
+def test_a_folder_that_is_not_of_our_making_is_left(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "precious").write_text("precious")
+    assert clear_away_staging(os.fsencode(tmp_path / NAME)) is not None
+    assert (tmp_path / NAME / "precious").read_text() == "precious"
+
+
+def test_what_was_put_in_its_place_is_left(tmp_path: Path) -> None:
+    with Staging(os.fsencode(tmp_path), NAME.encode()) as staging:
+        (tmp_path / NAME).rename(tmp_path / "moved")
+        (tmp_path / NAME).mkdir()
+        (tmp_path / NAME / "precious").write_text("precious")
+    assert staging.left is not None
+    assert (tmp_path / NAME / "precious").read_text() == "precious"

@@ -152,7 +152,7 @@ def test_cancelled(bench: Bench, tree: bytes) -> None:
 
 
 def test_a_reservoir_is_fair() -> None:
-    entries = [Entry(0, Verdict.NEW, NodeKind.FILE, 1, 0, 0, 0, 0, None, b"/%d" % n) for n in range(50)]
+    entries = [Entry(0, Verdict.NEW, NodeKind.FILE, 1, 0, 0, 0, 0, b"/%d" % n) for n in range(50)]
     hits = dict.fromkeys((entry.path for entry in entries), 0)
     for seed in range(2000):
         reservoir = Reservoir(5, Random(seed))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from highball.agent.ground import holds_something
+from highball.agent.ground import holds_something, resolve
 from highball.agent.restore import plan_restore
 from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
 from highball.engine.restic.keyring import list_keys
@@ -105,7 +105,7 @@ class Asked:
         No paths are all of them. Without a rule, what is there is replaced in place, and kept in a folder that
         was named.
         """
-        base = None if target is None else os.path.realpath(target)
+        base = None if target is None else resolve(target)
         in_use = base is None or holds_something(base)
         wanted = tuple(paths) or tuple(self._paths_of(snapshot))
         rule = overwrite or _usual_rule(base, in_use=in_use)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from highball.agent.steps import Steps
@@ -18,6 +18,8 @@ from highball.engine.restic.trying import Finished
 from highball.facts import Caution
 
 PATTERNS_AT_ONCE = 1000
+PATTERN_BYTES_AT_ONCE = 1024 * 1024
+"""A command line holds twice as much."""
 
 _IGNORED = re.compile(r"ignoring error for (?P<path>.*?): (?P<message>.*)")
 _METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNORECASE)
@@ -86,7 +88,16 @@ def _one_mark(path: bytes) -> bytes:
     return re.sub(rb"(?:%s)+" % LOST, LOST, path)
 
 
-def slices(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """The names in portions that fit a command line; one empty portion for a whole directory."""
-    for start in range(0, max(len(names), 1), PATTERNS_AT_ONCE):
-        yield names[start : start + PATTERNS_AT_ONCE]
+def slices(patterns: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The patterns in portions that fit a command line; one empty portion where there are none: all of it."""
+    portion: list[bytes] = []
+    size, count = 0, 0
+    for pattern in patterns:
+        if portion and (len(portion) == PATTERNS_AT_ONCE or size + len(pattern) > PATTERN_BYTES_AT_ONCE):
+            yield portion
+            portion, size = [], 0
+        portion.append(pattern)
+        size += len(pattern)
+        count += 1
+    if portion or not count:
+        yield portion

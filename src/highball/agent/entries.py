@@ -9,7 +9,7 @@ import os
 import stat
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -38,10 +38,7 @@ WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
 
 
 class Entry(NamedTuple):
-    """One entry of the snapshot, and what becomes of it.
-
-    `was` are mode, owner, group and time of a folder that is there.
-    """
+    """One entry of the snapshot, and what becomes of it."""
 
     place: int
     verdict: Verdict
@@ -51,7 +48,6 @@ class Entry(NamedTuple):
     uid: int
     gid: int
     modified_ns: int
-    was: tuple[int, int, int, int] | None
     path: bytes
 
 
@@ -64,11 +60,14 @@ def kind_of(seen: os.stat_result) -> NodeKind:
     return NodeKind.SYMLINK if stat.S_ISLNK(seen.st_mode) else NodeKind.OTHER
 
 
-def judge(entry: Entry, there: os.stat_result | None, rule: Overwrite) -> Verdict:
+def judge(
+    entry: Entry, there: os.stat_result | None, rule: Overwrite, may_hand_over: Callable[[], bool]
+) -> Verdict:
     """What becomes of an entry under a rule; a folder is never replaced by anything else.
 
     *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
-    always unchanged.
+    always unchanged. A file of another owner is replaced and not handed over, unless it may be: it could be any
+    file that somebody who may rename here wants to have.
     """
     if there is None:
         return Verdict.NEW
@@ -77,8 +76,15 @@ def judge(entry: Entry, there: os.stat_result | None, rule: Overwrite) -> Verdic
         replaced = rule in REPLACING and kind is not NodeKind.DIRECTORY
         return Verdict.OTHER_REPLACED if replaced else Verdict.OTHER_KEPT
     same_size = kind is not NodeKind.FILE or there.st_size == entry.size
-    if kind is NodeKind.DIRECTORY or (same_size and there.st_mtime_ns == entry.modified_ns):
+    if kind is NodeKind.DIRECTORY:
         return Verdict.UNCHANGED
+    if same_size and there.st_mtime_ns == entry.modified_ns:
+        handed_over = os.geteuid() == 0 and there.st_uid != entry.uid and kind is not NodeKind.SYMLINK
+        return (
+            Verdict.REPLACED
+            if rule in REPLACING and handed_over and not may_hand_over()
+            else Verdict.UNCHANGED
+        )
     newer = rule is Overwrite.IF_NEWER and entry.modified_ns > there.st_mtime_ns
     return Verdict.REPLACED if newer or rule in REPLACING else Verdict.KEPT
 
@@ -94,14 +100,13 @@ def entry_of(place: int, verdict: Verdict, node: Node) -> Entry:
         node.uid or 0,
         node.gid or 0,
         node.modified_ns or 0,
-        None,
         node.path,
     )
 
 
 # --- the spool -----------------------------------------------------------------------------------
 
-_HEAD = struct.Struct("<IBBqIIIq?IIIqI")
+_HEAD = struct.Struct("<IBBqIIIqI")
 _KINDS = tuple(NodeKind)
 
 
@@ -121,16 +126,14 @@ class Spool:
 
     def write(self, entry: Entry) -> None:
         """Append one entry."""
-        was = entry.was or (0, 0, 0, 0)
         numbers = (entry.place, entry.verdict, _KINDS.index(entry.kind), entry.size, entry.mode, entry.uid)
-        more = (entry.gid, entry.modified_ns, entry.was is not None, *was, len(entry.path))
+        more = (entry.gid, entry.modified_ns, len(entry.path))
         self._file.write(_HEAD.pack(*numbers, *more) + entry.path)
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Entry]:
         """The entries between two places of the file; only one reader at a time."""
         self._file.seek(start)
         while (end is None or self._file.tell() < end) and (head := self._file.read(_HEAD.size)):
-            place, verdict, kind, size, mode, uid, gid, modified, known, *was, length = _HEAD.unpack(head)
-            before = (was[0], was[1], was[2], was[3]) if known else None
+            place, verdict, kind, size, mode, uid, gid, modified, length = _HEAD.unpack(head)
             path = self._file.read(length)
-            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, before, path)
+            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, path)

@@ -1,8 +1,8 @@
-"""Put staged entries where they belong, one by one, never through a link.
+"""Put staged entries where they belong, one by one, by handles and never through a link.
 
-A restic without an overwrite rule of its own (before 0.17), and every restore that meets an entry of another
-kind, writes into a staging directory first. From there entries are moved, and each move is judged again by the
-rule, because hours may lie between the plan and the move. Nothing here starts a program.
+restic writes into a staging directory, except into a folder that Highball itself has just made. From there entries
+are moved, and each move is judged again by the rule, because hours may lie between the plan and the move. A folder
+that gains an entry keeps its time. Nothing here starts a program.
 """
 
 from __future__ import annotations
@@ -17,108 +17,47 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from highball.agent.entries import Entry, Verdict, judge
-from highball.agent.ground import Ground, is_below
-from highball.agent.sweeping import remove_tree
+from highball.agent.entries import WANTED, Entry, Verdict, judge
+from highball.agent.ground import Ground, is_below, is_safe, undisturbed
+from highball.agent.staging import Staging, make_folder, put_aside
+from highball.agent.sweeping import Identity, identity_of
+from highball.agent.traits import Traits, give_attributes, give_traits
 from highball.facts import NodeKind
 from highball.protocol import Overwrite
 
 _BLOCK = 1024 * 1024
-_ASIDES = b"/asides"
-"""In a staging directory: where each thing that was put aside came from."""
-
-_REFRESHING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+REFRESHING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
 """The rules that give an entry that is there the mode, owner and time of the snapshot, as restic does."""
 
 OnTrouble = Callable[[bytes, OSError], None]
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What an entry has besides its content."""
+class _Open:
+    """A folder that is being filled, and what it is to have when it is complete."""
 
-    mode: int
-    uid: int
-    gid: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, seen: os.stat_result) -> Traits:
-        """Those of an entry that is there."""
-        return cls(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns)
-
-
-def give_traits(ground: Ground, path: bytes, traits: Traits) -> None:
-    """Set owner, mode and time of what lies at a path, links themselves included; raises OSError.
-
-    An owner that only root may give is passed over where we are not root, as `cp -p` does.
-    """
-    with ground.hold(path) as held:
-        seen = os.fstat(held)
-        if stat.S_ISLNK(seen.st_mode):
-            folder, name = ground.locate(path)
-            _give_owner(traits, seen, lambda u, g: os.chown(name, u, g, dir_fd=folder, follow_symlinks=False))
-            _give_time(traits, seen, lambda ns: os.utime(name, ns=ns, dir_fd=folder, follow_symlinks=False))
-            return
-        way = f"/proc/self/fd/{held}"
-        _give_owner(traits, seen, lambda u, g: os.chown(way, u, g))
-        os.chmod(way, traits.mode)  # after the owner: changing that clears set-id bits
-        _give_time(traits, seen, lambda ns: os.utime(way, ns=ns))
-
-
-def _give_owner(traits: Traits, seen: os.stat_result, change: Callable[[int, int], None]) -> None:
-    if (seen.st_uid, seen.st_gid) == (traits.uid, traits.gid):
-        return
-    try:
-        change(traits.uid, traits.gid)
-    except PermissionError:
-        if os.geteuid() == 0:
-            raise
-
-
-def _give_time(traits: Traits, seen: os.stat_result, change: Callable[[tuple[int, int]], None]) -> None:
-    change((seen.st_atime_ns, traits.modified_ns))
-
-
-class Staging:
-    """A directory of ours on the target's file system, removed at the end whatever happens."""
-
-    def __init__(self, folder: bytes, name: bytes) -> None:
-        self.path = folder.rstrip(b"/") + b"/" + name
-        self.left: OSError | None = None
-        """Why something of it is still there, after the end."""
-
-    def __enter__(self) -> Self:
-        os.mkdir(self.path, 0o700)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.left = clear_away_staging(self.path)
+    staged: bytes
+    target: bytes
+    traits: Traits
+    identity: Identity
 
 
 class Placer:
     """Moves the entries of one staged tree to their targets, in the order of the listing."""
 
     def __init__(
-        self,
-        aside: bytes,
-        rule: Overwrite,
-        on_trouble: OnTrouble,
-        *,
-        whole_folders: bool = True,
+        self, staging: Staging, rule: Overwrite, on_trouble: OnTrouble, *, whole_folders: bool = True
     ) -> None:
-        self._aside = aside
+        self._staging = staging
         self._rule = rule
         self._on_trouble = on_trouble
         self._whole_folders = whole_folders
-        self._staged = Ground()
+        self._staged = Ground(staging.folder)
         self._target = Ground()
         self._came_along: bytes | None = None
         self._blocked: bytes | None = None
-        self._open: list[tuple[bytes, Traits]] = []
-        self._asides = 0
+        self._open: list[_Open] = []
 
     def __enter__(self) -> Self:
         return self
@@ -131,7 +70,10 @@ class Placer:
         self._target.close()
 
     def place(self, entry: Entry, staged: bytes, target: bytes) -> None:
-        """Move one entry, if the rule still says so; what the file system refuses is told and passed over."""
+        """Move one entry, if the rule still says so; what the file system refuses is told and passed over.
+
+        `staged` is its path in the staging directory. What was not to be restored need not be there.
+        """
         if self._passed_over(target):
             return
         self._leave_all_but(target)
@@ -145,42 +87,51 @@ class Placer:
 
     def _place(self, entry: Entry, staged: bytes, target: bytes) -> None:
         there = self._target.status(target)
-        verdict = judge(entry, there, self._rule)
+        verdict = judge(entry, there, self._rule, lambda: is_safe(os.path.dirname(target)))
+        source = self._staged.status(staged)
         if verdict is Verdict.OTHER_KEPT:
             self._blocked = target
-        elif entry.kind is NodeKind.DIRECTORY:
-            self._place_folder(verdict, staged, target)
-        elif verdict in (Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED):
+        elif verdict is Verdict.UNCHANGED and there is not None:
+            if entry.kind is NodeKind.DIRECTORY:
+                self._enter_folder(entry, staged, target, there)
+            else:
+                self._refresh(entry, staged, target, there)
+        elif verdict in WANTED and source is not None:
+            self._bring(entry, verdict, staged, target)
+        elif verdict in WANTED and entry.verdict in WANTED:
+            raise FileNotFoundError(errno.ENOENT, "restic did not restore it")
+
+    def _bring(self, entry: Entry, verdict: Verdict, staged: bytes, target: bytes) -> None:
+        if entry.kind is not NodeKind.DIRECTORY:
             self._move(staged, target)
-        elif verdict is Verdict.UNCHANGED:
-            self._refresh(entry, staged, target)
+            return
+        traits = self._unlock(staged)
+        if verdict is Verdict.OTHER_REPLACED:
+            self._replace_stand_in(staged, target, traits)
+        else:
+            self._bring_folder(staged, target, traits)
 
     # --- folders ---
 
-    def _place_folder(self, verdict: Verdict, staged: bytes, target: bytes) -> None:
-        source = self._staged.status(staged)
-        if source is None:
-            raise FileNotFoundError(errno.ENOENT, "restic did not restore it")
-        self._unlock(staged, Traits.of(source))
-        if verdict is Verdict.OTHER_REPLACED:
-            self._replace_stand_in(staged, target, Traits.of(source))
-        elif verdict is Verdict.NEW:
-            self._bring_folder(staged, target, Traits.of(source))
-        else:
-            there = self._target.status(target)
-            keep = self._rule not in _REFRESHING and there is not None
-            self._open.append((target, Traits.of(there if keep and there is not None else source)))
+    def _enter_folder(self, entry: Entry, staged: bytes, target: bytes, there: os.stat_result) -> None:
+        """It is there: it is given what the snapshot says once all that belongs into it is in it."""
+        if self._staged.status(staged) is not None:
+            self._unlock(staged)
+        if self._rule in REFRESHING:
+            self._open.append(_Open(staged, target, Traits.listed(entry), identity_of(there)))
 
     def _bring_folder(self, staged: bytes, target: bytes, traits: Traits) -> None:
         if self._whole_folders and self._rename_folder(staged, target, traits):
             self._came_along = target
             return
         folder, name = self._target.locate(target)
-        os.mkdir(name, 0o700, dir_fd=folder)
-        self._open.append((target, traits))
+        made = make_folder(folder, name)
+        self._open.append(_Open(staged, target, traits, identity_of(os.fstat(made))))
+        os.close(made)
 
     def _rename_folder(self, staged: bytes, target: bytes, traits: Traits) -> bool:
         """Move a folder with all that is in it; False where another file system begins at the target."""
+        source = self._staged.status(staged)
         try:
             self._rename(staged, target)
         except OSError as error:
@@ -189,19 +140,21 @@ class Placer:
             return False
         finally:
             self._staged.forget()
-        if _is_locked(traits):
-            give_traits(self._target, target, traits)
+        if traits.locks_us and source is not None:
+            self._give(_Open(staged, target, traits, identity_of(source)))
         return True
 
-    def _unlock(self, staged: bytes, traits: Traits) -> None:
-        """Nothing can be moved out of a folder without write permission, nor the folder itself."""
-        if _is_locked(traits):
-            give_traits(self._staged, staged, replace(traits, mode=traits.mode | 0o700))
+    def _unlock(self, staged: bytes) -> Traits:
+        """Nothing can be moved out of a folder without write permission, nor the folder itself; its own traits."""
+        with self._staged.hold(staged) as held:
+            traits = Traits.of(os.fstat(held))
+            if traits.locks_us:
+                give_traits(held, replace(traits, mode=traits.mode | 0o700))
+        return traits
 
     def _replace_stand_in(self, staged: bytes, target: bytes, traits: Traits) -> None:
         """A file or link stands where a folder belongs: put it aside, and back should the folder not get there."""
-        aside = put_aside(self._target, target, self._aside, self._asides)
-        self._asides += 1
+        aside = put_aside(self._target, target, self._staging)
         try:
             self._bring_folder(staged, target, traits)
         except OSError:
@@ -210,19 +163,26 @@ class Placer:
 
     def _leave_all_but(self, target: bytes | None) -> None:
         """Give the folders that are complete now their own traits, innermost first."""
-        while self._open and (target is None or not is_below(target, self._open[-1][0])):
-            path, traits = self._open.pop()
+        while self._open and (target is None or not is_below(target, self._open[-1].target)):
+            complete = self._open.pop()
             try:
-                give_traits(self._target, path, traits)
+                self._give(complete)
             except OSError as error:
-                self._on_trouble(path, error)
+                self._on_trouble(complete.target, error)
+
+    def _give(self, complete: _Open) -> None:
+        with self._target.hold(complete.target) as held:
+            _demand_same(held, complete.identity)
+            give_attributes(self._staged, complete.staged, held)
+            give_traits(held, complete.traits)
 
     # --- everything else ---
 
     def _rename(self, staged: bytes, target: bytes) -> None:
         source_folder, source = self._staged.locate(staged)
         folder, name = self._target.locate(target)
-        os.rename(source, name, src_dir_fd=source_folder, dst_dir_fd=folder)
+        with undisturbed(folder):
+            os.rename(source, name, src_dir_fd=source_folder, dst_dir_fd=folder)
 
     def _move(self, staged: bytes, target: bytes) -> None:
         try:
@@ -236,39 +196,43 @@ class Placer:
         """Move across file systems: a copy beside the target first, then one rename."""
         folder, name = self._target.locate(target)
         beside = b".highball-" + os.urandom(6).hex().encode()
-        try:
-            self._copy(staged, target[: len(target) - len(name)] + beside)
-            os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=folder)
-            raise
+        with undisturbed(folder):
+            try:
+                self._copy(staged, folder, beside)
+                os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.unlink(beside, dir_fd=folder)
+                raise
 
-    def _copy(self, staged: bytes, beside: bytes) -> None:
-        seen = self._staged.status(staged)
-        if seen is None:
-            raise FileNotFoundError(errno.ENOENT, "restic did not restore it")
+    def _copy(self, staged: bytes, folder: int, beside: bytes) -> None:
         source_folder, source = self._staged.locate(staged)
-        folder, name = self._target.locate(beside)
-        if stat.S_ISLNK(seen.st_mode):
-            os.symlink(os.readlink(source, dir_fd=source_folder), name, dir_fd=folder)
-        elif stat.S_ISREG(seen.st_mode):
-            _copy_file(source_folder, source, folder, name)
+        seen = os.stat(source, dir_fd=source_folder, follow_symlinks=False)
+        if stat.S_ISREG(seen.st_mode):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            made = os.open(beside, flags, 0o600, dir_fd=folder)
         else:
-            os.mknod(name, stat.S_IFMT(seen.st_mode) | 0o600, seen.st_rdev, dir_fd=folder)
-        give_traits(self._target, beside, Traits.of(seen))
+            made = _make_special(source_folder, source, seen, folder, beside)
+        try:
+            if stat.S_ISREG(seen.st_mode):
+                with self._staged.open(staged) as left, open(made, "wb", closefd=False) as right:
+                    shutil.copyfileobj(left, right, _BLOCK)
+            give_attributes(self._staged, staged, made)
+            give_traits(made, Traits.of(seen))
+        finally:
+            os.close(made)
 
-    def _refresh(self, entry: Entry, staged: bytes, target: bytes) -> None:
+    def _refresh(self, entry: Entry, staged: bytes, target: bytes, there: os.stat_result) -> None:
         """It is there with the same size and time: under `always` the content decides, else only its traits follow."""
-        if self._rule not in _REFRESHING:
+        if self._rule not in REFRESHING:
             return
         if self._rule is Overwrite.ALWAYS and not self._same_content(entry, staged, target):
             self._move(staged, target)
             return
-        source = self._staged.status(staged)
-        with contextlib.suppress(PermissionError):  # it belongs to somebody else, and its content is right
-            if source is not None:
-                give_traits(self._target, target, Traits.of(source))
+        with contextlib.suppress(PermissionError), self._target.hold(target) as held:
+            _demand_same(held, identity_of(there))
+            give_attributes(self._staged, staged, held)
+            give_traits(held, Traits.listed(entry))
 
     def _same_content(self, entry: Entry, staged: bytes, target: bytes) -> bool:
         if entry.kind is NodeKind.SYMLINK:
@@ -279,63 +243,23 @@ class Placer:
             return all(block == right.read(_BLOCK) for block in _blocks(left))
 
 
-@dataclass(frozen=True)
-class Aside:
-    """An entry that was moved out of the way, and the way back."""
-
-    ground: Ground
-    path: bytes
-    kept: bytes
-
-    def put_back(self) -> None:
-        """Undo it."""
-        folder, name = self.ground.locate(self.path)
-        os.rename(self.kept, name, dst_dir_fd=folder)
+def _demand_same(held: int, identity: Identity) -> None:
+    if identity_of(os.fstat(held)) != identity:
+        raise BlockingIOError(errno.EAGAIN, "somebody else put another one in its place")
 
 
-def put_aside(ground: Ground, path: bytes, into: bytes, number: int) -> Aside:
-    """Move what stands at a path into a directory of ours, where from is on disk before."""
-    folder, name = ground.locate(path)
-    kept = into + b"/aside-%d" % number
-    _note_aside(into, kept, path)
-    os.rename(name, kept, src_dir_fd=folder)
-    return Aside(ground, path, kept)
-
-
-def _note_aside(into: bytes, kept: bytes, path: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(into + _ASIDES, flags, 0o600), "ab") as noted:
-        noted.write(kept + b"\0" + path + b"\0")
-        noted.flush()
-        os.fsync(noted.fileno())
-
-
-def clear_away_staging(path: bytes) -> OSError | None:
-    """Remove a staging directory, once what its restore put aside and nothing took the place of is back.
-
-    Returns why something of it is left: it is kept whole where something could not be put back.
-    """
-    try:
-        with Ground() as ground:
-            for aside in _list_asides(ground, path):
-                if os.path.lexists(aside.kept) and ground.status(aside.path) is None:
-                    aside.put_back()
-    except OSError as error:
-        return error
-    return remove_tree(path)
-
-
-def _list_asides(ground: Ground, staging: bytes) -> list[Aside]:
-    try:
-        with open(os.open(staging + _ASIDES, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as noted:
-            parts = noted.read().split(b"\0")[:-1]
-    except FileNotFoundError:
-        return []
-    return [Aside(ground, path, kept) for kept, path in zip(parts[::2], parts[1::2], strict=False)]
-
-
-def _is_locked(traits: Traits) -> bool:
-    return os.geteuid() != 0 and traits.mode & 0o300 != 0o300
+def _make_special(source_folder: int, source: bytes, seen: os.stat_result, folder: int, beside: bytes) -> int:
+    """A link, pipe or device beside its place, held; raises OSError where it is not what was just made."""
+    if stat.S_ISLNK(seen.st_mode):
+        os.symlink(os.readlink(source, dir_fd=source_folder), beside, dir_fd=folder)
+    else:
+        os.mknod(beside, stat.S_IFMT(seen.st_mode) | 0o600, seen.st_rdev, dir_fd=folder)
+    made = os.open(beside, _LOOK, dir_fd=folder)
+    there = os.fstat(made)
+    if stat.S_IFMT(there.st_mode) != stat.S_IFMT(seen.st_mode) or there.st_nlink != 1:
+        os.close(made)
+        raise BlockingIOError(errno.EAGAIN, "somebody else put another one in its place")
+    return made
 
 
 def _blocks(opened: Any) -> Iterator[bytes]:
@@ -344,14 +268,3 @@ def _blocks(opened: Any) -> Iterator[bytes]:
         yield block
         if not block:
             return
-
-
-def _copy_file(source_folder: int, source: bytes, folder: int, name: bytes) -> None:
-    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source_folder)
-    with open(reading, "rb") as left:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=folder), "wb") as right:
-            shutil.copyfileobj(left, right, _BLOCK)
-            for attribute in os.listxattr(left.fileno()):
-                with contextlib.suppress(OSError):
-                    os.setxattr(right.fileno(), attribute, os.getxattr(left.fileno(), attribute))

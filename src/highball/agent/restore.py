@@ -1,9 +1,9 @@
 """Bring paths of a snapshot back: plan, restore, and look whether all of it is there.
 
-restic never gets `--target /`, and every target is a real path. It writes straight to the target where its
-version knows the overwrite rule (0.17) and nothing of another kind is in the way; else into a staging
-directory beside, from which `placing` moves entry by entry. What was restored is judged by our own look at the
-target, never by restic's word alone.
+restic never gets `--target /`, and every target is a real path. It writes straight to the target only where
+Highball itself has just made it and nobody else may write on the way; else into a staging directory on the target's
+file system, from which `placing` moves entry by entry. What was restored is judged by our own look at the target,
+never by restic's word alone.
 """
 
 from __future__ import annotations
@@ -16,26 +16,30 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
+from highball.agent.attempt import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import WANTED, Entry, Verdict, kind_of
-from highball.agent.ground import Ground, ancestors, is_below
-from highball.agent.placing import Placer, Staging, Traits, give_traits, put_aside
+from highball.agent.ground import Ground, ancestors, is_below, is_safe
+from highball.agent.placing import REFRESHING, Placer
+from highball.agent.staging import Staging, make_folder, put_aside
 from highball.agent.steps import Done, Steps
 from highball.agent.survey import Parent, Place, Survey
+from highball.agent.sweeping import Identity, identity_of
+from highball.agent.traits import Traits, give_traits
 from highball.engine.restic.argv import RestoreOrder
+from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Restic
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
-from highball.process import Stop
+from highball.process import Inside, Stop
 from highball.protocol import Overwrite, RestorePlan, RestoreTask
 
 MOST_NAMED = 100
 """So many cautions of one kind are listed; the rest is counted."""
 COARSE_NS = 2_000_000_000
 """FAT keeps times to two seconds."""
+WORTH_A_PROCESS = 1 << 30
+"""So many bytes must be spared for each further process of restic that brings only what is wanted."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_KEEPING = frozenset({Overwrite.NEVER, Overwrite.IF_NEWER})
-"""Under these rules a folder that is there keeps its mode, owner and time."""
 
 
 def plan_restore(
@@ -61,34 +65,32 @@ def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
 
 
 def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
-    sentences = ["sparse files are written out in full"]
+    sentences = ["sparse files are written out in full", "sockets are never saved"]
     if not restic.binary.names_folders:
         sentences.append("restic before 0.16 loses targets of links that are not UTF-8 when it saves")
-    groups = _grouped(restic, survey)
-    if any(group.staged for group in groups):
-        why = (
-            "this restic has no overwrite rule"
-            if not restic.binary.has_overwrite
-            else "entries are in the way"
-        )
+    beside = sum(_size_beside(survey, place) for place in survey.places)
+    if beside:
         sentences.append(
-            f"it is staged beside the target first ({why}), which needs the space twice for that time"
+            f"what comes back is staged beside what is there first, which takes room for {beside} bytes more"
         )
-    if any(not group.staged and any(place.replaced for place in group.places) for group in groups):
+    if survey.parents or (survey.rule in REFRESHING and survey.tallies[Verdict.UNCHANGED].entries):
         sentences.append(
-            "files are overwritten where they lie: one that is cut short by a cancel is incomplete"
-        )
-    if survey.parents or any(not group.staged and not group.names for group in groups):
-        sentences.append(
-            "extended attributes and ACLs of a chosen folder itself, and of folders made above, are not restored"
+            "extended attributes and ACLs of what is there already, and of folders made above, are not restored"
         )
     if os.geteuid() != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
     if survey.tallies[Verdict.UNSURE].entries:
         sentences.append(
-            "names that the listing spells inexactly come back, but are neither planned nor compared"
+            "names that the listing spells inexactly come back with their folder, but are neither planned nor compared"
         )
     return tuple(sentences)
+
+
+def _size_beside(survey: Survey, place: Place) -> int:
+    """What of a place is written beside what is there before it changes places with it."""
+    if place.wanted_bytes == place.all_bytes and not place.stands:
+        return 0
+    return place.all_bytes if survey.rule is Overwrite.ALWAYS else place.wanted_bytes
 
 
 # --- groups --------------------------------------------------------------------------------------
@@ -96,41 +98,49 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
 
 @dataclass
 class _Group:
-    """What one restic process restores: one directory, or chosen entries of one folder."""
+    """What is restored together: chosen entries of one folder, or one directory that is there."""
 
     folder: bytes
     target: bytes
-    names: list[bytes]
     places: list[Place]
-    staged: bool
+
+    @property
+    def room(self) -> bytes:
+        """Where staging is on the file system of the target: in the directory that is there, or the first above."""
+        return _first_folder(self.places[0].target if self.places[0].stands else self.target)
 
     @property
     def wanted(self) -> int:
         return sum(place.wanted for place in self.places)
 
     @property
-    def size_bytes(self) -> int:
+    def wanted_bytes(self) -> int:
         return sum(place.wanted_bytes for place in self.places)
 
+    @property
+    def all_bytes(self) -> int:
+        return sum(place.all_bytes for place in self.places)
 
-def _grouped(restic: Restic, survey: Survey) -> list[_Group]:
-    groups: dict[tuple[bytes, bytes], _Group] = {}
+
+def _grouped(survey: Survey) -> list[_Group]:
+    groups: dict[tuple[bytes, bytes, int | None], _Group] = {}
     for place in survey.places:
-        if place.entry is not None and place.entry.kind is NodeKind.DIRECTORY:
-            groups[place.source, place.target] = _Group(place.source, place.target, [], [place], False)
-            continue
-        key = os.path.dirname(place.source), os.path.dirname(place.target)
-        group = groups.setdefault(key, _Group(*key, [], [], False))
-        group.names.append(os.path.basename(place.source))
-        group.places.append(place)
-    for group in groups.values():
-        direct = restic.binary.has_overwrite and group.target != b"/"
-        hindered = any(place.other or place.kept_linked for place in group.places)
-        group.staged = not direct or hindered
+        folder, target = os.path.dirname(place.source), os.path.dirname(place.target)
+        key = folder, target, place.number if place.stands else None
+        groups.setdefault(key, _Group(folder, target, [])).places.append(place)
     return list(groups.values())
 
 
 # --- the work ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A folder above what was chosen that was made, and is to have the traits of the snapshot."""
+
+    path: bytes
+    traits: Traits
+    identity: Identity
 
 
 class _Restoring:
@@ -141,13 +151,15 @@ class _Restoring:
         self._restic = restic
         self._survey = survey
         self._rule = survey.rule
-        self._groups = _grouped(restic, survey)
+        self._groups = _grouped(survey)
         self._attempt = Attempt()
         self._bad: set[bytes] = set()
         """Snapshot paths, as shown, whose content restic could not restore."""
         self._cautions: list[Caution] = []
         self._trouble: Reason | None = None
-        self._made: list[tuple[bytes, Entry]] = []
+        self._made: list[_Made] = []
+        self._is_fresh = False
+        """The target was made by us just now, and nobody else may write on the way to it."""
         self._told_at = time.monotonic()
 
     # --- doing ---
@@ -155,10 +167,10 @@ class _Restoring:
     def carry_out(self) -> None:
         """Restore every group, then set right what restic leaves to us."""
         self._tell_plan()
-        groups = [group for group in self._groups if group.wanted or self._rule not in _KEEPING]
-        groups = [group for group in groups if not all(place.blocked for place in group.places)]
-        self._check_space(groups)
+        groups = [group for group in self._groups if self._has_work(group)]
         try:
+            if groups:
+                self._make_base()
             for group in groups:
                 if self._steps.stop.requested or self._trouble is not None:
                     break
@@ -168,8 +180,11 @@ class _Restoring:
         except Failed as error:
             self._trouble = Reason(code=error.code, message=error.message)
         finally:
-            if groups:
-                self._set_right()
+            self._set_right()
+
+    def _has_work(self, group: _Group) -> bool:
+        blocked = all(place.blocked for place in group.places)
+        return not blocked and bool(group.wanted or self._rule in REFRESHING)
 
     def failed_with(self, error: OSError) -> None:
         """The file system refused something."""
@@ -187,52 +202,56 @@ class _Restoring:
         for sentence in plan.cannot_promise:
             self._steps.log("highball", sentence)
 
-    def _check_space(self, groups: Sequence[_Group]) -> None:
-        # Only where files are overwritten in place: there a full disk would leave them cut short.
-        risky = [g for g in groups if not g.staged and any(place.replaced for place in g.places)]
-        for group in risky:
-            free = _free_bytes(group.target)
-            added = group.size_bytes - self._size_of_replaced(group)
-            if added > free:
-                where = path_for_people(group.target)
-                message = (
-                    f"{added} bytes more are needed below {where} and {free} are free; nothing was touched"
-                )
-                raise Failed(message, code="no_space")
-
-    def _size_of_replaced(self, group: _Group) -> int:
-        total = 0
-        with Ground() as ground:
-            for entry in self._entries(group):
-                if entry.verdict is Verdict.REPLACED and entry.kind is NodeKind.FILE:
-                    there = ground.status(self._survey.target_of(entry))
-                    total += there.st_size if there is not None else 0
-        return total
-
     def _entries(self, group: _Group) -> Iterator[Entry]:
         for place in group.places:
             yield from self._survey.spool.read(place.start, place.end)
 
     def _restore(self, group: _Group) -> None:
-        if group.staged:
+        if not self._is_fresh or not self._restic.binary.names_folders:
             self._restore_by_staging(group)
             return
         self._make_parents(group, None)
-        if not group.names:
-            self._make_folder(group.places[0])
         attempt = Attempt()
-        for some in slices(group.names):
-            includes = [b"/" + escaped(name) for name in some]
-            order = RestoreOrder(self._survey.snapshot, group.folder, includes, group.target, self._rule)
-            run_restic(self._steps, self._restic, order, attempt)
-        self._take_up(group, attempt, group.folder)
+        self._bring(group, group.target, attempt, self._restic)
+        self._take_up(group, attempt)
 
-    def _take_up(self, group: _Group, attempt: Attempt, folder: bytes) -> None:
-        """Remember what one group's processes said; their paths begin at `folder`."""
+    def _bring(self, group: _Group, target: bytes | Inside, attempt: Attempt, restic: Restic) -> None:
+        """Run restic for what is wanted of a group; before 0.16 the folder's whole path is below the target."""
+        folder: bytes | None = group.folder
+        above = b""
+        if not restic.binary.names_folders:
+            folder, above = None, escaped(group.folder).rstrip(b"/")
+        patterns = self._choose(group)
+        for some in slices(above + escaped(path) for path in patterns) if patterns else ():
+            run_restic(
+                self._steps, restic, RestoreOrder(self._survey.snapshot, folder, some, target), attempt
+            )
+
+    def _choose(self, group: _Group) -> list[bytes]:
+        """Paths below the group's folder that restic is to bring: what is wanted alone, unless those are too many."""
+        folder = len(group.folder.rstrip(b"/"))
+        whole = [place.source[folder:] for place in group.places if not place.blocked]
+        if self._rule is Overwrite.ALWAYS or any(place.unsure for place in group.places):
+            return whole
+        most = PATTERNS_AT_ONCE * (1 + (group.all_bytes - group.wanted_bytes) // WORTH_A_PROCESS)
+        chosen: list[bytes] = []
+        top: bytes | None = None
+        for entry in self._entries(group):
+            if entry.verdict not in WANTED or (top is not None and is_below(entry.path, top)):
+                continue
+            top = entry.path if entry.kind is NodeKind.DIRECTORY else top
+            chosen.append(entry.path[folder:])
+            if len(chosen) > most:
+                return whole
+        return chosen
+
+    def _take_up(self, group: _Group, attempt: Attempt) -> None:
+        """Remember what one group's processes said; from 0.16 on their paths begin at the group's folder."""
         self._attempt.finished += attempt.finished
         self._attempt.cautions += attempt.cautions
         self._attempt.bad |= attempt.bad
         self._attempt.unclear = self._attempt.unclear or attempt.unclear
+        folder = group.folder if self._restic.binary.names_folders else b"/"
         prefix = as_shown(folder).rstrip(b"/")
         for path in attempt.bad:
             self._bad.update({path, prefix + path})
@@ -249,10 +268,11 @@ class _Restoring:
 
     def _no_space(self, group: _Group) -> Reason:
         where = path_for_people(group.target)
-        twice = (
-            f"; staging needs room for {group.size_bytes} bytes beside what is there" if group.staged else ""
+        beside = sum(_size_beside(self._survey, place) for place in group.places)
+        needed = f"; staging needs room for {beside} bytes beside what is there" if beside else ""
+        return Reason(
+            code="no_space", message=f"there is no space left on the file system of {where}{needed}"
         )
-        return Reason(code="no_space", message=f"there is no space left on the file system of {where}{twice}")
 
     # --- folders that restic does not care for ---
 
@@ -261,74 +281,54 @@ class _Restoring:
         base = self._survey.base
         if base is None:
             return
-        self._steps.will_make([folder for folder in (base, *ancestors(base)) if not os.path.lexists(folder)])
-        os.makedirs(base, mode=0o700, exist_ok=True)
+        missing = [folder for folder in (base, *ancestors(base)) if not os.path.lexists(folder)]
+        self._steps.will_make(missing)
+        with Ground() as ground:
+            for path in reversed(missing):
+                folder, name = ground.locate(path)
+                os.close(make_folder(folder, name, 0o700 if path == base else 0o777))
+        self._is_fresh = bool(missing) and is_safe(base)
 
-    def _make_parents(self, group: _Group, aside: bytes | None) -> None:
-        self._make_base()
+    def _make_parents(self, group: _Group, staging: Staging | None) -> None:
         below = [p for p in self._survey.parents.values() if is_below(group.places[0].target, p.target)]
         self._steps.will_make([parent.target for parent in below if not os.path.lexists(parent.target)])
         with Ground() as ground:
             for parent in sorted(below, key=lambda parent: parent.target):
-                self._make_parent(ground, parent, aside)
+                self._make_parent(ground, parent, staging)
 
-    def _make_parent(self, ground: Ground, parent: Parent, aside: bytes | None) -> None:
+    def _make_parent(self, ground: Ground, parent: Parent, staging: Staging | None) -> None:
         there = ground.status(parent.target)
         if there is not None and stat.S_ISDIR(there.st_mode):
             return
-        if there is not None and (not parent.stands_in or aside is None):
+        if there is not None and (not parent.stands_in or staging is None):
             raise FileExistsError(f"{path_for_people(parent.target)} is no directory any more")
-        moved = None if there is None else put_aside(ground, parent.target, aside or b"", len(self._made))
+        moved = (
+            put_aside(ground, parent.target, staging) if there is not None and staging is not None else None
+        )
         folder, name = ground.locate(parent.target)
         try:
-            os.mkdir(name, 0o700, dir_fd=folder)
+            made = make_folder(folder, name)
         except OSError:
             if moved is not None:
                 moved.put_back()
             raise
         if parent.entry is not None:
-            self._made.append((parent.target, parent.entry))
-
-    def _make_folder(self, place: Place) -> None:
-        with Ground() as ground:
-            if ground.status(place.target) is None:
-                if place.wanted > 1:  # an empty folder of the snapshot stays empty
-                    self._steps.will_make([place.target])
-                folder, name = ground.locate(place.target)
-                os.mkdir(name, 0o700, dir_fd=folder)
+            traits = Traits.listed(parent.entry)
+            self._made.append(_Made(parent.target, traits, identity_of(os.fstat(made))))
+            if not traits.locks_us:  # at once: a process that is killed leaves it as it was
+                give_traits(made, traits)
+        os.close(made)
 
     def _set_right(self) -> None:
-        """Traits that the listing knows and restic does not set, or that the rule says to keep; innermost first."""
+        """Give the folders that were made above their traits, innermost first."""
         with Ground() as ground:
-            for group in self._groups:
-                self._set_folders_right(ground, group)
-            for path, entry in reversed(self._made):
-                self._give(ground, path, _traits_of(entry))
-            for path, seen in self._survey.standing.items():
-                if ground.status(path) is not None and path not in {
-                    place.target for place in self._survey.places
-                }:
-                    self._give(ground, path, Traits.of(seen), quietly=True)
-
-    def _set_folders_right(self, ground: Ground, group: _Group) -> None:
-        if group.names or all(place.blocked for place in group.places):
-            return
-        place = group.places[0]
-        if self._rule in _KEEPING:
-            for entry in self._entries(group):
-                if entry.was is not None:
-                    self._give(ground, self._survey.target_of(entry), Traits(*entry.was), quietly=True)
-        if place.entry is not None and not (self._rule in _KEEPING and place.entry.was is not None):
-            there = ground.status(place.target)
-            if there is not None and stat.S_ISDIR(there.st_mode):
-                self._give(ground, place.target, _traits_of(place.entry))
-
-    def _give(self, ground: Ground, path: bytes, traits: Traits, *, quietly: bool = False) -> None:
-        try:
-            give_traits(ground, path, traits)
-        except OSError as error:
-            if not quietly:
-                self._note_trouble(path, error)
+            for made in reversed(self._made):
+                try:
+                    with ground.hold(made.path) as held:
+                        if identity_of(os.fstat(held)) == made.identity:
+                            give_traits(held, made.traits)
+                except OSError as error:
+                    self._note_trouble(made.path, error)
 
     def _note_trouble(self, path: bytes, error: OSError) -> None:
         self._cautions.append(Caution(code="not_set", message=f"{error.strerror or error}", path=path))
@@ -336,40 +336,26 @@ class _Restoring:
     # --- staging ---
 
     def _restore_by_staging(self, group: _Group) -> None:
-        self._make_base()
         name = f".highball-restore-{self._steps.assignment.run}-{group.places[0].number}".encode()
-        room = _room_for(group.target)
+        room = group.room
         self._steps.will_leave(room.rstrip(b"/") + b"/" + name)
         with Staging(room, name) as staging:
             attempt = Attempt()
-            inside = staging.path + b"/restored"
-            root = self._fill(group, inside, attempt)
-            self._take_up(group, attempt, group.folder if self._restic.binary.names_folders else b"/")
+            inside = Inside(staging.folder, b"/restored", staging.path)
+            self._bring(group, inside, attempt, self._watched(group, staging.path))
+            self._take_up(group, attempt)
             if not attempt.unclear and self._trouble is None and not any(f.stopped for f in attempt.finished):
-                self._make_parents(group, staging.path)
-                self._place(group, staging.path, root, whole_folders=not attempt.bad)
+                self._make_parents(group, staging)
+                self._place(group, staging, whole_folders=not attempt.bad)
         if staging.left is not None:
             message = f"the staging directory could not be removed: {staging.left}"
             self._cautions.append(Caution(code="staging_left", message=message, path=staging.path))
-
-    def _fill(self, group: _Group, inside: bytes, attempt: Attempt) -> bytes:
-        """Restore a group into a fresh directory; where in there its folder lies."""
-        restic = self._watched(group, os.path.dirname(inside))
-        whole = not self._restic.binary.names_folders
-        for some in slices(group.names):
-            includes = [b"/" + escaped(name) for name in some]
-            if whole:
-                above = escaped(group.folder).rstrip(b"/")
-                includes = [above + include for include in includes] or [above]
-            order = RestoreOrder(self._survey.snapshot, None if whole else group.folder, includes, inside)
-            run_restic(self._steps, restic, order, attempt)
-        return inside + (group.folder.rstrip(b"/") if whole else b"")
 
     def _watched(self, group: _Group, where: bytes) -> Restic:
         """restic, with progress by the disk's free space where the version gives none."""
         if self._restic.binary.names_folders:
             return self._restic
-        before, total = _free_bytes(where), group.size_bytes
+        before, total = _free_bytes(where), group.wanted_bytes
 
         def ask() -> bool:
             if self._is_time_to_tell():
@@ -379,18 +365,17 @@ class _Restoring:
 
         return replace(self._restic, stop=Stop(ask))
 
-    def _place(self, group: _Group, aside: bytes, root: bytes, *, whole_folders: bool) -> None:
+    def _place(self, group: _Group, staging: Staging, *, whole_folders: bool) -> None:
         _, files, size = self._survey.wanted
         done = 0
-        with Placer(aside, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer:
+        above = len(group.folder.rstrip(b"/")) if self._restic.binary.names_folders else 0
+        with Placer(staging, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer:
             for entry in self._entries(group):
                 if self._steps.stop.requested:
                     return
                 if entry.verdict is Verdict.OTHER_KEPT or self._is_bad(entry):
                     continue
-                placer.place(
-                    entry, root + entry.path[len(group.folder.rstrip(b"/")) :], self._survey.target_of(entry)
-                )
+                placer.place(entry, b"/restored" + entry.path[above:], self._survey.target_of(entry))
                 done += entry.size if entry.verdict in WANTED else 0
                 if self._is_time_to_tell():
                     self._steps.progress(Progress(bytes_done=done, bytes_total=size, files_total=files))
@@ -423,7 +408,8 @@ class _Restoring:
             "target": self._survey.landing,
         }
         special = _some(found.special, len(found.special))
-        warnings = [*_some(found.missing, found.missing_count), *special, *self._all_cautions()]
+        missing = _some(found.missing, found.missing_count)
+        warnings = [*missing, *special, *found.lost_targets(), *self._all_cautions()]
         entries, files, size = self._survey.wanted
         if stopped and found.missing_count:
             message = (
@@ -480,6 +466,8 @@ class _Restoring:
                 exact = strictly or entry.verdict is Verdict.REPLACED
                 whole = not self._is_bad(entry) and _is_whole(entry, there, exact=exact)
                 found.add(entry, path, whole=whole)
+                if whole and entry.kind is NodeKind.SYMLINK and LOST in ground.read_link(path):
+                    found.lost.append(path)
         return found
 
     def _all_cautions(self) -> list[Caution]:
@@ -507,6 +495,16 @@ class _Found:
     missing_count: int = 0
     missing: list[Caution] = field(default_factory=list)
     special: list[Caution] = field(default_factory=list)
+    lost: list[bytes] = field(default_factory=list)
+    """Links whose targets came back without the bytes that are no UTF-8."""
+
+    def lost_targets(self) -> list[Caution]:
+        """Links that lead elsewhere than they did, named."""
+        message = "restic before 0.16 saved this link without the bytes of its target that are not UTF-8"
+        named = [
+            Caution(code="link_target_lost", message=message, path=path) for path in self.lost[:MOST_NAMED]
+        ]
+        return _some(named, len(self.lost))
 
     def add(self, entry: Entry, path: bytes, *, whole: bool) -> None:
         """Count one entry; a special file that is missing is a caution only."""
@@ -541,10 +539,6 @@ def _some(cautions: Sequence[Caution], count: int) -> list[Caution]:
     return named
 
 
-def _traits_of(entry: Entry) -> Traits:
-    return Traits(entry.mode, entry.uid, entry.gid, entry.modified_ns)
-
-
 def _free_bytes(path: bytes) -> int:
     for folder in (path, *ancestors(path)):
         with contextlib.suppress(OSError):
@@ -553,10 +547,10 @@ def _free_bytes(path: bytes) -> int:
     return 0
 
 
-def _room_for(target: bytes) -> bytes:
-    """The directory for staging: the target where it is one, else the first one above it; never by a link."""
+def _first_folder(path: bytes) -> bytes:
+    """The path where it is a directory, else the first one above it; never by a link."""
     with Ground() as ground:
-        for folder in (target, *ancestors(target)):
+        for folder in (path, *ancestors(path)):
             there = ground.status(folder)
             if there is not None and stat.S_ISDIR(there.st_mode):
                 return folder

@@ -6,7 +6,6 @@ ends as failed or cancelled; the run goes on with the next.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import time
@@ -16,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from highball.agent.placing import clear_away_staging
 from highball.agent.proof import judge_run
 from highball.agent.rundir import RunDirectory
+from highball.agent.staging import clear_away_staging
+from highball.agent.sweeping import remove_empty
 from highball.agent.workplace import Workplace, hostname, meet
 from highball.engine.restic.messages import PASSING
 from highball.engine.restic.restic import Listener, Restic
@@ -122,8 +122,7 @@ class Steps:
             if left is not None and os.path.lexists(path):
                 self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
         for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
-            with contextlib.suppress(OSError):  # something lies in it
-                os.rmdir(folder)
+            remove_empty(folder)
 
     # --- telling ---
 

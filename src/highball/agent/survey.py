@@ -7,14 +7,21 @@ changes anything on the target, and no link below the target is followed.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from highball.agent.entries import REPLACING, WANTED, Entry, Spool, Verdict, entry_of, judge, kind_of
-from highball.agent.ground import Ground, ancestors, holds_something, is_below, outermost
+from highball.agent.ground import (
+    Ground,
+    ancestors,
+    holds_something,
+    is_below,
+    is_safe,
+    outermost,
+    resolve,
+)
 from highball.engine.restic.messages import LOST
 from highball.engine.restic.restic import Restic
 from highball.errors import Failed
@@ -23,7 +30,6 @@ from highball.protocol import Overwrite, PlanPart, RestorePlan
 
 EXAMPLES = 20
 FOLDERS_AT_ONCE = 1000
-INODES_REMEMBERED = 200_000
 
 
 # --- the plan ------------------------------------------------------------------------------------
@@ -61,12 +67,12 @@ class Place:
     target: bytes
     entry: Entry | None = None
     blocked: bool = False
+    stands: bool = False
+    """It is a folder, and is there as one."""
     wanted: int = 0
     wanted_bytes: int = 0
-    other: int = 0
-    replaced: int = 0
-    kept_linked: bool = False
-    """A name is to come back whose other hard links stay as they are: restic would link it to those."""
+    all_bytes: int = 0
+    unsure: bool = False
     start: int = 0
     end: int = 0
 
@@ -94,10 +100,8 @@ class Survey:
     ) -> None:
         self.snapshot = snapshot
         self.rule = overwrite
-        self.base = os.path.realpath(target) if target is not None else None
+        self.base = resolve(target) if target is not None else None
         self.parents: dict[bytes, Parent] = {}
-        self.standing: dict[bytes, os.stat_result] = {}
-        """The folders that are there already and get new entries, as they were."""
         self.places: list[Place] = []
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.foreign_owners = False
@@ -105,7 +109,7 @@ class Survey:
         self._restic = restic
         self._ground = Ground()
         self._resume: tuple[bytes, Verdict] | None = None
-        self._kept_inodes: set[int] = set()
+        self._safe: dict[bytes, bool] = {}
         self._current: Place | None = None
         self._by_source: dict[bytes, Place] = {}
         self._uncertain: set[bytes] = set()
@@ -224,8 +228,7 @@ class Survey:
         self.spool.close()
         self.spool = Spool(self._restic.scratch)
         self.tallies = {verdict: Tally() for verdict in Verdict}
-        self.parents, self.standing = {}, {}
-        self._uncertain, self._kept_inodes = set(), set()
+        self.parents, self._uncertain = {}, set()
         self._resume = self._current = None
         self.places = [Place(number, source, self._goal_of(source)) for number, source in enumerate(sources)]
         self._by_source = {place.source: place for place in self.places}
@@ -234,7 +237,7 @@ class Survey:
         if self.base is not None:
             return self.base.rstrip(b"/") + source
         above, _, name = source.rpartition(b"/")
-        return os.path.realpath(above or b"/").rstrip(b"/") + b"/" + name
+        return resolve(above or b"/").rstrip(b"/") + b"/" + name
 
     # --- parents ---
 
@@ -254,21 +257,10 @@ class Survey:
         """Note what is missing above a chosen path, up to the first folder that is there."""
         while True:
             there = self._ground.status(target)
-            if there is not None and kind_of(there) is NodeKind.DIRECTORY:
-                self.standing[target] = there
-                return
-            if target == self.base:
-                self._note_standing(target)
+            if target == self.base or (there is not None and kind_of(there) is NodeKind.DIRECTORY):
                 return
             self.parents[target] = Parent(source, target, stands_in=there is not None)
             source, target = os.path.dirname(source), os.path.dirname(target)
-
-    def _note_standing(self, base: bytes) -> None:
-        for folder in ancestors(base):
-            there = self._ground.status(folder)
-            if there is not None:
-                self.standing[folder] = there
-                return
 
     def _note(self, missing: dict[bytes, Parent], node: Node) -> None:
         parent = missing.get(node.path)
@@ -282,7 +274,6 @@ class Survey:
         self.tallies[verdict].add(NodeKind.DIRECTORY, 0, parent.target)
         for place in self.places:
             if is_below(place.target, parent.target):
-                place.other += 1
                 place.blocked = place.blocked or verdict is Verdict.OTHER_KEPT
 
     # --- entries ---
@@ -302,6 +293,7 @@ class Survey:
             if node.path == place.source:
                 self._uncertain.add(node.path)
             self.tallies[Verdict.UNSURE].add(node.kind, node.size_bytes or 0, node.path)
+            place.unsure = True
             return
         if place is not self._current:
             self._current = place
@@ -309,9 +301,10 @@ class Survey:
         entry = self._judged(place, node)
         if node.path == place.source:
             place.entry = entry
+            place.stands = node.kind is NodeKind.DIRECTORY and entry.verdict is Verdict.UNCHANGED
         self.spool.write(entry)
         place.end = self.spool.tell()
-        self._count(place, entry, node)
+        self._count(place, entry)
 
     def _place_of(self, path: bytes) -> Place | None:
         current = self._current
@@ -328,34 +321,25 @@ class Survey:
         if self._resume is not None and is_below(target, self._resume[0]):
             return entry._replace(verdict=self._resume[1])
         there = self._ground.status(target)
-        verdict = judge(entry, there, self.rule)
+        verdict = judge(entry, there, self.rule, lambda: self._is_safe(os.path.dirname(target)))
         self._resume = None
         if node.kind is NodeKind.DIRECTORY and verdict is not Verdict.UNCHANGED:
             below = Verdict.OTHER_KEPT if verdict is Verdict.OTHER_KEPT else Verdict.NEW
             self._resume = (target, below)
-        was = None
-        if there is not None and verdict is Verdict.UNCHANGED and entry.kind is NodeKind.DIRECTORY:
-            was = (stat.S_IMODE(there.st_mode), there.st_uid, there.st_gid, there.st_mtime_ns)
-        return entry._replace(verdict=verdict, was=was)
+        return entry._replace(verdict=verdict)
 
-    def _count(self, place: Place, entry: Entry, node: Node) -> None:
+    def _is_safe(self, folder: bytes) -> bool:
+        if folder not in self._safe:
+            self._safe = {folder: is_safe(folder)}  # one is enough: they come folder by folder
+        return self._safe[folder]
+
+    def _count(self, place: Place, entry: Entry) -> None:
         self.tallies[entry.verdict].add(entry.kind, entry.size, self.target_of(entry))
         self.foreign_owners = self.foreign_owners or entry.uid != os.geteuid()
-        if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OTHER_REPLACED):
-            place.other += 1
-        place.replaced += entry.verdict is Verdict.REPLACED
+        place.all_bytes += entry.size
         if entry.verdict in WANTED:
             place.wanted += 1
             place.wanted_bytes += entry.size
-            place.kept_linked = place.kept_linked or node.inode in self._kept_inodes
-        elif entry.verdict is Verdict.KEPT and entry.kind is NodeKind.FILE:
-            self._remember_kept(place, node.inode)
-
-    def _remember_kept(self, place: Place, inode: int | None) -> None:
-        if inode and len(self._kept_inodes) < INODES_REMEMBERED:
-            self._kept_inodes.add(inode)
-        else:
-            place.kept_linked = True  # it cannot be excluded
 
 
 # --- paths ---------------------------------------------------------------------------------------

@@ -10,11 +10,14 @@ import contextlib
 import os
 import stat
 
+from highball.agent.ground import Ground, undisturbed
+
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNLOCKED = 0o700
 
 Identity = tuple[int, int]
+"""Device and number of an entry: a path may lead to another one by now."""
 
 
 def remove_tree(path: bytes | str | os.PathLike[str]) -> OSError | None:
@@ -32,6 +35,14 @@ def remove_tree(path: bytes | str | os.PathLike[str]) -> OSError | None:
         os.close(folder)
 
 
+def remove_empty(path: bytes) -> None:
+    """Remove a folder that nothing came to lie in; the one above keeps its time."""
+    with contextlib.suppress(OSError), Ground() as ground:
+        folder, name = ground.locate(path)
+        with undisturbed(folder):
+            os.rmdir(name, dir_fd=folder)
+
+
 def sweep(folder: int, name: bytes) -> OSError | None:
     """Remove the entry of an open folder, with all that is below it; why something is left, or None."""
     try:
@@ -39,7 +50,7 @@ def sweep(folder: int, name: bytes) -> OSError | None:
         if not stat.S_ISDIR(seen.st_mode):
             os.unlink(name, dir_fd=folder)
             return None
-        left = _sweep_below(folder, name)
+        left = empty(_enter(folder, name))
         if left is None:
             os.rmdir(name, dir_fd=folder)
     except FileNotFoundError:
@@ -49,55 +60,58 @@ def sweep(folder: int, name: bytes) -> OSError | None:
     return left
 
 
-def _sweep_below(folder: int, name: bytes) -> OSError | None:
-    """Empty a folder. One handle is open at a time, so that depth costs nothing: the way up is `..`, and checked."""
+def empty(at: int) -> OSError | None:
+    """Remove all that is in a folder, and close its handle.
+
+    One handle is open at a time, so that depth costs nothing: the way up is `..`, and checked.
+    """
     left: OSError | None = None
-    at = _enter(folder, name)
     way: list[tuple[Identity, bytes, list[bytes]]] = []
     """Of each folder above: which it is, the name of the one below it, and what is still to be removed."""
-    names = _list_names(at)
     try:
-        while True:
+        names = _list_names(at)
+        while names or way:
             if names:
+                inner, problem = _remove(at, names[-1])
+                left = left or problem
                 current = names.pop()
-                try:
-                    os.unlink(current, dir_fd=at)
-                    continue
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    inner = _find_folder(at, current)
-                    if inner is None:
-                        left = left or error
-                        continue
-                way.append((_identity(at), current, names))
-                at = _swap(at, inner)
-                names = _list_names(at)
-            elif way:
+                if inner is not None:
+                    way.append((identity_of(os.fstat(at)), current, names))
+                    at = _swap(at, inner)
+                    names = _list_names(at)
+            else:
                 above, current, names = way.pop()
                 at = _swap(at, os.open(b"..", _LIST, dir_fd=at))
-                if _identity(at) != above:
-                    raise OSError("it was moved while it was being removed")
-                try:
-                    os.rmdir(current, dir_fd=at)
-                except FileNotFoundError:
-                    pass
-                except OSError as error:
-                    left = left or error
-            else:
-                return left
+                if identity_of(os.fstat(at)) != above:
+                    return OSError("it was moved while it was being removed")
+                left = left or _remove_empty(at, current)
+    except OSError as error:
+        return error
     finally:
         os.close(at)
+    return left
 
 
-def _list_names(folder: int) -> list[bytes]:
-    return [os.fsencode(name) for name in os.listdir(folder)]
+def _remove(folder: int, name: bytes) -> tuple[int | None, OSError | None]:
+    """Remove an entry that is no folder; a folder is opened instead, to be emptied first."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            return _enter(folder, name), None
+        return None, error
+    return None, None
 
 
-def _find_folder(folder: int, name: bytes) -> int | None:
-    """An entry, opened, if it is a folder that lets itself be opened."""
-    with contextlib.suppress(OSError):
-        return _enter(folder, name)
+def _remove_empty(folder: int, name: bytes) -> OSError | None:
+    try:
+        os.rmdir(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return error
     return None
 
 
@@ -113,11 +127,15 @@ def _enter(folder: int, name: bytes) -> int:
         os.close(held)
 
 
+def _list_names(folder: int) -> list[bytes]:
+    return [os.fsencode(name) for name in os.listdir(folder)]
+
+
 def _swap(old: int, new: int) -> int:
     os.close(old)
     return new
 
 
-def _identity(folder: int) -> Identity:
-    seen = os.fstat(folder)
+def identity_of(seen: os.stat_result) -> Identity:
+    """Which entry it is."""
     return seen.st_dev, seen.st_ino

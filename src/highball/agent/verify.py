@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from typing import BinaryIO
 
-from highball.agent.attempt import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic
+from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
 from highball.agent.steps import Done, Steps
@@ -178,12 +178,7 @@ def _read_back(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen, 
 
 def _portions(chosen: _Chosen) -> Iterator[list[bytes]]:
     """Patterns for one process each; none at all for a whole snapshot."""
-    if chosen.whole:
-        yield []
-        return
-    paths = [escaped(entry.path) for entry in chosen.spool.read()]
-    for start in range(0, len(paths), PATTERNS_AT_ONCE):
-        yield paths[start : start + PATTERNS_AT_ONCE]
+    return slices([] if chosen.whole else (escaped(entry.path) for entry in chosen.spool.read()))
 
 
 # --- comparing -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from highball.engine.restic.binary import ResticBinary
-from highball.process import Argument, Input
+from highball.process import Argument, Input, Inside
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,7 @@ class RestoreOrder:
     snapshot: str
     folder: bytes | None
     includes: Sequence[bytes]
-    target: bytes
-    overwrite: str | None = None
+    target: bytes | Inside
 
 
 def backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
@@ -64,12 +63,10 @@ def backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
     return argv
 
 
-def restore_argv(binary: ResticBinary, order: RestoreOrder) -> list[Argument]:
+def restore_argv(order: RestoreOrder) -> list[Argument]:
     """The words of one process of a restore."""
-    argv: list[Argument] = ["restore", b"--target=" + order.target]
+    argv: list[Argument] = ["restore", "--target", order.target]
     argv += [b"--include=" + pattern for pattern in order.includes]
-    if order.overwrite is not None:
-        argv.append(f"--overwrite={order.overwrite}")
     snapshot: Argument = order.snapshot if order.folder is None else in_folder(order.snapshot, order.folder)
     return [*argv, "--", snapshot]
 

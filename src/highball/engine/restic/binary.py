@@ -50,11 +50,6 @@ class ResticBinary:
         return self.has(0, 16)
 
     @property
-    def has_overwrite(self) -> bool:
-        """`restore --overwrite` came with 0.17."""
-        return self.has(0, 17)
-
-    @property
     def has_json_check(self) -> bool:
         """`check --json` came with 0.18."""
         return self.has(0, 18)

@@ -416,7 +416,7 @@ class Restic:
                 cautions.append(messages.read_file_error(message))
             return kind in {"status", "summary", "error", "verbose_status"}
 
-        finished = self._run(restore_argv(self.binary, order), on_message, Priority.BACKUP)
+        finished = self._run(restore_argv(order), on_message, Priority.BACKUP)
         return finished, cautions
 
     # --- running restic ---

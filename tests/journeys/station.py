@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from journeys import warm
+from journeys.around import Around
 from testbed.parts import SEARCH_PATH
 from testbed.restic import Argument, Location, ResticBinary
 from testbed.s3 import S3Server
@@ -254,11 +255,19 @@ class Station:
         before: Callable[[], None] | None = None,
     ) -> Going:
         """Start a process of `highball`, with the configuration as it is declared now."""
-        folder = self._prepare()
+        return self._start(self._prepare(), arguments, environment or {}, before)
+
+    def _start(
+        self,
+        folder: Path,
+        arguments: Sequence[Argument],
+        environment: Mapping[str, str],
+        before: Callable[[], None] | None = None,
+    ) -> Going:
         with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
             process = subprocess.Popen(
                 self.argv(*arguments),
-                env=self.clean_environment(**(environment or {})),
+                env=self.clean_environment(**environment),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -271,10 +280,20 @@ class Station:
         return going
 
     def call(self, *arguments: Argument, timeout: float = 240, **environment: str) -> Answer:
-        """Call `highball` and wait for its end."""
+        """Call `highball` and wait for its end; what lies around the target of a restore has to stay as it is."""
+        folder = self._prepare()
+        around = Around(self, arguments) if Around.is_restore(arguments) else None
+        answer = self._call(folder, arguments, timeout, environment)
+        if around is not None:
+            around.demand_unchanged()
+        return answer
+
+    def _call(
+        self, folder: Path, arguments: Sequence[Argument], timeout: float, environment: Mapping[str, str]
+    ) -> Answer:
         if self.own_process or self.prefix:
-            return self.start(*arguments, environment=environment).end(timeout)
-        folder, argv = self._prepare(), self.argv(*arguments)
+            return self._start(folder, arguments, environment).end(timeout)
+        argv = self.argv(*arguments)
         out, err = folder / "stdout", folder / "stderr"
         with open(os.devnull) as nothing, out.open("wb") as to_out, err.open("wb") as to_err:
             streams = [stream.fileno() for stream in (nothing, to_out, to_err)]

@@ -1,6 +1,7 @@
 """A restore never destroys: a new directory by default, in place only after the plan was shown and agreed to."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,28 @@ def test_in_place_brings_back_what_changed_and_nothing_else(saved: Station) -> N
     assert (plan["new"]["entries"], plan["replaced"]["entries"]) == (0, 0)
 
 
+def test_whatever_the_order_of_sets_is(each_station: Station) -> None:
+    """In a folder that others share; the station looks at what is around."""
+    station = each_station
+    shared = station.folder / "shared"
+    source = shared / "source"
+    station.add_job(sources=[str(source)])
+    station.fill(folder=source)
+    (source / "link").symlink_to("file-0001")
+    shared.chmod(0o1777)
+    station.back_up()
+    station.own_process = True
+    for seed in ("1", "2", "3"):
+        (source / "file-0000").unlink()
+        (source / "link").unlink()
+        (source / "link").write_text("another kind")
+        if seed == "3":
+            shutil.rmtree(source)
+        station.ask("restore", "docs", "--in-place", "--yes", PYTHONHASHSEED=seed)
+        assert (source / "link").is_symlink()
+        assert len(list(source.iterdir())) == 4
+
+
 def test_a_dry_run_of_any_kind_changes_nothing(station: Station) -> None:
     station.back_up()
     (station.source / "file-0000").write_text("changed")
@@ -179,6 +202,18 @@ def test_a_target_that_is_a_file_is_refused(station: Station) -> None:
     target.write_text("mine")
     assert station.ask("restore", "docs", "--target", str(target), status=2).error["code"] == "usage"
     assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("target", ["", " "])
+def test_a_target_that_names_nothing_is_refused(station: Station, target: str) -> None:
+    station.back_up()
+    before = sorted(station.folder.iterdir())
+    error = station.ask("restore", "docs", "-y", "--target", target, status=2).error
+    assert error["code"] == "usage"
+    left = [
+        path for path in station.folder.iterdir() if path not in before and not path.name.startswith("call-")
+    ]
+    assert left == []
 
 
 def test_the_next_repository_helps_where_the_first_is_gone(station: Station) -> None:

@@ -66,7 +66,11 @@ def run_hook(
         raise Cancelled(f"cancelled, but {_left(ended)}" if ended.left else "cancelled")
     if ended.timed_out:
         late = f"did not end within {duration_to_text(hook.timeout)}"
-        fate = f"but {_left(ended)}" if ended.left else "so it and all it started were killed"
+        fate = (
+            f"but {_left(ended)}"
+            if ended.left
+            else "so it was killed, with all that it did not start in a session of its own"
+        )
         return _failed(hook, f"{late}, {fate}")
     if ended.exit_status != 0:
         return _failed(hook, f"ended with exit status {ended.exit_status}")

@@ -58,6 +58,11 @@ def restore(
     patience = read_wait(wait)
     if target is not None and in_place:
         raise Misuse("--target and --in-place exclude each other")
+    if target is not None and not target.strip():
+        raise Misuse(
+            "--target names no folder",
+            hint="name a new folder, or leave --target out for one below the present folder",
+        )
     paths = [whole_path("--path", text) for text in path or []]
     place = session.place(looks=True)
     keys = _repositories_for(place, job, repository)

@@ -125,7 +125,7 @@ class Hook(BaseModel):
     )
     timeout: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
         timedelta(minutes=10),
-        description="end it, with all it started, after this long",
+        description="end it, with all that it did not start in a session of its own, after this long",
         json_schema_extra={"default": "10m"},
     )
     on_error: Literal["fail", "warn", "skip"] = Field(

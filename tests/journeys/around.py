@@ -1,0 +1,54 @@
+"""Each restore of a journey is photographed: what lies around its target is afterwards what it was."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.photograph import Photograph
+from testbed.restic import Argument
+
+if TYPE_CHECKING:
+    from journeys.station import Station
+
+
+class Around:
+    """The folder of a station before one call of `restore`, less what the call itself writes there."""
+
+    def __init__(self, station: Station, arguments: Sequence[Argument]) -> None:
+        self._station = station
+        self._words = [os.fsencode(argument) for argument in arguments]
+        self._before = self._look()
+
+    @staticmethod
+    def is_restore(arguments: Sequence[Argument]) -> bool:
+        """Whether a call may write files back."""
+        return "restore" in arguments[:3] and "--dry-run" not in arguments
+
+    def demand_unchanged(self) -> None:
+        """Raise AssertionError where anything is not what it was, or is new, that was not asked for."""
+        found = self._before.differences(self._look(), self._asked())
+        assert found == [], "\n".join(found)
+
+    def _look(self) -> Photograph:
+        station = self._station
+        ours = [station.state, station.home, station.config, *station.folder.glob("call-*")]
+        ours += [Path(fields["url"]) for fields in station.repositories.values()]
+        return Photograph.take([os.fsencode(station.folder)], {os.fsencode(path) for path in ours})
+
+    def _asked(self) -> list[bytes]:
+        named = self._values(b"-p", b"--path") or [
+            os.fsencode(source) for job in self._station.jobs.values() for source in job["sources"]
+        ]
+        named = [path.rstrip(b"/") for path in named]
+        if b"--in-place" in self._words:
+            return named
+        targets = self._values(b"-t", b"--target")
+        targets = targets or [os.fsencode(path) for path in self._station.folder.glob("restore-*")]
+        return [os.path.realpath(target) + path for target in targets for path in named]
+
+    def _values(self, *options: bytes) -> list[bytes]:
+        pairs = zip(self._words, self._words[1:], strict=False)
+        return [value for option, value in pairs if option in options]

@@ -652,7 +652,7 @@ def test_what_a_version_can_do() -> None:
     assert able(0, 15, 0) == [True] + [False] * 3
     assert able(0, 16, 4) == [True, True] + [False] * 2
     assert able(0, 17, 0) == [True] * 3 + [False]
-    assert able(0, 18, 0) == [True] * 5
+    assert able(0, 18, 0) == [True] * 4
     assert ResticBinary(Path("/r"), (0, 18, 1)).text == "0.18.1"
 
 

@@ -78,9 +78,9 @@ class Bench:
         restless = [os.fsencode(self.folder)]
         before = Photograph.take(around, restless)
         done = self._carry_out(task, lambda steps, restic: restore(steps, restic, task))
-        asked = [
-            path if target is None else os.path.realpath(target) + path for path in map(_as_placed, paths)
-        ]
+        placed = [_as_placed(path) for path in paths]
+        base = b"" if target is None else os.path.realpath(target)
+        asked = [os.path.normpath(base + path) for path in placed]
         mine = {path for path in before.seen if _source_of(path, target) not in self.saved}
         found = before.differences(Photograph.take(around, restless), asked, mine)
         assert found == [], "\n".join(found)
@@ -158,8 +158,8 @@ def _all_below(top: bytes) -> set[bytes]:
 
 
 def _as_placed(path: bytes) -> bytes:
-    above, name = os.path.split(path.rstrip(b"/"))
-    return os.path.realpath(above).rstrip(b"/") + b"/" + name
+    above, name = os.path.split(path.rstrip(b"/") or b"/")
+    return os.path.realpath(above or b"/").rstrip(b"/") + b"/" + name
 
 
 def _source_of(path: bytes, target: bytes | None) -> bytes:

@@ -347,6 +347,8 @@ class Run(Fact):
     """When it was due; of a row of missed times the first."""
     missed_last: UtcTime | None = None
     missed_count: int | None = None
+    dry_run: bool = False
+    """It read everything and saved nothing: no backup, whatever it came to."""
     steps: tuple[Step, ...] = ()
 
 

@@ -76,6 +76,7 @@ def test_the_jobs_are_narrowed_by_name_state_host_and_tag(
     hub.hub.scheduler.pause("backup:docs", None, ANNA, SOON)
     told = look_over(hub.hub, survey(hub.hub, SOON), wanted=wanted)
     assert ([job.key for job in told.jobs], told.matching) == (found, len(found))
+    assert (told.verdict.paused, told.verdict.paused_until) == (1, None)
 
 
 def test_a_failure_tells_since_when_why_and_where_the_last_good_backup_lies(hub: Whole) -> None:

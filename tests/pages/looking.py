@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
 PATIENCE: Final = 120_000
 """So many milliseconds a fact is waited for: who is slow is not wrong."""
@@ -49,7 +49,12 @@ class Looker:
         self.errors: list[str] = []
         self.page.on("console", lambda told: self._note(told.type, told.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", self.agree)
         self.page.on("request", lambda asked: self._demand_own(asked.url))
+
+    def agree(self, dialog: Dialog) -> None:
+        """A form that was changed is left all the same."""
+        dialog.accept()
 
     def _note(self, kind: str, text: str) -> None:
         # A page that answers with an error status is what some tests ask for.

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from starlette.datastructures import FormData
 
 from api.whole import Whole
 from highball.hub.runs import utc_now
-from highball.web.job_fields import JobFields, read_path, shown_of, spell_path
+from highball.web.job_fields import read_path, spell_path
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker
@@ -94,6 +93,31 @@ def test_a_pause_ends_by_itself_where_it_was_told_to(whole: Whole) -> None:
             page = client.post(address, data=wrong | {"job": "docs"})
             assert "Not paused" in page.text
     assert whole.hub.scheduler.list_pauses(utc_now()) == []
+
+
+def test_a_dry_run_is_never_shown_as_a_backup(anna: Looker, served: Served, tmp_path: Path) -> None:
+    corner = served.give_corner(tmp_path, schedule="daily")
+    rehearsed = corner.end_of(corner.order(dry_run=True))
+    assert (rehearsed["outcome"], rehearsed["dry_run"]) == ("success", True)
+
+    page = anna.go(f"/runs/{rehearsed['id']}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"Dry run of {corner.job}")
+    expect(page.locator("#now")).to_contain_text("A dry run: everything was read, and nothing was saved.")
+    expect(page.locator("#now")).to_contain_text("Would be new")
+
+    page = anna.go(f"/jobs/{corner.job}")
+    row = page.locator("#runs tbody tr")
+    expect(row).to_contain_text("Dry run")
+    expect(row).not_to_contain_text("Success")
+    expect(row.locator("[data-label='New data']")).to_have_text("none")
+    expect(page.locator("#figures li a").last).to_have_attribute("title", re.compile("nothing"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("No backup yet")
+    expect(anna.go(f"/runs?job={corner.job}").locator("tbody tr")).to_contain_text("Dry run of")
+
+    page = anna.go(f"/runs/{rehearsed['id']}")
+    page.get_by_role("button", name="Repeat dry run").click()
+    page.wait_for_url(lambda url: rehearsed["id"] not in url)
+    assert corner.end_of(page.url.rpartition("/")[2])["dry_run"], "the same once more, and no backup"
 
 
 def test_a_phone_chooses_rows_too(anna: Looker, corner: Corner) -> None:
@@ -240,63 +264,3 @@ def test_the_second_of_two_editors_sees_what_differs_and_may_save_over_it(whole:
         "title": "Pictures",
         "shrink_limit": 0.3,
     }
-
-
-RICH: dict[str, Any] = {
-    "title": "Rich",
-    "sources": [{"path": "/a", "exclude": ["x"], "follow": True}, {"b64": "L/8K"}, "/b"],
-    "repositories": ["nas"],
-    "schedule": {"cron": "30 3 * * 1-5", "timezone": "Asia/Tokyo", "jitter": "10m"},
-    "retention": {"daily": 30, "within": "1y", "last": "none"},
-    "before": [{"run": ["/bin/x", "a b"], "dir": "/tmp", "name": "x"}, {"run": "y", "on_error": "warn"}],
-    "compression": "max",
-}
-
-
-def sent(fields: JobFields, **changed: Any) -> JobFields:
-    """What a browser sends of a form that showed this, with some fields changed."""
-    when = fields.schedule
-    rows: list[tuple[str, str]] = [
-        ("title", fields.title),
-        ("host", fields.host),
-        ("profile", fields.profile),
-    ]
-    rows += [("tags", fields.tags), ("enabled", "yes"), ("windows", fields.windows)]
-    rows += [("source", one) for one in fields.sources] + [
-        ("repositories", one) for one in fields.repositories
-    ]
-    rows += [("exclude", "\r\n".join(fields.exclude)), ("rhythm", when.rhythm), ("minute", when.minute)]
-    rows += [("at", when.at), ("day", when.day), ("cron", when.cron), ("jitter", when.jitter)]
-    rows += [("days", day) for day in when.days]
-    names = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-    rows += [(f"keep-{name}", text) for name, text in zip(names, fields.retention, strict=True)]
-    for kind, hooks in (("before", fields.before), ("after", fields.after)):
-        for hook in hooks:
-            cells = (
-                ("run", hook.run),
-                ("timeout", hook.timeout),
-                ("on_error", hook.on_error),
-                ("was", hook.was),
-            )
-            rows += [(f"{kind}-{name}", cell) for name, cell in cells]
-    return JobFields.sent(FormData([(name, changed.get(name, value)) for name, value in rows]))
-
-
-def test_a_form_sent_back_as_it_was_shown_changes_nothing() -> None:
-    shown = shown_of(RICH, {}, "here")
-    assert sent(shown).written(shown, RICH) == RICH
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "becomes"),
-    [
-        ("at", "04:00", {"schedule": RICH["schedule"] | {"cron": "0 4 * * 1,2,3,4,5"}}),
-        ("keep-daily", "14", {"retention": {"daily": 14, "within": "1y", "last": "none"}}),
-        ("title", "", {}),
-        ("exclude", "*.tmp\r\n*.bak", {"exclude": ["*.tmp", "*.bak"]}),
-    ],
-)
-def test_only_what_was_changed_is_changed(name: str, value: str, becomes: dict[str, Any]) -> None:
-    shown = shown_of(RICH, {}, "here")
-    wanted = {one: RICH[one] for one in RICH if one != name} | becomes
-    assert sent(shown, **{name: value}).written(shown, RICH) == wanted

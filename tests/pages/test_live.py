@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Dialog, Page, Route, expect
 
 from api.test_roles import KINDS, place_of
 from api.whole import ANNA, NOW, Whole
@@ -209,3 +209,39 @@ def test_the_menu_stays_in_sight_on_a_long_page(anna: Looker) -> None:
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     assert page.evaluate("scrollY") > 0
     assert page.locator(".rail").evaluate("rail => rail.getBoundingClientRect().top") == 0
+
+
+# --- a form that was changed ----------------------------------------------------------------------
+
+
+def test_a_changed_form_is_not_left_without_a_question(anna: Looker) -> None:
+    page = anna.go("/profiles/new")
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.remove_listener("dialog", anna.agree)
+    page.on("dialog", stay)
+    rail = page.locator("#rail")
+    page.get_by_label("What jobs inherit").click()
+    rail.get_by_role("link", name="Runs").click()
+    page.wait_for_url("**/runs")
+    assert asked == [], "nothing was changed"
+
+    anna.go("/profiles/new")
+    page.get_by_label("What jobs inherit").click()
+    page.get_by_label("What jobs inherit").fill("schedule: nonsense\n")
+    rail.get_by_role("link", name="Runs").click()
+    expect(page.get_by_role("heading", name="New profile")).to_be_visible()
+    expect(page.get_by_label("What jobs inherit")).to_have_value("schedule: nonsense\n")
+
+    page.get_by_role("button", name="Create profile").click()
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert asked == ["beforeunload"], "sending it is no leaving"
+    page.get_by_label("What jobs inherit").click()
+    rail.get_by_role("link", name="Runs").click()
+    assert asked == ["beforeunload"] * 2, "what was refused is not saved"
+    page.remove_listener("dialog", stay)
+    page.on("dialog", anna.agree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import expect
@@ -50,6 +51,42 @@ def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) ->
 )
 def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str, tone: str) -> None:
     assert (say(found), tone_of(found)) == (sentence, tone)
+
+
+@pytest.mark.parametrize(
+    ("found", "until", "sentence", "tone"),
+    [
+        (
+            verdict(1),
+            datetime(2026, 12, 5, 9, tzinfo=UTC),
+            "The only job is protected and passed a restore test, and paused until 5 December.",
+            "idle",
+        ),
+        (
+            verdict(1, 0, 1, ProblemKind.UNPROVED),
+            None,
+            "The only job is protected, and paused until resumed, but was never tested by a restore.",
+            "warn",
+        ),
+        (
+            verdict(8),
+            datetime(2026, 11, 24, 6, tzinfo=UTC),
+            "All 8 jobs are protected and passed a restore test, and one is paused until Tue 07:00.",
+            "idle",
+        ),
+        (
+            verdict(1, 1, 0, ProblemKind.OVERDUE),
+            None,
+            "The only job needs you, and is paused until resumed.",
+            "bad",
+        ),
+    ],
+)
+def test_a_pause_is_told_in_the_headline(
+    found: Verdict, until: datetime | None, sentence: str, tone: str
+) -> None:
+    paused = found.model_copy(update={"paused": 1, "paused_until": until})
+    assert (say(paused, ZoneInfo("Europe/Berlin")), tone_of(paused)) == (sentence, tone)
 
 
 def test_a_problem_is_told_by_the_name_that_its_page_bears() -> None:

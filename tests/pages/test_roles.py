@@ -95,6 +95,13 @@ REPOSITORIES: dict[tuple[str, str], Role | None] = {
     ("POST", "/repositories/{key}/kit"): ADMIN,
 }
 
+KEYS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/repositories/{key}/keys"): VIEWER,
+    ("GET", "/repositories/{key}/keys/listed"): VIEWER,
+    **{("GET", f"/repositories/{{key}}/keys/{act}"): ADMIN for act in ("rotate", "add", "remove")},
+    **{("POST", f"/repositories/{{key}}/keys/{act}"): ADMIN for act in ("rotate", "add", "undo", "remove")},
+}
+
 MAINTENANCE: dict[tuple[str, str], Role | None] = {
     ("GET", "/maintenance"): VIEWER,
     ("POST", "/maintenance/run"): OPERATOR,
@@ -195,6 +202,7 @@ TABLE = {
     **RUNS,
     **RESTORE,
     **REPOSITORIES,
+    **KEYS,
     **MAINTENANCE,
     **HOSTS,
     **SETTINGS,

@@ -177,7 +177,8 @@ def show_runs(output: Output, found: Sequence[Run]) -> None:
 
 def _run_row(run: Run) -> list[str | Cell]:
     took = (run.ended_at - run.started_at).total_seconds() if run.ended_at and run.started_at else None
-    what = " ".join(part for part in (run.action.value, run.job, run.repository) if part)
+    action = f"dry run of {run.action.value}" if run.dry_run else run.action.value
+    what = " ".join(part for part in (action, run.job, run.repository) if part)
     return [
         run.id[:13],  # the time in milliseconds: as good as the whole
         words.moment(run.started_at or run.created_at),

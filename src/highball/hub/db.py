@@ -177,6 +177,11 @@ runs = sa.Table(
 schedule, manual, hub or (null) a command on the machine, `order` what a queued run is to do; a row of missed
 times is one run, from `nominal_at` to `missed_last`."""
 
+NOT_REHEARSED: sa.ColumnElement[bool] = sa.func.coalesce(
+    runs.c.order["dry_run"].as_boolean(), sa.false()
+).is_(sa.false())
+"""A run that did what it tells of: a dry run protects nothing, and tells nothing of how things stand."""
+
 steps = sa.Table(
     "steps",
     metadata,

@@ -28,12 +28,20 @@ from highball.facts import (
     Standing,
     UtcTime,
 )
-from highball.hub.db import UNTESTED, agents, marks, moment_to_text, runs, steps
+from highball.hub.db import (
+    NOT_REHEARSED,
+    UNTESTED,
+    agents,
+    marks,
+    moment_to_text,
+    runs,
+    steps,
+)
 from highball.hub.dialects import as_rows
 from highball.hub.holds import list_open
 from highball.hub.hub import Hub
 from highball.hub.planned import planned_of
-from highball.hub.scheduler import Upcoming
+from highball.hub.scheduler import Pause, Upcoming
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import HUB_JOB, Document, effective_job, is_about, place_of
@@ -124,6 +132,10 @@ class Verdict(Fact):
     """So many jobs have snapshots somewhere that were never proved restorable."""
     oldest_proof_at: UtcTime | None
     oldest_proof_of: str | None
+    paused: int = 0
+    """So many jobs run only when somebody says so, until their pause ends."""
+    paused_until: UtcTime | None = None
+    """When the last of the pauses ends; null while one of them has no end."""
 
 
 class Overview(Fact):
@@ -213,7 +225,7 @@ def look_over(
     if wanted != JobFilter():
         chosen = list(_chosen(hub, found, chosen, wanted))
     return Overview(
-        verdict=_verdict(by_job, found.problems, now),
+        verdict=_verdict(by_job, found.problems, hub.scheduler.list_pauses(now), now),
         problems=tuple(found.problems),
         first_day=first_day(now, document.settings.timezone),
         matching=len(chosen),
@@ -276,7 +288,12 @@ def _pressing_first(jobs: Iterable[str], problems: Sequence[Problem]) -> list[st
     return sorted(jobs, key=lambda key: (first.get(key, len(problems)), key))
 
 
-def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Problem], now: datetime) -> Verdict:
+def _verdict(
+    by_job: Mapping[str, Sequence[Standing]],
+    problems: Sequence[Problem],
+    pauses: Sequence[Pause],
+    now: datetime,
+) -> Verdict:
     keys = {*by_job, *(one.job for one in problems if one.job)}
     proofs = [
         (one.last_restore_proof_at, one.job)
@@ -285,6 +302,8 @@ def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Proble
         if one.last_restore_proof_at is not None
     ]
     oldest = min(proofs, default=(None, None))
+    ends = [pause.until for pause in pauses if pause.subject.removeprefix("backup:") in by_job]
+    known = [end for end in ends if end is not None]
     return Verdict(
         as_of=now,
         jobs=len(keys),
@@ -294,6 +313,8 @@ def _verdict(by_job: Mapping[str, Sequence[Standing]], problems: Sequence[Proble
         unproved=len({one.job for one in problems if one.kind is ProblemKind.UNPROVED}),
         oldest_proof_at=oldest[0],
         oldest_proof_of=oldest[1],
+        paused=len(ends),
+        paused_until=max(known, default=None) if len(known) == len(ends) else None,
     )
 
 
@@ -426,7 +447,8 @@ def _first_bad(connection: sa.Connection, standings: Sequence[Standing]) -> dict
     asked = (
         sa.select(pair.c.job, pair.c.repository, sa.func.min(steps.c.ended_at, type_=steps.c.ended_at.type))
         .join(steps, (steps.c.job == pair.c.job) & (steps.c.repository == pair.c.repository))
-        .where(steps.c.action == Action.BACKUP.value, steps.c.outcome.in_(bad))
+        .join(runs, runs.c.id == steps.c.run)
+        .where(steps.c.action == Action.BACKUP.value, steps.c.outcome.in_(bad), NOT_REHEARSED)
         .where(sa.type_coerce(steps.c.ended_at, sa.Text) > pair.c.after)
         .group_by(pair.c.job, pair.c.repository)
     )

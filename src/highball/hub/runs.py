@@ -34,6 +34,7 @@ from highball.hub.audit import Actor, write_down
 from highball.hub.db import (
     ANEW,
     NOT_BACKUP,
+    NOT_REHEARSED,
     NOT_SUCCESS,
     UNTESTED,
     Database,
@@ -302,7 +303,7 @@ class Record:
         good = [Outcome.SUCCESS.value, Outcome.WARNING.value]
         same = (runs.c.job == run.job, runs.c.kind == run.kind.value, runs.c.outcome.in_(good))
         asked = sa.select(runs).where(
-            *same, runs.c.created_at < sa.literal(run.created_at, runs.c.created_at.type)
+            *same, NOT_REHEARSED, runs.c.created_at < sa.literal(run.created_at, runs.c.created_at.type)
         )
         with self._database.read() as connection:
             row = connection.execute(asked.order_by(runs.c.created_at.desc()).limit(1)).first()
@@ -423,6 +424,7 @@ class Record:
                 runs.c.outcome.in_((Outcome.SUCCESS.value, Outcome.WARNING.value)),
                 runs.c.started_at.is_not(None),
                 steps.c.action == Action.BACKUP.value,
+                NOT_REHEARSED,
             )
             .group_by(runs.c.id, runs.c.created_at, runs.c.started_at, runs.c.ended_at)
             .order_by(runs.c.created_at)
@@ -602,7 +604,7 @@ class Record:
                 steps.c.action == action.value,
                 steps.c.repository == repository,
                 steps.c.ended_at.is_not(None),
-                sa.func.coalesce(runs.c.order["dry_run"].as_boolean(), sa.false()).is_(sa.false()),
+                NOT_REHEARSED,
             )
         )
         if job is not None:
@@ -684,6 +686,7 @@ def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:
         nominal_at=row.nominal_at,
         missed_last=row.missed_last,
         missed_count=row.missed_count,
+        dry_run=bool((row.order or {}).get("dry_run")),
         steps=tuple(accounts),
     )
 

@@ -14,7 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.facts import Action, Hold, Outcome, Reason, Standing
-from highball.hub.db import ANEW, Database, marks, repositories, runs, snapshots, steps
+from highball.hub.db import (
+    ANEW,
+    NOT_REHEARSED,
+    Database,
+    marks,
+    repositories,
+    runs,
+    snapshots,
+    steps,
+)
 from highball.hub.dialects import as_rows
 from highball.hub.holds import covering, list_open
 from highball.keeping import LARGEST_SKEW
@@ -210,12 +219,11 @@ def column_of_newest(
     outcome: Outcome | None = None,
 ) -> sa.ScalarSelect[Any]:
     """A column of the step of some kind that ended last; one that only rehearsed is none."""
-    rehearsed = runs.c.order["dry_run"].as_boolean()
     asked = (
         sa.select(column)
         .join(runs, runs.c.id == steps.c.run)
         .where(steps.c.action == action.value, here, steps.c.ended_at.is_not(None))
-        .where(sa.func.coalesce(rehearsed, sa.false()).is_(sa.false()))
+        .where(NOT_REHEARSED)
     )
     if outcome is not None:
         asked = asked.where(steps.c.outcome == outcome.value)

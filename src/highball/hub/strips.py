@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from highball.facts import Outcome, RunKind
 from highball.facts import worst as worst_of
-from highball.hub.db import Database, runs
+from highball.hub.db import NOT_REHEARSED, Database, runs
 from highball.hub.dialects import as_rows, bytewise
 from highball.spec.document import Document, effective_job
 from highball.timing import Schedule, next_times
@@ -75,7 +75,7 @@ def _ran(connection: sa.Connection, days: _Days, jobs: Sequence[str]) -> Iterato
         sa.select(runs.c.job, day, runs.c.outcome)
         .join(wanted, runs.c.job == wanted.c.job)
         .where(runs.c.kind == RunKind.BACKUP.value, runs.c.created_at >= days.begin[0])
-        .where(runs.c.outcome.is_not(None), runs.c.outcome != Outcome.MISSED.value)
+        .where(runs.c.outcome.is_not(None), runs.c.outcome != Outcome.MISSED.value, NOT_REHEARSED)
         .distinct()
     )
     for row in connection.execute(asked):

@@ -1,7 +1,7 @@
 """What a job's form holds: read from a declared job, read from what was sent, and written back into the job.
 
-Each field stands for a part of the spec. A part whose fields were sent as they were shown is left as it is, so that
-what a form cannot show (an option of a source, a rule of retention, a hook's folder) survives every edit.
+Each field stands for a part of the spec. A part whose fields were sent as they were shown is left as it is, spelled
+as somebody spelled it. The rarer fields are those of `job_options`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from highball.keeping import BUILT_IN
 from highball.spec.inheritance import Level, Merged, merge, profiles_of, table_of
 from highball.spec.references import Spec
 from highball.timing import Schedule, with_times
+from highball.web import job_options
+from highball.web.job_options import OPTIONS, Texts
 
 COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -76,6 +78,53 @@ def read_path(text: str) -> bytes:
 
 def _path_of_row(row: Any) -> bytes:
     return path_from_text(row["path"] if isinstance(row, dict) and "path" in row else row)
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A source as the form shows it, with what it says besides its path."""
+
+    path: str
+    exclude: tuple[str, ...] = ()
+    allow_empty: bool = False
+    follow: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says nothing besides its path."""
+        return self == SourceRow(self.path)
+
+    def written(self, before: Any) -> Any:
+        """The source as a spec says it; as before where nothing of it was changed."""
+        if before is not None and self == _source_row(before):
+            return before
+        path = path_to_text(read_path(self.path))
+        told = {"exclude": list(self.exclude), "allow_empty": self.allow_empty, "follow": self.follow}
+        said = {name: value for name, value in told.items() if value}
+        return {"path": path, **said} if said else path
+
+
+def _source_row(row: Any) -> SourceRow:
+    said = row if isinstance(row, dict) and "path" in row else {}
+    return SourceRow(
+        spell_path(_path_of_row(row)),
+        tuple(str(one) for one in said.get("exclude") or ()),
+        said.get("allow_empty") is True,
+        said.get("follow") is True,
+    )
+
+
+def _sources_sent(form: FormData) -> tuple[SourceRow, ...]:
+    """Those that are ticked, with what stands below them, and those that were typed."""
+    paths = [*(str(one) for one in form.getlist("source")), *_lines(_text(form, "more"))]
+    patterns = dict(
+        zip(map(str, form.getlist("option-of")), map(str, form.getlist("source-exclude")), strict=False)
+    )
+    empty, follow = form.getlist("source-allow_empty"), form.getlist("source-follow")
+    return tuple(
+        SourceRow(path, tuple(_lines(patterns.get(path, ""))), path in empty, path in follow)
+        for path in dict.fromkeys(filter(None, paths))
+    )
 
 
 # --- when ----------------------------------------------------------------------------------------
@@ -181,13 +230,21 @@ class HookRow:
     timeout: str = ""
     on_error: str = "fail"
     was: str = ""
+    name: str = ""
+    dir: str = ""
 
     def written(self, before: Sequence[Any]) -> Spec:
-        """The hook as a spec says it; what the row does not show stays."""
+        """The hook as a spec says it."""
         known = before[int(self.was)] if self.was.isdecimal() and int(self.was) < len(before) else {}
         hook = dict(known) if isinstance(known, dict) else {}
         hook["run"] = _command(self.run)
-        for name, value, unsaid in (("timeout", self.timeout, ""), ("on_error", self.on_error, "fail")):
+        folder = path_to_text(read_path(self.dir)) if self.dir else ""
+        for name, value, unsaid in (
+            ("name", self.name, ""),
+            ("dir", folder, ""),
+            ("timeout", self.timeout, ""),
+            ("on_error", self.on_error, "fail"),
+        ):
             if value == unsaid and name not in hook:
                 continue
             if value:
@@ -214,14 +271,24 @@ def _hook_rows(hooks: Any) -> tuple[HookRow, ...]:
     for number, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         run = hook.get("run", "")
         command = run if isinstance(run, str) else json.dumps(run, ensure_ascii=False)
+        folder = hook.get("dir")
         rows.append(
-            HookRow(command, str(hook.get("timeout", "")), str(hook.get("on_error", "fail")), str(number))
+            HookRow(
+                command,
+                str(hook.get("timeout", "")),
+                str(hook.get("on_error", "fail")),
+                str(number),
+                str(hook.get("name") or ""),
+                spell_path(path_from_text(folder)) if folder else "",
+            )
         )
     return tuple(rows)
 
 
 def _hooks_sent(form: FormData, when: str) -> tuple[HookRow, ...]:
-    columns = (form.getlist(f"{when}-{name}") for name in ("run", "timeout", "on_error", "was"))
+    columns = (
+        form.getlist(f"{when}-{name}") for name in ("run", "timeout", "on_error", "was", "name", "dir")
+    )
     rows = [HookRow(*(str(cell).strip() for cell in row)) for row in zip(*columns, strict=False)]
     return tuple(row for row in rows if row.run)
 
@@ -238,7 +305,7 @@ class JobFields:
     profile: str = ""
     tags: str = ""
     enabled: bool = True
-    sources: tuple[str, ...] = ()
+    sources: tuple[SourceRow, ...] = ()
     exclude: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     schedule: When = field(default_factory=When)
@@ -246,18 +313,18 @@ class JobFields:
     retention: tuple[str, ...] = ("",) * len(COUNTS)
     before: tuple[HookRow, ...] = ()
     after: tuple[HookRow, ...] = ()
+    options: Texts = field(default_factory=dict)
 
     @classmethod
     def sent(cls, form: FormData) -> JobFields:
         """The fields as they were sent."""
-        sources = [*(str(one) for one in form.getlist("source")), *_lines(_text(form, "more"))]
         return cls(
             title=_text(form, "title"),
             host=_text(form, "host"),
             profile=_text(form, "profile"),
             tags=" ".join(_words(_text(form, "tags"))),
             enabled=bool(form.get("enabled")),
-            sources=tuple(dict.fromkeys(one for one in sources if one)),
+            sources=_sources_sent(form),
             exclude=tuple(_lines(_text(form, "exclude"))),
             repositories=tuple(str(one) for one in form.getlist("repositories")),
             schedule=When.sent(form),
@@ -265,6 +332,7 @@ class JobFields:
             retention=tuple(_text(form, f"keep-{name}") for name in COUNTS),
             before=_hooks_sent(form, "before"),
             after=_hooks_sent(form, "after"),
+            options=options_sent(form),
         )
 
     def leaving_out(self, kind: str) -> JobFields:
@@ -275,7 +343,7 @@ class JobFields:
     def written(self, shown: JobFields, spec: Spec) -> Spec:
         """The spec with every part set anew whose fields differ from those that were shown of it."""
         made = dict(spec)
-        for name in (one.name for one in fields(self)):
+        for name in (one.name for one in fields(self) if one.name != "options"):
             if getattr(self, name) == getattr(shown, name):
                 continue
             value = _written(self, name, spec)
@@ -283,15 +351,24 @@ class JobFields:
                 made.pop(name, None)
             else:
                 made[name] = value
+        job_options.write(made, shown.options, self.options)
         return made
+
+
+def options_sent(form: FormData) -> dict[str, str]:
+    """The rarer fields as they were sent."""
+    return {
+        one.path: "\n".join(_lines(_text(form, one.name))) if one.kind == "lines" else _text(form, one.name)
+        for one in OPTIONS
+    }
 
 
 def _written(sent: JobFields, name: str, spec: Spec) -> Any:
     match name:
         case "sources":
             known = {_path_of_row(row): row for row in spec.get("sources", [])}
-            paths = dict.fromkeys(read_path(one) for one in sent.sources)
-            return [known.get(path, path_to_text(path)) for path in paths]
+            chosen = {read_path(row.path): row for row in sent.sources}
+            return [row.written(known.get(path)) for path, row in chosen.items()]
         case "exclude" | "repositories":
             return list(getattr(sent, name))
         case "windows":
@@ -329,7 +406,7 @@ def shown_of(spec: Spec, tables: Spec, host: str) -> JobFields:
         profile=str(spec.get("profile") or ""),
         tags=" ".join(spec.get("tags") or ()),
         enabled=spec.get("enabled", True) is not False,
-        sources=tuple(spell_path(_path_of_row(row)) for row in spec.get("sources") or ()),
+        sources=tuple(_source_row(row) for row in spec.get("sources") or ()),
         exclude=tuple(spec.get("exclude") or ()),
         repositories=tuple(repositories),
         schedule=_when(spec, inherited, tables),
@@ -337,6 +414,7 @@ def shown_of(spec: Spec, tables: Spec, host: str) -> JobFields:
         retention=tuple(str((retention or {}).get(name, "")) for name in COUNTS),
         before=_hook_rows(spec.get("before")),
         after=_hook_rows(spec.get("after")),
+        options=job_options.texts_of(spec),
     )
 
 
@@ -382,6 +460,8 @@ _FIELDS = {
 def field_of(problem: Problem, key: str) -> str | None:
     """The field that a problem is about; None where the form has none for it."""
     at = problem.at.removeprefix(f"jobs.{key}").lstrip(".")
+    if (option := job_options.BY_PATH.get(at.partition("[")[0])) is not None:
+        return option.name
     if at == "schedule.jitter" or at.startswith("retention."):
         return {"schedule.jitter": "jitter"}.get(at) or f"keep-{at.removeprefix('retention.')}"
     name = re.split(r"[.\[]", at)[0]

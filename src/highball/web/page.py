@@ -144,7 +144,7 @@ class Pages:
         drawn = self._environment.get_template(f"{template}.html")
         block = block or block_wanted(request)
         there = block if block in drawn.blocks else None
-        told = {**self._around(request), **(context or {}), "block": there}
+        told = {**self._around(request), **(context or {}), "block": there, "refused": status >= 400}
         if there is not None:
             # What is wrong with a form stands in its block: drawing it worked, whatever its page would answer with.
             return HTMLResponse(_draw_block(drawn, there, told), headers=_VARY)
@@ -174,7 +174,7 @@ class Pages:
             return go("/setup" if self._hub.access.needs_setup() else f"/login?to={quote(here(request))}")
         status = status or error.http_status
         title = _TITLES.get(status, "That did not work")
-        told = {"title": title, "error": error, "problems": error.problems, "block": None}
+        told = {"title": title, "error": error, "problems": error.problems, "block": None, "refused": True}
         drawn = self._environment.get_template("error.html")
         try:
             return self._answer_whole(drawn, self._around(request) | told, status)

@@ -78,6 +78,7 @@ PROBLEMS = {
     ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been tested"),
 }
 
+DRY_RUN = Look("idle", "flask-conical", "Dry run")
 PAUSED = Look("idle", "circle-pause", "Paused")
 WARNS = Look("warn", "triangle-alert", "Warning")
 
@@ -116,7 +117,12 @@ TITLES = {
 
 def look_of_run(run: Run) -> Look:
     """A run as it is now."""
-    return OUTCOMES[run.outcome] if run.outcome is not None else STATES[run.state]
+    look = OUTCOMES[run.outcome] if run.outcome is not None else STATES[run.state]
+    if not run.dry_run:
+        return look
+    if run.outcome is Outcome.SUCCESS:
+        return DRY_RUN
+    return Look(look.tone, look.icon, f"Dry run, {look.word.lower()}")
 
 
 def look_of_job(job: JobOverview) -> Look:

@@ -53,7 +53,8 @@ def about(run: Run, names: Names) -> str:
     if run.kind is RunKind.BACKUP:
         if run.job is None:
             return "Copy of the hub's own database"
-        return f"Backup to {', '.join(places)}" if places else "Backup"
+        what = "Dry run of a backup" if run.dry_run else "Backup"
+        return f"{what} to {', '.join(places)}" if places else what
     if run.kind is RunKind.RESTORE:
         return f"from {names.repository(run.repository)}" if run.repository else ""
     return f"of {names.job(run.job)}" if run.job else run.kind.value.capitalize()
@@ -85,6 +86,8 @@ def come_to(run: Run) -> str:
     if run.outcome is Outcome.SUCCESS:
         return _success(run)
     why = showing.sentence(run.reason.message) if run.reason else ""
+    if run.dry_run:
+        return f"{why} It was a dry run: nothing was saved.".strip()
     kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
     if run.kind is RunKind.BACKUP and kept and run.outcome in (Outcome.FAILURE, Outcome.CANCELLED):
         return f"{why} A snapshot lies in {_listed(kept)}.".strip()
@@ -94,7 +97,7 @@ def come_to(run: Run) -> str:
 def _success(run: Run) -> str:
     if run.kind is RunKind.BACKUP and run.job is not None:
         kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
-        return f"All of it is saved in {_listed(kept)}." if kept else "A rehearsal: nothing was saved."
+        return f"All of it is saved in {_listed(kept)}." if kept else _rehearsed(run)
     facts = [fact for step in run.steps for fact in facts_of(step)]
     told = {
         Action.CHECK: "No damage was found.",
@@ -112,6 +115,12 @@ def _proof(run: Run) -> str:
     """What a restore test shows beyond what it read: nothing of the files that it did not."""
     is_sample = any(step.files_held not in (None, step.files_compared) for step in run.steps)
     return "" if is_sample else "It can be restored."
+
+
+def _rehearsed(run: Run) -> str:
+    would = new_data(run)
+    told = f" A backup would have added about {size(would)}." if would is not None else ""
+    return f"A dry run: everything was read, and nothing was saved.{told}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from highball.spec.document import effective_job
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
+from highball.web import job_options
 from highball.web.api.hosts import measure_on
 from highball.web.api.testing import try_job
 from highball.web.job_fields import (
@@ -42,6 +43,7 @@ from highball.web.job_fields import (
     field_of,
     fresh_spec,
     inherited_by,
+    options_sent,
     read_path,
     shown_of,
 )
@@ -236,7 +238,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "revision": told.get("revision", filled.revision),
         "file": filled.file,
         "fields": fields,
-        "chosen": [(one, read_path(one)) for one in fields.sources],
+        "chosen": [(one, read_path(one.path)) for one in fields.sources],
         "hosts": sorted({hub.host, *document.hosts, fields.host}),
         "repositories": sorted(document.repositories.items()),
         "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
@@ -255,8 +257,17 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         ],
         "inherited_excludes": inherited.table.get("exclude") or [],
         "hooks": {
-            when: (*getattr(fields, when), *(HookRow(),) * SPARE_HOOKS) for when in ("before", "after")
+            when: (*getattr(fields, when), *(HookRow(),) * (0 if filled.file else SPARE_HOOKS))
+            for when in ("before", "after")
         },
+        "caches": job_options.CACHES,
+        "zone_option": job_options.ZONE,
+        "within": job_options.WITHIN,
+        "advanced": job_options.GROUPS,
+        "usual": {job_options.ZONE.path: document.settings.timezone}
+        | {path: text for path, text in job_options.usual_of(inherited.table).items() if text},
+        "from_elsewhere": inherited.table,
+        "opened": _opened(fields, error, key),
         "times": _times(hub, fields.schedule, spec),
         "keeps": _keeps(hub, filled.key, fields, spec),
         "stale": told.get("stale"),
@@ -266,6 +277,19 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "problems": _problems(error, key),
     }
     return pages.answer(request, "job-form", context, status=error.http_status if error else 200)
+
+
+def _opened(fields: JobFields, error: HighballError | None, key: str) -> dict[str, bool]:
+    """Which folded parts are shown open: those that say something, and those with something wrong in them."""
+    wrong = set(_wrong(error, key))
+    parts = {
+        "within": job_options.WITHIN,
+        "advanced": [one for _, some in job_options.GROUPS for one in some],
+    }
+    return {
+        name: any(fields.options.get(one.path) or one.name in wrong for one in options)
+        for name, options in parts.items()
+    }
 
 
 def _problems(error: HighballError | None, key: str) -> list[tuple[str | None, str]]:
@@ -304,6 +328,7 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/jobs/new/times")
     def show_times(request: Request, _: Admin, zone: InQuery = "") -> Response:
         when = When.sent(FormData(request.query_params))
+        zone = str(request.query_params.get(job_options.ZONE.name) or zone)
         spec: Spec = {"schedule": {"timezone": zone}} if zone else {}
         return pages.answer(request, "job-times", {"times": _times(hub, when, spec)}, block="times")
 
@@ -313,7 +338,8 @@ def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         shown = shown_of(spec, hub.document().tables, hub.host)
         form = FormData(request.query_params)
         counts = tuple(str(form.get(f"keep-{name}") or "").strip() for name in COUNTS)
-        asked = JobFields(**{**vars(shown), "retention": counts})
+        options = {**shown.options, **options_sent(form)}
+        asked = JobFields(**{**vars(shown), "retention": counts, "options": options})
         told = {"keeps": _keeps(hub, was, asked, asked.written(shown, spec))}
         return pages.answer(request, "job-kept", told, block="kept")
 

@@ -31,6 +31,7 @@ from highball.spec.document import effective_job, effective_retention
 from highball.timing import jitter_of, next_times
 from highball.web import showing
 from highball.web.api.testing import JobTestAnswer, try_job
+from highball.web.job_options import told_of
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages import asking, pausing
 from highball.web.pages.overview import list_rows
@@ -225,6 +226,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     found, problems = look_at(hub, pages.survey(), key)
     declared = hub.documents.get("job", key)
     runs = hub.record.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
+    backups = [run for run in runs if not run.dry_run]
     going = next((run for run in runs if run.state is not RunState.DONE), None)
     zone = job.schedule.timezone or document.settings.timezone
     late = jitter_of(f"backup:{key}", found.host, job.schedule)
@@ -234,8 +236,8 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "found": found,
         "going": going,
         "look": showing.look_of_run(going) if going else showing.look_of_job(found),
-        "lede": _lede(problems, now) or _last_failure(runs),
-        "facts": _facts(found, runs, now),
+        "lede": _lede(problems, now) or _last_failure(backups),
+        "facts": _facts(found, backups, now),
         "days": list(_days(hub, found, now)),
         "rows": list(_rows(runs)),
         "retention": [(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
@@ -245,6 +247,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
         "holds": list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
         "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
+        "options": list(told_of(job)),
         "once": secrets.token_urlsafe(12),
         "pauses": pausing.choices(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Annotated
 from urllib.parse import quote
 
@@ -80,25 +80,42 @@ class Sentence:
 
 def _sentence(verdict: Verdict, pages: Pages) -> Sentence:
     here = verdict.as_of.astimezone(pages.zone())
-    return Sentence(say(verdict), tone_of(verdict), f"{here:%A} {here.day} {here:%B, %H:%M}")
+    return Sentence(say(verdict, pages.zone()), tone_of(verdict), f"{here:%A} {here.day} {here:%B, %H:%M}")
 
 
-def say(verdict: Verdict) -> str:
-    """How many need somebody, then what is fine, then what was never tested."""
+def say(verdict: Verdict, zone: tzinfo = UTC) -> str:
+    """How many need somebody, then what is fine, then what is paused and what was never tested."""
     if not verdict.jobs:
         return "Nothing is protected yet."
     rest = verdict.jobs - verdict.need
     if not verdict.need:
         whole = "The only job is" if rest == 1 else f"All {rest} jobs are"
         if not verdict.unproved:
-            return f"{whole} protected and passed a restore test."
-        return f"{whole} protected, but {_unproved(verdict)} never tested by a restore."
-    first = f"{verdict.need} of {words.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you."
+            return f"{whole} protected and passed a restore test{_paused(verdict, zone)}."
+        return (
+            f"{whole} protected{_paused(verdict, zone)}, but {_unproved(verdict)} never tested by a restore."
+        )
+    first = f"{verdict.need} of {words.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you"
     if not rest:
-        return first if verdict.jobs > 1 else "The only job needs you."
+        first = first if verdict.jobs > 1 else "The only job needs you"
+        return f"{first}{_paused(verdict, zone)}."
     other = "The other one is" if rest == 1 else f"The other {rest} are"
     but = f", but {_unproved(verdict)} never tested by a restore" if verdict.unproved else ""
-    return f"{first} {other} protected{but}."
+    return f"{first}{_paused(verdict, zone)}. {other} protected{but}."
+
+
+def _paused(verdict: Verdict, zone: tzinfo) -> str:
+    """That jobs do not run by themselves, behind what else is said of them."""
+    if not verdict.paused:
+        return ""
+    until = (
+        f" until {words.moment(verdict.paused_until, verdict.as_of, zone)}" if verdict.paused_until else ""
+    )
+    if verdict.jobs == 1:
+        return f", and {'' if not verdict.need else 'is '}paused{until or ' until resumed'}"
+    if verdict.paused == verdict.jobs:
+        return f", and all are paused{until}"
+    return f", and {'one is' if verdict.paused == 1 else f'{verdict.paused} are'} paused{until}"
 
 
 def _unproved(verdict: Verdict) -> str:
@@ -121,7 +138,9 @@ def tone_of(verdict: Verdict) -> str:
         ProblemKind.UNTESTED,
     }:
         return "bad"
-    return "warn" if found else "ok"
+    if found:
+        return "warn"
+    return "idle" if verdict.paused else "ok"
 
 
 # --- problems ------------------------------------------------------------------------------------

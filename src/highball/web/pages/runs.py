@@ -190,7 +190,7 @@ class Account:
     @cached_property
     def before(self) -> Run | None:
         """The run of the same job that this one is held against."""
-        is_backup = self.run.kind is RunKind.BACKUP and self.run.job is not None
+        is_backup = self.run.kind is RunKind.BACKUP and self.run.job is not None and not self.run.dry_run
         return self._hub.record.find_before(self.run) if is_backup else None
 
     @cached_property

@@ -106,6 +106,7 @@
     takeFragment();
     for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);
+    guard();
     for (const tree of document.querySelectorAll(".tree")) settle(tree);
     document.querySelector(".errors-summary")?.focus();
     document.querySelector("[data-goes-on]")?.requestSubmit();
@@ -191,6 +192,16 @@
     busy.delete(button);
   });
   addEventListener("pageshow", () => { for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent; });
+
+  // --- a form that was changed and not sent is not left without a question ---
+  const guarded = new Map();
+  const stateOf = (form) => JSON.stringify([...new FormData(form)].filter(([, value]) => typeof value === "string"));
+  const guard = () => {
+    for (const form of document.querySelectorAll("form[data-guard]")) guarded.set(form, form.dataset.guard === "changed" ? null : stateOf(form));
+  };
+  addEventListener("beforeunload", (event) => {
+    for (const [form, before] of guarded) if (!form.dataset.sent && stateOf(form) !== before) event.preventDefault();
+  });
 
   // --- questions: what the address of a question shows, in a dialog; where that does not work, on its page ---
   const ask = async (address, asker) => {

@@ -219,3 +219,22 @@ def test_what_is_wrong_with_a_rare_field_is_said_beside_it_and_it_is_not_folded_
         assert f'href="#{name}"' in answer.text and f'id="{name}-told"' in answer.text, name
     folded = re.search(r'id="advanced".*?<details class="folded"( open)?', answer.text, re.S)
     assert folded is not None and folded[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ({"keep-last": "-1"}, "No preview: last "),
+        ({"keep-last": "many"}, "No preview: last "),
+        ({"keep-last": "0"}, "No preview: keeps no snapshot at all"),
+        ({"retention-within": "soon"}, "No preview: within "),
+        ({"keep-last": "1"}, "Of the 1 snapshot in nas, 1 stays."),
+    ],
+)
+def test_a_retention_that_cannot_be_says_why_in_place_of_its_preview(
+    whole: Whole, typed: dict[str, str], told: str
+) -> None:
+    with whole.client() as client:
+        answer = client.get("/jobs/new/kept", params={"was": "docs", **typed})
+    assert answer.status_code == 200
+    assert told in re.sub(r"<[^>]+>", "", answer.text), answer.text

@@ -12,17 +12,19 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import NotAllowed, Unknown
-from highball.facts import Action, Health, Outcome, Snapshot, Statistics
+from highball.facts import Action, Health, HoldCause, Outcome, Snapshot, Statistics
 from highball.hub import config
 from highball.hub import stored as stored_rows
 from highball.hub.audit import COMMAND
 from highball.hub.config import load_document, read_host
 from highball.hub.db import Database, objects, open_database, revisions
+from highball.hub.holds import Held
 from highball.hub.intake import SetOf
 from highball.hub.orders import Orders
 from highball.hub.runs import Record
 from highball.hub.standing import list_standings
 from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
+from highball.keeping import Retention
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
 from highball.spec.document import Document, build
 from highball.spec.repository import demand_right_to_delete
@@ -355,6 +357,21 @@ def test_a_person_removes_one_snapshot_whatever_the_policy_keeps(record: Record)
     check(record, 9, None, Outcome.FAILURE, "repository_damaged")
     with pytest.raises(NotAllowed, match="damage"):
         keeps_all.order_one("nas", ids[0], asked, now)
+
+
+def test_what_is_foreseen_by_the_record_is_what_the_plan_of_the_repository_says(record: Record) -> None:
+    listing, old, new = two_days(record)
+    verify = Story(3, VerifyTask(repository="nas", snapshot_id=old))
+    verify.step(Action.VERIFY, snapshot_id=old).into(record)
+    record.holds.settle(
+        Held("nas", "docs", "here", "files"), HoldCause.CHECK_FAILED, "the last check failed", START
+    )
+    retains, now = retainer(record), START + timedelta(days=1)
+    plan = retains.plan(OF, Answers(listing, {old}), now)
+    foreseen = retains.foresee(OF, Retention(last=1), now)
+    assert foreseen == plan
+    assert [one.id for one in foreseen.keep] == [new, old], "the last verified stays, too"
+    assert retains.foresee(OF, Retention(last=2), now).remove == ()
 
 
 def test_of_plans_that_were_shown_no_other_is_carried_out(record: Record) -> None:

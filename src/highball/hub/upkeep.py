@@ -23,6 +23,7 @@ from highball.keeping import (
     GapsKnown,
     Plan,
     Retention,
+    decide,
     effective,
     make_plan,
     rules,
@@ -49,6 +50,29 @@ class Asked(Protocol):
 
 
 @dataclass(frozen=True)
+class _Recorded:
+    """A set as the record has it, which answers as a repository would that holds just this."""
+
+    of: SetOf
+    retention: Retention
+    governed: Sequence[Governed]
+    now: datetime
+
+    def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
+        """All of the set; by its tags those that bear them."""
+        return [
+            Snapshot(id=one.id, time=one.time, host=self.of.host, repository=self.of.repository)
+            for one in self.governed
+            if one.run is not None or not tags
+        ]
+
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+        """What restic would remove of those that it finds by the tags."""
+        found = decide(self.retention, self.list_snapshots(hosts=hosts, tags=tags), now=self.now)
+        return {verdict.id for verdict in found if not verdict.keep}
+
+
+@dataclass(frozen=True)
 class Retainer:
     """Plans retention by the Document and the record."""
 
@@ -69,7 +93,23 @@ class Retainer:
 
         `also`: foreign snapshots, as if they had been adopted into the set.
         """
-        retention = self._retention(of)
+        return self._plan(of, self._retention(of), asked, now, approval=approval, skew=skew, also=also)
+
+    def foresee(self, of: SetOf, retention: Retention, now: datetime) -> Plan:
+        """What a retention that is not declared yet would do to a set, by the record alone: nobody is asked."""
+        return self._plan(of, retention, _Recorded(of, retention, self.record.list_governed(of), now), now)
+
+    def _plan(
+        self,
+        of: SetOf,
+        retention: Retention,
+        asked: Asked,
+        now: datetime,
+        *,
+        approval: str | None = None,
+        skew: timedelta | None = None,
+        also: Sequence[Snapshot] = (),
+    ) -> Plan:
         hosts = (of.host, *self.former.of("host", of.host))
         tags = tags_of(of, self.former)
         known = {

@@ -13,17 +13,16 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from highball import words
-from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale
-from highball.facts import Snapshot
+from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.hub.intake import SetOf
 from highball.hub.runs import utc_now
-from highball.keeping import BUILT_IN, Retention, decide, effective
+from highball.keeping import BUILT_IN, Retention
 from highball.protocol import FILES_SET, Amount, Measure, Measured
 from highball.spec.access import Role
-from highball.spec.document import effective_job
+from highball.spec.document import effective_job, effective_retention
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
@@ -374,28 +373,59 @@ def _times(hub: Hub, when: When, spec: Spec) -> dict[str, Any]:
     }
 
 
-def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> list[dict[str, Any]]:
-    """By the record: how many snapshots that are there would stay and go if this were the retention."""
+@dataclass(frozen=True)
+class Foreseen:
+    """What a retention would do to the snapshots of a job in a repository, as far as the record knows them."""
+
+    repository: str
+    stay: int = 0
+    go: int = 0
+    held: str | None = None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What the form's retention would do everywhere, or what is wrong with it."""
+
+    found: tuple[Foreseen, ...] = ()
+    error: str | None = None
+
+
+def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> Keeping:
+    """By the record, with every guard and hold: what would stay and go if this were the retention."""
     if not key:
-        return []
-    inherited = inherited_by(spec, hub.document().tables).table.get("retention")
-    own = spec.get("retention")
+        return Keeping()
+    typed = ("retention", "profile")  # the rest may be wrong as it stands in the form, and is no matter here
+    declared = {
+        name: value for name, value in hub.documents.get("job", key).spec.items() if name not in typed
+    }
     try:
-        policy = effective(Retention.model_validate({**_table(inherited), **_table(own)}))
-    except (ValidationError, ConfigurationInvalid):
-        return []
-    found = []
-    for repository in fields.repositories:
-        of = SetOf(repository, fields.host, key, FILES_SET)
-        there = [
-            Snapshot(id=one.id, time=one.time, host=of.host, repository=repository)
-            for one in hub.record.list_governed(of)
-        ]
-        verdicts = decide(policy, there, now=utc_now())
-        stays = sum(one.keep for one in verdicts)
-        found.append({"repository": repository, "all": len(there), "stay": stays, "go": len(there) - stays})
-    return found
+        told = declared | {name: spec[name] for name in typed if name in spec}
+        document = hub.documents.rehearse("job", key, told)
+        policies = {name: effective_retention(document, key, name) for name in fields.repositories}
+    except Unknown:
+        return Keeping()
+    except ConfigurationInvalid as error:
+        about = [one for one in error.problems if ".retention" in one.at] or list(error.problems)
+        return Keeping(error="; ".join(_of_rule(one) for one in about) or error.message)
+    return Keeping(
+        tuple(_foresee(hub, SetOf(name, fields.host, key, FILES_SET), one) for name, one in policies.items())
+    )
 
 
-def _table(value: Any) -> dict[str, Any]:
-    return {name: one for name, one in value.items() if one != "none"} if isinstance(value, dict) else {}
+def _foresee(hub: Hub, of: SetOf, policy: Retention) -> Foreseen:
+    plan = hub.dispatcher.retainer.foresee(of, policy, utc_now())
+    return Foreseen(
+        of.repository,
+        len(plan.keep),
+        len(plan.remove),
+        plan.held.message if plan.held and plan.remove else None,
+    )
+
+
+def _of_rule(problem: Problem) -> str:
+    """What is wrong with a rule of retention, by its name."""
+    _, found, rule = problem.at.rpartition("retention.")
+    name = f"{rule.replace('_', ' ')} " if found else ""
+    hint = f": {problem.hint}" if problem.hint else ""
+    return f"{name}{problem.message}{hint}"

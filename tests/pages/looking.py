@@ -95,10 +95,14 @@ class Looker:
 
 
 @contextlib.contextmanager
-def look_as(browser: Browser, url: str, name: str | None = None, password: str = "") -> Iterator[Looker]:
+def look_as(
+    browser: Browser, url: str, name: str | None = None, password: str = "", zone: str | None = None
+) -> Iterator[Looker]:
     """A person, logged in where a name is given; fails where the browser told of an error."""
     # without motion, or colours are looked at half-way between light and dark
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, reduced_motion="reduce", timezone_id=zone
+    )
     looker = Looker(context, url)
     try:
         if name is not None:

@@ -32,7 +32,7 @@ def bare(tmp_path: Path, newest_restic: ResticBinary) -> Iterator[Served]:
 
 @pytest.fixture
 def newcomer(chromium: Browser, bare: Served) -> Iterator[Looker]:
-    with look_as(chromium, bare.url) as looker:
+    with look_as(chromium, bare.url, zone="Asia/Tokyo") as looker:
         yield looker
 
 
@@ -43,14 +43,35 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     page.goto(link[0])
     expect(page.get_by_label("Set-up token")).to_be_hidden()
     assert "#" not in page.url, "the token does not stay in the address"
-    page.get_by_label("Name").fill("anna")
+    page.get_by_label("Name").fill("Anna Keller")
     page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Make account").click()
+    page.get_by_role("button", name="Create account").click()
+    expect(page.get_by_role("alert")).to_contain_text("lower-case letters")
+    expect(page.get_by_role("alert")).to_contain_text("anna-keller")
+    expect(page.get_by_label("Set-up token")).to_be_hidden()
+    expect(page.get_by_label("Password")).to_have_value("correct horse battery")
+    page.get_by_label("Name").fill("anna")
+    page.get_by_role("button", name="Create account").click()
+
+    wrong = bare.folder / "not-meant"
+    page.get_by_label("A folder of").fill(str(wrong))
+    page.get_by_role("button", name="Create repository").click()
+    page.get_by_role("button", name="Another place").click()
+    expect(page.get_by_role("status").filter(has_text="Choose another place")).to_contain_text(str(wrong))
 
     folder = bare.folder / "kept"
+    folder.mkdir()
+    (folder / "photo").touch()
     page.get_by_label("A folder of").fill(str(folder))
     page.get_by_role("button", name="Test").click()
-    expect(page.get_by_text("no repository is there yet")).to_be_visible()
+    expect(page.get_by_text("other files lie in this folder")).to_be_visible()
+    (folder / "photo").unlink()
+    folder.rmdir()
+    page.get_by_label("A folder of").fill(str(folder))
+    page.get_by_role("button", name="Test").click()
+    expect(page.get_by_text("not there yet, it will be made")).to_contain_text(
+        "free, on the same disk as the system"
+    )
     page.get_by_role("button", name="Create repository").click()
 
     key = page.locator("#key").inner_text()
@@ -59,7 +80,7 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
         page.get_by_role("link", name="Download kit").click()
     assert key in Path(download.value.path()).read_text()
     page.get_by_label("I have kept it").check()
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
     page.get_by_text("Other folders").click()
     for above in [*reversed(bare.source.parents), bare.source][1:]:
@@ -67,8 +88,13 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
         expect(box).to_be_visible()
         box.focus()
         page.keyboard.press("ArrowRight" if above != bare.source else "Space")
+    expect(page.get_by_label("Exclude cache folders")).to_be_checked()
+    page.get_by_label("Every day at").fill("04:30")
+    expect(page.get_by_text("In the time zone Asia/Tokyo")).to_be_visible()
     page.get_by_role("button", name="Back up now").click()
     expect(page.get_by_text("Protected")).to_be_visible()
+    expect(page.get_by_text("daily at 04:30, Asia/Tokyo")).to_be_visible()
+    expect(page.get_by_role("link", name="Change What to protect")).to_be_visible()
     page.get_by_role("link", name="To the overview").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("The only job is protected")
     restic = [str(bare.restic.path), "-r", str(folder), "snapshots", "--json"]
@@ -87,18 +113,18 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     page.goto(f"{bare.url}/setup#{'x' * 43}")
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Make account").click()
+    page.get_by_role("button", name="Create account").click()
     expect(page.get_by_role("alert")).to_contain_text("has been used, is too old, or never was")
     page.goto("about:blank")
     page.goto(link[0])
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("short")
     page.locator("form").evaluate("form => form.noValidate = true")
-    page.get_by_role("button", name="Make account").click()
+    page.get_by_role("button", name="Create account").click()
     expect(page.get_by_role("alert")).to_be_visible()
     expect(page.get_by_label("Name")).to_have_value("anna")
     page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Make account").click()
+    page.get_by_role("button", name="Create account").click()
 
     for folder in ("not/whole", "/proc/nowhere"):
         page.get_by_label("A folder of").fill(folder)

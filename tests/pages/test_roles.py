@@ -31,6 +31,7 @@ START: dict[tuple[str, str], Role | None] = {
     ("POST", "/start/repository"): ADMIN,
     ("POST", "/start/kit"): ADMIN,
     ("POST", "/start/job"): ADMIN,
+    ("POST", "/start/back"): ADMIN,
     ("POST", "/start/run"): ADMIN,
 }
 

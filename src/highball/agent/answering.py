@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from highball.agent.storage import Storage, look_at_storage
 from highball.errors import Failed, HighballError, NotAllowed
 from highball.facts import Fact, Lock, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
 from highball.protocol import (
@@ -85,6 +86,8 @@ class RepositoryTest(Fact):
     snapshots: int | None = None
     newest_at: UtcTime | None = None
     restic: str | None = None
+    storage: Storage | None = None
+    """Where it is a folder of this host: what there is."""
 
 
 class SourceTest(Fact):
@@ -270,12 +273,15 @@ class _Repository:
 
     def _test(self, question: TestRepository) -> RepositoryTest:
         from highball.agent.ask import Asked  # noqa: PLC0415
+        from highball.engine.restic.repository import local_folder  # noqa: PLC0415
 
         begun = time.monotonic()
+        folder = local_folder(question.repository)
+        storage = look_at_storage(folder) if folder else None
 
         def told(state: str, message: str, **more: Any) -> RepositoryTest:
             took = round((time.monotonic() - begun) * 1000)
-            return RepositoryTest(state=state, message=message, milliseconds=took, **more)
+            return RepositoryTest(state=state, message=message, milliseconds=took, storage=storage, **more)
 
         try:
             about = (question.key, question.repository, question.identity)

@@ -24,7 +24,7 @@ from highball.hub.db import enrolments, new_run_id, objects, revisions, sessions
 from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
-from highball.spec.key import check_key
+from highball.spec.key import check_key, key_from
 
 NOBODY = "nobody"
 RESERVED = frozenset({HUB.name, "cli", NOBODY, "token"})
@@ -209,11 +209,14 @@ def check_token_key(key: str) -> None:
     try:
         check_key(key)
     except ValueError as error:
-        raise _refuse_key(str(error)) from None
+        resembling = key_from(key)
+        hint = f'perhaps "{resembling}"' if resembling not in ("", key) else None
+        raise _refuse_key(str(error), hint) from None
 
 
-def _refuse_key(message: str) -> ConfigurationInvalid:
-    return ConfigurationInvalid("this cannot be its name", problems=[Problem("key", message)])
+def _refuse_key(message: str, hint: str | None = None) -> ConfigurationInvalid:
+    told = "use lower-case letters and digits only, without spaces"
+    return ConfigurationInvalid(told, hint=hint, problems=[Problem("key", message, hint)])
 
 
 # --- accounts -------------------------------------------------------------------------------------

@@ -372,6 +372,11 @@ class Record:
         with self._database.read() as connection:
             return connection.execute(asked).scalar()
 
+    def forget_identity(self, repository: str) -> None:
+        """Know no more which repository this key meant: it was given up, and the next of that name is another."""
+        with self._database.write() as connection:
+            connection.execute(repositories.delete().where(repositories.c.key == repository))
+
     def list_identities(self) -> dict[str, str]:
         """restic's ids of all the repositories that were met."""
         asked = sa.select(repositories.c.key, repositories.c.identity).where(

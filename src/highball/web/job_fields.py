@@ -360,6 +360,7 @@ def options_sent(form: FormData) -> dict[str, str]:
     return {
         one.path: "\n".join(_lines(_text(form, one.name))) if one.kind == "lines" else _text(form, one.name)
         for one in OPTIONS
+        if one.name in form
     }
 
 

@@ -124,9 +124,9 @@ def texts_of(spec: Spec) -> dict[str, str]:
 
 
 def write(spec: Spec, shown: Texts, sent: Texts) -> None:
-    """Set in a spec every value whose field was sent otherwise than it was shown."""
+    """Set in a spec every value whose field was sent, and otherwise than it was shown."""
     for one in OPTIONS:
-        text = sent.get(one.path, "")
+        text = sent.get(one.path, shown.get(one.path, ""))
         if text != shown.get(one.path, ""):
             _put(spec, one.path, _value_of(one, text))
 

@@ -53,6 +53,18 @@ class ContentAnswer(Fact):
     found: int = 0
 
 
+class StorageAnswer(Fact):
+    """A folder as storage for a repository; of one that is not there yet, what is known of the nearest above it."""
+
+    exists: bool
+    is_folder: bool = True
+    entries: int = 0
+    writable: bool
+    free_bytes: int
+    with_system: bool
+    """Whether it lies on the same disk as the system."""
+
+
 class RepositoryTestAnswer(Fact):
     """How a repository was found, and from where; `action` is what helps: init, unlock, retry or null."""
 
@@ -65,6 +77,8 @@ class RepositoryTestAnswer(Fact):
     snapshots: int | None = None
     newest_at: UtcTime | None = None
     restic: str | None = None
+    storage: StorageAnswer | None = None
+    """Where it is a folder of that host: what there is."""
     admin: RepositoryTestAnswer | None = None
     """How the access was found that may delete, where there is one."""
     content: ContentAnswer | None = None

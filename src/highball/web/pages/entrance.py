@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from fastapi import APIRouter, Request, Response
 
 from highball.errors import HighballError
 from highball.hub.access import LoggedIn
+from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.secret import SecretValue
+from highball.web import showing
 from highball.web.guard import address_of, find_known, give_cookie, take_cookie
 from highball.web.page import ACCENTS, KEPT, THEMES, Pages, Said, as_fields, go, own
 from highball.web.pages.asking import LongText, Sent, Text
@@ -34,18 +38,35 @@ def _add_first_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
                 "This hub has its first account already, so its set-up link is of no more use.", "warn"
             )
             return go("/start" if find_known(request) else "/login?to=/start", said=told)
-        return pages.answer(request, "account", {"error": None, "name": "", "token": ""})
+        return pages.answer(
+            request, "account", {"error": None, "name": "", "token": "", "password": "", "faults": {}}
+        )
 
     @router.post("/setup")
-    def set_up(request: Request, token: Text = "", name: Text = "", password: Text = "") -> Response:
+    def set_up(
+        request: Request, token: Text = "", name: Text = "", password: Text = "", zone: Text = ""
+    ) -> Response:
         try:
             began = hub.access.set_up(
                 _secret(token.strip()), name.strip(), _secret(password), utc_now(), **_whence(request)
             )
         except HighballError as error:
-            told = {"error": error, "name": name, "token": token}
+            # Only what is wrong is typed again: the answer goes to who has just typed the rest, and is kept nowhere.
+            told = {"error": error, "name": name, "token": token, "password": password}
+            told["faults"] = {one.at: showing.sentence(one.message) for one in error.problems}
             return pages.answer(request, "account", told, status=error.http_status)
+        _take_zone(hub, zone, began.known.actor)
         return _welcome(request, began, "/start")
+
+
+def _take_zone(hub: Hub, zone: str, actor: Actor) -> None:
+    """Let times be those of the first admin's browser, where nobody has said whose they are."""
+    if not zone or hub.document().jobs or "timezone" in hub.document().tables.get("settings", {}):
+        return
+    with contextlib.suppress(HighballError):  # no zone of ours, or a file says what the settings are
+        revision = hub.documents.get("settings", "settings").revision
+        told = {"timezone": zone[:100]}
+        hub.documents.patch("settings", "settings", told, expected=revision, now=utc_now(), actor=actor)
 
 
 def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:

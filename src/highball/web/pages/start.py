@@ -10,10 +10,12 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
+from highball import words
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
 from highball.hub.audit import Actor, Wanted
@@ -26,8 +28,8 @@ from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.repository import Repository
 from highball.web import telling
-from highball.web.job_fields import read_path
-from highball.web.page import Pages, go
+from highball.web.job_fields import When, read_path
+from highball.web.page import Pages, Said, go
 from highball.web.who import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -37,6 +39,8 @@ Texts = Annotated[list[str] | None, Form(max_length=200)]
 REPOSITORY = "backups"
 JOB = "files"
 SCHEDULE = "daily"
+AT = "03:00"
+"""When that is."""
 KIT_KEPT = "kept_kit"
 OFFERED = ("/home", "/root", "/etc", "/srv", "/var/www", "/opt")
 """What most machines want to keep; of these, what is there."""
@@ -46,6 +50,14 @@ FOLDER_WITHOUT_DISK = "/var/backups/highball"
 ASK_SECONDS = 30.0
 INIT_SECONDS = 60.0
 USABLE = ("existing", "empty")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A sentence and its tone."""
+
+    text: str
+    tone: str
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -78,16 +90,27 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         return go("/start")
 
     @router.post("/start/job")
-    def make_job(request: Request, actor: Admin, source: Texts = None, more: Text = "") -> Response:
+    def make_job(
+        request: Request,
+        actor: Admin,
+        source: Texts = None,
+        more: Text = "",
+        at: Text = AT,
+        caches: Text = "",
+    ) -> Response:
         typed = [
             line.strip().encode("utf-8", "surrogateescape") for line in more.splitlines() if line.strip()
         ]
         try:
-            _make_job(hub, [*map(read_path, source or ()), *typed], actor)
+            _make_job(hub, [*map(read_path, source or ()), *typed], _daily(at.strip()), bool(caches), actor)
         except HighballError as error:
-            told = {"chosen": set(source or ()), "more": more, "error": error}
+            told = {"chosen": set(source or ()), "more": more, "at": at, "caches": caches, "error": error}
             return _show(hub, pages, request, actor, told)
         return go("/start")
+
+    @router.post("/start/back")
+    def choose_another(actor: Admin) -> Response:
+        return go("/start", said=_take_back(hub, actor))
 
     @router.post("/start/run")
     def run_again(actor: Admin) -> Response:
@@ -118,6 +141,7 @@ def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str
         chosen: set[str] = told.get("chosen", set())
         offered = dict.fromkeys([*_offer_sources(hub), *sorted(chosen)])
         context |= {"offered": [(value, read_path(value)) for value in offered], "chosen": chosen, "more": ""}
+        context |= {"at": AT, "caches": "yes", "zone_name": hub.document().settings.timezone}
         context |= {"repository": _first_repository(hub), "place": _place_of(hub, _first_repository(hub))}
     else:
         context |= _first_run(hub)
@@ -179,7 +203,47 @@ def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
     asked = hub.dispatcher.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
     question = TestRepository(**asked.about())
     found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, asked.sealed)
-    return {"host": asked.host, **found}
+    return {"host": asked.host, **found, "sentence": say_storage(found)}
+
+
+def say_storage(found: dict[str, Any]) -> Told:
+    """What a folder is like as a place for backups, in one sentence, and what speaks against it."""
+    storage = found.get("storage")
+    if found["action"] != "init":
+        usable = found["state"] in USABLE
+        told = "a repository is there, and this password opens it" if usable else found["message"]
+        return Told(
+            told + _room(storage), "ok" if usable and _is_apart(storage) else "warn" if usable else "bad"
+        )
+    if storage is None:
+        return Told("no repository is there yet, one will be made", "ok")
+    if not storage["is_folder"]:
+        return Told("there is something else, which is no folder: choose another path", "bad")
+    if not storage["free_bytes"]:
+        return Told("nothing can be kept there: choose a folder on a disk", "bad")
+    if not storage["writable"]:
+        return Told("the agent may not write there: choose another folder, or run it as root", "bad")
+    if storage["entries"]:
+        return Told(
+            f"other files lie in this folder: an empty or a new one is better{_room(storage)}", "warn"
+        )
+    what = "an empty folder" if storage["exists"] else "not there yet, it will be made"
+    return Told(f"{what}{_room(storage)}", "ok" if _is_apart(storage) else "warn")
+
+
+def _is_apart(storage: dict[str, Any] | None) -> bool:
+    return storage is None or not storage["with_system"]
+
+
+def _room(storage: dict[str, Any] | None) -> str:
+    if storage is None:
+        return ""
+    disk = (
+        "on the same disk as the system: if that fails, the backups are lost with it"
+        if storage["with_system"]
+        else "on another disk than the system"
+    )
+    return f"; {words.size(storage['free_bytes'])} free, {disk}"
 
 
 def _spec(hub: Hub, folder: str) -> Repository:
@@ -195,6 +259,9 @@ def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None
     """Declare it, seal its password, and make it where it is not there yet; what failed leaves nothing behind."""
     found = _test(hub, folder, password)
     fresh = found["action"] == "init"
+    if fresh and found["sentence"].tone == "bad":
+        why, _, hint = found["sentence"].text.partition(": ")
+        raise Failed(f"{folder}: {why}", code="repository_unusable", hint=hint)
     if not fresh and found["state"] not in USABLE:
         raise Failed(found["message"], code="repository_unusable", hint=found["hint"])
     if hub.document().repositories:
@@ -206,6 +273,23 @@ def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None
     hub.vault.seal(place, SecretValue(value.encode()), actor, utc_now())
     if fresh:
         _initialise(hub, actor)
+
+
+def _take_back(hub: Hub, actor: Actor) -> Said | None:
+    """Declare the repository no more, so that another is chosen: only while nothing is in it and nothing uses it."""
+    document = hub.document()
+    if document.jobs or len(document.repositories) != 1:
+        return Said("The repository is in use: change it on its own page.", "warn")
+    key = _first_repository(hub)
+    if hub.record.list_sets(repository=key):
+        return Said("There are backups in it already: change it on its own page.", "warn")
+    place = _place_of(hub, key)
+    told: dict[str, Any] = {"now": utc_now(), "actor": actor}
+    declared = hub.documents.get("repository", key)
+    hub.documents.delete("repository", key, expected=declared.revision, **told)
+    hub.documents.purge("repository", key, **told)
+    hub.record.forget_identity(key)
+    return Said(f"Choose another place. What was made in {place} stays there, and can be removed by hand.")
 
 
 def _initialise(hub: Hub, actor: Actor) -> None:
@@ -242,7 +326,15 @@ def _outermost(paths: Iterable[bytes]) -> list[bytes]:
     return [path for path in once if not any(_is_below(path, other) for other in once if other != path)]
 
 
-def _make_job(hub: Hub, sources: list[bytes], actor: Actor) -> None:
+def _daily(at: str) -> Any:
+    """Every day at this time; by the name of every day where it is the usual one."""
+    when = When(rhythm="daily", at=at)
+    if problem := when.problem():
+        raise Misuse(problem.message, code="time_invalid", hint=problem.hint)
+    return SCHEDULE if at == AT else {"cron": when.expression()}
+
+
+def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool, actor: Actor) -> None:
     if not sources:
         raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
     odd = next((source for source in sources if not source.startswith(b"/")), None)
@@ -255,8 +347,8 @@ def _make_job(hub: Hub, sources: list[bytes], actor: Actor) -> None:
     spec = {
         "sources": [path_to_text(source) for source in sources],
         "repositories": [repository],
-        "schedule": SCHEDULE,
-        "exclude_caches": True,
+        "schedule": schedule,
+        "exclude_caches": caches,
         "exclude": _own_folders(hub, sources, repository),
     }
     asked = TestSources(job=effective_job(hub.documents.rehearse("job", JOB, spec), JOB))
@@ -284,10 +376,13 @@ def _first_run(hub: Hub) -> dict[str, Any]:
     going = run is not None and run.state is not RunState.DONE
     return {
         "job": job,
+        "rhythm": words.rhythm(effective_job(hub.document(), job).schedule.expression),
+        "zone_name": hub.document().settings.timezone,
         "sources": [os.fsdecode(source.path) for source in effective_job(hub.document(), job).sources],
         "run": run,
         "going": going,
         "told": telling,
         "progress": hub.dispatcher.progress_of(run.id) if run is not None and going else None,
+        "repository": min(hub.document().repositories),
         "place": _place_of(hub, min(hub.document().repositories)),
     }

@@ -106,6 +106,7 @@
     takeFragment();
     for (const part of document.querySelectorAll("[data-scripted]")) part.hidden = false;
     for (const part of document.querySelectorAll("[data-log]")) keepLog(part);
+    for (const part of document.querySelectorAll("[data-zone]")) part.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
     guard();
     for (const tree of document.querySelectorAll(".tree")) settle(tree);
     document.querySelector(".errors-summary")?.focus();

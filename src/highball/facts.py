@@ -548,6 +548,8 @@ class Standing(Fact):
     """How many backups have failed in a row, since the last good one."""
     last_check_at: UtcTime | None = None
     last_restore_proof_at: UtcTime | None = None
+    last_retention_at: UtcTime | None = None
+    """When retention was last applied; null is never: all is kept."""
     size_bytes: int | None = None
     """What the newest snapshot holds."""
     repository_bytes: int | None = None

@@ -204,6 +204,48 @@ def test_after_a_gap_retention_asks_before_nothing_from_before_is_left(station: 
     assert station.ask("status").json[0]["holds"] == []
 
 
+def test_retention_after_a_backup_is_a_run_of_its_own_behind_it(station: Station) -> None:
+    station.repositories["nas"]["discard_schedule"] = "after-backup"
+    station.add_job(retention={"last": 1})
+    station.add_job("other", retention={"last": 5})
+    station.ask("run", "other")
+    station.back_up("docs")
+    backup, removal = station.ask("run", "docs").json["runs"]
+    assert (backup["action"], removal["action"], removal["job"]) == ("backup", "forget", "docs")
+    assert len(removal["steps"][0]["snapshots_removed"]) == 1
+    assert len(listed(station)) == 2
+    assert "steps" in station.ask("run", "docs", "--dry-run").json["runs"][0]
+    station.ask("forget")
+    standing = {one["job"]: one for one in station.ask("status").json}
+    assert standing["docs"]["last_retention_at"]
+
+
+def test_the_worse_of_a_backup_and_its_retention_decides(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    station.fill(4, 50_000)
+    save(station, 1)
+    for path in sorted(station.source.iterdir())[1:]:
+        path.unlink()
+    shrunken = station.back_up(status=3).json["runs"][0]["id"]
+    station.repositories["nas"]["discard_schedule"] = ["daily", "after-backup"]
+    backup, removal = station.ask("run", status=3).json["runs"]
+    assert removal["outcome"] == "warning"
+    assert removal["reason"]["code"] == "newest_shrank"
+    assert len(listed(station)) == 3
+    station.ask("accept", shrunken)
+    assert [run["action"] for run in station.ask("run").json["runs"]] == ["backup", "forget"]
+    assert backup["outcome"] == "warning"
+
+
+def test_status_says_where_retention_was_never_applied(station: Station) -> None:
+    station.add_job(retention={"last": 1})
+    save(station, 2)
+    assert "Retention was never applied" in station.call("status").text
+    assert station.ask("status").json[0]["last_retention_at"] is None
+    station.ask("forget")
+    assert "Retention was never applied" not in station.call("status").text
+
+
 def test_a_failed_check_holds_retention_until_one_succeeds(station: Station) -> None:
     station.repositories["nas"]["check_share"] = "100%"
     station.add_job(retention={"last": 1})

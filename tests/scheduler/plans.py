@@ -39,6 +39,7 @@ def plan(
         "discard": Action.FORGET,
         "hub-backup": Action.BACKUP,
         "history": Action.HISTORY,
+        "verify": Action.VERIFY,
     }
     schedule = Schedule(cron=cron, jitter=jitter)
     return Planned(subject, action.get(task, Action.CHECK), host, schedule, zone, catch_up)

@@ -53,6 +53,7 @@ def test_a_fire_becomes_a_queued_run_once(clockwork: Clockwork) -> None:
         ("backup:docs", "backup", "backup", "docs", None, "backup"),
         ("discard:nas", "maintenance", "forget", None, "nas", "discard"),
         ("check:nas", "maintenance", "check", None, "nas", "check"),
+        ("verify:nas:docs", "maintenance", "verify", "docs", "nas", "verify"),
         ("hub-backup:hub", "maintenance", "backup", None, None, "hub-backup"),
         ("history:hub", "maintenance", "history", None, None, "history"),
     ],
@@ -351,6 +352,28 @@ def test_a_time_that_came_just_before_the_end_of_a_job_has_an_outcome(clockwork:
     (row,) = clockwork.rows(runs)
     assert (row.reason_code, row.reason_message) == ("unplanned", "skipped: it is not scheduled any more")
     assert clockwork.rows(fires) == []
+
+
+def test_prunes_and_restore_tests_have_times_of_their_own() -> None:
+    times = {
+        "discard_schedule": ["weekly", "after-backup"],
+        "prune_schedule": "monthly",
+        "verify_schedule": "daily",
+    }
+    job = {"sources": ["/srv"], "repositories": ["nas"]}
+    declared = document(
+        repositories={"nas": {"url": "/nas", "password": {"env": "X"}, **times}},
+        hosts={"web": {}},
+        jobs={"docs": job, "site": {**job, "host": "web"}, "idle": {**job, "enabled": False}},
+    )
+    found = [one for one in planned_of(declared, "hub") if one.subject.split(":")[1] == "nas"]
+    assert [(one.subject, one.action, one.host) for one in found] == [
+        ("discard:nas", Action.FORGET, "hub"),
+        ("prune:nas", Action.PRUNE, "hub"),
+        ("check:nas", Action.CHECK, "hub"),
+        ("verify:nas:docs", Action.VERIFY, "hub"),
+        ("verify:nas:site", Action.VERIFY, "web"),
+    ]
 
 
 def test_what_a_document_wants() -> None:

@@ -170,10 +170,41 @@ def test_cadences_of_a_repository() -> None:
 
 
 def test_a_cadence_that_would_count_for_nothing_is_refused() -> None:
-    assert problems_in(tables(repositories={"nas": {**NAS, "discard_schedule": "daily"}})) == [
-        "repositories.nas.discard_schedule: counts for nothing where maintenance is auto"
+    assert problems_in(tables(repositories={"nas": {**NAS, "check_schedule": "daily"}})) == [
+        "repositories.nas.check_schedule: counts for nothing where maintenance is auto"
         ' (say maintenance = "user", or leave it out)'
     ]
+    off = {**NAS, "maintenance": "off", "accept_growth": True, "prune_schedule": "daily"}
+    assert len(problems_in(tables(repositories={"nas": off}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "discard", "after", "prune"),
+    [
+        ({}, "0 3 * * *", False, None),
+        ({"discard_schedule": "weekly"}, "weekly", False, None),
+        ({"discard_schedule": "weekly", "prune_schedule": "monthly"}, "weekly", False, "monthly"),
+        ({"discard_schedule": "after-backup"}, "manual", True, "0 3 * * *"),
+        ({"discard_schedule": ["after-backup", "weekly"]}, "weekly", True, None),
+    ],
+)
+def test_retention_comes_by_schedule_after_each_backup_or_both(
+    fields: dict[str, Any], discard: str, after: bool, prune: str | None
+) -> None:
+    read = document(repositories={"nas": {**NAS, **fields}})
+    found = effective_cadences(read, "nas")
+    assert (found.discard.cron, found.after_backup) == (discard, after)
+    assert (found.prune.cron if found.prune else None) == prune
+    assert found.verify.expression is None
+    told = read.repositories["nas"].model_dump(mode="json", exclude_unset=True)
+    assert told.get("discard_schedule") == fields.get("discard_schedule"), "it is written as it was read"
+
+
+@pytest.mark.parametrize(
+    "said", [[], ["daily", "weekly"], ["after-backup", "after-backup"], "after-check", [3]]
+)
+def test_other_words_for_when_retention_comes_are_refused(said: object) -> None:
+    assert problems_in(tables(repositories={"nas": {**NAS, "discard_schedule": said}}))
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

@@ -71,12 +71,15 @@ def show_standings(output: Output, found: list[Standing]) -> None:
         "LAST RUN",
         "SNAPSHOTS",
         "SIZE",
+        "DISCARDED",
         "CHECKED",
         "PROVED",
     )
     output.table(
         [
-            Column(t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "CHECKED"})
+            Column(
+                t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "DISCARDED", "CHECKED"}
+            )
             for t in columns
         ],
         [_standing_row(standing) for standing in found],
@@ -99,6 +102,7 @@ def _standing_row(standing: Standing) -> list[str | Cell]:
         state(standing.last_outcome, "none yet"),
         words.number(standing.snapshots),
         words.size(standing.size_bytes),
+        ago(standing.last_retention_at),
         ago(standing.last_check_at),
         ago(standing.last_restore_proof_at),
     ]
@@ -130,6 +134,12 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
     still = {hold.id: hold for standing in found for hold in standing.holds}
     for hold in still.values():
         _tell_hold(output, hold)
+    kept = [one for one in found if one.snapshots > 1 and one.last_retention_at is None and not one.holds]
+    if kept:
+        names = ", ".join(f"{one.job} in {one.repository}" for one in kept)
+        output.line(
+            f"Retention was never applied, so all snapshots are kept: {names} → highball forget", "yellow"
+        )
     if not bad and not unproved:
         tone = "yellow" if still else "green"
         output.line("Everything is protected, and a restore of each was tested.", tone)

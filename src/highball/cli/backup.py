@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 
 import typer
@@ -16,8 +16,10 @@ from highball.cli.session import Session
 from highball.errors import Conflict
 from highball.facts import Run, RunState
 from highball.hub.runs import utc_now
+from highball.hub.upkeep import list_discards_after
 from highball.protocol import Assignment
 from highball.spec.document import effective_job
+from highball.spec.repository import demand_right_to_delete
 
 CANCEL_SECONDS = 60.0
 
@@ -43,10 +45,32 @@ def run(
     carrying.carry_out(
         session,
         machine,
-        [(job, _backs_up(machine, job, patience, dry_run)) for job in chosen],
+        _list_orders(machine, chosen, patience, dry_run),
         rehearse=dry_run,
         extra=(lambda: {"dry_run": True}) if dry_run else dict,
     )
+
+
+def _list_orders(
+    machine: Machine, jobs: Sequence[str], wait: timedelta | None, dry_run: bool
+) -> Iterator[tuple[str, Callable[[], Assignment]]]:
+    """Each backup, and behind it the retention that is to be applied then: a run of its own in each repository."""
+    for job in jobs:
+        before = machine.find_latest(job)
+        yield job, _backs_up(machine, job, wait, dry_run)
+        done = machine.find_latest(job)
+        if dry_run or done is None or done == before:
+            continue
+        for key in list_discards_after(machine.document, machine.record.find_run(done)):
+            yield f"{job} in {key}", _discards(machine, job, key, wait)
+
+
+def _discards(machine: Machine, job: str, key: str, wait: timedelta | None) -> Callable[[], Assignment]:
+    def order() -> Assignment:
+        demand_right_to_delete(key, machine.document.repositories[key])
+        return machine.order_forget(key, job, machine.list_plans(key, job, None), None, wait)
+
+    return order
 
 
 def _backs_up(machine: Machine, job: str, wait: timedelta | None, dry_run: bool) -> Callable[[], Assignment]:

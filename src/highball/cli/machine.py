@@ -37,6 +37,7 @@ from highball.facts import (
     Node,
     Progress,
     Run,
+    RunKind,
     RunState,
     Snapshot,
     path_for_people,
@@ -52,7 +53,7 @@ from highball.hub.intake import SetOf
 from highball.hub.lease import refuse_if_served
 from highball.hub.orders import Orders
 from highball.hub.rotations import tell_keys
-from highball.hub.runs import LOST, Record, not_lost, utc_now
+from highball.hub.runs import LOST, Record, RunFilter, not_lost, utc_now
 from highball.hub.upkeep import Retainer
 from highball.keeping import Plan
 from highball.lock import Lock
@@ -293,6 +294,11 @@ class Machine:
             f"Now let {self.path} say under [{at}]: {named}",
             f"and take a new recovery kit: highball recovery-kit {repository} --out FILE",
         ]
+
+    def find_latest(self, job: str) -> str | None:
+        """The newest backup of a job, if there is any."""
+        found = self.record.list_runs(RunFilter(job=job, kind=RunKind.BACKUP), limit=1)
+        return found[0].id if found else None
 
     # --- restores ---
 

@@ -67,7 +67,7 @@ from highball.protocol import (
     UnlockTask,
 )
 from highball.secret import SecretValue
-from highball.spec.document import HUB_JOB, Document, effective_job
+from highball.spec.document import HUB_JOB, Document, effective_cadences, effective_job
 from highball.spec.inheritance import profiles_of, table_of
 from highball.spec.repository import Repository, demand_right_to_delete
 
@@ -338,7 +338,7 @@ class Dispatcher:
             skew = self.find_skew(asked.host)
             return self.retainer.order_one(key, order.snapshot, asked, utc_now(), skew)
         plans = self.plan(key, order.job, order.plan)
-        prune = order.task == "discard"
+        prune = order.task == "discard" and effective_cadences(document, key).prune is None
         return self.retainer.order(key, plans, utc_now(), order.plan, shown=order.shown, prune=prune)
 
     def find_repository(self, key: str) -> Repository:

@@ -51,6 +51,7 @@ from highball.hub.planned import planned_of
 from highball.hub.recovery import back_up
 from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
+from highball.hub.upkeep import list_discards_after
 from highball.hub.vault import Vault
 from highball.protocol import Message, Question, RestorePlan, TestRepository
 from highball.spec.document import Document, effective_job
@@ -117,10 +118,11 @@ class Hub:
         await self.dispatcher.take(connection, message)
 
     def _after_end(self, run: str) -> None:
-        """A change of keys leaves something to do; a failure there is made good by the house."""
+        """A backup may be followed by retention; a change of keys leaves something to do, made good by the house."""
         from highball.hub import rotations  # noqa: PLC0415 - it builds upon the hub
 
         found = self.record.find_run(run)
+        self._discard_after(found)
         if found.action is not Action.KEY:
             return
         try:
@@ -128,6 +130,15 @@ class Hub:
             rotations.forget_former(self, found)
         except HighballError:
             _LOG.exception("keys of %s could not be settled", found.repository)
+
+    def _discard_after(self, run: Run) -> None:
+        """Apply the retention of a job where that is to come after each backup; once for each, however often told."""
+        document = self.document()
+        for key in list_discards_after(document, run):
+            order = RunOrder(task="forget", repository=key, job=run.job)
+            host, now = document.repositories[key].maintainer(self.host), utc_now()
+            about = {"id": new_run_id(now, secrets.randbits(74)), "key": f"after:{run.id}:{key}"}
+            self.backlog.enqueue(order, host, now, actor=HUB, **about)
 
     def _settle_keys(self) -> None:
         from highball.hub import rotations  # noqa: PLC0415 - as above

@@ -83,8 +83,24 @@ def move_record(connection: sa.Connection, kind: str, old: str, new: str) -> Non
         for column in (runs.c.subject, fires.c.subject, pauses.c.subject):
             moved = sa.update(column.table).where(column == f"{action}:{old}")
             connection.execute(moved.values({column.name: f"{action}:{new}"}))
+    _move_restore_tests(connection, kind, old, new)
     if kind == "host":
         _move_host(connection, old, new)
+
+
+def _move_restore_tests(connection: sa.Connection, kind: str, old: str, new: str) -> None:
+    """Their subjects name both a repository and a job: `verify:nas:docs`."""
+    for column in (runs.c.subject, fires.c.subject, pauses.c.subject):
+        if kind == "repository":
+            start = f"verify:{old}:"
+            there = column.startswith(start, autoescape=True)
+            moved = sa.literal(f"verify:{new}:") + sa.func.substr(column, len(start) + 1)
+        elif kind == "job":
+            there = column.startswith("verify:") & column.endswith(f":{old}", autoescape=True)
+            moved = sa.func.substr(column, 1, sa.func.length(column) - len(old)) + sa.literal(new)
+        else:
+            return
+        connection.execute(sa.update(column.table).where(there).values({column.name: moved}))
 
 
 def _move_host(connection: sa.Connection, old: str, new: str) -> None:

@@ -76,11 +76,37 @@ def _upkeep_of(document: Document, key: str, hub: str) -> Iterator[Planned]:
     host, zone = repository.maintainer(hub), document.settings.timezone
     if cadences.discard.expression is not None:
         yield Planned(f"discard:{key}", Action.FORGET, host, cadences.discard, zone)
+    if cadences.prune is not None and cadences.prune.expression is not None:
+        yield Planned(f"prune:{key}", Action.PRUNE, host, cadences.prune, zone)
     if cadences.check.expression is not None:
         yield Planned(f"check:{key}", Action.CHECK, host, cadences.check, zone)
+    if cadences.verify.expression is not None:
+        for name in document.jobs:
+            job = effective_job(document, name)
+            if job.enabled and key in job.repositories:
+                subject = f"verify:{key}:{name}"
+                yield Planned(subject, Action.VERIFY, job.host or hub, cadences.verify, zone)
 
 
-def parts_of(subject: str) -> tuple[str, str]:
-    """What is to be done and the key of what it is done to: `backup`, `docs`."""
-    task, _, key = subject.partition(":")
-    return task, key
+def upkeep_subjects(document: Document, key: str, hub: str) -> list[str]:
+    """What fires by itself to keep a repository in order."""
+    return [planned.subject for planned in _upkeep_of(document, key, hub)]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a subject says: what is to be done, and to which job and repository (a restore test has both)."""
+
+    task: str
+    job: str | None = None
+    repository: str | None = None
+
+    @classmethod
+    def of(cls, subject: str) -> Subject:
+        """`backup:docs`, `check:nas`, `verify:nas:docs`."""
+        task, *keys = subject.split(":")
+        if task == "backup":
+            return cls(task, job=keys[0])
+        if subject in (HUB_BACKUP, HISTORY):
+            return cls(task)
+        return cls(task, job=keys[1] if len(keys) > 1 else None, repository=keys[0])

@@ -26,7 +26,7 @@ from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.db import Database, fires, pauses, runs
 from highball.hub.intake import missed_words
-from highball.hub.planned import Planned, parts_of
+from highball.hub.planned import Planned, Subject
 from highball.timing import (
     Schedule,
     duration_from_value,
@@ -583,13 +583,13 @@ def _miss(
 
 def _run(fire: _Fire, nominal: datetime, now: datetime) -> dict[str, Any]:
     """A queued run, as a row."""
-    task, key = parts_of(fire.subject)
+    about = Subject.of(fire.subject)
     return {
         "id": fire.id_at(nominal),
-        "kind": (RunKind.BACKUP if task == "backup" else RunKind.MAINTENANCE).value,
+        "kind": (RunKind.BACKUP if about.task == "backup" else RunKind.MAINTENANCE).value,
         "action": fire.action,
-        "job": key if task == "backup" else None,
-        "repository": key if task not in ("backup", "hub-backup", "history") else None,
+        "job": about.job,
+        "repository": about.repository,
         "host": fire.host,
         "state": RunState.QUEUED.value,
         "outcome": None,
@@ -602,7 +602,7 @@ def _run(fire: _Fire, nominal: datetime, now: datetime) -> dict[str, Any]:
         "nominal_at": nominal,
         "origin": "schedule",
         "actor": HUB.name,
-        "order": {"task": task},
+        "order": {"task": about.task},
         "not_before": None,
         "missed_last": None,
         "missed_count": None,

@@ -100,6 +100,7 @@ def _standing(
         failures=newest.failures,
         last_check_at=check,
         last_restore_proof_at=proof,
+        last_retention_at=newest.retention_at,
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
         holds=still,
@@ -145,6 +146,7 @@ def _newest_of_pairs(
         column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
         _count_failures(pair, now).label("failures"),
         column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
+        column_of_newest(steps.c.ended_at, Action.FORGET, here, Outcome.SUCCESS).label("retention_at"),
         sa.select(sa.func.count()).where(held).scalar_subquery().label("snapshots"),
         newest.scalar_subquery().label("size_bytes"),
     )

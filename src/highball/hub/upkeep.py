@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from highball.errors import NotAllowed, Unknown
-from highball.facts import Hold, HoldCause, Reason, Snapshot
+from highball.facts import Action, Hold, HoldCause, Reason, Run, RunKind, Snapshot
 from highball.hub.holds import LIFTS, Held, as_reasons
 from highball.hub.intake import SetOf, held_by, words_of_lost
 from highball.hub.keys import UNCHANGED, FormerKeys
@@ -31,7 +31,13 @@ from highball.keeping import (
     what_is_odd,
 )
 from highball.protocol import ForgetTask, HeldRemoval, Removal
-from highball.spec.document import HUB_JOB, Document, effective_job, effective_retention
+from highball.spec.document import (
+    HUB_JOB,
+    Document,
+    effective_cadences,
+    effective_job,
+    effective_retention,
+)
 from highball.spec.repository import Repository, parts_of
 from highball.timing import interval
 
@@ -282,6 +288,18 @@ def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:
         return None
     message = "what would go is no longer what was shown: look at the plan again"
     return Reason(code="plan_changed", message=message)
+
+
+def list_discards_after(document: Document, run: Run) -> list[str]:
+    """The repositories into which a backup saved a snapshot, and where retention comes after each backup."""
+    if run.kind is not RunKind.BACKUP or run.job not in document.jobs:
+        return []
+    saved = {step.repository for step in run.steps if step.action is Action.BACKUP and step.snapshot_id}
+    return [
+        key
+        for key in effective_job(document, run.job).repositories
+        if key in saved and effective_cadences(document, key).after_backup
+    ]
 
 
 def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:

@@ -304,6 +304,11 @@ class Cadences:
 
     discard: Schedule
     check: Schedule
+    prune: Schedule | None
+    """None: whenever snapshots are discarded."""
+    verify: Schedule
+    after_backup: bool
+    """Whether retention of a job is applied after each of its backups, too."""
 
 
 def effective_cadences(document: Document, key: str) -> Cadences:
@@ -314,8 +319,21 @@ def effective_cadences(document: Document, key: str) -> Cadences:
     times = document.settings.times
     check = with_times(repository.check_schedule or CHECK, times)
     if repository.maintenance == "off":
-        return Cadences(Schedule(), check)
-    return Cadences(with_times(repository.discard_schedule or DISCARD, times), check)
+        return Cadences(Schedule(), check, None, Schedule(), after_backup=False)
+    after, discard, prune = (
+        repository.discards_after_backup,
+        repository.discards_at,
+        repository.prune_schedule,
+    )
+    if after and discard is None:
+        discard, prune = Schedule(), prune or DISCARD
+    return Cadences(
+        discard=with_times(discard or DISCARD, times),
+        check=check,
+        prune=with_times(prune, times) if prune else None,
+        verify=with_times(repository.verify_schedule or Schedule(), times),
+        after_backup=after,
+    )
 
 
 def origins(document: Document, key: str, repository: str | None = None) -> dict[str, str]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from highball.engine.restic.repository import ResticRepository
 from highball.errors import NotAllowed
@@ -58,6 +67,55 @@ Share = Annotated[
 """A part of the whole, in per cent."""
 
 
+AFTER_BACKUP = "after-backup"
+"""In place of a schedule: retention of a job is applied after each backup of it."""
+
+SCHEDULES = ("discard_schedule", "prune_schedule", "verify_schedule", "check_schedule")
+"""The fields that say when a repository is kept in order."""
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _check_discarding(times: tuple[str | Schedule, ...]) -> tuple[str | Schedule, ...]:
+    schedules = [one for one in times if isinstance(one, Schedule)]
+    if not times or len(schedules) > 1 or len(times) - len(schedules) > 1:
+        raise ValueError('names one schedule, "after-backup", or a list of both')
+    return times
+
+
+def _kind_of(value: object) -> str:
+    return "after" if isinstance(value, str) and value.strip().lower() == AFTER_BACKUP else "schedule"
+
+
+Discarding = Annotated[
+    tuple[
+        Annotated[
+            Annotated[
+                Literal["after-backup"], BeforeValidator(lambda text: text.strip().lower()), Tag("after")
+            ]
+            | Annotated[Schedule, Tag("schedule")],
+            Discriminator(_kind_of),
+        ],
+        ...,
+    ],
+    BeforeValidator(_as_list),
+    AfterValidator(_check_discarding),
+    PlainSerializer(lambda times: times[0] if len(times) == 1 else times),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "examples": ["daily", AFTER_BACKUP]},
+                {"type": "object"},
+                {"type": "array", "minItems": 1, "maxItems": 2},
+            ]
+        }
+    ),
+]
+"""When retention is applied: by a schedule, after each backup, or both."""
+
+
 class Repository(ResticRepository):
     """A restic repository and its maintenance."""
 
@@ -71,8 +129,18 @@ class Repository(ResticRepository):
         False, strict=True, description="maintenance = off needs this, for the repository grows without end"
     )
     retention: Retention | None = Field(None, description="which snapshots of its jobs are kept")
-    discard_schedule: Schedule | None = Field(
-        None, description="with maintenance = user: when snapshots are discarded; without one, daily at 03:00"
+    discard_schedule: Discarding | None = Field(
+        None,
+        description='when retention is applied: a schedule, "after-backup" (of that job), or a list of both; '
+        "without one, daily at 03:00",
+    )
+    prune_schedule: Schedule | None = Field(
+        None,
+        description="when data that no snapshot needs is removed; without one, whenever retention is applied by "
+        "schedule",
+    )
+    verify_schedule: Schedule | None = Field(
+        None, description="when a restore of each of its jobs is tested; without one, never by itself"
     )
     check_schedule: Schedule | None = Field(
         None, description="with maintenance = user: when data is checked; without one, Sundays at 02:00"
@@ -92,7 +160,8 @@ class Repository(ResticRepository):
 
     @model_validator(mode="after")
     def _cadences_count(self) -> Self:
-        given = [name for name in ("discard_schedule", "check_schedule") if getattr(self, name) is not None]
+        only_user = ("check_schedule",) if self.maintenance == "auto" else SCHEDULES
+        given = [name for name in only_user if getattr(self, name) is not None]
         if given and self.maintenance != "user":
             hint = 'say maintenance = "user", or leave it out'
             raise all_wrong(
@@ -103,6 +172,16 @@ class Repository(ResticRepository):
     def maintainer(self, hub: str) -> str:
         """The host whose agent lists, checks and prunes it: the hub's own where it names none."""
         return self.maintained_by or self.host or hub
+
+    @property
+    def discards_after_backup(self) -> bool:
+        """Whether retention of a job is applied after each of its backups."""
+        return AFTER_BACKUP in (self.discard_schedule or ())
+
+    @property
+    def discards_at(self) -> Schedule | None:
+        """The schedule by which retention is applied, where one is named."""
+        return next((one for one in self.discard_schedule or () if isinstance(one, Schedule)), None)
 
     @property
     def check_slices(self) -> int | None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from highball.facts import Run, RunKind
-from highball.hub.planned import HISTORY, HUB_BACKUP
+from highball.facts import Action, Run, RunKind
+from highball.hub.planned import HISTORY, HUB_BACKUP, Subject
 from highball.spec.document import Document
 from highball.spec.host import Host
 from highball.spec.job import Job
@@ -55,17 +55,27 @@ class Names:
 
     def subject(self, subject: str) -> Named:
         """The name of something that fires, and where more is said of it."""
-        task, _, key = subject.partition(":")
+        about = Subject.of(subject)
+        task, key = about.task, about.repository or ""
         if task == "backup":
-            return Named(self.job(key), "archive", f"/jobs/{quote(key, safe='')}")
+            job = about.job or ""
+            return Named(self.job(job), "archive", f"/jobs/{quote(job, safe='')}")
+        if task == "verify" and about.job:
+            name = f"{TITLES[Action.VERIFY].format(self.repository(key))}: {self.job(about.job)}"
+            return Named(name, "shield-check", f"/jobs/{quote(about.job, safe='')}#proof")
         if subject == HUB_BACKUP:
             return Named("Copy of the hub", "save", "/maintenance#copies")
         if subject == HISTORY:
             return Named("Clean-up of old history", "history", "/settings/general#history")
-        verb, icon = {"discard": ("Discard in", "scissors"), "check": ("Check of", "stethoscope")}.get(
-            task, (task, "wrench")
-        )
+        verb, icon = _SUBJECTS.get(task, (task, "wrench"))
         return Named(f"{verb} {self.repository(key)}", icon, f"/repositories/{quote(key, safe='')}")
+
+
+_SUBJECTS = {
+    "discard": ("Discard in", "scissors"),
+    "prune": ("Prune of", "shredder"),
+    "check": ("Check of", "stethoscope"),
+}
 
 
 def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:

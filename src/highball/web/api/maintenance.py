@@ -14,7 +14,7 @@ from highball.facts import Action, Fact, Hold, Outcome, Run, RunKind, RunState, 
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.planned import Planned, planned_of
+from highball.hub.planned import Planned, Subject, planned_of
 from highball.hub.runs import RunFilter, utc_now
 from highball.keeping import Plan
 from highball.spec.access import Role
@@ -216,6 +216,7 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
     document, now = hub.document(), utc_now()
     planned = [p for p in planned_of(document, hub.host) if not p.subject.startswith("backup:")]
     auto = [key for key, found in document.repositories.items() if found.maintenance == "auto"]
+    nightly = hub.scheduler.next_of_each([f"discard:{key}" for key in auto], now)
     return [
         *(_job(hub, one, now) for one in planned),
         MaintenanceJob(
@@ -227,6 +228,7 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
             timezone=document.settings.timezone,
             enabled=bool(auto),
             visible_in_ui=True,
+            next_run_at=min((one.at for one in nightly.values()), default=None),
             config={"repositories": auto},
         ),
         MaintenanceJob(
@@ -243,25 +245,28 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
 
 _NAMES = {
     "discard": "Discard in",
+    "prune": "Prune",
     "check": "Check",
+    "verify": "Test a restore of",
     "hub-backup": "Back up the hub:",
     "history": "Remove old history of the hub:",
 }
 
 
 def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:
-    task, _, key = planned.subject.partition(":")
+    about = Subject.of(planned.subject)
+    whose = f"{about.job} in {about.repository}" if about.job else about.repository or "hub"
     coming = hub.scheduler.next_of(planned.subject, now)
     return MaintenanceJob(
         id=planned.subject,
         key=planned.subject,
-        job_type=task.replace("-", "_"),
-        name=f"{_NAMES.get(task, task)} {key}",
+        job_type=about.task.replace("-", "_"),
+        name=f"{_NAMES.get(about.task, about.task)} {whose}",
         cron=planned.schedule.expression,
         timezone=planned.schedule.timezone or planned.timezone,
         enabled=True,
         visible_in_ui=True,
-        repository=key if key in hub.document().repositories else None,
+        repository=about.repository,
         next_run_at=coming.at if coming else None,
     )
 

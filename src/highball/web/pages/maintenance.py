@@ -18,7 +18,7 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import Done, list_last_done
 from highball.hub.hub import Hub
-from highball.hub.planned import HISTORY, HUB_BACKUP, Planned, planned_of
+from highball.hub.planned import HUB_BACKUP, Planned, Subject, planned_of
 from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Pause, Upcoming
@@ -33,12 +33,18 @@ from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Subject = Annotated[str, Form(max_length=140)]
+SubjectText = Annotated[str, Form(max_length=140)]
 
 LATEST = 25
 COMING = 20
 COPIES = 5
-DOES = {"discard": Action.FORGET, "check": Action.CHECK, "history": Action.HISTORY}
+DOES = {
+    "discard": Action.FORGET,
+    "prune": Action.PRUNE,
+    "check": Action.CHECK,
+    "verify": Action.VERIFY,
+    "history": Action.HISTORY,
+}
 """The step by which a subject's last run is found."""
 
 
@@ -73,17 +79,16 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         return pages.answer(request, "maintenance", context)
 
     @router.post("/maintenance/run")
-    def run(actor: Runs, subject: Subject, order_key: Subject = "") -> Response:
-        task, _, key = _demand(hub, subject).partition(":")
-        if task == "discard":
-            return go(plan_address(key))
-        about = {} if subject in (HUB_BACKUP, HISTORY) else {"repository": key}
-        order = RunOrder.model_validate({"task": task, **about})
+    def run(actor: Runs, subject: SubjectText, order_key: SubjectText = "") -> Response:
+        about = Subject.of(_demand(hub, subject))
+        if about.task == "discard" and about.repository:
+            return go(plan_address(about.repository))
+        order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
         begun, _ = hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None)
         return go(f"/runs/{begun.id}")
 
     @router.post("/maintenance/pause")
-    def pause(actor: Runs, subject: Subject) -> Response:
+    def pause(actor: Runs, subject: SubjectText) -> Response:
         hub.scheduler.pause(_demand(hub, subject), None, actor, utc_now())
         hub.newsroom.publish("job", subject)
         return go(
@@ -92,7 +97,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         )
 
     @router.post("/maintenance/resume")
-    def resume(actor: Runs, subject: Subject) -> Response:
+    def resume(actor: Runs, subject: SubjectText) -> Response:
         hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
         hub.newsroom.publish("job", subject)
         return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
@@ -160,8 +165,8 @@ class Task:
     @property
     def shown_at(self) -> str | None:
         """Where it is shown what would go, for what removes snapshots: that is looked at before it begins."""
-        task, _, key = self.subject.partition(":")
-        return plan_address(key) if task == "discard" else None
+        about = Subject.of(self.subject)
+        return plan_address(about.repository) if about.task == "discard" and about.repository else None
 
 
 def _upkeep(hub: Hub) -> list[Planned]:
@@ -182,6 +187,11 @@ def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
     expired = hub.record.find_last(Action.HISTORY, None)
     if expired is not None:
         held["hub"] = {Action.HISTORY: Done(run=expired.run, step=expired.account)}
+    for one in planned:  # of restore tests, each job's own
+        about = Subject.of(one.subject)
+        tested = hub.record.find_last(Action.VERIFY, about.repository, job=about.job) if about.job else None
+        if tested is not None:
+            held[one.subject] = {Action.VERIFY: Done(run=tested.run, step=tested.account)}
     copies = _copies(hub)
     return [
         _task(
@@ -200,8 +210,9 @@ def _task(
     coming: Upcoming | None,
     pause: Pause | None,
 ) -> Task:
-    task, _, key = planned.subject.partition(":")
-    last = held.get(key, {}).get(DOES[task]) if task in DOES else None
+    about = Subject.of(planned.subject)
+    place = planned.subject if about.job else about.repository or "hub"
+    last = held.get(place, {}).get(DOES[about.task]) if about.task in DOES else None
     outcome = last.step.outcome if last else None
     look = showing.OUTCOMES[outcome] if outcome else None
     if planned.subject == HUB_BACKUP and copied_at:

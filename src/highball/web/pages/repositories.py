@@ -7,12 +7,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from markupsafe import Markup
-from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from highball import words
@@ -22,7 +21,7 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
 from highball.hub.hub import Hub
-from highball.hub.planned import planned_of
+from highball.hub.planned import upkeep_subjects
 from highball.hub.runs import RepositoryDay, RunFilter, utc_now
 from highball.hub.scheduler import Pause
 from highball.keeping import Plan
@@ -31,6 +30,7 @@ from highball.spec.document import effective_cadences
 from highball.spec.repository import Repository
 from highball.web import plot, showing
 from highball.web.api.testing import RepositoryTestAnswer, try_each
+from highball.web.maintenance_fields import MaintenanceForm
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages.asking import Offer, Question, ask, plan_address
 from highball.web.pages.keyrings import is_outdated, kit_taken
@@ -287,8 +287,7 @@ def _said_of(found: RepositoryTestAnswer) -> Said:
 def _subjects(hub: Hub, key: str) -> list[str]:
     """What fires by itself to keep a repository in order."""
     hub.dispatcher.find_repository(key)
-    own = (f"discard:{key}", f"check:{key}")
-    return [one.subject for one in planned_of(hub.document(), hub.host) if one.subject in own]
+    return upkeep_subjects(hub.document(), key, hub.host)
 
 
 def problems_below(error: ConfigurationInvalid, place: str) -> dict[str, str]:
@@ -384,7 +383,7 @@ def _shown(
         "coverage": find_coverage(hub, key, now),
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),
-        "coming": hub.scheduler.next_of_each([f"discard:{key}", f"check:{key}"], now),
+        "coming": hub.scheduler.next_of_each(_subjects(hub, key), now),
         "runs": hub.record.list_runs(chosen, limit=LATEST),
         "days": days,
         "periods": PERIODS,
@@ -403,7 +402,8 @@ def _shown(
 
 
 def _pause_of(pauses: Mapping[str, Pause], key: str) -> Pause | None:
-    return pauses.get(f"check:{key}") or pauses.get(f"discard:{key}")
+    subjects = (f"{task}:{key}" for task in ("check", "discard", "prune"))
+    return next((pauses[subject] for subject in subjects if subject in pauses), None)
 
 
 def _check_state(held: Holding) -> Look:
@@ -617,83 +617,3 @@ def _about_off(key: str, revision: int) -> Question:
         back=f"{_address(key)}#maintenance",
         hidden=(("revision", str(revision)), ("mode", "user"), ("user", "off"), ("accept_growth", "yes")),
     )
-
-
-KEPT = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-
-
-class MaintenanceForm(BaseModel):
-    """How a repository is to be kept in order, as two toggles and some fields say it; blank is as Highball thinks best.
-
-    The second toggle counts only with the first on *user*: so to switch maintenance off takes both of them.
-    """
-
-    revision: int
-    mode: Literal["auto", "user"] = "auto"
-    user: Literal["config", "off"] = "config"
-    accept_growth: str = ""
-    discard: str = ""
-    check: str = ""
-    share: str = ""
-    last: str = ""
-    hourly: str = ""
-    daily: str = ""
-    weekly: str = ""
-    monthly: str = ""
-    yearly: str = ""
-
-    @classmethod
-    def of(cls, repository: Repository, revision: int) -> Self:
-        """The form as it is filled with what holds now."""
-        kept = repository.retention
-        share = "" if "check_share" not in repository.model_fields_set else f"{repository.check_share:g}"
-        return cls(
-            revision=revision,
-            mode="auto" if repository.maintenance == "auto" else "user",
-            user="off" if repository.maintenance == "off" else "config",
-            discard=showing.when(repository.discard_schedule) if repository.discard_schedule else "",
-            check=showing.when(repository.check_schedule) if repository.check_schedule else "",
-            share=share,
-            **{name: str(value) for name in KEPT if kept and (value := getattr(kept, name)) is not None},
-        )
-
-    @property
-    def is_off(self) -> bool:
-        """Whether both toggles say so."""
-        return self.mode == "user" and self.user == "off"
-
-    @property
-    def in_words(self) -> str:
-        """What it comes to."""
-        return "off" if self.is_off else "as Highball thinks best" if self.mode == "auto" else "as you say"
-
-    def applied_to(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """The spec that says so. What only counts with *user* is gone otherwise, what is kept stays as it was."""
-        ours = ("maintenance", "accept_growth", "discard_schedule", "check_schedule")
-        after = {name: value for name, value in spec.items() if name not in ours}
-        if self.mode == "auto":
-            return after
-        if self.is_off:
-            return {**after, "maintenance": "off", "accept_growth": True}
-        after["maintenance"] = "user"
-        for name, text in (("discard_schedule", self.discard), ("check_schedule", self.check)):
-            if text.strip():
-                after[name] = _with_cron(spec.get(name), showing.read_when(text))
-        after.pop("check_share", None)
-        if self.share.strip():
-            after["check_share"] = f"{self.share.strip().removesuffix('%').strip()}%"
-        return after | self._retention(after.pop("retention", None) or {})
-
-    def _retention(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """What is kept: blanks are nothing, and where all are blank it is as each job says."""
-        kept = {name: value for name, value in before.items() if name not in KEPT}
-        for name in KEPT:
-            text = getattr(self, name).strip()
-            if text:
-                kept[name] = int(text) if text.isdigit() else text
-        return {"retention": kept} if kept else {}
-
-
-def _with_cron(before: Any, cron: str) -> Any:
-    """A schedule with other times; its zone and its jitter stay."""
-    return {**before, "cron": cron} if isinstance(before, dict) else cron

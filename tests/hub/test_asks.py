@@ -204,8 +204,20 @@ def test_the_jobs_of_maintenance(corner: Corner) -> None:
     everything = {job["key"] for job in corner.get("maintenance/jobs", visible_in_ui=False)}
     assert "retention_cleanup_manual" in everything
     until(lambda: corner.get(f"maintenance/jobs/check:{corner.nas}")["next_run_at"])
+    assert corner.get("maintenance/jobs/retention_cleanup_nightly")["next_run_at"]
     assert corner.get("maintenance/jobs/nope", expect=(404,))["code"] == "maintenance_job_unknown"
     assert corner.get("maintenance/runs/nope", expect=(404,))
+
+
+def test_retention_follows_each_backup_where_it_is_declared_so(corner: Corner) -> None:
+    found = corner.http.get(f"repositories/{corner.nas}")
+    spec = found.json()["spec"] | {"discard_schedule": "after-backup"}
+    etag = {"if-match": found.headers["etag"]}
+    assert corner.http.put(f"repositories/{corner.nas}", json=spec, headers=etag).is_success
+    corner.back_up()
+    [run] = until(lambda: corner.get("maintenance/runs", limit=1))
+    until(lambda: corner.get("maintenance/runs", limit=1)[0]["status"] == "success")
+    assert (run["run"]["action"], run["run"]["job"], run["run"]["actor"]) == ("forget", corner.job, "hub")
 
 
 def test_foreign_snapshots_are_adopted_and_released(corner: Corner, newest_restic: ResticBinary) -> None:

@@ -121,10 +121,13 @@ def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, 
     maintenance.get_by_text("User", exact=True).click()
     maintenance.get_by_label("Discard").fill("Mondays 04:30")
     maintenance.get_by_label("Daily").fill("30")
+    maintenance.get_by_label("Restore test").fill("weekly")
+    maintenance.get_by_label("After each backup").check()
     maintenance.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("as you say")
     spec = corner.get(f"repositories/{corner.nas}")["spec"]
-    assert (spec["discard_schedule"], spec["retention"]) == ("30 4 * * 1", {"daily": 30})
+    assert (spec["discard_schedule"], spec["retention"]) == (["30 4 * * 1", "after-backup"], {"daily": 30})
+    assert "verify_schedule" in spec
 
     maintenance.get_by_text("Off", exact=True).click()
     maintenance.get_by_role("button", name="Save").click()

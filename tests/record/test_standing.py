@@ -135,7 +135,7 @@ def counted(database: Database) -> Iterator[list[str]]:
     sa.event.remove(database.engine, "before_cursor_execute", note)
 
 
-def test_many_jobs_stand_as_each_stands_alone_and_five_questions_tell(
+def test_many_jobs_stand_as_each_stands_alone_and_six_questions_tell(
     database: Database, record: Record
 ) -> None:
     document = many_jobs(12)
@@ -148,7 +148,7 @@ def test_many_jobs_stand_as_each_stands_alone_and_five_questions_tell(
     assert {one.state for one in found} >= {"never", "overdue", "failed"}
     assert max(one.snapshots for one in found) > 1
     assert max(one.failures for one in found) > 1
-    assert len(questions) == 5
+    assert len(questions) == 6
     assert list_standings(document, database, "here", NOW, []) == []
 
 

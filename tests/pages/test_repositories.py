@@ -120,7 +120,7 @@ def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, 
     expect(maintenance.get_by_text("Off", exact=True)).to_be_hidden()
     maintenance.get_by_text("User", exact=True).click()
     maintenance.get_by_label("Discard").fill("Mondays 04:30")
-    maintenance.get_by_label("Daily").fill("30")
+    maintenance.get_by_label("Daily", exact=True).fill("30")
     maintenance.get_by_label("Restore test").fill("weekly")
     maintenance.get_by_label("After each backup").check()
     maintenance.get_by_role("button", name="Save").click()

@@ -1,6 +1,6 @@
 """How each job stands in each of its repositories: computed from the schedule and the record, never from silence.
 
-However many jobs are asked about, the record is asked five times; each question looks up the newest rows of every
+However many jobs are asked about, the record is asked six times; each question looks up the newest rows of every
 pair by an index, so that its cost grows with the number of pairs and not with the length of the record.
 """
 

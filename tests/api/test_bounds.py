@@ -271,6 +271,17 @@ def test_the_first_and_the_last_year_are_times(api: TestClient) -> None:
     assert [run["created_at"] for run in zoned] == ["2026-03-01T11:00:00Z"]
 
 
+def test_all_jobs_are_paused_and_resumed_at_once(api: TestClient) -> None:
+    wanted = {"until": "2035-01-01T00:00:00Z", "reason": "moving house"}
+    assert_refused(api.post(f"{API}/pauses", json={"until": "2001-01-01T00:00:00Z"}), 400)
+    held = api.post(f"{API}/pauses", json=wanted).json()
+    assert {one["subject"] for one in held} >= {"backup:docs", "backup:pics"}
+    assert all(one["until"] == wanted["until"] for one in held)
+    more = api.post(f"{API}/pauses", json=wanted | {"maintenance": True}).json()
+    assert "hub-backup:hub" in {one["subject"] for one in more}
+    assert api.delete(f"{API}/pauses").json() == []
+
+
 def test_a_pause_of_years_costs_no_more_than_one_of_a_day(api: TestClient) -> None:
     until = "2035-01-01T00:00:00Z"
     assert api.post(f"{API}/jobs/pics/pause", json={"until": until}).status_code == 200

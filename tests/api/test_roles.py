@@ -131,6 +131,8 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("POST", "/repositories/{key}/accept"): OPERATOR,
     ("GET", "/upcoming"): VIEWER,
     ("GET", "/pauses"): VIEWER,
+    ("POST", "/pauses"): OPERATOR,
+    ("DELETE", "/pauses"): OPERATOR,
     ("POST", "/jobs/{key}/pause"): OPERATOR,
     ("POST", "/jobs/{key}/resume"): OPERATOR,
 }

@@ -75,10 +75,10 @@ def test_a_pause_ends_by_itself_where_it_was_told_to(whole: Whole) -> None:
         "hour": now + timedelta(hours=1),
         "morning": datetime.combine(now.date() + timedelta(days=1), time(6), UTC),
         "week": now + timedelta(days=7),
-        "day": datetime.combine(day, time(), UTC),
+        "day": datetime.combine(day, time(6, 30), UTC),
     }
     for choice, until_then in told.items():
-        fields = {"pause": choice, "day": str(day), "job": ["docs", "pics"]}
+        fields = {"pause": choice, "day": str(day), "hour": "06:30", "job": ["docs", "pics"]}
         for address, jobs in (("/jobs/docs/pause", 1), ("/jobs", 2)):
             client.post(address, data=fields, follow_redirects=False)
             pauses = {pause.subject: pause.until for pause in whole.hub.scheduler.list_pauses(utc_now())}
@@ -88,8 +88,14 @@ def test_a_pause_ends_by_itself_where_it_was_told_to(whole: Whole) -> None:
         for address in ("/jobs", "/jobs/docs", "/"):
             assert re.search(r"until <time", client.get(address).text), address
         client.post("/jobs", data={"act": "resume", "job": ["docs", "pics"]})
-    for wrong in ({"pause": "day", "day": "2001-01-01"}, {"pause": "day", "day": ""}, {"pause": "x"}):
-        for address in ("/jobs/docs/pause", "/jobs"):
+    wrongs: tuple[dict[str, str], ...] = (
+        {"pause": "day", "day": "2001-01-01"},
+        {"pause": "day", "day": ""},
+        {"pause": "day", "day": str(day), "hour": "25:00"},
+        {"pause": "x"},
+    )
+    for wrong in wrongs:
+        for address in ("/jobs/docs/pause", "/jobs", "/pauses"):
             page = client.post(address, data=wrong | {"job": "docs"})
             assert "Not paused" in page.text
     assert whole.hub.scheduler.list_pauses(utc_now()) == []
@@ -118,6 +124,62 @@ def test_a_dry_run_is_never_shown_as_a_backup(anna: Looker, served: Served, tmp_
     page.get_by_role("button", name="Repeat dry run").click()
     page.wait_for_url(lambda url: rehearsed["id"] not in url)
     assert corner.end_of(page.url.rpartition("/")[2])["dry_run"], "the same once more, and no backup"
+
+
+def test_everything_rests_until_a_day_and_hour_and_goes_on_at_once(whole: Whole) -> None:
+    client, scheduler = whole.client(), whole.hub.scheduler
+    day = (utc_now() + timedelta(days=3)).date()
+    fields = {"pause": "day", "day": str(day), "hour": "06:00"}
+    for more, upkeep in (({}, False), ({"maintenance": "1"}, True)):
+        told = client.post("/pauses", data=fields | more).text
+        assert (
+            "All jobs and all maintenance are paused until" in told
+            if upkeep
+            else "All jobs are paused until" in told
+        )
+        held = scheduler.list_pauses(utc_now())
+        assert {one.until for one in held} == {datetime.combine(day, time(6), UTC)}
+        assert {one.subject for one in held} >= {"backup:docs", "backup:pics"}
+        assert any(not one.subject.startswith("backup:") for one in held) == upkeep
+    for address in ("/jobs", "/maintenance"):
+        page = client.get(address).text
+        assert "All jobs and all maintenance are paused until" in page and "Resume everything" in page, (
+            address
+        )
+    assert (
+        "Everything runs by its schedule again"
+        in client.post("/pauses/end", data={"to": "/maintenance"}).text
+    )
+    assert scheduler.list_pauses(utc_now()) == []
+    assert "Resume everything" not in client.get("/jobs").text
+
+
+def test_maintenance_rests_until_a_day_too(whole: Whole) -> None:
+    client = whole.client()
+    day = (utc_now() + timedelta(days=3)).date()
+    fields = {"subject": "history:hub", "pause": "day", "day": str(day), "hour": "06:00"}
+    assert "is paused until" in client.post("/maintenance/pause", data=fields).text
+    (pause,) = whole.hub.scheduler.list_pauses(utc_now())
+    assert (pause.subject, pause.until) == ("history:hub", datetime.combine(day, time(6), UTC))
+    assert "Not paused" in client.post("/maintenance/pause", data=fields | {"day": "x"}).text
+    client.post("/maintenance/resume", data={"subject": "history:hub"})
+
+
+def test_all_jobs_of_a_page_are_chosen_and_tested_together(anna: Looker, corner: Corner) -> None:
+    page = anna.go(f"/jobs?q={corner.job}")
+    page.get_by_label("Select all").check()
+    chosen = page.get_by_label(f"Choose {corner.job}")
+    expect(chosen).to_be_checked()
+    chosen.uncheck()
+    expect(page.get_by_label("Select all")).not_to_be_checked()
+    page.get_by_label("Select all").check()
+    page.locator("#bulk").get_by_role("button", name="Test a restore").click()
+    expect(page.get_by_role("status").filter(has_text="1 job will be tested by a restore")).to_be_visible()
+    assert (
+        "checked"
+        in corner.http.get(f"{anna.url}/jobs?q={corner.job}&every=1").text.partition('name="job"')[2][:200]
+    )
+    until(lambda: all(one["state"] == "done" for one in corner.get("runs", job=corner.job)["items"]))
 
 
 def test_a_phone_chooses_rows_too(anna: Looker, corner: Corner) -> None:

@@ -162,7 +162,8 @@ def test_without_script_off_is_asked_on_a_page_and_what_is_wrong_stands_by_its_f
 def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> None:
     page = anna.go("/maintenance")
     row = page.locator("#tasks tr", has_text="Check of <b>Garden</b> shed")
-    row.get_by_role("button", name="Pause").click()
+    row.locator("summary", has_text="Pause").click()
+    row.get_by_role("button", name="Until somebody resumes it").click()
     expect(row).to_contain_text("Paused")
     row.get_by_role("button", name="Resume").click()
     expect(row).not_to_contain_text("Paused")

@@ -191,6 +191,8 @@ JOBS: dict[tuple[str, str], Role | None] = {
     ("POST", "/jobs/{key}/run"): OPERATOR,
     ("POST", "/jobs/{key}/prove"): OPERATOR,
     ("POST", "/jobs/{key}/pause"): OPERATOR,
+    ("POST", "/pauses"): OPERATOR,
+    ("POST", "/pauses/end"): OPERATOR,
     ("POST", "/jobs/{key}/resume"): OPERATOR,
     ("GET", "/jobs/{key}/delete"): ADMIN,
     ("POST", "/jobs/{key}/delete"): ADMIN,

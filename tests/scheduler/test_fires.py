@@ -485,6 +485,35 @@ def test_pauses_that_make_no_sense_are_refused(clockwork: Clockwork) -> None:
     assert clockwork.rows(audit) == []
 
 
+def test_everything_is_paused_at_once_and_no_longer_pause_is_cut_short(clockwork: Clockwork) -> None:
+    every = [
+        DAILY,
+        plan("0 * * * *", "backup:pics"),
+        plan("0 * * * *", "backup:music"),
+        plan("0 4 * * *", "check:nas"),
+    ]
+    clockwork.plan("06-01 00:00", *every)
+    scheduler, until, now = clockwork.scheduler, at("06-03 06:00"), at("06-01 00:10")
+    scheduler.pause("backup:pics", None, ANNA, now)
+    scheduler.pause("backup:music", at("06-02 06:00"), ANNA, now)
+    assert scheduler.pause_all(until, ANNA, now) == ["backup:docs", "backup:music"]
+    assert {one.subject: one.until for one in scheduler.list_pauses(now)} == {
+        "backup:docs": until,
+        "backup:music": until,
+        "backup:pics": None,
+    }
+    assert scheduler.pause_all(until, ANNA, now, maintenance=True) == ["check:nas"]
+    clockwork.tick("06-02 12:00")
+    assert clockwork.told() == []
+    with pytest.raises(Misuse, match="a pause ends later than now"):
+        scheduler.pause_all(now, ANNA, now)
+    clockwork.tick("06-03 06:00")
+    assert [one.subject for one in scheduler.list_pauses(at("06-03 06:00"))] == ["backup:pics"]
+    assert scheduler.resume_all(ANNA, at("06-03 06:00")) == ["backup:pics"]
+    assert scheduler.resume_all(ANNA, at("06-03 06:00")) == []
+    assert clockwork.rows(pauses) == []
+
+
 # --- what comes next -----------------------------------------------------------------------------------
 
 

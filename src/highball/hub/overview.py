@@ -40,8 +40,9 @@ from highball.hub.db import (
 from highball.hub.dialects import as_rows
 from highball.hub.holds import list_open
 from highball.hub.hub import Hub
+from highball.hub.pauses import Pause
 from highball.hub.planned import planned_of
-from highball.hub.scheduler import Pause, Upcoming
+from highball.hub.scheduler import Upcoming
 from highball.hub.standing import has_failed, list_standings
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import HUB_JOB, Document, effective_job, is_about, place_of

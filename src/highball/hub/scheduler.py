@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from highball.errors import Misuse, Unknown
+from highball.errors import Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
-from highball.hub.audit import HUB, Actor, write_down
+from highball.hub.audit import HUB, Actor
 from highball.hub.db import Database, fires, pauses, runs
 from highball.hub.intake import missed_words
+from highball.hub.pauses import Pause, as_pause, begin_pause, demand_end, end_pause, pauses_of
 from highball.hub.planned import Planned, Subject
 from highball.timing import (
     Schedule,
@@ -44,8 +45,6 @@ MOST_TIMES = 1000
 
 ALL_TIMES = 2**31
 """Where a schedule or a pause changes, nothing may be left for later."""
-
-LONGEST_PAUSE = timedelta(days=3653)
 
 _LEAST_LATENESS = timedelta(minutes=1)
 """The shortest interval there is: whatever is less late than this is not late."""
@@ -75,21 +74,6 @@ class Upcoming:
     host: str
     at: datetime
     due_at: datetime
-
-
-@dataclass(frozen=True)
-class Pause:
-    """A subject that does not fire; `until` None is until somebody resumes it."""
-
-    subject: str
-    since: datetime
-    until: datetime | None
-    actor: str
-    reason: str | None = None
-
-    def covers(self, due_at: datetime) -> bool:
-        """Whether what is due then does not fire. What was due before the pause was dealt with when it began."""
-        return self.until is None or due_at < self.until
 
 
 class Scheduler:
@@ -153,7 +137,7 @@ class Scheduler:
             late = sa.select(fires.c.subject).where(fires.c.due_at <= now)
             asked = sa.select(pauses).where(pauses.c.until <= now, pauses.c.subject.not_in(late))
             for row in connection.execute(asked).all():
-                _end_pause(connection, _as_pause(row), HUB, now)
+                end_pause(connection, as_pause(row), HUB, now)
 
     # --- what comes next ---
 
@@ -167,7 +151,7 @@ class Scheduler:
         if host is not None:
             asked = asked.where(fires.c.host == host)
         with self._database.read() as connection:
-            paused = _pauses_of(connection, now)
+            paused = pauses_of(connection, now)
             resting = fires.c.subject.in_([one.subject for one in paused.values() if one.until is not None])
             # Who is not among the first n by its next time has none among the first n times.
             rows = [
@@ -181,7 +165,7 @@ class Scheduler:
         """When this fires next; None where it does not by itself, or is paused until somebody resumes it."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(fires).where(fires.c.subject == subject)).first()
-            pause = _pauses_of(connection, now).get(subject)
+            pause = pauses_of(connection, now).get(subject)
         return next(_coming(_Fire.of(row), pause), None) if row else None
 
     def next_of_each(self, subjects: Sequence[str], now: datetime) -> dict[str, Upcoming]:
@@ -189,7 +173,7 @@ class Scheduler:
         asked = sa.select(fires).where(fires.c.subject.in_(subjects))
         with self._database.read() as connection:
             rows = connection.execute(asked).all()
-            paused = _pauses_of(connection, now)
+            paused = pauses_of(connection, now)
         times = (next(_coming(_Fire.of(row), paused.get(row.subject)), None) for row in rows)
         return {one.subject: one for one in times if one is not None}
 
@@ -199,24 +183,37 @@ class Scheduler:
         self, subject: str, until: datetime | None, actor: Actor, now: datetime, reason: str | None = None
     ) -> None:
         """No fires until then, or until somebody resumes it. Raises Unknown, and Misuse for a time past or far away."""
-        if until is not None and until <= now:
-            raise Misuse(
-                "a pause ends later than now", code="pause_over", hint="name a time to come, or none"
-            )
-        if until is not None and until - now > LONGEST_PAUSE:
-            raise Misuse(
-                f"a pause lasts {LONGEST_PAUSE.days} days at most",
-                code="pause_too_long",
-                hint="name no time: then it lasts until somebody resumes it",
-            )
+        demand_end(until, now)
         with self._database.write() as connection:
             self._catch_up(connection, subject, now)
-            before = _pauses_of(connection, now).get(subject)
-            connection.execute(pauses.delete().where(pauses.c.subject == subject))
-            pause = Pause(subject, before.since if before else now, until, actor.name, reason)
-            connection.execute(pauses.insert().values(**vars(pause)))
-            after = {"until": None if until is None else time_to_text(until)}
-            _audit(connection, actor, "paused", subject, now, after=after, message=reason)
+            begin_pause(connection, Pause(subject, now, until, actor.name, reason), actor, now)
+
+    def pause_all(
+        self,
+        until: datetime | None,
+        actor: Actor,
+        now: datetime,
+        reason: str | None = None,
+        *,
+        maintenance: bool = False,
+    ) -> list[str]:
+        """Pause all jobs that have a schedule, and all maintenance where that is meant; tells what is paused by it.
+
+        A pause that lasts longer already stays as it is. Raises Misuse for a time past or far away.
+        """
+        demand_end(until, now)
+        with self._database.write() as connection:
+            held = pauses_of(connection, now)
+            chosen = [
+                subject
+                for subject in self._scheduled(connection)
+                if maintenance or Subject.of(subject).task == "backup"
+                if subject not in held or not held[subject].outlasts(until)
+            ]
+            for subject in chosen:
+                self._catch_up(connection, subject, now)
+                begin_pause(connection, Pause(subject, now, until, actor.name, reason), actor, now)
+        return chosen
 
     def resume(self, subject: str, actor: Actor, now: datetime) -> None:
         """Fire again, from the next time on; nothing happens where there is no pause. Raises Unknown."""
@@ -224,16 +221,28 @@ class Scheduler:
             self._catch_up(connection, subject, now)
             row = connection.execute(sa.select(pauses).where(pauses.c.subject == subject)).first()
             if row is not None:
-                _end_pause(connection, _as_pause(row), actor, now)
+                end_pause(connection, as_pause(row), actor, now)
+
+    def resume_all(self, actor: Actor, now: datetime) -> list[str]:
+        """Let everything that is paused fire again, from the next time on; tells what does."""
+        with self._database.write() as connection:
+            held = pauses_of(connection, now)
+            chosen = [subject for subject in self._scheduled(connection) if subject in held]
+            for subject in chosen:
+                self._catch_up(connection, subject, now)
+                end_pause(connection, held[subject], actor, now)
+        return chosen
 
     def list_pauses(self, now: datetime) -> list[Pause]:
         """The pauses that hold now of what is scheduled, by subject."""
         with self._database.read() as connection:
-            there = set(
-                connection.execute(sa.select(fires.c.subject).where(fires.c.schedule != "")).scalars()
-            )
-            found = [one for one in _pauses_of(connection, now).values() if one.subject in there]
-            return sorted(found, key=lambda pause: pause.subject)
+            held = pauses_of(connection, now)
+            return [held[subject] for subject in self._scheduled(connection) if subject in held]
+
+    def _scheduled(self, connection: sa.Connection) -> list[str]:
+        """What fires by itself, in one order for all who write."""
+        there = connection.execute(sa.select(fires).where(fires.c.schedule != ""))
+        return sorted(fire.subject for fire in map(_Fire.of, there) if not fire.gone)
 
     def _catch_up(self, connection: sa.Connection, subject: str, now: datetime) -> None:
         """What was due before a pause begins or ends is dealt with as it was then."""
@@ -438,7 +447,7 @@ class _Dealing:
         if not came:
             return
         subjects = [fire.subject for fire, _, _ in came]
-        self._paused = _pauses_of(self.connection, None, subjects)
+        self._paused = pauses_of(self.connection, None, subjects)
         self._known = _known_ids(self.connection, [f.id_at(time) for f, _, times in came for time in times])
         self._rows: list[dict[str, Any]] = []
         for fire, before, times in came:
@@ -637,34 +646,6 @@ def _known_ids(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 
 # --- pauses --------------------------------------------------------------------------------------
-
-
-def _pauses_of(
-    connection: sa.Connection, now: datetime | None, subjects: Sequence[str] | None = None
-) -> dict[str, Pause]:
-    """The pauses that hold now; without a time also those that are over but were not dealt with."""
-    asked = sa.select(pauses)
-    if now is not None:
-        asked = asked.where(pauses.c.until.is_(None) | (pauses.c.until > now))
-    if subjects is not None:
-        asked = asked.where(pauses.c.subject.in_(subjects))
-    return {row.subject: _as_pause(row) for row in connection.execute(asked)}
-
-
-def _as_pause(row: sa.Row[Any]) -> Pause:
-    return Pause(**row._mapping)
-
-
-def _end_pause(connection: sa.Connection, pause: Pause, actor: Actor, now: datetime) -> None:
-    connection.execute(pauses.delete().where(pauses.c.subject == pause.subject))
-    before = {"until": None if pause.until is None else time_to_text(pause.until)}
-    _audit(connection, actor, "resumed", pause.subject, now, before=before)
-
-
-def _audit(
-    connection: sa.Connection, actor: Actor, action: str, subject: str, now: datetime, **told: Any
-) -> None:
-    write_down(connection, actor, action, now, kind="schedule", key=subject, **told)
 
 
 # --- statements ----------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from highball.facts import Fact, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
+from highball.hub.pauses import Pause
 from highball.hub.runs import utc_now
-from highball.hub.scheduler import Pause
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.spec.moment import Moment
@@ -49,6 +49,12 @@ class PauseWanted(BaseModel):
     reason: str | None = Field(None, max_length=500)
 
 
+class PauseOfAllWanted(PauseWanted):
+    """Until when and why everything rests; `maintenance` true is with all that keeps repositories in order."""
+
+    maintenance: bool = False
+
+
 def make_router(hub: Hub) -> APIRouter:
     """The addresses about times."""
     router = APIRouter(prefix="/api/v1", tags=["schedule"])
@@ -65,6 +71,20 @@ def make_router(hub: Hub) -> APIRouter:
     def list_pauses(_: Sees) -> list[PauseAnswer]:
         """What does not fire now."""
         return [_pause(pause) for pause in hub.scheduler.list_pauses(utc_now())]
+
+    @router.post("/pauses")
+    def pause_all(wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
+        """Let no job run by itself for a while; one that is paused for longer already stays so."""
+        hub.scheduler.pause_all(wanted.until, actor, utc_now(), wanted.reason, maintenance=wanted.maintenance)
+        hub.newsroom.publish("job")
+        return list_pauses(actor)
+
+    @router.delete("/pauses")
+    def resume_all(actor: Runs) -> list[PauseAnswer]:
+        """Let everything that is paused run by itself again."""
+        hub.scheduler.resume_all(actor, utc_now())
+        hub.newsroom.publish("job")
+        return list_pauses(actor)
 
     @router.post("/jobs/{key}/pause")
     def pause(key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:

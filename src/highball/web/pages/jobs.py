@@ -69,6 +69,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_list(router, hub, pages)
     _add_page(router, hub, pages)
+    _add_pauses(router, hub, pages)
     _add_orders(router, hub, pages)
     _add_deletion(router, hub, pages)
     return router
@@ -92,6 +93,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         host: InQuery = "",
         tag: InQuery = "",
         page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+        every: InQuery = "",
     ) -> Response:
         wanted = JobFilter(q.strip(), state, host, tag)
         found = look_over(hub, pages.survey(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
@@ -109,6 +111,9 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "narrowed": any(narrowed.values()),
             "pages": _pages(page, found.matching, narrowed),
             "pauses": pausing.choices(),
+            "rest": pausing.find_rest(hub, utc_now()),
+            "every": bool(every),
+            "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
             "once": secrets.token_urlsafe(12),
             "repositories": bool(document.repositories),
         }
@@ -122,6 +127,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         act: Text = "",
         pause: Text = "",
         day: Text = "",
+        hour: Text = "",
         once: Text = "",
         to: Text = "/jobs",
     ) -> Response:
@@ -129,32 +135,51 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         if not chosen or (act not in _DONE and not pause):
             return go(to, said=Said("No job was chosen.", "warn"))
         until = None
+        if pause:
+            act = "pause"
+            try:
+                until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
+            except HighballError as error:
+                return go(to, said=pausing.why_not(error))
         try:
-            if pause:
-                act, until = "pause", pausing.end_of(pause, day, utc_now(), pages.zone())
             done = [key for key in chosen if _act(hub, act, key, actor, once, until)]
         except HighballError as error:
-            return go(to, said=pausing.why_not(error))
+            return go(to, said=pausing.why_not(error) if act == "pause" else _not_done(error))
         left = len(chosen) - len(done)
-        told = f"{words.counted(len(done), 'job')} {_DONE[act]}{_lasting(pages, until)}."
+        lasting = pausing.lasting(until, utc_now(), pages.zone()) if until else ""
+        told = f"{words.counted(len(done), 'job')} {_DONE[act]}{lasting}."
         if left:
-            told += f" {words.counted(left, 'job has', 'jobs have')} no schedule, so there was nothing to do."
+            told += f" {words.counted(left, *_LEFT[act])}, so there was nothing to do."
         return go(to, said=Said(told, "warn" if left else "ok"))
 
 
-_DONE = {"run": "will run", "pause": "paused", "resume": "resumed"}
+_DONE = {"run": "will run", "prove": "will be tested by a restore", "pause": "paused", "resume": "resumed"}
+_NO_SCHEDULE = ("job has no schedule", "jobs have no schedule")
+_LEFT = {
+    "run": _NO_SCHEDULE,
+    "prove": ("job has no snapshot yet", "jobs have no snapshot yet"),
+    "pause": _NO_SCHEDULE,
+    "resume": _NO_SCHEDULE,
+}
 
 
-def _lasting(pages: Pages, until: datetime | None) -> str:
-    return f" until {words.appointment(until, utc_now(), pages.zone())}" if until else ""
+def _not_done(error: HighballError) -> Said:
+    hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+    return Said(f"Not done: {error.message}.{hint}", "warn")
 
 
 def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime | None) -> bool:
-    """Do it to one of several; false where it has no schedule that could rest."""
-    effective_job(hub.document(), key)
+    """Do it to one of several; false where it has no schedule that could rest, or no snapshot to test."""
+    job = effective_job(hub.document(), key)
     if act == "run":
         hub.order(RunOrder(task="backup", job=key), actor, key=f"{once}:{key}" if once else None)
         return True
+    if act == "prove":
+        there = [name for name in job.repositories if hub.record.list_sets(repository=name, job=key)]
+        for name in there:
+            order = RunOrder(task="verify", job=key, repository=name)
+            hub.order(order, actor, key=f"{once}:{key}:{name}" if once else None)
+        return bool(there)
     try:
         _rest(hub, key, actor, pausing=act == "pause", until=until)
     except Unknown:
@@ -183,6 +208,36 @@ def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, A
         "before": address(page - 1) if page > 1 else None,
         "after": address(page + 1) if page < last else None,
     }
+
+
+# --- everything at once --------------------------------------------------------------------------
+
+
+def _add_pauses(router: APIRouter, hub: Hub, pages: Pages) -> None:
+    @router.post("/pauses")
+    def pause_all(
+        actor: Runs,
+        pause: Text = "",
+        day: Text = "",
+        hour: Text = "",
+        maintenance: Text = "",
+        to: Text = "/jobs",
+    ) -> Response:
+        now = utc_now()
+        try:
+            until = pausing.end_of(pause, day, hour, now, pages.zone())
+            hub.scheduler.pause_all(until, actor, now, maintenance=bool(maintenance))
+        except HighballError as error:
+            return go(to, said=pausing.why_not(error))
+        hub.newsroom.publish("job")
+        what = "All jobs and all maintenance are" if maintenance else "All jobs are"
+        return go(to, said=Said(f"{what} paused{pausing.lasting(until, now, pages.zone())}."))
+
+    @router.post("/pauses/end")
+    def resume_all(actor: Runs, to: Text = "/jobs") -> Response:
+        hub.scheduler.resume_all(actor, utc_now())
+        hub.newsroom.publish("job")
+        return go(to, said=Said("Everything runs by its schedule again."))
 
 
 # --- a job's page --------------------------------------------------------------------------------
@@ -508,13 +563,15 @@ def _add_orders(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return go(f"/runs/{begun.id}")
 
     @router.post("/jobs/{key}/pause")
-    def pause_it(key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "") -> Response:
+    def pause_it(
+        key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "", hour: Text = ""
+    ) -> Response:
         try:
-            until = pausing.end_of(pause, day, utc_now(), pages.zone())
+            until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
             _rest(hub, key, actor, pausing=True, until=until)
         except (ConfigurationInvalid, Misuse) as error:
             return go(address_of(key), said=pausing.why_not(error))
-        lasting = _lasting(pages, until) or " until somebody resumes it"
+        lasting = pausing.lasting(until, utc_now(), pages.zone())
         return go(address_of(key), said=Said(f"{key} is paused{lasting}."))
 
     @router.post("/jobs/{key}/resume")

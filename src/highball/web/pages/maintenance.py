@@ -12,21 +12,23 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
-from highball.errors import HighballError, Unknown
+from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.facts import Action, Hold, RunKind
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import Done, list_last_done
 from highball.hub.hub import Hub
+from highball.hub.pauses import Pause
 from highball.hub.planned import HUB_BACKUP, Planned, Subject, planned_of
 from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
-from highball.hub.scheduler import Pause, Upcoming
+from highball.hub.scheduler import Upcoming
 from highball.spec.access import Role
 from highball.spec.document import HUB_JOB
 from highball.web import showing
 from highball.web.names import Named, Names
 from highball.web.page import Pages, Said, go
+from highball.web.pages import pausing
 from highball.web.pages.asking import Question, any_or, ask, plan_address
 from highball.web.showing import Look
 from highball.web.who import demand
@@ -75,6 +77,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "copies": _copies(hub),
             "zone_name": document.settings.timezone,
             "order_key": secrets.token_urlsafe(12),
+            "pauses": pausing.choices(),
+            "rest": pausing.find_rest(hub, now),
         }
         return pages.answer(request, "maintenance", context)
 
@@ -88,13 +92,22 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         return go(f"/runs/{begun.id}")
 
     @router.post("/maintenance/pause")
-    def pause(actor: Runs, subject: SubjectText) -> Response:
-        hub.scheduler.pause(_demand(hub, subject), None, actor, utc_now())
+    def pause(
+        actor: Runs,
+        subject: SubjectText,
+        pause: SubjectText = pausing.UNTIL_RESUMED,
+        day: SubjectText = "",
+        hour: SubjectText = "",
+    ) -> Response:
+        now = utc_now()
+        try:
+            until = pausing.end_of(pause, day, hour, now, pages.zone())
+            hub.scheduler.pause(_demand(hub, subject), until, actor, now)
+        except (ConfigurationInvalid, Misuse) as error:
+            return go("/maintenance", said=pausing.why_not(error))
         hub.newsroom.publish("job", subject)
-        return go(
-            "/maintenance",
-            said=Said(f"{pages.names().subject(subject).name} is paused until somebody resumes it."),
-        )
+        lasting = pausing.lasting(until, now, pages.zone())
+        return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is paused{lasting}."))
 
     @router.post("/maintenance/resume")
     def resume(actor: Runs, subject: SubjectText) -> Response:

@@ -21,9 +21,9 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
 from highball.hub.hub import Hub
+from highball.hub.pauses import Pause
 from highball.hub.planned import upkeep_subjects
 from highball.hub.runs import RepositoryDay, RunFilter, utc_now
-from highball.hub.scheduler import Pause
 from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_cadences

@@ -113,6 +113,13 @@
     document.querySelector("[data-goes-on]")?.requestSubmit();
   });
 
+  // --- a list: all that is shown is chosen at once; one that is not chosen takes the mark away ---
+  const picksOf = (all) => [...document.querySelectorAll(`input[type=checkbox][form="${all.dataset.pickAll}"]`)];
+  document.addEventListener("change", ({ target }) => {
+    if (target.dataset.pickAll) for (const one of picksOf(target)) one.checked = target.checked;
+    else for (const all of document.querySelectorAll("[data-pick-all]")) all.checked = picksOf(all).every((one) => one.checked);
+  });
+
   // --- a log: what is new comes at its end, and is followed; what is sought is all that is shown ---
   const keepLog = (part) => {
     const box = part.querySelector(".log");

@@ -512,10 +512,9 @@ def access(
     hub handed over. Raises SecretUnavailable.
     """
     opened = partial(resolve, environment=environment, sealed=sealed)
-    location: Location = repository
+    location = deleting_location(repository) if admin else repository
     password = repository.password
     if admin and repository.admin is not None:
-        location = _admin_location(repository, repository.admin)
         password = repository.admin.password or password
     full, parts = _full_address(location, opened)
     files, more = _credential_files(location, opened)
@@ -611,6 +610,11 @@ def _references(location: ResticRepository | Admin) -> list[tuple[str, SecretRef
         **{f"environment.{name}": value for name, value in location.environment.items()},
     }
     return [(place, value) for place, value in fields.items() if isinstance(value, SecretReference)]
+
+
+def deleting_location(repository: ResticRepository) -> Location:
+    """Where the access that may delete leads; the everyday one where no other is declared."""
+    return _admin_location(repository, repository.admin) if repository.admin is not None else repository
 
 
 def _admin_location(everyday: Location, admin: Location) -> Location:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
 from highball import words
-from highball.facts import RunState
+from highball.facts import HoldCause, RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.overview import (
@@ -183,7 +183,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
         ProblemKind.UNTESTED: (subject, "Test it"),
-        ProblemKind.HELD: (f"{subject}#held", "See why"),
+        ProblemKind.HELD: _out_of_hold(problem, subject),
         ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
         ProblemKind.NEVER: (subject, "See the job"),
     }
@@ -212,6 +212,12 @@ def _name(problem: Problem, names: Names) -> str:
     if problem.repositories:
         return names.repository(problem.repositories[0])
     return names.host(problem.host or "the hub")
+
+
+def _out_of_hold(problem: Problem, subject: str) -> tuple[str, str]:
+    if problem.reason and problem.reason.code == HoldCause.CHECK_FAILED.value and problem.repositories:
+        return f"/repositories/{quote(problem.repositories[0], safe='')}/repair", "Repair"
+    return f"{subject}#held", "See why"
 
 
 def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime) -> Markup:

@@ -227,6 +227,17 @@ class Account:
         removes = order is not None and order.task in ("forget", "discard")
         return plan_address(order.repository or "", order.job) if order and removes else None
 
+    @property
+    def repair_address(self) -> str | None:
+        """Where a repair is explained, for a check that found damage."""
+        bad = next(
+            (step for step in self.run.steps if step.reason and step.reason.code == "repository_damaged"),
+            None,
+        )
+        if bad is None or bad.repository not in self._hub.document().repositories:
+            return None
+        return f"/repositories/{quote(bad.repository or '', safe='')}/repair"
+
     @cached_property
     def restore_address(self) -> str | None:
         """Where a restore is ordered like this one."""

@@ -103,6 +103,8 @@ def test_what_a_file_declares_is_shown_and_not_changed(plain: httpx.Client) -> N
     "spec",
     [
         {"url": "/mnt/nas", "password": {"sealed": True}},
+        {"url": "/mnt/nas", "answer_within": "5m", "when_back": False},
+        {"kind": "local", "path": "/srv/disk", "when_back": True},
         {
             "url": "b2:bucket:folder",
             "environment": {"B2_ACCOUNT_ID": "x", "B2_ACCOUNT_KEY": {"sealed": True}},

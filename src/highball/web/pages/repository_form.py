@@ -52,7 +52,10 @@ ADMIN_FIELDS = {"sftp": ("identity_file",), "s3": ("access_key_id",), "rest": ("
 OWN = {"url", "kind", *(name for names in FIELDS.values() for name in names), *SECRETS.values()}
 """What this form declares, besides the few that every repository has."""
 
-SHOWN = {*OWN, "title", "certificate", "maintained_by", "append_only", "password", "environment", "admin"}
+TEXTS = ("title", "certificate", "maintained_by", "answer_within")
+"""What is said in a line of its own, whatever the kind."""
+
+SHOWN = {*OWN, *TEXTS, "when_back", "append_only", "password", "environment", "admin"}
 """Everything that this form says of a repository."""
 
 REACHES = {*OWN, "certificate", "maintained_by", "password", "environment", "options", "admin"}
@@ -119,6 +122,8 @@ class RepositoryForm(BaseModel):
     admin_password: str = ""
     admin_password_at: str = ""
     maintained_by: str = ""
+    answer_within: str = ""
+    when_back: Literal["", "yes", "no"] = ""
 
     # --- from what is declared ---
 
@@ -136,9 +141,9 @@ class RepositoryForm(BaseModel):
         told |= {
             name: str(location[name]) for name in FIELDS[kind] if isinstance(location.get(name), str | int)
         }
-        told |= {
-            name: str(spec[name]) for name in ("title", "certificate", "maintained_by") if spec.get(name)
-        }
+        told |= {name: str(spec[name]) for name in TEXTS if spec.get(name)}
+        if spec.get("when_back") is not None:
+            told["when_back"] = "yes" if spec["when_back"] else "no"
         told |= {"append_only": "yes" if spec.get("append_only") else ""}
         told |= _how("password", spec.get("password"))
         told |= _how("proof", spec.get(SECRETS.get(kind, "")))
@@ -182,10 +187,12 @@ class RepositoryForm(BaseModel):
         """The spec that says so, and the values to seal for it; what the form does not show stays as it was."""
         sealed: dict[str, str] = {}
         spec = {name: value for name, value in before.items() if name not in SHOWN}
-        for name in ("title", "certificate", "maintained_by"):
+        for name in TEXTS:
             if text := getattr(self, name).strip():
                 spec[name] = text
         spec |= self._location_after(before)
+        if self.when_back:
+            spec["when_back"] = self.when_back == "yes"
         if self.append_only:
             spec["append_only"] = True
         spec["password"] = self._reference("password", "password", sealed)

@@ -23,6 +23,7 @@ from highball.protocol import (
     Question,
     RehearseForget,
     RestorePlan,
+    TestRepository,
 )
 from highball.spec.repository import Repository
 
@@ -60,6 +61,11 @@ class AskedOverWire:
         """What the repository holds; raises HighballError."""
         carried = {"host": hosts[0] if hosts else None, "former_hosts": tuple(hosts[1:]), "tags": tuple(tags)}
         return _SNAPSHOTS.validate_python(self._ask(ListSnapshots(**carried, **self.about())))
+
+    def test(self) -> dict[str, Any]:
+        """Whether it can be used from there, in which state it is, and what would help; raises HighballError."""
+        found: dict[str, Any] = self._ask(TestRepository(**self.about()))
+        return found
 
     def list_folder(self, snapshot: str, path: bytes) -> list[Node]:
         """What a snapshot's folder holds; raises Unknown and what else the agent says."""

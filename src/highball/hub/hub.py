@@ -53,7 +53,7 @@ from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
 from highball.hub.upkeep import list_discards_after
 from highball.hub.vault import Vault
-from highball.protocol import Message, Question, RestorePlan, TestRepository
+from highball.protocol import Message, Question, RestorePlan
 from highball.spec.document import Document, effective_job
 
 TICK_SECONDS = 1.0
@@ -347,9 +347,7 @@ class Hub:
 
         Raises Conflict where the one that was met is there, and HighballError where nobody can say.
         """
-        asked = self.dispatcher.asked(key)
-        question = TestRepository(**asked.about())
-        found = self.ask(asked.host, question, LISTING_SECONDS, asked.sealed)
+        found = self.dispatcher.asked(key).test()
         if found["state"] in ("existing", "empty", "locked"):
             raise not_lost(key)
         if found["state"] not in ("gone", "changed", "uninitialised"):

@@ -484,6 +484,8 @@ def test_what_an_earlier_program_took_in_so_goes_on(desk: Desk, monkeypatch: pyt
     assert desk.documents.document().jobs["docs"].exclude == ("~/.cache",)
     desk.change("job", "docs", enabled=False)
     desk.rekey("job", "docs", "papers")
+    desk.delete("job", "papers")
+    assert desk.documents.restore("job", "papers", **desk.told).spec["exclude"] == ["~/.cache"]
     with pytest.raises(ConfigurationInvalid):
         desk.change("job", "papers", exclude=["~/.cache", "~/.config"])
     desk.change("job", "papers", exclude=[".cache"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -118,7 +118,7 @@ class _Known:
         """
         after = _Known(self.token + 1, self.file, applied(self.stored, edits))
         if any(edit.place[0] in SAY_WHAT_IS_SAVED for edit in edits):
-            misread = {one.message for one in find_misread(tables_of(self.stored))}
+            misread = {one.message for one in find_misread(tables_of(_with_deleted(self.stored)))}
             found = [one for one in find_misread(tables_of(after.stored)) if one.message not in misread]
             if found:
                 raise refused(*found)
@@ -130,6 +130,11 @@ class _Known:
         if found:
             raise refused(*found)
         return after
+
+
+def _with_deleted(stored: Stored) -> Stored:
+    """All that was ever taken in, so that what was deleted comes back as it was."""
+    return {place: replace(one, deleted_at=None) for place, one in stored.items()}
 
 
 class Documents:

@@ -132,9 +132,9 @@ def test_a_database_that_was_overwritten_in_the_middle_is_told_when_it_is_read(
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StateUnusable, match="cannot be used: unable to open database file") as raised:
+    with pytest.raises(StateUnusable, match="cannot be written: unable to open database file") as raised:
         open_database(tmp_path / "no" / "highball.db")
-    assert "HIGHBALL_STATE" in (raised.value.hint or "")
+    assert "who owns it" in (raised.value.hint or "")
 
 
 def test_another_programs_tables_are_no_reason_to_fail_in_silence(path: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_read_only_disk_is_said(disk: Path) -> None:
     record = Record(open_database(disk / "highball.db"))
     back_up(record, 1, 1)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    with pytest.raises(StateUnusable, match=r"cannot be used: .*(readonly|read-only|unable to open)"):
+    with pytest.raises(StateUnusable, match=r"cannot be written: .*(readonly|read-only|unable to open)"):
         record.begin(order(2))
 
 

@@ -70,6 +70,7 @@ def test_an_object_from_its_making_to_its_end(api: TestClient) -> None:
         "former_keys": [],
         "changed_at": "2026-05-01T12:00:00Z",
         "deleted_at": None,
+        "note": None,
         "spec": {**DOCS, "profile": "none"},
         "standings": [Standing(job="photos", repository="nas", state=Health.NEVER).model_dump(mode="json")],
     }

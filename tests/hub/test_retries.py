@@ -1,14 +1,14 @@
 """Attempts of a backup that an agent carries out: the hub sees them as they come, and its cancel ends their wait."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hub.served import PASSWORD, Served
+from hub.served import Served
 from journeys.station import until
 from testbed.sftp import SftpServer
-from testbed.written import WrittenRepository
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def server(tmp_path: Path) -> Iterator[SftpServer]:
 
 def out_of_reach(machine: Served, server: SftpServer, backoff: str) -> str:
     """Order a backup to a server that is down, and wait until its first attempt has failed."""
-    WrittenRepository(server.directory / "docs", PASSWORD, seed=hash(str(server.directory)))
+    shutil.copytree(machine.repository, server.directory / "docs")  # the same one, reached otherwise
     machine.tables["repositories"]["nas"] = {
         "kind": "sftp",
         "server": server.host,
@@ -49,7 +49,7 @@ def test_a_server_that_comes_up_in_the_wait(machine: Served, server: SftpServer)
     assert waits[0]["reason"]["message"].startswith("attempt 2 of 11 in 1s: ")
     server.start()
     done = machine.end_of(run)
-    assert done["outcome"] == "success", done
+    assert done["outcome"] == "success", (done["reason"], done["steps"])
     [backup] = [step for step in done["steps"] if step["action"] == "backup"]
     assert backup["attempts"] > 1
     assert (machine.folder / "after").read_text() == "after\n"

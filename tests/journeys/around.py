@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testbed.photograph import Photograph
 from testbed.restic import Argument
@@ -35,12 +36,12 @@ class Around:
     def _look(self) -> Photograph:
         station = self._station
         ours = [station.state, station.home, station.config, *station.folder.glob("call-*")]
-        ours += [Path(fields["url"]) for fields in station.repositories.values()]
+        ours += [Path(fields["url"]) for fields in station.repositories.values() if "url" in fields]
         return Photograph.take([os.fsencode(station.folder)], {os.fsencode(path) for path in ours})
 
     def _asked(self) -> list[bytes]:
         named = self._values(b"-p", b"--path") or [
-            os.fsencode(source) for job in self._station.jobs.values() for source in job["sources"]
+            _path_of(source) for job in self._station.jobs.values() for source in job["sources"]
         ]
         named = [path.rstrip(b"/") for path in named]
         if b"--in-place" in self._words:
@@ -51,4 +52,14 @@ class Around:
 
     def _values(self, *options: bytes) -> list[bytes]:
         pairs = zip(self._words, self._words[1:], strict=False)
-        return [value for option, value in pairs if option in options]
+        joined = (word.partition(b"=") for word in self._words)
+        return [
+            *(value for option, value in pairs if option in options),
+            *(value for option, sign, value in joined if sign and option in options),
+        ]
+
+
+def _path_of(source: Any) -> bytes:
+    """The path of a source, however it is declared."""
+    path = source["path"] if isinstance(source, dict) and "path" in source else source
+    return base64.b64decode(path["b64"]) if isinstance(path, dict) else os.fsencode(path)

@@ -1,5 +1,6 @@
 """Recovery kits: whoever types what the page says gets the files back, without Highball."""
 
+import base64
 import os
 import re
 import shutil
@@ -83,7 +84,7 @@ def test_what_a_kit_says_reaches_every_kind_of_place(
 def test_two_jobs_each_have_their_own_newest(station: Station, tmp_path: Path) -> None:
     other = station.folder / "it's [odd] *"
     station.fill(folder=other)
-    station.add_job("odd", sources=[str(other)])
+    station.add_job("odd", sources=[{"path": {"b64": base64.b64encode(os.fsencode(other)).decode()}}])
     station.jobs = {key: station.jobs[key] for key in ("odd", "docs")}
     station.back_up()
     (station.source / "more").write_text("more")

@@ -52,6 +52,7 @@ def test_a_new_machine_restores_and_proves_by_the_tags_and_says_so(station: Stat
     station.back_up()
     station.back_up()
     shutil.rmtree(station.state)
+    station.state.mkdir()
     answer = station.call("restore", "docs", "--target", str(station.folder / "first"))
     assert answer.status == 0, answer
     assert "2 snapshots carry its tags" in answer.stderr
@@ -82,6 +83,7 @@ def test_another_key_in_the_file_hides_no_snapshot(station: Station) -> None:
 def test_what_another_host_saved_is_named_and_not_taken(station: Station) -> None:
     station.back_up()
     shutil.rmtree(station.state)
+    station.state.mkdir()
     station.settings["host"] = "another"
     answer = station.call("restore", "docs", "--target", str(station.folder / "back"))
     assert answer.status == 4, answer

@@ -62,7 +62,9 @@ def test_odd_names_go_in_are_listed_dumped_and_come_back(odd: Station) -> None:
         assert answer.stdout == b"I am " + name, answer
 
     back = os.fsencode(odd.folder / "back")
-    assert odd.ask("restore", "docs", "--target", back).step["outcome"] == "success"
+    loses = odd.restic.version < (0, 16, 0)  # what a link's target is that is not UTF-8, and says so
+    outcome = odd.ask("restore", "docs", "--target", back, status=3 if loses else 0).step["outcome"]
+    assert outcome == ("warning" if loses else "success")
     differences = same_tree(source, back + source)
     if odd.restic.version < (0, 16, 0):  # these cannot save a link's target that is not UTF-8
         differences = [line for line in differences if "not-utf-8" not in line]

@@ -170,7 +170,10 @@ def test_the_snapshot_that_restic_named_counts_even_if_another_of_the_run_is_lat
 def test_the_first_reason_names_the_file_and_how_many_more() -> None:
     verdict = judge_backup(replace(PERFECT, complaints=(UNREADABLE, NO_SOURCE), listing=LISTING[1:]))
     assert verdict.reason is not None
-    assert verdict.reason.message == "/home/x: permission denied (and 2 more)"
+    assert (
+        verdict.reason.message
+        == '/home/x: permission denied (and 2 more) — make it readable, or leave it out: exclude = ["/x"]'
+    )
 
 
 def test_missing_snapshots_are_counted_and_the_first_five_named() -> None:

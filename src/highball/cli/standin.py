@@ -53,7 +53,7 @@ def make_standin(state: Path) -> Path:
         try:
             if _copy(state, folder):
                 return folder
-        except PermissionError as error:
+        except (PermissionError, NotADirectoryError) as error:
             raise StateUnusable(
                 f"{state} cannot be read: {error.strerror}",
                 hint="check who owns it, or name another with HIGHBALL_STATE",

@@ -484,7 +484,7 @@ def _drawn(
         "problems": _problems(error),
         "found": found,
         "known": key is not None and hub.record.find_identity(key) is not None,
-        "refused": found is not None and "wrong_password" in _states(found),
+        "wrong_password": found is not None and "wrong_password" in _states(found),
         "file": file,
         "kinds": KINDS,
         "proof": SECRETS.get(sent.kind),

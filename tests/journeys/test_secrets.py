@@ -225,12 +225,13 @@ def test_a_secret_in_place_of_its_reference_is_not_repeated(station: Station) ->
 
 def test_secrets_that_lead_nowhere_are_failures_that_name_the_place(station: Station) -> None:
     program = station.folder / "print-it"
-    program.write_text(f"#!/bin/sh\necho {CANARY} >&2\nexit 3\n")
+    program.write_text(f"#!/bin/sh\necho {CANARY}\necho the store is locked >&2\nexit 3\n")
     program.chmod(0o755)
     station.repositories["nas"]["password"] = {"command": [str(program)]}
     answer = station.back_up(status=1)
     assert answer.step["reason"]["code"] == "secret_unavailable"
     assert "exit status 3" in answer.step["reason"]["message"]
+    assert "the store is locked" in answer.step["reason"]["message"], "its own words, never what it gives"
     assert CANARY not in answer.text + answer.stderr
     for content in ("", "\n\n", "x" * 70_000):
         station.repositories["nas"]["password"] = secret_file(station, "odd", content)

@@ -50,7 +50,8 @@ class Hub:
             id = connection.execute(sa.select(db.objects.c.id).where(db.objects.c.key == "nas")).scalar_one()
         nas = self.document.repositories["nas"]
         placed = assignment.model_copy(update={"repositories": {"nas": with_places(nas, id)}})
-        place = Workplace(self.folder / "state", sealed=self.vault.open_for(nas, id, admin=admin))
+        restic = self.document.settings.restic
+        place = Workplace(self.folder / "state", restic, sealed=self.vault.open_for(nas, id, admin=admin))
         place.prepare()
         directory = RunDirectory.create(place.runs, placed)
         ended = work.carry_out(directory, place, Stop())

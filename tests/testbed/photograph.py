@@ -80,9 +80,9 @@ def _look(path: bytes) -> Seen:
 
 
 def _ancestors(path: bytes) -> Iterator[bytes]:
-    while path != b"/":
-        path = os.path.dirname(path)
-        yield path
+    while (parent := os.path.dirname(path)) != path:  # `//` is a root of its own
+        yield parent
+        path = parent
 
 
 def _is_within(path: bytes, places: Sequence[bytes]) -> bool:

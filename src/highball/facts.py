@@ -556,6 +556,8 @@ class Standing(Fact):
     """What the repository stored when it was last measured."""
     holds: tuple[Hold, ...] = ()
     """What makes retention stand still here."""
+    untested: Reason | None = None
+    """Why nobody knows whether the repository can be used as it is declared now: nothing has reached it since."""
 
 
 # --- what a repository holds ---------------------------------------------------------------------

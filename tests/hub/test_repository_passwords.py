@@ -134,3 +134,17 @@ def test_a_failed_test_holds_back_saving_and_what_is_saved_anyway_is_a_problem_u
     assert "saved without a good test" in plain.get("/").text
     assert edit(plain, sealed).status_code == 303
     assert problems() == []
+    fields = {"path": f"{sealed.repository}/"}
+    at = {"If-Match": f'"{sealed.get(f"repositories/{sealed.nas}")["revision"]}"'}
+    sealed.http.patch(f"repositories/{sealed.nas}", json=fields, headers=at).raise_for_status()
+    assert "not tested since" in problems()[0]
+    assert sealed.get("status", job=sealed.job)[0]["untested"]["code"] == "untested"
+    assert sealed.repository_state == "existing"
+    assert problems() == []
+
+
+def test_a_password_that_opened_a_new_repository_is_a_test_of_it(hub: Served, tmp_path: Path) -> None:
+    corner = hub.give_corner(tmp_path, {"password": {"sealed": True}})
+    assert corner.get("status", job=corner.job)[0]["untested"] is not None
+    assert corner.seal(PASSWORD).status_code == 200
+    assert corner.get("status", job=corner.job)[0]["untested"] is None

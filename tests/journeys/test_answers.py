@@ -350,6 +350,21 @@ def test_a_monitor_hears_by_the_exit_status_whether_all_is_protected(station: St
     station.ask("status", "--exit-code", status=1)
 
 
+def test_a_repository_that_is_reached_otherwise_is_untested_until_it_is_reached(station: Station) -> None:
+    station.back_up()
+    moved = station.folder / "moved"
+    station.path_of().rename(moved)
+    station.repositories["nas"]["url"] = str(moved)
+    told = station.call("status").text
+    assert "nas was saved without a good test: how it is reached was changed" in told
+    assert "→ highball setup" in told and "Everything is protected" not in told
+    [standing] = station.ask("status", "--exit-code", status=3).json
+    assert standing["untested"]["code"] == "untested"
+    station.ask("setup")
+    [standing] = station.ask("status", "--exit-code").json
+    assert standing["untested"] is None
+
+
 def test_verbose_tells_what_is_started_and_no_secret(station: Station) -> None:
     told = station.call("-v", "run")
     assert told.status == 0

@@ -131,6 +131,10 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
             verdict += f" and has failed {standing.failures} times in a row"
         output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
         output.line(f"  → {fix}", "dim")
+    untested = {one.repository: one.untested for one in found if one.untested}
+    for repository, reason in untested.items():
+        output.line(f"{repository} was saved without a good test: {reason.message}", "red")
+        output.line("  → highball setup", "dim")
     still = {hold.id: hold for standing in found for hold in standing.holds}
     for hold in still.values():
         _tell_hold(output, hold)
@@ -140,10 +144,12 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         output.line(
             f"Retention was never applied, so all snapshots are kept: {names} → highball forget", "yellow"
         )
-    if not bad and not unproved:
+    if bad or untested:
+        return
+    if not unproved:
         tone = "yellow" if still else "green"
         output.line("Everything is protected, and a restore of each was tested.", tone)
-    elif not bad:
+    else:
         names = ", ".join(dict.fromkeys(standing.job for standing in unproved))
         output.line(
             f"Everything is protected; never tested by a restore: {names} → highball verify", "yellow"

@@ -140,7 +140,8 @@ TellsByExit = Annotated[
     bool,
     typer.Option(
         "--exit-code",
-        help="Exit with 1 where a job is not protected, with 3 where one is late or lacks something.",
+        help="Exit with 1 where a job is not protected, with 3 where one is late, lacks something, or goes to a "
+        "repository that was saved without a good test.",
     ),
 ]
 

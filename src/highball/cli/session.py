@@ -80,7 +80,10 @@ def exit_status_of_standings(standings: Iterable[Standing]) -> int:
     found = list(standings)
     if any(standing.state not in (Health.HEALTHY, Health.LATE) for standing in found):
         return 1
-    odd = (one for one in found if one.state is Health.LATE or one.last_outcome is Outcome.WARNING)
+    odd = (
+        one.state is Health.LATE or one.last_outcome is Outcome.WARNING or one.untested is not None
+        for one in found
+    )
     return 3 if any(odd) else 0
 
 

@@ -41,6 +41,7 @@ from highball.hub.db import (
     events,
     holds,
     marks,
+    moment_to_text,
     repositories,
     repository_days,
     runs,
@@ -530,13 +531,21 @@ def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
     told: dict[str, Any] = {}
     if event.repository_id is not None:
         told |= {"identity": event.repository_id}
-        connection.execute(marks.delete().where(marks.c.name == f"{UNTESTED}{event.repository}"))
+        _note_reached(connection, event.repository, event.at)
     if event.snapshots is not None and not (known and known.listed_at and event.at < known.listed_at):
         told |= {"snapshots_listed": event.snapshots, "listed_at": event.at}
     if told:
         connection.execute(repositories.update().where(here).values(**told))
     if event.bytes_stored is not None and not (known and known.measured_at and event.at < known.measured_at):
         _note_stored(connection, event.repository, event.bytes_stored, event.at)
+
+
+def _note_reached(connection: sa.Connection, repository: str, at: datetime) -> None:
+    """It is as it is declared, unless that was changed since."""
+    here = marks.c.name == f"{UNTESTED}{repository}"
+    since = connection.execute(sa.select(marks.c.value).where(here)).scalar()
+    if since is not None and moment_to_text(at) >= since.partition(" ")[0]:
+        connection.execute(marks.delete().where(here))
 
 
 def _count_what_came(connection: sa.Connection, event: StepEnded) -> bool:

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from highball.errors import Conflict
 from highball.facts import RunState
 from highball.hub.db import (
+    ANEW,
+    UNTESTED,
     agents,
     fires,
     holds,
@@ -84,6 +86,10 @@ def move_record(connection: sa.Connection, kind: str, old: str, new: str) -> Non
             moved = sa.update(column.table).where(column == f"{action}:{old}")
             connection.execute(moved.values({column.name: f"{action}:{new}"}))
     _move_restore_tests(connection, kind, old, new)
+    if kind == "repository":
+        for mark in (ANEW, UNTESTED):
+            named = sa.update(marks).where(marks.c.name == f"{mark}{old}")
+            connection.execute(named.values(name=f"{mark}{new}"))
     if kind == "host":
         _move_host(connection, old, new)
 

@@ -30,9 +30,7 @@ from highball.facts import (
 )
 from highball.hub.db import (
     NOT_REHEARSED,
-    UNTESTED,
     agents,
-    marks,
     moment_to_text,
     runs,
     steps,
@@ -43,7 +41,7 @@ from highball.hub.hub import Hub
 from highball.hub.pauses import Pause
 from highball.hub.planned import planned_of
 from highball.hub.scheduler import Upcoming
-from highball.hub.standing import has_failed, list_standings
+from highball.hub.standing import has_failed, list_standings, list_untested
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import HUB_JOB, Document, effective_job, is_about, place_of
 from highball.spec.job import Job
@@ -496,17 +494,9 @@ _UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)
 
 def _of_untested(connection: sa.Connection, document: Document) -> Iterator[Problem]:
     """Repositories that were saved though no test of them succeeded, until one does."""
-    asked = sa.select(marks).where(marks.c.name.startswith(UNTESTED, autoescape=True))
-    for row in connection.execute(asked):
-        key = row.name.removeprefix(UNTESTED)
-        since, _, why = row.value.partition(" ")
+    for key, since, reason in list_untested(connection):
         if key in document.repositories:
-            yield Problem(
-                kind=ProblemKind.UNTESTED,
-                repositories=(key,),
-                since=datetime.fromisoformat(since),
-                reason=Reason(code="untested", message=why),
-            )
+            yield Problem(kind=ProblemKind.UNTESTED, repositories=(key,), since=since, reason=reason)
 
 
 def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[Problem]:

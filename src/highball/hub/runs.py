@@ -36,7 +36,6 @@ from highball.hub.db import (
     NOT_BACKUP,
     NOT_REHEARSED,
     NOT_SUCCESS,
-    UNTESTED,
     Database,
     events,
     marks,
@@ -66,6 +65,7 @@ from highball.hub.intake import (
     update_run,
     was_not_missed,
 )
+from highball.hub.stored import note_untested
 from highball.protocol import Assignment, BackupTask, Expectation
 
 SIZES_COMPARED = 10
@@ -576,12 +576,8 @@ class Record:
 
     def note_test(self, repository: str, why: str | None, now: datetime) -> None:
         """A repository was saved though no test of it succeeded, and why; None once one has."""
-        name = f"{UNTESTED}{repository}"
         with self._database.write() as connection:
-            connection.execute(marks.delete().where(marks.c.name == name))
-            if why is not None:
-                told = f"{moment_to_text(now)} {why[:500]}"
-                connection.execute(marks.insert().values(name=name, value=told))
+            note_untested(connection, repository, why, now)
 
     def agree(self, repository: str, adopted: Iterable[str], now: datetime) -> None:
         """A person approved a plan that these adopted snapshots were part of."""

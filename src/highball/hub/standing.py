@@ -17,6 +17,7 @@ from highball.facts import Action, Hold, Outcome, Reason, Standing
 from highball.hub.db import (
     ANEW,
     NOT_REHEARSED,
+    UNTESTED,
     Database,
     marks,
     repositories,
@@ -61,7 +62,9 @@ def list_standings(
         reasons = _reasons_of(connection, newest)
         kept = _newest_of_repositories(connection, sorted({pair.repository for pair in pairs}), now)
         still = list_open(connection)
-        anew = _begun_anew(connection)
+        marked = _list_marks(connection, ANEW, UNTESTED)
+    anew = {key: datetime.fromisoformat(at) for key, at in marked[ANEW]}
+    untested = {key: reason for key, _, reason in map(_as_untested, marked[UNTESTED])}
     zone = document.settings.timezone
     return [
         _standing(
@@ -69,6 +72,7 @@ def list_standings(
             covering(still, pair.repository, pair.job),
             *(wanted[pair.job].schedule, zone, now),
             anew.get(pair.repository),
+            untested.get(pair.repository),
         )
         for pair in pairs
     ]
@@ -83,6 +87,7 @@ def _standing(
     zone: str,
     now: datetime,
     anew: datetime | None,
+    untested: Reason | None,
 ) -> Standing:
     success, proof, check = (_since(anew, at) for at in (newest.success_at, newest.proof_at, kept.check_at))
     outcome = Outcome(newest.outcome) if newest.outcome else None
@@ -104,6 +109,7 @@ def _standing(
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
         holds=still,
+        untested=untested,
     )
 
 
@@ -115,12 +121,25 @@ def _since(anew: datetime | None, at: datetime | None) -> datetime | None:
 # --- the questions -------------------------------------------------------------------------------
 
 
-def _begun_anew(connection: sa.Connection) -> dict[str, datetime]:
-    """When repositories were begun anew, by their keys: few ever are."""
-    asked = sa.select(marks).where(marks.c.name.startswith(ANEW, autoescape=True))
+def _list_marks(connection: sa.Connection, *kinds: str) -> dict[str, list[tuple[str, str]]]:
+    """The marks of these kinds, each with the key that it is about: when a repository was begun anew, for one."""
+    asked = sa.select(marks).where(sa.or_(*(marks.c.name.startswith(kind, autoescape=True) for kind in kinds)))
+    rows = connection.execute(asked).all()
     return {
-        row.name.removeprefix(ANEW): datetime.fromisoformat(row.value) for row in connection.execute(asked)
+        kind: [(row.name.removeprefix(kind), row.value) for row in rows if row.name.startswith(kind)]
+        for kind in kinds
     }
+
+
+def list_untested(connection: sa.Connection) -> list[tuple[str, datetime, Reason]]:
+    """Repositories that were saved so that no test of them has succeeded yet: since when, and why."""
+    return [_as_untested(told) for told in _list_marks(connection, UNTESTED)[UNTESTED]]
+
+
+def _as_untested(told: tuple[str, str]) -> tuple[str, datetime, Reason]:
+    key, value = told
+    since, _, why = value.partition(" ")
+    return key, datetime.fromisoformat(since), Reason(code="untested", message=why)
 
 
 def _newest_of_pairs(

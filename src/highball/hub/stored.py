@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.hub.audit import Actor, entry
-from highball.hub.changes import Declared, Edit, FieldDifference, Revision, differences
-from highball.hub.db import audit, marks, objects, pauses, revisions, vault
+from highball.hub.changes import FROM_FILE, Declared, Edit, FieldDifference, Revision, differences
+from highball.hub.db import UNTESTED, audit, marks, moment_to_text, objects, pauses, revisions, vault
 from highball.hub.keys import move_record
 from highball.spec.references import Place, Spec
+from highball.spec.repository import REACHES
 
 TOKEN = "document"  # noqa: S105 - no secret, a number
 """The mark whose number grows with every change."""
@@ -60,7 +61,7 @@ def write_mark(connection: sa.Connection, name: str, value: str) -> None:
 
 
 def store(connection: sa.Connection, edits: Sequence[Edit], now: datetime, actor: Actor) -> None:
-    """Write edits down: the objects, their revisions, the audit."""
+    """Write edits down: the objects, their revisions, the audit, and which repositories nobody has tested so."""
     made: list[dict[str, Any]] = []
     revised: list[dict[str, Any]] = []
     audited: list[dict[str, Any]] = []
@@ -83,6 +84,34 @@ def store(connection: sa.Connection, edits: Sequence[Edit], now: datetime, actor
     for table, rows in ((objects, made), (revisions, revised), (audit, audited)):
         if rows:
             connection.execute(table.insert(), rows)
+    for edit in edits:
+        why = _why_untested(edit)
+        if why is not None and edit.after is not None:
+            note_untested(connection, edit.after.key, why, now)
+
+
+def _why_untested(edit: Edit) -> str | None:
+    """Why what is known of a repository says nothing of what is declared now; None where it does.
+
+    A new one of the hub's own file is no news to whoever wrote it: the first set-up or run of it tells.
+    """
+    before, after = edit.before, edit.after
+    if edit.place[0] != "repository" or after is None or not after.lives:
+        return None
+    if before is None:
+        return None if after.origin == FROM_FILE else "it was declared, and not tested since"
+    if all(before.spec.get(name) == after.spec.get(name) for name in REACHES):
+        return None
+    return "how it is reached was changed, and not tested since"
+
+
+def note_untested(connection: sa.Connection, repository: str, why: str | None, now: datetime) -> None:
+    """A repository was saved though no test of it succeeded, and why; None once one has."""
+    name = f"{UNTESTED}{repository}"
+    connection.execute(marks.delete().where(marks.c.name == name))
+    if why is not None:
+        told = f"{moment_to_text(now)} {why[:500]}"
+        connection.execute(marks.insert().values(name=name, value=told))
 
 
 def _for_audit(one: Declared | None) -> Spec | None:

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from highball.engine.restic.repository import ResticRepository
+from highball.engine.restic.repository import Location, ResticRepository
 from highball.errors import NotAllowed
 from highball.keeping import Retention
 from highball.spec.key import Key
@@ -187,6 +187,10 @@ class Repository(ResticRepository):
     def check_slices(self) -> int | None:
         """Into how many parts checks cut the data, reading one each time; None where they read no data."""
         return parts_of(self.check_share)
+
+
+REACHES = frozenset({*Location.model_fields, "engine", "host", "maintained_by", "password", "admin"})
+"""The fields that say how a repository is reached and opened: changed, it is tested before it counts."""
 
 
 def parts_of(share: float) -> int | None:

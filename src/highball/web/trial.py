@@ -11,6 +11,7 @@ import asyncio
 from highball.errors import Conflict, HighballError
 from highball.hub.asking import AskedOverWire
 from highball.hub.hub import Hub
+from highball.hub.runs import utc_now
 from highball.hub.vault import FORMER
 from highball.secret import SecretReference, SecretValue
 from highball.web.api.testing import RepositoryTestAnswer, try_out
@@ -45,6 +46,8 @@ async def prove_secret(hub: Hub, key: str, slot: str, value: SecretValue, anyway
         found, why = None, error.message
     if found is not None and found.state == "wrong_password":
         raise refused(key)
+    if found is not None and found.state in OPENS and hub.dispatcher.find_repository(key).admin is None:
+        await asyncio.to_thread(hub.record.note_test, key, None, utc_now())
     proved = found is not None and found.state in (*OPENS, "uninitialised")
     if replaces and not proved and not anyway:
         raise untried(key, why)

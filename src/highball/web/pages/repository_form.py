@@ -26,6 +26,7 @@ from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.key import key_from
 from highball.spec.references import Spec
+from highball.spec.repository import REACHES
 from highball.web import showing
 from highball.web.api.testing import UNSAVED, RepositoryTestAnswer, try_unsaved
 from highball.web.page import Pages, Said, go, link, own
@@ -57,9 +58,6 @@ TEXTS = ("title", "certificate", "maintained_by", "answer_within")
 
 SHOWN = {*OWN, *TEXTS, "when_back", "append_only", "password", "environment", "admin"}
 """Everything that this form says of a repository."""
-
-REACHES = {*OWN, "certificate", "maintained_by", "password", "environment", "options", "admin"}
-"""What says how a repository is reached and opened: changed, it is tested before it counts."""
 
 KEPT = "(sealed)"
 """How a variable is shown whose value is sealed."""

@@ -273,6 +273,8 @@ def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None
     hub.vault.seal(place, SecretValue(value.encode()), actor, utc_now())
     if fresh:
         _initialise(hub, actor)
+    else:
+        hub.record.note_test(REPOSITORY, None, utc_now())  # it was opened before it was declared
 
 
 def _take_back(hub: Hub, actor: Actor) -> Said | None:

@@ -14,7 +14,7 @@ from highball.hub.config import Documents
 from highball.hub.runs import Record
 from highball.hub.standing import list_standings
 from highball.spec.document import build
-from highball.spec.repository import Repository
+from highball.spec.repository import REACHES, Repository
 from record.stories import Story, measure
 
 ELSEWHERE = {**NAS, "url": "/mnt/elsewhere"}
@@ -108,7 +108,9 @@ def test_what_is_reached_as_before_was_tested_before(
 def test_a_new_one_is_untested_unless_the_hubs_own_file_declares_it(desk: Desk) -> None:
     load(desk, NAS)
     assert untested(desk) is None, "its first set-up or run will tell"
-    apply_to = build({"repositories": {"far": ELSEWHERE}, "jobs": {"pics": {**DOCS, "repositories": ["far"]}}})
+    apply_to = build(
+        {"repositories": {"far": ELSEWHERE}, "jobs": {"pics": {**DOCS, "repositories": ["far"]}}}
+    )
     desk.documents.apply(apply_to, file="fleet.yaml", **desk.told)
     assert "declared" in (untested(desk, "far") or "")
 
@@ -131,8 +133,6 @@ def test_what_was_begun_anew_stays_so_under_another_key(desk: Desk) -> None:
 
 
 def test_every_field_of_a_repository_reaches_it_or_does_not() -> None:
-    from highball.spec.repository import REACHES  # noqa: PLC0415 - what is asked about
-
     others = {
         *("title", "answer_within", "when_back", "append_only", "maintenance", "accept_growth", "retention"),
         *("discard_schedule", "prune_schedule", "verify_schedule", "check_schedule", "check_share"),

@@ -123,7 +123,9 @@ def _since(anew: datetime | None, at: datetime | None) -> datetime | None:
 
 def _list_marks(connection: sa.Connection, *kinds: str) -> dict[str, list[tuple[str, str]]]:
     """The marks of these kinds, each with the key that it is about: when a repository was begun anew, for one."""
-    asked = sa.select(marks).where(sa.or_(*(marks.c.name.startswith(kind, autoescape=True) for kind in kinds)))
+    asked = sa.select(marks).where(
+        sa.or_(*(marks.c.name.startswith(kind, autoescape=True) for kind in kinds))
+    )
     rows = connection.execute(asked).all()
     return {
         kind: [(row.name.removeprefix(kind), row.value) for row in rows if row.name.startswith(kind)]

@@ -72,7 +72,7 @@ class Looker:
 
     def log_in(self, name: str, password: str) -> None:
         """Prove who one is, by what the form of the login sends: its page has tests of its own."""
-        told = {"name": name, "password": password}
+        told: dict[str, str | float | bool] = {"name": name, "password": password}
         answer = self.context.request.post(f"{self.url}/login", form=told, max_redirects=0)
         assert answer.status == 303, answer.text()
 

@@ -259,7 +259,7 @@ def test_without_a_summary_the_size_is_the_listings() -> None:
 
 def test_a_snapshot_that_shrank_says_how_to_accept_it() -> None:
     verdict = judge_backup(replace(PERFECT, sizes=(5000,)))
-    assert "holds 1000 bytes where 5000 are usual" in verdict.warnings[0].message
+    assert "holds 0.98 KiB where 4.88 KiB is usual" in verdict.warnings[0].message
     assert "highball accept" in verdict.warnings[0].message
 
 

@@ -140,7 +140,7 @@ def test_it_does_not_fit(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monke
     assert done.outcome is Outcome.FAILURE
     assert done.reason is not None
     assert done.reason.code == "no_space"
-    assert "1000 are free" in done.reason.message
+    assert "0.98 KiB are free" in done.reason.message
 
 
 def test_cancelled(bench: Bench, tree: bytes) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from highball import words
 from highball.engine.restic.messages import PruneReport, Summary, as_listed
 from highball.facts import DISK_AWAY, Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
 from highball.source.path import pattern_of
-from highball.words import counted
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
     if not report.is_shown:
         return Outcome.FAILURE, no_result("prune", run)
     if report.left:
-        files = counted(report.left, "file")
+        files = words.counted(report.left, "file")
         message = f"{files} could not be removed, see the log: highball logs {run}"
         return Outcome.WARNING, Reason(code="prune_incomplete", message=message)
     return Outcome.SUCCESS, None
@@ -186,7 +186,7 @@ def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]
         usual = int(median(evidence.sizes))
         yield Caution(
             code="shrank",
-            message=f"the snapshot holds {size} bytes where {usual} are usual; "
+            message=f"the snapshot holds {words.size(size)} where {words.size(usual)} is usual; "
             f"if that is right, say so with: highball accept {evidence.run}",
         )
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from highball import words
 from highball.agent.attempt import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import WANTED, Entry, Verdict, kind_of
 from highball.agent.ground import Ground, ancestors, is_below, is_safe
@@ -71,7 +72,7 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
     beside = sum(_size_beside(survey, place) for place in survey.places)
     if beside:
         sentences.append(
-            f"what comes back is staged beside what is there first, which takes room for {beside} bytes more"
+            f"what comes back is staged beside what is there first, which takes room for {words.size(beside)} more"
         )
     if survey.parents or (survey.rule in REFRESHING and survey.tallies[Verdict.UNCHANGED].entries):
         sentences.append(
@@ -269,7 +270,7 @@ class _Restoring:
     def _no_space(self, group: _Group) -> Reason:
         where = path_for_people(group.target)
         beside = sum(_size_beside(self._survey, place) for place in group.places)
-        needed = f"; staging needs room for {beside} bytes beside what is there" if beside else ""
+        needed = f"; staging needs room for {words.size(beside)} beside what is there" if beside else ""
         return Reason(
             code="no_space", message=f"there is no space left on the file system of {where}{needed}"
         )
@@ -412,9 +413,8 @@ class _Restoring:
         warnings = [*missing, *special, *found.lost_targets(), *self._all_cautions()]
         entries, files, size = self._survey.wanted
         if stopped and found.missing_count:
-            message = (
-                f"cancelled; {found.files} of {files} files ({found.size_bytes} of {size} bytes) are back"
-            )
+            sizes = f"{words.size(found.size_bytes)} of {words.size(size)}"
+            message = f"cancelled; {found.files} of {files} files ({sizes}) are back"
             return Done(Outcome.CANCELLED, Reason(code="cancelled", message=message), warnings, facts)
         reason = self._failure(found, entries)
         if reason is not None:

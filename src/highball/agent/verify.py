@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from typing import BinaryIO
 
+from highball import words
 from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
@@ -28,7 +29,6 @@ from highball.engine.restic.restic import Restic
 from highball.errors import Cancelled, Failed
 from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.protocol import VerifyTask
-from highball.words import sample
 
 MOST_NAMED = 100
 SPARE_BYTES = 16 * 1024 * 1024
@@ -158,7 +158,7 @@ def _require_space(restic: Restic, size: int) -> None:
     free = shutil.disk_usage(restic.scratch).free
     if size + SPARE_BYTES > free:
         raise Failed(
-            f"{size} bytes are to be restored below {restic.scratch}, where {free} are free",
+            f"{words.size(size)} are to be restored below {restic.scratch}, where {words.size(free)} are free",
             code="no_space",
             hint="make room there, or verify a sample",
         )
@@ -249,7 +249,7 @@ class _Comparison:
         said = [*self.problems, *self.attempt.cautions[:MOST_NAMED]]
         if self.wrong or self.attempt.bad or self.attempt.unclear:
             return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
-        came = sample(done, held)
+        came = words.sample(done, held)
         message = f"{came} came back equal to the source, byte for byte"
         if self.read:
             message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"

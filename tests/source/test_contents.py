@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from highball.source.contents import MOST_ENTRIES, Examined, Holds, Omissions, examine_whole, list_idle
+from highball.source.contents import MOST_ENTRIES, Content, Examined, Omissions, examine_whole, list_idle
 from highball.source.path import PathSource
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
@@ -62,7 +62,7 @@ def test_a_source_of_which_nothing_is_saved_is_told(
     found = look(make(tmp_path / "source", *names), **omissions)
     assert found.usable
     assert (found.caution.code if found.caution else None) == code
-    assert (found.holds is Holds.NOTHING) == (code is not None)
+    assert (found.holds is Content.NOTHING) == (code is not None)
 
 
 def test_it_is_what_restic_saves(tmp_path: Path, newest_restic: ResticBinary) -> None:
@@ -109,7 +109,7 @@ def test_a_source_that_may_be_empty_is_fine(tmp_path: Path) -> None:
 def test_links_are_data_that_restic_does_not_count(tmp_path: Path) -> None:
     top = make(tmp_path / "source", "a/")
     (top / "a" / "link").symlink_to("elsewhere")
-    assert look(top).holds is Holds.NO_FILES
+    assert look(top).holds is Content.NO_FILES
 
 
 def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,17 +117,17 @@ def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(top)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as one:
         one.bind("socket")
-    assert look(top).holds is Holds.NOTHING
+    assert look(top).holds is Content.NOTHING
 
 
 def test_a_file_is_what_it_is(tmp_path: Path) -> None:
-    assert look(make(tmp_path, "file") / "file", exclude=["*"]).holds is Holds.FILES
+    assert look(make(tmp_path, "file") / "file", exclude=["*"]).holds is Content.FILES
 
 
 def test_a_cache_that_only_seems_one_is_saved(tmp_path: Path) -> None:
     top = make(tmp_path / "source", "a")
     (top / "CACHEDIR.TAG").write_text("nothing of the kind")
-    assert look(top, exclude_caches=True).holds is Holds.FILES
+    assert look(top, exclude_caches=True).holds is Content.FILES
 
 
 def test_what_is_wrong_with_a_source_itself_comes_first(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_what_is_wrong_with_a_source_itself_comes_first(tmp_path: Path) -> None:
 def test_a_look_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("highball.source.contents.MOST_ENTRIES", 3)
     assert MOST_ENTRIES > 3
-    assert look(make(tmp_path / "source", *(f"{name}/" for name in "abcdef"))).holds is Holds.UNKNOWN
+    assert look(make(tmp_path / "source", *(f"{name}/" for name in "abcdef"))).holds is Content.UNKNOWN
 
 
 def test_patterns_whose_first_folder_is_nowhere_are_idle(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from highball.facts import (
 )
 from highball.process import Stop
 from highball.protocol import BackupTask, Expectation
-from highball.source.contents import Holds, Omissions, examine_whole, find_too_large, list_idle
+from highball.source.contents import Content, Omissions, examine_whole, find_too_large, list_idle
 from highball.source.path import PathSource, patterns
 from highball.spec.job import Hook
 
@@ -304,7 +304,7 @@ class _Source:
         self.path = found.path
         self.caution = found.caution
         self.usable = found.usable
-        self.may_hold_no_file = declared.allow_empty or found.holds is Holds.NO_FILES
+        self.may_hold_no_file = declared.allow_empty or found.holds is Content.NO_FILES
 
     def find_what_became(self) -> Caution | None:
         """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""

@@ -38,7 +38,7 @@ class Omissions:
     exclude_larger_than: int | None = None
 
 
-class Holds(Enum):
+class Content(Enum):
     """What a source holds that would be saved, as far as somebody looked."""
 
     NOTHING = auto()
@@ -57,17 +57,17 @@ class Examined:
     """What is wrong with it, if anything."""
     usable: bool
     """Whether the engine can be given it; one that holds nothing to save can."""
-    holds: Holds
+    holds: Content
 
 
 def examine_whole(source: PathSource, omissions: Omissions) -> Examined:
     """Look at the source as it is now, and whether anything of it would be saved."""
     found = examine(source)
     if not found.sound or source.allow_empty:
-        return Examined(found.path, found.caution, found.sound, Holds.UNKNOWN)
+        return Examined(found.path, found.caution, found.sound, Content.UNKNOWN)
     look = _Look(found.path, Patterns([*omissions.exclude, *source.exclude]), omissions)
     holds = look.see()
-    caution = look.tell(source.path) if holds is Holds.NOTHING else None
+    caution = look.tell(source.path) if holds is Content.NOTHING else None
     return Examined(found.path, caution, usable=True, holds=holds)
 
 
@@ -121,7 +121,7 @@ class _Look:
         """By what something was."""
         self._own_marker: bytes | None = None
 
-    def see(self) -> Holds:
+    def see(self) -> Content:
         """Go down until something would be saved; what cannot be read is for restic to tell."""
         try:
             top = os.stat(self._top)  # noqa: PTH116 - paths are bytes here
@@ -129,11 +129,11 @@ class _Look:
             while waiting and self._seen <= MOST_ENTRIES:
                 entry = waiting.pop()
                 if not entry.is_folder:
-                    return Holds.FILES if entry.is_file else Holds.NO_FILES
+                    return Content.FILES if entry.is_file else Content.NO_FILES
                 waiting += self._saved_of(entry, top.st_dev)
         except OSError:
-            return Holds.UNKNOWN
-        return Holds.UNKNOWN if waiting else Holds.NOTHING
+            return Content.UNKNOWN
+        return Content.UNKNOWN if waiting else Content.NOTHING
 
     def _saved_of(self, folder: _Entry, device: int) -> Iterator[_Entry]:
         """What of a folder would be saved, up to the first that is no folder itself."""

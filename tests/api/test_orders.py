@@ -11,7 +11,8 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
-from api.whole import Whole
+from api.whole import NOW, SNAPSHOT, Whole
+from record.stories import OF, back_up
 
 RUNS = "/api/v1/runs"
 
@@ -83,6 +84,38 @@ def test_a_field_that_the_task_has_no_use_for_is_refused(
     api: TestClient, order: dict[str, Any], name: str
 ) -> None:
     assert f"has no {name}" in problem_with(api, RUNS, order)
+
+
+@pytest.mark.parametrize("task", ["forget", "verify", "restore"])
+@pytest.mark.parametrize("named", ["latest", " ", "-x", "0123", "ABCDEF12", "0" * 65])
+def test_what_is_no_id_of_a_snapshot_is_no_order(api: TestClient, task: str, named: str) -> None:
+    more = {"paths": ["/docs"], "target": "/back"} if task == "restore" else {}
+    before = api.get(RUNS).json()["items"]
+    answer = api.post(RUNS, json={"task": task, "repository": "nas", "snapshot": named, **more})
+    told = answer.json()
+    assert (answer.status_code, told["code"]) == (400, "snapshot_invalid"), told
+    assert told["detail"] and "/api/v1/repositories/nas/snapshots" in told["hint"]
+    assert api.get(RUNS).json()["items"] == before, "nothing was ordered"
+
+
+def test_one_snapshot_is_ordered_to_go_only_where_it_is_known_and_nothing_keeps_it(
+    api: TestClient, whole: Whole
+) -> None:
+    def order(named: str, **more: Any) -> tuple[int, str]:
+        answer = api.post(RUNS, json={"task": "forget", "repository": "nas", "snapshot": named}, **more)
+        assert answer.status_code < 400 or answer.json()["hint"]
+        return answer.status_code, answer.json().get("code") or answer.json()["id"]
+
+    assert order("") == (400, "snapshot_invalid")
+    assert order("f" * 64) == (404, "snapshot_unknown")
+    assert order(SNAPSHOT) == (403, "snapshot_newest")
+    made = back_up(whole.hub.record, 2, 1000, before=[SNAPSHOT])
+    back_up(whole.hub.record, 3, 1000, before=[SNAPSHOT, made])
+    assert order(SNAPSHOT) == (403, "snapshot_pinned")
+    status, run = order(made, headers={"Idempotency-Key": "once"})
+    assert status == 202
+    whole.hub.record.miss(OF, [made], NOW)
+    assert order(made, headers={"Idempotency-Key": "once"}) == (200, run)
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,15 @@ def test_what_differs_between_two_snapshots(away: Away) -> None:
     assert away.error("diff", old, expect=2)["code"] == "usage"
 
 
+def test_one_snapshot_is_removed_by_its_id(away: Away) -> None:
+    for named, status, code in (("latest", 2, "snapshot_invalid"), ("f" * 64, 4, "snapshot_unknown")):
+        assert away.error("forget", "--snapshot", named, "-y", expect=status)["code"] == code
+    saved = [away.ask("run", "docs")["runs"][0]["steps"][0]["snapshot_id"] for _ in range(2)]
+    assert away.error("forget", "--snapshot", saved[1], "-y", expect=6)["code"] == "snapshot_newest"
+    [run] = away.ask("forget", "--snapshot", saved[0], "-y")["runs"]
+    assert run["steps"][0]["snapshots_removed"] == [saved[0]]
+
+
 def test_names_that_are_not_utf_8_arrive_exactly(away: Away, tmp_path: Path) -> None:
     odd = os.fsencode(away.served.source) + b"/odd-\xff\xe9"
     os.mkdir(odd)

@@ -60,6 +60,25 @@ def test_exactly_the_plan_goes_and_others_are_neither_touched_nor_counted(each_s
     station.back_up()
 
 
+def test_one_snapshot_goes_by_its_id_unless_a_guard_keeps_it(each_station: Station) -> None:
+    station = each_station
+    oldest, older, newest = save(station, 3)
+    for named in ("latest", "", "-x", oldest[:7]):
+        error = station.ask("forget", f"--snapshot={named}", "--yes", status=2).error
+        assert (error["code"], bool(error["hint"])) == ("snapshot_invalid", True)
+    error = station.ask("forget", "--snapshot", "f" * 64, "--yes", status=4).error
+    assert (error["code"], bool(error["hint"])) == ("snapshot_unknown", True)
+    assert station.ask("forget", "--snapshot", newest, "--yes", status=6).error["code"] == "snapshot_newest"
+    assert station.ask("forget", "--snapshot", oldest, status=2).error["code"] == "confirmation_required"
+    station.ask("forget", "docs", "--snapshot", oldest, "--yes", status=2)
+    station.ask("forget", "-r", "nas", status=2)
+    assert listed(station) == {oldest, older, newest}
+    step = station.ask("forget", "--snapshot", older[:8], "--yes").step
+    assert step["snapshots_removed"] == [older]
+    assert listed(station) == {oldest, newest}
+    assert station.ask("status").json[0]["snapshots"] == 2
+
+
 def test_what_was_saved_under_another_name_of_the_machine_is_kept_apart(station: Station) -> None:
     station.add_job(retention={"last": 1})
     before = save(station, 2)

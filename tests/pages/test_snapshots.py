@@ -38,11 +38,17 @@ def test_a_snapshot_is_pinned_compared_and_removed(anna: Looker, corner: Corner)
     row.locator("summary").click()
     row.get_by_role("button", name="Pin").click()
     expect(page.locator("tr", has_text=old[:8])).to_contain_text("pinned by anna")
-    refused = corner.end_of(
-        corner.post("runs", {"task": "forget", "repository": corner.nas, "snapshot": old})["id"]
-    )
-    assert refused["reason"]["code"] == "snapshot_pinned"
+    one = {"task": "forget", "repository": corner.nas, "snapshot": old}
+    assert corner.post("runs", one, expect=(403,))["code"] == "snapshot_pinned"
+    for typed, told in (
+        ("f" * 64, "No snapshot of a job of ours"),
+        ("latest", "not understood"),
+        (old, "is pinned"),
+    ):
+        refused = anna.go(f"/repositories/{corner.nas}/snapshots/{typed}/remove")
+        expect(refused.locator("main")).to_contain_text(told)
 
+    page = anna.go(address)
     row = page.locator("tr", has_text=new[:8])
     row.locator("summary").click()
     expect(row.get_by_text("Remove")).to_have_count(0)

@@ -74,6 +74,14 @@ Approves = Annotated[
     str | None,
     typer.Option("--approve", metavar="PLAN", help="Carry out this plan, which waited for a person."),
 ]
+OneSnapshot = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshot",
+        metavar="SNAPSHOT",
+        help="Remove this one alone, whatever retention says: its id, or eight characters of it or more.",
+    ),
+]
 OfJob = Annotated[
     str | None, typer.Option("--job", metavar="JOB", help="Whose retention governs them from then on.")
 ]

@@ -301,6 +301,10 @@ class Hub:
         shown = None if approve else [plan.id for plan in plans]
         return self.order("forget", repository, wait, job=job, plan=approve, shown=shown)
 
+    def order_forget_one(self, repository: str, snapshot: str, wait: timedelta | None) -> dict[str, Any]:
+        """Remove this snapshot alone."""
+        return self.order("forget", repository, wait, snapshot=snapshot)
+
     def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
         """What retention would do for a job in a repository."""
         about = {"job": job} | ({"approve": approve} if approve else {})

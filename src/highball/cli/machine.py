@@ -231,6 +231,13 @@ class Machine:
         task = self.retainer.order(repository, plans, utc_now(), approve)
         return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
 
+    def order_forget_one(self, repository: str, snapshot: str, wait: timedelta | None) -> Assignment:
+        """Remove this snapshot alone; raises NotAllowed where a guard keeps it."""
+        asked = self.ask(repository)
+        asked.compare_identity()
+        task = self.retainer.order_one(repository, snapshot, asked, utc_now())
+        return self.orders.maintain(task, repository, utc_now(), wait=wait)
+
     def accept(self, target: str, reason: str | None) -> list[Hold]:
         """A person says that what a run showed, or all that holds retention in a repository, is right."""
         held = self.record.holds

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from highball.cli import answers, carrying
+from highball.cli import answers, carrying, words
 from highball.cli.arguments import (
     Acceptable,
     Approves,
+    InRepository,
     Jobs,
+    OneSnapshot,
     OnlyShows,
     ReadsAll,
     RemovesAll,
@@ -23,14 +25,16 @@ from highball.cli.arguments import (
     Yes,
     read_wait,
 )
+from highball.cli.holdings import find_snapshot
 from highball.cli.names import choose_jobs, choose_repositories
 from highball.cli.output import Output
 from highball.cli.session import Session
-from highball.errors import Failed, HighballError, NotAllowed, RepositoryError, Unknown
+from highball.errors import Failed, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.facts import NOT_BY_A_PERSON, HoldCause, Run
 from highball.keeping import Plan
 from highball.spec.document import effective_job
-from highball.spec.repository import demand_right_to_delete
+from highball.spec.pin import names_snapshot
+from highball.spec.repository import demand_maintained
 
 if TYPE_CHECKING:
     from highball.cli.session import Place
@@ -66,6 +70,8 @@ def forget(
     context: typer.Context,
     jobs: Jobs = None,
     approve: Approves = None,
+    snapshot: OneSnapshot = None,
+    repository: InRepository = None,
     dry_run: OnlyShows = False,
     yes: Yes = False,
     wait: Wait = None,
@@ -73,6 +79,15 @@ def forget(
     """Apply retention: remove the snapshots that no rule keeps; on a terminal the plan is shown first."""
     session: Session = context.obj
     patience = read_wait(wait)
+    if snapshot is not None:
+        if jobs or approve or dry_run:
+            raise Misuse("--snapshot names all that goes: no JOB, --approve or --dry-run beside it")
+        _forget_one(session, snapshot, repository, patience, yes=yes)
+        return
+    if repository is not None:
+        raise Misuse(
+            "--repository goes with --snapshot", hint="name jobs to apply the retention of these alone"
+        )
     place = session.place(looks=dry_run)
     chosen = choose_jobs(place.document, jobs) if jobs else list(place.document.jobs)
     pairs = [(job, key) for job in chosen for key in place.list_repositories_of(job)]
@@ -93,6 +108,32 @@ def forget(
         for job, key in pairs
     ]
     _carry_out(session, place, orders)
+
+
+def _forget_one(
+    session: Session, snapshot: str, repository: str | None, wait: timedelta | None, *, yes: bool
+) -> None:
+    """Remove one snapshot; raises Misuse where what is named is none, or nobody can be asked."""
+    if not names_snapshot(snapshot):
+        raise Misuse(
+            f"{snapshot or 'nothing'} is not the id of a snapshot",
+            code="snapshot_invalid",
+            hint="it is 8 to 64 digits and letters a to f; see them with: highball snapshots",
+        )
+    place = session.place()
+    found = find_snapshot(place, snapshot, repository)
+    key = found.repository
+    demand_maintained(key, place.document.repositories[key])
+    if not yes:
+        if not session.output.interactive:
+            raise Misuse("--snapshot needs --yes where nobody can be asked", code="confirmation_required")
+        told = f"{found.id[:8]} of {found.job or found.host}, {words.moment(found.time)},"
+        if not session.output.confirm(f"Remove {told} from {key} for good?"):
+            session.output.note("Nothing was removed.")
+            return
+    _carry_out(
+        session, place, [(f"{found.id[:8]} in {key}", lambda: place.order_forget_one(key, found.id, wait))]
+    )
 
 
 def _list_plans_of(place: Place, pairs: list[tuple[str, str]]) -> Shown:
@@ -133,12 +174,7 @@ def _forgets(
     place: Place, job: str, key: str, approve: str | None, wait: timedelta | None, shown: list[Plan] | None
 ) -> Callable[[], Any]:
     def order() -> Any:
-        repository = place.document.repositories[key]
-        if repository.maintenance == "off":
-            raise NotAllowed(
-                f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
-            )
-        demand_right_to_delete(key, repository)
+        demand_maintained(key, place.document.repositories[key])
         plans = place.list_plans(key, job, approve) if shown is None else shown
         ordered = place.order_forget(key, job, plans, approve, wait)
         _demand_moving(plans)

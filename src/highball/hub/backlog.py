@@ -248,6 +248,14 @@ class Backlog:
                     connection.execute(idempotency.insert().values(**used))
         return self._record.find_run(known or id), known is None
 
+    def has_answered(self, actor: Actor, key: str | None) -> bool:
+        """Whether an order of this actor with this idempotency key began a run already."""
+        here = (idempotency.c.actor == actor.name) & (idempotency.c.key == key)
+        with self._database.read() as connection:
+            return (
+                key is not None and connection.execute(sa.select(idempotency).where(here)).first() is not None
+            )
+
     def list_unassigned(self) -> list[Queued]:
         """The runs that no agent was given yet, oldest first."""
         asked = (

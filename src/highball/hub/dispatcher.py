@@ -17,7 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from highball.engine.restic.repository import as_admin
-from highball.errors import HighballError, Misuse, NotAllowed, Unknown
+from highball.errors import HighballError, Misuse, Unknown
 from highball.eventlines import read_told
 from highball.facts import (
     DISK_AWAY,
@@ -69,7 +69,7 @@ from highball.protocol import (
 from highball.secret import SecretValue
 from highball.spec.document import HUB_JOB, Document, effective_cadences, effective_job
 from highball.spec.inheritance import profiles_of, table_of
-from highball.spec.repository import Repository, demand_right_to_delete
+from highball.spec.repository import Repository, demand_maintained
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
@@ -326,13 +326,13 @@ class Dispatcher:
         known = [of for of in self._record.list_sets(repository=key) if of.job in (HUB_JOB, *document.jobs)]
         return list(dict.fromkeys([*own, *known]))
 
+    def demand_removable(self, key: str, snapshot: str) -> None:
+        """Raise NotAllowed or Unknown where it is known by now that this snapshot cannot be removed."""
+        demand_maintained(key, self.find_repository(key))
+        self.retainer.demand_removable(key, snapshot, utc_now())
+
     def _removal(self, document: Document, order: RunOrder, key: str) -> ForgetTask:
-        repository = document.repositories[key]
-        if repository.maintenance == "off":
-            raise NotAllowed(
-                f"maintenance of {key} is off: nothing is ever removed there", code="maintenance_off"
-            )
-        demand_right_to_delete(key, repository)
+        demand_maintained(key, document.repositories[key])
         if order.snapshot is not None:
             asked = self.asked(key)
             skew = self.find_skew(asked.host)

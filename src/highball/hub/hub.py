@@ -55,6 +55,7 @@ from highball.hub.upkeep import list_discards_after
 from highball.hub.vault import Vault
 from highball.protocol import Message, Question, RestorePlan
 from highball.spec.document import Document, effective_job
+from highball.spec.pin import names_snapshot
 
 TICK_SECONDS = 1.0
 HOUSE_SECONDS = 15.0
@@ -283,7 +284,8 @@ class Hub:
     ) -> tuple[Run, bool]:
         """Queue a run; with the same idempotency key, the run that this key began. True where it is new.
 
-        Raises Unknown for a job or repository that is not declared. Not to be called in the loop's own thread.
+        Raises Unknown for a job or repository that is not declared, and Misuse, Unknown or NotAllowed for a snapshot
+        that is none or cannot be removed. Not to be called in the loop's own thread.
         """
         now, document = utc_now(), self.document()
         host = self.host_of(order.job)
@@ -293,6 +295,8 @@ class Hub:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
             if order.job is None or order.task not in ("restore", "verify"):
                 host = repository.maintainer(self.host)  # the right to delete goes nowhere else
+        if order.snapshot is not None and not self.backlog.has_answered(actor, key):
+            self._demand_snapshot(order, order.snapshot)
         run, fresh = self.backlog.enqueue(
             order, host, now, id=id or new_run_id(now, secrets.randbits(74)), actor=actor, key=key
         )
@@ -300,6 +304,18 @@ class Hub:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def _demand_snapshot(self, order: RunOrder, snapshot: str) -> None:
+        key = order.repository or ""
+        if not names_snapshot(snapshot):
+            raise Misuse(
+                "what is named is not the id of a snapshot",
+                code="snapshot_invalid",
+                hint="it is 8 to 64 digits and letters a to f; "
+                f"see highball snapshots, or /api/v1/repositories/{key}/snapshots",
+            )
+        if order.task == "forget":
+            self.dispatcher.demand_removable(key, snapshot)
 
     def host_of(self, job: str | None) -> str:
         """The machine whose data a job reads, and where a restore of it goes; raises Unknown."""

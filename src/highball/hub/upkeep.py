@@ -198,22 +198,15 @@ class Retainer:
         """
         of, id = self._find_set(key, snapshot)
         plan = self.plan(of, asked, now, skew=skew)
-        verdict = next((one for one in (*plan.keep, *plan.remove) if one.id == id), None)
-        if verdict is None:
-            raise Unknown(f"{key} does not hold {id[:8]} any more", code="snapshot_unknown")
-        codes = {reason.code for reason in verdict.reasons}
-        for code, (message, hint) in _KEPT_FROM_PEOPLE.items():
-            if code in codes:
-                raise NotAllowed(f"{id[:8]} {message}", code=f"snapshot_{code}", hint=hint)
-        if any(reason.code == HoldCause.CHECK_FAILED.value for reason in plan.messages):
-            raise NotAllowed(
-                f"a check found damage in {key}: nothing is removed there now",
-                code=HoldCause.CHECK_FAILED.value,
-                hint="repair it and check it again first",
-            )
+        _demand_free(plan, id)
         stay = tuple(one for one in (*plan.ids_to_stay, *plan.ids_to_remove) if one != id)
         removal = order_removal(plan, self.former).model_copy(update={"remove": (id,), "stay": stay})
         return ForgetTask(repository=key, removals=(removal,))
+
+    def demand_removable(self, key: str, snapshot: str, now: datetime) -> None:
+        """Raise as `order_one` does for what the record alone can tell."""
+        of, id = self._find_set(key, snapshot)
+        _demand_free(self.foresee(of, self._retention(of), now), id)
 
     def _find_set(self, key: str, snapshot: str) -> tuple[SetOf, str]:
         """The set that a snapshot belongs to, and its whole id; raises Unknown."""
@@ -280,6 +273,26 @@ _KEPT_FROM_PEOPLE = {
     "last_verified": ("is the last one that was restored to test it", "test a restore of another one first"),
     "pinned": ("is pinned", "take the pin off first"),
 }
+
+
+def _demand_free(plan: Plan, id: str) -> None:
+    """Raise Unknown where a plan does not know of a snapshot, NotAllowed where a guard keeps it or everything."""
+    verdict = next((one for one in (*plan.keep, *plan.remove) if one.id == id), None)
+    if verdict is None:
+        hint = "see what is there with: highball snapshots"
+        raise Unknown(
+            f"{plan.repository} does not hold {id[:8]} any more", code="snapshot_unknown", hint=hint
+        )
+    codes = {reason.code for reason in verdict.reasons}
+    for code, (message, hint) in _KEPT_FROM_PEOPLE.items():
+        if code in codes:
+            raise NotAllowed(f"{id[:8]} {message}", code=f"snapshot_{code}", hint=hint)
+    if any(reason.code == HoldCause.CHECK_FAILED.value for reason in plan.messages):
+        raise NotAllowed(
+            f"a check found damage in {plan.repository}: nothing is removed there now",
+            code=HoldCause.CHECK_FAILED.value,
+            hint="repair it and check it again first",
+        )
 
 
 def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:

@@ -13,8 +13,13 @@ SHORTEST_ID = 8
 """So much of a snapshot's id restic shows, and so much names one snapshot."""
 
 
+def names_snapshot(text: str) -> bool:
+    """Whether this is the id of a snapshot, or enough of its beginning."""
+    return SHORTEST_ID <= len(text) <= 64 and not set(text) - set("0123456789abcdef")
+
+
 def _check_snapshot(text: str) -> str:
-    if not SHORTEST_ID <= len(text) <= 64 or set(text) - set("0123456789abcdef"):
+    if not names_snapshot(text):
         raise wrong(f'"{text[:80]}" is not the id of a snapshot', "8 to 64 digits and letters a to f")
     return text
 

@@ -206,3 +206,12 @@ def demand_right_to_delete(key: str, repository: Repository) -> None:
             code="admin_creds_required",
             hint=f"name one under [repositories.{key}.admin], or run this where one is known",
         )
+
+
+def demand_maintained(key: str, repository: Repository) -> None:
+    """Raise NotAllowed where no snapshot may be removed."""
+    if repository.maintenance == "off":
+        hint = "let it say maintenance = auto, or user, first"
+        message = f"maintenance of {key} is off: nothing is ever removed there"
+        raise NotAllowed(message, code="maintenance_off", hint=hint)
+    demand_right_to_delete(key, repository)

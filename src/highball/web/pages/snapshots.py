@@ -201,7 +201,7 @@ def _count(found: Sequence[Difference]) -> list[str]:
 def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/snapshots/{snapshot}/remove")
     def ask_to_remove(request: Request, _: Runs, key: str, snapshot: SnapshotId) -> Response:
-        hub.dispatcher.find_repository(key)
+        hub.dispatcher.demand_removable(key, snapshot)
         return ask(pages, request, _about_removal(key, snapshot))
 
     @router.post("/repositories/{key}/snapshots/{snapshot}/remove")

@@ -72,6 +72,22 @@ def test_a_new_key_is_one_that_opened_nothing_before(station: Station, new_passw
     assert unknown["code"] == "key_unknown"
 
 
+def test_after_a_rotation_that_was_ended_the_refusal_leads_to_the_next(
+    each_station: Station, new_password: Path
+) -> None:
+    station = each_station
+    station.ask("setup")
+    station.bare("key", "add", "--new-password-file", str(new_password))  # as far as it had come
+    rotate = ("keys", "nas", "--rotate", "--new-password-file", str(new_password))
+    reason = station.ask(*rotate, status=1).step["reason"]
+    [left] = [id for id, use in uses(station).items() if use != "everyday"]
+    assert reason["code"] == "password_not_new"
+    command = f"highball keys nas --remove {left[:8]}"
+    assert command in reason["message"]
+    station.ask("keys", "nas", "--remove", left[:8], "--yes")
+    station.ask(*rotate)
+
+
 def test_a_wrong_password_adds_nothing(station: Station, new_password: Path) -> None:
     station.ask("setup")
     station.password_file.write_text("wrong")

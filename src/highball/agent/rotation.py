@@ -30,7 +30,7 @@ def _add(steps: Steps, task: KeyTask) -> Done:
     value = steps.resolve(task.new)
 
     def body(restic: Restic) -> Done:
-        _demand_new(restic, value)
+        _demand_new(restic, value, task.repository)
         before = list_keys(restic)
         former = next((one.id for one in before if one.current), None)
         finished = steps.finish(restic, lambda: add_key(restic, value, task.name, steps.assignment.host))
@@ -49,10 +49,11 @@ def _add(steps: Steps, task: KeyTask) -> Done:
     return steps.with_identity(task.repository, body, admin=task.of_admin)
 
 
-def _demand_new(restic: Restic, value: SecretValue) -> None:
-    """Raise RepositoryError where the password opens the repository already."""
+def _demand_new(restic: Restic, value: SecretValue, repository: str) -> None:
+    """Raise RepositoryError where the password opens the repository already, as after a rotation that was killed."""
+    anew = replace(restic, access=replace(restic.access, password=value))
     try:
-        replace(restic, access=replace(restic.access, password=value)).read_identity()
+        anew.read_identity()
     except RepositoryError as error:
         if error.code != "wrong_password":
             raise
@@ -60,7 +61,18 @@ def _demand_new(restic: Restic, value: SecretValue) -> None:
     raise RepositoryError(
         "this password opens the repository already",
         code="password_not_new",
-        hint="choose one that opens nothing yet",
+        hint=_out(restic, anew, repository),
+    )
+
+
+def _out(restic: Restic, anew: Restic, repository: str) -> str:
+    """What to do where a password opens a repository already: it is the one in use, or a key that is left of before."""
+    used, found = (next((one for one in list_keys(by) if one.current), None) for by in (restic, anew))
+    if found is None or used is None or found.id == used.id:
+        return "it is the one in use: choose another"
+    return (
+        f"by the key {found.id[:8]}, which a rotation that was ended may have left: choose another password, or remove "
+        f"that key first: highball keys {repository} --remove {found.id[:8]}"
     )
 
 

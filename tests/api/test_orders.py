@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from api.whole import NOW, SNAPSHOT, Whole
 from record.stories import OF, back_up
 
 RUNS = "/api/v1/runs"
+ROOT = Path(__file__).parent.parent.parent
 
 REMOVES: list[dict[str, Any]] = [
     {"task": "forget", "repository": "nas"},
@@ -84,6 +86,13 @@ def test_a_field_that_the_task_has_no_use_for_is_refused(
     api: TestClient, order: dict[str, Any], name: str
 ) -> None:
     assert f"has no {name}" in problem_with(api, RUNS, order)
+
+
+@pytest.mark.parametrize("field", ["plan", "shown", "snapshot"])
+def test_what_an_order_to_remove_may_say_is_told_where_orders_are(api: TestClient, field: str) -> None:
+    described = api.get("/api/v1/openapi.json").json()["components"]["schemas"]["RunRequest"]["properties"]
+    assert "forget" in described[field]["description"]
+    assert f"`{field}`" in (ROOT / "docs" / "hub.md").read_text()
 
 
 @pytest.mark.parametrize("task", ["forget", "verify", "restore"])

@@ -95,11 +95,23 @@ class RunOrder(Fact):
     job: str | None = None
     repository: str | None = None
     dry_run: bool = False
-    plan: str | None = Field(None, max_length=200)
-    """The plan that a person approved."""
-    shown: tuple[Annotated[str, Field(max_length=200)], ...] | None = Field(None, max_length=1000)
-    """The plans that somebody saw: where another one holds by then, nothing goes; null is whatever holds then."""
-    snapshot: str | None = Field(None, max_length=200)
+    plan: str | None = Field(
+        None,
+        max_length=200,
+        description="forget, discard: the id of a plan that waited for a person; only it is carried out",
+    )
+    shown: tuple[Annotated[str, Field(max_length=200)], ...] | None = Field(
+        None,
+        max_length=1000,
+        description="forget, discard: the ids of the plans that somebody looked at (GET /repositories/KEY/retention); "
+        "where another one holds by then, nothing of it goes. Left out or null: no plan was looked at, and whatever "
+        "retention does not keep by then goes at once, unless a hold or a guard keeps it",
+    )
+    snapshot: str | None = Field(
+        None,
+        max_length=200,
+        description="the id of one snapshot: forget removes it alone, verify and restore read it",
+    )
     paths: tuple[_WholePath, ...] = ()
     target: _WholePath | None = None
     overwrite: Overwrite = Overwrite.NEVER

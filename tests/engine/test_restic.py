@@ -187,6 +187,16 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
         assert found.errors == 0
     finished, report = restic.backup(replace(order, parent="f" * 64))
     assert restic.why(finished).code == "snapshot_unknown"
+    gone = saved.id
+    for ask in (
+        lambda: restic.each_node(gone, lambda node: None),
+        lambda: restic.list_nodes(gone, b"/", recursive=False),
+        lambda: restic.compare(gone, gone, lambda difference: None),
+        lambda: restic.dump(gone, b"/", lambda data: None),
+    ):
+        with pytest.raises(RepositoryError) as raised:
+            ask()
+        assert raised.value.code == "snapshot_unknown"
 
 
 def test_a_repository_is_made_once(opened: Opener, local_location: Location) -> None:

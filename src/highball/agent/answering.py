@@ -236,7 +236,7 @@ class _Repository:
                 hosts = (question.host, *question.former_hosts)
                 value = sorted(asked.plan_forget(hosts, question.tags, question.policy))
             case ListFolder():
-                nodes = asked.restic.list_nodes(question.snapshot, question.path, recursive=False)
+                nodes = asked.list_folder(question.snapshot, question.path)
                 value = [node.model_dump(mode="json", exclude_none=True) for node in nodes]
             case CompareSnapshots():
                 value = [one.model_dump(mode="json") for one in asked.compare(question.old, question.new)]

@@ -10,7 +10,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from highball.agent.workplace import PATIENCE, Workplace, as_gone, meet
 from highball.engine.restic.keyring import list_keys
 from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
-from highball.errors import RepositoryError, Unknown
+from highball.errors import HighballError, RepositoryError, Unknown
 from highball.facts import Difference, Lock, Node, NodeKind, RepositoryKey, Snapshot
 from highball.process import Stop
 from highball.protocol import Overwrite, RestorePlan, SampledNames
@@ -61,25 +61,44 @@ class Asked:
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds; raises RepositoryError where it is another than the record knows.
 
-        A listing of all that shows the known snapshot tells that it is not; else its identity is asked for.
+        A listing that shows the known snapshot tells that it is not; else its identity is asked for.
         """
         try:
             found = self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
         except RepositoryError as error:
             raise as_gone(error, self._identity, self.key) from None
-        is_whole = not (hosts or tags)
-        is_told = self._is_met or any(snapshot.id == self._known for snapshot in found)
-        if self._identity is not None and is_whole and not is_told:
-            self.compare_identity()
+        if not any(snapshot.id == self._known for snapshot in found):
+            self._demand_the_same()
         return found
+
+    def _demand_the_same(self) -> None:
+        if self._identity is not None and not self._is_met:
+            self.compare_identity()
+
+    @contextlib.contextmanager
+    def _of_a_snapshot(self) -> Iterator[None]:
+        """A snapshot that is not there may be missing because another repository lies in this one's place."""
+        try:
+            yield
+        except HighballError as error:
+            if error.code == "snapshot_unknown":
+                self._demand_the_same()
+            raise
 
     def list_locks(self) -> list[Lock]:
         """The locks in it."""
+        self._demand_the_same()
         return self.restic.list_locks()
 
     def list_keys(self) -> list[RepositoryKey]:
         """The keys of it, that by which this access opens it marked."""
+        self._demand_the_same()
         return list_keys(self.restic)
+
+    def list_folder(self, snapshot: str, folder: bytes) -> list[Node]:
+        """What a snapshot's folder holds."""
+        with self._of_a_snapshot():
+            return list(self.restic.list_nodes(snapshot, folder, recursive=False))
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
         """The ids that restic itself would remove."""
@@ -88,7 +107,8 @@ class Asked:
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots."""
         found: list[Difference] = []
-        self.restic.compare(old, new, found.append)
+        with self._of_a_snapshot():
+            self.restic.compare(old, new, found.append)
         return found
 
     def plan_restore(
@@ -110,7 +130,8 @@ class Asked:
         wanted = tuple(paths) or tuple(self._paths_of(snapshot))
         rule = overwrite or _usual_rule(base, in_use=in_use)
         if counts or in_use:
-            plan = plan_restore(self.restic, snapshot, wanted, target, rule)
+            with self._of_a_snapshot():
+                plan = plan_restore(self.restic, snapshot, wanted, target, rule)
             return plan.model_copy(update={"paths": wanted})
         return RestorePlan(
             snapshot_id=snapshot, overwrite=rule, in_place=False, in_use=False, paths=wanted, target=base
@@ -125,18 +146,20 @@ class Asked:
     def sample_names(self, snapshot: str) -> SampledNames:
         """Look on this machine for some of what a snapshot holds, every name as likely as any other."""
         sample = _Sample(time.monotonic() + SAMPLING_SECONDS)
-        with contextlib.suppress(_Enough):
+        with contextlib.suppress(_Enough), self._of_a_snapshot():
             self.restic.each_node(snapshot, sample.take)
         found = sum(os.path.lexists(path) for path in sample.paths)
         return SampledNames(sampled=len(sample.paths), found=found)
 
     def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
         """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
-        self.restic.each_node(snapshot, on_node, path, recursive=False)
+        with self._of_a_snapshot():
+            self.restic.each_node(snapshot, on_node, path, recursive=False)
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """The content of a file, or a folder as a tar archive."""
-        self.restic.dump(snapshot, path, on_data)
+        with self._of_a_snapshot():
+            self.restic.dump(snapshot, path, on_data)
 
 
 class _Enough(Exception):

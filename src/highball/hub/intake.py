@@ -51,6 +51,7 @@ from highball.hub.db import (
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
 from highball.protocol import Assignment
 from highball.timing import fire_id
+from highball.words import counted
 
 LONGEST_ID = 36
 """So many characters a run's id has."""
@@ -438,8 +439,8 @@ def miss(connection: sa.Connection, of: SetOf, lost: Sequence[str], at: datetime
 
 def words_of_lost(of: SetOf, count: int) -> str:
     """How holds and plans tell of snapshots that are gone."""
-    were = "1 snapshot" if count == 1 else f"{count} snapshots"
-    return f"{were} of {of.job} in {of.repository} were deleted elsewhere"
+    were = "was" if count == 1 else "were"
+    return f"{counted(count, 'snapshot')} of {of.job} in {of.repository} {were} deleted elsewhere"
 
 
 def _lift_if_all_are_back(connection: sa.Connection, of: SetOf, at: datetime) -> None:

@@ -137,7 +137,8 @@ class Restic:
                 report.summary = messages.read_summary(message)
                 return report.summary is not None  # what makes no sense stands in the log
             elif kind == "error":
-                self._note_file_error(report, messages.read_file_error(message))
+                caution = messages.as_lacking(messages.read_file_error(message), order.paths)
+                self._note_file_error(report, caution)
             else:
                 return False
             return True
@@ -511,7 +512,12 @@ class Restic:
             if stream == "stdout":
                 attempts.hear_answer()
             message = messages.read_json(line)
-            if message is not None and on_message is not None and on_message(message):
+            if (
+                message is not None
+                and on_message is not None
+                and not _is_exit(message)
+                and on_message(message)
+            ):
                 return
             text = self._plain_or_fatal(line)
             if text:
@@ -568,7 +574,7 @@ class Restic:
     @staticmethod
     def _plain_or_fatal(line: bytes) -> str:
         message = messages.read_json(line)
-        if message is not None and message.get("message_type") == "exit_error":
+        if message is not None and _is_exit(message):
             return messages.read_exit_error(message)
         return _plain(line)
 
@@ -652,6 +658,11 @@ def _unreadable(message: str) -> RepositoryError:
 def _unknown_snapshot() -> RepositoryError:
     code = "snapshot_unknown"
     return RepositoryError(messages.sentence(code), code=code, hint=messages.hint(code))
+
+
+def _is_exit(message: messages.JsonMessage) -> bool:
+    """Whether it is the last word of a restic that failed."""
+    return message.get("message_type") == "exit_error"
 
 
 def _plain(line: bytes) -> str:

@@ -392,6 +392,31 @@ def test_a_repository_that_was_put_back_to_an_older_state_is_told(each_station: 
     station.ask("forget")
 
 
+def test_what_the_snapshot_before_lacks_is_no_fault_of_the_files(each_station: Station) -> None:
+    station = each_station
+    station.back_up()
+    shutil.copytree(station.path_of(), station.folder / "older")
+    station.fill(5)
+    station.back_up()
+    shutil.rmtree(station.path_of())
+    shutil.move(
+        station.folder / "older", station.path_of()
+    )  # its cache still knows the snapshot that is gone
+    step = station.back_up(status=3).step
+    assert step["reason"]["code"] == "deleted_elsewhere"
+    assert "file_unreadable" not in codes(step)
+    assert station.ask("verify").step["files_compared"] == 5
+
+    for path in (station.path_of() / "data").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    for path in (station.path_of() / "index").iterdir():
+        path.unlink()
+    step = station.back_up(status=3).step
+    assert set(codes(step)) == {"repository_lacking"}
+    assert "highball check nas" in step["reason"]["message"]
+
+
 # --- several repositories, several jobs ----------------------------------------------------------
 
 

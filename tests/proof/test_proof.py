@@ -40,6 +40,7 @@ SUMMARY = Summary(NEW, files_new=1, files_changed=2, files_unmodified=3, bytes_p
 LISTING = (snapshot(OLDER, "other", days=2), snapshot(OLD, "another", days=1), snapshot(NEW, RUN))
 
 PERFECT = BackupEvidence(
+    repository="nas",
     run=RUN,
     exit_status=0,
     stopped=False,

@@ -200,6 +200,7 @@ class Backup:
         verdict = proof.judge_backup(
             proof.BackupEvidence(
                 run=self._steps.assignment.run,
+                repository=repository,
                 exit_status=finished.exit_status,
                 stopped=finished.stopped,
                 summary=report.summary,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from highball import words
-from highball.engine.restic.messages import PruneReport, Summary, as_listed
+from highball.engine.restic.messages import LACKING, PruneReport, Summary, as_listed
 from highball.facts import DISK_AWAY, Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
 from highball.source.path import pattern_of
 
@@ -33,6 +33,7 @@ class BackupEvidence:
     """All that is known when a backup of one set into one repository has ended."""
 
     run: str
+    repository: str
     exit_status: int
     stopped: bool
     summary: Summary | None
@@ -54,17 +55,19 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     snapshot = _find_snapshot(evidence)
     if snapshot is None:
         return _without_snapshot(evidence)
+    lacking = [one for one in evidence.complaints if one.code == LACKING]
     warnings = (
-        *evidence.complaints,
+        *(one for one in evidence.complaints if one.code != LACKING),
         *_odd_ending(evidence),
         *_other_snapshot(evidence, snapshot),
         *_missing_paths(evidence, snapshot),
         *_missing_snapshots(evidence),
+        *lacking,  # of a repository that was put back to an older state it is what follows
         *_shrunken(evidence, snapshot),
     )
     if not warnings:
         return Verdict(Outcome.SUCCESS, None, (), snapshot)
-    return Verdict(Outcome.WARNING, _first_reason(warnings, evidence.paths), warnings, snapshot)
+    return Verdict(Outcome.WARNING, _first_reason(warnings, evidence), warnings, snapshot)
 
 
 def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
@@ -191,19 +194,21 @@ def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]
         )
 
 
-def _first_reason(warnings: Sequence[Caution], sources: Sequence[bytes]) -> Reason:
+def _first_reason(warnings: Sequence[Caution], evidence: BackupEvidence) -> Reason:
     first = warnings[0]
     count = sum(warning.count for warning in warnings)
     more = f" (and {count - 1:,} more)" if count > 1 else ""
     where = f"{path_for_people(first.path)}: " if first.path and first.code == "file_unreadable" else ""
-    helps = _what_helps(first, sources)
+    helps = _what_helps(first, evidence)
     return Reason(code=first.code, message=f"{where}{first.message}{more}{helps}")
 
 
-def _what_helps(unreadable: Caution, sources: Sequence[bytes]) -> str:
-    """What to do about a file that can never be read: it would keep its job from ever being good."""
-    if unreadable.code != "file_unreadable" or unreadable.path is None:
+def _what_helps(first: Caution, evidence: BackupEvidence) -> str:
+    """What to do about a file that can never be read: it would keep its job from ever being good; or a repository."""
+    if first.code == LACKING:
+        return f" — find out what else is missing there: highball check {evidence.repository}"
+    if first.code != "file_unreadable" or first.path is None:
         return ""
-    pattern = pattern_of(unreadable.path, sources)
+    pattern = pattern_of(first.path, evidence.paths)
     named = "" if pattern is None else f": exclude = [{json.dumps(pattern, ensure_ascii=False)}]"
     return f" — make it readable, or leave it out{named}"

@@ -190,6 +190,28 @@ def read_file_error(message: dict[str, Any]) -> Caution:
 LONGEST_MESSAGE = 4096
 """A message of restic names a path and says what is wrong with it."""
 
+LACKING = "repository_lacking"
+"""The code of what an earlier backup saved and the repository does not have."""
+
+_OF_THE_REPOSITORY = re.compile(
+    r"(is not known|could not be loaded); the repository could be damaged|not found in the repository index"
+)
+
+
+def as_lacking(caution: Caution, sources: Collection[bytes]) -> Caution:
+    """The same, told as what it is where not a file could not be read, but what an earlier backup had saved of it.
+
+    restic calls both an error of the file, and saves it anew. Before 0.17.1 it loses its words for the second one;
+    that the tree of the snapshot before is not there it says of `/`, whatever the sources are.
+    """
+    is_of_root = caution.path == b"/" and b"/" not in sources
+    if not is_of_root and _OF_THE_REPOSITORY.search(caution.message) is None:
+        return caution
+    message = (
+        f"the repository lacks what an earlier backup saved, so that it was saved anew: {caution.message}"
+    )
+    return Caution(code=LACKING, message=message[:LONGEST_MESSAGE])
+
 
 _ERRNO = {
     1: "operation not permitted",

@@ -54,3 +54,11 @@ def served(machine: Served) -> Served:
     """A machine whose hub serves."""
     machine.serve()
     return machine
+
+
+@pytest.fixture
+def machine_of_old(tmp_path: Path, oldest_restic: ResticBinary) -> Iterator[Served]:
+    """A machine whose hub serves, with the oldest restic."""
+    with serve(tmp_path, oldest_restic) as served:
+        served.serve()
+        yield served

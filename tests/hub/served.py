@@ -5,6 +5,7 @@ token. Everything it started, agent and runs too, is ended at the end. A Corner 
 that serves others too.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -23,6 +24,7 @@ from journeys import warm
 from journeys.station import HIGHBALL, HOST, until
 from testbed import serving
 from testbed.parts import SEARCH_PATH
+from testbed.photograph import Photograph
 from testbed.restic import ResticBinary
 from testbed.written import WrittenRepository
 
@@ -49,6 +51,8 @@ class Corner:
         (folder / "password").write_text(PASSWORD)
         (folder / "password").chmod(0o600)
         WrittenRepository(self.repository, PASSWORD, seed=hash(str(self.repository)))  # its key opens at once
+        self._photographs: dict[str, tuple[Photograph, list[bytes]]] = {}
+        """What lay around the target of each restore that was ordered, and what was asked for."""
 
     @property
     def repository_spec(self) -> Table:
@@ -88,7 +92,11 @@ class Corner:
     def order(self, task: str = "backup", **more: Any) -> str:
         """Queue a run of the job (or of the repository), and return its id."""
         about = {"job": self.job} if task == "backup" else {"repository": self.nas}
-        return str(self.post("runs", {"task": task, **about, **more})["id"])
+        before = self._photograph() if task == "restore" else None
+        id = str(self.post("runs", {"task": task, **about, **more})["id"])
+        if before is not None:
+            self._photographs[id] = before, _asked(more)
+        return id
 
     def run(self, id: str) -> Table:
         """A run as it is now."""
@@ -96,9 +104,18 @@ class Corner:
         return found
 
     def end_of(self, id: str, within: float = 240) -> Table:
-        """A run, once it has ended."""
+        """A run, once it has ended; what lies around the target of a restore has to be what it was."""
         until(lambda: self.run(id)["state"] == "done", within, otherwise=f"{self.run(id)}\n{self.said}")
+        if id in self._photographs:
+            before, asked = self._photographs.pop(id)
+            found = before.differences(self._photograph(), asked)
+            assert found == [], "\n".join(found)
         return self.run(id)
+
+    def _photograph(self) -> Photograph:
+        """Everything in its folder, less what a hub and its agent write themselves."""
+        own = [self.repository, self.state, self.log, self.folder / "home", self.folder / "highball.yaml"]
+        return Photograph.take([os.fsencode(self.folder)], {os.fsencode(path) for path in own})
 
     def back_up(self, **more: Any) -> Table:
         """A whole backup, and that it succeeded."""
@@ -352,6 +369,15 @@ class Elsewhere:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _asked(order: Table) -> list[bytes]:
+    """Where the paths of a restore go."""
+    paths = [
+        base64.b64decode(path["b64"]) if isinstance(path, dict) else path.encode() for path in order["paths"]
+    ]
+    target = os.path.realpath(os.fsencode(order["target"])) if "target" in order else b""
+    return [target + path for path in paths]
 
 
 def _read(answer: httpx.Response, expect: tuple[int, ...]) -> Any:

@@ -554,6 +554,8 @@ class Standing(Fact):
     """What the newest snapshot holds."""
     repository_bytes: int | None = None
     """What the repository stored when it was last measured."""
+    unknown_snapshots: int | None = None
+    """How many snapshots the repository last showed that no known run made; null where nothing has looked there."""
     holds: tuple[Hold, ...] = ()
     """What makes retention stand still here."""
     untested: Reason | None = None

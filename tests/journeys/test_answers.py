@@ -365,6 +365,20 @@ def test_a_repository_that_is_reached_otherwise_is_untested_until_it_is_reached(
     assert standing["untested"] is None
 
 
+def test_nothing_is_protected_while_the_newest_backup_warns(station: Station) -> None:
+    station.back_up()
+    for path in station.source.iterdir():
+        path.write_bytes(b"")
+    run = station.back_up(status=3).json["runs"][0]
+    told = " ".join(station.call("status").text.split())
+    assert "Everything is protected" not in told and "healthy" not in told
+    assert "docs in nas: its newest backup has a warning: the snapshot holds 0 B" in told
+    assert f"highball logs {run['id']}" in told
+    station.ask("accept", run["id"])
+    station.back_up()
+    assert "Everything is protected" in station.call("status").text
+
+
 def test_verbose_tells_what_is_started_and_no_secret(station: Station) -> None:
     told = station.call("-v", "run")
     assert told.status == 0

@@ -53,9 +53,18 @@ def test_a_new_machine_restores_and_proves_by_the_tags_and_says_so(station: Stat
     station.back_up()
     shutil.rmtree(station.state)
     station.state.mkdir()
+    told = " ".join(station.call("status").text.split())
+    assert "docs in nas: no backup is known, and nothing has looked into nas yet" in told
+    assert "highball run docs" in told and "where the record was lost: highball snapshots docs" in told
     answer = station.call("restore", "docs", "--target", str(station.folder / "first"))
     assert answer.status == 0, answer
-    assert "2 snapshots carry its tags" in answer.stderr
+    assert "2 snapshots carry its tags, and are taken at their word" in answer.stderr
+    [standing] = station.ask("status").json
+    assert (standing["snapshots"], standing["unknown_snapshots"]) == (0, 2)
+    told = " ".join(station.call("status").text.split())
+    assert "docs in nas: no backup is known, but nas holds 2 snapshots that no known run made" in told
+    for way in ("highball run docs", "highball hub rebuild --confirm docs", "highball adopt nas"):
+        assert way in told, told
     assert "highball hub rebuild --confirm docs" in answer.stderr
     assert "highball adopt nas" in answer.stderr
     restored(station, "-s", "latest")
@@ -67,6 +76,15 @@ def test_a_new_machine_restores_and_proves_by_the_tags_and_says_so(station: Stat
     assert station.ask("status").json[0]["snapshots"] == 0, "nothing is governed by that"
     assert station.call("hub", "rebuild", "--confirm", "docs").status == 0
     assert station.ask("status").json[0]["snapshots"] == 2
+
+
+def test_a_repository_that_was_looked_into_and_holds_none_of_it_was_never_backed_up_to(
+    station: Station,
+) -> None:
+    station.add_job("other")
+    station.back_up("other")
+    told = " ".join(station.call("status").text.split())
+    assert "docs in nas was never backed up → highball run docs" in told
 
 
 def test_another_key_in_the_file_hides_no_snapshot(station: Station) -> None:

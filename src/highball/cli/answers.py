@@ -97,7 +97,7 @@ def _standing_row(standing: Standing) -> list[str | Cell]:
     return [
         standing.job,
         standing.repository,
-        state(standing.state),
+        state(Outcome.WARNING if _warns(standing) else standing.state),
         words.age(standing.age_seconds) if standing.last_success_at else "never",
         state(standing.last_outcome, "none yet"),
         words.number(standing.snapshots),
@@ -106,6 +106,11 @@ def _standing_row(standing: Standing) -> list[str | Cell]:
         ago(standing.last_check_at),
         ago(standing.last_restore_proof_at),
     ]
+
+
+def _warns(standing: Standing) -> bool:
+    """Whether the newest backup is there but lacks something, beside a good one that is not old."""
+    return standing.state is Health.HEALTHY and standing.last_outcome is Outcome.WARNING
 
 
 _VERDICTS = {
@@ -123,14 +128,14 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
     bad = [standing for standing in found if standing.state is not Health.HEALTHY]
     unproved = [standing for standing in found if standing.last_restore_proof_at is None]
     output.line()
+    warned = [standing for standing in found if _warns(standing)]
     for standing in bad:
+        _tell_bad(output, standing)
+    for standing in warned:
         why = f": {standing.last_reason.message}" if standing.last_reason else ""
-        fix = f"highball logs {standing.last_run}" if standing.last_run else f"highball run {standing.job}"
-        verdict = _VERDICTS[standing.state] if standing.last_run else "was never backed up"
-        if standing.failures > 1:
-            verdict += f" and has failed {standing.failures} times in a row"
-        output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
-        output.line(f"  → {fix}", "dim")
+        told = f"{standing.job} in {standing.repository}: its newest backup has a warning{why}"
+        output.line(told, "yellow")
+        output.line(f"  → highball logs {standing.last_run}", "dim")
     untested = {one.repository: one.untested for one in found if one.untested}
     for repository, reason in untested.items():
         output.line(f"{repository} was saved without a good test: {reason.message}", "red")
@@ -144,7 +149,7 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         output.line(
             f"Retention was never applied, so all snapshots are kept: {names} → highball forget", "yellow"
         )
-    if bad or untested:
+    if bad or warned or untested:
         return
     if not unproved:
         tone = "yellow" if still else "green"
@@ -154,6 +159,40 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         output.line(
             f"Everything is protected; never tested by a restore: {names} → highball verify", "yellow"
         )
+
+
+def _tell_bad(output: Output, standing: Standing) -> None:
+    if standing.last_run is None:
+        _tell_never(output, standing)
+        return
+    why = f": {standing.last_reason.message}" if standing.last_reason else ""
+    verdict = _VERDICTS[standing.state]
+    if standing.failures > 1:
+        verdict += f" and has failed {standing.failures} times in a row"
+    output.line(f"{standing.job} in {standing.repository} {verdict}{why}", "red")
+    output.line(f"  → highball logs {standing.last_run}", "dim")
+
+
+def _tell_never(output: Output, standing: Standing) -> None:
+    """No run of it is known: none was made yet, or the record of those that were is lost."""
+    job, repository, there = standing.job, standing.repository, standing.unknown_snapshots
+    ways = [f"highball run {job}"]
+    if there == 0 or standing.snapshots:
+        output.line(f"{job} in {repository} was never backed up", "red")
+    elif there is None:
+        output.line(
+            f"{job} in {repository}: no backup is known, and nothing has looked into {repository} yet", "red"
+        )
+        ways.append(f"where the record was lost: highball snapshots {job}")
+    else:
+        snapshots = words.counted(there, "snapshot")
+        told = f"no backup is known, but {repository} holds {snapshots} that no known run made"
+        output.line(f"{job} in {repository}: {told}", "red")
+        ways.append(
+            f"where they are its own: highball hub rebuild --confirm {job}, or highball adopt {repository}"
+        )
+    for way in ways:
+        output.line(f"  → {way}", "dim")
 
 
 def _tell_hold(output: Output, hold: Hold) -> None:

@@ -115,8 +115,9 @@ def _pick(
 
 def _not_confirmed(count: int, job: str, repository: str) -> str:
     subject = "1 snapshot carries" if count == 1 else f"{count} snapshots carry"
+    word = "is taken at its word" if count == 1 else "are taken at their word"
     return (
-        f"No known run made a snapshot of {job} in {repository}; {subject} its tags, and is taken at its word"
+        f"No known run made a snapshot of {job} in {repository}; {subject} its tags, and {word}"
         f" (another one: -s ID). To count and keep them again: highball hub rebuild --confirm {job},"
         f" or highball adopt {repository}"
     )

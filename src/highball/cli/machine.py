@@ -189,7 +189,7 @@ class Machine:
     def list_snapshots(self, repository: str) -> list[Snapshot]:
         """A repository's snapshots, with what the record knows of them."""
         listing = self.ask(repository).list_snapshots()
-        self.record.witness(repository, listing, utc_now())
+        self.record.take_listing(repository, listing, utc_now())
         return self.record.recognise(repository, listing)
 
     def find_keys(self, job: str) -> Keys:

@@ -354,7 +354,7 @@ class Hub:
     def list_snapshots(self, key: str) -> list[Snapshot]:
         """What a repository holds, of other tools too, newest first; not to be called in the loop's own thread."""
         listing = self.dispatcher.asked(key).list_snapshots()
-        self.record.witness(key, listing, utc_now())
+        self.record.take_listing(key, listing, utc_now())
         found = self.record.recognise(key, listing)
         return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
 

@@ -154,7 +154,7 @@ class Orders:
         found = self._find_newest(key, order.job)
         if found is None:
             listing = lists()
-            self.record.witness(key, listing, utc_now())
+            self.record.take_listing(key, listing, utc_now())
             found = self._find_newest(key, order.job)
             tagged = [one for one in listing if order.job is not None and self._is_tagged(one, order.job)]
             if found is None and tagged:

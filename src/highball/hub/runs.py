@@ -518,6 +518,19 @@ class Record:
         with self._database.write() as connection:
             take_as_evidence(connection, repository, listing, now)
 
+    def take_listing(self, repository: str, listing: Sequence[Snapshot], now: datetime) -> None:
+        """Take a listing of all that a repository holds as evidence, and remember how much that is."""
+        self.witness(repository, listing, now)
+        here = repositories.c.key == repository
+        with self._database.read() as connection:
+            known = connection.execute(sa.select(repositories).where(here)).first()
+        if known is not None and known.snapshots_listed == len(listing):
+            return
+        told = {"snapshots_listed": len(listing), "listed_at": now}
+        with self._database.write() as connection:
+            if connection.execute(repositories.update().where(here).values(**told)).rowcount == 0:
+                connection.execute(repositories.insert().values(key=repository, **told))
+
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
         """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
         listing = list(listed)

@@ -108,6 +108,7 @@ def _standing(
         last_retention_at=newest.retention_at,
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
+        unknown_snapshots=None if kept.listed is None else max(0, kept.listed - kept.ours),
         holds=still,
         untested=untested,
     )
@@ -221,11 +222,23 @@ def _newest_of_repositories(
 ) -> dict[str, sa.Row[Any]]:
     one = as_rows(connection, ("repository",), [(key,) for key in keys])
     here = (steps.c.repository == one.c.repository) & _not_after(now)
-    size = sa.select(repositories.c.bytes_stored).where(repositories.c.key == one.c.repository)
+    known = repositories.c.key == one.c.repository
+    size = sa.select(repositories.c.bytes_stored).where(known)
+    listed = sa.select(repositories.c.snapshots_listed).where(known)
+    looked_at = sa.select(repositories.c.listed_at).where(known).scalar_subquery()
+    forgotten = snapshots.c.forgotten_at
+    ours = sa.select(sa.func.count()).where(  # when it was last looked into: figures of one moment
+        snapshots.c.repository == one.c.repository,
+        snapshots.c.time <= looked_at,
+        sa.or_(forgotten.is_(None), forgotten > looked_at),
+        snapshots.c.missing_since.is_(None),
+    )
     asked = sa.select(
         one,
         column_of_newest(steps.c.ended_at, Action.CHECK, here, Outcome.SUCCESS).label("check_at"),
         size.scalar_subquery().label("bytes_stored"),
+        listed.scalar_subquery().label("listed"),
+        ours.scalar_subquery().label("ours"),
     )
     return {row.repository: row for row in connection.execute(asked)}
 

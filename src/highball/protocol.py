@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from highball.engine.restic.repository import ResticRepository
 from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
+from highball.keeping import Retention
 from highball.secret import SecretReference
 from highball.source.path import PathSource, Pattern
 from highball.spec.job import Job
@@ -298,8 +299,6 @@ class Assignment(_Wire):
     host: str
     """The host's key: restic's `--host` of everything this run saves."""
     timezone: str = "UTC"
-    restic: str | None = None
-    """The restic to use; null is the first on PATH."""
     done_before: tuple[Step, ...] = ()
     """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
@@ -566,13 +565,14 @@ class ListKeys(OfRepository):
 
 
 class RehearseForget(OfRepository):
-    """What restic itself would remove by these rules."""
+    """What restic itself would remove by these rules; the agent's own engine spells them."""
 
     asks: Literal["forget"] = "forget"
+    needs: ClassVar[str | None] = "retention-rules"
     host: str
     former_hosts: tuple[str, ...] = ()
     tags: tuple[str, ...]
-    policy: tuple[str, ...]
+    retention: Retention
 
 
 class ListFolder(OfRepository):
@@ -733,6 +733,18 @@ class Message:
     body: Any
 
 
+class Misunderstood(ValueError):
+    """A message of a known type whose body makes no sense here: the other side is older, newer, or no friend."""
+
+    def __init__(self, type: str, id: str, body: object) -> None:
+        super().__init__(f"not a message: the body of {type} is not understood")
+        self.type = type
+        self.id = id
+        assignment = body.get("assignment") if isinstance(body, dict) else None
+        self.run = assignment.get("run") if isinstance(assignment, dict) else None
+        """The run that it would assign, whatever stands there."""
+
+
 def spell(body: Body, *, id: str | None = None, re: str | None = None) -> str:
     """The text of a message."""
     told = {"type": body.type, "id": id or uuid4().hex, "at": datetime.now(UTC).isoformat()}
@@ -742,13 +754,21 @@ def spell(body: Body, *, id: str | None = None, re: str | None = None) -> str:
 
 
 def read(text: str | bytes) -> Message:
-    """The message in a text; raises ValueError where it is none."""
+    """The message in a text; raises ValueError where it is none, Misunderstood where only its body is none."""
     try:
         told = json.loads(text)
         name, id, re = str(told["type"]), str(told["id"]), told.get("re")
-        body = _BODIES.get(name)
-        known = None if body is None else body.model_validate(told["body"])
         at = datetime.fromisoformat(told["at"]).astimezone(UTC)
+        known = _read_body(name, id, told["body"])
         return Message(name, id, None if re is None else str(re), at, known)
-    except (ValidationError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a message: {type(error).__name__}") from None
+
+
+def _read_body(name: str, id: str, told: object) -> Any:
+    """The body; None where its type is not known here."""
+    body = _BODIES.get(name)
+    try:
+        return None if body is None else body.model_validate(told)
+    except ValidationError:
+        raise Misunderstood(name, id, told) from None

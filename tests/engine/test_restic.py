@@ -26,6 +26,7 @@ from highball.engine.restic.ssh import Words
 from highball.engine.restic.trying import Finished
 from highball.errors import Failed, RepositoryError
 from highball.facts import Node, Snapshot
+from highball.keeping import BUILT_IN, Retention
 from highball.secret import SecretValue
 from testbed.rest import RestServer
 from testbed.restic import Location, ResticBinary
@@ -152,7 +153,7 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
     assert restic.measure() > 0
     assert restic.list_snapshots(hosts=["there"]) == []
     tags = ["hb:job=other,hb:set=files", "hb:job=j,hb:set=files"]
-    assert restic.plan_forget(["there", "here"], tags, ["--keep-last=1"]) == {saved.id}
+    assert restic.plan_forget(["there", "here"], tags, Retention(last=1)) == {saved.id}
 
     names_folders = restic.binary.names_folders
     target = tmp_path / "target"
@@ -300,7 +301,11 @@ def test_a_program_that_only_calls_itself_restic(opened: Opener, local_location:
     program.write_text("#!/bin/sh\necho '[1]'\n")
     program.chmod(0o755)
     posing = replace(restic, binary=replace(restic.binary, path=program))
-    for question in (posing.read_identity, posing.list_snapshots, lambda: posing.plan_forget("h", (), ())):
+    for question in (
+        posing.read_identity,
+        posing.list_snapshots,
+        lambda: posing.plan_forget("h", (), BUILT_IN),
+    ):
         assert refusal(question).code == "unreadable_answer"
 
 

@@ -86,7 +86,7 @@ def test_an_agent_whose_own_files_cannot_be_used_says_so_and_stays(tmp_path: Pat
         identity = tmp_path / "agent"
         Identity(identity)
         (identity / "agent.json").write_text("cut sho")
-        agent = asyncio.create_task(Link(tmp_path, None, said.append).keep())
+        agent = asyncio.create_task(Link(tmp_path, said.append).keep())
         await until(lambda: agent.done() or said != [])
         assert not agent.done(), "what is mended is used at its next look"
         assert "makes no sense" in said[0]
@@ -115,7 +115,7 @@ def test_a_line_that_swallows_everything_is_given_up_by_both_and_laid_anew(
             token = hub.fleet.invite("station", HUB, datetime.now(UTC))
             invitation = Invitation(hub=address, token=token).model_dump_json().encode()
             write_privately(identity / "invitation.json", invitation)
-            agent = asyncio.create_task(Link(tmp_path / "state", None, said.append).keep())
+            agent = asyncio.create_task(Link(tmp_path / "state", said.append).keep())
             await until(lambda: hub.fleet.connected == {"station"})
             before = hub.fleet.find("station")
 

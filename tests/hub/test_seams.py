@@ -155,7 +155,7 @@ class World:
         """Until the run has ended and is put by, or somebody is killed."""
         self.hub.newsroom.open(asyncio.get_running_loop())
         self.hub.dispatcher.open(asyncio.get_running_loop())
-        link = Link(self.folder / "agent", None)
+        link = Link(self.folder / "agent")
         lives = [asyncio.create_task(coroutine) for coroutine in (self.hub.dispatcher.keep(), link.keep())]
         ends = [asyncio.create_task(c) for c in (self._end(), self.hub_died.wait(), self.agent_died.wait())]
         try:

@@ -24,7 +24,7 @@ from highball.hub.orders import Orders
 from highball.hub.runs import Record
 from highball.hub.standing import list_standings
 from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
-from highball.keeping import Retention
+from highball.keeping import Retention, rules
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
 from highball.spec.document import Document, build
 from highball.spec.repository import demand_right_to_delete
@@ -167,12 +167,7 @@ def test_an_order_carries_all_that_a_run_needs_and_nothing_else(record: Record) 
     backup = orders.back_up("docs", START)
     assert list(backup.repositories) == ["nas"]
     assert backup.identities == {"nas": "f" * 64}
-    assert (backup.host, backup.job, backup.timezone, backup.restic) == (
-        "here",
-        "docs",
-        "Europe/Vienna",
-        None,
-    )
+    assert (backup.host, backup.job, backup.timezone) == ("here", "docs", "Europe/Vienna")
     assert backup.wait == timedelta(hours=1)
     assert backup.task.type == "backup"
     assert backup.task.expected["nas"].parent == made
@@ -183,10 +178,9 @@ def test_an_order_carries_all_that_a_run_needs_and_nothing_else(record: Record) 
 
     upkeep = orders.maintain(StatsTask(repository="far"), "far", START, wait=timedelta(0))
     assert (list(upkeep.repositories), upkeep.identities, upkeep.wait) == (["far"], {}, timedelta(0))
-    restic = document(settings={"restic": "/opt/restic"})
     restore = RestoreTask(repository="nas", snapshot_id=made, paths=(b"/\xff",), overwrite="never")
-    back = Orders(restic, record, "here").bring_back(restore, "nas", START, job="docs")
-    assert (back.restic, back.kind.value, back.timezone) == ("/opt/restic", "restore", "UTC")
+    back = Orders(document(), record, "here").bring_back(restore, "nas", START, job="docs")
+    assert (back.kind.value, back.timezone) == ("restore", "Europe/Vienna")
     again = type(back).model_validate_json(back.model_dump_json())
     assert again.model_dump() == back.model_dump()
 
@@ -308,8 +302,8 @@ class Answers:
         self.asked.append(told)
         return self.listing
 
-    def plan_forget(self, hosts: Any, tags: Any, policy: Any) -> set[str]:
-        self.asked.append((tuple(hosts), tuple(tags), tuple(policy)))
+    def plan_forget(self, hosts: Any, tags: Any, retention: Any) -> set[str]:
+        self.asked.append((tuple(hosts), tuple(tags), rules(retention)))
         return self.removes
 
 
@@ -330,7 +324,7 @@ def test_a_plan_removes_what_the_policy_does_not_keep(record: Record) -> None:
     plan = retainer(record).plan(OF, asked, START + timedelta(days=1))
     assert plan.ids_to_remove == (old,)
     assert asked.asked[0] == {"hosts": ("here",), "tags": tags_of(OF)}
-    assert asked.asked[1] == (("here",), ("hb:job=docs,hb:set=files",), ("--keep-last=1",))
+    assert asked.asked[1] == (("here",), ("hb:job=docs,hb:set=files",), {"last": 1})
     removal = order_removal(plan)
     assert (removal.remove, removal.stay, removal.tags) == ((old,), (new,), tags_of(OF))
 
@@ -395,7 +389,7 @@ def test_of_the_hubs_own_copies_seven_are_kept_whatever_is_declared_for_jobs(rec
     plan = retainer(record).plan(of, asked, START + timedelta(days=1))
     assert plan.held is None
     assert set(plan.ids_to_remove) == set(made[:2])
-    assert asked.asked[1] == (("here",), ("hb:job=hub,hb:set=files",), ("--keep-last=7",))
+    assert asked.asked[1] == (("here",), ("hb:job=hub,hb:set=files",), {"last": 7})
 
 
 def test_an_empty_repository_asks_restic_nothing(record: Record) -> None:

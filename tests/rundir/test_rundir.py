@@ -419,7 +419,7 @@ def test_what_would_be_left_behind_is_written_down(directory: RunDirectory) -> N
 
 
 def test_how_far_a_step_was_is_forgotten_when_the_next_begins(directory: RunDirectory) -> None:
-    steps, carrier = Steps(directory, Workplace(directory.path), Stop()), Carrier(directory)
+    steps, carrier = Steps(directory, Workplace(directory.path), Stop()), Carrier(directory.path, directory)
 
     def reach_the_end() -> Done:
         assert carrier.read_progress() is None, "how far the step before was"
@@ -444,12 +444,12 @@ def test_an_event_that_makes_no_sense_is_told_in_its_place_and_hides_nothing(dir
     assert [event.seq for event in directory.read_events()] == [1, 2, 3, 4]
 
 
-def test_what_an_agent_hands_on_ends_at_a_line_that_is_none(directory: RunDirectory) -> None:
+def test_what_an_agent_hands_on_ends_at_a_line_that_is_none(directory: RunDirectory, tmp_path: Path) -> None:
     say(directory, "one")
     with (directory.path / "events.ndjson").open("ab") as opened:
         opened.write(b"\0\0\0\n")
     say(directory, "lost")
-    carrier = Carrier(directory)
+    carrier = Carrier(tmp_path, directory)
     assert [event["seq"] for event in carrier.read_on()] == [1]
     assert carrier.read_on() == []
 

@@ -1,4 +1,4 @@
-"""The agent: `python -m highball.agent STATE [RESTIC]`. Holds its lock for as long as it lives."""
+"""The agent: `python -m highball.agent STATE`. Holds its lock for as long as it lives."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from highball.lock import Lock
 def main(arguments: list[str]) -> int:
     """Stay linked to the hub until a signal ends it; 0, or 5 where another agent works on this state."""
     state = Path(arguments[0])
-    restic = Path(arguments[1]) if len(arguments) > 1 else None
     for folder in (state, state / "runs", state / "locks"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = Lock(state / "agent.lock")
     if not lock.take():
         _tell(f"another agent works on {state} (process {lock.holder()})")
         return 5
-    asyncio.run(_stay(Link(state, restic, _tell)))
+    asyncio.run(_stay(Link(state, _tell)))
     return 0
 
 

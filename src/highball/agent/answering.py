@@ -192,7 +192,7 @@ def main() -> None:
     told = json.load(sys.stdin.buffer)
     asked = Ask.model_validate(told["ask"])
     try:
-        about = (told["state"], told["restic"], told["hub"], asked)
+        about = (told["state"], told["hub"], asked)
         value = answer(asked.question, lambda question: _Repository(*about).answer(question))
         said = Answer(value=value)
     except HighballError as error:
@@ -203,7 +203,7 @@ def main() -> None:
 class _Repository:
     """The repository that a question is about."""
 
-    def __init__(self, state: str, restic: str | None, hub: str, ask: Ask) -> None:
+    def __init__(self, state: str, hub: str, ask: Ask) -> None:
         from highball.agent.policy import load_policy  # noqa: PLC0415 - only where restic is started
         from highball.agent.workplace import Workplace  # noqa: PLC0415
         from highball.secret import SecretValue  # noqa: PLC0415
@@ -212,7 +212,7 @@ class _Repository:
         self._hub = hub
         self._ticket = ask.ticket
         self._policy = load_policy(Path(state))
-        self._place = Workplace(Path(state), Path(restic) if restic else None, sealed)
+        self._place = Workplace(Path(state), self._policy.restic, sealed)
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""
@@ -234,7 +234,7 @@ class _Repository:
             case RehearseForget():
                 asked.compare_identity()
                 hosts = (question.host, *question.former_hosts)
-                value = sorted(asked.plan_forget(hosts, question.tags, question.policy))
+                value = sorted(asked.plan_forget(hosts, question.tags, question.retention))
             case ListFolder():
                 nodes = asked.list_folder(question.snapshot, question.path)
                 value = [node.model_dump(mode="json", exclude_none=True) for node in nodes]

@@ -22,6 +22,7 @@ from highball.engine.restic.repository import ResticRepository
 from highball.engine.restic.restic import Restic
 from highball.errors import HighballError, RepositoryError, Unknown
 from highball.facts import Difference, Lock, Node, NodeKind, RepositoryKey, Snapshot
+from highball.keeping import Retention
 from highball.process import Stop
 from highball.protocol import Overwrite, RestorePlan, SampledNames
 
@@ -100,9 +101,9 @@ class Asked:
         with self._of_a_snapshot():
             return list(self.restic.list_nodes(snapshot, folder, recursive=False))
 
-    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
         """The ids that restic itself would remove."""
-        return self.restic.plan_forget(hosts, tags, policy)
+        return self.restic.plan_forget(hosts, tags, retention)
 
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -30,7 +29,8 @@ MOST_STARTS = 4
 class Carrier:
     """One run directory: its process as far as it is our child, and how much of its events was handed on."""
 
-    def __init__(self, directory: RunDirectory) -> None:
+    def __init__(self, state: Path, directory: RunDirectory) -> None:
+        self._state = state
         self.directory = directory
         self.run = directory.path.name
         self.acknowledged = 0
@@ -74,7 +74,7 @@ class Carrier:
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         with (self.directory.path / "stderr").open("ab") as errors:
             return subprocess.Popen(
-                [sys.executable, "-m", "highball.agent.work", os.fspath(self.directory.path), str(lock)],
+                [sys.executable, "-m", "highball.agent.work", self._state, self.run, str(lock)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -172,12 +172,13 @@ def _read(line: bytes) -> dict[str, Any] | None:
 class Carriers:
     """All runs that this agent has on its disk."""
 
-    def __init__(self, runs: Path, kept: Kept) -> None:
-        self._runs = runs
+    def __init__(self, state: Path, kept: Kept) -> None:
+        self._state = state
+        self._runs = state / "runs"
         self._kept = kept
         self._carriers: dict[str, Carrier] = {}
-        for directory in list_run_directories(runs):
-            self._carriers[directory.path.name] = Carrier(directory)
+        for directory in list_run_directories(self._runs):
+            self._carriers[directory.path.name] = Carrier(state, directory)
 
     def __iter__(self) -> Any:
         return iter(list(self._carriers.values()))
@@ -193,7 +194,7 @@ class Carriers:
             return known
         directory = RunDirectory.create(self._runs, assignment)
         directory.release()
-        carrier = self._carriers[assignment.run] = Carrier(directory)
+        carrier = self._carriers[assignment.run] = Carrier(self._state, directory)
         return carrier
 
     def put_by(self, carrier: Carrier) -> None:
@@ -206,6 +207,6 @@ class Carriers:
         directory = self._kept.bring_back(run, self._runs)
         if directory is None:
             return None
-        carrier = self._carriers[run] = Carrier(directory)
+        carrier = self._carriers[run] = Carrier(self._state, directory)
         carrier.hold_back()
         return carrier

@@ -29,7 +29,7 @@ from highball.agent.identity import Identity, Invitation, Membership
 from highball.agent.kept import Kept
 from highball.agent.policy import load_policy
 from highball.engine.restic.binary import find_restic
-from highball.errors import HighballError, NotAllowed, ProgramMissing
+from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
 from highball.protocol import (
     HEARTBEAT,
     LARGEST_FRAME,
@@ -51,6 +51,7 @@ from highball.protocol import (
     Inventory,
     Measure,
     Message,
+    Misunderstood,
     ProgressSeen,
     Refusal,
     RunHeld,
@@ -85,6 +86,7 @@ CAPABILITIES = (
     "measures",
     "names",
     "keys",
+    "retention-rules",
 )
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
@@ -92,13 +94,12 @@ LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 class Link:
     """One agent's line to its hub."""
 
-    def __init__(self, state: Path, restic: Path | None, tell: Callable[[str], None] = lambda words: None):
+    def __init__(self, state: Path, tell: Callable[[str], None] = lambda words: None):
         self._state = state
-        self._restic = restic
         self._tell = tell
         self._identity = Identity(state / "agent")
         self._kept = Kept(state / "kept")
-        self._carriers = Carriers(state / "runs", self._kept)
+        self._carriers = Carriers(state, self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         self._socket: ClientConnection | None = None
@@ -163,7 +164,7 @@ class Link:
             program=__version__,
             versions=VERSIONS,
             capabilities=CAPABILITIES,
-            facts=await asyncio.to_thread(_facts, self._restic, self._state),
+            facts=await asyncio.to_thread(_facts, self._state),
         )
         await socket.send(spell(hello))
         welcome = _demand(read(await socket.recv()), Welcome)
@@ -206,12 +207,29 @@ class Link:
 
     async def _listen(self, socket: ClientConnection) -> None:
         async for text in socket:
-            message = read(text)
+            try:
+                message = read(text)
+            except Misunderstood as error:
+                await self._refuse(error)
+                continue
             if message.body is None:
                 await self._say(Unsupported(name=message.type), re=message.id)
             else:
                 await self._answer(message)
         raise OSError("the hub ended the connection")
+
+    async def _refuse(self, error: Misunderstood) -> None:
+        """Answer what is not understood, so that nobody waits for it and nothing else suffers."""
+        words = (
+            f"this agent ({__version__}) does not understand what the hub sent: update the older of the two"
+        )
+        if error.type == Ask.type:
+            told = {"code": "unsupported", "message": words, "hint": None}
+            await self._say(Answer(error=told), re=error.id)
+        elif error.type == Assign.type and isinstance(error.run, str):
+            await self._say(Declined(run=error.run, code="unsupported", message=words))
+        else:
+            await self._say(Unsupported(name=error.type), re=error.id)
 
     async def _answer(self, message: Message) -> None:
         match message.body:
@@ -341,11 +359,9 @@ class Link:
 
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""
-        restic = os.fspath(self._restic) if self._restic else None
         membership = self._identity.membership
         assert membership is not None
-        told: dict[str, Any] = {"state": os.fspath(self._state), "restic": restic, "hub": membership.hub}
-        told["ask"] = ask.model_dump(mode="json")
+        told = {"state": os.fspath(self._state), "hub": membership.hub, "ask": ask.model_dump(mode="json")}
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "highball.agent.answering"),
             stdin=asyncio.subprocess.PIPE,
@@ -404,9 +420,9 @@ def _demand(message: Message, kind: type[Any]) -> Any:
     return message.body
 
 
-def _facts(restic: Path | None, state: Path) -> dict[str, Any]:
+def _facts(state: Path) -> dict[str, Any]:
     return {
-        "restic": _find_restic(restic, state),
+        "restic": _find_restic(state),
         "os": platform.system().lower(),
         "machine": platform.machine(),
         "release": platform.release(),
@@ -417,11 +433,11 @@ def _facts(restic: Path | None, state: Path) -> dict[str, Any]:
     }
 
 
-def _find_restic(named: Path | None, state: Path) -> str | None:
+def _find_restic(state: Path) -> str | None:
     """The version of the restic to use here; None where there is none that would do."""
     try:
-        return find_restic(named, state / "cache" / "restic-versions.json").text
-    except ProgramMissing:
+        return find_restic(load_policy(state).restic, state / "cache" / "restic-versions.json").text
+    except (ProgramMissing, StateUnusable):
         return None
 
 

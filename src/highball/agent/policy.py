@@ -2,6 +2,7 @@
 
 It lies in `agent/policy.toml` of the agent's state, written by the host's own administrator. Without one
 nothing that a hub declares may run a command here; paths may be read and restored to wherever this user may.
+On the hub's own machine `agent/machine.json` stands beside it: what the hub's own configuration file says of it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ commands = "{commands}"
 read = ["/"]       # what may be backed up, and looked into
 restore = ["/"]    # where may be restored to
 secrets = ["/"]    # where files that hold secrets may lie
+# restic = "/usr/local/bin/restic"    # the restic to use here; without this the first on the PATH
 """
+
+MACHINE = Path("agent", "machine.json")
 
 
 class Commands(StrEnum):
@@ -47,11 +51,24 @@ class Commands(StrEnum):
     ALWAYS = "always"
 
 
+def _check_program(path: Path) -> Path:
+    check_path(os.fsencode(path))
+    return path
+
+
 _Path = Annotated[PathText, AfterValidator(check_path)]
 
 
+class OwnMachine(BaseModel):
+    """What the hub's own configuration file says of the machine that the hub and this agent share."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    restic: Path | None = None
+
+
 class Policy(BaseModel):
-    """What is allowed here."""
+    """What is allowed here, and which restic is this host's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +76,8 @@ class Policy(BaseModel):
     read: tuple[_Path, ...] = (b"/",)
     restore: tuple[_Path, ...] = (b"/",)
     secrets: tuple[_Path, ...] = (b"/",)
+    restic: Annotated[Path, AfterValidator(_check_program)] | None = None
+    """The restic to use; None is the one of the hub's own machine, or the first on the PATH."""
 
     def demand(self, assignment: Assignment) -> None:
         """Raise NotAllowed, with everything about this assignment that is not allowed here."""
@@ -135,14 +154,21 @@ def load_policy(state: Path) -> Policy:
     """The policy of the agent on this state; raises StateUnusable where the file is not understood."""
     path = state / "agent" / "policy.toml"
     try:
-        return Policy.model_validate(tomllib.loads(path.read_text()))
-    except FileNotFoundError:
-        return Policy()
+        told = tomllib.loads(path.read_text()) if path.exists() else {}
+        machine = _read_machine(state / MACHINE)
+        return Policy.model_validate({"restic": machine.restic} | told)
     except (OSError, ValueError, ValidationError) as error:
         words = str(error).splitlines()[0]
         raise StateUnusable(
             f"{path} is not understood, so nothing is allowed: {words}", code="policy_invalid"
         ) from None
+
+
+def _read_machine(path: Path) -> OwnMachine:
+    try:
+        return OwnMachine.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return OwnMachine()
 
 
 def _commands_of(repository: ResticRepository) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Carry out one run, and settle one whose process vanished.
 
 The process that calls `carry_out` is the run's own: when it dies, restic dies with it. On one machine that is the
-command itself; an agent starts `python -m highball.agent.work DIRECTORY` for each run, in a session of its own,
+command itself; an agent starts `python -m highball.agent.work STATE RUN` for each run, in a session of its own,
 so that agent, hub and connection may go while the run goes on. Whoever finds the run directory with a free lock
 and no end looks for the snapshot, and ends the account truthfully; what the dead run held (its lock in the
 repository, its `after` hooks) is released as well: at once by an agent, on one machine by the next command that
@@ -51,7 +51,6 @@ from highball.facts import (
 from highball.lock import Lock as FileLock
 from highball.process import Stop, end_marked
 from highball.protocol import (
-    Assignment,
     BackupTask,
     CheckTask,
     ForgetTask,
@@ -255,10 +254,15 @@ def _only_saved(steps: list[Step]) -> bool:
 
 
 def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
-    """Give back what a settled run still holds: its own lock in each repository, and run its `after` hooks."""
+    """Give back what a settled run still holds: its own lock in each repository, and run its `after` hooks.
+
+    A run that began no step holds nothing; one that this host refused has nothing to run here, either.
+    """
     if (directory.path / "released").exists():
         return
     events = list(directory.read_events())
+    if not any(isinstance(event, StepStarted) for event in events):
+        return
     steps = Steps(directory, place, Stop(), on_event)
     steps.clear_away()  # also what the dead run meant to remove itself, such as a restore's staging directory
     steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
@@ -298,39 +302,38 @@ PROGRESS_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The run's own process: DIRECTORY, and the descriptor of its lock where that was taken already.
+    """The run's own process: STATE, RUN, and the descriptor of its lock where that was taken already.
 
-    Sealed values come as one JSON object on standard input. A run that has begun before is settled.
+    Sealed values come as one JSON object on standard input. A run that has begun before is settled. Whatever was
+    begun or ordered, this host's policy is asked first.
     """
-    directory = RunDirectory(Path(arguments[0]))
-    if len(arguments) > 1:
-        directory.lock.adopt(int(arguments[1]))
+    state = Path(arguments[0])
+    directory = RunDirectory(state / "runs" / arguments[1])
+    if len(arguments) > 2:
+        directory.lock.adopt(int(arguments[2]))
     else:
         directory.take()
     told = json.load(sys.stdin.buffer)
     sealed = {place: SecretValue(base64.b64decode(value)) for place, value in told.items()}
-    place = Workplace(directory.path.parent.parent, _restic_of(directory.assignment), sealed)
-    place.prepare()
     stop = Stop(lambda: directory.cancel_requested)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.request())
+    try:
+        policy = load_policy(state)
+        policy.demand(directory.assignment)
+    except HighballError as error:
+        _refuse(directory, error)
+        return
+    place = Workplace(state, policy.restic, sealed)
+    place.prepare()
     may_wait_on = disks.only_waited(directory)
     if may_wait_on:
         directory.resume()
     if may_wait_on or next(directory.read_events(), None) is None:
-        try:
-            load_policy(place.state).demand(directory.assignment)
-        except HighballError as error:
-            _refuse(directory, error)
-        else:
-            _carry_out_alone(directory, place, stop)
+        _carry_out_alone(directory, place, stop)
     else:
         settle(directory, place)
         release(directory, place)
-
-
-def _restic_of(assignment: Assignment) -> Path | None:
-    return Path(assignment.restic) if assignment.restic else None
 
 
 def _carry_out_alone(directory: RunDirectory, place: Workplace, stop: Stop) -> None:
@@ -346,7 +349,12 @@ def _carry_out_alone(directory: RunDirectory, place: Workplace, stop: Stop) -> N
 
 
 def _refuse(directory: RunDirectory, error: HighballError) -> None:
-    directory.append(RunStarted, pid=os.getpid())
+    """End a run's account unless it has an end, and do nothing else of it."""
+    directory.resume()
+    if directory.ended:
+        return
+    if next(directory.read_events(), None) is None:
+        directory.append(RunStarted, pid=os.getpid())
     reason = Reason(code=error.code, message=error.message)
     directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
 

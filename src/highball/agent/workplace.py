@@ -30,7 +30,7 @@ class Workplace:
 
     state: Path
     restic: Path | None = None
-    """The restic that the settings name; None is the first on PATH."""
+    """The restic that this machine's own file names; None is the first on PATH."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
     """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
 

@@ -54,6 +54,8 @@ class Place:
     configuration: Path | None
     document: Document
     state: Path
+    restic: Path | None = None
+    """The restic that a file of this machine names."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
 
     @property
@@ -72,7 +74,7 @@ def find_place(session: Session) -> Place:
             raise
         return place
     document = load(path)
-    return Place(path, document, find_state(path, document))
+    return Place(path, document, find_state(path, document), document.settings.restic)
 
 
 def _is_there(place: Place) -> bool:
@@ -331,7 +333,7 @@ def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]
 
 def _ask(place: Place, key: str) -> Asked:
     _make_folder(place.state)
-    workplace = Workplace(place.state, place.document.settings.restic, place.sealed)
+    workplace = Workplace(place.state, place.restic, place.sealed)
     workplace.prepare()
     return Asked(workplace, key, place.document.repositories[key], None)
 

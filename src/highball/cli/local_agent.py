@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.agent.policy import WRITTEN_AT_FIRST, Commands
+from highball.agent.policy import MACHINE, WRITTEN_AT_FIRST, Commands, OwnMachine
 from highball.agent.rundir import list_run_directories
 from highball.lock import Lock
 
@@ -22,9 +22,9 @@ ENDING_SECONDS = 10.0
 class LocalAgent:
     """The agent that works on a state directory."""
 
-    def __init__(self, state: Path, restic: Path | None) -> None:
+    def __init__(self, state: Path, machine: OwnMachine) -> None:
         self._state = state
-        self._restic = restic
+        self._machine = machine
         self._lock = Lock(state / "agent.lock")
         self._begun: subprocess.Popen[bytes] | None = None
 
@@ -38,12 +38,12 @@ class LocalAgent:
         policy = self._state / "agent" / "policy.toml"
         if not policy.exists():  # this machine's own configuration file may have hooks
             write_privately(policy, WRITTEN_AT_FIRST.format(commands=Commands.FILE.value).encode())
+        write_privately(self._state / MACHINE, self._machine.model_dump_json().encode())
         if self._lock.is_taken:
             return  # it dials by itself
         with (self._state / "agent.log").open("ab") as log:
-            restic = [os.fspath(self._restic)] if self._restic else []
             self._begun = subprocess.Popen(
-                [sys.executable, "-m", "highball.agent", os.fspath(self._state), *restic],
+                [sys.executable, "-m", "highball.agent", os.fspath(self._state)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from highball.agent.policy import OwnMachine
 from highball.agent.workplace import Workplace
 from highball.cli.addresses import is_exposed
 from highball.cli.machine import find_configuration, find_database, find_key_folder, find_state
@@ -71,7 +72,7 @@ class _Serving:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._ask_to_end)
         state, hub = await asyncio.to_thread(self._open)
-        agent = LocalAgent(state, hub.document().settings.restic)
+        agent = LocalAgent(state, OwnMachine(restic=hub.documents.own_restic()))
         if not self._end_asked.is_set():
             await self._serve(hub, agent)
         self._say_goodbye(agent)
@@ -120,7 +121,7 @@ class _Serving:
         where = find_database(state)
         if fault is not None and isinstance(where, Path) and not where.exists():
             raise fault
-        Workplace(state, document.settings.restic).prepare()
+        Workplace(state).prepare()
         database = open_database(where, serving=True)
         lease = self._take_lease(where)
         documents = Documents(database, kept_sound)

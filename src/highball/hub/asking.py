@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from highball.errors import Unknown
 from highball.facts import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.hub.fleet import Fleet
+from highball.keeping import Retention
 from highball.protocol import (
     CompareSnapshots,
     ListFolder,
@@ -82,10 +83,10 @@ class AskedOverWire:
         """The keys of it, each marked where this access opens it by it; raises HighballError."""
         return _KEYS.validate_python(self._ask(ListKeys(**self.about())))
 
-    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
         """What restic itself would remove; raises HighballError."""
         carried = {"host": hosts[0], "former_hosts": tuple(hosts[1:]), "tags": tuple(tags)}
-        return set(self._ask(RehearseForget(**carried, policy=tuple(policy), **self.about())))
+        return set(self._ask(RehearseForget(**carried, retention=retention, **self.about())))
 
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots; raises HighballError."""

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -199,6 +200,11 @@ class Documents:
     def file(self) -> str | None:
         """The hub's own file: the one that it was last begun with."""
         return self._know().file
+
+    def own_restic(self) -> Path | None:
+        """The restic that the hub's own file names for the hub's own machine; what anybody else named is nothing."""
+        is_own = self.get("settings", "settings").origin == FROM_FILE
+        return self.document().settings.restic if is_own else None
 
     def rehearse(self, kind: str, key: str, spec: Spec) -> Document:
         """The whole as it would be if this object said this; changes nothing. Raises ConfigurationInvalid."""

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
@@ -30,6 +30,12 @@ from highball.spec.access import Role, User
 from highball.spec.key import check_key
 from highball.spec.problems import find_nearest
 from highball.spec.references import ALONE, Place, Spec, place_of
+
+OWN_RESTIC = (
+    "name it under [settings] in the file that the hub is served with, "
+    "and for another host in agent/policy.toml of its state"
+)
+"""Where a machine says which restic it uses."""
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """When what was never set was changed."""
@@ -168,7 +174,13 @@ def fresh(kind: str, key: str, spec: Spec, now: datetime) -> Declared:
 
 
 def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
-    """Raise NotAllowed `managed_by_file` where only a file (`own` is the hub's) may change what is edited."""
+    """Raise NotAllowed `managed_by_file` where only a file (`own` is the hub's) may change what is edited.
+
+    And `restic_not_here` where anybody but the hub's own file names a program to run on its machine.
+    """
+    edits = list(edits)
+    if owner.origin != FROM_FILE and any(_names_restic(edit) for edit in edits):
+        _refuse_restic()
     touched = [edit.before for edit in edits if edit.before is not None and is_of_file(edit.before)]
     if owner.origin == APPLIED:
         touched = [one for one in touched if one.origin == FROM_FILE]
@@ -182,6 +194,18 @@ def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
             hint=problems[0].hint,
             problems=problems,
         )
+
+
+def _refuse_restic() -> NoReturn:
+    message = "says which program runs on a machine: only a file of that machine may"
+    found = Problem("settings.restic", message, OWN_RESTIC)
+    raise NotAllowed(f"{found.at} {found.message}", code="restic_not_here", hint=found.hint, problems=[found])
+
+
+def _names_restic(edit: Edit) -> bool:
+    named = None if edit.after is None else edit.after.spec.get("restic")
+    before = None if edit.before is None else edit.before.spec.get("restic")
+    return edit.place[0] == "settings" and named is not None and named != before
 
 
 def demand_admin(before: Stored, after: Stored) -> None:

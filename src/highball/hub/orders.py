@@ -214,7 +214,6 @@ class Orders:
         wait: timedelta | None = None,
         run: str | None = None,
     ) -> Assignment:
-        restic = self.document.settings.restic
         identities = self.record.list_identities()
         others = {id: key for key, id in identities.items() if key in self.document.repositories}
         if all(key in identities for key in repositories):
@@ -225,7 +224,6 @@ class Orders:
             job=job,
             host=self.host,
             timezone=timezone or self.document.settings.timezone,
-            restic=str(restic) if restic else None,
             task=task,
             repositories={key: self.document.repositories[key] for key in repositories},
             identities={key: identities[key] for key in repositories if key in identities},

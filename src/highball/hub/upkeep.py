@@ -26,7 +26,6 @@ from highball.keeping import (
     decide,
     effective,
     make_plan,
-    rules,
     stands_still,
     what_is_odd,
 )
@@ -51,7 +50,7 @@ class Asked(Protocol):
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
         """What the repository holds."""
 
-    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
         """What restic itself would remove."""
 
 
@@ -60,7 +59,6 @@ class _Recorded:
     """A set as the record has it, which answers as a repository would that holds just this."""
 
     of: SetOf
-    retention: Retention
     governed: Sequence[Governed]
     now: datetime
 
@@ -72,9 +70,9 @@ class _Recorded:
             if one.run is not None or not tags
         ]
 
-    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
         """What restic would remove of those that it finds by the tags."""
-        found = decide(self.retention, self.list_snapshots(hosts=hosts, tags=tags), now=self.now)
+        found = decide(retention, self.list_snapshots(hosts=hosts, tags=tags), now=self.now)
         return {verdict.id for verdict in found if not verdict.keep}
 
 
@@ -103,7 +101,7 @@ class Retainer:
 
     def foresee(self, of: SetOf, retention: Retention, now: datetime) -> Plan:
         """What a retention that is not declared yet would do to a set, by the record alone: nobody is asked."""
-        return self._plan(of, retention, _Recorded(of, retention, self.record.list_governed(of), now), now)
+        return self._plan(of, retention, _Recorded(of, self.record.list_governed(of), now), now)
 
     def _plan(
         self,
@@ -129,7 +127,6 @@ class Retainer:
         governed = self.record.list_governed(of)
         lost = tuple(one.id for one in governed if one.id in known - seen)
         holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
-        policy = [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
         plan = make_plan(
             repository=of.repository,
             host=of.host,
@@ -138,7 +135,7 @@ class Retainer:
             retention=retention,
             listing=[*listing, *unseen],
             governed={one.id for one in governed} | {one.id for one in also},
-            restic_removes=asked.plan_forget(hosts, tags, policy) if listing else set(),
+            restic_removes=asked.plan_forget(hosts, tags, retention) if listing else set(),
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),

@@ -69,5 +69,5 @@ class Settings(BaseModel):
         json_schema_extra={"default": {"logs": "90d", "runs": "400d", "last": 50}},
     )
     restic: _WholePath | None = Field(
-        None, description="the restic program; without one, the first on the PATH"
+        None, description="the restic program of this machine; without one, the first on the PATH"
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from highball.engine.restic.binary import ResticBinary
+from highball.keeping import Retention, rules
 from highball.process import Argument, Input, Inside
 
 
@@ -69,6 +70,11 @@ def restore_argv(order: RestoreOrder) -> list[Argument]:
     argv += [b"--include=" + pattern for pattern in order.includes]
     snapshot: Argument = order.snapshot if order.folder is None else in_folder(order.snapshot, order.folder)
     return [*argv, "--", snapshot]
+
+
+def keep_argv(retention: Retention) -> list[Argument]:
+    """The rules that keep snapshots, as words of a forget."""
+    return [f"--keep-{name.replace('_', '-')}={value}" for name, value in rules(retention).items()]
 
 
 def in_folder(snapshot: str, folder: bytes) -> bytes:

@@ -15,7 +15,14 @@ from pathlib import Path
 import pydantic_core
 
 from highball.engine.restic import messages
-from highball.engine.restic.argv import BackupOrder, RestoreOrder, backup_argv, in_folder, restore_argv
+from highball.engine.restic.argv import (
+    BackupOrder,
+    RestoreOrder,
+    backup_argv,
+    in_folder,
+    keep_argv,
+    restore_argv,
+)
 from highball.engine.restic.binary import ResticBinary
 from highball.engine.restic.exact import ExactNames
 from highball.engine.restic.messages import BackupReport, CheckResult, PruneReport, TreeEntry
@@ -35,6 +42,7 @@ from highball.facts import (
     Snapshot,
     path_for_people,
 )
+from highball.keeping import Retention
 from highball.process import (
     LOCKING_MANNERS,
     MARKER,
@@ -330,10 +338,10 @@ class Restic:
 
     # --- upkeep ---
 
-    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], policy: Sequence[str]) -> set[str]:
-        """The ids that restic itself would remove under this policy (`--keep-…` arguments)."""
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
+        """The ids that restic itself would remove by these rules."""
         argv: list[Argument] = ["forget", "--dry-run", "--no-lock", "--group-by", ""]
-        text = self._collect(*argv, *_hosts_and_tags(hosts, tags), *policy)
+        text = self._collect(*argv, *_hosts_and_tags(hosts, tags), *keep_argv(retention))
         with _understood():
             groups = pydantic_core.from_json(text.strip() or b"null") or []
             return {str(entry["id"]) for group in groups for entry in group.get("remove") or ()}

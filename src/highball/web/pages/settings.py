@@ -157,6 +157,7 @@ def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "repositories": nowhere + [(key, key) for key in hub.document().repositories],
             "host": hub.host,
             "state": str(hub.state),
+            "restic": hub.documents.own_restic(),
             "error": error,
             "faults": faults_of(error, "settings"),
         }
@@ -177,14 +178,13 @@ def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
         weekly: Text = "",
         monthly: Text = "",
         backup_repository: Text = "",
-        restic: Text = "",
         logs: Text = "",
         runs: Text = "",
         last: Text = "",
         revision: Number = 0,
     ) -> Response:
         times = {"hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly}
-        alone = {"timezone": timezone, "backup_repository": backup_repository, "restic": restic}
+        alone = {"timezone": timezone, "backup_repository": backup_repository}
         fields: dict[str, Any] = {name: text.strip() or None for name, text in alone.items()}
         fields["times"] = {name: text.strip() or None for name, text in times.items()}
         if not any(fields["times"].values()):
@@ -206,7 +206,7 @@ def _as_number(text: str) -> str | int:
 
 def _as_sent(spec: dict[str, Any]) -> dict[str, str]:
     """The settings as the form's fields hold them."""
-    found = {name: str(spec.get(name) or "") for name in ("timezone", "backup_repository", "restic")}
+    found = {name: str(spec.get(name) or "") for name in ("timezone", "backup_repository")}
     found |= {name: str((spec.get("history") or {}).get(name, "")) for name in ("logs", "runs", "last")}
     return found | {name: str((spec.get("times") or {}).get(name, "")) for name in NAMED}
 

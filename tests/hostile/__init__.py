@@ -1,0 +1,1 @@
+"""What strangers, thieves and liars cannot do: each attack with real processes."""

@@ -1,0 +1,152 @@
+"""What a stolen session, or a stolen hub, cannot have a host do whose policy says `commands = "never"`.
+
+A host's own policy is the last word: no program, no word of a command line and no folder of its state comes
+from a hub. Every attack here is tried with real processes; what it would have run leaves a mark, and none is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostile.stolen_hub import HOST, StolenHub, Table
+from hub.served import PASSWORD, Elsewhere, Served, serve
+from testbed import parts
+from testbed.restic import ResticBinary
+from testbed.written import WrittenRepository
+
+
+class Veto:
+    """A hub that serves, whose admin's session was stolen; and a host that joined it, whose policy forbids."""
+
+    def __init__(self, hub: Served, laptop: Elsewhere, folder: Path) -> None:
+        self.hub = hub
+        self.laptop = laptop
+        self.folder = folder
+        self.source = folder / "allowed"
+        self.mark = folder / "something-ran"
+        self.program = folder / "restored" / "restic"
+        self._make_program()
+
+    def _make_program(self) -> None:
+        self.source.mkdir()
+        (self.source / "letter").write_text("dear reader")
+        self.program.parent.mkdir()
+        self.program.write_text(f"#!/bin/sh\ntouch {self.mark}\necho restic 0.18.0\n")
+        self.program.chmod(0o755)
+
+    def declare(self, **spec: Any) -> str:
+        """A repository that the laptop looks after, as the session declares it."""
+        key = f"r-{uuid.uuid4().hex[:8]}"
+        path = self.folder / key
+        WrittenRepository(path, PASSWORD)
+        (self.folder / "password").write_text(PASSWORD)
+        usual = {"url": str(path), "password": {"file": str(self.folder / "password")}}
+        self.hub.post(f"repositories?key={key}", usual | {"maintained_by": HOST} | spec)
+        return key
+
+    def run(self, task: str, **about: Any) -> tuple[str, str | None]:
+        """How a run ended."""
+        done = self.hub.end_of(self.hub.post("runs", {"task": task, **about})["id"])
+        return done["outcome"], (done["reason"] or {}).get("code")
+
+
+@pytest.fixture(scope="module", params=parts.RESTIC_VERSIONS)
+def veto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veto]:
+    """The same with the oldest restic and with the newest."""
+    folder = tmp_path_factory.mktemp("veto")
+    with serve(folder / "hub", parts.get_restic(request.param)) as hub:
+        hub.tables.pop("settings")
+        (folder / "hub" / "bin").mkdir()
+        (folder / "hub" / "bin" / "restic").symlink_to(hub.restic.path)
+        hub.environment["PATH"] = f"{folder / 'hub' / 'bin'}:{parts.SEARCH_PATH}"
+        hub.serve()
+        hub.post(f"hosts?key={HOST}", {})
+        with Elsewhere(folder / HOST, hub, HOST) as laptop:
+            (laptop.state / "agent").mkdir(parents=True)
+            (laptop.state / "agent" / "policy.toml").write_text('commands = "never"\n')
+            laptop.join()
+            yield Veto(hub, laptop, folder)
+
+
+@pytest.fixture(params=parts.RESTIC_VERSIONS)
+def binary(request: pytest.FixtureRequest) -> ResticBinary:
+    """The oldest restic, and the newest."""
+    return parts.get_restic(request.param)
+
+
+# --- which program runs --------------------------------------------------------------------------
+
+
+def test_no_session_says_which_restic_runs(veto: Veto) -> None:
+    hub, named = veto.hub, str(veto.program)
+    at = {"if-match": hub.http.get("settings").headers["etag"]}
+    refused = hub.http.put("settings", json={"restic": named}, headers=at)
+    assert (refused.status_code, refused.json()["code"]) == (403, "restic_not_here")
+    assert "agent/policy.toml" in refused.json()["hint"]
+    whole = hub.http.get("configuration").text
+    previewed = hub.http.post(
+        "configuration/preview", content=f"{whole}\nsettings: {{restic: {named}}}\n"
+    ).json()
+    assert [one["at"] for one in previewed["problems"]] == ["settings.restic"], previewed
+    repository = veto.declare()
+    assert veto.run("stats", repository=repository) == ("success", None)
+    assert hub.post(f"repositories/{repository}/test")["state"] == "empty"
+    assert not veto.mark.exists()
+
+
+def test_a_message_that_names_a_program_or_words_for_it_has_them_in_vain(
+    binary: ResticBinary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "something-ran"
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\ntouch {mark}\necho restic 0.18.0\n")
+    evil.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "restic").symlink_to(binary.path)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{parts.SEARCH_PATH}")
+    WrittenRepository(tmp_path / "nas", PASSWORD)
+    (tmp_path / "password").write_text(PASSWORD)
+    nas = {"url": str(tmp_path / "nas"), "password": {"file": str(tmp_path / "password")}}
+    about = {"key": "nas", "repository": nas, "restic": str(evil)}
+    words = ["--keep-last=1", "--repo=sftp:u@h:/x", "--repository-file=", f"-osftp.command=touch {mark}"]
+    rules: Table = {"asks": "forget", "host": HOST, "tags": [], **about}
+
+    async def story() -> None:
+        hub = StolenHub(tmp_path / "agent")
+        async with hub.with_agent():
+            older = await hub.ask(rules | {"policy": words})
+            assert older.error is not None
+            assert (older.error["code"], "update the older" in older.error["message"]) == (
+                "unsupported",
+                True,
+            )
+            both = await hub.ask(rules | {"policy": words, "retention": {"last": 1}})
+            assert both.value == []
+            unknown = await hub.ask(rules | {"retention": {"last": 1, "repo": "sftp:u@h:/x"}})
+            assert unknown.error is not None
+            assert unknown.error["code"] == "unsupported"
+            task = {"type": "stats", "repository": "nas"}
+            assert await hub.order(assignment(task, nas=nas) | {"restic": str(evil)}) == ("success", None)
+
+    asyncio.run(story())
+    assert not mark.exists()
+
+
+def assignment(task: Table, **repositories: Table) -> Table:
+    """An order as a hub sends it."""
+    return {
+        "run": str(uuid.uuid4()),
+        "kind": "maintenance",
+        "host": HOST,
+        "task": task,
+        "repositories": json.loads(json.dumps(repositories)),
+        "created_at": datetime.now(UTC).isoformat(),
+    }

@@ -273,6 +273,27 @@ def test_one_snapshot_is_removed_by_its_id(away: Away) -> None:
     assert run["steps"][0]["snapshots_removed"] == [saved[0]]
 
 
+def test_everything_or_a_job_is_paused_until_a_time_and_resumed(away: Away) -> None:
+    def subjects(*words: str) -> dict[str, str | None]:
+        return {one["subject"]: one["until"] for one in away.ask(*words)}
+
+    later = "2032-05-01T06:00:00Z"
+    assert subjects("pause", "--until", later) == {"backup:docs": later}
+    everything = subjects("pause", "--maintenance", "--until", later, "--reason", "moving house")
+    assert everything.keys() >= {"backup:docs", "check:nas", "discard:nas"}
+    assert set(everything.values()) == {later}
+    assert subjects("resume") == {}
+    assert subjects("pause", "docs") == {"backup:docs": None}
+    told = away.command("pause", "docs", "--until", "2h", "--reason", "moving house").stdout
+    assert "backup docs" in told and "token:tests" in told and "moving house" in told
+    assert away.error("pause", "--until", "soon", expect=2)["hint"]
+    assert away.error("pause", "--until", "2001-01-01", expect=2)["code"] == "pause_over"
+    assert away.error("pause", "nobody", expect=4)["code"]
+    assert away.error("pause", "docs", "--maintenance", expect=2)["hint"]
+    assert subjects("resume", "docs") == {}
+    assert away.plain("pause").returncode == 2, "there is no clock on one machine"
+
+
 def test_names_that_are_not_utf_8_arrive_exactly(away: Away, tmp_path: Path) -> None:
     odd = os.fsencode(away.served.source) + b"/odd-\xff\xe9"
     os.mkdir(odd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from datetime import date
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import httpx
@@ -172,6 +173,26 @@ def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> 
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
     page = anna.go(f"/repositories/{corner.nas}")
     expect(page.get_by_role("img", name="1 of 20 parts of the data read")).to_be_visible()
+
+
+def test_a_repository_rests_until_a_time_that_its_page_is_told(plain: httpx.Client, corner: Corner) -> None:
+    address = f"/repositories/{corner.nas}"
+
+    def pauses() -> list[Any]:
+        return [one["until"] for one in corner.get("pauses") if one["subject"].endswith(f":{corner.nas}")]
+
+    assert "Until a day and hour" in plain.get(address).text
+    fields = {"pause": "day", "day": "2032-05-01", "hour": "06:30"}
+    told = plain.post(f"{address}/pause", data=fields, follow_redirects=True).text
+    assert len(pauses()) > 1 and len(set(pauses())) == 1 and None not in pauses()
+    assert "is paused until" in told and "2032" in told
+    past = plain.post(f"{address}/pause", data=fields | {"day": "2001-01-01"}, follow_redirects=True).text
+    assert "Not paused" in past and "2032" in past
+    plain.post(f"{address}/resume")
+    assert pauses() == []
+    plain.post(f"{address}/pause")
+    assert set(pauses()) == {None}, "until somebody resumes it"
+    plain.post(f"{address}/resume")
 
 
 def test_a_test_tries_each_access_that_a_repository_has(

@@ -307,6 +307,25 @@ def show_accepted(output: Output, target: str, lifted: Sequence[Hold]) -> None:
         output.line(f"✓ accepted: {hold.message}; retention of {where} goes on", "green")
 
 
+def show_pauses(output: Output, found: Sequence[Mapping[str, Any]]) -> None:
+    """What does not run by itself now."""
+    if not output.for_people:
+        output.document(list(found))
+        return
+
+    def until(one: Mapping[str, Any]) -> str:
+        return words.moment(datetime.fromisoformat(one["until"])) if one["until"] else "until it is resumed"
+
+    output.table(
+        [Column("PAUSED"), Column("UNTIL"), Column("BY"), Column("WHY", wraps=True)],
+        [
+            [one["subject"].replace(":", " ", 1), until(one), one["actor"], one["reason"] or ""]
+            for one in found
+        ],
+        "Nothing is paused.",
+    )
+
+
 # --- what repositories hold ----------------------------------------------------------------------
 
 

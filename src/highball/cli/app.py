@@ -28,8 +28,11 @@ GLOBAL_OPTIONS = ("-c", "--config", "--hub")
 HOME = ("serve", "agent", "init-config", "recovery-kit", "hub")
 """What concerns this machine whatever hub the environment names."""
 
-HIDDEN = {"backup", "apply"}
-"""Another name of `run`, and what there is over a hub alone."""
+OVER_HUB_ALONE = {"apply", "pause", "resume"}
+"""What there is over a hub alone."""
+
+HIDDEN = {"backup"}
+"""Another name of `run`."""
 
 
 app = typer.Typer(
@@ -133,7 +136,7 @@ def register(named: str | None = None, *, over_hub: bool = False) -> None:
             title = titles[name]
             app.add_typer(_as_group(groups[name]), name=name, help=title, short_help=_main_clause(title))
         else:
-            hidden = name in HIDDEN and not (over_hub and name == "apply")
+            hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)
             app.command(name, hidden=hidden, short_help=_in_short(verbs[name]))(verbs[name])
 
 

@@ -196,6 +196,28 @@ class Hub:
         found: dict[str, Any] = self._post(f"jobs/{job}/test?content=false", timeout=PATIENT)
         return found
 
+    # --- what rests ---
+
+    def list_pauses(self) -> list[dict[str, Any]]:
+        """What does not run by itself now, until when, and who said so."""
+        return list(self._get("pauses"))
+
+    def pause_all(self, wanted: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Let no job run by itself for a while; what rests then."""
+        return list(self._post("pauses", dict(wanted)))
+
+    def resume_all(self) -> list[dict[str, Any]]:
+        """Let everything run by itself again; what rests then."""
+        return list(_read_json(self._ask("DELETE", "pauses")))
+
+    def pause(self, job: str, wanted: Mapping[str, Any]) -> None:
+        """Let a job not run by itself for a while."""
+        self._post(f"jobs/{job}/pause", dict(wanted))
+
+    def resume(self, job: str) -> None:
+        """Let it run by itself again."""
+        self._post(f"jobs/{job}/resume")
+
     # --- what repositories hold ---
 
     def list_snapshots(self, repository: str) -> list[Snapshot]:

@@ -15,6 +15,7 @@ from highball.cli import (
     holdings,
     hub,
     kits,
+    pausing,
     recovery,
     rekeying,
     serve,
@@ -52,6 +53,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "stats": upkeep.stats,
     "adopt": adopting.adopt,
     "keys": changing_keys.keys,
+    "pause": pausing.pause,
+    "resume": pausing.resume,
 }
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

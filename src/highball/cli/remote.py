@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from highball.cli import adopting, answers, carrying, changing_keys, holdings, recovery, upkeep
+from highball.cli import adopting, answers, carrying, changing_keys, holdings, pausing, recovery, upkeep
 from highball.cli.arguments import (
     Anew,
     AppliedFile,
@@ -272,5 +272,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "stats": upkeep.stats,
     "adopt": adopting.adopt,
     "keys": changing_keys.keys,
+    "pause": pausing.pause,
+    "resume": pausing.resume,
 }
 """All verbs that speak to a hub, by name."""

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.responses import PlainTextResponse
 
 from highball import words
-from highball.errors import ConfigurationInvalid, HighballError, Stale
+from highball.errors import ConfigurationInvalid, HighballError, Misuse, Stale
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
@@ -32,6 +32,7 @@ from highball.web import plot, showing
 from highball.web.api.testing import RepositoryTestAnswer, try_each
 from highball.web.maintenance_fields import MaintenanceForm
 from highball.web.page import Pages, Said, go, link
+from highball.web.pages import pausing
 from highball.web.pages.asking import Offer, Question, ask, plan_address
 from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
@@ -58,7 +59,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     seen = SeenLocks()
     _add_looking(router, hub, pages, seen)
     _add_locks(router, hub, pages, seen)
-    _add_doing(router, hub)
+    _add_doing(router, hub, pages)
     _add_retention(router, hub, pages)
     _add_maintenance(router, hub, pages)
     _add_kit(router, hub, pages)
@@ -118,7 +119,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> No
         return _ordered(hub, order, actor, order_key)
 
 
-def _add_doing(router: APIRouter, hub: Hub) -> None:
+def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> Response:
         await asyncio.to_thread(hub.dispatcher.find_repository, key)
@@ -138,11 +139,19 @@ def _add_doing(router: APIRouter, hub: Hub) -> None:
         return _ordered(hub, RunOrder(task=task, repository=key), actor, order_key)
 
     @router.post("/repositories/{key}/pause")
-    def pause(key: str, actor: Runs) -> Response:
-        for subject in _subjects(hub, key):
-            hub.scheduler.pause(subject, None, actor, utc_now())
+    def pause(
+        key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "", hour: Text = ""
+    ) -> Response:
+        now = utc_now()
+        try:
+            until = pausing.end_of(pause, day, hour, now, pages.zone())
+            for subject in _subjects(hub, key):
+                hub.scheduler.pause(subject, until, actor, now)
+        except (ConfigurationInvalid, Misuse) as error:
+            return go(_address(key), said=pausing.why_not(error))
         hub.newsroom.publish("job", key)
-        return go(_address(key), said=Said(f"Maintenance of {key} is paused until somebody resumes it."))
+        lasting = pausing.lasting(until, now, pages.zone())
+        return go(_address(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
 
     @router.post("/repositories/{key}/resume")
     def resume(key: str, actor: Runs) -> Response:
@@ -383,6 +392,7 @@ def _shown(
         "coverage": find_coverage(hub, key, now),
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),
+        "pauses": pausing.choices(),
         "coming": hub.scheduler.next_of_each(_subjects(hub, key), now),
         "runs": hub.record.list_runs(chosen, limit=LATEST),
         "days": days,

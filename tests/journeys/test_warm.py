@@ -58,7 +58,8 @@ ASKED = """
 grep -E '^(Umask|Sig[A-Z][a-z]+|Groups|NoNewPrivs|Seccomp|Threads|Cap.*|Speculation.*|Cpus_allowed):' /proc/$PPID/status
 cat /proc/$PPID/limits /proc/$PPID/oom_score_adj /proc/$PPID/cgroup
 readlink /proc/$PPID/cwd /proc/$PPID/root /proc/$PPID/exe /proc/$PPID/fd/*
-test "$(awk '{print $5, $6, $7, $19}' /proc/$PPID/stat)" = "$PPID $PPID 0 0" && echo leads a session of its own
+awk '{print "nice", $19}' /proc/$PPID/stat
+test "$(awk '{print $5, $6, $7}' /proc/$PPID/stat)" = "$PPID $PPID 0" && echo leads a session of its own
 """
 """What a hook asks about the process that it is called by."""
 

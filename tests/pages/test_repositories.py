@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from datetime import date
 from pathlib import Path
@@ -193,6 +194,37 @@ def test_a_repository_rests_until_a_time_that_its_page_is_told(plain: httpx.Clie
     plain.post(f"{address}/pause")
     assert set(pauses()) == {None}, "until somebody resumes it"
     plain.post(f"{address}/resume")
+
+
+def test_a_repository_that_is_gone_is_given_up_and_begun_anew_once_somebody_has_seen_what_that_is(
+    anna: Looker, served: Served, tmp_path: Path
+) -> None:
+    corner = served.give_corner(tmp_path)
+    corner.back_up()
+    address = f"/repositories/{corner.nas}"
+    there = anna.go(f"{address}/anew")
+    expect(there.get_by_text("Nothing was given up")).to_be_visible()
+    expect(there.get_by_text("Begin anew")).to_have_count(0)
+    shutil.rmtree(corner.repository)
+
+    page = anna.go(address)
+    expect(page.locator("#locks")).to_contain_text("Gone")
+    page.get_by_role("link", name="Begin anew").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("1 snapshot, the newest of")
+    expect(dialog).to_contain_text(f"Backed up there: {corner.job}")
+    dialog.get_by_role("button", name="Give it up").click()
+    expect(page.get_by_text("has to be confirmed by the tick")).to_be_visible()
+    assert corner.get(f"repositories/{corner.nas}/loss")["snapshots"] == 1
+
+    page.get_by_role("link", name="Begin anew").click()
+    page.get_by_role("dialog").get_by_role("checkbox").check()
+    page.get_by_role("dialog").get_by_role("button", name="Give it up").click()
+    page.wait_for_url("**/runs/*")
+    assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
+    [standing] = corner.get("status", job=corner.job)
+    assert (standing["snapshots"], standing["last_success_at"]) == (0, None)
+    corner.back_up()
 
 
 def test_a_test_tries_each_access_that_a_repository_has(

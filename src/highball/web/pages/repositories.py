@@ -23,7 +23,7 @@ from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdi
 from highball.hub.hub import Hub
 from highball.hub.pauses import Pause
 from highball.hub.planned import upkeep_subjects
-from highball.hub.runs import RepositoryDay, RunFilter, utc_now
+from highball.hub.runs import LOST, RepositoryDay, RunFilter, utc_now
 from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_cadences
@@ -541,12 +541,13 @@ class SeenLocks:
 def _locks(hub: Hub, key: str) -> dict[str, Any]:
     hub.dispatcher.find_repository(key)
     now = utc_now()
-    context: dict[str, Any] = {"key": key, "locks": [], "error": None, "order_key": _fresh()}
+    context: dict[str, Any] = {"key": key, "locks": [], "error": None, "gone": False, "order_key": _fresh()}
     try:
         asked = hub.dispatcher.asked(key)
         found = asked.list_locks()
     except HighballError as error:
-        return context | {"error": error}
+        gone = error.code in LOST and hub.record.find_identity(key) is not None
+        return context | {"error": error, "gone": gone}
     return context | {"locks": [_told(lock, asked.host, now) for lock in found]}
 
 

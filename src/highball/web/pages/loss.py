@@ -1,0 +1,108 @@
+"""A repository that is gone for good: what is given up with it is shown, confirmed, and another is begun in its place.
+
+What cannot be reached is never taken for gone here: the agent has to say that it looked, and that what was known is
+not there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import tzinfo
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+
+from highball import words
+from highball.errors import HighballError
+from highball.facts import Loss
+from highball.hub.audit import Actor
+from highball.hub.backlog import RunOrder
+from highball.hub.hub import Hub
+from highball.spec.access import Role
+from highball.spec.document import effective_job
+from highball.web import showing
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Offer, Question, Text, ask
+from highball.web.who import demand
+
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+
+def make_router(hub: Hub, pages: Pages) -> APIRouter:
+    """The question what becomes of a repository that is gone, and its answer."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/repositories/{key}/anew")
+    def ask_to_begin_anew(request: Request, key: str, _: Admin) -> Response:
+        try:
+            loss = hub.tell_loss(key)
+        except HighballError as error:
+            return go(_address(key), said=_why_not(error))
+        document = hub.document()
+        used = [job for job in document.jobs if key in effective_job(document, job).repositories]
+        return ask(pages, request, _about_loss(loss, used, pages.zone()))
+
+    @router.post("/repositories/{key}/anew")
+    def begin_anew(
+        key: str,
+        actor: Admin,
+        identity: Annotated[str, Form(max_length=64)] = "",
+        sure: Text = "",
+        order_key: Text = "",
+    ) -> Response:
+        if not sure:
+            told = Said(
+                "Nothing was given up: it has to be confirmed by the tick that it is gone for good.", "warn"
+            )
+            return go(_address(key), said=told)
+        try:
+            hub.give_up(key, identity or None, actor)
+        except HighballError as error:
+            return go(_address(key), said=_why_not(error))
+        run, _ = hub.order(RunOrder(task="init", repository=key), actor, key=order_key[:200] or None)
+        return go(f"/runs/{run.id}")
+
+    return router
+
+
+def _address(key: str) -> str:
+    return f"/repositories/{quote(key, safe='')}"
+
+
+def _why_not(error: HighballError) -> Said:
+    hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+    return Said(f"Nothing was given up: {error.message}.{hint}", "warn")
+
+
+def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
+    key = loss.repository
+    return Question(
+        title=f"Give {key} up, and begin a new repository in its place?",
+        text="The record holds it for gone with all that was in it. If it is only away, mount its disk instead and look "
+        "again: nothing was touched.",
+        details=tuple(_given_up(loss, jobs, zone)),
+        offer=Offer(
+            "sure",
+            "It is gone for good, and nothing of it comes back",
+            "Its jobs count as never backed up there until their next backup, and no restore test of before counts.",
+        ),
+        action=f"{_address(key)}/anew",
+        verb="Give it up and begin anew",
+        back=_address(key),
+        hidden=(("identity", loss.identity or ""), ("order_key", f"anew-{secrets.token_hex(6)}")),
+    )
+
+
+def _given_up(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Iterator[str]:
+    """What the record knows of the repository that is lost."""
+    newest = f", the newest of {words.full_moment(loss.newest_at, zone)}" if loss.newest_at else ""
+    yield f"{words.counted(loss.snapshots, 'snapshot')}{newest}"
+    if jobs:
+        yield f"Backed up there: {', '.join(jobs)}"
+    if loss.bytes_stored is not None:
+        yield f"{words.size(loss.bytes_stored)} stored"
+    if loss.identity:
+        met = f", first met {words.full_moment(loss.met_at, zone)}" if loss.met_at else ""
+        yield f"The repository with the id {loss.identity[:10]}{met}"

@@ -80,6 +80,8 @@ REPOSITORIES: dict[tuple[str, str], Role | None] = {
     ("POST", "/repositories/{key}/kept"): ADMIN,
     ("GET", "/repositories/{key}"): VIEWER,
     ("GET", "/repositories/{key}/locks"): VIEWER,
+    ("GET", "/repositories/{key}/anew"): ADMIN,
+    ("POST", "/repositories/{key}/anew"): ADMIN,
     ("GET", "/repositories/{key}/repair"): VIEWER,
     ("GET", "/repositories/{key}/unlock"): OPERATOR,
     ("POST", "/repositories/{key}/unlock"): OPERATOR,

@@ -80,8 +80,8 @@ def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
     key = loss.repository
     return Question(
         title=f"Give {key} up, and begin a new repository in its place?",
-        text="The record holds it for gone with all that was in it. If it is only away, mount its disk instead and look "
-        "again: nothing was touched.",
+        text="The record holds it for gone with all that was in it. If it is only away, mount its disk instead and "
+        "look again: nothing was touched.",
         details=tuple(_given_up(loss, jobs, zone)),
         offer=Offer(
             "sure",

@@ -97,9 +97,10 @@ def test_a_profile_is_written_named_by_a_job_and_then_not_deleted(anna: Looker, 
     page = anna.go("/profiles/critical")
     expect(page.get_by_role("link", name="the profile heir")).to_be_visible()
     page.get_by_role("link", name="Delete").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete profile").click()
-    expect(page.get_by_role("alert")).to_contain_text("cannot be deleted")
-    expect(page.locator("main")).to_contain_text("profiles.heir.profile")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The profile critical is in use")
+    expect(dialog.get_by_role("button")).to_have_count(1)
+    expect(dialog.get_by_role("link", name="The profile heir")).to_have_attribute("href", "/profiles/heir")
     assert served.get("profiles/critical")["revision"] == 1
 
 

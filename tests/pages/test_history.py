@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -14,6 +15,7 @@ from highball.hub.audit import Actor
 from highball.spec.access import Role
 from hub.served import Served
 from pages.looking import Looker
+from record.stories import run_id
 
 HOSTILE = "</code><script>alert(1)</script>"
 BEN = Actor("ben")
@@ -114,6 +116,31 @@ def test_a_long_activity_is_read_page_by_page(whole: Whole) -> None:
     second = client.get(f"/activity?{address}").text
     assert (first.count("<li>"), second.count("<li>")) == (50, 10)
     assert client.get("/activity", params={"key": "busy", "who": "anna"}).text.count("<li>") == 0
+
+
+def test_every_link_of_the_activity_leads_somewhere(whole: Whole) -> None:
+    told: dict[str, Any] = {"now": NOW, "actor": BEN}
+    documents = whole.hub.documents
+    documents.create("profile", "passing", {}, **told)
+    documents.delete("profile", "passing", expected=1, **told)
+    documents.purge("profile", "passing", **told)
+    documents.create("profile", "once", {}, **told)
+    documents.rekey("profile", "once", "now", expected=1, **told)
+    for kind, key in (
+        ("host", "undeclared"),
+        ("run", run_id(12345)),
+        ("schedule", "backup:docs"),
+        ("user", "nobody"),
+    ):
+        whole.hub.access.note(BEN, "invited", NOW, kind=kind, key=key)
+    client = whole.client()
+    page = client.get("/activity", params={"who": "ben"}).text
+    links = set(
+        re.findall(r'href="(/(?:history|runs|hosts)[^"]*)"', page.partition('<ol class="entries">')[2])
+    )
+    assert {"/history/profile/now", "/hosts"} <= links
+    assert {link: client.get(link).status_code for link in links} == dict.fromkeys(links, 200)
+    assert "passing" in page and "undeclared" in page, "what is gone is told all the same"
 
 
 @pytest.mark.parametrize("address", ["/history/user/anna", "/activity", "/deleted"])

@@ -227,6 +227,39 @@ def test_a_repository_that_is_gone_is_given_up_and_begun_anew_once_somebody_has_
     corner.back_up()
 
 
+def test_a_repository_in_use_leads_to_its_jobs_and_another_asks_before_it_goes(
+    anna: Looker, served: Served, tmp_path: Path
+) -> None:
+    corner = served.give_corner(tmp_path)
+    page = anna.go(f"/repositories/{corner.nas}")
+    page.get_by_label("More", exact=True).click()
+    page.get_by_role("link", name="Delete").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(f"The repository {corner.nas} is in use")
+    expect(dialog.get_by_role("button")).to_have_count(1)
+    dialog.get_by_role("link", name=f"The job {corner.job}").click()
+    page.wait_for_url(f"**/jobs/{corner.job}")
+    served.http.delete(f"jobs/{corner.job}", headers={"if-match": '"1"'}).raise_for_status()
+
+    page = anna.go(f"/repositories/{corner.nas}")
+    page.get_by_label("More", exact=True).click()
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name=f"Delete {corner.nas}").click()
+    expect(page.get_by_role("status")).to_contain_text("is deleted. What it holds stays")
+    corner.get(f"repositories/{corner.nas}", expect=(404,))
+
+
+def test_who_deletes_a_repository_that_a_job_came_to_name_is_told(
+    plain: httpx.Client, corner: Corner
+) -> None:
+    told = plain.post(f"/repositories/{corner.nas}/delete", data={"revision": 1}, follow_redirects=True)
+    assert (
+        told.status_code == 200
+        and "Not deleted" in told.text
+        and "take it out there first" in told.text.lower()
+    )
+
+
 def test_a_test_tries_each_access_that_a_repository_has(
     served: Served, plain: httpx.Client, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ REPOSITORIES: dict[tuple[str, str], Role | None] = {
     ("POST", "/repositories/{key}/run"): OPERATOR,
     ("POST", "/repositories/{key}/pause"): OPERATOR,
     ("POST", "/repositories/{key}/resume"): OPERATOR,
+    ("GET", "/repositories/{key}/delete"): ADMIN,
     ("POST", "/repositories/{key}/delete"): ADMIN,
     ("GET", "/repositories/{key}/retention"): VIEWER,
     ("GET", "/repositories/{key}/discard"): OPERATOR,

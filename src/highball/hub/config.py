@@ -197,6 +197,14 @@ class Documents:
             known.former = FormerKeys(had)
         return known.former
 
+    def find_key(self, kind: str, key: str) -> str | None:
+        """The key under which an object is known now, by any that it has or had; None of one that was never declared.
+
+        What was deleted is known, too, until it is purged.
+        """
+        now = self.former_keys().now(kind, key)
+        return now if kind in ALONE or (kind, now) in self._know().stored else None
+
     def file(self) -> str | None:
         """The hub's own file: the one that it was last begun with."""
         return self._know().file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from typing import Annotated
@@ -91,7 +92,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         found = hub.access.list_audit(wanted, before=before or None, limit=AT_ONCE + 1)
         some = found[:AT_ONCE]
         context = {
-            "entries": [tell(one) for one in some],
+            "entries": _tell_all(hub, some),
             "asked": asked,
             "filtered": any(asked.values()),
             "first": not before,
@@ -111,26 +112,36 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     return router
 
 
-def tell(one: Entry) -> Told:
-    """What happened, in words."""
+def _tell_all(hub: Hub, entries: Sequence[Entry]) -> list[Told]:
+    """What happened, each entry with the way to what it is about, where that is still known."""
+    runs = hub.record.list_known([one.key for one in entries if one.kind == "run" and one.key])
+    return [_tell(one, _address_of(hub, one, runs)) for one in entries]
+
+
+def _tell(one: Entry, address: str | None) -> Told:
     verb = WORDS.get(one.action, one.action.replace("_", " "))
     differ = tuple(differences(_table(one.before), _table(one.after)))
     if one.action in _OF_ONESELF or one.kind is None:
         return Told(one, verb, None, None, differ)
     if one.kind == "run":
-        return Told(one, verb, "a run", _address_of(one), differ)
+        return Told(one, verb, "a run", address, differ)
     kind = NAMES.get(one.kind, one.kind)
     alone = one.key is None or one.key == one.kind
     about = f"the {kind}" if alone else f"the {kind} {one.key}"
-    return Told(one, verb, about, _address_of(one), differ)
+    return Told(one, verb, about, address, differ)
 
 
-def _address_of(one: Entry) -> str | None:
-    if one.key is None:
+def _address_of(hub: Hub, one: Entry, runs: Collection[str]) -> str | None:
+    if one.key is None or one.kind is None:
         return None
     if one.kind == "run":
-        return f"/runs/{quote(one.key, safe='')}"
-    return history_of(one.kind, one.key) if one.kind in NAMES else None
+        return f"/runs/{quote(one.key, safe='')}" if one.key in runs else None
+    if one.kind not in NAMES:
+        return None
+    now = hub.documents.find_key(one.kind, one.key)
+    if now is not None:
+        return history_of(one.kind, now)
+    return "/hosts" if one.kind == "host" else None
 
 
 def _table(spec: object) -> dict[str, object] | None:

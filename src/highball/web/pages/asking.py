@@ -63,6 +63,8 @@ class Question:
     why: str | None = None
     """What the answer may say beside (sent as `why`), as its field is called."""
     leave: str = "Cancel"
+    links: tuple[tuple[str, str], ...] = ()
+    """Where to go first: what it says, and the address. Without a verb nothing else can be done."""
 
 
 def ask(pages: Pages, request: Request, question: Question) -> Response:

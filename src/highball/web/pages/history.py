@@ -70,6 +70,22 @@ def name_of(kind: str, key: str) -> str:
     return f"the {NAMES[kind]}" if kind in ALONE else f"the {NAMES[kind]} {key}"
 
 
+def in_use(hub: Hub, kind: str, key: str) -> Question | None:
+    """What has to be changed before an object can be deleted, with the way there; None where nothing names it."""
+    found = dict.fromkeys(reference.of for reference in hub.documents.list_references(kind, key))
+    if not found:
+        return None
+    return Question(
+        title=f"{_begun(name_of(kind, key))} is in use",
+        text=f"{'This names' if len(found) == 1 else 'These name'} it. Take it out there, and it can be deleted.",
+        action=page_of(kind, key),
+        verb="",
+        back=page_of(kind, key),
+        leave="Close",
+        links=tuple((_begun(name_of(*place)), page_of(*place)) for place in found),
+    )
+
+
 def _begun(name: str) -> str:
     """The same at the beginning of a sentence; a key keeps its letters."""
     return f"{name[:1].upper()}{name[1:]}"

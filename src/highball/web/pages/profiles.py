@@ -20,7 +20,7 @@ from highball.spec.writing import spec_as_yaml
 from highball.web import showing
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import LongText, Number, Question, Text, ask, revision_that_holds
-from highball.web.pages.history import history_of, name_of, page_of
+from highball.web.pages.history import history_of, in_use, name_of, page_of
 from highball.web.who import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
@@ -129,7 +129,8 @@ def _add_form(router: APIRouter, hub: Hub, pages: Pages) -> None:
 def _add_end(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/profiles/{key}/delete")
     def ask_about(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about(hub.documents.get("profile", key)))
+        declared = hub.documents.get("profile", key)
+        return ask(pages, request, in_use(hub, "profile", key) or _about(declared))
 
     @router.post("/profiles/{key}/delete")
     def delete(key: str, actor: Admin, revision: Number = 0) -> Response:

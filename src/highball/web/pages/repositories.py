@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.responses import PlainTextResponse
 
 from highball import words
-from highball.errors import ConfigurationInvalid, HighballError, Misuse, Stale
+from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
@@ -34,6 +34,7 @@ from highball.web.maintenance_fields import MaintenanceForm
 from highball.web.page import Pages, Said, go, link
 from highball.web.pages import pausing
 from highball.web.pages.asking import Offer, Question, ask, plan_address
+from highball.web.pages.history import in_use
 from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.showing import Look
@@ -160,9 +161,19 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         hub.newsroom.publish("job", key)
         return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
 
+    @router.get("/repositories/{key}/delete")
+    def ask_to_delete(request: Request, key: str, _: Admin) -> Response:
+        declared = hub.documents.get("repository", key)
+        question = in_use(hub, "repository", key) or _about_deletion(key, declared.revision)
+        return ask(pages, request, question)
+
     @router.post("/repositories/{key}/delete")
     def delete(key: str, actor: Admin, revision: Annotated[int, Form()]) -> Response:
-        hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
+        try:
+            hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
+        except Conflict as error:
+            hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+            return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
         text = f"{key} is deleted. What it holds stays where it is."
         return go("/repositories", said=Said(text, undo="/deleted"))
 
@@ -565,6 +576,18 @@ def _told(lock: Lock, host: str, now: datetime) -> LockTold:
         return LockTold(lock, True, silent)
     return LockTold(
         lock, False, f"Renewed {words.age(lock.created_at, now)} on another machine: most likely in use."
+    )
+
+
+def _about_deletion(key: str, revision: int) -> Question:
+    return Question(
+        title=f"Delete the repository {key}?",
+        text="Nothing is kept in order there any more. What it holds stays where it is, and it can be restored here "
+        "from what was deleted.",
+        action=f"{_address(key)}/delete",
+        verb=f"Delete {key}",
+        back=_address(key),
+        hidden=(("revision", str(revision)),),
     )
 
 

@@ -13,12 +13,15 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import Whole
+from highball.facts import Outcome, Reason
+from highball.hub.db import steps
 from highball.hub.runs import utc_now
 from highball.web.job_fields import read_path, spell_path
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker
 from pages.reading import read_page
+from record.stories import Story, run_id
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -124,6 +127,28 @@ def test_a_dry_run_is_never_shown_as_a_backup(anna: Looker, served: Served, tmp_
     page.get_by_role("button", name="Repeat dry run").click()
     page.wait_for_url(lambda url: rehearsed["id"] not in url)
     assert corner.end_of(page.url.rpartition("/")[2])["dry_run"], "the same once more, and no backup"
+
+
+def test_a_bad_backup_is_no_good_one_and_not_none(whole: Whole) -> None:
+    reason = Reason(code="file_unreadable", message="1 file could not be read")
+    client, record = whole.client(), whole.hub.record
+    head = client.get("/jobs/pics").text.partition("</h1>")[0]
+    assert "No backup yet" in head
+    Story(40).step(outcome=Outcome.WARNING, reason=reason).end(Outcome.WARNING, reason).into(record)
+    with whole.hub.database.write() as connection:  # of another job than stories are of
+        connection.execute(steps.update().where(steps.c.run == run_id(40)).values(job="pics"))
+    assert "No good backup yet" in client.get("/jobs/pics").text.partition("</h1>")[0]
+    assert "No good backup yet" in client.get("/jobs").text
+
+
+def test_the_snapshots_of_a_job_lead_to_what_they_hold(anna: Looker, served: Served, tmp_path: Path) -> None:
+    corner = served.give_corner(tmp_path)
+    snapshot = corner.back_up()["steps"][0]["snapshot_id"]
+    page = anna.go(f"/jobs/{corner.job}")
+    expect(page.locator("#keeping").get_by_role("link", name=snapshot[:8])).to_be_visible()
+    page.locator("#runs").get_by_role("link", name=snapshot[:8]).click()
+    page.wait_for_url(f"**/restore?*snapshot={snapshot}*")
+    expect(page.locator("main")).to_contain_text(corner.job)
 
 
 def test_everything_rests_until_a_day_and_hour_and_goes_on_at_once(whole: Whole) -> None:

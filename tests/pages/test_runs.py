@@ -12,11 +12,12 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import ANNA, BACKUP, Whole
-from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step
+from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step, StepEnded
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.db import runs
 from highball.hub.runs import Record
+from highball.protocol import ForgetTask
 from highball.web import loglines, showing, telling
 from highball.web.loglines import LAST_LINES, LONGEST_LINE, MOST_CHARACTERS, plain
 from highball.web.names import Names
@@ -228,6 +229,33 @@ def test_a_failure_says_where_a_snapshot_lies_all_the_same(record: Record) -> No
     story.end(Outcome.FAILURE, reason).into(record)
     run = record.find_run(story.run)
     assert telling.come_to(run) == "far: it is locked by somebody. A snapshot lies in nas."
+
+
+def test_files_of_a_first_backup_are_new_and_not_unchanged(whole: Whole, record: Record) -> None:
+    Story(70).step(files_new=4, files_changed=0, files_unmodified=0).end().into(record)
+    Story(71).step(files_new=1, files_changed=2, files_unmodified=1).end().into(record)
+    Story(72).step(files_new=0, files_changed=0, files_unmodified=4).end().into(record)
+    for number, told in ((70, "all new"), (71, "1 new, 2 changed"), (72, "0 changed")):
+        assert telling.how_new(record.find_run(run_id(number))) == told
+        assert f"<small>{told}</small>" in whole.client().get(f"/runs/{run_id(number)}").text
+
+
+def test_what_a_discard_of_several_jobs_came_to_is_told_job_by_job(record: Record) -> None:
+    removals = ForgetTask(repository="nas", removals=())
+    story = Story(73, removals, job=None)
+    for number, (job, gone, kept) in enumerate((("docs", 0, 1), ("pics", 6, 2)), 1):
+        done = Step(number=number, action=Action.FORGET, repository="nas", job=job, started_at=story.at)
+        told = {"snapshots_removed": tuple(f"{n:064x}" for n in range(gone)), "snapshots_kept": kept}
+        ended = {"outcome": Outcome.SUCCESS, "ended_at": story.at + timedelta(seconds=1)}
+        story.tell(StepEnded, step=number, done=done.model_copy(update=told | ended))
+    story.end().into(record)
+    run = record.find_run(story.run)
+    assert (
+        telling.come_to(run)
+        == "Done. Of docs: 0 snapshots removed, 1 kept; of pics: 6 snapshots removed, 2 kept."
+    )
+    lines = telling.lines_of(run, START, None, None)
+    assert [line.title for line in lines] == ["Discard of docs in nas", "Discard of pics in nas"]
 
 
 def test_a_snapshot_that_shrank_is_accepted_once(whole: Whole, record: Record) -> None:

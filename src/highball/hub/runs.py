@@ -331,6 +331,13 @@ class Record:
                 for row in connection.execute(asked)
             ]
 
+    def list_present(self, ids: Iterable[str]) -> set[str]:
+        """Those of these snapshots that are there, as far as is known."""
+        there = (snapshots.c.forgotten_at.is_(None), snapshots.c.missing_since.is_(None))
+        asked = sa.select(snapshots.c.id).where(snapshots.c.id.in_(list(ids)), *there)
+        with self._database.read() as connection:
+            return set(connection.execute(asked).scalars())
+
     def list_under_way(self, limit: int) -> list[Run]:
         """The runs that have not ended: what runs before what waits, each the oldest first."""
         waits = runs.c.state == RunState.QUEUED.value

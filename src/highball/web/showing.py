@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 
 from markupsafe import Markup
 
-from highball.facts import Action, Health, Outcome, Run, RunState, path_for_people
+from highball.facts import Action, Health, Outcome, Run, RunState, Standing, path_for_people
 from highball.hub.holdings import Coverage
 from highball.hub.overview import JobOverview, ProblemKind
 from highball.timing import Schedule
@@ -80,6 +80,7 @@ PROBLEMS = {
 
 DRY_RUN = Look("idle", "flask-conical", "Dry run")
 PAUSED = Look("idle", "circle-pause", "Paused")
+NO_GOOD_BACKUP = Look("warn", "circle-dashed", "No good backup yet")
 WARNS = Look("warn", "triangle-alert", "Warning")
 
 ACTIONS = {
@@ -132,7 +133,16 @@ def look_of_job(job: JobOverview) -> Look:
             return PAUSED
         if any(one.last_outcome is Outcome.WARNING for one in job.standings):
             return WARNS
+    if job.health is Health.NEVER and any(one.last_outcome is not None for one in job.standings):
+        return NO_GOOD_BACKUP
     return HEALTHS[job.health]
+
+
+def look_of_standing(standing: Standing) -> Look:
+    """The same in one of its repositories."""
+    if standing.state is Health.NEVER and standing.last_outcome is not None:
+        return NO_GOOD_BACKUP
+    return HEALTHS[standing.state]
 
 
 def look_of_proof(at: datetime | None, now: datetime) -> Look:

@@ -98,7 +98,7 @@ def _success(run: Run) -> str:
     if run.kind is RunKind.BACKUP and run.job is not None:
         kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
         return f"All of it is saved in {_listed(kept)}." if kept else _rehearsed(run)
-    facts = [fact for step in run.steps for fact in facts_of(step)]
+    facts = _facts(run)
     told = {
         Action.CHECK: "No damage was found.",
         Action.VERIFY: _proof(run),
@@ -108,7 +108,15 @@ def _success(run: Run) -> str:
         Action.HISTORY: ", ".join(showing.sentence(step.reason.message) for step in run.steps if step.reason),
         Action.KEY: "The keys are changed.",
     }.get(run.action, "Done.")
-    return f"{told} {showing.sentence(', '.join(facts))}".strip() if facts else told
+    return f"{told} {showing.sentence(facts)}".strip() if facts else told
+
+
+def _facts(run: Run) -> str:
+    """What its steps did, in figures: of several jobs, each job's by itself."""
+    each = [(step.job, ", ".join(facts_of(step))) for step in run.steps]
+    several = len({job for job, facts in each if job and facts}) > 1
+    told = [f"of {job}: {facts}" if job and several else facts for job, facts in each if facts]
+    return ("; " if several else ", ").join(told)
 
 
 def _proof(run: Run) -> str:
@@ -151,6 +159,8 @@ def title_of(step: Step) -> str:
         return f"Hook: {step.title}" if step.title else "Hook"
     if step.repository is None:
         return (step.title or showing.ACTIONS[step.action]).capitalize()
+    if step.action is Action.FORGET and step.job is not None:
+        return f"{showing.ACTIONS[step.action]} of {step.job} in {step.repository}"
     return showing.TITLES[step.action].format(step.repository)
 
 
@@ -324,6 +334,15 @@ def read(run: Run) -> int | None:
 def changed(run: Run) -> int | None:
     """How many of them had changed."""
     return max((step.files_changed for step in _backups(run) if step.files_changed is not None), default=None)
+
+
+def how_new(run: Run) -> str:
+    """How many of the files it found were new, or had changed, since the snapshot before."""
+    new = max((step.files_new for step in _backups(run) if step.files_new is not None), default=0)
+    found = files(run)
+    if new and new == found:
+        return "all new"
+    return f"{number(new)} new, {number(changed(run))} changed" if new else f"{number(changed(run))} changed"
 
 
 def _difference(run: Run, before: Run) -> str:

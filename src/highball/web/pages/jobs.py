@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -294,7 +294,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "lede": _lede(problems, now) or _last_failure(backups),
         "facts": _facts(found, backups, now),
         "days": list(_days(hub, found, now)),
-        "rows": list(_rows(runs)),
+        "rows": list(_rows(runs, _present(hub, runs))),
         "retention": [(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
         "rhythm": words.rhythm(job.schedule.expression),
         "zone_name": zone,
@@ -395,13 +395,22 @@ class RunRow:
     word: str
     by: str
     snapshot: str | None
+    restore_address: str | None
+    """Where what it saved is looked into, while it is there."""
     added: int | None
     took: timedelta | None
     more: int = 0
     until: datetime | None = None
 
 
-def _rows(runs: Sequence[Run]) -> Iterator[RunRow]:
+def _present(hub: Hub, runs: Sequence[Run]) -> set[str]:
+    """Those of the snapshots that these runs saved that are still there."""
+    return hub.record.list_present(
+        [step.snapshot_id for run in runs for step in run.steps if step.snapshot_id]
+    )
+
+
+def _rows(runs: Sequence[Run], present: Collection[str]) -> Iterator[RunRow]:
     """The newest runs; of failures alike in a row the first three, and how many more."""
     left = SHOWN
     for _, alike in groupby(runs, key=_alike):
@@ -409,11 +418,11 @@ def _rows(runs: Sequence[Run]) -> Iterator[RunRow]:
         folds = group[0].outcome is Outcome.FAILURE and len(group) > 4
         shown = group[:3] if folds else group
         for run in shown[:left]:
-            yield _row(run)
+            yield _row(run, present)
         left -= len(shown)
         if folds:
             rest = group[3:]
-            yield RunRow(**{**vars(_row(rest[0])), "more": len(rest), "until": rest[-1].created_at})
+            yield RunRow(**{**vars(_row(rest[0], present)), "more": len(rest), "until": rest[-1].created_at})
             left -= 1
         if left <= 0:
             return
@@ -425,18 +434,26 @@ def _alike(run: Run) -> tuple[str, ...]:
     return ("failure", *(step.repository or "" for step in run.steps if step.outcome is Outcome.FAILURE))
 
 
-def _row(run: Run) -> RunRow:
+def _row(run: Run, present: Collection[str]) -> RunRow:
     look = showing.look_of_run(run)
     failed = [step.repository for step in run.steps if step.outcome is Outcome.FAILURE and step.repository]
     word = f"{look.word} on {', '.join(failed)}" if failed and run.outcome is Outcome.FAILURE else look.word
-    saved = [step.snapshot_id for step in run.steps if step.snapshot_id]
+    saved = [step for step in run.steps if step.snapshot_id]
+    there = next((step for step in saved if step.snapshot_id in present), None)
+    shown = there or next(iter(saved), None)
     ended = run.ended_at is not None and run.started_at is not None
     return RunRow(
         run=run,
         look=look,
         word=word,
         by=_by(run),
-        snapshot=saved[0][:8] if saved else None,
+        snapshot=shown.snapshot_id[:8] if shown and shown.snapshot_id else None,
+        restore_address=link(
+            "/restore",
+            {"job": run.job or "", "repository": there.repository or "", "snapshot": there.snapshot_id or ""},
+        )
+        if there
+        else None,
         added=_added(run),
         took=run.ended_at - run.started_at if ended and run.ended_at and run.started_at else None,
     )
@@ -522,9 +539,7 @@ def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
     sizes = {one.id: one.size_bytes for one in hub.record.list_governed(of)}
     verdicts = sorted((*plan.keep, *plan.remove), key=lambda one: one.time, reverse=True)
     rows = [
-        SnapshotRow(
-            one.id[:8], one.time, sizes.get(one.id), one.keep, tuple(why.message for why in one.reasons)
-        )
+        SnapshotRow(one.id, one.time, sizes.get(one.id), one.keep, tuple(why.message for why in one.reasons))
         for one in verdicts
     ]
     shown = _in_short(rows) if short else rows

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, get_args
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+)
 
 from highball.engine.restic.repository import ResticRepository
 from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
@@ -24,6 +33,7 @@ from highball.keeping import Retention
 from highball.secret import SecretReference
 from highball.source.path import PathSource, Pattern
 from highball.spec.job import Job
+from highball.spec.key import Key
 
 VERSIONS = (1, 1)
 """The oldest and the newest protocol that this program speaks."""
@@ -34,6 +44,48 @@ OFFLINE_AFTER = timedelta(seconds=90)
 
 FILES_SET = "files"
 """The set that all paths of a job form together."""
+
+
+def check_run(text: str) -> str:
+    """The text, if it is the id of a run in its one spelling; ValueError if not."""
+    if str(UUID(text)) != text:
+        raise ValueError("is not the id of a run in its one spelling")
+    return text
+
+
+RunId = Annotated[str, AfterValidator(check_run)]
+"""A run's id: a UUID, so that no folder but its own is ever named by it."""
+
+SnapshotId = Annotated[str, StringConstraints(pattern=r"\A(latest|[0-9a-f]{1,64})\z")]
+"""restic's id of a snapshot, or the beginning of one, or `latest`."""
+
+RepositoryId = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{1,64}\z")]
+"""restic's id of a repository."""
+
+KeyId = RepositoryId
+"""restic's id of a key of a repository."""
+
+TagList = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"\Ahb:[a-z]+=[a-z0-9][a-z0-9._-]{0,62}(,hb:[a-z]+=[a-z0-9][a-z0-9._-]{0,62})*\z"
+    ),
+]
+"""Tags of ours that a snapshot has to carry, all of them."""
+
+Slice = Annotated[str, StringConstraints(pattern=r"\A[0-9]{1,6}/[0-9]{1,6}\z")]
+"""Part n of t."""
+
+TimeZone = Annotated[
+    str, StringConstraints(pattern=r"\A[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}\z", max_length=80)
+]
+"""The name of a time zone, and never that of a file."""
+
+FileName = Annotated[str, StringConstraints(pattern=r"\A[^/\x00]{1,4096}\z")]
+"""The name of a file in some folder."""
+
+Words = Annotated[str, StringConstraints(max_length=20_000)]
+"""Text for people and for the record; nothing is done by it."""
 
 
 class Overwrite(StrEnum):
@@ -137,9 +189,9 @@ class _Wire(BaseModel):
 class Expectation(_Wire):
     """What the record knows of a job in a repository before a backup."""
 
-    snapshot_ids: tuple[str, ...] = ()
+    snapshot_ids: tuple[SnapshotId, ...] = ()
     """Snapshots that a listing has to show."""
-    parent: str | None = None
+    parent: SnapshotId | None = None
     sizes: tuple[int, ...] = ()
     """Bytes that the last good snapshots held, newest first, at most ten; those before an accepted size left out."""
 
@@ -149,42 +201,42 @@ class BackupTask(_Wire):
 
     type: Literal["backup"] = "backup"
     job: Job
-    set: str = FILES_SET
+    set: Key = FILES_SET
     """What the snapshot is called among the job's; files are read whatever it is."""
-    expected: dict[str, Expectation] = {}
+    expected: dict[Key, Expectation] = {}
     dry_run: bool = False
 
 
 class Removal(_Wire):
     """The approved part of a retention plan for one set: exactly these ids go, exactly those stay."""
 
-    job: str
-    host: str
-    former_hosts: tuple[str, ...] = ()
-    set: str
-    tags: tuple[str, ...]
-    remove: tuple[str, ...]
-    stay: tuple[str, ...]
-    unknown: tuple[str, ...] = ()
+    job: Key
+    host: Key
+    former_hosts: tuple[Key, ...] = ()
+    set: Key
+    tags: tuple[TagList, ...]
+    remove: tuple[SnapshotId, ...]
+    stay: tuple[SnapshotId, ...]
+    unknown: tuple[SnapshotId, ...] = ()
     """Snapshots that no known run made: they have to be there before and after, and are not counted."""
-    adopted: tuple[str, ...] = ()
+    adopted: tuple[SnapshotId, ...] = ()
     """Those that go or stay though they carry none of the set's tags: only the whole listing shows them."""
 
 
 class HeldRemoval(_Wire):
     """A set whose retention stands still, and why: it becomes a step that was not begun."""
 
-    job: str
-    set: str
-    code: str
-    message: str
+    job: Key
+    set: Key
+    code: Words
+    message: Words
 
 
 class ForgetTask(_Wire):
     """Remove snapshots by id, and look again."""
 
     type: Literal["forget"] = "forget"
-    repository: str
+    repository: Key
     removals: tuple[Removal, ...]
     held: tuple[HeldRemoval, ...] = ()
     prune: bool = False
@@ -195,29 +247,29 @@ class PruneTask(_Wire):
     """Remove data that no snapshot needs."""
 
     type: Literal["prune"] = "prune"
-    repository: str
+    repository: Key
 
 
 class CheckTask(_Wire):
     """Check the structure, and read slice `n/t` of the data."""
 
     type: Literal["check"] = "check"
-    repository: str
-    slice: str | None = None
+    repository: Key
+    slice: Slice | None = None
 
 
 class VerifyTask(_Wire):
     """Restore a sample (or all) of a snapshot to scratch and compare it with the source."""
 
     type: Literal["verify"] = "verify"
-    repository: str
-    snapshot_id: str
+    repository: Key
+    snapshot_id: SnapshotId
     all_data: bool = False
     unconfirmed: bool = False
     """Whether only its tags say that the snapshot is the job's: no run that is known made it."""
     sample_files: int = 20
     sample_bytes: int = 1024**3
-    markers: tuple[str, ...] = ()
+    markers: tuple[FileName, ...] = ()
     """Files of these names mark folders that are left out: where there is nothing else, nothing was saved."""
 
 
@@ -225,7 +277,7 @@ class UnlockTask(_Wire):
     """Remove stale locks, or every lock."""
 
     type: Literal["unlock"] = "unlock"
-    repository: str
+    repository: Key
     remove_all: bool = False
 
 
@@ -233,14 +285,14 @@ class StatsTask(_Wire):
     """Measure what a repository stores."""
 
     type: Literal["stats"] = "stats"
-    repository: str
+    repository: Key
 
 
 class InitTask(_Wire):
     """Make a repository, or meet the one that is there."""
 
     type: Literal["init"] = "init"
-    repository: str
+    repository: Key
 
 
 class KeyTask(_Wire):
@@ -250,12 +302,12 @@ class KeyTask(_Wire):
     """
 
     type: Literal["key"] = "key"
-    repository: str
+    repository: Key
     act: Literal["add", "rotate", "remove"]
     new: SecretReference | None = None
     """The password that is to open it, too; of add and rotate."""
-    name: str = "highball"
-    id: str | None = None
+    name: Words = "highball"
+    id: KeyId | None = None
     """The key that goes; of remove."""
     of_admin: bool = False
 
@@ -264,8 +316,8 @@ class RestoreTask(_Wire):
     """Bring paths of a snapshot back below a target, or in place where `target` is null."""
 
     type: Literal["restore"] = "restore"
-    repository: str
-    snapshot_id: str
+    repository: Key
+    snapshot_id: SnapshotId
     paths: tuple[PathText, ...]
     target: PathText | None = None
     overwrite: Overwrite
@@ -289,29 +341,29 @@ Task = Annotated[
 class Assignment(_Wire):
     """All that an agent needs to carry out one run."""
 
-    run: str
+    run: RunId
     kind: RunKind
-    subject: str | None = None
+    subject: Words | None = None
     """What it is about, as schedules name it: `backup:docs`."""
     nominal_at: UtcTime | None = None
     """The time of the schedule that it is the run of; null where somebody ordered it."""
-    job: str | None = None
-    host: str
+    job: Key | None = None
+    host: Key
     """The host's key: restic's `--host` of everything this run saves."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     done_before: tuple[Step, ...] = ()
     """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
-    repositories: dict[str, ResticRepository]
-    identities: dict[str, str] = {}
+    repositories: dict[Key, ResticRepository]
+    identities: dict[Key, RepositoryId] = {}
     """restic's id of each repository that was met before."""
-    others: dict[str, str] = {}
+    others: dict[RepositoryId, Key] = {}
     """The keys of other repositories by their ids: one that was never met may turn out to be one of these."""
     wait: timedelta = timedelta(hours=1)
     """How long a busy repository is waited for."""
-    former_jobs: tuple[str, ...] = ()
+    former_jobs: tuple[Key, ...] = ()
     """Keys that its job had before: snapshots that carry these are its own."""
-    former_hosts: tuple[str, ...] = ()
+    former_hosts: tuple[Key, ...] = ()
     """Keys that its host had before; so are those."""
     from_file: bool = False
     """Whether a configuration file on the hub's machine declares all of it, so that no page or program could."""
@@ -408,14 +460,14 @@ class Taken(_Wire):
     """The run is safely on the agent's disk."""
 
     type: ClassVar[str] = "taken"
-    run: str
+    run: RunId
 
 
 class Declined(_Wire):
     """The agent does not carry out the run, and why."""
 
     type: ClassVar[str] = "declined"
-    run: str
+    run: RunId
     code: str
     message: str
 
@@ -424,7 +476,7 @@ class CancelRun(_Wire):
     """End a run politely."""
 
     type: ClassVar[str] = "cancel"
-    run: str
+    run: RunId
 
 
 class RunHeld(_Wire):
@@ -442,22 +494,22 @@ class Inventory(_Wire):
     """
 
     type: ClassVar[str] = "inventory"
-    runs: tuple[str, ...]
-    kept: dict[str, int] = {}
+    runs: tuple[RunId, ...]
+    kept: dict[RunId, int] = {}
 
 
 class RunsWanted(_Wire):
     """The hub's record lacks something of runs that the agent keeps: what comes after these events' numbers."""
 
     type: ClassVar[str] = "runs.wanted"
-    runs: dict[str, int]
+    runs: dict[RunId, int]
 
 
 class Events(_Wire):
     """Events of a run, in order and without a gap; each as the run's own process wrote it."""
 
     type: ClassVar[str] = "events"
-    run: str
+    run: RunId
     events: tuple[dict[str, Any], ...]
 
 
@@ -465,7 +517,7 @@ class Acknowledged(_Wire):
     """The hub has all events of a run up to this one."""
 
     type: ClassVar[str] = "acknowledged"
-    run: str
+    run: RunId
     seq: int
 
 
@@ -473,7 +525,7 @@ class ProgressSeen(_Wire):
     """How far a run is; may be dropped."""
 
     type: ClassVar[str] = "progress"
-    run: str
+    run: RunId
     progress: Progress
 
 
@@ -481,14 +533,14 @@ class SecretsWanted(_Wire):
     """The agent lost the sealed values of a run that has to be settled."""
 
     type: ClassVar[str] = "secrets.wanted"
-    run: str
+    run: RunId
 
 
 class Secrets(_Wire):
     """The values of a run's sealed references."""
 
     type: ClassVar[str] = "secrets"
-    run: str
+    run: RunId
     secrets: dict[str, Octets]
 
 
@@ -522,14 +574,14 @@ class Measure(_Wire):
 class OfRepository(_Wire):
     """A question about a repository: the access to it, and what the record knows it by."""
 
-    key: str
+    key: Key
     repository: ResticRepository
-    identity: str | None = None
-    known: str | None = None
+    identity: RepositoryId | None = None
+    known: SnapshotId | None = None
     """A snapshot that it holds as far as is known: a listing that shows it tells that it is no other repository."""
-    others: dict[str, str] = {}
+    others: dict[RepositoryId, Key] = {}
     """Where it was never met: the keys of others by their ids, as it may turn out to be one of these."""
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     from_file: bool = False
     needs: ClassVar[str | None] = None
     """What an agent must be able to, where not every one is."""
@@ -546,9 +598,9 @@ class ListSnapshots(OfRepository):
     """What a repository holds."""
 
     asks: Literal["snapshots"] = "snapshots"
-    host: str | None = None
-    former_hosts: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
+    host: Key | None = None
+    former_hosts: tuple[Key, ...] = ()
+    tags: tuple[TagList, ...] = ()
 
 
 class ListLocks(OfRepository):
@@ -569,9 +621,9 @@ class RehearseForget(OfRepository):
 
     asks: Literal["forget"] = "forget"
     needs: ClassVar[str | None] = "retention-rules"
-    host: str
-    former_hosts: tuple[str, ...] = ()
-    tags: tuple[str, ...]
+    host: Key
+    former_hosts: tuple[Key, ...] = ()
+    tags: tuple[TagList, ...]
     retention: Retention
 
 
@@ -579,7 +631,7 @@ class ListFolder(OfRepository):
     """What a snapshot's folder holds."""
 
     asks: Literal["folder"] = "folder"
-    snapshot: str
+    snapshot: SnapshotId
     path: PathText
 
 
@@ -588,8 +640,8 @@ class CompareSnapshots(OfRepository):
 
     asks: Literal["differences"] = "differences"
     needs: ClassVar[str | None] = "differences"
-    old: str
-    new: str
+    old: SnapshotId
+    new: SnapshotId
 
 
 class PlanRestore(OfRepository):
@@ -597,7 +649,7 @@ class PlanRestore(OfRepository):
 
     asks: Literal["restore"] = "restore"
     needs: ClassVar[str | None] = "restore-plans"
-    snapshot: str
+    snapshot: SnapshotId
     paths: tuple[PathText, ...] = ()
     target: PathText | None = None
     overwrite: Overwrite | None = None
@@ -610,7 +662,7 @@ class SampleNames(OfRepository):
 
     asks: Literal["names"] = "names"
     needs: ClassVar[str | None] = "names"
-    snapshot: str
+    snapshot: SnapshotId
 
 
 class ListNodes(OfRepository):
@@ -618,7 +670,7 @@ class ListNodes(OfRepository):
 
     asks: Literal["nodes"] = "nodes"
     needs: ClassVar[str | None] = "flows"
-    snapshot: str
+    snapshot: SnapshotId
     path: PathText | None = None
 
 
@@ -627,7 +679,7 @@ class Dump(OfRepository):
 
     asks: Literal["dump"] = "dump"
     needs: ClassVar[str | None] = "flows"
-    snapshot: str
+    snapshot: SnapshotId
     path: PathText
 
 
@@ -740,9 +792,17 @@ class Misunderstood(ValueError):
         super().__init__(f"not a message: the body of {type} is not understood")
         self.type = type
         self.id = id
-        assignment = body.get("assignment") if isinstance(body, dict) else None
-        self.run = assignment.get("run") if isinstance(assignment, dict) else None
-        """The run that it would assign, whatever stands there."""
+        self.run = _find_run(body)
+        """The run that it would assign, if it names one."""
+
+
+def _find_run(body: object) -> str | None:
+    assignment = body.get("assignment") if isinstance(body, dict) else None
+    run = assignment.get("run") if isinstance(assignment, dict) else None
+    try:
+        return check_run(run) if isinstance(run, str) else None
+    except ValueError:
+        return None
 
 
 def spell(body: Body, *, id: str | None = None, re: str | None = None) -> str:

@@ -68,6 +68,8 @@ class StolenHub:
         self.state = folder / "state"
         self.fleet = Fleet(database, key, lambda: UNCHANGED, self._note, lambda host: None)
         self.said: list[str] = []
+        self.acknowledges = True
+        """Whether it says that it has what a run told."""
         self._events: dict[str, list[Table]] = {}
         self._declined: dict[str, str] = {}
         self._heard = asyncio.Event()
@@ -78,7 +80,8 @@ class StolenHub:
                 await connection.say(Acknowledged(run=held.assignment.run, seq=0))
             case Events() as told:
                 self._events.setdefault(told.run, []).extend(told.events)
-                await connection.say(Acknowledged(run=told.run, seq=told.events[-1]["seq"]))
+                if self.acknowledges:
+                    await connection.say(Acknowledged(run=told.run, seq=told.events[-1]["seq"]))
             case Declined() as declined:
                 self._declined[declined.run] = declined.code
         self._heard.set()

@@ -109,11 +109,7 @@ def test_a_message_that_names_a_program_or_words_for_it_has_them_in_vain(
     evil = tmp_path / "evil"
     evil.write_text(f"#!/bin/sh\ntouch {mark}\necho restic 0.18.0\n")
     evil.chmod(0o755)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "restic").symlink_to(binary.path)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{parts.SEARCH_PATH}")
-    WrittenRepository(tmp_path / "nas", PASSWORD)
-    (tmp_path / "password").write_text(PASSWORD)
+    use_restic(binary, tmp_path, monkeypatch)
     nas = {"url": str(tmp_path / "nas"), "password": {"file": str(tmp_path / "password")}}
     about = {"key": "nas", "repository": nas, "restic": str(evil)}
     words = ["--keep-last=1", "--repo=sftp:u@h:/x", "--repository-file=", f"-osftp.command=touch {mark}"]
@@ -138,6 +134,72 @@ def test_a_message_that_names_a_program_or_words_for_it_has_them_in_vain(
 
     asyncio.run(story())
     assert not mark.exists()
+
+
+# --- where its state lies ------------------------------------------------------------------------
+
+
+def test_no_path_is_made_of_an_id(
+    binary: ResticBinary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, other = tmp_path / "something-ran", tmp_path / "other"
+    use_restic(binary, tmp_path, monkeypatch)
+    nas = {"url": str(tmp_path / "nas"), "password": {"file": str(tmp_path / "password")}}
+    (other / "agent").mkdir(parents=True)
+    (other / "agent" / "policy.toml").write_text('commands = "always"')
+    job = {"repositories": ["nas"], "sources": [str(tmp_path)], "before": [{"run": f"touch {mark}"}]}
+
+    def order(run: str) -> Table:
+        return assignment({"type": "backup", "job": job}, nas=nas) | {"job": "docs", "run": run}
+
+    async def story() -> None:
+        hub = StolenHub(tmp_path / "agent")
+        async with hub.with_agent():
+            for run in ("../../../other/runs/p1", "..", "", "{018f0000-0000-7000-8000-000000000000}", "x"):
+                await hub.say("assign", {"assignment": order(run)})
+                for type in ("cancel", "secrets", "secrets.wanted"):
+                    await hub.say(type, {"run": run, "secrets": {}})
+                await hub.say("runs.wanted", {"runs": {run: 0}})
+            assert (await hub.ask({"asks": "browse", "path": str(tmp_path)})).value is not None
+            assert await hub.order(order(str(uuid.uuid4()))) == ("failure", "refused_by_host")
+
+    asyncio.run(story())
+    assert not mark.exists()
+    assert [path.name for path in other.iterdir()] == ["agent"]
+
+
+def test_a_run_that_was_refused_runs_nothing_later_either(
+    binary: ResticBinary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "something-ran"
+    use_restic(binary, tmp_path, monkeypatch)
+    nas = {"url": str(tmp_path / "nas"), "password": {"file": str(tmp_path / "password")}}
+    hook = {"run": f"touch {mark}"}
+    job = {"repositories": ["nas"], "sources": [str(tmp_path)], "after": [hook]}
+    order = assignment({"type": "backup", "job": job}, nas=nas) | {"job": "docs"}
+
+    async def story() -> None:
+        hub = StolenHub(tmp_path / "agent")
+        hub.acknowledges = False
+        async with hub.with_agent():
+            assert await hub.order(order) == ("failure", "refused_by_host")
+            directory = hub.state / "runs" / order["run"]
+            for _ in range(3):  # it is settled, as if its process had vanished
+                await hub.say("secrets", {"run": order["run"], "secrets": {}})
+                assert (await hub.ask({"asks": "browse", "path": str(tmp_path)})).value is not None
+            assert directory.exists()
+
+    asyncio.run(story())
+    assert not mark.exists()
+
+
+def use_restic(binary: ResticBinary, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this restic on the path, and a repository with a password beside it."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "restic").symlink_to(binary.path)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}:{parts.SEARCH_PATH}")
+    WrittenRepository(folder / "nas", PASSWORD)
+    (folder / "password").write_text(PASSWORD)
 
 
 def assignment(task: Table, **repositories: Table) -> Table:

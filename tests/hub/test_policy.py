@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +26,7 @@ def repository(**fields: Any) -> ResticRepository:
 def order(task: Any, *, from_file: bool = False, **fields: Any) -> Assignment:
     """An assignment of this task."""
     return Assignment(
-        run="0",
+        run=str(uuid4()),
         kind=RunKind.BACKUP,
         job="docs",
         host="station",

@@ -225,7 +225,7 @@ def test_a_job_is_healthy_fails_and_is_overdue(record: Record) -> None:
     assert standing(record).state is Health.FAILED
     assert standing(record, 5).state is Health.OVERDUE
     check(record, 3, "1/20", Outcome.SUCCESS)
-    task = VerifyTask(repository="nas", snapshot_id="x")
+    task = VerifyTask(repository="nas", snapshot_id="f")
     Story(4, task).step(Action.VERIFY).into(record)
     one = standing(record, 1)
     assert one.last_check_at is not None

@@ -100,7 +100,7 @@ def live_through(record: Record, jobs: list[str], chance: random.Random) -> None
     for number in range(1, 200):
         job = chance.choice(jobs)
         if chance.random() < 0.1:
-            task = VerifyTask(repository="nas", snapshot_id="x")
+            task = VerifyTask(repository="nas", snapshot_id="f")
             outcome = chance.choice([Outcome.SUCCESS, Outcome.FAILURE])
             Story(number, task, job=job).step(Action.VERIFY, outcome).into(record)
             continue

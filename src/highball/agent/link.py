@@ -226,7 +226,7 @@ class Link:
         if error.type == Ask.type:
             told = {"code": "unsupported", "message": words, "hint": None}
             await self._say(Answer(error=told), re=error.id)
-        elif error.type == Assign.type and isinstance(error.run, str):
+        elif error.type == Assign.type and error.run is not None:
             await self._say(Declined(run=error.run, code="unsupported", message=words))
         else:
             await self._say(Unsupported(name=error.type), re=error.id)

@@ -20,7 +20,7 @@ from highball.errors import Conflict, StateUnusable
 from highball.eventlines import read_line
 from highball.facts import Event, LogLine, Progress, RunEnded
 from highball.lock import Lock
-from highball.protocol import Assignment
+from highball.protocol import Assignment, check_run
 
 LONGEST_TEXT = 64 * 1024
 
@@ -217,12 +217,20 @@ class RunDirectory:
 
 
 def list_run_directories(runs: Path) -> list[RunDirectory]:
-    """All run directories, oldest first (their names are UUIDv7)."""
+    """All run directories, oldest first (their names are UUIDv7); what bears no run's name is none."""
     try:
-        names = sorted(entry.name for entry in runs.iterdir() if (entry / "assignment.json").exists())
+        names = sorted(entry.name for entry in runs.iterdir() if _is_run(entry))
     except FileNotFoundError:
         return []
     return [RunDirectory(runs / name) for name in names]
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        check_run(path.name)
+    except ValueError:
+        return False
+    return (path / "assignment.json").exists()
 
 
 def _read(opened: Iterable[bytes], run: str) -> Iterator[tuple[bytes, int, Event | None]]:

@@ -63,6 +63,7 @@ from highball.protocol import (
     Task,
     UnlockTask,
     VerifyTask,
+    check_run,
 )
 from highball.secret import SecretValue
 
@@ -308,7 +309,7 @@ def main(arguments: Sequence[str]) -> None:
     begun or ordered, this host's policy is asked first.
     """
     state = Path(arguments[0])
-    directory = RunDirectory(state / "runs" / arguments[1])
+    directory = RunDirectory(state / "runs" / check_run(arguments[1]))
     if len(arguments) > 2:
         directory.lock.adopt(int(arguments[2]))
     else:

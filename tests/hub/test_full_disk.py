@@ -52,7 +52,7 @@ def test_a_full_disk_is_said_and_overcome(small: Served) -> None:
         lambda: next((a for a in [small.http.post("runs", json=wanted)] if a.status_code == 503), None)
     )
     assert refused.json()["code"] == "state_full"
-    assert refused.json()["hint"] == "make room on its disk"
+    assert refused.json()["hint"].startswith(f"make room on its disk: what lies in {small.state}/cache may")
     assert small.run(before["id"])["outcome"] == "success", "what is there can be read"
     ballast.unlink()
     until(lambda: small.agent["connected"], otherwise=small.said)
@@ -84,3 +84,47 @@ def test_a_backup_goes_on_while_the_hub_cannot_write_and_its_end_is_recorded_aft
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert events[-1]["type"] == "run.ended"
         assert small.get("status", job="far")[0]["snapshots"] == 1
+
+
+def test_a_restore_has_its_way_while_the_hub_cannot_write(small: Served, tmp_path: Path) -> None:
+    saved = small.back_up()["steps"][0]["snapshot_id"]
+    told = {"task": "restore", "repository": "nas", "job": "docs", "snapshot": saved}
+    wish = told | {"paths": [str(small.source)], "target": str(tmp_path / "back")}
+    ballast = fill(small)
+    refused = until(
+        lambda: next((a for a in [small.http.post("runs", json=wish)] if a.status_code == 503), None)
+    )
+    assert f"highball -c {small.configuration} restore docs" in refused.json()["hint"]
+    done = small.command("restore", "docs", "--target", str(tmp_path / "back"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back" / small.source.relative_to("/") / "letter").read_text() == "dear reader"
+    assert b"works with a copy" in done.stderr
+    for command in ("forget", "prune", "run", "check"):
+        refused_here = small.command(command)
+        assert (refused_here.returncode, b"--hub" in refused_here.stderr) == (5, True), command
+    ballast.unlink()
+
+
+def test_agents_stay_and_answer_while_the_hub_cannot_write(small: Served, tmp_path: Path) -> None:
+    small.post("hosts?key=laptop", {})
+    small.post("jobs?key=far", small.job_spec | {"host": "laptop"})
+    with Elsewhere(tmp_path / "laptop", small, "laptop") as laptop:
+        laptop.join()
+        saved = small.back_up()["steps"][0]["snapshot_id"]
+        ballast = fill(small)
+        small.post("hosts?key=other", {}, expect=(503,))
+        laptop.stop()
+        until(lambda: not laptop.is_there)
+        laptop.start()
+        until(lambda: laptop.is_there, otherwise=lambda: laptop.said + small.said)
+        assert [one["id"] for one in small.get("repositories/nas/snapshots")] == [saved]
+        assert small.get("hosts/laptop/browse", path=str(small.source))["entries"]
+        first = small.get("overview")["problems"][0]
+        assert (first["kind"], first["reason"]["code"]) == ("unwritable", "state_full")
+        for page in ("/", "/jobs"):
+            assert "the disk is full" in small.http.get(f"{small.url}{page}").text, page
+        ballast.unlink()
+        small.post("hosts?key=other", {})
+        assert "unwritable" not in [one["kind"] for one in small.get("overview")["problems"]]
+        assert "the disk is full" not in small.http.get(f"{small.url}/jobs").text
+        assert small.back_up(job="far")["host"] == "laptop"

@@ -510,7 +510,7 @@ def open_machine(
 ) -> Machine:
     """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
 
-    Who `looks` gets one that stands in for a state that cannot be written.
+    Who `looks` gets one that stands in for a state that cannot be written, even beside a hub that serves it.
     Raises ConfigurationInvalid and StateUnusable.
     """
     path = find_configuration(named)
@@ -519,7 +519,8 @@ def open_machine(
     _LOG.debug("reads %s, and keeps its state in %s", path, state)
     if not looks or can_be_written(state):
         return Machine(path, document, state, before)
-    refuse_if_served(find_database(state))
+    if isinstance(served := find_database(state), str):  # which may be written all the same
+        refuse_if_served(served)
     machine = Machine(path, document, make_standin(state), before)
     machine.real_state = state
     return machine

@@ -399,6 +399,8 @@ class Database:
         self._reading = engine.execution_options(**READING[engine.dialect.name])
         self._writing = engine.execution_options(**WRITING)
         self._watching = Watch(engine)
+        self.trouble: StateUnusable | None = None
+        """Why the last thing that was to be written down was not; None since something was."""
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -409,8 +411,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that writes: alone, and all of it or nothing; raises StateUnusable."""
-        with told(self.engine), self._writing.begin() as connection:
-            yield connection
+        try:
+            with told(self.engine), self._writing.begin() as connection:
+                yield connection
+        except StateUnusable as error:
+            self.trouble = error
+            raise
+        self.trouble = None
 
     def mark(self) -> str:
         """Something that is another after every change, whoever made it; raises StateUnusable.

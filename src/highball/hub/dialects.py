@@ -297,10 +297,12 @@ def _cause(engine: sa.Engine, error: BaseException) -> str:
 
 
 def _full(engine: sa.Engine) -> StateUnusable:
+    hint = "make room on its disk"
+    if engine.dialect.name == "sqlite":
+        cache = Path(name_of(engine)).with_name("cache")
+        hint += f": what lies in {cache} may be removed, restic fetches it again"
     return StateUnusable(
-        f"{name_of(engine)} cannot be written: the disk is full",
-        code="state_full",
-        hint="make room on its disk",
+        f"{name_of(engine)} cannot be written: the disk is full", code="state_full", hint=hint
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from highball.engine.restic.repository import as_admin
-from highball.errors import HighballError, Misuse, Unknown
+from highball.errors import HighballError, Misuse, StateUnusable, Unknown
 from highball.eventlines import read_told
 from highball.facts import (
     DISK_AWAY,
@@ -134,7 +134,10 @@ class Dispatcher:
         while True:
             self._wake.clear()
             try:
+                await self._fleet.catch_up()
                 await self._look()
+            except StateUnusable as error:  # told by the overview
+                _LOG.error("the queue waits: %s", error.message)
             except Exception:  # the outermost loop of the queue
                 _LOG.exception("the queue could not be looked at")
             with contextlib.suppress(TimeoutError):

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from highball.errors import Failed, HighballError, NotAllowed, Unknown
+from highball.errors import Failed, HighballError, NotAllowed, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
 from highball.hub.keys import FormerKeys
@@ -90,6 +90,8 @@ class Connection:
     waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
     """The runs that it was asked to tell once more."""
+    is_behind: bool = False
+    """Something that it told could not be written down: it tells all of that again over another connection."""
 
     async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
         """Send a message; raises OSError."""
@@ -218,7 +220,7 @@ class Fleet:
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
-        except HighballError as error:  # a full disk, say: what was not acknowledged is told again
+        except HighballError as error:
             _LOG.error("the connection to %s ends: %s", connection.host, error.message)
         finally:
             self._forget(connection)
@@ -277,17 +279,16 @@ class Fleet:
                 code="protocol_unknown",
             )
         host = self._former_keys().now("host", hello.host)
-        with self._database.write() as connection:
-            here = agents.c.host == host
-            known = connection.execute(sa.select(agents.c.public_key).where(here)).scalar()
-            if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
-                raise NotAllowed(
-                    f"no agent of {hello.host} with this key is known here",
-                    code="agent_unknown",
-                    hint=f"invite {host} again in the hub, and use that invitation here: highball agent --join",
-                )
-            facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
-            connection.execute(agents.update().where(here).values(seen_at=now, facts=facts))
+        with self._database.read() as connection:
+            known = connection.execute(sa.select(agents.c.public_key).where(agents.c.host == host)).scalar()
+        if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
+            raise NotAllowed(
+                f"no agent of {hello.host} with this key is known here",
+                code="agent_unknown",
+                hint=f"invite {host} again in the hub, and use that invitation here: highball agent --join",
+            )
+        facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
+        self._note_seen(host, now, facts)
         return host
 
     def follow_keys(self, former: FormerKeys) -> None:
@@ -325,11 +326,40 @@ class Fleet:
             case Heartbeat():
                 await asyncio.to_thread(self._note_seen, connection.host, utc_now())
             case _:
-                await self._on_message(connection, message)
+                await self._hear(connection, message)
 
-    def _note_seen(self, host: str, now: datetime) -> None:
-        with self._database.write() as connection:
-            connection.execute(agents.update().where(agents.c.host == host).values(seen_at=now))
+    async def _hear(self, connection: Connection, message: Message) -> None:
+        """Take in what an agent tells, unless something before it was lost: it would be told with a gap."""
+        if connection.is_behind:
+            return
+        try:
+            await self._on_message(connection, message)
+        except (
+            StateUnusable
+        ) as error:  # what was not acknowledged is told again; questions are answered meanwhile
+            connection.is_behind = True
+            _LOG.error("what %s tells cannot be written down: %s", connection.host, error.message)
+
+    async def catch_up(self) -> None:
+        """Have everything told again that could not be written down, where something can be by now."""
+        behind = [one for one in self._connections.values() if one.is_behind]
+        if not behind:
+            return
+        has_room: bool = await asyncio.to_thread(self._note_seen, behind[0].host, utc_now())
+        if has_room:
+            for connection in behind:
+                with contextlib.suppress(OSError):
+                    await connection.socket.close()  # it dials again, and tells from where it was heard last
+
+    def _note_seen(self, host: str, now: datetime, facts: dict[str, Any] | None = None) -> bool:
+        """Whether it could be noted: where it could not, for a full disk, an agent is here all the same."""
+        told = {"seen_at": now} if facts is None else {"seen_at": now, "facts": facts}
+        try:
+            with self._database.write() as connection:
+                connection.execute(agents.update().where(agents.c.host == host).values(**told))
+        except StateUnusable:
+            return False
+        return True
 
     # --- telling and asking ---
 

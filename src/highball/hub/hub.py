@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.errors import Conflict, Failed, HighballError, Misuse, Unknown
+from highball.errors import Conflict, Failed, HighballError, Misuse, StateUnusable, Unknown
 from highball.facts import (
     Action,
     Event,
@@ -297,13 +297,27 @@ class Hub:
                 host = repository.maintainer(self.host)  # the right to delete goes nowhere else
         if order.snapshot is not None and not self.backlog.has_answered(actor, key):
             self._demand_snapshot(order, order.snapshot)
-        run, fresh = self.backlog.enqueue(
-            order, host, now, id=id or new_run_id(now, secrets.randbits(74)), actor=actor, key=key
-        )
+        try:
+            run, fresh = self.backlog.enqueue(
+                order, host, now, id=id or new_run_id(now, secrets.randbits(74)), actor=actor, key=key
+            )
+        except StateUnusable as error:
+            raise self._with_way_out(order, error) from None
         if fresh:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
         return run, fresh
+
+    def _with_way_out(self, order: RunOrder, error: StateUnusable) -> StateUnusable:
+        """The same error; of a restore with the way that needs no hub."""
+        file = self.documents.file()
+        if order.task != "restore" or file is None:
+            return error
+        restore = f"highball -c {file} restore {order.job or 'JOB'}"
+        way = f"until then, on the hub's own machine: {restore}"
+        return StateUnusable(
+            error.message, code=error.code, hint=f"{error.hint}; {way}" if error.hint else way
+        )
 
     def _demand_snapshot(self, order: RunOrder, snapshot: str) -> None:
         key = order.repository or ""

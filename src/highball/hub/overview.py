@@ -58,6 +58,7 @@ NEXT_SHOWN = 10
 class ProblemKind(StrEnum):
     """What somebody has to see to, the most pressing first."""
 
+    UNWRITABLE = "unwritable"
     INVALID = "invalid"
     FAILURE = "failure"
     OVERDUE = "overdue"
@@ -193,7 +194,7 @@ class Survey:
 
 def grounds(hub: Hub) -> object:
     """What a survey rests on besides the clock: while this is the same, another one would find the same."""
-    return hub.database.mark(), hub.fleet.here
+    return hub.database.mark(), hub.fleet.here, hub.database.trouble
 
 
 def survey(hub: Hub, now: datetime) -> Survey:
@@ -204,6 +205,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
         by_job[standing.job].append(standing)
     with hub.database.read() as connection:
         problems = [
+            *_of_the_record(hub),
             *_of_configuration(hub),
             *_of_jobs(connection, document, by_job, now),
             *_of_holds(connection, document),
@@ -337,6 +339,19 @@ def _jobs(
             next=coming.get(f"backup:{key}"),
             paused=pause is not None,
             paused_until=pause.until if pause else None,
+        )
+
+
+# --- problems of the hub itself ------------------------------------------------------------------
+
+
+def _of_the_record(hub: Hub) -> Iterator[Problem]:
+    """That nothing can be written down now: nothing can be ordered, and what agents tell waits with them."""
+    trouble = hub.database.trouble
+    if trouble is not None:
+        message = f"{trouble.message}; {trouble.hint}" if trouble.hint else trouble.message
+        yield Problem(
+            kind=ProblemKind.UNWRITABLE, host=hub.host, reason=Reason(code=trouble.code, message=message)
         )
 
 

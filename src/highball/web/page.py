@@ -201,6 +201,7 @@ class Pages:
             "theme": _chosen(request, "theme", THEMES),
             "accent": _chosen(request, "accent", ACCENTS),
             "said": _said(request),
+            "trouble": self._hub.database.trouble,
             "now": now,
             "names": self.names(),
             "zone": zone,

@@ -66,6 +66,7 @@ HEALTHS = {
 }
 
 PROBLEMS = {
+    ProblemKind.UNWRITABLE: Look("bad", "triangle-alert", "cannot write anything down"),
     ProblemKind.INVALID: Look("bad", "triangle-alert", "cannot be used"),
     ProblemKind.FAILURE: Look("bad", "circle-x", "failed"),
     ProblemKind.OVERDUE: Look("bad", "clock-alert", "overdue"),

@@ -130,6 +130,7 @@ def tone_of(verdict: Verdict) -> str:
         return "idle"
     found = set(verdict.problems)
     if found & {
+        ProblemKind.UNWRITABLE,
         ProblemKind.INVALID,
         ProblemKind.FAILURE,
         ProblemKind.OVERDUE,
@@ -182,6 +183,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         ProblemKind.FAILURE: (run or subject, "See the run"),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
+        ProblemKind.UNWRITABLE: ("/hosts", "See its host"),
         ProblemKind.UNTESTED: (subject, "Test it"),
         ProblemKind.HELD: _out_of_hold(problem, subject),
         ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
@@ -209,6 +211,8 @@ def _name(problem: Problem, names: Names) -> str:
         return names.job(problem.job)
     if problem.kind is ProblemKind.INVALID:
         return "Something that is declared"
+    if problem.kind is ProblemKind.UNWRITABLE:
+        return "The hub"
     if problem.repositories:
         return names.repository(problem.repositories[0])
     return names.host(problem.host or "the hub")
@@ -229,6 +233,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
     word = Markup('<span class="word">{}</span>').format(look.word)
     why = f": {problem.reason.message}" if problem.reason else ""
     sentences = {
+        ProblemKind.UNWRITABLE: Markup("{} {}{}"),
         ProblemKind.INVALID: Markup("{} {}{}"),
         ProblemKind.FAILURE: Markup("{} {}{}"),
         ProblemKind.OVERDUE: Markup("{} is {}{}"),
@@ -265,6 +270,10 @@ def _detail(problem: Problem, now: datetime) -> str:
         return f"{told} The last good backup is from {words.age(problem.last_good_at, now)}{where}."
     if problem.kind is ProblemKind.INVALID:
         return "It is left out until it is put right; everything else goes on."
+    if problem.kind is ProblemKind.UNWRITABLE:
+        return (
+            "Runs that go on are told of later. Until then nothing can be ordered, changed or removed here."
+        )
     if problem.job is not None:
         return f"{told} There is no good backup yet."
     return told

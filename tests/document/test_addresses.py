@@ -248,7 +248,7 @@ def test_the_configuration_is_read_changed_and_sent_back(api: TestClient, desk: 
     assert late.status_code == 412
     assert desk.specs()["job", "docs"]["schedule"] == "weekly"
     wrong = api.post("/configuration/preview", content="jobs: {x: {}}").json()
-    assert {one["at"] for one in wrong["problems"]} == {"jobs.x", "jobs.x.sources"}
+    assert {one["at"] for one in wrong["problems"]} == {"jobs.x.repositories", "jobs.x.sources"}
 
 
 def test_a_file_is_planned_applied_and_has_its_objects_from_then_on(api: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -128,6 +129,47 @@ def said_of(value: Any, leaf: str) -> bool:
     rows = value if isinstance(value, list) else [value]
     found = [row[name] for row in rows if isinstance(row, dict) and name in row]
     return bool(found) and (not below or any(said_of(one, below) for one in found))
+
+
+def summary(text: str) -> list[str]:
+    """What the list of all that is wrong says."""
+    found = re.search(r'<div class="errors-summary".*?<ul>(.*?)</ul>', text, re.S)
+    assert found is not None, text[:2000]
+    return [
+        html.unescape(re.sub("<[^>]+>", "", line)) for line in re.findall("<li>(.*?)</li>", found[1], re.S)
+    ]
+
+
+def test_the_list_of_what_is_wrong_names_each_field(client: TestClient) -> None:
+    sent = {
+        "keep-last": "x",
+        "read_concurrency": "abc",
+        "retry-max": "many",
+        "limit_upload": "fast",
+        "jitter": "?",
+    }
+    answer = client.post("/jobs/poor/edit", data=as_sent(form_of(client, "poor"), **sent))
+    told = summary(answer.text)
+    for label in ("Keep last", "Files read at a time", "Retries", "Upload limit", "Spread by up to"):
+        assert any(line.startswith(f"{label}: ") for line in told), (label, told)
+    for name in re.findall(r'<li><a href="#([^"]+)">', answer.text):
+        assert f'id="{name}"' in answer.text, name
+
+
+def test_of_an_empty_form_all_that_lacks_is_told(client: TestClient) -> None:
+    told = summary(client.post("/jobs/new", data={"act": "save"}).text)
+    assert [line.partition(":")[0] for line in told] == ["Key", "Sources", "Repositories"], told
+
+
+def test_what_others_changed_is_told_without_brackets_of_a_program(client: TestClient) -> None:
+    page = as_sent(form_of(client, "poor"))
+    at = {"If-Match": f'"{client.get("/api/v1/jobs/poor").json()["revision"]}"'}
+    client.patch("/api/v1/jobs/poor", json={"tags": ["office", "night"]}, headers=at).raise_for_status()
+    text = client.post("/jobs/poor/edit", data=page).text
+    assert "was changed meanwhile" in text
+    assert "office, night" in text and "['office" not in html.unescape(text)
+    at = {"If-Match": f'"{client.get("/api/v1/jobs/poor").json()["revision"]}"'}
+    client.patch("/api/v1/jobs/poor", json={"tags": None}, headers=at).raise_for_status()
 
 
 def test_a_form_sent_back_as_it_was_shown_changes_nothing(client: TestClient) -> None:

@@ -106,10 +106,10 @@ def test_ancestors_end_at_what_is_no_profile() -> None:
 
 def test_a_job_needs_repositories_and_sources() -> None:
     assert problems_in_job(repositories=[]) == [
-        ': names no repository to back up to (write repositories = ["nas"])'
+        'repositories: is missing: the job has nowhere to back up to (write repositories = ["nas"])'
     ]
     assert problems_in({"jobs": {"j": {"sources": ["/srv"]}}}) == [
-        "jobs.j: names no repository to back up to (declare one: [repositories.KEY])"
+        "jobs.j.repositories: is missing: the job has nowhere to back up to (declare one: [repositories.KEY])"
     ]
     assert problems_in_job(sources=["", None, {}, {"path": "", "exclude": []}]) == [
         "sources: names nothing to back up"

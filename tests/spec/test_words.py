@@ -102,7 +102,7 @@ repositories.e.url: is no address that restic knows (a path that begins with /, 
 repositories.e.password: is missing
 jobs.x.sources: names nothing to back up
 jobs.x.profile: there is no profile "no" (there are no profiles yet)
-jobs.x: names no repository to back up to (write repositories = ["a"])"""
+jobs.x.repositories: is missing: the job has nowhere to back up to (write repositories = ["a"])"""
 
 
 @pytest.mark.parametrize(

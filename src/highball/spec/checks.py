@@ -78,7 +78,8 @@ class Checks:
         if not merged.table.get("repositories"):
             first = next(iter(table_of(self._tables, "repositories")), None)
             hint = f'write repositories = ["{first}"]' if first else "declare one: [repositories.KEY]"
-            yield problem("jobs" + step(key), "names no repository to back up to", hint)
+            place = f"jobs{step(key)}.repositories"
+            yield problem(place, "is missing: the job has nowhere to back up to", hint)
         job = self._jobs.get(key)
         if job is None:
             return

@@ -470,6 +470,32 @@ def field_of(problem: Problem, key: str) -> str | None:
     return _FIELDS.get(name, "keep-last" if name == "retention" else name) if name in known else None
 
 
+_LABELS = {
+    "key": "Key",
+    "title": "Name",
+    "host": "Host",
+    "more": "Sources",
+    "exclude": "Leave out",
+    "repositories": "Repositories",
+    "rhythm-daily": "Schedule",
+    "jitter": "Spread by up to",
+    "windows": "Allowed hours",
+    "before": "Hooks before",
+    "after": "Hooks after",
+    "profile": "Profile",
+    "tags": "Tags",
+    "enabled": "Enabled",
+    **{f"keep-{name}": f"Keep {name}" for name in COUNTS},
+    **{option.name: option.label for option in job_options.OPTIONS},
+}
+"""How the form calls its fields."""
+
+
+def label_of(field: str) -> str:
+    """How the form calls a field."""
+    return _LABELS.get(field, field.replace("-", " ").replace("_", " ").capitalize())
+
+
 def _text(form: FormData, name: str) -> str:
     value = form.get(name, "")
     return value.strip() if isinstance(value, str) else ""

@@ -207,7 +207,7 @@ def facts_of(step: Step) -> Iterator[str]:
     if step.bytes_added is not None:
         yield f"{size(step.bytes_added)} new"
     if step.files_new is not None:
-        yield f"{number(step.files_new)} files new, {number(step.files_changed or 0)} changed"
+        yield f"{counted(step.files_new, 'file')} new, {number(step.files_changed or 0)} changed"
     if step.snapshots_removed is not None:
         yield f"{counted(len(step.snapshots_removed), 'snapshot')} removed, {number(step.snapshots_kept)} kept"
     if step.slice is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -42,6 +43,7 @@ from highball.web.job_fields import (
     field_of,
     fresh_spec,
     inherited_by,
+    label_of,
     options_sent,
     read_path,
     shown_of,
@@ -112,9 +114,21 @@ class _New:
         self.spec = {name: value for name, value in spec.items() if not (origin and name == "title")}
 
     def save(self, key: str, spec: Spec, form: FormData, actor: Actor) -> Response:
-        """Declare it."""
-        self.hub.documents.create("job", key, spec, now=utc_now(), actor=actor)
+        """Declare it; where its key cannot be, what else is wrong is told as well."""
+        try:
+            self.hub.documents.create("job", key, spec, now=utc_now(), actor=actor)
+        except (ConfigurationInvalid, Conflict) as error:
+            if not error.code.startswith("key_"):
+                raise
+            raise self._with_all_else(error, spec) from None
         return go(address_of(key), said=Said(f"{key} is made."))
+
+    def _with_all_else(self, error: HighballError, spec: Spec) -> HighballError:
+        of_key = [Problem("key", error.message, error.hint)]
+        other = f"job-{secrets.token_hex(4)}"
+        found = self.hub.documents.preview_change("job", other, spec).problems
+        else_wrong = [replace(one, at=one.at.removeprefix(f"jobs.{other}").lstrip(".")) for one in found]
+        return ConfigurationInvalid(error.message, code=error.code, problems=[*of_key, *else_wrong])
 
 
 class _Edit:
@@ -274,6 +288,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "tested": told.get("tested"),
         "wrong": _wrong(error, key),
         "problems": _problems(error, key),
+        "label_of": label_of,
     }
     return pages.answer(request, "job-form", context, status=error.http_status if error else 200)
 

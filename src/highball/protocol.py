@@ -62,6 +62,9 @@ SnapshotId = Annotated[str, StringConstraints(pattern=r"\A(latest|[0-9a-f]{1,64}
 RepositoryId = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{1,64}\z")]
 """restic's id of a repository."""
 
+KeyName = Annotated[str, StringConstraints(pattern=r"\A[\w .,@()+-]{1,100}\z")]
+"""What a key of a repository is called."""
+
 KeyId = RepositoryId
 """restic's id of a key of a repository."""
 
@@ -77,12 +80,15 @@ Slice = Annotated[str, StringConstraints(pattern=r"\A[0-9]{1,6}/[0-9]{1,6}\z")]
 """Part n of t."""
 
 TimeZone = Annotated[
-    str, StringConstraints(pattern=r"\A[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}\z", max_length=80)
+    str, StringConstraints(pattern=r"\A[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}\z", max_length=80)
 ]
 """The name of a time zone, and never that of a file."""
 
 FileName = Annotated[str, StringConstraints(pattern=r"\A[^/\x00]{1,4096}\z")]
 """The name of a file in some folder."""
+
+Ticket = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,100}\z")]
+"""By which a large answer is handed over."""
 
 Words = Annotated[str, StringConstraints(max_length=20_000)]
 """Text for people and for the record; nothing is done by it."""
@@ -306,7 +312,7 @@ class KeyTask(_Wire):
     act: Literal["add", "rotate", "remove"]
     new: SecretReference | None = None
     """The password that is to open it, too; of add and rotate."""
-    name: Words = "highball"
+    name: KeyName = "highball"
     id: KeyId | None = None
     """The key that goes; of remove."""
     of_admin: bool = False
@@ -720,7 +726,7 @@ class Ask(_Wire):
     type: ClassVar[str] = "ask"
     question: Question
     seconds: float = 30
-    ticket: str | None = None
+    ticket: Ticket | None = None
     secrets: dict[str, Octets] = {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,8 +20,16 @@ import pytest
 from hostile.stolen_hub import HOST, StolenHub, Table
 from hub.served import PASSWORD, Elsewhere, Served, serve
 from testbed import parts
-from testbed.restic import ResticBinary
+from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
+
+POLICY = """\
+commands = "never"
+read = ["{folder}/allowed"]
+restore = ["{folder}/restored"]
+repositories = ["{folder}/repositories"]
+secrets = ["{folder}/secrets"]
+"""
 
 
 class Veto:
@@ -41,16 +50,47 @@ class Veto:
         self.program.parent.mkdir()
         self.program.write_text(f"#!/bin/sh\ntouch {self.mark}\necho restic 0.18.0\n")
         self.program.chmod(0o755)
+        (self.folder / "secrets").mkdir()
+        (self.folder / "secrets" / "password").write_text(PASSWORD)
+
+    def test(self, **spec: Any) -> str:
+        """The code with which the laptop refuses a repository that nobody has saved, or how it was found."""
+        usual = {"url": str(self.folder / "repositories" / "none"), "maintained_by": HOST}
+        told = {"spec": usual | {"password": {"sealed": True}} | spec, "secrets": {"password": "x"}}
+        answer = self.hub.http.post("repositories/test", json=told).json()
+        return str(answer.get("code") or answer["state"])
 
     def declare(self, **spec: Any) -> str:
         """A repository that the laptop looks after, as the session declares it."""
         key = f"r-{uuid.uuid4().hex[:8]}"
-        path = self.folder / key
-        WrittenRepository(path, PASSWORD)
-        (self.folder / "password").write_text(PASSWORD)
-        usual = {"url": str(path), "password": {"file": str(self.folder / "password")}}
+        path = self.folder / "repositories" / key
+        WrittenRepository(path, PASSWORD, seed=hash(str(path)))
+        usual = {"url": str(path), "password": {"file": str(self.folder / "secrets" / "password")}}
         self.hub.post(f"repositories?key={key}", usual | {"maintained_by": HOST} | spec)
         return key
+
+    def save_both(self, key: str, path: Path) -> tuple[str, str]:
+        """Two snapshots as an attacker has them: one of what a file holds, one of a wrong guess like it."""
+        seen, content = path.stat(), path.read_bytes()
+        found = []
+        for guess in (content, content[::-1]):
+            path.write_bytes(guess)
+            os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+            at = Location("local", str(self.folder / "repositories" / key))
+            secret = self.folder / "secrets" / "password"
+            self.hub.restic.run("backup", "--force", str(path), at=at, password_file=secret)
+            listed = self.hub.restic.run("snapshots", "--json", at=at, password_file=secret).stdout
+            found.append(max(json.loads(listed), key=lambda one: one["time"])["id"])
+        path.write_bytes(content)
+        os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        return found[0], found[1]
+
+    def verify(self, key: str, snapshot: str) -> tuple[str, str]:
+        """How a restore test of a snapshot ended, and what it said."""
+        done = self.hub.end_of(
+            self.hub.post("runs", {"task": "verify", "repository": key, "snapshot": snapshot})["id"]
+        )
+        return done["outcome"], (done["steps"][0]["reason"] or {})["message"]
 
     def run(self, task: str, **about: Any) -> tuple[str, str | None]:
         """How a run ended."""
@@ -71,7 +111,7 @@ def veto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         hub.post(f"hosts?key={HOST}", {})
         with Elsewhere(folder / HOST, hub, HOST) as laptop:
             (laptop.state / "agent").mkdir(parents=True)
-            (laptop.state / "agent" / "policy.toml").write_text('commands = "never"\n')
+            (laptop.state / "agent" / "policy.toml").write_text(POLICY.format(folder=folder))
             laptop.join()
             yield Veto(hub, laptop, folder)
 
@@ -134,6 +174,73 @@ def test_a_message_that_names_a_program_or_words_for_it_has_them_in_vain(
 
     asyncio.run(story())
     assert not mark.exists()
+
+
+# --- what it may read, and where it may write ----------------------------------------------------
+
+
+def test_no_variable_and_no_file_of_the_host_is_what_a_session_names(veto: Veto) -> None:
+    gcp = veto.folder / "restored" / "gcp.json"
+    command = f"/bin/sh -c 'touch {veto.mark}'"
+    source = {"executable": {"command": command, "timeout_millis": 5000}}
+    gcp.write_text(
+        json.dumps(
+            {
+                "type": "external_account",
+                "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+                "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                "token_url": "https://127.0.0.1:1/v1/token",
+                "credential_source": source,
+            }
+        )
+    )
+    google = {"GOOGLE_APPLICATION_CREDENTIALS": str(gcp), "GOOGLE_PROJECT_ID": "x"}
+    allowing = google | {"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
+    assert veto.test(url="gs:bkt:/x", environment=allowing) == "configuration_invalid"
+    assert veto.test(url="gs:bkt:/x", environment=google) == "refused_by_host"
+    assert veto.test(url="s3:https://127.0.0.1:1/b", environment={"AWS_PROFILE": "x"}) == "refused_by_host"
+    anybody = {"url": "rest:http://127.0.0.1:1/", "rest_username": "u"}
+    assert veto.test(**anybody, rest_password={"env": "HOME"}) == "refused_by_host"
+    assert veto.test(**anybody, rest_password={"file": "/etc/shadow"}) == "refused_by_host"
+    assert veto.test(**anybody, rest_password={"command": f"touch {veto.mark}"}) == "refused_by_host"
+    assert veto.test(url="rest:https://127.0.0.1:1/", certificate="/etc/shadow") == "refused_by_host"
+    assert veto.test(url="rest:http+unix:///run/docker.sock:/x") == "refused_by_host"
+    for name in ("identity_file", "known_hosts"):
+        assert veto.test(url="sftp:u@127.0.0.1:/x", **{name: "/root/.ssh/id_rsa"}) == "refused_by_host"
+    assert not veto.mark.exists()
+
+
+def test_a_key_of_s3_is_no_file_that_names_a_program(veto: Veto) -> None:
+    told = {"endpoint": "http://127.0.0.1:1", "bucket": "bucket", "kind": "s3", "maintained_by": HOST}
+    sealed = {"sealed": True}
+    spec = told | {"access_key_id": "x", "secret_access_key": sealed, "password": sealed}
+    value = f"x\ncredential_process = /bin/touch {veto.mark}"
+    sent = {"spec": spec, "secrets": {"password": "x", "secret_access_key": value}}
+    answer = veto.hub.http.post("repositories/test", json=sent).json()
+    assert "holds a character that no key of S3 has" in answer["message"]
+    assert not veto.mark.exists()
+
+
+def test_no_repository_is_made_where_none_may_lie(veto: Veto) -> None:
+    outside = veto.folder / "outside"
+    key = veto.declare(url=str(outside / "repo"), answer_within="2s")
+    assert veto.run("init", repository=key) == ("failure", "refused_by_host")
+    assert veto.run("stats", repository=key) == ("failure", "refused_by_host")
+    assert veto.test(url=str(outside / "repo")) == "refused_by_host"
+    assert not outside.exists()
+
+
+def test_a_comparison_says_nothing_of_files_that_may_not_be_read(veto: Veto) -> None:
+    secret, letter = veto.folder / "not-allowed", veto.source / "letter"
+    secret.write_text("the password is swordfish")
+    key = veto.declare()
+    told = [veto.verify(key, snapshot) for snapshot in veto.save_both(key, secret)]
+    assert told[0] == told[1]
+    assert told[0][0] == "success"
+    assert "may not be read here" in told[0][1]
+    right, wrong = [veto.verify(key, snapshot) for snapshot in veto.save_both(key, letter)]
+    assert "byte for byte" in right[1]
+    assert (wrong[0], "differs" in wrong[1]) == ("failure", True)
 
 
 # --- where its state lies ------------------------------------------------------------------------

@@ -6,16 +6,20 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import ValidationError
 
+from highball.agent import veto
 from highball.agent.policy import Policy, load_policy
-from highball.engine.restic.repository import ResticRepository
-from highball.errors import NotAllowed, StateUnusable
+from highball.engine.restic.repository import ResticRepository, access
+from highball.errors import NotAllowed, SecretUnavailable, StateUnusable
 from highball.facts import RunKind
-from highball.protocol import Assignment, BackupTask, Overwrite, RestoreTask
+from highball.protocol import Assignment, BackupTask, Browse, ListLocks, Overwrite, PlanRestore, RestoreTask
+from highball.secret import SecretReference, SecretValue
 from highball.spec.job import Job
 from hub.served import Served
 
 SECRET = {"file": "/etc/highball/nas.key"}
+PLACE = "repository:018f0000-0000-7000-8000-000000000000:password"
 
 
 def repository(**fields: Any) -> ResticRepository:
@@ -45,7 +49,7 @@ def backup(**fields: Any) -> BackupTask:
 def refused(policy: Policy, assignment: Assignment) -> list[str]:
     """Where the policy objects."""
     try:
-        policy.demand(assignment)
+        veto.demand(policy, assignment)
     except NotAllowed as error:
         assert error.code == "refused_by_host"
         return [problem.at for problem in error.problems]
@@ -79,9 +83,8 @@ def test_which_paths(tmp_path: Path) -> None:
     home.mkdir()
     outside.mkdir()
     (home / "way-out").symlink_to(outside)
-    policy = Policy.model_validate(
-        {"read": [str(home)], "restore": [str(home)], "secrets": ["/etc/highball"]}
-    )
+    told = {"read": [str(home)], "restore": [str(home)], "secrets": ["/etc/highball"]}
+    policy = Policy.model_validate(told | {"repositories": ["/mnt"]})
 
     def of(path: Path) -> BackupTask:
         return backup(sources=[str(path)])
@@ -98,9 +101,88 @@ def test_which_paths(tmp_path: Path) -> None:
     assert refused(policy, order(into(outside))) == ["restore"]
     assert refused(policy, order(into(home / "way-out" / "new"))) == ["restore"]
     assert refused(policy, order(of(home), password={"file": "/etc/shadow"})) == ["secrets"]
-    policy.demand_path(bytes(home))
-    with pytest.raises(NotAllowed):
-        policy.demand_path(b"/etc")
+    veto.demand(policy, Browse(path=bytes(home)))
+    with pytest.raises(NotAllowed) as error:
+        veto.demand(policy, Browse(path=b"/etc"))
+    assert error.value.hint == (
+        'its administrator may allow it by naming "/etc" under read in agent/policy.toml of its state'
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        ({"environment": {"AWS_DEFAULT_REGION": "here", "GOOGLE_PROJECT_ID": "x", "B2_ACCOUNT_ID": "x"}}, []),
+        ({"environment": {"AWS_PROFILE": "x"}}, ["commands"]),
+        ({"environment": {"AWS_DEFAULT_REGION_X": "x"}}, ["commands"]),
+        ({"environment": {"AZURE_FORCE_CLI_CREDENTIAL": "1"}}, ["commands"]),
+        ({"environment": {"HTTPS_PROXY": "http://x"}}, ["commands"]),
+        ({"environment": {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/highball/gcp.json"}}, []),
+        ({"environment": {"GOOGLE_APPLICATION_CREDENTIALS": "/tmp/gcp.json"}}, ["secrets"]),
+        ({"environment": {"AWS_CONFIG_FILE": "/tmp/aws"}}, ["secrets"]),
+        ({"environment": {"GOOGLE_APPLICATION_CREDENTIALS": {"env": "NAS"}}}, ["commands"]),
+        ({"environment": {"B2_ACCOUNT_KEY": {"file": "/tmp/key"}}}, ["secrets"]),
+        ({"environment": {"B2_ACCOUNT_KEY": {"command": "cat /tmp/key"}}}, ["commands"]),
+        ({"password": {"env": "NAS"}}, []),
+        ({"password": {"env": "XDG_CONFIG_HOME"}}, ["secrets"]),
+        ({"url": "rest:https://x/", "certificate": "/tmp/ca.pem"}, ["secrets"]),
+        ({"url": "sftp:x:/r", "identity_file": "/root/.ssh/id_rsa"}, ["secrets"]),
+        ({"url": "sftp:x:/r", "known_hosts": "/root/.ssh/known_hosts"}, ["secrets"]),
+        ({"url": "/srv/backup"}, []),
+        ({"url": "/srv"}, []),
+        ({"url": "local:/srv/../etc"}, None),
+        ({"url": "/etc/cron.d"}, ["repositories"]),
+        ({"kind": "local", "path": "/etc/cron.d"}, ["repositories"]),
+        ({"url": "rest:http+unix:///run/docker.sock:/x"}, ["repositories"]),
+        ({"url": "/srv/nas", "admin": {"url": "/etc/nas"}}, ["repositories"]),
+        ({"url": "/srv/nas", "admin": {"password": {"file": "/etc/shadow"}}}, ["secrets"]),
+        ({"url": "rclone:far:x"}, ["commands"]),
+        ({"url": "/srv/nas", "admin": {"url": "rclone:far:x"}}, ["commands"]),
+        ({"options": {"s3.connections": "5"}}, ["commands"]),
+    ],
+)
+def test_what_a_repository_may_need(fields: dict[str, Any], at: list[str] | None) -> None:
+    lists = {"secrets": ["/etc/highball", "env:NAS"], "repositories": ["/srv"]}
+    policy = Policy.model_validate({"commands": "never", **lists})
+    told = fields if {"url", "kind"} & set(fields) else {"url": "/srv/nas", **fields}
+    told = {"password": SECRET, **told}
+    if at is None:
+        with pytest.raises(ValidationError):
+            ResticRepository.model_validate(told)
+        return
+    declared = ResticRepository.model_validate(told)
+    for message in (
+        order(backup()).model_copy(update={"repositories": {"nas": declared}}),
+        PlanRestore(key="nas", repository=declared, snapshot="latest"),
+        ListLocks(key="nas", repository=declared),
+    ):
+        try:
+            veto.demand(policy, message)
+            found = []
+        except NotAllowed as error:
+            found = [problem.at for problem in error.problems]
+        assert found == at, (message, found)
+
+
+def test_what_lets_a_file_start_a_program_is_not_even_declared() -> None:
+    with pytest.raises(ValidationError, match="ALLOW_EXECUTABLES cannot be set here"):
+        repository(environment={"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"})
+    two_lines = SecretValue(b"key\ncredential_process = /bin/touch /tmp/x")
+    s3 = repository(url="s3:https://x/b", access_key_id="x", secret_access_key={"sealed": PLACE})
+    with pytest.raises(SecretUnavailable) as error:
+        access(s3.model_copy(update={"password": SecretReference(sealed=PLACE)}), sealed={PLACE: two_lines})
+    assert error.value.code == "secret_malformed"
+
+
+def test_a_policy_that_names_no_place_of_repositories_lets_them_lie_where_may_be_restored_to() -> None:
+    narrow = Policy.model_validate({"restore": ["/srv"]})
+    assert narrow.may_hold_repository(b"/srv/nas")
+    assert not narrow.may_hold_repository(b"/etc/nas")
+    assert Policy().may_hold_repository(b"/mnt/nas")
+    with pytest.raises(ValidationError):
+        Policy.model_validate({"secrets": ["env:NO NAME"]})
+    with pytest.raises(ValidationError):
+        Policy.model_validate({"read": ["env:NAME"]})
 
 
 def test_without_a_policy_no_command_of_a_hub_runs_and_a_broken_one_allows_nothing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from highball.agent import veto
 from highball.agent.storage import Storage, look_at_storage
 from highball.errors import Failed, HighballError, NotAllowed
 from highball.facts import Fact, Lock, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
@@ -212,13 +213,13 @@ class _Repository:
         self._hub = hub
         self._ticket = ask.ticket
         self._policy = load_policy(Path(state))
-        self._place = Workplace(Path(state), self._policy.restic, sealed)
+        self._place = Workplace(Path(state), self._policy.restic, sealed, self._policy)
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""
         from highball.agent.ask import Asked  # noqa: PLC0415
 
-        self._policy.demand_repository(question.key, question.repository, from_file=question.from_file)
+        veto.demand(self._policy, question)
         if isinstance(question, TestRepository):
             return self._test(question).model_dump(mode="json")
         asked = Asked(self._place, question.key, question.repository, question.identity, known=question.known)
@@ -252,13 +253,10 @@ class _Repository:
         return value
 
     def _plan(self, asked: Asked, question: PlanRestore) -> RestorePlan:
-        target = question.target
-        self._policy.demand_target(question.paths if target is None else (target,))
-        plan = asked.plan_restore(
-            question.snapshot, question.paths, target, question.overwrite, counts=question.counts
-        )
-        if target is None:  # all of them, perhaps: known only now
-            self._policy.demand_target(plan.paths)
+        about = (question.snapshot, question.paths, question.target, question.overwrite)
+        plan = asked.plan_restore(*about, counts=question.counts)
+        # all of them, perhaps, which are known only now
+        veto.demand(self._policy, question.model_copy(update={"paths": plan.paths}))
         return plan
 
     def _flow(self, asked: Asked, question: Flowing, ticket: str) -> None:

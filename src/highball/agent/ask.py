@@ -46,6 +46,7 @@ class Asked:
         others: Mapping[str, str] | None = None,
     ) -> None:
         self.key = key
+        self._place = place
         self._identity = identity
         self._known = known
         self._others = others
@@ -146,7 +147,7 @@ class Asked:
 
     def sample_names(self, snapshot: str) -> SampledNames:
         """Look on this machine for some of what a snapshot holds, every name as likely as any other."""
-        sample = _Sample(time.monotonic() + SAMPLING_SECONDS)
+        sample = _Sample(time.monotonic() + SAMPLING_SECONDS, self._place.may_read)
         with contextlib.suppress(_Enough), self._of_a_snapshot():
             self.restic.each_node(snapshot, sample.take)
         found = sum(os.path.lexists(path) for path in sample.paths)
@@ -170,16 +171,17 @@ class _Enough(Exception):
 class _Sample:
     """Some of many names that come one by one; folders are left out, as those above a source are always there."""
 
-    def __init__(self, end: float) -> None:
+    def __init__(self, end: float, may_look: Callable[[bytes], bool]) -> None:
         self.paths: list[bytes] = []
         self._end = end
+        self._may_look = may_look
         self._seen = 0
 
     def take(self, node: Node) -> None:
         """One more; raises _Enough when the time is over."""
         if time.monotonic() > self._end:
             raise _Enough
-        if node.kind is NodeKind.DIRECTORY:
+        if node.kind is NodeKind.DIRECTORY or not self._may_look(node.path):
             return
         self._seen += 1
         if len(self.paths) < SAMPLE:

@@ -15,7 +15,7 @@ import random
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from highball import __version__
-from highball.agent import answering
+from highball.agent import answering, veto
 from highball.agent.carriers import MOST_STARTS, Carrier, Carriers
 from highball.agent.identity import Identity, Invitation, Membership
 from highball.agent.kept import Kept
@@ -53,6 +53,7 @@ from highball.protocol import (
     Message,
     Misunderstood,
     ProgressSeen,
+    Question,
     Refusal,
     RunHeld,
     RunsWanted,
@@ -341,21 +342,17 @@ class Link:
             if isinstance(ask.question, Browse | TestSources):
                 return Answer(value=await asyncio.to_thread(self._look, ask.question))
             if isinstance(ask.question, Measure):  # long, and to be given up when nobody waits
-                await asyncio.to_thread(self._demand_paths, [one.path for one in ask.question.sources])
+                await asyncio.to_thread(self._demand, ask.question)
             return await self._ask_beside(ask)
         except HighballError as error:
             return Answer(error=answering.spell_error(error))
 
     def _look(self, question: Browse | TestSources) -> Any:
-        self._demand_paths(
-            [question.path] if isinstance(question, Browse) else [s.path for s in question.job.sources]
-        )
+        self._demand(question)
         return answering.answer(question)
 
-    def _demand_paths(self, paths: Iterable[bytes]) -> None:
-        policy = load_policy(self._state)
-        for path in paths:
-            policy.demand_path(path)
+    def _demand(self, question: Question) -> None:
+        veto.demand(load_policy(self._state), question)
 
     async def _ask_beside(self, ask: Ask) -> Answer:
         """Put the question to a process of its own; it ends with us, and when nobody waits any more."""

@@ -1,46 +1,47 @@
-"""What this host allows whoever orders: its own veto, which no hub can override.
+"""What this host allows whoever orders: its own veto, which no hub can override, and which allows by list.
 
-It lies in `agent/policy.toml` of the agent's state, written by the host's own administrator. Without one
-nothing that a hub declares may run a command here; paths may be read and restored to wherever this user may.
-On the hub's own machine `agent/machine.json` stands beside it: what the hub's own configuration file says of it.
+It lies in `agent/policy.toml` of the agent's state, written by the host's own administrator. Without one nothing
+that a hub declares may run a command here. `veto` asks it about each field of what comes over the wire. On the
+hub's own machine `agent/machine.json` stands beside it: what the hub's own configuration file says of it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from highball.engine.restic.repository import ResticRepository, address, secrets_of
-from highball.errors import NotAllowed, Problem, StateUnusable
-from highball.facts import PathText, path_for_people
-from highball.protocol import Assignment, BackupTask, KeyTask, RestoreTask
-from highball.secret import SecretReference
+from highball.errors import StateUnusable
+from highball.facts import PathText
 from highball.source.path import check_path, lies_inside
-
-HARMLESS = ("AWS_", "B2_", "AZURE_", "GOOGLE_", "OS_", "ST_", "RESTIC_REST_", "GOMAXPROCS", "TZ")
-"""Beginnings of environment variables that only say how storage is reached."""
 
 WRITTEN_AT_FIRST = """\
 # What this host allows whoever orders. The hub cannot change this file.
-# commands: hooks, secrets by command, rclone, free options of restic.
+# commands: hooks, secrets by command, rclone, free options of restic, variables that could name a program.
 #   "never"   none at all
 #   "file"    only those that a configuration file on the hub's machine declares, none that a page or a program made
 #   "always"  all
 commands = "{commands}"
 
-read = ["/"]       # what may be backed up, and looked into
-restore = ["/"]    # where may be restored to
-secrets = ["/"]    # where files that hold secrets may lie
+read = ["/"]            # what may be backed up, looked into, and compared with what was saved
+restore = ["/"]         # where may be restored to
+repositories = ["/"]    # where repositories of this machine may lie
+secrets = ["/"]         # where files that hold secrets, keys and certificates may lie; "env:NAME" is a variable
 # restic = "/usr/local/bin/restic"    # the restic to use here; without this the first on the PATH
 """
 
+POLICY = Path("agent", "policy.toml")
 MACHINE = Path("agent", "machine.json")
+
+ROOT = b"/"
+VARIABLE = "env:"
+"""What a variable is named by, among the places of secrets."""
 
 
 class Commands(StrEnum):
@@ -56,7 +57,20 @@ def _check_program(path: Path) -> Path:
     return path
 
 
+def _check_variable(value: object) -> object:
+    if isinstance(value, str) and value.startswith(VARIABLE):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value.removeprefix(VARIABLE), re.ASCII):
+            raise ValueError(f"{VARIABLE} wants the name of a variable behind it")
+        return value.encode()
+    return value
+
+
+def _check_place(place: bytes) -> bytes:
+    return place if place.startswith(VARIABLE.encode()) else check_path(place)
+
+
 _Path = Annotated[PathText, AfterValidator(check_path)]
+_Place = Annotated[PathText, AfterValidator(_check_place), BeforeValidator(_check_variable)]
 
 
 class OwnMachine(BaseModel):
@@ -73,86 +87,45 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     commands: Commands = Commands.NEVER
-    read: tuple[_Path, ...] = (b"/",)
-    restore: tuple[_Path, ...] = (b"/",)
-    secrets: tuple[_Path, ...] = (b"/",)
+    read: tuple[_Path, ...] = (ROOT,)
+    restore: tuple[_Path, ...] | None = None
+    """Where may be restored to; None is where nobody said anything."""
+    repositories: tuple[_Path, ...] | None = None
+    """Where repositories of this machine may lie; None is where may be restored to."""
+    secrets: tuple[_Place, ...] = (ROOT,)
     restic: Annotated[Path, AfterValidator(_check_program)] | None = None
     """The restic to use; None is the one of the hub's own machine, or the first on the PATH."""
 
-    def demand(self, assignment: Assignment) -> None:
-        """Raise NotAllowed, with everything about this assignment that is not allowed here."""
-        self._refuse([*self._problems_of_task(assignment), *self._problems_of_repositories(assignment)])
-
-    def demand_path(self, path: bytes) -> None:
-        """Raise NotAllowed where this folder may not be looked into."""
-        self._refuse([] if _is_below(path, self.read) else [_outside(path, "read", "looked into")])
-
-    def demand_target(self, paths: Iterable[bytes]) -> None:
-        """Raise NotAllowed where something may not be restored to one of these."""
-        self._refuse([*self._problems_of_target(paths)])
-
-    def demand_repository(self, key: str, repository: ResticRepository, *, from_file: bool) -> None:
-        """Raise NotAllowed where what this repository needs is not allowed here."""
-        self._refuse([*self._problems_of(key, repository, from_file=from_file)])
-
-    @staticmethod
-    def _refuse(problems: list[Problem]) -> None:
-        if problems:
-            raise NotAllowed(
-                f"this host does not allow it: {problems[0].message}",
-                code="refused_by_host",
-                hint="its administrator may allow it in agent/policy.toml of its state",
-                problems=problems,
-            )
-
-    def _runs(self, *, from_file: bool) -> bool:
+    def runs_commands(self, *, from_file: bool) -> bool:
+        """Whether a command may run that is declared so."""
         return self.commands is Commands.ALWAYS or (self.commands is Commands.FILE and from_file)
 
-    def _problems_of_task(self, assignment: Assignment) -> Iterator[Problem]:
-        task = assignment.task
-        if isinstance(task, BackupTask):
-            for source in task.job.sources:
-                if not _is_below(source.path, self.read):
-                    yield _outside(source.path, "read", "backed up")
-            hooks = (*task.job.before, *task.job.after)
-            if hooks and not self._runs(from_file=assignment.from_file):
-                yield Problem("commands", f"{assignment.job} has hooks, and commands may not run here")
-        if isinstance(task, KeyTask) and task.new is not None:
-            yield from self._problems_of_secret(
-                task.repository, "new password", task.new, from_file=assignment.from_file
-            )
-        if isinstance(task, RestoreTask):
-            yield from self._problems_of_target(task.paths if task.target is None else (task.target,))
+    def may_read(self, path: bytes) -> bool:
+        """Whether this may be backed up, looked into, and compared."""
+        return is_in(path, self.read)
 
-    def _problems_of_secret(
-        self, key: str, name: str, reference: SecretReference, *, from_file: bool
-    ) -> Iterator[Problem]:
-        if reference.command is not None and not self._runs(from_file=from_file):
-            yield Problem("commands", f"{key} uses a command for {name}, and commands may not run here")
-        if reference.file is not None and not _is_below(os.fsencode(reference.file), self.secrets):
-            yield _outside(os.fsencode(reference.file), "secrets", f"where {key}'s {name} is read from")
+    def may_restore_to(self, path: bytes) -> bool:
+        """Whether something may be restored to there."""
+        return is_in(path, (ROOT,) if self.restore is None else self.restore)
 
-    def _problems_of_target(self, paths: Iterable[bytes]) -> Iterator[Problem]:
-        for path in paths:
-            if not _is_below(path, self.restore):
-                yield _outside(path, "restore", "restored to")
+    def may_hold_repository(self, path: bytes) -> bool:
+        """Whether a repository may lie there."""
+        if self.repositories is None:
+            return self.may_restore_to(path)
+        return is_in(path, self.repositories)
 
-    def _problems_of_repositories(self, assignment: Assignment) -> Iterator[Problem]:
-        for key, repository in assignment.repositories.items():
-            yield from self._problems_of(key, repository, from_file=assignment.from_file)
+    def may_hold_secret(self, path: bytes) -> bool:
+        """Whether a file with a secret, a key or a certificate may lie there."""
+        return is_in(path, [place for place in self.secrets if place.startswith(ROOT)])
 
-    def _problems_of(self, key: str, repository: ResticRepository, *, from_file: bool) -> Iterator[Problem]:
-        found = sorted(set(_commands_of(repository)))
-        if found and not self._runs(from_file=from_file):
-            yield Problem("commands", f"{key} uses {', '.join(found)}, and commands may not run here")
-        for name, reference in secrets_of(repository):
-            if reference.file is not None and not _is_below(os.fsencode(reference.file), self.secrets):
-                yield _outside(os.fsencode(reference.file), "secrets", f"where {key}'s {name} is read from")
+    def may_be_secret(self, variable: str) -> bool:
+        """Whether a variable of this agent may be handed over as a secret: who may read all files reads it anyway."""
+        return ROOT in self.secrets or (VARIABLE + variable).encode() in self.secrets
 
 
 def load_policy(state: Path) -> Policy:
     """The policy of the agent on this state; raises StateUnusable where the file is not understood."""
-    path = state / "agent" / "policy.toml"
+    path = state / POLICY
     try:
         told = tomllib.loads(path.read_text()) if path.exists() else {}
         machine = _read_machine(state / MACHINE)
@@ -171,29 +144,10 @@ def _read_machine(path: Path) -> OwnMachine:
         return OwnMachine()
 
 
-def _commands_of(repository: ResticRepository) -> Iterator[str]:
-    for name, reference in secrets_of(repository):
-        if reference.command is not None:
-            yield f"a command for {name}"
-    for location in (repository, repository.admin):
-        if location is None:
-            continue
-        if location.options:
-            yield "options of restic"
-        for variable in location.environment:
-            if not variable.startswith(HARMLESS):
-                yield f"the variable {variable}"
-        if location.url is not None and str(location.url).startswith("rclone:"):
-            yield "rclone"
-    if address(repository).startswith("rclone:"):
-        yield "rclone"
-
-
-def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
-    """Whether a path lies in one of these folders, links in it followed as whoever reads it would."""
+def is_in(path: bytes, folders: Iterable[bytes]) -> bool:
+    """Whether a path is one of these or lies below, links in it followed as whoever uses it would."""
+    folders = tuple(folders)
+    if ROOT in folders:
+        return True
     real = os.path.realpath(path)
-    return any(folder in (real, b"/") or lies_inside(real, folder) for folder in folders)
-
-
-def _outside(path: bytes, at: str, what: str) -> Problem:
-    return Problem(at, f"{path_for_people(path)} may not be {what} here")
+    return any(folder == real or lies_inside(real, folder) for folder in folders)

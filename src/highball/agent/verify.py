@@ -22,6 +22,7 @@ from highball import words
 from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
 from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
+from highball.agent.policy import POLICY
 from highball.agent.steps import Done, Steps
 from highball.agent.sweeping import remove_tree
 from highball.engine.restic.argv import RestoreOrder
@@ -195,7 +196,9 @@ class _Comparison:
     compared: int = 0
     """Byte for byte with the source."""
     read: int = 0
-    """Only read back: the source changed since, or is gone."""
+    """Only read back: the source changed since, is gone, or may not be compared."""
+    withheld: int = 0
+    """Of these, those that the host's policy does not let anybody compare."""
     bytes_done: int = 0
     wrong: int = 0
     problems: list[Caution] = field(default_factory=list)
@@ -221,13 +224,19 @@ class _Comparison:
         if kind_of(there) is not NodeKind.FILE or there.st_size != entry.size:
             return self._note(entry, f"it came back with {there.st_size} bytes, not {entry.size}")
         with ground.open(restored) as copy:
-            same = _is_same(copy, entry)
+            same = _is_same(copy, entry) if self._may_look(entry) else None
         if same is False:
             return self._note(entry, "its content differs from its unchanged source")
         self.compared += same is True
         self.read += same is None
         self.bytes_done += entry.size
         return None
+
+    def _may_look(self, entry: Entry) -> bool:
+        """Whether this host allows its own file to be compared with what was saved."""
+        allowed = self.steps.place.may_read(entry.path)
+        self.withheld += not allowed
+        return allowed
 
     def _note(self, entry: Entry, message: str) -> None:
         self.wrong += 1
@@ -254,6 +263,8 @@ class _Comparison:
         if self.read:
             message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"
             message += f"; the sources of {self.read:,} changed since or are gone"
+            if self.withheld:
+                message += f", or may not be read here ({self.withheld:,}), as read in {POLICY} says"
         return Done(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
 
     def _failure(self) -> str:

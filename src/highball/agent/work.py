@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from highball.agent import disks, rotation, upkeep
+from highball.agent import disks, rotation, upkeep, veto
 from highball.agent.backup import Backup, sum_up
 from highball.agent.policy import load_policy
 from highball.agent.proof import judge_run
@@ -321,11 +321,11 @@ def main(arguments: Sequence[str]) -> None:
         signal.signal(number, lambda *_: stop.request())
     try:
         policy = load_policy(state)
-        policy.demand(directory.assignment)
+        veto.demand(policy, directory.assignment)
     except HighballError as error:
         _refuse(directory, error)
         return
-    place = Workplace(state, policy.restic, sealed)
+    place = Workplace(state, policy.restic, sealed, policy)
     place.prepare()
     may_wait_on = disks.only_waited(directory)
     if may_wait_on:
@@ -356,7 +356,8 @@ def _refuse(directory: RunDirectory, error: HighballError) -> None:
         return
     if next(directory.read_events(), None) is None:
         directory.append(RunStarted, pid=os.getpid())
-    reason = Reason(code=error.code, message=error.message)
+    words = f"{error.message} — {error.hint}" if error.hint else error.message
+    reason = Reason(code=error.code, message=words)
     directory.append(RunEnded, safely=True, outcome=Outcome.FAILURE, reason=reason)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from highball.agent.policy import Policy
 from highball.engine.restic.binary import ResticBinary, find_restic
 from highball.engine.restic.repository import ResticRepository, access, check_certificate
 from highball.engine.restic.restic import Listener, Restic
@@ -33,6 +34,8 @@ class Workplace:
     """The restic that this machine's own file names; None is the first on PATH."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
     """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
+    policy: Policy | None = None
+    """What this host allows whoever ordered it over the wire; None where somebody typed it on this machine."""
 
     @property
     def runs(self) -> Path:
@@ -58,6 +61,10 @@ class Workplace:
         """Make the folders, for the owner's eyes only; raises OSError."""
         for folder in (self.state, self.runs, self.locks, self.cache, self.scratch):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def may_read(self, path: bytes) -> bool:
+        """Whether whoever ordered may have this path of the host looked at."""
+        return self.policy is None or self.policy.may_read(path)
 
     def find_restic(self) -> ResticBinary:
         """The restic to use here; raises ProgramMissing."""

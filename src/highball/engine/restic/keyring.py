@@ -43,7 +43,7 @@ def list_keys(restic: Restic) -> list[RepositoryKey]:
 
 def add_key(restic: Restic, password: SecretValue, user: str, host: str) -> Finished:
     """Let another password open it, too; `user` and `host` are what the key is called."""
-    named = ["--user", user, "--host", host]
+    named = [f"--user={user}", f"--host={host}"]
     return restic.change("key", "add", *named, "--new-password-file", Input(password.reveal()))
 
 

@@ -31,7 +31,7 @@ from pydantic_core import PydanticCustomError
 from highball.engine.restic import ssh
 from highball.engine.restic.ssh import Ssh
 from highball.engine.restic.variables import refuse_variable
-from highball.errors import Failed
+from highball.errors import Failed, SecretUnavailable
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 from highball.timing import Duration
 
@@ -451,6 +451,16 @@ def local_folder(repository: Location) -> Path | None:
     return Path(rest) if scheme == "local" else None
 
 
+def local_path(location: Location) -> Path | None:
+    """The path of this machine by which a repository is reached: its folder, or the socket of a server here."""
+    scheme, rest = _split(address(location))
+    if scheme == "rest" and rest.startswith(_SOCKET):
+        return Path(rest.removeprefix(_SOCKET).partition(":")[0] or "/")
+    return Path(rest) if scheme == "local" else None
+
+
+_SOCKET = "http+unix://"
+
 _WHERE_DISKS_COME = tuple(Path(folder) for folder in ("/media", "/run/media", "/mnt"))
 
 
@@ -653,15 +663,29 @@ def _full_address(location: Location, opened: _Resolve) -> tuple[SecretValue, tu
 def _credential_files(
     location: Location, opened: _Resolve
 ) -> tuple[dict[str, SecretValue], tuple[SecretValue, ...]]:
-    """The file of S3 credentials, and what is secret in it."""
+    """The file of S3 credentials, and what is secret in it; raises SecretUnavailable for what would be more than that.
+
+    Whoever reads such a file starts the program that it names (`credential_process`): so a value is one line of it.
+    """
     if location.access_key_id is None or location.secret_access_key is None:
         return {}, ()
     key_id = _resolved(location.access_key_id, opened)
     secret = opened(location.secret_access_key)
     shown_id = key_id.encode() if isinstance(key_id, str) else key_id.reveal()
+    for name, value in (("access_key_id", shown_id), ("secret_access_key", secret.reveal())):
+        _demand_one_line(name, value)
     content = b"[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n" % (shown_id, secret.reveal())
     hidden = (secret,) if isinstance(key_id, str) else (secret, key_id)
     return {"AWS_SHARED_CREDENTIALS_FILE": SecretValue(content)}, hidden
+
+
+def _demand_one_line(name: str, value: bytes) -> None:
+    if any(byte < 0x20 or byte == 0x7F for byte in value):
+        raise SecretUnavailable(
+            f"{name} holds a character that no key of S3 has",
+            code="secret_malformed",
+            hint="the secret is the key alone, on one line",
+        )
 
 
 # --- restic's own options ------------------------------------------------------------------------

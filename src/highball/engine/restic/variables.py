@@ -13,6 +13,8 @@ def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str |
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         return "is not the name of a variable", None
     upper = name.upper()
+    if upper.endswith("_ALLOW_EXECUTABLES"):
+        return "cannot be set here", "it would let a file start a program"
     for refused, instead in _REFUSED_VARIABLES.items():
         if upper == refused or (refused.endswith("_") and upper.startswith(refused)):
             return "cannot be set here", instead
@@ -46,6 +48,64 @@ _REFUSED_VARIABLES = {
     "AWS_SHARED_CREDENTIALS_FILE": "use access_key_id and secret_access_key",
 }
 _SECRET_VARIABLE = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
+
+
+PLAIN = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AZURE_ACCOUNT_NAME",
+        "AZURE_ACCOUNT_KEY",
+        "AZURE_ACCOUNT_SAS",
+        "AZURE_ENDPOINT_SUFFIX",
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+        "B2_ACCOUNT_ID",
+        "B2_ACCOUNT_KEY",
+        "GOOGLE_PROJECT_ID",
+        "GOOGLE_ACCESS_TOKEN",
+        "OS_AUTH_URL",
+        "OS_AUTH_TOKEN",
+        "OS_APPLICATION_CREDENTIAL_ID",
+        "OS_APPLICATION_CREDENTIAL_NAME",
+        "OS_APPLICATION_CREDENTIAL_SECRET",
+        "OS_PASSWORD",
+        "OS_PROJECT_DOMAIN_ID",
+        "OS_PROJECT_DOMAIN_NAME",
+        "OS_PROJECT_ID",
+        "OS_PROJECT_NAME",
+        "OS_REGION_NAME",
+        "OS_STORAGE_URL",
+        "OS_TENANT_ID",
+        "OS_TENANT_NAME",
+        "OS_TRUST_ID",
+        "OS_USERNAME",
+        "OS_USER_DOMAIN_ID",
+        "OS_USER_DOMAIN_NAME",
+        "OS_USER_ID",
+        "ST_AUTH",
+        "ST_KEY",
+        "ST_USER",
+        "SWIFT_DEFAULT_CONTAINER_POLICY",
+        "GOMAXPROCS",
+    }
+)
+"""Variables that only say how storage is reached: the whole name, for others that begin alike start programs."""
+
+NAMING_FILES = frozenset(
+    {
+        "AWS_CONFIG_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "GOOGLE_APPLICATION_CREDENTIALS",
+    }
+)
+"""Variables that name a file with a secret."""
 
 
 def kept_environment() -> dict[str, str]:

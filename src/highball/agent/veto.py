@@ -1,0 +1,427 @@
+"""What the policy of a host has to say about everything that comes over the wire, field by field.
+
+One table says of each field of each class of the protocol what it can do here: nothing, or what the policy is asked
+about it. A field that stands in no row is refused, so a new one does nothing until somebody has decided. Nothing
+here reads what a field is for: that is the matter of whoever carries out what was allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from highball import protocol
+from highball.agent.policy import POLICY, Policy
+from highball.engine.restic.repository import (
+    Admin,
+    Location,
+    ResticRepository,
+    address,
+    deleting_location,
+    local_path,
+)
+from highball.engine.restic.variables import NAMING_FILES, PLAIN
+from highball.errors import NotAllowed, Problem
+from highball.facts import path_for_people
+from highball.keeping import Retention
+from highball.secret import SecretReference
+from highball.source.path import PathSource
+from highball.spec.job import Hook, Job, Retry
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked about: by whose word, and what it is called in messages."""
+
+    policy: Policy
+    from_file: bool = False
+    about: str = ""
+
+    def named(self, name: str) -> Case:
+        """The same, about a part of it."""
+        return replace(self, about=f"{self.about}'s {name}" if self.about else name)
+
+
+Rule = Callable[[Case, Any], Iterator[Problem]]
+"""Told the object that a field belongs to; a rule of several fields is asked once for them."""
+
+
+def demand(policy: Policy, message: BaseModel) -> None:
+    """Raise NotAllowed, with everything about this order or question that is not allowed here."""
+    problems = list(dict.fromkeys(walk(Case(policy, _is_from_file(message)), message)))
+    if problems:
+        raise refusal(problems)
+
+
+def refusal(problems: list[Problem]) -> NotAllowed:
+    """The error that says that this host does not allow it, and what its administrator may do."""
+    first = problems[0]
+    return NotAllowed(
+        f"this host does not allow it: {first.message}",
+        code="refused_by_host",
+        hint=f"its administrator may allow it by {first.hint} in {POLICY} of its state"
+        if first.hint
+        else f"its administrator may allow it in {POLICY} of its state",
+        problems=problems,
+    )
+
+
+def walk(case: Case, found: object) -> Iterator[Problem]:
+    """Ask the policy about an object, and about all that lies in it."""
+    if isinstance(found, BaseModel):
+        yield from _ask_about(case, found)
+    elif isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from walk(replace(case, about=str(key)), value)
+    elif isinstance(found, tuple | list):
+        for value in found:
+            yield from walk(case, value)
+
+
+def _ask_about(case: Case, found: BaseModel) -> Iterator[Problem]:
+    rules = DECIDED.get(type(found), {})
+    asked: list[Rule] = []
+    for name in type(found).model_fields:
+        rule = rules.get(name)
+        if rule is None:
+            yield Problem(name, f"nobody has decided what {name} may do here")
+        elif rule is within:
+            yield from walk(_about(case, found, name), getattr(found, name))
+        elif rule not in asked:
+            asked.append(rule)
+            yield from rule(case, found)
+
+
+def _about(case: Case, found: BaseModel, name: str) -> Case:
+    """What a part is called: that of a repository by its key, that of anything else as what it belongs to."""
+    if isinstance(found, protocol.OfRepository):
+        return replace(case, about=found.key)
+    if isinstance(found, protocol.Assignment):
+        return replace(case, about=found.job or "")
+    if isinstance(found, protocol.KeyTask):
+        return replace(case, about=found.repository).named("new password")
+    return case.named(name) if isinstance(getattr(found, name), SecretReference | Admin) else case
+
+
+def _is_from_file(message: BaseModel) -> bool:
+    return bool(getattr(message, "from_file", False))
+
+
+# --- what a field can do -------------------------------------------------------------------------
+
+
+def harmless(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """Its type leaves nothing that could name a program, a variable, a path of this host or a secret."""
+    yield from ()
+
+
+def recorded(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It is only written down or said again: nothing is done by it."""
+    yield from ()
+
+
+def unused(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """No agent reads it."""
+    yield from ()
+
+
+def looked_up(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It only names something else in the same message, which is asked about where it stands."""
+    yield from ()
+
+
+def compared(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It is only held against the names of what a snapshot holds."""
+    yield from ()
+
+
+def in_snapshot(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """A path in a snapshot, which says nothing of this host; restic gets it behind the end of its options."""
+    yield from ()
+
+
+def option_value(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It says what is not saved, or what a key is called: restic gets it behind the = of an option of ours."""
+    yield from ()
+
+
+def sent_back(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It goes back to the hub, and to nobody else."""
+    yield from ()
+
+
+def handed_over(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """Values of secrets: what they are for is asked about where they are referred to."""
+    yield from ()
+
+
+def asked_with_the_whole(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """Of a part that says little by itself: whoever holds it is asked for both."""
+    yield from ()
+
+
+def within(case: Case, found: BaseModel) -> Iterator[Problem]:
+    """It holds objects with rows of their own."""
+    yield from ()
+
+
+# --- what the policy is asked --------------------------------------------------------------------
+
+
+def reads(case: Case, found: PathSource | protocol.Browse) -> Iterator[Problem]:
+    """A path of this host that is read."""
+    if not case.policy.may_read(found.path):
+        what = "looked into" if isinstance(found, protocol.Browse) else "backed up"
+        yield _outside(found.path, "read", what)
+
+
+def restores(case: Case, found: protocol.RestoreTask | protocol.PlanRestore) -> Iterator[Problem]:
+    """Paths of this host that are written to: the target, or in place what the paths say."""
+    for path in found.paths if found.target is None else (found.target,):
+        if not case.policy.may_restore_to(path):
+            yield _outside(path, "restore", "restored to")
+
+
+def runs_hooks(case: Case, found: Job) -> Iterator[Problem]:
+    """Commands that a job declares."""
+    if found.before or found.after:
+        yield from _command(case, "hooks")
+
+
+def runs(case: Case, found: SecretReference) -> Iterator[Problem]:
+    """A program that prints a secret."""
+    if found.command is not None:
+        _, _, what = case.about.partition("'s ")
+        yield from _command(case, f"a command for {what}")
+
+
+def reads_secret(case: Case, found: SecretReference) -> Iterator[Problem]:
+    """A file that holds a secret."""
+    if found.file is not None:
+        yield from _secret_file(case, found.file)
+
+
+def takes_variable(case: Case, found: SecretReference) -> Iterator[Problem]:
+    """A variable of this agent that is handed over as a secret."""
+    if found.env is not None and not case.policy.may_be_secret(found.env):
+        place = f"env:{found.env}"
+        yield Problem("secrets", f"{case.about} may not be {place} here", f'naming "{place}" under secrets')
+
+
+def lies(case: Case, found: ResticRepository) -> Iterator[Problem]:
+    """Where a repository lies, by its everyday access and by the one that may delete."""
+    for location in (found, deleting_location(found)):
+        path = local_path(location)
+        if path is not None and not case.policy.may_hold_repository(os.fsencode(path)):
+            yield _outside(os.fsencode(path), "repositories", "a repository's place")
+        if address(location).startswith("rclone:"):
+            yield from _command(case, "rclone")
+
+
+def sets_options(case: Case, found: Location) -> Iterator[Problem]:
+    """Options that restic takes as they are: some name programs."""
+    if found.options:
+        yield from _command(case, "options of restic")
+
+
+def sets_variables(case: Case, found: Location) -> Iterator[Problem]:
+    """Variables that restic gets: only those are plain of which the whole name is known."""
+    for name, value in found.environment.items():
+        if name in NAMING_FILES and isinstance(value, str):
+            yield from _secret_file(case.named(name), Path(value))
+        elif name not in PLAIN:
+            yield from _command(case, f"the variable {name}")
+        yield from walk(case.named(f"environment.{name}"), value)
+
+
+def proves_itself(case: Case, found: Location) -> Iterator[Problem]:
+    """Files by which this host and a server know each other."""
+    for name in ("identity_file", "known_hosts", "certificate"):
+        path = getattr(found, name)
+        if path is not None:
+            yield from _secret_file(case.named(name), path)
+
+
+def _command(case: Case, what: str) -> Iterator[Problem]:
+    if not case.policy.runs_commands(from_file=case.from_file):
+        who = case.about.partition("'s ")[0]
+        allowing = 'commands = "file" or "always"' if case.from_file else 'commands = "always"'
+        uses = f"{who} uses {what}" if who else f"it uses {what}"
+        yield Problem("commands", f"{uses}, and commands may not run here", allowing)
+
+
+def _secret_file(case: Case, path: Path) -> Iterator[Problem]:
+    if not case.policy.may_hold_secret(os.fsencode(path)):
+        yield _outside(os.fsencode(path), "secrets", f"where {case.about} is read from")
+
+
+def _outside(path: bytes, at: str, what: str) -> Problem:
+    shown = path_for_people(path)
+    return Problem(at, f"{shown} may not be {what} here", f'naming "{shown}" under {at}')
+
+
+# --- what was decided ----------------------------------------------------------------------------
+
+_LOCATION: dict[str, Rule] = {
+    **dict.fromkeys(("url", "kind", "path", "server", "port", "user"), lies),
+    **dict.fromkeys(("endpoint", "bucket", "prefix", "region", "rest_username"), lies),
+    **dict.fromkeys(("access_key_id", "secret_access_key", "rest_password", "password"), within),
+    **dict.fromkeys(("identity_file", "known_hosts", "certificate"), proves_itself),
+    "environment": sets_variables,
+    "options": sets_options,
+}
+
+_OF_REPOSITORY: dict[str, Rule] = {
+    "asks": harmless,
+    "key": harmless,
+    "repository": within,
+    "identity": harmless,
+    "known": harmless,
+    "others": harmless,
+    "timezone": harmless,
+    "from_file": harmless,
+}
+
+_SET: dict[str, Rule] = dict.fromkeys(("host", "former_hosts", "tags"), harmless)
+
+_OF_JOB: dict[str, Rule] = {
+    "sources": within,
+    "exclude": option_value,
+    "exclude_if_present": option_value,
+    "exclude_larger_than": harmless,
+    "exclude_caches": harmless,
+    "one_file_system": harmless,
+    "compression": harmless,
+    "read_concurrency": harmless,
+    "limit_upload": harmless,
+    "limit_download": harmless,
+    "shrink_limit": harmless,
+    "retry": within,
+    "wait": harmless,
+    "repositories": looked_up,
+    "before": runs_hooks,
+    "after": runs_hooks,
+    "windows": unused,
+    "missed": unused,
+    "schedule": unused,
+    "retention": unused,
+    "host": unused,
+    "profile": unused,
+    "title": unused,
+    "tags": unused,
+    "enabled": unused,
+}
+
+_OF_RUN: dict[str, Rule] = {"run": harmless}
+
+DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
+    # what a run is
+    protocol.Assignment: {
+        "run": harmless,
+        "kind": harmless,
+        "subject": recorded,
+        "nominal_at": harmless,
+        "job": harmless,
+        "host": harmless,
+        "timezone": harmless,
+        "done_before": recorded,
+        "task": within,
+        "repositories": within,
+        "identities": harmless,
+        "others": harmless,
+        "wait": harmless,
+        "former_jobs": harmless,
+        "former_hosts": harmless,
+        "from_file": harmless,
+        "created_at": harmless,
+    },
+    protocol.BackupTask: {
+        "type": harmless,
+        "job": within,
+        "set": harmless,
+        "expected": within,
+        "dry_run": harmless,
+    },
+    protocol.Expectation: dict.fromkeys(("snapshot_ids", "parent", "sizes"), harmless),
+    protocol.ForgetTask: {
+        "type": harmless,
+        "repository": harmless,
+        "removals": within,
+        "held": within,
+        "prune": harmless,
+    },
+    protocol.Removal: _SET | dict.fromkeys(("job", "set", "remove", "stay", "unknown", "adopted"), harmless),
+    protocol.HeldRemoval: {"job": harmless, "set": harmless, "code": recorded, "message": recorded},
+    protocol.PruneTask: dict.fromkeys(("type", "repository"), harmless),
+    protocol.CheckTask: dict.fromkeys(("type", "repository", "slice"), harmless),
+    protocol.VerifyTask: {
+        **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed"), harmless),
+        **dict.fromkeys(("sample_files", "sample_bytes"), harmless),
+        "markers": compared,
+    },
+    protocol.UnlockTask: dict.fromkeys(("type", "repository", "remove_all"), harmless),
+    protocol.StatsTask: dict.fromkeys(("type", "repository"), harmless),
+    protocol.InitTask: dict.fromkeys(("type", "repository"), harmless),
+    protocol.KeyTask: {
+        **dict.fromkeys(("type", "repository", "act", "id", "of_admin"), harmless),
+        "name": option_value,
+        "new": within,
+    },
+    protocol.RestoreTask: {
+        **dict.fromkeys(("type", "repository", "snapshot_id", "overwrite"), harmless),
+        **dict.fromkeys(("paths", "target"), restores),
+    },
+    # what is declared
+    Job: _OF_JOB,
+    Hook: dict.fromkeys(("name", "run", "dir", "timeout", "on_error"), asked_with_the_whole),
+    Retry: dict.fromkeys(("max", "backoff"), harmless),
+    Retention: dict.fromkeys(
+        (
+            *("last", "hourly", "daily", "weekly", "monthly", "yearly"),
+            *("within", "within_hourly", "within_daily", "within_weekly", "within_monthly", "within_yearly"),
+        ),
+        harmless,
+    ),
+    PathSource: {"path": reads, "exclude": option_value, "allow_empty": harmless, "follow": harmless},
+    ResticRepository: _LOCATION
+    | dict.fromkeys(("engine", "answer_within", "when_back", "append_only"), harmless)
+    | {"title": unused, "host": unused, "maintained_by": unused, "admin": within},
+    Admin: _LOCATION | {name: asked_with_the_whole for name, rule in _LOCATION.items() if rule is lies},
+    SecretReference: {
+        "file": reads_secret,
+        "env": takes_variable,
+        "command": runs,
+        "sealed": looked_up,
+    },
+    # what is asked
+    protocol.Browse: {"asks": harmless, "path": reads},
+    protocol.Measure: {"asks": harmless, "sources": within, "exclude": option_value, "seconds": harmless},
+    protocol.TestSources: {"asks": harmless, "job": within},
+    protocol.TestRepository: _OF_REPOSITORY,
+    protocol.ListSnapshots: _OF_REPOSITORY | _SET,
+    protocol.ListLocks: _OF_REPOSITORY,
+    protocol.ListKeys: _OF_REPOSITORY,
+    protocol.RehearseForget: _OF_REPOSITORY | _SET | {"retention": within},
+    protocol.ListFolder: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    protocol.CompareSnapshots: _OF_REPOSITORY | {"old": harmless, "new": harmless},
+    protocol.PlanRestore: _OF_REPOSITORY
+    | dict.fromkeys(("snapshot", "overwrite", "counts"), harmless)
+    | dict.fromkeys(("paths", "target"), restores),
+    protocol.SampleNames: _OF_REPOSITORY | {"snapshot": harmless},
+    protocol.ListNodes: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    protocol.Dump: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    # how both come
+    protocol.Assign: {"assignment": within, "needs": recorded, "secrets": handed_over},
+    protocol.Ask: {"question": within, "seconds": harmless, "ticket": sent_back, "secrets": handed_over},
+    protocol.Secrets: _OF_RUN | {"secrets": handed_over},
+    protocol.CancelRun: _OF_RUN,
+    protocol.Acknowledged: _OF_RUN | {"seq": harmless},
+    protocol.RunsWanted: {"runs": harmless},
+    protocol.StopAsking: {},
+}
+"""What each field of each class can do here that an agent takes from a hub once both have proved who they are."""

@@ -148,7 +148,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
     assert accepted.status_code == 204
     log_in(other, "berta", "of berta alone")
 
-    token = other.post(f"{API}/tokens", json={"key": "ci", "role": "operator", "user": "berta"}).json()
+    token = other.post(f"{API}/tokens?key=ci", json={"role": "operator", "user": "berta"}).json()
     bearer = {"Authorization": f"Bearer {token['value']}"}
     assert TestClient(app).get(f"{API}/me", headers=bearer).json() == {
         "name": "token:ci",
@@ -164,6 +164,21 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
     assert client.delete(f"{API}/users/berta").status_code == 204
     assert other.get(f"{API}/me").status_code == 401
     assert TestClient(app).get(f"{API}/me", headers=bearer).status_code == 401
+
+
+@pytest.mark.parametrize("table", ["users", "tokens", "me/tokens"])
+def test_a_key_is_named_in_the_address_or_beside_what_it_is_of_and_once(
+    client: TestClient, people: Access, table: str
+) -> None:
+    log_in(client, "anna")
+    made = client.post(f"{API}/{table}?key=in-address", json={"role": "viewer"})
+    assert (made.status_code, made.json()["key"]) == (201, "in-address"), made.text
+    assert client.post(f"{API}/{table}?key=both", json={"key": "both"}).json()["key"] == "both"
+    assert client.post(f"{API}/{table}", json={"key": "in-body"}).json()["key"] == "in-body"
+    for address, body in ((table, {}), (f"{table}?key=one", {"key": "another"}), (f"{table}?key=NO", {})):
+        refused = client.post(f"{API}/{address}", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "request_invalid"), refused.text
+        assert refused.json()["problems"][0]["at"] == "query.key"
 
 
 def test_one_makes_tokens_of_one_s_own_sees_their_use_and_ends_them(

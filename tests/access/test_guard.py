@@ -66,7 +66,13 @@ def browser(app: FastAPI, base: str = "https://hub.example", host: str = "192.0.
 
 
 @pytest.mark.parametrize(
-    ("base", "name"), [("https://hub.example", "__Host-highball"), ("http://hub.example", "highball")]
+    ("base", "name"),
+    [
+        ("https://hub.example", "__Host-highball"),
+        ("https://hub.example:8443", "__Host-highball-8443"),
+        ("http://hub.example", "highball"),
+        ("http://[::1]:8765", "highball-8765"),
+    ],
 )
 def test_a_session_s_cookie_is_for_this_host_and_no_script(app: FastAPI, base: str, name: str) -> None:
     client = browser(app, base)
@@ -88,6 +94,21 @@ def test_a_cookie_of_the_plain_name_proves_nothing_over_https(app: FastAPI) -> N
     for name, actor in (("highball", None), ("__Host-highball", "anna")):
         answer = browser(app).get("/api/v1/probe", headers={"Cookie": f"a=b; {name}={token}"})
         assert answer.json()["actor"] == actor
+
+
+def test_two_hubs_on_one_host_do_not_log_each_other_out(app: FastAPI) -> None:
+    one = log_in(browser(app, "http://hub.example:8765"), "anna")
+    [name] = one.cookies
+    with_both = {"Cookie": f"highball-8766=of-the-other; {name}={one.cookies[name]}; highball=of-a-third"}
+    assert one.get("/api/v1/probe", headers=with_both).json()["actor"] == "anna"
+    other = browser(app, "http://hub.example:8766").get("/api/v1/probe", headers=with_both)
+    assert other.json()["actor"] is None
+
+
+@pytest.mark.parametrize("host", ["", "a:b", ":", "hub:99999999999", "[::1]", "[", "hub:0x1", "hub:²"])
+def test_a_host_that_is_none_names_no_cookie_of_its_own(app: FastAPI, host: str) -> None:
+    answer = browser(app, "http://hub.example").get("/api/v1/probe", headers={"Host": host.encode()})
+    assert answer.json()["actor"] is None
 
 
 def test_a_session_ends_while_the_browser_still_has_the_cookie(app: FastAPI, clock: Clock) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from api.whole import ANNA, Whole, whole_hub
 from highball.errors import ConfigurationInvalid
-from highball.facts import Action, Outcome, Progress, Reason
+from highball.facts import Action, Outcome, Progress, Reason, Statistics
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id, runs
@@ -19,7 +19,7 @@ from highball.hub.overview import JobFilter, Overview, Problem, ProblemKind, loo
 from highball.hub.planned import planned_of
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.access import Role
-from record.stories import START, Story, back_up, run_id
+from record.stories import START, Story, back_up, measure, run_id
 
 SOON = START + timedelta(hours=8)
 
@@ -77,6 +77,22 @@ def test_the_jobs_are_narrowed_by_name_state_host_and_tag(
     told = look_over(hub.hub, survey(hub.hub, SOON), wanted=wanted)
     assert ([job.key for job in told.jobs], told.matching) == (found, len(found))
     assert (told.verdict.paused, told.verdict.paused_until) == (1, None)
+
+
+def test_the_figures_of_repositories_are_told_as_their_pages_tell_them(hub: Whole) -> None:
+    story = measure(5).tell(
+        Statistics, repository="nas", repository_id="ab" * 32, bytes_stored=500, snapshots=3
+    )
+    story.step(Action.STATS).end().into(hub.hub.record)
+    client = hub.client(Role.VIEWER)
+    told = client.get("/api/v1/repositories/nas/figures").json()
+    names = ("bytes_stored", "bytes_protected", "snapshots", "others", "saved", "jobs")
+    assert [told[name] for name in names] == [500, 1000, 1, 2, None, ["docs", "pics"]]
+    page = client.get("/repositories/nas").text
+    assert "500 B" in page and "in 1 snapshot, and 2 of others" in page
+    each = client.get("/api/v1/repository-figures").json()
+    assert [one["key"] for one in each] == ["far", "nas"] and each[1] == told
+    assert client.get("/api/v1/repositories/none/figures").status_code == 404
 
 
 def test_a_failure_tells_since_when_why_and_where_the_last_good_backup_lies(hub: Whole) -> None:

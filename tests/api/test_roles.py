@@ -100,6 +100,8 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("POST", "/jobs/{key}/test"): OPERATOR,
     ("GET", "/repositories/{key}/snapshots"): VIEWER,
     ("GET", "/repositories/{key}/locks"): VIEWER,
+    ("GET", "/repositories/{key}/figures"): VIEWER,
+    ("GET", "/repository-figures"): VIEWER,
     ("GET", "/repositories/{key}/loss"): ADMIN,
     ("POST", "/repositories/{key}/give-up"): ADMIN,
     ("GET", "/repositories/{key}/keys"): VIEWER,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -376,8 +377,13 @@ def _refuse_part(part: str, fault: str) -> _Refused:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Over https under a name that browsers guard: no other host and no plain http can set it."""
-    return "__Host-highball" if scope["scheme"] == "https" else "highball"
+    """Over https under a name that browsers guard: no other host and no plain http can set it.
+
+    Browsers send a host's cookies to all its ports: two hubs on one host have one each, by the port that was asked.
+    """
+    found = re.search(r":(\d{1,5})$", Headers(scope=scope).get("host", ""), re.A)
+    own = f"highball-{found[1]}" if found else "highball"
+    return f"__Host-{own}" if scope["scheme"] == "https" else own
 
 
 def _bearer(headers: Headers) -> str | None:

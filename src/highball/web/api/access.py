@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.errors import Unknown
+from highball.errors import ConfigurationInvalid, Problem, Unknown
 from highball.facts import Reason, UtcTime
 from highball.hub.access import Access, Known, LoggedIn
 from highball.hub.accounts import Account, Program
@@ -71,16 +71,19 @@ class SecretSent(_Sent):
     value: SecretStr = Field(max_length=64 * 1024)
 
 
-class NewUser(User):
-    """A user with the key to be."""
+_KEY_BESIDE = Field(None, description="the key to be, where the address does not name it (?key=)")
 
-    key: Key
+
+class NewUser(User):
+    """A user with the key to be, unless the address names it."""
+
+    key: Key | None = _KEY_BESIDE
 
 
 class NewToken(Token):
-    """A token with the key to be."""
+    """A token with the key to be, unless the address names it."""
 
-    key: Key
+    key: Key | None = _KEY_BESIDE
 
 
 class SetUpAnswer(BaseModel):
@@ -125,9 +128,9 @@ class UserAnswer(User):
 
 
 class OwnToken(_Sent):
-    """A token of one's own, with the key to be."""
+    """A token of one's own, with the key to be, unless the address names it."""
 
-    key: Key
+    key: Key | None = _KEY_BESIDE
     title: Title | None = None
     role: Role = Field(Role.VIEWER, description="what it may do; not more than oneself")
     expires_at: Moment | None = None
@@ -185,6 +188,8 @@ Anyway = Annotated[
     bool,
     Query(description="also where nobody can say whether it opens the repository: the one before is kept"),
 ]
+
+ByKey = Annotated[Key | None, Query(description="the key to be, as at every other address")]
 
 Prove = Callable[[str, str, SecretValue, bool], Awaitable[bool]]
 """Raises where a value does not open its repository; says whether the one before is to be kept beside it."""
@@ -282,11 +287,14 @@ def _add_own_tokens(router: APIRouter, access: Access, clock: Callable[[], datet
         return [_token(program) for program in access.list_own_tokens(own_user(known(request)))]
 
     @router.post("/me/tokens", status_code=201)
-    def create_own_token(sent: OwnToken, request: Request, response: Response, actor: Viewer) -> TokenMade:
+    def create_own_token(
+        sent: OwnToken, request: Request, response: Response, actor: Viewer, key: ByKey = None
+    ) -> TokenMade:
         """A token in one's own name; its value is in this answer and nowhere else."""
         token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
         user = own_user(known(request))
-        return _tagged(response, _token_made(*access.create_own_token(user, sent.key, token, actor, clock())))
+        made = access.create_own_token(user, _key_of(sent.key, key), token, actor, clock())
+        return _tagged(response, _token_made(*made))
 
     @router.delete("/me/tokens/{key}", status_code=204)
     def delete_own_token(key: str, request: Request, actor: Viewer) -> None:
@@ -301,10 +309,10 @@ def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime])
         return [_user(account) for account in access.list_users()]
 
     @router.post("/users", status_code=201)
-    def create_user(sent: NewUser, response: Response, actor: Admin) -> UserAnswer:
+    def create_user(sent: NewUser, response: Response, actor: Admin, key: ByKey = None) -> UserAnswer:
         """A new account without a password: a link invites its owner to set one."""
         user = User.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
-        return _tagged(response, _user(access.create_user(sent.key, user, actor, clock())))
+        return _tagged(response, _user(access.create_user(_key_of(sent.key, key), user, actor, clock())))
 
     @router.get("/users/{key}", dependencies=[ADMIN])
     def get_user(key: str, response: Response) -> UserAnswer:
@@ -343,10 +351,10 @@ def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]
         return [_token(program) for program in access.list_tokens()]
 
     @router.post("/tokens", status_code=201)
-    def create_token(sent: NewToken, response: Response, actor: Admin) -> TokenMade:
+    def create_token(sent: NewToken, response: Response, actor: Admin, key: ByKey = None) -> TokenMade:
         """A new token; its value is in this answer and nowhere else."""
         token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
-        program, value = access.create_token(sent.key, token, actor, clock())
+        program, value = access.create_token(_key_of(sent.key, key), token, actor, clock())
         return _tagged(response, _token_made(program, value))
 
     @router.post("/tokens/{key}/value", status_code=201)
@@ -444,6 +452,16 @@ def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime],
 
 
 # --- small steps ----------------------------------------------------------------------------------
+
+
+def _key_of(in_body: str | None, in_address: str | None) -> str:
+    """The key to be, said in the address or beside what it is of. Raises ConfigurationInvalid for none and for two."""
+    told = {key for key in (in_body, in_address) if key is not None}
+    if len(told) == 1:
+        return told.pop()
+    message = "is missing" if not told else "is another one than in the body"
+    problem = Problem("query.key", message, "name it once, like ?key=anna")
+    raise ConfigurationInvalid(f"the key {message}", code="request_invalid", problems=[problem])
 
 
 def _value(sent: SecretStr) -> SecretValue:

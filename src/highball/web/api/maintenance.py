@@ -132,8 +132,8 @@ def make_router(hub: Hub) -> APIRouter:
 
     @router.get("/maintenance/jobs")
     def list_jobs(_: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
-        """What keeps repositories and the hub in order."""
-        return [job for job in _jobs(hub) if job.visible_in_ui or not visible_in_ui]
+        """What keeps repositories and the hub in order: what pages show, or what they do not."""
+        return [job for job in _jobs(hub) if job.visible_in_ui == visible_in_ui]
 
     @router.get("/maintenance/jobs/{id}")
     def show_job(id: str, _: Sees) -> MaintenanceJob:

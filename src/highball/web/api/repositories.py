@@ -16,6 +16,7 @@ from highball.facts import Difference, Lock, Loss, Node, Snapshot
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish
+from highball.hub.holdings import Holding, list_holdings
 from highball.hub.hub import Hub
 from highball.hub.runs import RepositoryDay, utc_now
 from highball.keeping import Plan
@@ -56,6 +57,18 @@ def make_router(hub: Hub) -> APIRouter:
     def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
         return hub.list_snapshots(key)
+
+    @router.get("/repository-figures")
+    def list_figures(_: Sees) -> list[Holding]:
+        """What each repository stores and protects, how many snapshots of ours and of others are in it, and what was
+        last done to keep it in order; figures that stand beside each other are of one moment."""
+        return list_holdings(hub)
+
+    @router.get("/repositories/{key}/figures")
+    def show_figures(key: str, _: Sees) -> Holding:
+        """The same of one."""
+        hub.dispatcher.find_repository(key)
+        return list_holdings(hub, [key])[0]
 
     @router.get("/repositories/{key}/loss")
     def tell_loss(key: str, _: Admin) -> Loss:

@@ -476,11 +476,32 @@ def test_damage_is_found_by_check_and_by_verify(each_station: Station) -> None:
     station.back_up()
     station.repositories["nas"]["check_share"] = "100%"
     damage(station)
-    assert station.ask("check", status=1).step["reason"]["code"] == "repository_damaged"
+    reason = station.ask("check", status=1).step["reason"]
+    assert (reason["code"], "1 errors" in reason["message"]) == ("repository_damaged", False)
     proof = station.ask("verify", "--read-data", status=1).step
     assert proof["outcome"] == "failure"
     stands = station.ask("status").json[0]
     assert (stands["last_check_at"], stands["last_restore_proof_at"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("unable to create lock in backend: write /x: no space left on device", "no_space"),
+        ("unable to create lock in backend: something never heard of", "restic_failed"),
+        ("Fatal: unable to load index: dial tcp 127.0.0.1:1: connect: connection refused", "unreachable"),
+    ],
+)
+def test_a_check_that_could_not_look_finds_no_damage(station: Station, words: str, code: str) -> None:
+    station.add_job(retention={"last": 1})
+    station.back_up()
+    station.back_up()
+    counted = '{"message_type":"summary","num_errors":1,"broken_packs":null}'
+    said = f'{{"message_type":"exit_error","code":1,"message":"{words}"}}'
+    pretend(station, f"[ \"$command\" = check ] && {{ echo '{counted}'; echo '{said}' >&2; exit 1; }}")
+    assert station.ask("check", status=1).step["reason"]["code"] == code
+    assert station.ask("status").json[0]["holds"] == []
+    assert len(station.ask("forget").step["snapshots_removed"]) == 1
 
 
 def test_verify_tells_a_copy_that_differs_from_its_unchanged_source(station: Station) -> None:

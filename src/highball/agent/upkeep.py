@@ -13,7 +13,7 @@ from typing import Any
 from highball.agent.proof import judge_prune, no_result
 from highball.agent.steps import Done, Steps
 from highball.agent.workplace import PATIENCE, describe_lock
-from highball.engine.restic.messages import CheckResult, PruneReport
+from highball.engine.restic.messages import CheckResult, PruneReport, finds_damage, was_kept_out
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
@@ -21,6 +21,7 @@ from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
 from highball.keeping import judge_removal
 from highball.process import Stop
 from highball.protocol import CheckTask, ForgetTask, InitTask, PruneTask, Removal, StatsTask, UnlockTask
+from highball.words import counted
 
 LISTING_TIMEOUT = timedelta(minutes=15)
 
@@ -125,20 +126,21 @@ def check(steps: Steps, task: CheckTask) -> Done:
         facts, result = {"slice": task.slice}, found[-1]
         if finished.exit_status == 0 and result is None:
             return Done(Outcome.FAILURE, no_result("check", steps.assignment.run), (), facts)
-        errors = result.errors if result else 0
-        if finished.exit_status == 0 and not errors:
+        if finished.exit_status == 0 and not (result and result.errors):
             _tell_sizes(steps, restic)
             return Done(facts=facts)
-        return Done(Outcome.FAILURE, _damage(restic, finished, errors), (), facts)
+        return Done(Outcome.FAILURE, _damage(restic, finished, result), (), facts)
 
     return steps.with_identity(task.repository, body)
 
 
-def _damage(restic: Restic, finished: Finished, errors: int) -> Reason:
+def _damage(restic: Restic, finished: Finished, result: CheckResult | None) -> Reason:
+    """That it is damaged, unless restic says of something else that it kept it from looking: it counts that, too."""
     reason = restic.why(finished)
-    if reason.code != "restic_failed" and not errors:
+    is_found = finished.exit_status == 0 or bool(result and result.broken_packs) or finds_damage(finished.log)
+    if not is_found and (reason.code != "restic_failed" or was_kept_out(finished.log)):
         return reason
-    count = f"{errors} errors" if errors else "errors"
+    count = counted(result.errors, "error") if result and result.errors else "errors"
     message = f"the repository is damaged: {count} found, see the log; keep every other copy, retention stands still"
     return Reason(code="repository_damaged", message=message)
 

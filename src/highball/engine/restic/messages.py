@@ -662,6 +662,16 @@ def read_check(message: dict[str, Any]) -> CheckResult | None:
     )
 
 
+def finds_damage(log: Iterable[str]) -> bool:
+    """Whether a check that failed says at its end that it found something."""
+    return any(re.search("repository contains errors|LoadIndex returned errors", line) for line in log)
+
+
+def was_kept_out(log: Iterable[str]) -> bool:
+    """Whether restic could not begin, because it could not put its lock into the repository."""
+    return any("unable to create lock in backend" in line for line in log)
+
+
 NO_ERRORS = "no errors were found"
 """What `check` says at its good end before it speaks JSON (0.18)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.agent.carriers import Carrier
+from highball.agent.link import Link
 from highball.agent.rundir import RunDirectory, list_run_directories
 from highball.agent.steps import Done, Steps
 from highball.agent.workplace import Workplace
@@ -38,7 +40,7 @@ from highball.facts import (
 )
 from highball.lock import Lock
 from highball.process import Stop
-from highball.protocol import Assignment, StatsTask
+from highball.protocol import Assignment, Declined, Message, StatsTask, read
 from testbed.unprivileged import Unprivileged
 
 RUN = "019b0000-0000-7000-8000-000000000001"
@@ -364,6 +366,49 @@ def fill(place: Path) -> None:
                 ballast.write(bytes(4096))
         except OSError:
             return
+
+
+class Heard:
+    """A line to a hub of which only is kept what goes over it."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+
+    async def send(self, text: str) -> None:
+        self.said.append(read(text))
+
+
+def test_a_run_that_a_full_disk_keeps_from_beginning_is_given_back(small_disk: Path) -> None:
+    RunDirectory.create(small_disk / "runs", assignment()).release()
+    link, heard = Link(small_disk), Heard()
+    link._socket = heard  # type: ignore[assignment]
+    fill(small_disk)
+
+    async def look() -> None:
+        for carrier in link._carriers:
+            carrier.ready = True
+            await link._forward_from(carrier)
+
+    asyncio.run(look())
+    [declined] = [message.body for message in heard.said]
+    assert isinstance(declined, Declined)
+    assert (declined.run, declined.code) == (RUN, "state_full")
+    assert str(small_disk) in declined.message
+    assert list_run_directories(small_disk / "runs") == []
+
+
+def test_a_run_that_has_begun_waits_for_room(small_disk: Path) -> None:
+    directory = RunDirectory.create(small_disk / "runs", assignment())
+    directory.append(RunStarted, pid=1)
+    directory.release()
+    link, heard = Link(small_disk), Heard()
+    link._socket = heard  # type: ignore[assignment]
+    fill(small_disk)
+    [carrier] = link._carriers
+    carrier.ready = True
+    asyncio.run(link._forward_from(carrier))
+    assert [type(message.body).__name__ for message in heard.said] == ["Events"]
+    assert len(list_run_directories(small_disk / "runs")) == 1
 
 
 def test_a_full_disk_swallows_log_lines_and_refuses_what_matters(small_disk: Path) -> None:

@@ -202,6 +202,14 @@ class Carriers:
         self._kept.add(carrier.directory, carrier.last_seq)
         self._carriers.pop(carrier.run, None)
 
+    def drop(self, carrier: Carrier) -> bool:
+        """Have no part in a run that was never begun; false where somebody is at it."""
+        if not carrier.directory.take_if_free():
+            return False
+        carrier.directory.remove()
+        self._carriers.pop(carrier.run, None)
+        return True
+
     def bring_back(self, run: str) -> Carrier | None:
         """A run that was put by, to be told of once more."""
         directory = self._kept.bring_back(run, self._runs)

@@ -1,4 +1,5 @@
-"""Hub or agent killed at every point between an order and its end: one outcome, one restic, a log without a gap.
+"""Hub or agent killed at every point between an order and its end: one outcome, one restic, a log without a gap, and
+retention behind the backup once.
 
 The hub dies before each statement that writes and before each commit, the agent before each message it would send
 or hear. What they are in memory is thrown away, and they begin anew on what is on disk. The run itself is played:
@@ -50,10 +51,20 @@ from scheduler.killing import Killed
 
 DOCUMENT = {
     "settings": {"host": "station"},
-    "repositories": {"nas": {"url": "/nowhere", "password": {"env": "PASSWORD"}}},
+    "hosts": {"elsewhere": {}},
+    "repositories": {
+        "nas": {
+            "url": "/nowhere",
+            "password": {"env": "PASSWORD"},
+            "maintenance": "user",
+            "maintained_by": "elsewhere",  # whose agent never comes: what follows the backup waits for it
+            "discard_schedule": "after-backup",
+        }
+    },
     "jobs": {"docs": {"repositories": ["nas"], "sources": ["/home"], "schedule": "manual"}},
 }
 RUN = new_run_id(datetime(2026, 3, 1, tzinfo=UTC), 1)
+SNAPSHOT = "5" * 64
 PATIENCE = 20.0
 
 
@@ -183,7 +194,8 @@ def play(carrier: Carrier, secrets: Any) -> None:
             with (directory.path.parent.parent / "restics").open("a") as restics:
                 restics.write("restic\n")
             step = Step(number=1, action=Action.BACKUP, repository="nas", job="docs", set="files")
-            done = step.model_copy(update={"outcome": Outcome.SUCCESS, "ended_at": datetime.now(UTC)})
+            told = {"outcome": Outcome.SUCCESS, "ended_at": datetime.now(UTC), "snapshot_id": SNAPSHOT}
+            done = step.model_copy(update=told)
             directory.append(RunStarted, pid=1)
             directory.append(StepStarted, step=1, running=step)
             directory.append(LogLine, step=1, stream="stdout", text="saved")
@@ -215,9 +227,10 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def assert_whole(folder: Path) -> None:
-    """One outcome, one restic, a log without a gap, and nothing left to do."""
+    """One outcome, one restic, a log without a gap, what follows the backup, and nothing else left to do."""
     hub = open_hub(folder)
-    [run] = hub.record.list_runs()
+    [following, run] = hub.record.list_runs()
+    assert (following.action, following.job, following.state) == (Action.FORGET, "docs", RunState.QUEUED)
     assert (run.id, run.state, run.outcome) == (RUN, RunState.DONE, Outcome.SUCCESS)
     assert [event.seq for event in hub.record.read_events(RUN)] == [1, 2, 3, 4, 5]
     assert (folder / "agent" / "restics").read_text() == "restic\n"

@@ -246,19 +246,9 @@ class Backlog:
         With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
         Conflict where the key was used for another order.
         """
-        told = order.model_dump(mode="json", exclude_defaults=True)
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         with self._database.write() as connection:
-            known = _find_answer(connection, actor, key, digest)
-            if known is None:
-                connection.execute(
-                    runs.insert().values(**_queued_row(order, host, now, id, actor), order=told)
-                )
-                write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
-                if key is not None:
-                    used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
-                    connection.execute(idempotency.insert().values(**used))
-        return self._record.find_run(known or id), known is None
+            answer = put_in_queue(connection, order, host, now, id=id, actor=actor, key=key)
+        return self._record.find_run(answer), answer == id
 
     def has_answered(self, actor: Actor, key: str | None) -> bool:
         """Whether an order of this actor with this idempotency key began a run already."""
@@ -332,6 +322,33 @@ class Backlog:
             connection.execute(runs.update().where(runs.c.id == found.id).values(**told))
             write_down(connection, actor, "cancelled", now, kind="run", key=found.id)
             return _as_queued(connection.execute(sa.select(runs).where(runs.c.id == found.id)).one())
+
+
+def put_in_queue(
+    connection: sa.Connection,
+    order: RunOrder,
+    host: str,
+    now: datetime,
+    *,
+    id: str,
+    actor: Actor,
+    key: str | None = None,
+) -> str:
+    """Write down a run within the transaction of whoever wants it; the id of the run that the key names by now.
+
+    Raises Conflict where the key was used for another order.
+    """
+    told = order.model_dump(mode="json", exclude_defaults=True)
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    known = _find_answer(connection, actor, key, digest)
+    if known is not None:
+        return known
+    connection.execute(runs.insert().values(**_queued_row(order, host, now, id, actor), order=told))
+    write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
+    if key is not None:
+        used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
+        connection.execute(idempotency.insert().values(**used))
+    return id
 
 
 def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from highball.eventlines import read_told
 from highball.facts import (
     DISK_AWAY,
     Action,
+    Event,
     Outcome,
     Progress,
     Reason,
@@ -100,6 +101,8 @@ class Installation:
     """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
     do_itself: Callable[[Queued, Step | None], None]
     """Carry out a run that needs no agent; and account for a second step that cannot be done."""
+    absorb: Callable[[str, Sequence[Event]], int]
+    """Take in events of the run with this id, and whatever its end entails; the number of the last that is known."""
     after_end: Callable[[str], None]
     """Do what is left to do once the run with this id has ended."""
 
@@ -477,7 +480,7 @@ class Dispatcher:
     async def _absorb(self, connection: Connection, told: Events) -> None:
         read = [found for event in told.events if (found := read_told(event, told.run)) is not None]
         events = [event for _, event in read if event is not None]
-        last = await asyncio.to_thread(self._record.absorb, told.run, events)
+        last = await asyncio.to_thread(self._hub.absorb, told.run, events)
         newest = max([last, *(seq for seq, _ in read)])
         await connection.say(Acknowledged(run=told.run, seq=newest))
         ended = any(isinstance(event, RunEnded) for event in events)

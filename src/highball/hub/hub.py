@@ -12,11 +12,14 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import sqlalchemy as sa
 
 from highball.errors import Conflict, Failed, HighballError, Misuse, StateUnusable, Unknown
 from highball.facts import (
@@ -38,7 +41,7 @@ from highball.hub.access import Access
 from highball.hub.adoption import Adoption
 from highball.hub.asking import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.backlog import Backlog, Queued, RestoreWish, RunOrder
+from highball.hub.backlog import Backlog, Queued, RestoreWish, RunOrder, put_in_queue
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
@@ -96,6 +99,7 @@ class Hub:
                 documents.former_keys,
                 self._copy_itself,
                 self._do_itself,
+                self._absorb,
                 self._after_end,
             ),
             self.fleet,
@@ -119,11 +123,10 @@ class Hub:
         await self.dispatcher.take(connection, message)
 
     def _after_end(self, run: str) -> None:
-        """A backup may be followed by retention; a change of keys leaves something to do, made good by the house."""
+        """A change of keys leaves something to do; what a hub that ends here leaves undone, the house makes good."""
         from highball.hub import rotations  # noqa: PLC0415 - it builds upon the hub
 
         found = self.record.find_run(run)
-        self._discard_after(found)
         if found.action is not Action.KEY:
             return
         try:
@@ -132,14 +135,17 @@ class Hub:
         except HighballError:
             _LOG.exception("keys of %s could not be settled", found.repository)
 
-    def _discard_after(self, run: Run) -> None:
-        """Apply the retention of a job where that is to come after each backup; once for each, however often told."""
-        document = self.document()
+    def _absorb(self, run: str, told: Sequence[Event]) -> int:
+        """Take in what an agent tells of a run, and with its end what is to follow; the last event that is known."""
+        return self.record.absorb(run, told, partial(self._discard_after, self.document()))
+
+    def _discard_after(self, document: Document, connection: sa.Connection, run: Run) -> None:
+        """Queue the retention of a job where that comes after each backup; once for each, however often told."""
         for key in list_discards_after(document, run):
             order = RunOrder(task="forget", repository=key, job=run.job)
             host, now = document.repositories[key].maintainer(self.host), utc_now()
             about = {"id": new_run_id(now, secrets.randbits(74)), "key": f"after:{run.id}:{key}"}
-            self.backlog.enqueue(order, host, now, actor=HUB, **about)
+            put_in_queue(connection, order, host, now, actor=HUB, **about)
 
     def _settle_keys(self) -> None:
         from highball.hub import rotations  # noqa: PLC0415 - as above

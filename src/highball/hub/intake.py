@@ -155,10 +155,11 @@ def told_its_end(connection: sa.Connection, run: str) -> bool:
     chunks = connection.execute(asked.order_by(events.c.first_seq.desc())).scalars()
     lines = (line for chunk in chunks for line in zlib.decompress(chunk).splitlines())
     told = (found[1] for line in lines if (found := read_line(line)) is not None)
-    return any(_is_end(event) for event in told)
+    return any(map(is_end, told))
 
 
-def _is_end(event: Event | None) -> bool:
+def is_end(event: Event | None) -> bool:
+    """Whether an event ends its run, though what it says of the end was set aside."""
     aside = event.set_aside if isinstance(event, WarningSeen) else None
     return isinstance(event, RunEnded) or (aside is not None and aside.type == "run.ended")
 

@@ -54,6 +54,7 @@ from highball.hub.intake import (
     find_back,
     find_saved,
     follow,
+    is_end,
     list_renamed,
     mark_snapshots,
     miss,
@@ -205,8 +206,13 @@ class Record:
                 )
             )
 
-    def absorb(self, run: str, told: Sequence[Event]) -> int:
-        """Take in events of a run; those that are known already are passed over. Returns the last that is known."""
+    def absorb(
+        self, run: str, told: Sequence[Event], on_end: Callable[[sa.Connection, Run], None] | None = None
+    ) -> int:
+        """Take in events of a run; those that are known already are passed over. Returns the last that is known.
+
+        What is to follow its end is done by `on_end` in the same transaction: it cannot end without that.
+        """
         with self._database.write() as connection:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
             if row is None:
@@ -224,6 +230,9 @@ class Record:
             taken = [take_in(connection, row.host, event) for event in fresh]
             connection.execute(events.insert().values(**chunk(run, taken)))
             connection.execute(runs.update().where(runs.c.id == run).values(last_seq=last))
+            if on_end is not None and any(map(is_end, taken)):
+                row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
+                on_end(connection, _as_run(row, _steps_of(connection, [run]).get(run, [])))
             return last
 
     def find_host(self, run: str) -> str | None:

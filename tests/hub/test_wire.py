@@ -13,13 +13,16 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.facts import Outcome, RunEnded, RunState
+from highball.hub import fleet
 from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
 from highball.hub.backlog import RunOrder
 from highball.hub.config import Documents
 from highball.hub.db import Database, audit, enrolments, new_run_id, open_database
+from highball.hub.fleet import TWIN_KNOWN_FOR
 from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
+from highball.hub.overview import ProblemKind, survey
 from highball.hub.vault import open_vault
 from highball.protocol import (
     Acknowledged,
@@ -68,8 +71,10 @@ class Line:
 class FakeAgent:
     """An agent that says what a test wants."""
 
-    def __init__(self, hub: Hub, host: str, key: Ed25519PrivateKey | None = None) -> None:
-        self.hub, self.host = hub, host
+    def __init__(
+        self, hub: Hub, host: str, key: Ed25519PrivateKey | None = None, facts: dict[str, str] | None = None
+    ) -> None:
+        self.hub, self.host, self.facts = hub, host, facts or {}
         self.key = key or Ed25519PrivateKey.generate()
         self.line = Line()
         self.serving: asyncio.Task[None] | None = None
@@ -96,7 +101,7 @@ class FakeAgent:
     async def greet(self, challenge: Challenge, **more: Any) -> Message:
         nonce = secrets.token_bytes(32)
         proof = self.key.sign(proof_text("agent", self.host, challenge.nonce, nonce))
-        told = {"host": self.host, "nonce": nonce, "proof": proof, "program": "test"}
+        told = {"host": self.host, "nonce": nonce, "proof": proof, "program": "test", "facts": self.facts}
         await self.say(Hello(**{**told, **more}))
         return await self.hear()
 
@@ -285,6 +290,54 @@ def test_a_newer_connection_takes_the_place_of_the_older(tmp_path: Path, databas
             assert await newer.hears_nothing()
             assert hub.fleet.connected == {"station"}
             await newer.hang_up()
+
+    asyncio.run(story())
+
+
+def test_a_second_agent_with_the_same_key_is_kept_out_and_told_as_long_as_the_first_answers(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        run = order(hub)
+        async with agents(hub) as _:
+            first = FakeAgent(hub, "station", facts={"hostname": "old", "process": "one"})
+            await first.enrol(hub.fleet.invite("station", HUB, datetime.now(UTC)))
+            copy = FakeAgent(hub, "station", first.key, facts={"hostname": "new\n", "process": "two"})
+            answer = asyncio.create_task(copy.greet(await copy.dial()))
+            assert isinstance((await first.hear()).body, RunsWanted), "the first is asked whether it is alive"
+            await first.say(Inventory(runs=(run,)))
+            refusal = (await answer).body
+            assert isinstance(refusal, Refusal) and refusal.code == "agent_twin" and "old" in refusal.message
+            assert hub.record.find_run(run).outcome is None, "what the copy lacks is not gone"
+            [told] = [one for one in survey(hub, datetime.now(UTC)).problems if one.kind is ProblemKind.TWIN]
+            assert told.host == "station" and told.reason is not None and r"new\n," in told.reason.message
+            assert hub.fleet.list_twins(datetime.now(UTC) + TWIN_KNOWN_FOR) == {}
+
+            monkeypatch.setattr(fleet, "ALIVE_SECONDS", 0.01)  # the first says nothing more
+            later = FakeAgent(hub, "station", first.key, facts={"hostname": "new", "process": "two"})
+            assert isinstance((await later.greet(await later.dial())).body, Welcome)
+            assert hub.fleet.list_twins(datetime.now(UTC)) == {}
+            await later.hang_up()
+
+    asyncio.run(story())
+
+
+def test_an_agent_that_begins_again_and_one_that_joined_anew_take_the_place_of_the_older(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        async with agents(hub) as _:
+            first = FakeAgent(hub, "station", facts={"process": "one"})
+            await first.enrol(hub.fleet.invite("station", HUB, datetime.now(UTC)))
+            again = FakeAgent(hub, "station", first.key, facts={"process": "one"})
+            assert isinstance((await again.greet(await again.dial())).body, Welcome)
+            moved = FakeAgent(hub, "station", facts={"process": "two"})
+            welcome = await moved.enrol(hub.fleet.invite("station", HUB, datetime.now(UTC)))
+            assert isinstance(welcome.body, Welcome)
+            assert hub.fleet.list_twins(datetime.now(UTC)) == {}
+            await moved.hang_up()
 
     asyncio.run(story())
 

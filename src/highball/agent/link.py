@@ -89,6 +89,9 @@ CAPABILITIES = (
     "keys",
     "retention-rules",
 )
+PROCESS = secrets.token_hex(8)
+"""Tells this process from another that uses a copy of the same key."""
+
 LARGEST_ANSWER = LARGEST_FRAME * 3 // 4
 
 
@@ -427,6 +430,7 @@ def _facts(state: Path) -> dict[str, Any]:
         "hostname": platform.node(),
         "python": platform.python_version(),
         "pid": os.getpid(),
+        "process": PROCESS,
         "boot_at": _read_boot_time(),
     }
 

@@ -101,6 +101,12 @@ def carry_out(
 
 
 def _do(steps: Steps, task: Task) -> None:
+    if not isinstance(task, BackupTask) and steps.assignment.nominal_at is not None:
+        if disks.list_away(steps.assignment, [task.repository]):  # it comes by itself again
+            why = disks.skipped(steps.assignment, task.repository)
+            action = ACTIONS[type(task)]
+            steps.leave_out(action, task.repository, Outcome.SKIPPED, why)
+            return
     match task:
         case BackupTask():
             Backup(steps, task).carry_out()

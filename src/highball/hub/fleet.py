@@ -43,6 +43,7 @@ from highball.protocol import (
     Message,
     Question,
     Refusal,
+    RunsWanted,
     StopAsking,
     Unsupported,
     Welcome,
@@ -61,6 +62,12 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 _LOG = logging.getLogger(__name__)
 
 MOST_LOGGED = 300
+
+ALIVE_SECONDS = 5.0
+"""So long the agent that is here may take to answer, before another process with its key takes its place."""
+
+TWIN_KNOWN_FOR = timedelta(minutes=5)
+"""A second agent with the same key dials at least once a minute: one that did not for so long has gone."""
 
 
 class Socket(Protocol):
@@ -90,6 +97,9 @@ class Connection:
     waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
     """The runs that it was asked to tell once more."""
+    public_key: str = ""
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever it says anything."""
     is_behind: bool = False
     """Something that it told could not be written down: it tells all of that again over another connection."""
 
@@ -125,8 +135,18 @@ class Flow:
             self._pieces.get_nowait()
 
 
+@dataclass(frozen=True)
+class Twin:
+    """A second agent that dials with the key of one that is here: its machine or its state was copied."""
+
+    since: datetime
+    seen_at: datetime
+    hostname: str
+    """What its machine calls itself."""
+
+
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
-OnGone = Callable[[str], None]
+OnChange = Callable[[str], None]
 
 
 class Fleet:
@@ -138,19 +158,20 @@ class Fleet:
         key: Ed25519PrivateKey,
         former_keys: Callable[[], FormerKeys],
         on_message: OnMessage,
-        on_gone: OnGone,
+        on_change: OnChange,
     ) -> None:
         self._database = database
         self._key = key
         self._former_keys = former_keys
         self._on_message = on_message
-        self._on_gone = on_gone
+        self._on_change = on_change
         self.offline_after = OFFLINE_AFTER
         """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
         self._tickets: dict[str, tuple[Connection, str]] = {}
         self.met: set[str] = set()
         """The hosts whose agents have been here since this hub began to serve."""
+        self._twins: dict[str, Twin] = {}
         self._flows: dict[str, Flow] = {}
         self._last_words: set[asyncio.Task[None]] = set()
 
@@ -169,6 +190,10 @@ class Fleet:
     def connected(self) -> set[str]:
         """The hosts whose agents are connected and have told what they hold."""
         return {host for host, connection in self._connections.items() if connection.reported}
+
+    def list_twins(self, now: datetime) -> dict[str, Twin]:
+        """The hosts as which a second agent dials, and what is known of that one."""
+        return {host: twin for host, twin in self._twins.items() if now - twin.seen_at < TWIN_KNOWN_FOR}
 
     def list_enrolled(self) -> list[str]:
         """The hosts that have an agent."""
@@ -217,6 +242,7 @@ class Fleet:
             while True:
                 async with asyncio.timeout(self.offline_after.total_seconds()):
                     text = await socket.receive()
+                connection.heard.set()
                 await self._take(connection, read(text))
         except (OSError, ValueError):
             pass
@@ -237,10 +263,13 @@ class Fleet:
         if not isinstance(hello, Hello):
             raise NotAllowed("an agent says hello first", code="greeting_expected")
         now = utc_now()
-        host = await asyncio.to_thread(self._demand_agent, hello, nonce, now)
+        host, public_key = await asyncio.to_thread(self._demand_agent, hello, nonce)
+        await self._demand_alone(host, hello, public_key)
+        facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
+        await asyncio.to_thread(self._note_seen, host, now, facts)
         proof = self._key.sign(proof_text("hub", hello.host, hello.nonce, nonce))
         await socket.send(spell(Welcome(proof=proof)))
-        return Connection(host, socket, hello, now, message.at - now)
+        return Connection(host, socket, hello, now, message.at - now, public_key=public_key)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:
         """Let an agent be a host's. Whoever used the invitation is answered again: it may not have heard."""
@@ -270,8 +299,8 @@ class Fleet:
         with self._database.read() as connection:
             return _is_agent(connection, host, public_key.hex())
 
-    def _demand_agent(self, hello: Hello, nonce: bytes, now: datetime) -> str:
-        """The host whose agent this is, by the key that it has now: the agent knows the one that it joined under."""
+    def _demand_agent(self, hello: Hello, nonce: bytes) -> tuple[str, str]:
+        """The host whose agent this is, and its public key; the agent names the host by the key of when it joined."""
         if hello.versions[0] > VERSIONS[1] or hello.versions[1] < VERSIONS[0]:
             raise NotAllowed(
                 f"the agent speaks protocol {hello.versions[0]} to {hello.versions[1]}, and this hub"
@@ -287,13 +316,32 @@ class Fleet:
                 code="agent_unknown",
                 hint=f"invite {host} again in the hub, and use that invitation here: highball agent --join",
             )
-        facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
-        self._note_seen(host, now, facts)
-        return host
+        return host, str(known)
+
+    async def _demand_alone(self, host: str, hello: Hello, public_key: str) -> None:
+        """Refuse a second agent with the key of one that is here and answers: each would end the other's line,
+        and what one of them runs the other knows nothing of. Where the first is gone, the newcomer takes its place."""
+        former = self._connections.get(host)
+        is_other = former is not None and former.public_key == public_key and _is_other(former.hello, hello)
+        if former is None or not is_other or not await _answers(former):
+            if self._twins.pop(host, None) is not None:
+                self._on_change(host)
+            return
+        now, here = utc_now(), _hostname(former.hello)
+        known = self.list_twins(now).get(host)
+        self._twins[host] = Twin(known.since if known else now, now, _hostname(hello))
+        self._on_change(host)
+        raise NotAllowed(
+            f"another agent of {host} is here with the same key, on the machine that calls itself {here}",
+            code="agent_twin",
+            hint=f"this machine or its state was copied: if {host} is the other one, end this agent, remove the folder "
+            "agent in its state, and let it join as a host of its own: highball agent --join",
+        )
 
     def follow_keys(self, former: FormerKeys) -> None:
         """Know the agents that are here by the keys that their hosts have now."""
         self.met = {former.now("host", host) for host in self.met}
+        self._twins = {former.now("host", host): twin for host, twin in self._twins.items()}
         for connection in self._connections.values():
             connection.host = former.now("host", connection.host)
         self._connections = {connection.host: connection for connection in self._connections.values()}
@@ -312,7 +360,7 @@ class Fleet:
                 future.set_exception(_gone(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
-            self._on_gone(connection.host)
+            self._on_change(connection.host)
         self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:
@@ -492,6 +540,29 @@ def _as_raised(error: dict[str, Any]) -> HighballError:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _is_other(former: Hello, newer: Hello) -> bool:
+    """Whether another process says hello; an older agent does not name its own, but its pid and its machine."""
+    names = ("process",) if "process" in former.facts and "process" in newer.facts else ("hostname", "pid")
+    return any(former.facts.get(name) != newer.facts.get(name) for name in names)
+
+
+def _hostname(hello: Hello) -> str:
+    """What an agent calls its machine, short enough for a sentence."""
+    return ascii(str(hello.facts.get("hostname") or "unknown"))[1:-1][:64]
+
+
+async def _answers(connection: Connection) -> bool:
+    """Whether the other end of a connection is alive."""
+    connection.heard.clear()
+    try:
+        async with asyncio.timeout(ALIVE_SECONDS):
+            await connection.say(RunsWanted(runs={}))  # every agent answers that with what it holds
+            await connection.heard.wait()
+    except (OSError, TimeoutError):
+        return False
+    return True
 
 
 def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:

@@ -86,7 +86,7 @@ class Hub:
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
         self.fleet = Fleet(
-            database, vault.identity(HUB, utc_now()), documents.former_keys, self._take, self._note_gone
+            database, vault.identity(HUB, utc_now()), documents.former_keys, self._take, self._note_changed
         )
         self.dispatcher = Dispatcher(
             Installation(
@@ -152,7 +152,7 @@ class Hub:
 
         rotations.settle(self)
 
-    def _note_gone(self, host: str) -> None:
+    def _note_changed(self, host: str) -> None:
         self.newsroom.publish("host", host)
         self.dispatcher.wake()
 

@@ -40,6 +40,7 @@ from highball.hub.holds import list_open
 from highball.hub.hub import Hub
 from highball.hub.pauses import Pause
 from highball.hub.planned import planned_of
+from highball.hub.runs import utc_now
 from highball.hub.scheduler import Upcoming
 from highball.hub.standing import has_failed, list_standings, list_untested
 from highball.hub.strips import Strip, first_day, list_strips
@@ -65,6 +66,7 @@ class ProblemKind(StrEnum):
     NEVER = "never"
     MISSED = "missed"
     OFFLINE = "offline"
+    TWIN = "twin"
     UNTESTED = "untested"
     HELD = "held"
     WARNING = "warning"
@@ -194,7 +196,8 @@ class Survey:
 
 def grounds(hub: Hub) -> object:
     """What a survey rests on besides the clock: while this is the same, another one would find the same."""
-    return hub.database.mark(), hub.fleet.here, hub.database.trouble
+    twins = tuple(sorted(hub.fleet.list_twins(utc_now())))
+    return hub.database.mark(), hub.fleet.here, twins, hub.database.trouble
 
 
 def survey(hub: Hub, now: datetime) -> Survey:
@@ -212,6 +215,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
             *_of_untested(connection, document),
             *_of_repositories(connection, list(document.repositories)),
             *_of_hosts(connection, document, hub),
+            *_of_twins(hub),
         ]
     problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
     return Survey(on, now, document, by_job, problems)
@@ -553,3 +557,15 @@ def _of_hosts(connection: sa.Connection, document: Document, hub: Hub) -> Iterat
         asleep = host in document.hosts and not document.hosts[host].always_on
         if not asleep and hub.fleet.find(host) is None:
             yield Problem(kind=ProblemKind.OFFLINE, host=host, since=seen.get(host))
+
+
+def _of_twins(hub: Hub) -> Iterator[Problem]:
+    """Hosts as which a second agent dials, with a copy of the key of the one that is there."""
+    for host, twin in sorted(hub.fleet.list_twins(utc_now()).items()):
+        message = (
+            f"a second machine, which calls itself {twin.hostname}, dials with its key and is kept out: one is a copy "
+            "of the other; on the copy end the agent, remove the folder agent in its state, and let it join as a host "
+            "of its own: highball agent --join"
+        )
+        reason = Reason(code="agent_twin", message=message)
+        yield Problem(kind=ProblemKind.TWIN, host=host, since=twin.since, reason=reason)

@@ -73,6 +73,7 @@ PROBLEMS = {
     ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),
     ProblemKind.MISSED: Look("bad", "calendar-x", "missed"),
     ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
+    ProblemKind.TWIN: Look("bad", "triangle-alert", "two agents with one key"),
     ProblemKind.UNTESTED: Look("bad", "unplug", "saved without a good test"),
     ProblemKind.HELD: Look("warn", "hand", "stands still"),
     ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from highball import __version__
 from highball.facts import Health
 from highball.hub.audit import Actor
+from highball.hub.fleet import Twin
 from highball.hub.hub import Hub
 from highball.hub.overview import Overview, ProblemKind
 from highball.hub.runs import utc_now
@@ -64,6 +65,8 @@ class Row:
     skew: timedelta | None
     always_on: bool
     declared: bool
+    twin: Twin | None
+    """A second agent that dials as this host."""
 
     @property
     def is_old(self) -> bool:
@@ -117,6 +120,7 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKin
         skew=connection.skew if connection else None,
         always_on=always_on,
         declared=declared is not None,
+        twin=hub.fleet.list_twins(utc_now()).get(key),
     )
 
 

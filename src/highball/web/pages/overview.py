@@ -136,6 +136,7 @@ def tone_of(verdict: Verdict) -> str:
         ProblemKind.OVERDUE,
         ProblemKind.MISSED,
         ProblemKind.OFFLINE,
+        ProblemKind.TWIN,
         ProblemKind.UNTESTED,
     }:
         return "bad"
@@ -183,6 +184,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         ProblemKind.FAILURE: (run or subject, "See the run"),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
+        ProblemKind.TWIN: ("/hosts", "See the host"),
         ProblemKind.UNWRITABLE: ("/hosts", "See its host"),
         ProblemKind.UNTESTED: (subject, "Test it"),
         ProblemKind.HELD: _out_of_hold(problem, subject),
@@ -240,6 +242,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
         ProblemKind.NEVER: Markup("{} has {}{}"),
         ProblemKind.MISSED: Markup("{} {} its time{}"),
         ProblemKind.OFFLINE: Markup("{} is {}{}"),
+        ProblemKind.TWIN: Markup("{} has {}{}"),
         ProblemKind.UNTESTED: Markup("{} was {}{}"),
         ProblemKind.HELD: Markup("{} {}{}"),
         ProblemKind.WARNING: Markup("{} finished with a {}{}"),

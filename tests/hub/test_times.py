@@ -25,7 +25,7 @@ def make_due(served: Corner, subject: str) -> str:
 
 def upcoming(served: Corner) -> set[str]:
     """The subjects whose next time is known."""
-    return {one["subject"] for one in served.get("upcoming")}
+    return {one["subject"] for one in served.get("upcoming", limit=500)}
 
 
 def runs_by_themselves(served: Corner, **of: Any) -> list[dict[str, object]]:
@@ -58,6 +58,11 @@ def test_a_paused_job_does_not_fire(hub: Served, tmp_path: Path) -> None:
     assert f"backup:{corner.job}" in upcoming(corner)
 
 
+def ended_by_themselves(corner: Corner) -> list[dict[str, Any]]:
+    """The runs that came by themselves in the corner's repository, once they are over."""
+    return [one for one in runs_by_themselves(corner, repository=corner.nas) if one["outcome"]]
+
+
 def test_a_backup_whose_disk_is_away_begins_when_it_is_back(hub: Served, tmp_path: Path) -> None:
     corner = hub.give_corner(tmp_path, {"when_back": True}, schedule="daily")
     corner.back_up()
@@ -77,6 +82,31 @@ def test_a_backup_whose_disk_is_away_begins_when_it_is_back(hub: Served, tmp_pat
     away.rename(corner.repository)
     done = corner.end_of(id)
     assert (done["outcome"], [step["action"] for step in done["steps"]]) == ("success", ["backup"]), done
+
+
+def test_maintenance_that_comes_by_itself_is_skipped_while_the_disk_is_away(
+    hub: Served, tmp_path: Path
+) -> None:
+    often = {"prune_schedule": "weekly", "verify_schedule": "weekly"}
+    corner = hub.give_corner(tmp_path, {"when_back": True, **often})
+    corner.back_up()
+    corner.repository.rename(tmp_path / "unplugged")
+    subjects = {f"{task}:{corner.nas}" for task in ("discard", "prune", "check")}
+    subjects.add(f"verify:{corner.nas}:{corner.job}")
+    until(lambda: subjects <= upcoming(corner))
+    for subject in subjects:
+        make_due(corner, subject)
+    found = until(lambda: ends if len(ends := ended_by_themselves(corner)) == len(subjects) else None)
+    away = f"skipped: the disk of {corner.nas} was away ({corner.repository})"
+    assert {(one["outcome"], one["reason"]["code"]) for one in found} == {("skipped", "disk_away")}, found
+    assert all(away in one["reason"]["message"] for one in found)
+    assert not [
+        one
+        for one in corner.get("overview")["problems"]
+        if corner.nas in one["repositories"] and one["action"]
+    ]
+    by_hand = corner.end_of(corner.order("check", repository=corner.nas))
+    assert (by_hand["outcome"], by_hand["reason"]["code"]) == ("failure", "repository_gone")
 
 
 def of_the_hub(run: dict[str, object], action: str) -> bool:

@@ -324,7 +324,7 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
     if (
         outcome is Outcome.SKIPPED
     ):  # why the backups were says more than how the hook ended, and it is one reason
-        return next((step.reason for step in told if step.action is Action.BACKUP), None)
+        return next((step.reason for step in told if step.action is not Action.HOOK), None)
     away = (step for step in steps if step.reason is not None and step.reason.code == DISK_AWAY)
     first = told[0] if told else next(away, None) if outcome is Outcome.WARNING else None
     if first is None or first.reason is None or outcome is Outcome.SUCCESS:

@@ -1,7 +1,8 @@
 """A repository on a disk that comes and goes: whether it is away, and the wait for it.
 
-Only a backup that a schedule began waits, until its next time is near. It waits in its own process: so neither the
-agent nor the hub is needed for it, and what is taken up after a kill has begun nothing that could be done twice.
+Only a backup that a schedule began waits, until its next time is near; maintenance that a schedule began is skipped,
+and what a person began fails. The wait is in a process of its own: so neither the agent nor the hub is needed for it,
+and what is taken up after a kill has begun nothing that could be done twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from highball.agent.rundir import RunDirectory
 from highball.agent.steps import Steps
-from highball.engine.restic.repository import comes_and_goes, local_folder
+from highball.engine.restic.repository import comes_and_goes, local_folder, passed_over
 from highball.errors import Cancelled
 from highball.facts import DISK_AWAY, Reason, RunStarted, Waiting
 from highball.protocol import Assignment, BackupTask
@@ -65,8 +66,13 @@ def only_waited(directory: RunDirectory) -> bool:
 
 
 def skipped(assignment: Assignment, key: str) -> Reason:
-    """Why nothing was saved into it."""
-    return Reason(code=DISK_AWAY, message=f"skipped: the disk of {key} was away ({_folder(assignment, key)})")
+    """Why nothing was done in it."""
+    return passed_over(key, assignment.repositories[key])
+
+
+def is_passed_over(assignment: Assignment, key: str) -> bool:
+    """Whether maintenance that came by itself has to do without the disk of this repository."""
+    return assignment.nominal_at is not None and bool(list_away(assignment, [key]))
 
 
 def _is_waited_for(assignment: Assignment, key: str) -> bool:

@@ -101,12 +101,10 @@ def carry_out(
 
 
 def _do(steps: Steps, task: Task) -> None:
-    if not isinstance(task, BackupTask) and steps.assignment.nominal_at is not None:
-        if disks.list_away(steps.assignment, [task.repository]):  # it comes by itself again
-            why = disks.skipped(steps.assignment, task.repository)
-            action = ACTIONS[type(task)]
-            steps.leave_out(action, task.repository, Outcome.SKIPPED, why)
-            return
+    if not isinstance(task, BackupTask) and disks.is_passed_over(steps.assignment, task.repository):
+        why = disks.skipped(steps.assignment, task.repository)
+        steps.leave_out(Action(task.type), task.repository, Outcome.SKIPPED, why)
+        return
     match task:
         case BackupTask():
             Backup(steps, task).carry_out()

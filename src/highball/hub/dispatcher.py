@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from highball.engine.restic.repository import as_admin
+from highball.engine.restic.repository import as_admin, comes_and_goes, passed_over
 from highball.errors import HighballError, Misuse, StateUnusable, Unknown
 from highball.eventlines import read_told
 from highball.facts import (
@@ -220,8 +220,7 @@ class Dispatcher:
             needs = ("hub-copy",) if assignment.done_before else ()
             needs = ("keys",) if isinstance(assignment.task, KeyTask) else needs
         except HighballError as error:
-            reason = Reason(code=error.code, message=error.message)
-            await asyncio.to_thread(self._refuse, run.id, reason, _outcome_of(run, error))
+            await asyncio.to_thread(self._refuse, run.id, *_why_not(run, error, self._hub.document()))
             return
         except Exception as error:  # the outermost loop of an assignment
             _LOG.exception("run %s could not be prepared", run.id)
@@ -519,10 +518,16 @@ def _own_limits(document: Document) -> dict[Place, int]:
     return {("host", key): host.concurrency for key, host in document.hosts.items()}
 
 
-def _outcome_of(run: Queued, error: HighballError) -> Outcome:
-    """What is never possible and comes by itself every night is no failure each time."""
-    never = error.code in ("admin_creds_required", "maintenance_off") and run.nominal_at is not None
-    return Outcome.SKIPPED if never else Outcome.FAILURE
+def _why_not(run: Queued, error: HighballError, document: Document) -> tuple[Reason, Outcome]:
+    """What is never possible and comes by itself every night is no failure each time, nor is a disk that is away."""
+    reason = Reason(code=error.code, message=error.message)
+    repository = document.repositories.get(run.repository or "")
+    if run.nominal_at is None:
+        return reason, Outcome.FAILURE
+    if error.code == "repository_gone" and repository is not None and comes_and_goes(repository):
+        return passed_over(run.repository or "", repository), Outcome.SKIPPED
+    never = error.code in ("admin_creds_required", "maintenance_off")
+    return reason, Outcome.SKIPPED if never else Outcome.FAILURE
 
 
 def _is_own_backup(run: Queued) -> bool:

@@ -32,6 +32,7 @@ from highball.engine.restic import ssh
 from highball.engine.restic.ssh import Ssh
 from highball.engine.restic.variables import refuse_variable
 from highball.errors import Failed, SecretUnavailable
+from highball.facts import DISK_AWAY, Reason
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 from highball.timing import Duration
 
@@ -191,7 +192,7 @@ class ResticRepository(Location):
     when_back: bool | None = Field(
         None,
         strict=True,
-        description="local: a scheduled backup that finds its disk away waits until it is back; "
+        description="local: a scheduled backup that finds its disk away waits until it is back, maintenance is skipped; "
         "without a word so below /media, /run/media and /mnt",
     )
     append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
@@ -470,6 +471,11 @@ def comes_and_goes(repository: ResticRepository) -> bool:
     if folder is None or repository.when_back is not None:
         return folder is not None and bool(repository.when_back)
     return any(folder.is_relative_to(place) for place in _WHERE_DISKS_COME)
+
+
+def passed_over(key: str, repository: ResticRepository) -> Reason:
+    """Why nothing was done in a repository whose disk is away."""
+    return Reason(code=DISK_AWAY, message=f"skipped: the disk of {key} was away ({local_folder(repository)})")
 
 
 _Kept = TypeVar("_Kept", bound=ResticRepository)

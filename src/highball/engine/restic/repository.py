@@ -192,7 +192,8 @@ class ResticRepository(Location):
     when_back: bool | None = Field(
         None,
         strict=True,
-        description="local: a scheduled backup that finds its disk away waits until it is back, maintenance is skipped; "
+        description="local: a scheduled backup that finds its disk away waits until it is back; "
+        "maintenance is skipped meanwhile; "
         "without a word so below /media, /run/media and /mnt",
     )
     append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")

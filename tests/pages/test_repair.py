@@ -8,8 +8,12 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
+from api.whole import NOW, Whole
+from highball.hub.db import agents
+from highball.spec.access import Role
 from highball.spec.repository import Repository
 from highball.web.pages.repair import steps_of, way_in
 from hub.served import Corner, Served
@@ -71,6 +75,19 @@ def test_a_damaged_repository_is_repaired_by_what_its_page_says(
     page.wait_for_url("**/runs/*")
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
     expect(anna.go(f"/repositories/{corner.nas}/repair").get_by_text("retention is not held")).to_be_visible()
+
+
+@pytest.mark.parametrize(("restic", "is_old"), [("0.14.0", True), ("0.16.0", False), ("1.0.0", False)])
+def test_a_restic_that_is_too_old_is_said_to_be_before_anything_is_typed(
+    whole: Whole, restic: str, is_old: bool
+) -> None:
+    with whole.hub.database.write() as connection:
+        connection.execute(agents.delete())
+        told = {"host": "here", "public_key": "00", "enrolled_at": NOW, "facts": {"restic": restic}}
+        connection.execute(agents.insert().values(**told))
+    page = whole.client(Role.VIEWER).get("/repositories/nas/repair").text
+    assert (f"is {restic}:" in page and "Install 0.16 or newer there" in page) is is_old
+    assert ("restic rebuild-index" in page, "restic repair index" in page) == (is_old, not is_old)
 
 
 def test_no_command_holds_a_secret_and_what_is_sealed_is_told_by_the_kit() -> None:

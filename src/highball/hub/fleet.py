@@ -12,7 +12,7 @@ import hashlib
 import logging
 import secrets
 import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -205,6 +205,12 @@ class Fleet:
         with self._database.read() as connection:
             rows = connection.execute(sa.select(agents.c.host, agents.c.seen_at))
             return {row.host: row.seen_at for row in rows}
+
+    def find_facts(self, host: str) -> Mapping[str, Any]:
+        """What the agent of a host told of it when it was last here."""
+        with self._database.read() as connection:
+            told = connection.execute(sa.select(agents.c.facts).where(agents.c.host == host)).scalar()
+        return told or {}
 
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
         """A one-time token by which an agent becomes this host's within ENROLMENT; a former one is replaced then."""

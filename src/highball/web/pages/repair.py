@@ -6,6 +6,7 @@ and what is sealed in the hub is told by the recovery kit.
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from highball.spec.access import Role
 from highball.web.page import Pages
 from highball.web.who import demand
 
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 
 
@@ -45,6 +48,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         damage = next(
             (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None
         )
+        restic = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
+        is_old = cannot_repair(restic)
         context = {
             "key": key,
             "held": held,
@@ -52,7 +57,8 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             "place": f"/repositories/{quote(key, safe='')}",
             "way_in": way_in(repository),
             "by_admin": repository.admin is not None,
-            "steps": list(steps_of(repository, key)),
+            "steps": list(steps_of(repository, key, is_old=is_old)),
+            "old": restic if is_old else None,
             "order_key": secrets.token_urlsafe(12),
         }
         return pages.answer(request, "repair", context)
@@ -116,8 +122,14 @@ def _told_by(reference: SecretReference) -> str:
     return f'"${{{reference.env}:?}}"'
 
 
-def steps_of(repository: ResticRepository, key: str) -> Iterator[RepairStep]:
-    """restic's steps, in restic's order."""
+def cannot_repair(restic: str) -> bool:
+    """Whether a restic of this version is too old for `repair`, which came with 0.16."""
+    found = _VERSION.match(restic)
+    return found is not None and (int(found[1]), int(found[2])) < (0, 16)
+
+
+def steps_of(repository: ResticRepository, key: str, *, is_old: bool = False) -> Iterator[RepairStep]:
+    """restic's steps, in restic's order; an old one knows a name of its own for the first."""
     yield RepairStep(
         "See what is damaged",
         "Reads all of the data, which takes as long as a download of everything. Write down what it says, and the "
@@ -143,7 +155,7 @@ def steps_of(repository: ResticRepository, key: str) -> Iterator[RepairStep]:
     yield RepairStep(
         "Repair the index",
         "Writes anew which data lies where. Often that is all that was wrong.",
-        ("restic repair index",),
+        ("restic rebuild-index" if is_old else "restic repair index",),
     )
     yield RepairStep(
         "Repair damaged packs",

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from highball.agent import veto
-from highball.agent.policy import Policy, load_policy
+from highball.agent.policy import Policy, ask_to_replace, load_policy
 from highball.engine.restic.repository import ResticRepository, access
 from highball.errors import NotAllowed, SecretUnavailable, StateUnusable
 from highball.facts import RunKind
@@ -213,3 +213,16 @@ def test_a_hook_that_a_session_declares_does_not_run_and_one_of_the_file_does(ma
         machine.end_of(machine.post("runs", {"task": "backup", "job": "evil"})["id"])["outcome"] == "success"
     )
     assert Path(f"{ran}-by-a-session").exists()
+
+
+def test_a_machine_that_replaces_another_says_so_once(tmp_path: Path) -> None:
+    (tmp_path / "agent").mkdir()
+    ask_to_replace(tmp_path, "old")
+    policy = load_policy(tmp_path)
+    assert policy.replaces == ("old",)
+    assert policy.believes("old", in_place=True)
+    assert (policy.commands, policy.restore_from) == ("never", ())
+    ask_to_replace(tmp_path, "old")
+    assert (tmp_path / "agent" / "policy.toml").read_text().count('"old"') == 1
+    with pytest.raises(StateUnusable, match="names other hosts"):
+        ask_to_replace(tmp_path, "older")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from highball.agent.link import Link
+from highball.agent.provenance import SavedHere
 from highball.lock import Lock
 
 
@@ -21,6 +23,8 @@ def main(arguments: list[str]) -> int:
     if not lock.take():
         _tell(f"another agent works on {state} (process {lock.holder()})")
         return 5
+    with contextlib.suppress(OSError):  # a full disk keeps no agent from its hub
+        SavedHere(state).begin([state / "runs", state / "kept"])
     asyncio.run(_stay(Link(state, _tell)))
     return 0
 

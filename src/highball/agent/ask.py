@@ -127,13 +127,14 @@ class Asked:
         No paths are all of them. Without a rule, what is there is replaced in place, and kept in a folder that
         was named.
         """
+        snapshot = self._place.demand_own(self.restic, snapshot, in_place=target is None)
         base = None if target is None else resolve(target)
         in_use = base is None or holds_something(base)
         wanted = tuple(paths) or tuple(self._paths_of(snapshot))
         rule = overwrite or _usual_rule(base, in_use=in_use)
         if counts or in_use:
             with self._of_a_snapshot():
-                plan = plan_restore(self.restic, snapshot, wanted, target, rule)
+                plan = plan_restore(self.restic, snapshot, wanted, target, rule, self._place.own)
             return plan.model_copy(update={"paths": wanted})
         return RestorePlan(
             snapshot_id=snapshot, overwrite=rule, in_place=False, in_use=False, paths=wanted, target=base

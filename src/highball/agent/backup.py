@@ -214,6 +214,8 @@ class Backup:
                 shrink_limit=self._job.shrink_limit,
             )
         )
+        if verdict.snapshot is not None:
+            self._steps.note_saved(verdict.snapshot.id)
         facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
         shown = tuple(listing) if listing is not None else None
         # a backup that restic calls good lacks only its listing: that may be had later

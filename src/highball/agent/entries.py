@@ -32,6 +32,8 @@ class Verdict(IntEnum):
     OTHER_KEPT = 5
     UNSURE = 6
     """Its exact name could not be had, so nothing can be said of it."""
+    OWN = 7
+    """It would lie among Highball's own state, keys or configuration, which a restore leaves alone."""
 
 
 WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})

@@ -203,6 +203,12 @@ def is_below(path: bytes, folder: bytes) -> bool:
     return path.startswith(folder.rstrip(b"/") + b"/") and path != folder
 
 
+def meets(path: bytes, places: Iterable[bytes]) -> bool:
+    """Whether a path is one of these places or lies in one, as it is spelled or behind the links in it."""
+    spelled = {path, os.path.realpath(path)}
+    return any(one == place or is_below(one, place) for place in places for one in spelled)
+
+
 def ancestors(path: bytes) -> Iterator[bytes]:
     """Every folder above a path, innermost first, `/` last."""
     while path != b"/":

@@ -15,8 +15,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PrivateAttr,
+    ValidationError,
+)
 
+from highball.agent.identity import write_privately
 from highball.errors import StateUnusable
 from highball.facts import PathText
 from highball.source.path import check_path, lies_inside
@@ -30,9 +38,11 @@ WRITTEN_AT_FIRST = """\
 commands = "{commands}"
 
 read = ["/"]            # what may be backed up, looked into, and compared with what was saved
-restore = ["/"]         # where may be restored to
 repositories = ["/"]    # where repositories of this machine may lie
 secrets = ["/"]         # where files that hold secrets, keys and certificates may lie; "env:NAME" is a variable
+# restore = ["/srv"]    # where may be restored to; without this in place, and where nothing is replaced
+# restore_from = []     # hosts whose snapshots may be restored here, besides those that this agent made
+# replaces = []         # hosts that this machine took the place of: their snapshots count as its own
 # restic = "/usr/local/bin/restic"    # the restic to use here; without this the first on the PATH
 """
 
@@ -79,6 +89,8 @@ class OwnMachine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     restic: Path | None = None
+    own: tuple[Path, ...] = ()
+    """The hub's key and configuration."""
 
 
 class Policy(BaseModel):
@@ -89,12 +101,18 @@ class Policy(BaseModel):
     commands: Commands = Commands.NEVER
     read: tuple[_Path, ...] = (ROOT,)
     restore: tuple[_Path, ...] | None = None
-    """Where may be restored to; None is where nobody said anything."""
+    """Where may be restored to; None is in place, and to any folder where nothing is replaced."""
+    restore_from: tuple[str, ...] = ()
+    """Hosts whose snapshots may be restored here, in place only where `restore` says so."""
+    replaces: tuple[str, ...] = ()
+    """Hosts that this machine took the place of: their snapshots are restored here like its own."""
     repositories: tuple[_Path, ...] | None = None
-    """Where repositories of this machine may lie; None is where may be restored to."""
+    """Where repositories of this machine may lie; None is where `restore` says, or anywhere."""
     secrets: tuple[_Place, ...] = (ROOT,)
     restic: Annotated[Path, AfterValidator(_check_program)] | None = None
     """The restic to use; None is the one of the hub's own machine, or the first on the PATH."""
+    _own: tuple[bytes, ...] = PrivateAttr((b"/etc/highball",))
+    """Where Highball keeps its state, keys and configuration here."""
 
     def runs_commands(self, *, from_file: bool) -> bool:
         """Whether a command may run that is declared so."""
@@ -104,14 +122,31 @@ class Policy(BaseModel):
         """Whether this may be backed up, looked into, and compared."""
         return is_in(path, self.read)
 
-    def may_restore_to(self, path: bytes) -> bool:
-        """Whether something may be restored to there."""
-        return is_in(path, (ROOT,) if self.restore is None else self.restore)
+    def may_restore_to(self, path: bytes, *, replaces: bool) -> bool:
+        """Whether something may be restored to this folder, and whether it would replace what lies there."""
+        if self.restore is not None:
+            return is_in(path, self.restore)
+        return not replaces or not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path))
+
+    def may_restore_in_place(self, path: bytes) -> bool:
+        """Whether this may be restored to where it was."""
+        return self.restore is None or is_in(path, self.restore)
+
+    def believes(self, host: str, *, in_place: bool) -> bool:
+        """Whether a snapshot that this agent did not make, and that names this host, may be restored here."""
+        if host in self.replaces:
+            return True
+        return host in self.restore_from and not (in_place and self.restore is None)
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """Where Highball keeps its state, keys and configuration: nothing that comes over the wire is put there."""
+        return self._own
 
     def may_hold_repository(self, path: bytes) -> bool:
         """Whether a repository may lie there."""
         if self.repositories is None:
-            return self.may_restore_to(path)
+            return self.restore is None or is_in(path, self.restore)
         return is_in(path, self.repositories)
 
     def may_hold_secret(self, path: bytes) -> bool:
@@ -129,12 +164,30 @@ def load_policy(state: Path) -> Policy:
     try:
         told = tomllib.loads(path.read_text()) if path.exists() else {}
         machine = _read_machine(state / MACHINE)
-        return Policy.model_validate({"restic": machine.restic} | told)
+        policy = Policy.model_validate({"restic": machine.restic} | told)
     except (OSError, ValueError, ValidationError) as error:
         words = str(error).splitlines()[0]
         raise StateUnusable(
             f"{path} is not understood, so nothing is allowed: {words}", code="policy_invalid"
         ) from None
+    policy._own += tuple(os.fsencode(os.path.realpath(own)) for own in (state, *machine.own))
+    return policy
+
+
+def ask_to_replace(state: Path, host: str) -> None:
+    """Have the policy say that this machine took the place of a host; raises StateUnusable where it says otherwise."""
+    path = state / POLICY
+    if host in load_policy(state).replaces:
+        return
+    line = f'replaces = ["{host}"]'
+    text = path.read_text() if path.exists() else WRITTEN_AT_FIRST.format(commands=Commands.NEVER.value)
+    if re.search(r"(?m)^\s*replaces\b", text):
+        raise StateUnusable(
+            f"{path} names other hosts that this machine replaces",
+            code="policy_invalid",
+            hint=f"add {host} there",
+        )
+    write_privately(path, f"{line}\n{text}".encode())
 
 
 def _read_machine(path: Path) -> OwnMachine:

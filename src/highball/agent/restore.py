@@ -36,6 +36,7 @@ from highball.protocol import Overwrite, RestorePlan, RestoreTask
 
 MOST_NAMED = 100
 """So many cautions of one kind are listed; the rest is counted."""
+OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are"
 COARSE_NS = 2_000_000_000
 """FAT keeps times to two seconds."""
 WORTH_A_PROCESS = 1 << 30
@@ -44,19 +45,26 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def plan_restore(
-    restic: Restic, snapshot: str, paths: Sequence[bytes], target: bytes | None, overwrite: Overwrite
+    restic: Restic,
+    snapshot: str,
+    paths: Sequence[bytes],
+    target: bytes | None,
+    overwrite: Overwrite,
+    own: Sequence[bytes] = (),
 ) -> RestorePlan:
     """What a restore would do, and what this restic cannot promise; touches nothing.
 
+    Nothing is restored to where Highball's `own` files lie.
     Raises Failed: `path_unknown`, `target_unusable`, or what the repository says.
     """
-    with Survey(restic, snapshot, paths, target, overwrite) as survey:
+    with Survey(restic, snapshot, paths, target, overwrite, own) as survey:
         return survey.plan(_limits(restic, survey))
 
 
 def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
     """Carry out a restore; success is that everything planned is there, in number and size."""
-    with Survey(restic, task.snapshot_id, task.paths, task.target, task.overwrite) as survey:
+    snapshot = steps.place.demand_own(restic, task.snapshot_id, in_place=task.target is None)
+    with Survey(restic, snapshot, task.paths, task.target, task.overwrite, steps.place.own) as survey:
         work = _Restoring(steps, restic, survey)
         try:
             work.carry_out()
@@ -80,6 +88,8 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
         )
     if os.geteuid() != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
+    if own := survey.tallies[Verdict.OWN].entries:
+        sentences.append(f"{OWN_IS_LEFT} ({words.counted(own, 'entry', 'entries')})")
     if survey.tallies[Verdict.UNSURE].entries:
         sentences.append(
             "names that the listing spells inexactly come back with their folder, but are neither planned nor compared"
@@ -288,7 +298,8 @@ class _Restoring:
             for path in reversed(missing):
                 folder, name = ground.locate(path)
                 os.close(make_folder(folder, name, 0o700 if path == base else 0o777))
-        self._is_fresh = bool(missing) and is_safe(base)
+        leaves_out = bool(self._survey.tallies[Verdict.OWN].entries)
+        self._is_fresh = bool(missing) and is_safe(base) and not leaves_out
 
     def _make_parents(self, group: _Group, staging: Staging | None) -> None:
         below = [p for p in self._survey.parents.values() if is_below(group.places[0].target, p.target)]
@@ -374,7 +385,7 @@ class _Restoring:
             for entry in self._entries(group):
                 if self._steps.stop.requested:
                     return
-                if entry.verdict is Verdict.OTHER_KEPT or self._is_bad(entry):
+                if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OWN) or self._is_bad(entry):
                     continue
                 placer.place(entry, b"/restored" + entry.path[above:], self._survey.target_of(entry))
                 done += entry.size if entry.verdict in WANTED else 0
@@ -443,9 +454,13 @@ class _Restoring:
         if self._attempt.bad or self._attempt.unclear:
             message = f"restic could not restore all of it: {self._attempt.cautions[0].message}"
             return Reason(code="restore_incomplete", message=message)
-        if not entries and self._survey.tallies[Verdict.OTHER_KEPT].entries and not self._stands():
-            message = "nothing was restored: something of another kind is in the way"
-            return Reason(code="nothing_restored", message=message)
+        if not entries and not self._stands():
+            if self._survey.tallies[Verdict.OWN].entries:
+                message = f"nothing was restored: {OWN_IS_LEFT}"
+                return Reason(code="nothing_restored", message=message)
+            if self._survey.tallies[Verdict.OTHER_KEPT].entries:
+                message = "nothing was restored: something of another kind is in the way"
+                return Reason(code="nothing_restored", message=message)
         return None
 
     def _stands(self) -> bool:
@@ -479,6 +494,10 @@ class _Restoring:
             others.append(
                 Caution(code="other_kind_kept", message=f"{rest} more were left for the same reason")
             )
+        others += [
+            Caution(code="own_files_kept", message=OWN_IS_LEFT, path=path)
+            for path in self._survey.tallies[Verdict.OWN].examples[:1]
+        ]
         if os.geteuid() != 0 and self._survey.foreign_owners:
             message = "not run as root, so files of other owners now belong to the one who restored them"
             others.append(Caution(code="owner_not_restored", message=message))

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from highball.agent.proof import judge_run
+from highball.agent.provenance import SavedHere
 from highball.agent.rundir import RunDirectory
 from highball.agent.staging import clear_away_staging
 from highball.agent.sweeping import remove_empty
@@ -133,6 +134,13 @@ class Steps:
         if event is not None:  # its number belongs to the next one, so nobody may have heard of it
             self._on_event(event)
         return event
+
+    def note_saved(self, snapshot: str) -> None:
+        """Remember a snapshot as made by this host; on a full disk its restore by a hub asks for leave."""
+        try:
+            SavedHere(self.place.state).add([snapshot])
+        except OSError as error:
+            self.log("highball", f"that this host made {snapshot[:8]} could not be written down: {error}")
 
     @property
     def current(self) -> int | None:

@@ -97,9 +97,11 @@ class Survey:
         paths: Sequence[bytes],
         target: bytes | None,
         overwrite: Overwrite,
+        own: Sequence[bytes] = (),
     ) -> None:
         self.snapshot = snapshot
         self.rule = overwrite
+        self._own = own
         self.base = resolve(target) if target is not None else None
         self.parents: dict[bytes, Parent] = {}
         self.places: list[Place] = []
@@ -181,10 +183,20 @@ class Survey:
             new=self.tallies[Verdict.NEW].part(),
             replaced=self.tallies[Verdict.REPLACED].part(),
             unchanged=self.tallies[Verdict.UNCHANGED].part(),
-            kept=self.tallies[Verdict.KEPT].part(),
+            kept=self._kept().part(),
             other_kind=other.part(),
             other_kind_left=left.entries,
             cannot_promise=cannot_promise,
+        )
+
+    def _kept(self) -> Tally:
+        """What stays as it is, though it differs."""
+        one, other = self.tallies[Verdict.KEPT], self.tallies[Verdict.OWN]
+        return Tally(
+            one.entries + other.entries,
+            one.files + other.files,
+            one.size_bytes + other.size_bytes,
+            [*one.examples, *other.examples][:EXAMPLES],
         )
 
     # --- looking ---
@@ -322,11 +334,18 @@ class Survey:
             return entry._replace(verdict=self._resume[1])
         there = self._ground.status(target)
         verdict = judge(entry, there, self.rule, lambda: self._is_safe(os.path.dirname(target)))
+        if self._is_own(target, verdict):
+            verdict = Verdict.OWN
         self._resume = None
         if node.kind is NodeKind.DIRECTORY and verdict is not Verdict.UNCHANGED:
-            below = Verdict.OTHER_KEPT if verdict is Verdict.OTHER_KEPT else Verdict.NEW
+            below = verdict if verdict in (Verdict.OTHER_KEPT, Verdict.OWN) else Verdict.NEW
             self._resume = (target, below)
         return entry._replace(verdict=verdict)
+
+    def _is_own(self, target: bytes, verdict: Verdict) -> bool:
+        """Whether an entry would lie among Highball's own files, or come where the way to them leads."""
+        is_way = verdict is not Verdict.UNCHANGED and any(is_below(place, target) for place in self._own)
+        return is_way or any(target == place or is_below(target, place) for place in self._own)
 
     def _is_safe(self, folder: bytes) -> bool:
         if folder not in self._safe:

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from highball import protocol
+from highball.agent.ground import meets
 from highball.agent.policy import POLICY, Policy
 from highball.engine.restic.repository import (
     Admin,
@@ -181,9 +182,22 @@ def reads(case: Case, found: PathSource | protocol.Browse) -> Iterator[Problem]:
 
 
 def restores(case: Case, found: protocol.RestoreTask | protocol.PlanRestore) -> Iterator[Problem]:
-    """Paths of this host that are written to: the target, or in place what the paths say."""
-    for path in found.paths if found.target is None else (found.target,):
-        if not case.policy.may_restore_to(path):
+    """Paths of this host that are written to: the target, or in place what the paths say.
+
+    Whose snapshot it is, and what of it would lie among Highball's own files, is looked at where it is read.
+    """
+    if found.target is None:
+        refused = [path for path in found.paths if not case.policy.may_restore_in_place(path)]
+    else:
+        replaces = found.overwrite not in (None, protocol.Overwrite.NEVER)
+        refused = [] if case.policy.may_restore_to(found.target, replaces=replaces) else [found.target]
+        if meets(found.target, case.policy.own):
+            yield Problem("restore", f"{path_for_people(found.target)} is Highball's own")
+    for path in refused:
+        if case.policy.restore is None:
+            words = f"{path_for_people(path)} holds something already, and none of it may be replaced"
+            yield Problem("restore", words, f'naming "{path_for_people(path)}" under restore')
+        else:
             yield _outside(path, "restore", "restored to")
 
 

@@ -219,6 +219,7 @@ def _settle_step(steps: Steps, begun: Step, last_sign: datetime | None) -> Step:
             message = "interrupted, and the repository could not be asked whether a snapshot was saved"
             reason = Reason(code="interrupted", message=message)
         elif saved:
+            steps.note_saved(saved[-1].id)
             facts["snapshot_id"] = saved[-1].id
             message = "interrupted, but its snapshot was saved; what it holds was not accounted for"
             outcome, reason = Outcome.WARNING, Reason(code="interrupted", message=message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from highball.agent.policy import Policy
+from highball.agent.provenance import demand_own
 from highball.engine.restic.binary import ResticBinary, find_restic
 from highball.engine.restic.repository import ResticRepository, access, check_certificate
 from highball.engine.restic.restic import Listener, Restic
@@ -65,6 +67,18 @@ class Workplace:
     def may_read(self, path: bytes) -> bool:
         """Whether whoever ordered may have this path of the host looked at."""
         return self.policy is None or self.policy.may_read(path)
+
+    @property
+    def own(self) -> tuple[bytes, ...]:
+        """Where Highball's own files lie, which no restore replaces; a person here may bring back the configuration."""
+        state = os.fsencode(self.state.resolve())
+        return (state,) if self.policy is None else (state, *self.policy.own)
+
+    def demand_own(self, restic: Restic, snapshot: str, *, in_place: bool) -> str:
+        """A snapshot that may be restored here, by its whole id; raises NotAllowed, or Unknown."""
+        if self.policy is None:
+            return snapshot
+        return demand_own(self.state, self.policy, restic, snapshot, in_place=in_place)
 
     def find_restic(self) -> ResticBinary:
         """The restic to use here; raises ProgramMissing."""

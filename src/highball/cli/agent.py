@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from highball.cli.machine import find_state
 from highball.cli.session import Session
 from highball.errors import Misuse
 from highball.spec.document import Document
+from highball.spec.key import check_key
 
 
 def agent(
@@ -20,6 +22,14 @@ def agent(
         str | None,
         typer.Option(
             "--join", metavar="URL", help="Join this hub first; the invitation comes on standard input."
+        ),
+    ] = None,
+    recover: Annotated[
+        str | None,
+        typer.Option(
+            "--recover",
+            metavar="HOST",
+            help="With --join: this machine replaces HOST, and restores what it saved.",
         ),
     ] = None,
 ) -> None:
@@ -31,6 +41,8 @@ def agent(
     state = find_state(None, Document())
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity = Identity(state / "agent")
+    if recover is not None:
+        _replace(state, recover, joins=join is not None)
     if join is not None:
         invitation = Invitation(hub=check_url(join), token=_read_invitation())
         write_privately(state / "agent" / "invitation.json", invitation.model_dump_json().encode())
@@ -41,6 +53,15 @@ def agent(
             hint="a hub's administrator gets the line to type here: POST /api/v1/hosts/KEY/invitation",
         )
     session.exit_status = agents.main([str(state)])
+
+
+def _replace(state: Path, host: str, *, joins: bool) -> None:
+    """Have the policy of this host say which one it took the place of: only somebody on this machine can."""
+    from highball.agent.policy import ask_to_replace
+
+    if not joins:
+        raise Misuse("--recover goes with --join", hint="highball agent --join URL --recover HOST")
+    ask_to_replace(state, check_key(host))
 
 
 def _read_invitation() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from highball.agent.identity import Identity, Invitation, write_privately
 from highball.agent.policy import MACHINE, WRITTEN_AT_FIRST, Commands, OwnMachine
+from highball.agent.provenance import SavedHere
 from highball.agent.rundir import list_run_directories
 from highball.lock import Lock
 
@@ -22,9 +23,10 @@ ENDING_SECONDS = 10.0
 class LocalAgent:
     """The agent that works on a state directory."""
 
-    def __init__(self, state: Path, machine: OwnMachine) -> None:
+    def __init__(self, state: Path, machine: OwnMachine, list_saved: Callable[[], list[str]] = list) -> None:
         self._state = state
         self._machine = machine
+        self._list_saved = list_saved
         self._lock = Lock(state / "agent.lock")
         self._begun: subprocess.Popen[bytes] | None = None
 
@@ -41,6 +43,9 @@ class LocalAgent:
         write_privately(self._state / MACHINE, self._machine.model_dump_json().encode())
         if self._lock.is_taken:
             return  # it dials by itself
+        saved = SavedHere(self._state)
+        if not saved.is_kept:  # the record of this machine knows of what was made before the agent was
+            saved.add(self._list_saved())
         with (self._state / "agent.log").open("ab") as log:
             self._begun = subprocess.Popen(
                 [sys.executable, "-m", "highball.agent", os.fspath(self._state)],

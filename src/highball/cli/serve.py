@@ -72,7 +72,8 @@ class _Serving:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._ask_to_end)
         state, hub = await asyncio.to_thread(self._open)
-        agent = LocalAgent(state, OwnMachine(restic=hub.documents.own_restic()))
+        machine = OwnMachine(restic=hub.documents.own_restic(), own=self._list_own())
+        agent = LocalAgent(state, machine, lambda: hub.record.list_saved_on(hub.host))
         if not self._end_asked.is_set():
             await self._serve(hub, agent)
         self._say_goodbye(agent)
@@ -136,6 +137,14 @@ class _Serving:
         hub = Hub(database, documents, host, vault, state, lease)
         hub.file_fault = fault
         return state, hub
+
+    def _list_own(self) -> tuple[Path, ...]:
+        """The hub's key and configuration, which no restore that it orders may replace."""
+        from highball.hub.vault import find_key_file
+
+        path = self._find_file()
+        key = find_key_file(find_key_folder(path), os.environ)
+        return (key,) if path is None else (key, path)
 
     def _load(self, path: Path | None) -> tuple[Document, ConfigurationInvalid | None]:
         """What the file declares; or nothing and why, where it is malformed: what it declared before may hold."""

@@ -475,6 +475,17 @@ class Record:
         """Those of them that hold what the set is of; what was adopted without its tags is of somebody else."""
         return [snapshot for snapshot in self.list_governed(of) if snapshot.run is not None]
 
+    def list_saved_on(self, host: str) -> list[str]:
+        """The ids of the snapshots that runs on this host made, and that are there, oldest first."""
+        asked = sa.select(snapshots.c.id).where(
+            snapshots.c.host == host,
+            snapshots.c.run.is_not(None),
+            snapshots.c.adopted_by.is_(None),
+            snapshots.c.forgotten_at.is_(None),
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(asked.order_by(snapshots.c.time)))
+
     def list_sets(self, *, job: str | None = None, repository: str | None = None) -> list[SetOf]:
         """The sets that hold snapshots, jobs among them that are not declared any more."""
         columns = (snapshots.c.repository, snapshots.c.host, snapshots.c.job, snapshots.c.set)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from highball.agent.link import Link
 from highball.agent.provenance import SavedHere
+from highball.agent.workplace import Workplace
 from highball.lock import Lock
 
 
 def main(arguments: list[str]) -> int:
     """Stay linked to the hub until a signal ends it; 0, or 5 where another agent works on this state."""
     state = Path(arguments[0])
-    for folder in (state, state / "runs", state / "locks"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Workplace(state).prepare()
     lock = Lock(state / "agent.lock")
     if not lock.take():
         _tell(f"another agent works on {state} (process {lock.holder()})")

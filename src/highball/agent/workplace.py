@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -60,9 +61,10 @@ class Workplace:
         return self.state / "tmp"
 
     def prepare(self) -> None:
-        """Make the folders, for the owner's eyes only; raises OSError."""
-        for folder in (self.state, self.runs, self.locks, self.cache, self.scratch):
+        """Make the folders, and let nobody but their owner read what lies in the state; raises OSError."""
+        for folder in (self.state, self.runs, self.locks, self.cache.parent, self.cache, self.scratch):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        keep_private(self.state)
 
     def may_read(self, path: bytes) -> bool:
         """Whether whoever ordered may have this path of the host looked at."""
@@ -124,6 +126,23 @@ class Workplace:
             yield path
         finally:
             shutil.rmtree(path, ignore_errors=True)
+
+
+_FOLDERS = ("agent", "backups", "cache", "kept", "locks", "runs", "tmp")
+_FILES = ("highball.db*", "agent.*")
+
+
+def keep_private(state: Path) -> None:
+    """Close what a state holds to others, whatever was allowed before. How its own folder is open is its owner's
+    affair: systemd, for one, makes it so that others may enter.
+    """
+    found = [state / name for name in _FOLDERS]
+    found += [path for pattern in _FILES for path in state.glob(pattern)]
+    for path in found:
+        with suppress(OSError):  # another owner's, or gone by now
+            mode = path.lstat().st_mode
+            if mode & 0o077 and (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+                path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
 def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = None) -> str:

@@ -46,7 +46,7 @@ class LocalAgent:
         saved = SavedHere(self._state)
         if not saved.is_kept:  # the record of this machine knows of what was made before the agent was
             saved.add(self._list_saved())
-        with (self._state / "agent.log").open("ab") as log:
+        with open(self._state / "agent.log", "ab", opener=_privately) as log:
             self._begun = subprocess.Popen(
                 [sys.executable, "-m", "highball.agent", os.fspath(self._state)],
                 stdin=subprocess.DEVNULL,
@@ -78,3 +78,7 @@ class LocalAgent:
     def _is_beginning(self) -> bool:
         """Whether the process that was started here lives: it takes its lock a while later."""
         return self._begun is not None and self._begun.poll() is None
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -128,11 +128,13 @@ class _Serving:
         documents = Documents(database, kept_sound)
         if fault is not None and (path is None or documents.file() != os.fspath(path)):
             raise fault
-        if path is not None and fault is None:
-            documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         folder = find_key_folder(path)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        vault = open_vault(database, find_key_file(folder, os.environ))
+        vault = open_vault(
+            database, find_key_file(folder, os.environ)
+        )  # binds old secrets to what holds until now
+        if path is not None and fault is None:
+            documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
         host = read_host(database, documents.document())
         hub = Hub(database, documents, host, vault, state, lease)
         hub.file_fault = fault

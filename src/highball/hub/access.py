@@ -484,10 +484,12 @@ class Access:
         """Entries of the audit, the newest first; `before` is the id of the last one that was read already."""
         return list_audit(self._database, wanted, before=before, limit=limit)
 
-    def note(self, actor: Actor, action: str, now: datetime, *, kind: str, key: str) -> None:
+    def note(
+        self, actor: Actor, action: str, now: datetime, *, kind: str, key: str, after: Any = None
+    ) -> None:
         """Write down that somebody did what changes nothing declared."""
         with self._database.write() as connection:
-            write_down(connection, actor, action, now, kind=kind, key=key)
+            write_down(connection, actor, action, now, kind=kind, key=key, after=after)
 
     def every_entry(self, wanted: Wanted | None = None) -> Iterator[Entry]:
         """All entries of the audit, the newest first."""

@@ -9,7 +9,7 @@ names no longer is soft-deleted, and a key that comes back is restored.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Stale, Unknown
 from highball.hub.audit import COMMAND, Actor
+from highball.hub.bindings import find_moved
 from highball.hub.changes import (
     APPLIED,
     BY_HAND,
@@ -228,8 +229,11 @@ class Documents:
 
     # --- one object ---
 
-    def preview_change(self, kind: str, key: str, spec: Spec) -> Preview:
-        """What it would change if this object said this, or were declared so, and every problem with it."""
+    def preview_change(self, kind: str, key: str, spec: Spec, *, entered: Collection[str] = ()) -> Preview:
+        """What it would change if this object said this, or were declared so, and every problem with it.
+
+        `entered` are the slots of secrets that are to be sealed anew with it.
+        """
         known = self._know()
         one = known.stored.get((kind, key))
         problems: list[Problem] = []
@@ -243,6 +247,7 @@ class Documents:
             after = known.become([edit])
             demand_right([edit], THE_PEOPLE, known.file)
             demand_admin(known.stored, after.stored)
+            self._demand_bound([edit], entered)
         except (ConfigurationInvalid, Conflict, NotAllowed) as error:
             problems += error.problems or [Problem("", error.message, error.hint)]
         return Preview((edit.change,), tuple(problems), known.token)
@@ -271,8 +276,12 @@ class Documents:
         now: datetime,
         actor: Actor,
         what: str = "changed",
+        entered: Collection[str] = (),
     ) -> Declared:
-        """Let an object say this from now on. Raises Stale when it is not at the expected revision any more."""
+        """Let an object say this from now on. Raises Stale when it is not at the expected revision any more.
+
+        `entered` are the slots of secrets that are sealed anew with it: the others have to count where it leads.
+        """
 
         def edits(stored: Stored) -> list[Edit]:
             one = self._get_to_change(stored, kind, key, expected)
@@ -281,7 +290,7 @@ class Documents:
             marks = THE_PEOPLE.marks(kind)
             return [Edit(one, one.revised(now, spec=spec, deleted_at=None, **marks), what)]
 
-        return self._change_one(edits, now, actor)
+        return self._change_one(edits, now, actor, entered=entered)
 
     def patch(
         self,
@@ -390,6 +399,7 @@ class Documents:
             edits = list(compare(dict(objects_of(tables)), known.stored, NEVER, THE_PEOPLE))
             demand_right(edits, THE_PEOPLE, known.file)
             demand_admin(known.stored, known.become(edits).stored)
+            self._demand_bound(edits)
         except (ConfigurationInvalid, Conflict, NotAllowed) as error:
             problems += error.problems or [Problem("", error.message, error.hint)]
         return Preview(tuple(edit.change for edit in edits), tuple(problems), known.token)
@@ -437,6 +447,7 @@ class Documents:
         known, owner = self._know(), Owner(APPLIED, file)
         edits = list(compare(dict(objects_of(document.tables)), known.stored, NEVER, owner))
         demand_right(edits, owner, known.file)
+        self._demand_bound(edits)
         return [edit.change for edit in edits]
 
     def apply(self, document: Document, *, now: datetime, actor: Actor, file: str) -> list[Change]:
@@ -457,18 +468,39 @@ class Documents:
 
     # --- how a change is made ---
 
-    def _change_one(self, edits: Edits, now: datetime, actor: Actor, owner: Owner = THE_PEOPLE) -> Declared:
+    def _demand_bound(self, edits: Sequence[Edit], entered: Collection[str] = ()) -> None:
+        """Raise ConfigurationInvalid where a repository would lead elsewhere than its sealed secrets count for."""
+        with self._database.read() as connection:
+            found = find_moved(connection, edits, entered)
+        if found:
+            raise refused(*found)
+
+    def _change_one(
+        self,
+        edits: Edits,
+        now: datetime,
+        actor: Actor,
+        owner: Owner = THE_PEOPLE,
+        entered: Collection[str] = (),
+    ) -> Declared:
         made: list[Edit] = []
 
         def gather(stored: Stored) -> list[Edit]:
             made[:] = edits(stored)
             return made
 
-        self._change(gather, now, actor, owner)
+        self._change(gather, now, actor, owner, entered)
         assert made[0].after is not None
         return made[0].after
 
-    def _change(self, edits: Edits, now: datetime, actor: Actor, owner: Owner = THE_PEOPLE) -> list[Change]:
+    def _change(
+        self,
+        edits: Edits,
+        now: datetime,
+        actor: Actor,
+        owner: Owner = THE_PEOPLE,
+        entered: Collection[str] = (),
+    ) -> list[Change]:
         """Judge these edits and make them; again from the start when another change came first."""
         while True:
             known = self._know()
@@ -478,6 +510,10 @@ class Documents:
             demand_right(made, owner, known.file)
             after = known.become(made)
             demand_admin(known.stored, after.stored)
+            if (
+                owner != OWN_FILE
+            ):  # at its next start the file would say the same: what cannot be used then says so
+                self._demand_bound(made, entered)
             with self._database.write() as connection:
                 take_lock(connection)
                 if read_marks(connection)[0] != known.token:

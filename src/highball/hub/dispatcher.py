@@ -496,6 +496,7 @@ class Dispatcher:
             values = await asyncio.to_thread(self._open_of_run, run)
         except HighballError:
             values = {}
+        await self._fleet.handouts.note(connection.host, values, run)
         await connection.say(Secrets(run=run, secrets=values))
 
     def _open_of_run(self, run: str) -> dict[str, bytes]:

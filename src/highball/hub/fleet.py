@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from highball.errors import Failed, HighballError, NotAllowed, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
+from highball.hub.handouts import HandOuts
 from highball.hub.keys import FormerKeys
 from highball.hub.runs import utc_now
 from highball.protocol import (
@@ -165,6 +166,7 @@ class Fleet:
         self._former_keys = former_keys
         self._on_message = on_message
         self._on_change = on_change
+        self.handouts = HandOuts(database)
         self.offline_after = OFFLINE_AFTER
         """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
@@ -419,7 +421,9 @@ class Fleet:
 
     async def assign(self, host: str, assign: Assign) -> None:
         """Hand a run to a host's agent; raises OSError and Unknown when it is not there."""
-        await self._demand(host).say(assign)
+        connection = self._demand(host)
+        await self.handouts.note(host, assign.secrets, assign.assignment.run)
+        await connection.say(assign)
 
     async def cancel(self, host: str, run: str) -> None:
         """Ask a host's agent to end a run; raises OSError and Unknown when it is not there."""
@@ -430,6 +434,7 @@ class Fleet:
     ) -> Any:
         """The answer to a question; raises what the agent raised, and Failed when it is not there."""
         connection = self._demand(host, question)
+        await self.handouts.note(host, values or ())
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         future = connection.waiting[id] = asyncio.get_running_loop().create_future()
         self._tickets[ticket] = (connection, id)
@@ -461,6 +466,7 @@ class Fleet:
         Raises what the agent raised, before the first piece or where the answer is cut short.
         """
         connection = self._demand(host, question)
+        await self.handouts.note(host, values or ())
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         verdict = connection.waiting[id] = asyncio.get_running_loop().create_future()
         flow = self._flows[ticket] = Flow(connection)

@@ -1,7 +1,8 @@
 """The vault: values that the hub keeps sealed, each bound to its place, under a key outside the database.
 
 A value is sealed with AES-256-GCM under a nonce of its own; the place (`repository:<id>:password`,
-`repository:<id>:admin`) is bound to it, so that a row which was moved opens nowhere. What does not open is an
+`repository:<id>:admin`) is bound to it, so that a row which was moved opens nowhere, and with it the servers that a
+storage secret was entered for (`bindings`). What does not open is an
 error and never overwritten. The key lies in a file of its own, made at first use, for its owner's eyes only.
 Hashes of passwords and tokens, which `hub.access` keeps in the same table (`user:…`, `token:…`), are not sealed:
 they give nothing away.
@@ -26,9 +27,24 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from highball.engine.restic.endpoints import destinations_of
 from highball.engine.restic.repository import ResticRepository, as_admin, secrets_of, with_places
-from highball.errors import ConfigurationInvalid, Misuse, Problem, StateUnusable, Unknown
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, Problem, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
+from highball.hub.bindings import (
+    BOUND,
+    ENTER_AGAIN,
+    FREE,
+    HEAD,
+    ID_BYTES,
+    NONCE_BYTES,
+    SEALED_ELSEWHERE,
+    moved,
+    servers_at,
+    servers_of,
+    spell,
+    take_apart,
+)
 from highball.hub.db import Database, objects, vault
 from highball.secret import LARGEST_BYTES, PLACE, SecretValue
 
@@ -47,10 +63,6 @@ COMING = "coming."
 """How the slot begins of a value that a run adds to its repository: it counts once that has ended well."""
 
 _SEALED = sa.or_(vault.c.place.like("repository:%"), vault.c.place == IDENTITY)
-_MAGIC = b"hb1"
-_ID_BYTES = 8
-_NONCE_BYTES = 12
-_HEAD = len(_MAGIC) + _ID_BYTES + _NONCE_BYTES
 
 # --- the key --------------------------------------------------------------------------------------
 
@@ -65,7 +77,7 @@ class HubKey:
     @property
     def id(self) -> bytes:
         """What tells this key from another, and nothing of the key itself."""
-        return hashlib.sha256(b"highball hub key\0" + self.value).digest()[:_ID_BYTES]
+        return hashlib.sha256(b"highball hub key\0" + self.value).digest()[:ID_BYTES]
 
 
 def find_key_file(beside: Path, environment: Mapping[str, str]) -> Path:
@@ -213,7 +225,8 @@ class Vault:
         self, connection: sa.Connection, place: str, content: bytes, actor: Actor, now: datetime
     ) -> None:
         connection.execute(vault.delete().where(vault.c.place == place))
-        told = {"content": self._seal(place, content), "changed_at": now, "actor": actor.name}
+        sealed = self._seal(place, content, servers_at(connection, place))
+        told = {"content": sealed, "changed_at": now, "actor": actor.name}
         connection.execute(vault.insert().values(place=place, **told))
 
     def bring_back(self, place: str, actor: Actor, now: datetime) -> Sealed:
@@ -236,11 +249,25 @@ class Vault:
 
     def open(self, place: str) -> SecretValue:
         """The value at a place. Raises Unknown (`secret_unset`), StateUnusable (`vault_sealed_otherwise`)."""
+        return SecretValue(self._unseal(place, self._read(place)))
+
+    def _read(self, place: str) -> bytes:
         with self._database.read() as connection:
             found = connection.execute(sa.select(vault.c.content).where(vault.c.place == place)).scalar()
         if found is None:
             raise Unknown(f"nothing is sealed at {place}", code="secret_unset", hint="set it in the hub")
-        return SecretValue(self._unseal(place, found))
+        return bytes(found)
+
+    def _open_to(self, place: str, servers: frozenset[str], name: str) -> SecretValue:
+        """The value at a place, if it counts for these servers. Raises Conflict (`sealed_for_another_endpoint`)."""
+        content = self._read(place)
+        bound = servers_of(content)
+        if not servers <= (bound or frozenset()):
+            found = moved(name, bound, servers)
+            raise Conflict(
+                f"{name} {found.message}", code=SEALED_ELSEWHERE, hint=ENTER_AGAIN, problems=[found]
+            )
+        return SecretValue(self._unseal(place, content))
 
     def open_for(self, repository: ResticRepository, id: str, *, admin: bool) -> dict[str, SecretValue]:
         """The values that a run on this repository needs, by their places; the admin's only where asked for.
@@ -256,9 +283,14 @@ class Vault:
         return with_places(repository, self.find_place(key, "password").split(":")[1])
 
     def open_named(self, repository: ResticRepository, *, admin: bool) -> dict[str, SecretValue]:
-        """The values at the places that a repository names; the admin's only where asked for. Raises as `open` does."""
+        """The values at the places that a repository names; the admin's only where asked for.
+
+        Raises as `open` does, and Conflict (`sealed_for_another_endpoint`) where one would be shown to another server
+        than it was entered for.
+        """
+        servers = destinations_of(repository, admin=admin)
         return {
-            reference.sealed: self.open(reference.sealed)
+            reference.sealed: self._open_to(reference.sealed, servers.get(name, frozenset()), name)
             for name, reference in secrets_of(repository)
             if isinstance(reference.sealed, str) and (admin or not name.startswith("admin."))
         }
@@ -278,17 +310,21 @@ class Vault:
             id = str(uuid4())
         declared = with_places(repository, id)
         placed = as_admin(declared) if admin else declared.model_copy(update={"admin": None})
-        needed = {reference.sealed for _, reference in secrets_of(placed)}
+        servers = destinations_of(placed, admin=False)
+        needed = {one.sealed: servers.get(slot, frozenset()) for slot, one in secrets_of(placed)}
         opened, problems = {}, []
         for name, reference in secrets_of(declared):
-            if not isinstance(reference.sealed, str) or reference.sealed not in needed:
+            place = reference.sealed
+            if not isinstance(place, str) or place not in needed:
                 continue
             try:
-                opened[reference.sealed] = given.get(name) or self.open(reference.sealed)
+                opened[place] = given.get(name) or self._open_to(place, needed[place], f"secrets.{name}")
             except Unknown:
                 problems.append(
                     Problem(f"secrets.{name}", "is missing", "it is to be sealed: send its value")
                 )
+            except Conflict as error:
+                problems += error.problems
         if problems:
             raise ConfigurationInvalid(str(problems[0]), problems=problems)
         return placed, opened
@@ -355,27 +391,40 @@ class Vault:
         fresh = Vault(self._database, make_key(coming))
         with self._database.write() as connection:
             for place, content in _read_all(connection).items():
-                sealed = fresh._seal(place, self._unseal(place, content))
+                sealed = fresh._seal(place, self._unseal(place, content), servers_of(content))
                 connection.execute(vault.update().where(vault.c.place == place).values(content=sealed))
             write_down(connection, actor, "rekeyed", now, kind="vault")
         kept = _put_in_place(self._key)
         self._key = HubKey(self._key.path, fresh._key.value)
         return kept
 
-    def _seal(self, place: str, value: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        head = _MAGIC + self._key.id + nonce
-        return head + AESGCM(self._key.value).encrypt(nonce, value, _bound(place, self._key.id))
+    def bind(self) -> None:
+        """Let storage secrets that were sealed before they were bound count for what their repository is now."""
+        with self._database.read() as connection:
+            if not _list_unbound(connection):
+                return
+        with self._database.write() as connection:
+            for place, content in _list_unbound(connection).items():
+                sealed = self._seal(place, self._unseal(place, content), servers_at(connection, place))
+                connection.execute(vault.update().where(vault.c.place == place).values(content=sealed))
+
+    def _seal(self, place: str, value: bytes, servers: frozenset[str] | None = None) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        told = b"" if servers is None else spell(servers)
+        head = (BOUND if told else FREE) + self._key.id + nonce + told
+        return head + AESGCM(self._key.value).encrypt(nonce, value, _bound(place, self._key.id, told))
 
     def _unseal(self, place: str, content: bytes) -> bytes:
-        if content[: len(_MAGIC)] != _MAGIC or len(content) < _HEAD:
+        found = take_apart(content)
+        if found is None:
             raise self._closed(place, "is no sealed value")
-        id = content[len(_MAGIC) : len(_MAGIC) + _ID_BYTES]
+        told, sealed = found
+        id = _key_of(content)
         if id != self._key.id:
-            raise self._closed(place, f"was sealed with another key ({id.hex()})")
-        nonce = content[_HEAD - _NONCE_BYTES : _HEAD]
+            raise self._closed(place, f"was sealed with another key ({(id or b'').hex()})")
+        nonce = content[HEAD - NONCE_BYTES : HEAD]
         try:
-            return AESGCM(self._key.value).decrypt(nonce, content[_HEAD:], _bound(place, id))
+            return AESGCM(self._key.value).decrypt(nonce, sealed, _bound(place, id, told))
         except InvalidTag:
             raise self._closed(place, "is damaged, or was sealed for another place") from None
 
@@ -410,6 +459,10 @@ def open_vault(database: Database, path: Path) -> Vault:
         )
     opened = Vault(database, key or make_key(path))
     opened._demand_own_key(found)
+    with contextlib.suppress(
+        StateUnusable
+    ):  # on a full disk, or where one does not open: it says so when it is used
+        opened.bind()
     return opened
 
 
@@ -445,14 +498,23 @@ def _read_all(connection: sa.Connection) -> dict[str, bytes]:
     return {row.place: bytes(row.content) for row in rows}
 
 
+def _list_unbound(connection: sa.Connection) -> dict[str, bytes]:
+    """The storage secrets that name no server."""
+    return {
+        place: content
+        for place, content in _read_all(connection).items()
+        if content.startswith(FREE) and servers_at(connection, place) is not None
+    }
+
+
 def _key_of(content: bytes) -> bytes | None:
-    if content[: len(_MAGIC)] != _MAGIC or len(content) < _HEAD:
-        return None
-    return content[len(_MAGIC) : len(_MAGIC) + _ID_BYTES]
+    return None if take_apart(content) is None else content[len(FREE) : len(FREE) + ID_BYTES]
 
 
-def _bound(place: str, id: bytes) -> bytes:
-    return b"\0".join((_MAGIC, id, place.encode()))
+def _bound(place: str, id: bytes, servers: bytes) -> bytes:
+    if not servers:
+        return b"\0".join((FREE, id, place.encode()))
+    return b"\0".join((BOUND, id, place.encode(), servers))
 
 
 def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now: datetime) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from highball.engine.restic.endpoints import endpoint_of
+from highball.engine.restic.repository import deleting_location
 from highball.errors import Failed, HighballError
 from highball.facts import Fact, PathText, UtcTime
 from highball.hub.asking import AskedOverWire
@@ -29,6 +31,7 @@ from highball.spec.document import effective_job
 from highball.spec.job import Job
 from highball.spec.key import Key
 from highball.spec.references import Spec
+from highball.spec.repository import Repository
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 from highball.words import counted
@@ -121,10 +124,14 @@ def make_router(hub: Hub) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
     @router.post("/repositories/test")
-    async def test_unsaved(unsaved: UnsavedRepository, _: Admin) -> RepositoryTestAnswer:
-        """Whether a repository could be used if it were declared so, by each access; nothing is kept."""
+    async def test_unsaved(unsaved: UnsavedRepository, actor: Admin) -> RepositoryTestAnswer:
+        """Whether a repository could be used if it were declared so, by each access; nothing is kept but in the audit.
+
+        A secret that is sealed for its key is used where it was entered for the same server, port and user; else
+        `secrets` has to hold it.
+        """
         secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
-        return await try_unsaved(hub, unsaved.key, unsaved.spec, secrets)
+        return await try_unsaved(hub, unsaved.key, unsaved.spec, secrets, actor)
 
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> RepositoryTestAnswer:
@@ -198,8 +205,11 @@ def _judge_content(names: SampledNames, snapshot: str) -> ContentAnswer | None:
     )
 
 
-async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]) -> RepositoryTestAnswer:
-    """How a repository is found that somebody would declare so, by each access that it would have.
+async def try_unsaved(
+    hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str], actor: Actor
+) -> RepositoryTestAnswer:
+    """How a repository is found that somebody would declare so, by each access that it would have; who tried which
+    server is in the audit.
 
     Raises ConfigurationInvalid.
     """
@@ -207,11 +217,20 @@ async def try_unsaved(hub: Hub, key: str, spec: Spec, secrets: Mapping[str, str]
 
     def judge() -> Iterator[AskedOverWire]:
         repository = hub.documents.rehearse("repository", key, spec).repositories[key]
-        yield hub.dispatcher.asked_unsaved(key, repository, values)
+        everyday = hub.dispatcher.asked_unsaved(key, repository, values)
+        _note_tried(hub, key, repository, actor)
+        yield everyday
         if repository.admin is not None:
             yield hub.dispatcher.asked_unsaved(key, repository, values, admin=True)
 
     return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
+
+
+def _note_tried(hub: Hub, key: str, repository: Repository, actor: Actor) -> None:
+    servers = {endpoint_of(repository), endpoint_of(deleting_location(repository))}
+    hub.access.note(
+        actor, "tested_unsaved", utc_now(), kind="repository", key=key, after={"servers": sorted(servers)}
+    )
 
 
 async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:

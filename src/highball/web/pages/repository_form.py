@@ -330,9 +330,9 @@ async def _take(
     reaches = False
     try:
         if sent.act == "test":
-            found = await _test(hub, key, sent)
+            found = await _test(hub, key, sent, actor)
         elif reaches := await asyncio.to_thread(_reaches_otherwise, hub, key, sent):
-            found = await _test_to_save(hub, key, sent)
+            found = await _test_to_save(hub, key, sent, actor)
     except HighballError as error:
         return await asyncio.to_thread(_drawn, hub, pages, request, key, sent, error=error)
     if sent.act == "test" or (found is not None and _is_held_back(found, sent)):
@@ -354,7 +354,7 @@ def _reaches_otherwise(hub: Hub, key: str | None, sent: RepositoryForm) -> bool:
     """Whether it would be reached or opened otherwise than now; what is refused anyway is not tried."""
     before = _before(hub, key)
     spec, sealed = sent.applied_to(before)
-    if hub.documents.preview_change("repository", _key_of(key, sent), spec).problems:
+    if hub.documents.preview_change("repository", _key_of(key, sent), spec, entered=sealed).problems:
         return False
     return key is None or bool(sealed) or any(spec.get(name) != before.get(name) for name in REACHES)
 
@@ -363,7 +363,9 @@ def _key_of(key: str | None, sent: RepositoryForm) -> str:
     return key or sent.key.strip() or key_from(sent.title or "repository")
 
 
-async def _test_to_save(hub: Hub, key: str | None, sent: RepositoryForm) -> RepositoryTestAnswer | None:
+async def _test_to_save(
+    hub: Hub, key: str | None, sent: RepositoryForm, actor: Actor
+) -> RepositoryTestAnswer | None:
     """How it is found before it is saved so; None where its agent is away, and nothing can be lost by that.
 
     Raises ConfigurationInvalid where a password is to be made up for a repository that is there, and Conflict where
@@ -373,7 +375,7 @@ async def _test_to_save(hub: Hub, key: str | None, sent: RepositoryForm) -> Repo
     if known and sent.password_how == "generate":  # noqa: S105 - a choice, no password
         raise _cannot_make_up(key or UNSAVED)
     try:
-        return await _test(hub, key, sent)
+        return await _test(hub, key, sent, actor)
     except ConfigurationInvalid:
         return None  # saving says the same, and what else is wrong
     except HighballError as error:
@@ -403,12 +405,12 @@ def _cannot_make_up(key: str) -> ConfigurationInvalid:
     return ConfigurationInvalid(str(problem), problems=[problem])
 
 
-async def _test(hub: Hub, key: str | None, sent: RepositoryForm) -> RepositoryTestAnswer:
+async def _test(hub: Hub, key: str | None, sent: RepositoryForm, actor: Actor) -> RepositoryTestAnswer:
     """How the repository is found that the form declares; one whose password is yet to be made has some other."""
     spec, sealed = sent.applied_to(_before(hub, key))
     _demand_values(sealed, sent, key or UNSAVED)
     values = {slot: value or secrets.token_urlsafe(24) for slot, value in sealed.items()}
-    return await try_unsaved(hub, key or UNSAVED, spec, values)
+    return await try_unsaved(hub, key or UNSAVED, spec, values, actor)
 
 
 def _before(hub: Hub, key: str | None) -> Spec:
@@ -433,7 +435,7 @@ def _save(
         if key is None:
             hub.documents.create("repository", made, spec, **told)
         else:
-            hub.documents.change("repository", key, spec, expected=sent.revision, **told)
+            hub.documents.change("repository", key, spec, expected=sent.revision, entered=sealed, **told)
     except (ConfigurationInvalid, Conflict) as error:
         again = sent.model_copy(update={"revision": error.revision}) if isinstance(error, Stale) else sent
         return _drawn(hub, pages, request, key, again, error=error)

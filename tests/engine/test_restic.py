@@ -25,7 +25,7 @@ from highball.engine.restic.restic import LONGEST_MESSAGE, Listener, Restic
 from highball.engine.restic.ssh import Words
 from highball.engine.restic.trying import Finished
 from highball.errors import Failed, RepositoryError
-from highball.facts import Node, Snapshot
+from highball.facts import Caution, Node, Snapshot
 from highball.keeping import BUILT_IN, Retention
 from highball.secret import SecretValue
 from testbed.rest import RestServer
@@ -166,8 +166,8 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
         ],
         target=os.fsencode(target),
     )
-    finished, cautions = restic.restore(restoring)
-    assert accepted(finished)
+    cautions: list[Caution] = []
+    assert accepted(restic.restore(restoring, cautions.append))
     assert cautions == []
     assert [name for _, _, names in os.walk(target) for name in names] == ["[odd] *?\\"]
     dumped: list[bytes] = []

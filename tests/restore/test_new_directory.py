@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from highball.facts import Outcome
+from highball.agent.attempt import MOST_NAMED, Attempt
+from highball.facts import Caution, Outcome
 from highball.protocol import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
 from testbed.trees import ODD_NAMES, mixed_tree, same_tree
@@ -196,6 +197,35 @@ def test_a_damaged_file_is_not_counted(bench: Bench, tmp_path: Path) -> None:
     assert done.outcome is Outcome.FAILURE, bench.log()
     assert done.facts["files_restored"] == 0
     assert no_leftovers(target)
+
+
+def test_complaints_without_number_are_counted_and_the_first_ones_named(bench: Bench, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(150):
+        (source / f"{number}").write_bytes(os.urandom(1000))
+    bench.back_up(os.fsencode(source))
+    for pack in (Path(bench.location.repository) / "data").rglob("*"):
+        if pack.is_file() and pack.stat().st_size > 100_000:
+            pack.unlink()
+    done = bench.restore([os.fsencode(source)], os.fsencode(tmp_path / "new"))
+    assert done.outcome is Outcome.FAILURE, bench.log()
+    of_restic = [one for one in done.warnings if one.code == "not_restored"]
+    assert 1 < len(of_restic) <= MOST_NAMED + 1
+    counted = sum(one.count for one in of_restic)
+    assert counted >= 150 and of_restic[-1].message == f"and {counted - MOST_NAMED} more of these"
+
+
+def test_what_a_restore_remembers_of_complaints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("highball.agent.attempt.MOST_BAD_BYTES", 1000)
+    found = Attempt()
+    for number in range(1000):
+        found.note(Caution(code="not_restored", message="no space left on device", path=b"/%0100d" % number))
+    assert (len(found.cautions), found.unlisted, found.full) == (MOST_NAMED, 1000 - MOST_NAMED, True)
+    assert len(found.bad) < 20 and found.unclear, "what is not remembered is not taken for good"
+    more = Attempt()
+    more.take_up(found)
+    assert (len(more.cautions), more.unlisted, more.bad) == (MOST_NAMED, 1000 - MOST_NAMED, found.bad)
 
 
 def test_damage_never_replaces_a_good_file(bench: Bench, tmp_path: Path) -> None:

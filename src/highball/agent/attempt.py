@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from highball.agent.steps import Steps
 from highball.engine.restic.argv import RestoreOrder
-from highball.engine.restic.messages import LOST
+from highball.engine.restic.messages import LONGEST_MESSAGE, LONGEST_PATH, LOST
 from highball.engine.restic.restic import Restic
 from highball.engine.restic.trying import Finished
 from highball.facts import Caution
 
+MOST_NAMED = 100
+"""So many cautions of one kind are listed; the rest is counted."""
+MOST_BAD_BYTES = 64 * 1024 * 1024
+"""Paths of so many bytes are remembered as bad."""
 PATTERNS_AT_ONCE = 1000
 PATTERN_BYTES_AT_ONCE = 1024 * 1024
 """A command line holds twice as much."""
@@ -28,24 +32,47 @@ _METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNOR
 
 @dataclass
 class Attempt:
-    """One or more processes of `restic restore`, and every complaint of theirs."""
+    """One or more processes of `restic restore`, and what they complained of: the first ones, and how many more."""
 
     finished: list[Finished] = field(default_factory=list)
     cautions: list[Caution] = field(default_factory=list)
+    unlisted: int = 0
+    """How many more complaints there were than `cautions` lists."""
+    full: bool = False
+    """One of them was that there is no space left."""
     bad: set[bytes] = field(default_factory=set)
     """Paths, as restic spells them, whose content could not be had."""
     unclear: bool = False
-    """It complained of something that we cannot attribute to a path."""
+    """It complained of something that we cannot attribute to a path, or of more paths than are remembered."""
+    _bad_bytes: int = 0
 
     def note(self, caution: Caution) -> None:
         """Take up one complaint."""
-        self.cautions.append(caution)
+        self._list(caution)
         if _METADATA.match(caution.message):
             return
-        if caution.path is None:
+        if caution.path is None or self._bad_bytes > MOST_BAD_BYTES:
             self.unclear = True
         else:
             self.bad.add(_one_mark(caution.path))
+            self._bad_bytes += len(caution.path)
+
+    def take_up(self, other: Attempt) -> None:
+        """Take up everything that other processes came to."""
+        self.finished += other.finished
+        for caution in other.cautions:
+            self._list(caution)
+        self.unlisted += other.unlisted
+        self.full = self.full or other.full
+        self.bad |= other.bad
+        self.unclear = self.unclear or other.unclear
+
+    def _list(self, caution: Caution) -> None:
+        self.full = self.full or "no space left" in caution.message
+        if len(self.cautions) < MOST_NAMED:
+            self.cautions.append(caution)
+        else:
+            self.unlisted += 1
 
     @property
     def failed(self) -> Finished | None:
@@ -59,19 +86,34 @@ def run_restic(steps: Steps, restic: Restic, order: RestoreOrder, attempt: Attem
     def on_log(stream: str, text: str) -> None:
         restic.listener.log(stream, text)
         if text.startswith("ignoring error for "):  # before 0.17.1 errors are plain lines
-            found = _IGNORED.fullmatch(text)
-            path = os.fsencode(found["path"]) if found else None
-            attempt.note(Caution(code="not_restored", message=found["message"] if found else text, path=path))
+            attempt.note(_read_line(text))
+
+    def on_error(caution: Caution) -> None:
+        attempt.note(caution.model_copy(update={"code": "not_restored"}))
 
     told = replace(restic.listener, log=on_log)
 
     def call() -> Finished:
-        finished, cautions = replace(restic, listener=told).restore(order)
-        for caution in cautions:
-            attempt.note(caution.model_copy(update={"code": "not_restored"}))
-        return finished
+        return replace(restic, listener=told).restore(order, on_error)
 
     attempt.finished.append(steps.finish(restic, call))
+
+
+def _read_line(text: str) -> Caution:
+    found = _IGNORED.fullmatch(text[: LONGEST_PATH + LONGEST_MESSAGE])
+    path = os.fsencode(found["path"]) if found else None
+    message = found["message"] if found else text
+    is_path = path is not None and len(path) <= LONGEST_PATH
+    return Caution(code="not_restored", message=message[:LONGEST_MESSAGE], path=path if is_path else None)
+
+
+def named(cautions: Sequence[Caution], count: int) -> list[Caution]:
+    """The first of so many cautions, and how many more there are."""
+    listed = list(cautions[:MOST_NAMED])
+    if count > len(listed):
+        left = count - len(listed)
+        listed.append(Caution(code=listed[0].code, message=f"and {left:,} more of these", count=left))
+    return listed
 
 
 def escaped(path: bytes) -> bytes:

@@ -17,7 +17,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from highball import words
-from highball.agent.attempt import PATTERNS_AT_ONCE, Attempt, as_shown, escaped, run_restic, slices
+from highball.agent.attempt import (
+    MOST_NAMED,
+    PATTERNS_AT_ONCE,
+    Attempt,
+    as_shown,
+    escaped,
+    named,
+    run_restic,
+    slices,
+)
 from highball.agent.entries import WANTED, Entry, Verdict, kind_of
 from highball.agent.ground import Ground, ancestors, is_below, is_safe
 from highball.agent.placing import REFRESHING, Placer
@@ -34,8 +43,6 @@ from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_fo
 from highball.process import Inside, Stop
 from highball.protocol import Overwrite, RestorePlan, RestoreTask
 
-MOST_NAMED = 100
-"""So many cautions of one kind are listed; the rest is counted."""
 OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are"
 COARSE_NS = 2_000_000_000
 """FAT keeps times to two seconds."""
@@ -258,10 +265,7 @@ class _Restoring:
 
     def _take_up(self, group: _Group, attempt: Attempt) -> None:
         """Remember what one group's processes said; from 0.16 on their paths begin at the group's folder."""
-        self._attempt.finished += attempt.finished
-        self._attempt.cautions += attempt.cautions
-        self._attempt.bad |= attempt.bad
-        self._attempt.unclear = self._attempt.unclear or attempt.unclear
+        self._attempt.take_up(attempt)
         folder = group.folder if self._restic.binary.names_folders else b"/"
         prefix = as_shown(folder).rstrip(b"/")
         for path in attempt.bad:
@@ -269,10 +273,7 @@ class _Restoring:
         failed = attempt.failed
         if failed is not None and not failed.stopped:
             reason = self._restic.why(failed)
-            full = any(
-                "no space left" in text for text in [*failed.log, *(c.message for c in attempt.cautions)]
-            )
-            if full:
+            if attempt.full or any("no space left" in text for text in failed.log):
                 self._trouble = self._no_space(group)
             elif reason.code not in ("restic_failed", "no_space"):
                 self._trouble = reason
@@ -419,8 +420,8 @@ class _Restoring:
             "bytes_restored": found.size_bytes,
             "target": self._survey.landing,
         }
-        special = _some(found.special, len(found.special))
-        missing = _some(found.missing, found.missing_count)
+        special = named(found.special, found.special_count)
+        missing = named(found.missing, found.missing_count)
         warnings = [*missing, *special, *found.lost_targets(), *self._all_cautions()]
         entries, files, size = self._survey.wanted
         if stopped and found.missing_count:
@@ -502,7 +503,7 @@ class _Restoring:
             message = "not run as root, so files of other owners now belong to the one who restored them"
             others.append(Caution(code="owner_not_restored", message=message))
         said = [*self._cautions, *self._attempt.cautions]
-        return [*others, *_some(said, len(said))]
+        return [*others, *named(said, len(said) + self._attempt.unlisted)]
 
 
 @dataclass
@@ -513,6 +514,7 @@ class _Found:
     size_bytes: int = 0
     missing_count: int = 0
     missing: list[Caution] = field(default_factory=list)
+    special_count: int = 0
     special: list[Caution] = field(default_factory=list)
     lost: list[bytes] = field(default_factory=list)
     """Links whose targets came back without the bytes that are no UTF-8."""
@@ -520,10 +522,10 @@ class _Found:
     def lost_targets(self) -> list[Caution]:
         """Links that lead elsewhere than they did, named."""
         message = "restic before 0.16 saved this link without the bytes of its target that are not UTF-8"
-        named = [
+        lost = [
             Caution(code="link_target_lost", message=message, path=path) for path in self.lost[:MOST_NAMED]
         ]
-        return _some(named, len(self.lost))
+        return named(lost, len(self.lost))
 
     def add(self, entry: Entry, path: bytes, *, whole: bool) -> None:
         """Count one entry; a special file that is missing is a caution only."""
@@ -532,9 +534,10 @@ class _Found:
             self.size_bytes += entry.size
             return
         if entry.kind is NodeKind.OTHER:
-            self.special.append(
-                Caution(code="special_file_missing", message="a special file was not made", path=path)
-            )
+            self.special_count += 1
+            if len(self.special) < MOST_NAMED:
+                message = "a special file was not made"
+                self.special.append(Caution(code="special_file_missing", message=message, path=path))
             return
         self.missing_count += 1
         if len(self.missing) < MOST_NAMED:
@@ -549,13 +552,6 @@ def _is_whole(entry: Entry, there: os.stat_result | None, *, exact: bool) -> boo
         return True
     same_time = abs(there.st_mtime_ns - entry.modified_ns) < COARSE_NS
     return there.st_size == entry.size and (same_time or not exact)
-
-
-def _some(cautions: Sequence[Caution], count: int) -> list[Caution]:
-    named = list(cautions[:MOST_NAMED])
-    if count > len(named):
-        named.append(Caution(code=named[0].code, message=f"and {count - len(named)} more of these"))
-    return named
 
 
 def _free_bytes(path: bytes) -> int:

@@ -19,7 +19,7 @@ from random import Random, SystemRandom
 from typing import BinaryIO
 
 from highball import words
-from highball.agent.attempt import Attempt, as_shown, escaped, run_restic, slices
+from highball.agent.attempt import MOST_NAMED, Attempt, as_shown, escaped, named, run_restic, slices
 from highball.agent.entries import Entry, Spool, Verdict, entry_of, kind_of
 from highball.agent.ground import Ground
 from highball.agent.policy import POLICY
@@ -31,7 +31,6 @@ from highball.errors import Cancelled, Failed
 from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
 from highball.protocol import VerifyTask
 
-MOST_NAMED = 100
 SPARE_BYTES = 16 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
@@ -255,7 +254,8 @@ class _Comparison:
     def _done(self) -> Done:
         done, held = self.compared + self.read, self.chosen.seen
         facts = {"files_compared": done, "bytes_compared": self.bytes_done, "files_held": held}
-        said = [*self.problems, *self.attempt.cautions[:MOST_NAMED]]
+        restics = self.attempt.cautions
+        said = [*named(self.problems, self.wrong), *named(restics, len(restics) + self.attempt.unlisted)]
         if self.wrong or self.attempt.bad or self.attempt.unclear:
             return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
         came = words.sample(done, held)

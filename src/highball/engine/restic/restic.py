@@ -413,20 +413,18 @@ class Restic:
 
     # --- restore ---
 
-    def restore(self, order: RestoreOrder) -> tuple[Finished, list[Caution]]:
-        """Write a part of a snapshot into a directory; the cautions are what could not be written."""
-        cautions: list[Caution] = []
+    def restore(self, order: RestoreOrder, on_error: Callable[[Caution], None]) -> Finished:
+        """Write a part of a snapshot into a directory; what could not be written is told as it comes."""
 
         def on_message(message: messages.JsonMessage) -> bool:
             kind = message.get("message_type")
             if kind == "status":
                 self.listener.progress(messages.read_status(message))
             elif kind == "error":
-                cautions.append(messages.read_file_error(message))
+                on_error(messages.read_file_error(message))
             return kind in {"status", "summary", "error", "verbose_status"}
 
-        finished = self._run(restore_argv(order), on_message, Priority.BACKUP)
-        return finished, cautions
+        return self._run(restore_argv(order), on_message, Priority.BACKUP)
 
     # --- running restic ---
 

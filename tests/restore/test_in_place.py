@@ -15,7 +15,7 @@ from highball.facts import Outcome
 from highball.process import Stop
 from highball.protocol import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
-from testbed.trees import mixed_tree, same_tree
+from testbed.trees import ODD_NAMES, mixed_tree, same_tree
 from testbed.unprivileged import Unprivileged
 
 OLD, NEW = 1_000_000_000_000_000_000, 1_500_000_000_123_456_789
@@ -91,6 +91,26 @@ def test_always_looks_at_the_content(bench: Bench, source: Path) -> None:
     done = bench.restore([os.fsencode(source)], None, Overwrite.ALWAYS)
     assert done.outcome is Outcome.SUCCESS, done.reason
     assert (source / "same").read_text() == "saved same"
+
+
+@pytest.mark.parametrize("lost", ["each", "all"])
+def test_odd_names_come_back_where_they_were(bench: Bench, tmp_path: Path, lost: str) -> None:
+    names = [*ODD_NAMES, b"--target", b"-rf", b"[a]*?", b"$HOME", b"x" * 255, b"\xff\n"]
+    top = os.fsencode(tmp_path / "source")
+    os.mkdir(top)
+    paths = [os.path.join(top, name) for name in dict.fromkeys(names)]
+    for path in paths:
+        with open(path, "wb") as file:
+            file.write(os.path.basename(path))
+    bench.back_up(top)
+    for path in paths:
+        os.unlink(path)
+    done = bench.restore(paths if lost == "each" else [top])
+    assert done.outcome is Outcome.SUCCESS, bench.log()
+    assert sorted(os.listdir(top)) == sorted(map(os.path.basename, paths))
+    for path in paths:
+        with open(path, "rb") as file:
+            assert file.read() == os.path.basename(path)
 
 
 def test_all_that_was_lost_comes_back(bench: Bench, tmp_path: Path) -> None:

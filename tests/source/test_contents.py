@@ -117,7 +117,9 @@ def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(top)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as one:
         one.bind("socket")
-    assert look(top).holds is Content.NOTHING
+    found = look(top)
+    assert found.holds is Content.NOTHING
+    assert found.caution is not None and "sockets, which are never saved" in found.caution.message
 
 
 def test_a_file_is_what_it_is(tmp_path: Path) -> None:

@@ -186,7 +186,8 @@ class _Look:
             by = ", ".join(sorted(self._left_out))
             message = f"everything in {shown} is left out, {by}, so that nothing of it is saved"
             return Caution(code="source_left_out", message=message, path=path)
-        message = f"{shown} holds nothing but empty folders; where that is right, set allow_empty on it"
+        message = f"{shown} holds nothing but empty folders or sockets, which are never saved; "
+        message += "where that is right, set allow_empty on it"
         return Caution(code="source_hollow", message=message, path=path)
 
 

@@ -17,6 +17,7 @@ and nowhere else.
     ├── NotAllowed              6   refused by a rule, a role or a missing credential
     │   └── Throttled               too many attempts failed: wait a while
     ├── Cancelled             130   a person or a signal ended it
+    ├── Busy                    1   it has enough to do already: come again in a while
     └── Failed                  1   it was tried and did not work
         ├── SecretUnavailable       a reference to a secret leads nowhere
         └── RepositoryError         the storage said no; its code says why
@@ -169,6 +170,20 @@ class Cancelled(HighballError):
     default_code = "cancelled"
     exit_code = 130
     http_status = 409
+
+
+class Busy(HighballError):
+    """There is enough to do already; it says when to come again."""
+
+    default_code = "busy"
+    http_status = 503
+    retryable = True
+
+    def __init__(
+        self, message: str, *, wait_for: timedelta, code: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.wait_for = wait_for
 
 
 class Failed(HighballError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -49,11 +49,20 @@ class Adoption:
         """The snapshots that no known run made, alike ones together; also those that a person adopted."""
         return [_as_group(found, known) for found, known in self._sort(self._list())]
 
-    def preview(self, group: str, job: str, now: datetime) -> list[Plan]:
-        """What the job's retention would do once it governs a group; one plan for each set that gets some of it."""
+    def list_sets(self, group: str, job: str) -> list[SetOf]:
+        """The sets of a job that would get some of a group."""
+        return [*self._by_set(self._find(group, adopted=False), job)]
+
+    def preview(
+        self, group: str, job: str, now: datetime, looks: Mapping[SetOf, Asked] | None = None
+    ) -> list[Plan]:
+        """What the job's retention would do once it governs a group; one plan for each set that gets some of it.
+
+        `looks` answer for the sets, where they were looked at beforehand.
+        """
         found = self._find(group, adopted=False)
         return [
-            self.retainer.plan(of, self.asked, now, skew=self.skew, also=given)
+            self.retainer.plan(of, (looks or {}).get(of, self.asked), now, skew=self.skew, also=given)
             for of, given in self._by_set(found, job).items()
         ]
 

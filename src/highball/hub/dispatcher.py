@@ -1,8 +1,8 @@
 """Sends queued runs to the agents that carry them out, and takes in what those report.
 
 A run is written down before it is sent, sent again when it did not arrive, and never twice: the agent knows it by
-its id. What stands in its way is said in the record, where everybody can see it. Everything that waits for the
-database or for an agent's answer happens beside the loop.
+its id. What stands in its way is said in the record, where everybody can see it. What waits for the database does so
+in the loop's threads; what waits for an agent's answer holds none.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ from highball.facts import (
     RunEnded,
     RunKind,
     RunState,
+    Snapshot,
     Step,
     StepStarted,
 )
@@ -40,9 +41,10 @@ from highball.hub.fleet import Connection, Fleet
 from highball.hub.intake import SetOf
 from highball.hub.keys import FormerKeys
 from highball.hub.orders import Orders
+from highball.hub.questions import each_of
 from highball.hub.queue import Candidate, Limits, Place, choose
 from highball.hub.runs import Record, utc_now
-from highball.hub.upkeep import Retainer
+from highball.hub.upkeep import Retainer, Seen, Wanted
 from highball.hub.vault import Vault
 from highball.keeping import Plan
 from highball.protocol import (
@@ -105,6 +107,23 @@ class Installation:
     """Take in events of the run with this id, and whatever its end entails; the number of the last that is known."""
     after_end: Callable[[str], None]
     """Do what is left to do once the run with this id has ended."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What was seen of a repository before something is planned there."""
+
+    retainer: Retainer
+    sets: Mapping[SetOf, Seen] = field(default_factory=dict)
+    listing: Sequence[Snapshot] = ()
+    skew: timedelta | None = None
+    """How far the clock of the agent that looked is from ours."""
+
+    def plan(self, approval: str | None = None) -> list[Plan]:
+        """What retention would do to each set; not to be called in the loop's own thread."""
+        return [
+            self.retainer.plan(of, seen, utc_now(), approval, self.skew) for of, seen in self.sets.items()
+        ]
 
 
 class Dispatcher:
@@ -215,7 +234,8 @@ class Dispatcher:
         if not await asyncio.to_thread(self._backlog.mark_assigned, run.id, utc_now()):
             return
         try:
-            assignment = await asyncio.to_thread(self._prepare, run)
+            looks = await self._look_first(run)
+            assignment = await asyncio.to_thread(self._prepare, run, looks)
             values = await asyncio.to_thread(self._open_sealed, assignment)
             needs = ("hub-copy",) if assignment.done_before else ()
             needs = ("keys",) if isinstance(assignment.task, KeyTask) else needs
@@ -232,7 +252,26 @@ class Dispatcher:
         except (OSError, HighballError):
             await asyncio.to_thread(self._backlog.take_back, run.id)
 
-    def _prepare(self, run: Queued) -> Assignment:
+    async def _look_first(self, run: Queued) -> Looks:
+        """What has to be seen of a repository before a run there can be prepared; raises HighballError."""
+        order = run.order
+        if order is None or order.task not in ("forget", "discard", "verify"):
+            return Looks(self.retainer)
+        key = _named(order.repository)
+        if order.task != "verify":
+            demand_maintained(key, self.find_repository(key))
+            return await self._look_at(key, order.job, order.snapshot, patient=True)
+        asked = await asyncio.to_thread(self._find_to_list, run, order, key)
+        return Looks(self.retainer, listing=await asked.list_snapshots() if asked else ())
+
+    def _find_to_list(self, run: Queued, order: RunOrder, key: str) -> AskedOverWire | None:
+        """The repository that has to be listed before a snapshot of it can be chosen."""
+        document = self._hub.document()
+        orders = Orders(document, self._record, run.host, self._hub.former_keys())
+        has_to = key in document.repositories and orders.has_to_list(order, key)
+        return replace(self.asked(key), patient=True) if has_to else None
+
+    def _prepare(self, run: Queued, looks: Looks) -> Assignment:
         """The full assignment; raises HighballError where there is none."""
         order, now, document = run.order, utc_now(), self._hub.document()
         assert order is not None
@@ -259,9 +298,9 @@ class Dispatcher:
             )
             return self._placed(run, orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
         if order.task in ("forget", "discard"):
-            removal = self._removal(document, order, key)
+            removal = self._removal(document, order, key, looks)
             return self._placed(run, orders.maintain(removal, key, now, job=order.job, wait=wait, run=run.id))
-        given, job = orders.task_for(order, key, lambda: self.asked(key).list_snapshots())
+        given, job = orders.task_for(order, key, lambda: list(looks.listing))
         return self._placed(run, orders.maintain(given, key, now, job=job, wait=wait, run=run.id))
 
     def _placed(self, run: Queued, assignment: Assignment) -> Assignment:
@@ -300,16 +339,30 @@ class Dispatcher:
 
     # --- retention ---
 
-    def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
-        """What retention would do in a repository, one plan per set; not to be called in the loop's own thread."""
-        document = self._hub.document()
-        asked = self.asked(key)
+    async def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
+        """What retention would do in a repository, one plan per set; raises HighballError."""
+        looks = await self._look_at(key, job)
+        return await asyncio.to_thread(looks.plan, approval)
+
+    async def _look_at(
+        self, key: str, job: str | None = None, snapshot: str | None = None, *, patient: bool = False
+    ) -> Looks:
+        """A look at the sets of a repository, or at one job's, or at the one that holds a snapshot."""
+        asked, retainer, wanted = await asyncio.to_thread(self._want, key, job, snapshot)
+        asked = replace(asked, patient=patient)
+        seen = await each_of(asked.look(one) for one in wanted)
         skew = self.find_skew(asked.host)
-        return [
-            self.retainer.plan(of, asked, utc_now(), approval, skew)
-            for of in self._sets(document, key)
-            if job is None or of.job == job
-        ]
+        return Looks(retainer, {one.of: shown for one, shown in zip(wanted, seen, strict=True)}, skew=skew)
+
+    def _want(
+        self, key: str, job: str | None, snapshot: str | None
+    ) -> tuple[AskedOverWire, Retainer, list[Wanted]]:
+        retainer, asked = self.retainer, self.asked(key)
+        if snapshot is not None:
+            sets = [retainer.find_set(key, snapshot)[0]]
+        else:
+            sets = [of for of in self._sets(retainer.document, key) if job is None or of.job == job]
+        return asked, retainer, [retainer.want(of) for of in sets]
 
     @property
     def retainer(self) -> Retainer:
@@ -336,15 +389,13 @@ class Dispatcher:
         demand_maintained(key, self.find_repository(key))
         self.retainer.demand_removable(key, snapshot, utc_now())
 
-    def _removal(self, document: Document, order: RunOrder, key: str) -> ForgetTask:
-        demand_maintained(key, document.repositories[key])
+    def _removal(self, document: Document, order: RunOrder, key: str, looks: Looks) -> ForgetTask:
         if order.snapshot is not None:
-            asked = self.asked(key)
-            skew = self.find_skew(asked.host)
-            return self.retainer.order_one(key, order.snapshot, asked, utc_now(), skew)
-        plans = self.plan(key, order.job, order.plan)
+            [seen] = looks.sets.values()
+            return looks.retainer.order_one(key, order.snapshot, seen, utc_now(), looks.skew)
+        plans = looks.plan(order.plan)
         prune = order.task == "discard" and effective_cadences(document, key).prune is None
-        return self.retainer.order(key, plans, utc_now(), order.plan, shown=order.shown, prune=prune)
+        return looks.retainer.order(key, plans, utc_now(), order.plan, shown=order.shown, prune=prune)
 
     def find_repository(self, key: str) -> Repository:
         """What is declared of a repository; raises Unknown."""
@@ -380,10 +431,9 @@ class Dispatcher:
         host = placed.maintainer(self._hub.host())
         values = {place: value.reveal() for place, value in opened.items()}
         identity, known = self._record.find_identity(key), self._record.find_newest(key)
-        assert self._loop is not None
         others = self._record.list_others(key, self._hub.document().repositories)
         about = (host, key, placed, identity, values, from_file)
-        return AskedOverWire(self._fleet, self._loop, *about, known=known, others=others)
+        return AskedOverWire(self._fleet, *about, known=known, others=others)
 
     # --- cancelling ---
 
@@ -477,6 +527,7 @@ class Dispatcher:
         self.wake()
 
     async def _absorb(self, connection: Connection, told: Events) -> None:
+        self._fleet.begin_anew()
         read = [found for event in told.events if (found := read_told(event, told.run)) is not None]
         events = [event for _, event in read if event is not None]
         last = await asyncio.to_thread(self._hub.absorb, told.run, events)

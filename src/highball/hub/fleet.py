@@ -13,6 +13,7 @@ import logging
 import secrets
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -21,11 +22,12 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from highball.errors import Failed, HighballError, NotAllowed, StateUnusable, Unknown
+from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
 from highball.hub.handouts import HandOuts
 from highball.hub.keys import FormerKeys
+from highball.hub.questions import AGAIN_IN, Questions
 from highball.hub.runs import utc_now
 from highball.protocol import (
     OFFLINE_AFTER,
@@ -57,6 +59,13 @@ GREETING_SECONDS = 15
 ENROLMENT = timedelta(hours=1)
 FLOW = timedelta(days=2)
 """So long a flow may take: as long as whoever reads it."""
+
+SAYING_SECONDS = 30.0
+LAST_WORDS_SECONDS = 5.0
+MOST_IN_MAILBOX = 32
+
+FLOWS_AT_ONCE = 4
+"""So many contents does a host send at a time."""
 
 LARGEST_ANSWER = 256 * 1024 * 1024
 
@@ -101,12 +110,15 @@ class Connection:
     public_key: str = ""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever it says anything."""
+    mailbox: asyncio.Queue[Message | None] = field(default_factory=lambda: asyncio.Queue(MOST_IN_MAILBOX))
+    """What it told that is not taken in yet; None is the end."""
     is_behind: bool = False
     """Something that it told could not be written down: it tells all of that again over another connection."""
 
     async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
-        """Send a message; raises OSError."""
-        await self.socket.send(spell(body, id=id, re=re))
+        """Send a message; raises OSError, also where the other end takes in nothing."""
+        async with asyncio.timeout(SAYING_SECONDS):
+            await self.socket.send(spell(body, id=id, re=re))
 
 
 class Flow:
@@ -170,11 +182,16 @@ class Fleet:
         self.offline_after = OFFLINE_AFTER
         """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
-        self._tickets: dict[str, tuple[Connection, str]] = {}
+        self._tickets: dict[str, Connection] = {}
+        self._seen: dict[str, datetime] = {}
         self.met: set[str] = set()
         """The hosts whose agents have been here since this hub began to serve."""
         self._twins: dict[str, Twin] = {}
         self._flows: dict[str, Flow] = {}
+        self._reading: set[Flow] = set()
+        self._questions = Questions()
+        self._unpacking = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        """Answers are unpacked one after the other: each may be large, and the database does not wait for it."""
         self._last_words: set[asyncio.Task[None]] = set()
 
     # --- who is there ---
@@ -246,18 +263,38 @@ class Fleet:
         except (TimeoutError, ValueError, OSError):
             return
         await self._replace(connection)
+        listening = asyncio.create_task(self._listen(connection))
+        working = asyncio.create_task(self._work_off(connection))
         try:
-            while True:
-                async with asyncio.timeout(self.offline_after.total_seconds()):
-                    text = await socket.receive()
-                connection.heard.set()
-                await self._take(connection, read(text))
-        except (OSError, ValueError):
+            await asyncio.wait((listening, working), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():  # it has gone; what it said before that counts
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await connection.mailbox.put(None)
+                    await asyncio.wait((working,))
+        except TimeoutError:
             pass
-        except HighballError as error:
-            _LOG.error("the connection to %s ends: %s", connection.host, error.message)
         finally:
+            for task in (listening, working):
+                task.cancel()
+            for ended in await asyncio.gather(listening, working, return_exceptions=True):
+                _tell_end(connection, ended)
             self._forget(connection)
+
+    async def _listen(self, connection: Connection) -> None:
+        """Hear an agent until it has gone, whatever becomes of what it says."""
+        while True:
+            async with asyncio.timeout(self.offline_after.total_seconds()):
+                text = await connection.socket.receive()
+            connection.heard.set()
+            await self._take(connection, read(text))
+
+    async def _work_off(self, connection: Connection) -> None:
+        """Take in what an agent tells, one after the other; no other agent waits for that."""
+        while (message := await connection.mailbox.get()) is not None:
+            if message.body is None:
+                await connection.say(Unsupported(name=message.type), re=message.id)
+            else:
+                await self._hear(connection, message)
 
     async def _greet(self, socket: Socket) -> Connection:
         nonce = secrets.token_bytes(32)
@@ -369,20 +406,19 @@ class Fleet:
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
             self._on_change(connection.host)
-        self._tickets = {t: held for t, held in self._tickets.items() if held[0] is not connection}
+        self._tickets = {t: held for t, held in self._tickets.items() if held is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:
+        """Hand an answer to who waits for it; the rest comes in its turn, and answers and heartbeats pass it."""
         match message.body:
-            case None:
-                await connection.say(Unsupported(name=message.type), re=message.id)
             case Answer() as answer:
                 future = connection.waiting.get(message.re or "")
                 if future is not None and not future.done():
                     future.set_result(answer)
             case Heartbeat():
-                await asyncio.to_thread(self._note_seen, connection.host, utc_now())
+                self._seen[connection.host] = utc_now()
             case _:
-                await self._hear(connection, message)
+                await connection.mailbox.put(message)
 
     async def _hear(self, connection: Connection, message: Message) -> None:
         """Take in what an agent tells, unless something before it was lost: it would be told with a gap."""
@@ -407,6 +443,20 @@ class Fleet:
                 with contextlib.suppress(OSError):
                     await connection.socket.close()  # it dials again, and tells from where it was heard last
 
+    def take_seen(self) -> Mapping[str, datetime]:
+        """The hosts that were heard since this was asked last, and when; to be asked in the loop."""
+        seen, self._seen = self._seen, {}
+        return seen
+
+    def note_seen(self, seen: Mapping[str, datetime]) -> None:
+        """Write down when these hosts were heard last, all in one; not in the loop's own thread."""
+        if not seen:
+            return
+        told = [{"of": host, "at": at} for host, at in seen.items()]
+        change = agents.update().where(agents.c.host == sa.bindparam("of")).values(seen_at=sa.bindparam("at"))
+        with contextlib.suppress(StateUnusable), self._database.write() as connection:
+            connection.execute(change, told)
+
     def _note_seen(self, host: str, now: datetime, facts: dict[str, Any] | None = None) -> bool:
         """Whether it could be noted: where it could not, for a full disk, an agent is here all the same."""
         told = {"seen_at": now} if facts is None else {"seen_at": now, "facts": facts}
@@ -430,18 +480,40 @@ class Fleet:
         await self._demand(host).say(CancelRun(run=run))
 
     async def ask(
-        self, host: str, question: Question, seconds: float = 30, values: dict[str, bytes] | None = None
+        self,
+        host: str,
+        question: Question,
+        seconds: float = 30,
+        values: dict[str, bytes] | None = None,
+        *,
+        patient: bool = False,
     ) -> Any:
-        """The answer to a question; raises what the agent raised, and Failed when it is not there."""
+        """The answer to a question; equal ones that are put at the same time share it.
+
+        Raises what the agent raised, Failed when it is not there, and Busy where it is asked too much already: but who
+        is patient waits for as long as it takes until it is asked. `seconds` begin then.
+        """
+        self._demand(host, question)
+        what = _digest(f"{question.model_dump_json()} {seconds} {patient} {sorted((values or {}).items())}")
+        return await self._questions.ask(
+            host, what, lambda: self._put(host, question, seconds, values or {}), patient=patient
+        )
+
+    def begin_anew(self) -> None:
+        """Agents told something: from now on nobody is answered by a look that began before."""
+        self._questions.begin_anew()
+
+    async def _put(self, host: str, question: Question, seconds: float, values: dict[str, bytes]) -> Any:
         connection = self._demand(host, question)
         await self.handouts.note(host, values or ())
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         future = connection.waiting[id] = asyncio.get_running_loop().create_future()
-        self._tickets[ticket] = (connection, id)
+        self._tickets[ticket] = connection
         try:
-            ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
-            await connection.say(ask, id=id)
             async with asyncio.timeout(seconds + 5):
+                await connection.say(
+                    Ask(question=question, seconds=seconds, ticket=ticket, secrets=values), id=id
+                )
                 answer: Answer = await future
         except TimeoutError:
             raise Failed(f"{host} did not answer within {seconds:.0f} s", code="timeout") from None
@@ -466,10 +538,18 @@ class Fleet:
         Raises what the agent raised, before the first piece or where the answer is cut short.
         """
         connection = self._demand(host, question)
+        if sum(flow.connection is connection for flow in self._reading) >= FLOWS_AT_ONCE:
+            raise Busy(
+                f"{host} sends {FLOWS_AT_ONCE} contents already",
+                code="host_busy",
+                hint="try again when one of them has come",
+                wait_for=AGAIN_IN,
+            )
         await self.handouts.note(host, values or ())
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         verdict = connection.waiting[id] = asyncio.get_running_loop().create_future()
         flow = self._flows[ticket] = Flow(connection)
+        self._reading.add(flow)
         try:
             seconds = FLOW.total_seconds()
             ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
@@ -482,6 +562,7 @@ class Fleet:
         finally:
             connection.waiting.pop(id, None)
             self._flows.pop(ticket, None)
+            self._reading.discard(flow)
             flow.leave()
             if not verdict.done():  # whoever read it has gone, and nothing more may be waited for here
                 task = asyncio.create_task(_stop_asking(connection, id))
@@ -494,16 +575,14 @@ class Fleet:
         """The flow that this ticket is for, once; None where it is for none."""
         return self._flows.pop(ticket, None)
 
-    async def take_bulk(self, ticket: str, packed: bytes) -> None:
-        """An answer that was larger than a frame; raises Unknown for a ticket that was used, and ValueError."""
-        held = self._tickets.pop(ticket, None)
-        if held is None:
-            raise Unknown("this ticket is unknown or used", code="ticket_unknown")
-        unpacking = zlib.decompressobj()
-        text = unpacking.decompress(packed, LARGEST_ANSWER)
-        if unpacking.unconsumed_tail:
-            raise ValueError("the answer is too large")
-        await self._take(held[0], await asyncio.to_thread(read, text))
+    def take_ticket(self, ticket: str) -> Connection | None:
+        """The connection whose agent may send an answer by this ticket, once; None where it is for nobody."""
+        return self._tickets.pop(ticket, None)
+
+    async def take_bulk(self, connection: Connection, packed: bytes) -> None:
+        """An answer that was larger than a frame; raises ValueError."""
+        loop = asyncio.get_running_loop()
+        await self._take(connection, await loop.run_in_executor(self._unpacking, _unpack, packed))
 
     def _demand(self, host: str, question: Question | None = None) -> Connection:
         connection = self._connections.get(host)
@@ -534,6 +613,22 @@ async def _next_piece(flow: Flow, verdict: asyncio.Future[Answer]) -> bytes | No
 async def _stop_asking(connection: Connection, id: str) -> None:
     with contextlib.suppress(OSError):
         await connection.say(StopAsking(), re=id)
+
+
+def _unpack(packed: bytes) -> Message:
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(packed, LARGEST_ANSWER)
+    if unpacking.unconsumed_tail:
+        raise ValueError("the answer is too large")
+    return read(text)
+
+
+def _tell_end(connection: Connection, ended: BaseException | None) -> None:
+    """Say why a connection ended, where that is not just that its other end has gone."""
+    if isinstance(ended, HighballError):
+        _LOG.error("the connection to %s ends: %s", connection.host, ended.message)
+    elif ended is not None and not isinstance(ended, asyncio.CancelledError | OSError | ValueError):
+        _LOG.error("the connection to %s ends", connection.host, exc_info=ended)
 
 
 def _gone(host: str) -> Failed:

@@ -1,7 +1,8 @@
 """The hub put together: one database, its record and Document, the scheduler, the queue, the agents, the news.
 
-Everything that waits for the database happens in threads; the loop only carries messages. What the hub must not
-forget is in the database before anybody is told.
+Everything that waits for the database happens in threads; the loop only carries messages. What waits for an agent is
+awaited in the loop and holds no thread, so that however many of them are slow, the clock ticks and all are heard.
+What the hub must not forget is in the database before anybody is told.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -51,14 +53,19 @@ from highball.hub.fleet import Connection, Fleet
 from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
 from highball.hub.lease import Lease
 from highball.hub.planned import planned_of
+from highball.hub.questions import each_of
 from highball.hub.recovery import back_up
 from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
-from highball.hub.upkeep import list_discards_after
+from highball.hub.upkeep import Seen, list_discards_after
 from highball.hub.vault import Vault
-from highball.protocol import Message, Question, RestorePlan
+from highball.keeping import Plan
+from highball.protocol import Message, RestorePlan
 from highball.spec.document import Document, effective_job
 from highball.spec.pin import names_snapshot
+
+DATABASE_THREADS = 8
+"""The loop's own threads. They are for the database and for short thinking: nothing in them waits for an agent."""
 
 TICK_SECONDS = 1.0
 HOUSE_SECONDS = 15.0
@@ -161,6 +168,7 @@ class Hub:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the clock and the queue in this loop."""
         self._loop = loop
+        loop.set_default_executor(ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database"))
         self.newsroom.open(loop)
         self.dispatcher.open(loop)
         for task in (self._keep_ticking(), self._keep_house(), self.dispatcher.keep()):
@@ -177,6 +185,7 @@ class Hub:
     async def _keep_ticking(self) -> None:
         while True:
             try:
+                await asyncio.to_thread(self.fleet.note_seen, self.fleet.take_seen())
                 if await asyncio.to_thread(self._tick, utc_now()):
                     self.dispatcher.wake()
                     self.newsroom.publish("queue")
@@ -277,14 +286,6 @@ class Hub:
 
     # --- what people ask for ---
 
-    def ask(
-        self, host: str, question: Question, seconds: float, sealed: Mapping[str, bytes] | None = None
-    ) -> Any:
-        """What a host's agent answers; raises HighballError. Not to be called in the loop's own thread."""
-        assert self._loop is not None
-        asking = self.fleet.ask(host, question, seconds, dict(sealed or {}))
-        return asyncio.run_coroutine_threadsafe(asking, self._loop).result()
-
     def order(
         self, order: RunOrder, actor: Actor, *, key: str | None = None, id: str | None = None
     ) -> tuple[Run, bool]:
@@ -342,21 +343,38 @@ class Hub:
         named = None if job is None else effective_job(self.document(), job).host
         return named or self.host
 
-    def plan_restore(self, wish: RestoreWish, seconds: float = LISTING_SECONDS) -> RestorePlan:
-        """What a restore would do, from a look at the machine it goes to; not to be called in the loop's own thread.
+    async def plan_restore(self, wish: RestoreWish, seconds: float = LISTING_SECONDS) -> RestorePlan:
+        """What a restore would do, from a look at the machine it goes to.
 
         Raises HighballError, also where the look takes longer than so many seconds.
         """
-        asked = replace(self.dispatcher.asked(wish.repository), seconds=seconds)
+        asked = replace(await asyncio.to_thread(self.dispatcher.asked, wish.repository), seconds=seconds)
         if wish.job is not None:
-            asked = replace(asked, host=self.host_of(wish.job))
-        return asked.plan_restore(wish.snapshot, wish.paths, wish.target, wish.overwrite, counts=wish.counts)
+            asked = replace(asked, host=await asyncio.to_thread(self.host_of, wish.job))
+        return await asked.plan_restore(
+            wish.snapshot, wish.paths, wish.target, wish.overwrite, counts=wish.counts
+        )
 
-    def adoption(self, key: str) -> Adoption:
-        """Whose the snapshots of a repository are; raises Unknown. Not to be used in the loop's own thread."""
-        asked = self.dispatcher.asked(key)
-        skew = self.dispatcher.find_skew(asked.host)
-        return Adoption(self.database, self.dispatcher.retainer, self.host, key, asked, skew)
+    async def adoption(self, key: str) -> Adoption:
+        """Whose the snapshots of a repository are, as it holds them now; raises HighballError.
+
+        What it answers with is not to be used in the loop's own thread.
+        """
+        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        listed = Seen(frozenset(), (), await asked.list_snapshots(), ())
+        retainer, skew = self.dispatcher.retainer, self.dispatcher.find_skew(asked.host)
+        return Adoption(self.database, retainer, self.host, key, listed, skew)
+
+    async def preview_adoption(self, key: str, group: str, job: str) -> list[Plan]:
+        """What a job's retention would do once it governs a group of a repository; raises HighballError."""
+        adoption = await self.adoption(key)
+        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        sets = await asyncio.to_thread(adoption.list_sets, group, job)
+        wanted = await asyncio.to_thread(lambda: [adoption.retainer.want(of) for of in sets])
+        seen = await each_of(asked.look(one) for one in wanted)
+        return await asyncio.to_thread(
+            adoption.preview, group, job, utc_now(), dict(zip(sets, seen, strict=True))
+        )
 
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
         """A one-time token for the agent of a declared host. Raises Unknown, and Misuse for the hub's own machine."""
@@ -371,30 +389,34 @@ class Hub:
 
     # --- what is asked ---
 
-    def list_snapshots(self, key: str) -> list[Snapshot]:
-        """What a repository holds, of other tools too, newest first; not to be called in the loop's own thread."""
-        listing = self.dispatcher.asked(key).list_snapshots()
+    async def list_snapshots(self, key: str) -> list[Snapshot]:
+        """What a repository holds, of other tools too, newest first; raises HighballError."""
+        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        return await asyncio.to_thread(self._recognise, key, await asked.list_snapshots())
+
+    def _recognise(self, key: str, listing: list[Snapshot]) -> list[Snapshot]:
         self.record.take_listing(key, listing, utc_now())
         found = self.record.recognise(key, listing)
         return sorted(found, key=lambda snapshot: snapshot.time, reverse=True)
 
-    def tell_loss(self, key: str) -> Loss:
-        """What would be given up by beginning a repository anew; not to be called in the loop's own thread.
+    async def tell_loss(self, key: str) -> Loss:
+        """What would be given up by beginning a repository anew.
 
         Raises Conflict where the one that was met is there, and HighballError where nobody can say.
         """
-        found = self.dispatcher.asked(key).test()
+        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        found = await asked.test()
         if found["state"] in ("existing", "empty", "locked"):
             raise not_lost(key)
         if found["state"] not in ("gone", "changed", "uninitialised"):
             raise Failed(found["message"], code="loss_unknown", hint=found.get("hint"))
-        return self.record.tell_loss(key)
+        return await asyncio.to_thread(self.record.tell_loss, key)
 
-    def give_up(self, key: str, identity: str | None, actor: Actor) -> None:
+    async def give_up(self, key: str, identity: str | None, actor: Actor) -> None:
         """Hold a repository for gone, with all that was in it. Raises as `tell_loss` does, and where it is another."""
-        if self.tell_loss(key).identity != identity:
+        if (await self.tell_loss(key)).identity != identity:
             raise Conflict(f"another repository is known as {key} by now", code="repository_another")
-        self.record.give_up(key, actor, utc_now())
+        await asyncio.to_thread(self.record.give_up, key, actor, utc_now())
         self.newsroom.publish("object", key)
 
     # --- the way back ---

@@ -142,6 +142,11 @@ class Orders:
                 ), job
         raise AssertionError(f"{order.task} needs a plan")
 
+    def has_to_list(self, order: RunOrder, key: str) -> bool:
+        """Whether `task_for` will ask what the repository holds."""
+        is_named = order.task != "verify" or order.snapshot is not None
+        return not is_named and self._find_newest(key, order.job) is None
+
     def _snapshot_to_verify(
         self, order: RunOrder, key: str, lists: Callable[[], list[Snapshot]]
     ) -> tuple[str, str | None, bool]:

@@ -6,9 +6,11 @@ becomes the password, and the one before is kept until its key is removed. What 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
@@ -31,14 +33,16 @@ MOST_RUNS = 200
 # --- looking -------------------------------------------------------------------------------------
 
 
-def list_told(hub: Hub, key: str) -> list[KeyTold]:
+async def list_told(hub: Hub, key: str) -> list[KeyTold]:
     """The keys of a repository as its agent lists them, with what they are for; raises HighballError."""
-    declared = hub.dispatcher.find_repository(key)
-    found = hub.dispatcher.asked(key).list_keys()
+    declared = await asyncio.to_thread(hub.dispatcher.find_repository, key)
+    asked = await asyncio.to_thread(hub.dispatcher.asked, key)
+    found = await asked.list_keys()
     by_admin: list[RepositoryKey] = []
     if declared.admin is not None and declared.admin.password is not None:
-        by_admin = hub.dispatcher.asked(key, admin=True).list_keys()
-    return tell_keys(hub.record, key, found, by_admin)
+        deleting = await asyncio.to_thread(partial(hub.dispatcher.asked, key, admin=True))
+        by_admin = await deleting.list_keys()
+    return await asyncio.to_thread(tell_keys, hub.record, key, found, by_admin)
 
 
 def tell_keys(

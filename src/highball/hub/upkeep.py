@@ -77,6 +77,39 @@ class _Recorded:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What has to be asked of a repository before retention of a set can be planned, and what the record knew then."""
+
+    of: SetOf
+    hosts: tuple[str, ...]
+    tags: tuple[str, ...]
+    retention: Retention
+    own: frozenset[str]
+    """The snapshots that runs of ours made."""
+    adopted: frozenset[str]
+    """Those that no run of ours made: a listing by tags may not show them."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A set as its repository showed it at one look; it answers as the repository did then."""
+
+    own: frozenset[str]
+    """What the record knew before: the look cannot be older than that."""
+    listing: Sequence[Snapshot]
+    everything: Sequence[Snapshot]
+    removes: Collection[str]
+
+    def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
+        """Those of the set, by its tags; and all that there is."""
+        return [*(self.listing if tags else self.everything)]
+
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
+        """What restic itself would remove."""
+        return set(self.removes)
+
+
+@dataclass(frozen=True)
 class Retainer:
     """Plans retention by the Document and the record."""
 
@@ -99,6 +132,18 @@ class Retainer:
         """
         return self._plan(of, self._retention(of), asked, now, approval=approval, skew=skew, also=also)
 
+    def want(self, of: SetOf) -> Wanted:
+        """What has to be asked before a set is planned for, where that is done beforehand."""
+        governed = self.record.list_governed(of)
+        return Wanted(
+            of=of,
+            hosts=(of.host, *self.former.of("host", of.host)),
+            tags=tags_of(of, self.former),
+            retention=self._retention(of),
+            own=frozenset(one.id for one in self.record.list_own(of)),
+            adopted=frozenset(one.id for one in governed if one.run is None),
+        )
+
     def foresee(self, of: SetOf, retention: Retention, now: datetime) -> Plan:
         """What a retention that is not declared yet would do to a set, by the record alone: nobody is asked."""
         return self._plan(of, retention, _Recorded(of, self.record.list_governed(of), now), now)
@@ -116,9 +161,8 @@ class Retainer:
     ) -> Plan:
         hosts = (of.host, *self.former.of("host", of.host))
         tags = tags_of(of, self.former)
-        known = {
-            one.id for one in self.record.list_own(of)
-        }  # before the listing: it cannot be older than that
+        # before the listing: it cannot be older than that
+        known = asked.own if isinstance(asked, Seen) else {one.id for one in self.record.list_own(of)}
         listing = asked.list_snapshots(hosts=hosts, tags=tags)
         self.record.follow(of.repository, listing)
         self.record.witness(of.repository, listing, now)
@@ -193,7 +237,7 @@ class Retainer:
 
         Raises Unknown where no job has it, NotAllowed where a guard keeps it or the repository is damaged.
         """
-        of, id = self._find_set(key, snapshot)
+        of, id = self.find_set(key, snapshot)
         plan = self.plan(of, asked, now, skew=skew)
         _demand_free(plan, id)
         stay = tuple(one for one in (*plan.ids_to_stay, *plan.ids_to_remove) if one != id)
@@ -202,10 +246,10 @@ class Retainer:
 
     def demand_removable(self, key: str, snapshot: str, now: datetime) -> None:
         """Raise as `order_one` does for what the record alone can tell."""
-        of, id = self._find_set(key, snapshot)
+        of, id = self.find_set(key, snapshot)
         _demand_free(self.foresee(of, self._retention(of), now), id)
 
-    def _find_set(self, key: str, snapshot: str) -> tuple[SetOf, str]:
+    def find_set(self, key: str, snapshot: str) -> tuple[SetOf, str]:
         """The set that a snapshot belongs to, and its whole id; raises Unknown."""
         found = [
             (of, one.id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
@@ -11,6 +13,10 @@ from starlette.websockets import WebSocketDisconnect
 from highball.hub.fleet import Fleet, Flow
 
 LARGEST_BULK = 64 * 1024 * 1024
+SECONDS_FOR_BULK = 600.0
+SECONDS_OF_SILENCE = 60.0
+SECONDS_OF_SILENCE_IN_A_FLOW = 15 * 60.0
+"""Who sends a content may be silent while restic looks for the next piece of it."""
 
 
 def make_router(fleet: Fleet) -> APIRouter:
@@ -25,30 +31,59 @@ def make_router(fleet: Fleet) -> APIRouter:
 
     @router.post("/bulk/{ticket}", status_code=204)
     async def bulk(ticket: str, request: Request) -> Response:
-        flow = fleet.take_flow(ticket)
-        if flow is not None:
-            return Response(status_code=204 if await _let_flow(flow, request) else 410)
-        packed = bytearray()
-        async for piece in request.stream():
-            packed += piece
-            if len(packed) > LARGEST_BULK:
-                return Response(status_code=413)
+        if (flow := fleet.take_flow(ticket)) is not None:
+            return Response(status_code=204) if await _let_flow(flow, request) else _refusal(410)
+        connection = fleet.take_ticket(ticket)
+        if connection is None:
+            return _refusal(404)
         try:
-            await fleet.take_bulk(ticket, bytes(packed))
+            async with asyncio.timeout(SECONDS_FOR_BULK):
+                packed = await _collect(request)
+            if packed is None:
+                return _refusal(413)
+            await fleet.take_bulk(connection, packed)
+        except TimeoutError:
+            return _refusal(408)
         except ValueError:
-            return Response(status_code=400)
+            return _refusal(400)
         return Response(status_code=204)
 
     return router
 
 
+def _refusal(status: int) -> Response:
+    """No more of the body is read than was read until now."""
+    return Response(status_code=status, headers={"Connection": "close"})
+
+
+async def _collect(request: Request) -> bytes | None:
+    """The whole body; None where it is too large. Raises TimeoutError and ClientDisconnect."""
+    packed = bytearray()
+    async for piece in _pieces(request, SECONDS_OF_SILENCE):
+        packed += piece
+        if len(packed) > LARGEST_BULK:
+            return None
+    return bytes(packed)
+
+
+async def _pieces(request: Request, silence: float) -> AsyncIterator[bytes]:
+    """The body as it comes; raises TimeoutError where nothing comes for so many seconds."""
+    body = request.stream()
+    while True:
+        async with asyncio.timeout(silence):
+            piece = await anext(body, None)
+        if piece is None:
+            return
+        yield piece
+
+
 async def _let_flow(flow: Flow, request: Request) -> bool:
     """Pass an answer on as it comes; whether all of it was read."""
     try:
-        async for piece in request.stream():
+        async for piece in _pieces(request, SECONDS_OF_SILENCE_IN_A_FLOW):
             if piece and not await flow.put(piece):
                 return False
-    except ClientDisconnect:  # it is cut short; why, the agent tells
+    except (ClientDisconnect, TimeoutError):  # it is cut short; why, the agent tells
         pass
     return await flow.put(None)
 

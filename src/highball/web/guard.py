@@ -9,6 +9,7 @@ actor may do is not decided here: `web.who` holds the role against each address.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,6 +28,7 @@ from highball.errors import HighballError, Misuse, Problem
 from highball.facts import Reason
 from highball.hub.access import Access, Known, LoggedIn
 from highball.web import problems
+from highball.web.asker import while_there
 from highball.web.bodies import find_fault
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -110,9 +112,18 @@ class Guard:
             received = await self._admit(scope, receive)
         except _Refused as refused:
             response = await self._answer(scope, refused)
+            if _has_body(Headers(scope=scope)):
+                response.headers["connection"] = "close"  # what is left of it is not read
             await response(scope, receive, answered)
             return
-        await self._app(scope, received, answered)
+        answering = self._app(scope, received, answered)
+        if scope["method"] not in _SAFE_METHODS:
+            await answering
+            return
+        with contextlib.suppress(
+            ClientDisconnect
+        ):  # who only looked has gone: nobody is asked any more for them
+            await while_there(receive, answering)
 
     async def _answer(self, scope: Scope, refused: _Refused) -> Response:
         """The refusal: a page for people, where one can be drawn, and a problem for programs."""
@@ -193,8 +204,8 @@ class Guard:
         told = headers.get("content-length", "0")
         if not told.isdecimal() or len(told) > 12 or int(told) > most:
             raise _too_large(most)
-        if told == "0" and "transfer-encoding" not in headers:
-            return receive
+        if not _has_body(headers):
+            return _replay([{"type": "http.request", "body": b"", "more_body": False}], receive)
         try:
             async with asyncio.timeout(self._rules.seconds_for_body):
                 messages = await _collect(receive, most)
@@ -207,10 +218,7 @@ class Guard:
             if fault is not None:
                 raise _refuse_part("body", fault)
 
-        async def replay() -> Message:
-            return messages.pop(0) if messages else await receive()
-
-        return replay
+        return _replay(messages, receive)
 
     # --- what is answered ---
 
@@ -327,6 +335,17 @@ def _demand_own_site(scope: Scope, headers: Headers) -> None:
             "another site made this request",
             hint="behind a proxy: it must pass on the Host that the browser asked for",
         )
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    async def replay() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return replay
 
 
 def _demand_bounded(scope: Scope, headers: Headers) -> None:

@@ -6,7 +6,9 @@ Nothing is lost with it but time.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections import OrderedDict
+
+from starlette.concurrency import run_in_threadpool
 
 from highball.errors import Unknown
 from highball.facts import Node, Snapshot
@@ -22,31 +24,38 @@ class Holdings:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
-        self._folder = lru_cache(maxsize=FOLDERS_KEPT)(self._ask_folder)
+        self._folders: OrderedDict[tuple[str, str, bytes], tuple[Node, ...]] = OrderedDict()
 
-    def list_snapshots(self, key: str) -> list[Snapshot]:
+    async def list_snapshots(self, key: str) -> list[Snapshot]:
         """What a repository holds now, newest first; raises HighballError."""
-        found = self._hub.list_snapshots(key)
+        found = await self._hub.list_snapshots(key)
         if len(self._snapshots) + len(found) > SNAPSHOTS_KEPT:
             self._snapshots.clear()
         self._snapshots |= {(key, snapshot.id): snapshot for snapshot in found}
         return found
 
-    def get_snapshot(self, key: str, id: str) -> Snapshot:
+    async def get_snapshot(self, key: str, id: str) -> Snapshot:
         """One snapshot, by its whole id or the start of it; raises Unknown and HighballError."""
         known = self._snapshots.get((key, id))
         if known is not None:
             return known
-        found = [one for one in self.list_snapshots(key) if id and one.id.startswith(id)]
+        found = [one for one in await self.list_snapshots(key) if id and one.id.startswith(id)]
         if len(found) != 1:
             raise Unknown(f"there is no snapshot {id[:64]} in {key}", code="snapshot_unknown")
         return found[0]
 
-    def list_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
+    async def list_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
         """What lies in a folder, folders first, by name; raises HighballError."""
-        return self._folder(key, snapshot, path)
+        about = (key, snapshot, path)
+        if about not in self._folders:
+            self._folders[about] = await self._ask_folder(key, snapshot, path)
+        self._folders.move_to_end(about)
+        while len(self._folders) > FOLDERS_KEPT:
+            self._folders.popitem(last=False)
+        return self._folders[about]
 
-    def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
-        found = self._hub.dispatcher.asked(key).list_folder(snapshot, path)
+    async def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
+        asked = await run_in_threadpool(self._hub.dispatcher.asked, key)
+        found = await asked.list_folder(snapshot, path)
         inside = [node for node in found if node.path != path]
         return tuple(sorted(inside, key=lambda node: (node.kind != "dir", node.path)))

@@ -20,7 +20,7 @@ from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from highball.errors import HighballError, LoginNeeded, Misuse, Problem, Stale, Throttled, Unknown
+from highball.errors import Busy, HighballError, LoginNeeded, Misuse, Problem, Stale, Throttled, Unknown
 from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
@@ -57,6 +57,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 ASKED_IN_VAIN: dict[int | str, dict[str, Any]] = {
     502: {"model": ProblemAnswer, "description": "The agent is not there, or could not do what it was asked"},
+    503: {
+        "model": ProblemAnswer,
+        "description": "The host is asked enough already: Retry-After tells when to ask",
+    },
 }
 """What an address may answer besides where an agent is asked."""
 
@@ -182,7 +186,7 @@ def answer_error(
         sent["ETag"] = f'"{error.revision}"'
         told["revision"] = error.revision
         told["differences"] = [asdict(one) for one in error.differences]
-    if isinstance(error, Throttled):
+    if isinstance(error, Throttled | Busy):
         sent["Retry-After"] = f"{error.wait_for.total_seconds():.0f}"
     if error.http_status == HTTPStatus.UNAUTHORIZED:
         sent["WWW-Authenticate"] = "Bearer"

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 
 from highball.facts import ForeignGroup
 from highball.hub.audit import Actor
@@ -38,23 +39,26 @@ def make_router(hub: Hub) -> APIRouter:
     )
 
     @router.get("")
-    def list_foreign(key: str, _: Sees) -> list[ForeignGroup]:
+    async def list_foreign(key: str, _: Sees) -> list[ForeignGroup]:
         """The snapshots that no known run made, alike ones together; adopted ones with their job."""
-        return hub.adoption(key).list_groups()
+        adoption = await hub.adoption(key)
+        return await run_in_threadpool(adoption.list_groups)
 
     @router.get("/{group}/retention")
-    def preview_adoption(key: str, group: Group, job: Key, _: Sees) -> list[Plan]:
+    async def preview_adoption(key: str, group: Group, job: Key, _: Sees) -> list[Plan]:
         """What the job's retention would do once it governs this group, and why each snapshot stays."""
-        return hub.adoption(key).preview(group, job, utc_now())
+        return await hub.preview_adoption(key, group, job)
 
     @router.post("/{group}/adopt")
-    def adopt(key: str, group: Group, wanted: Adopted, actor: Rules) -> ForeignGroup:
+    async def adopt(key: str, group: Group, wanted: Adopted, actor: Rules) -> ForeignGroup:
         """Let a job's retention govern this group from now on; nothing is removed by that."""
-        return hub.adoption(key).adopt(group, wanted.job, utc_now(), actor)
+        adoption = await hub.adoption(key)
+        return await run_in_threadpool(adoption.adopt, group, wanted.job, utc_now(), actor)
 
     @router.post("/{group}/release")
-    def release(key: str, group: Group, actor: Rules) -> ForeignGroup:
+    async def release(key: str, group: Group, actor: Rules) -> ForeignGroup:
         """Let nobody govern this group any more: it is foreign again, and stays."""
-        return hub.adoption(key).release(group, utc_now(), actor)
+        adoption = await hub.adoption(key)
+        return await run_in_threadpool(adoption.release, group, utc_now(), actor)
 
     return router

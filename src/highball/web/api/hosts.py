@@ -19,6 +19,7 @@ from highball.protocol import (
     Measured,
 )
 from highball.spec.access import Role
+from highball.web.asker import while_asked
 from highball.web.paths import ByPath
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
@@ -82,9 +83,9 @@ def make_router(hub: Hub) -> APIRouter:
         return await hub.fleet.ask(host, Browse(path=path or b"/"))
 
     @router.post("/hosts/{host}/measure")
-    async def measure(host: str, wish: MeasureRequest, _: Runs) -> Measured:
+    async def measure(request: Request, host: str, wish: MeasureRequest, _: Runs) -> Measured:
         """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
-        return await measure_on(hub, host, wish)
+        return await while_asked(request, measure_on(hub, host, wish))
 
     return router
 

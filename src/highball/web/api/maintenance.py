@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
 from highball.facts import Action, Fact, Hold, Outcome, Run, RunKind, RunState, Step, UtcTime
@@ -15,10 +16,12 @@ from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
 from highball.hub.planned import Planned, Subject, planned_of
+from highball.hub.questions import each_of
 from highball.hub.runs import RunFilter, utc_now
 from highball.keeping import Plan
 from highball.spec.access import Role
 from highball.spec.document import effective_job
+from highball.web.asker import while_asked
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 
@@ -158,11 +161,11 @@ def make_router(hub: Hub) -> APIRouter:
         return _as_maintenance(run)
 
     @router.post("/settings/retention/preview", responses=ASKED_IN_VAIN)
-    def preview(chosen: Chosen, _: Sees) -> list[Plan]:
+    async def preview(request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
         """What would go, and why each snapshot stays."""
-        return [
-            plan for repository, job in _pairs(hub, chosen) for plan in hub.dispatcher.plan(repository, job)
-        ]
+        pairs = await run_in_threadpool(_pairs, hub, chosen)
+        waits = each_of(hub.dispatcher.plan(repository, job) for repository, job in pairs)
+        return [plan for plans in await while_asked(request, waits) for plan in plans]
 
     @router.post("/settings/retention/run", status_code=202)
     def run_retention(wanted: Confirmed, actor: Runs) -> Begun:

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as Named
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 
 from highball.facts import Difference, Lock, Loss, Node, Snapshot
 from highball.hub.asking import AskedOverWire
@@ -27,6 +28,7 @@ from highball.protocol import (
     RestorePlan,
 )
 from highball.spec.access import Role
+from highball.web.asker import while_asked
 from highball.web.paths import ByPath
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
@@ -54,9 +56,9 @@ def make_router(hub: Hub) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
     @router.get("/repositories/{key}/snapshots")
-    def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
+    async def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
-        return hub.list_snapshots(key)
+        return await hub.list_snapshots(key)
 
     @router.get("/repository-figures")
     def list_figures(_: Sees) -> list[Holding]:
@@ -71,58 +73,59 @@ def make_router(hub: Hub) -> APIRouter:
         return list_holdings(hub, [key])[0]
 
     @router.get("/repositories/{key}/loss")
-    def tell_loss(key: str, _: Admin) -> Loss:
+    async def tell_loss(key: str, _: Admin) -> Loss:
         """What would be given up by beginning a repository anew, which is lost for good."""
-        return hub.tell_loss(key)
+        return await hub.tell_loss(key)
 
     @router.post("/repositories/{key}/give-up", status_code=204)
-    def give_up(key: str, actor: Admin, loss: GivenUp) -> None:
+    async def give_up(key: str, actor: Admin, loss: GivenUp) -> None:
         """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
-        hub.give_up(key, loss.identity, actor)
+        await hub.give_up(key, loss.identity, actor)
 
     @router.get("/repositories/{key}/locks")
-    def list_locks(key: str, _: Sees) -> list[Lock]:
+    async def list_locks(key: str, _: Sees) -> list[Lock]:
         """The locks in a repository, each with its owner."""
-        return hub.dispatcher.asked(key).list_locks()
+        return await (await run_in_threadpool(hub.dispatcher.asked, key)).list_locks()
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
-    def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
+    async def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
         """What a snapshot's folder holds."""
-        return hub.dispatcher.asked(key).list_folder(snapshot, path or b"/")
+        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        return await asked.list_folder(snapshot, path or b"/")
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
     async def list_nodes(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
         """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
-        asked = hub.dispatcher.asked(key)
+        asked = await run_in_threadpool(hub.dispatcher.asked, key)
         question = ListNodes(snapshot=snapshot, path=path, **asked.about())
         return await _flow(hub, asked, question, "application/x-ndjson")
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
     async def read_content(key: str, snapshot: SnapshotId, _: Runs, path: ByPath) -> StreamingResponse:
         """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
-        asked = hub.dispatcher.asked(key)
+        asked = await run_in_threadpool(hub.dispatcher.asked, key)
         question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
         return await _flow(hub, asked, question, "application/octet-stream")
 
     @router.get("/repositories/{key}/differences")
-    def compare(key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
+    async def compare(key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
         """What differs between two snapshots."""
-        return hub.dispatcher.asked(key).compare(old, new)
+        return await (await run_in_threadpool(hub.dispatcher.asked, key)).compare(old, new)
 
     @router.post("/restores/preview")
-    def preview_restore(wish: RestoreWish, _: Runs) -> RestorePlan:
+    async def preview_restore(request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
         """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
-        return hub.plan_restore(wish)
+        return await while_asked(request, hub.plan_restore(wish))
 
     @router.get("/repositories/{key}/retention")
-    def preview_retention(
+    async def preview_retention(
         key: str, _: Sees, job: str | None = None, approve: str | None = None
     ) -> list[Plan]:
         """What retention would remove now, and why each snapshot stays; one plan for each set.
 
         `approve` shows them as they would be if a person had approved the plan with this id.
         """
-        return hub.dispatcher.plan(key, job, approve)
+        return await hub.dispatcher.plan(key, job, approve)
 
     @router.get("/repositories/{key}/trend")
     def trend(key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90) -> list[RepositoryDay]:

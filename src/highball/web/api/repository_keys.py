@@ -58,9 +58,9 @@ def make_router(hub: Hub) -> APIRouter:
     )
 
     @router.get("")
-    def list_keys(key: str, _: Sees) -> list[KeyTold]:
+    async def list_keys(key: str, _: Sees) -> list[KeyTold]:
         """The keys of a repository, as restic lists them now, and what each is for."""
-        return rotations.list_told(hub, key)
+        return await rotations.list_told(hub, key)
 
     @router.post("", status_code=202)
     def add_key(key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.engine.restic.endpoints import endpoint_of
@@ -17,6 +17,7 @@ from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.intake import SetOf
+from highball.hub.questions import each_of
 from highball.hub.runs import utc_now
 from highball.protocol import (
     FILES_SET,
@@ -32,6 +33,7 @@ from highball.spec.job import Job
 from highball.spec.key import Key
 from highball.spec.references import Spec
 from highball.spec.repository import Repository
+from highball.web.asker import while_asked
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
 from highball.words import counted
@@ -124,22 +126,25 @@ def make_router(hub: Hub) -> APIRouter:
     router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
     @router.post("/repositories/test")
-    async def test_unsaved(unsaved: UnsavedRepository, actor: Admin) -> RepositoryTestAnswer:
+    async def test_unsaved(
+        request: Request, unsaved: UnsavedRepository, actor: Admin
+    ) -> RepositoryTestAnswer:
         """Whether a repository could be used if it were declared so, by each access; nothing is kept but in the audit.
 
         A secret that is sealed for its key is used where it was entered for the same server, port and user; else
         `secrets` has to hold it.
         """
         secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
-        return await try_unsaved(hub, unsaved.key, unsaved.spec, secrets, actor)
+        return await while_asked(request, try_unsaved(hub, unsaved.key, unsaved.spec, secrets, actor))
 
     @router.post("/repositories/{key}/test")
-    async def test(key: str, _: Runs) -> RepositoryTestAnswer:
+    async def test(request: Request, key: str, _: Runs) -> RepositoryTestAnswer:
         """Whether a repository can be used, from the host that maintains it, by each access that it has."""
-        return await try_each(hub, key)
+        return await while_asked(request, try_each(hub, key))
 
     @router.post("/jobs/{key}/test")
     async def test_job(
+        request: Request,
         key: str,
         _: Runs,
         content: Annotated[
@@ -147,7 +152,8 @@ def make_router(hub: Hub) -> APIRouter:
         ] = True,
     ) -> JobTestAnswer:
         """Whether a job's sources are sound and its repositories can be used, from its host."""
-        return await try_job(hub, effective_job(hub.document(), key), key if content else None)
+        job = await asyncio.to_thread(lambda: effective_job(hub.document(), key))
+        return await while_asked(request, try_job(hub, job, key if content else None))
 
     return router
 
@@ -156,9 +162,11 @@ async def try_job(hub: Hub, job: Job, key: str | None = None) -> JobTestAnswer:
     """How a job's sources and repositories are found from its host; with its key the content of its newest snapshots
     is compared as well."""
     host = job.host or hub.host
-    found, *tested = await asyncio.gather(
-        hub.fleet.ask(host, TestSources(job=job)),
-        *(_try_for_job(hub, name, host, key) for name in job.repositories),
+    found, *tested = await each_of(
+        [
+            hub.fleet.ask(host, TestSources(job=job)),
+            *(_try_for_job(hub, name, host, key) for name in job.repositories),
+        ]
     )
     sources = tuple(SourceTestAnswer.model_validate(source) for source in found)
     repositories = dict(zip(job.repositories, tested, strict=True))

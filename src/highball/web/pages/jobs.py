@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from highball import words
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
@@ -22,6 +23,7 @@ from highball.hub.changes import is_of_file
 from highball.hub.hub import Hub
 from highball.hub.intake import SetOf
 from highball.hub.overview import JobFilter, JobOverview, Problem, look_at, look_over
+from highball.hub.questions import each_of
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.strips import first_day
 from highball.keeping import Plan, Retention, rules
@@ -249,12 +251,11 @@ def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return pages.answer(request, "job", _told_of(hub, pages, key))
 
     @router.get("/jobs/{key}/keeping")
-    def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
-        job = effective_job(hub.document(), key)
-        kept = [_kept(hub, key, name, short=short) for name in job.repositories]
-        return pages.answer(
-            request, "job-keeping", {"key": key, "title": job.title, "kept": kept, "short": short}
-        )
+    async def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
+        job = await run_in_threadpool(lambda: effective_job(hub.document(), key))
+        kept = await each_of(_kept(hub, key, name, short=short) for name in job.repositories)
+        context = {"key": key, "title": job.title, "kept": kept, "short": short}
+        return await run_in_threadpool(pages.answer, request, "job-keeping", context)
 
     @router.get("/jobs/{key}/test")
     async def show_test(request: Request, key: str, _: Runs) -> Response:
@@ -526,12 +527,20 @@ class Kept:
     total: int = 0
 
 
-def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
-    policy = _policy(effective_retention(hub.document(), key, repository))
+async def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
     try:
-        plans = hub.dispatcher.plan(repository, key)
+        plans = await hub.dispatcher.plan(repository, key)
     except HighballError as error:
-        return Kept(repository, policy, error=error)
+        return Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)
+    return await run_in_threadpool(lambda: _explain(hub, key, repository, plans, short=short))
+
+
+def _policy_of(hub: Hub, key: str, repository: str) -> str:
+    return _policy(effective_retention(hub.document(), key, repository))
+
+
+def _explain(hub: Hub, key: str, repository: str, plans: Sequence[Plan], *, short: bool) -> Kept:
+    policy = _policy_of(hub, key, repository)
     plan = next((plan for plan in plans if plan.set == FILES_SET), None)
     if plan is None:
         return Kept(repository, policy)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError, Misuse
 from highball.facts import Action, KeyTold, Run, RunKind, RunState
@@ -59,13 +60,15 @@ def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return pages.answer(request, "repository-keys", _context(hub, key))
 
     @router.get("/listed")
-    def show_list(request: Request, key: str, _: Sees) -> Response:
+    async def show_list(request: Request, key: str, _: Sees) -> Response:
         context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
         try:
-            context["keys"] = rotations.list_told(hub, key)
+            context["keys"] = await rotations.list_told(hub, key)
         except HighballError as error:
             context["error"] = error
-        return pages.answer(request, "repository-key-list", _context(hub, key) | context)
+        return await run_in_threadpool(
+            lambda: pages.answer(request, "repository-key-list", _context(hub, key) | context)
+        )
 
 
 def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
@@ -132,9 +135,9 @@ def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
 def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/remove")
-    def ask_to_remove(request: Request, key: str, _: Admin, id: KeyId) -> Response:
+    async def ask_to_remove(request: Request, key: str, _: Admin, id: KeyId) -> Response:
         try:
-            found = next((one for one in rotations.list_told(hub, key) if one.id == id), None)
+            found = next((one for one in await rotations.list_told(hub, key) if one.id == id), None)
         except HighballError as error:
             return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
         if found is None or not found.removable:
@@ -144,7 +147,7 @@ def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
                 else "opens the repository for Highball: it is never removed"
             )
             return go(_address(key), said=Said(f"The key {id[:8]} {why}.", "warn"))
-        return ask(pages, request, _about_removal(key, found))
+        return await run_in_threadpool(ask, pages, request, _about_removal(key, found))
 
     @router.post("/remove")
     def remove(

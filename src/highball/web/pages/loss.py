@@ -13,6 +13,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from highball import words
 from highball.errors import HighballError
@@ -35,17 +36,15 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/repositories/{key}/anew")
-    def ask_to_begin_anew(request: Request, key: str, _: Admin) -> Response:
+    async def ask_to_begin_anew(request: Request, key: str, _: Admin) -> Response:
         try:
-            loss = hub.tell_loss(key)
+            loss = await hub.tell_loss(key)
         except HighballError as error:
             return go(_address(key), said=_why_not(error))
-        document = hub.document()
-        used = [job for job in document.jobs if key in effective_job(document, job).repositories]
-        return ask(pages, request, _about_loss(loss, used, pages.zone()))
+        return await run_in_threadpool(_ask, hub, pages, request, loss)
 
     @router.post("/repositories/{key}/anew")
-    def begin_anew(
+    async def begin_anew(
         key: str,
         actor: Admin,
         identity: Annotated[str, Form(max_length=64)] = "",
@@ -58,13 +57,20 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             )
             return go(_address(key), said=told)
         try:
-            hub.give_up(key, identity or None, actor)
+            await hub.give_up(key, identity or None, actor)
         except HighballError as error:
             return go(_address(key), said=_why_not(error))
-        run, _ = hub.order(RunOrder(task="init", repository=key), actor, key=order_key[:200] or None)
+        order = RunOrder(task="init", repository=key)
+        run, _ = await run_in_threadpool(hub.order, order, actor, key=order_key[:200] or None)
         return go(f"/runs/{run.id}")
 
     return router
+
+
+def _ask(hub: Hub, pages: Pages, request: Request, loss: Loss) -> Response:
+    document = hub.document()
+    used = [job for job in document.jobs if loss.repository in effective_job(document, job).repositories]
+    return ask(pages, request, _about_loss(loss, used, pages.zone()))
 
 
 def _address(key: str) -> str:

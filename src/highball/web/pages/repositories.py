@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
 from highball import words
@@ -95,23 +95,27 @@ def _add_looking(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> 
 
 def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> None:
     @router.get("/repositories/{key}/locks")
-    def show_locks(request: Request, key: str, _: Sees) -> Response:
-        found = _locks(hub, key)
+    async def show_locks(request: Request, key: str, _: Sees) -> Response:
+        found = await _locks(hub, key)
         if found["error"] is None:
             seen.note(key, found["locks"], utc_now())
-        [held] = list_holdings(hub, [key])
-        look = look_of(held, _going(hub).get(key), locked=seen.tell(key, utc_now()))
-        return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
+
+        def draw() -> Response:
+            [held] = list_holdings(hub, [key])
+            look = look_of(held, _going(hub).get(key), locked=seen.tell(key, utc_now()))
+            return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
+
+        return await run_in_threadpool(draw)
 
     @router.get("/repositories/{key}/unlock")
-    def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
-        found = _locks(hub, key)
+    async def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
+        found = await _locks(hub, key)
         if error := found["error"]:
             return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
         locks: list[LockTold] = found["locks"]
         if not locks:
             return go(_address(key), said=Said(f"Nothing locks {key} any more."))
-        return ask(pages, request, _about_locks(key, locks))
+        return await run_in_threadpool(ask, pages, request, _about_locks(key, locks))
 
     @router.post("/repositories/{key}/unlock")
     def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
@@ -123,7 +127,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> No
 def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> Response:
-        await asyncio.to_thread(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.dispatcher.find_repository, key)
         try:
             found = await try_each(hub, key)
         except HighballError as error:
@@ -180,29 +184,29 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
 def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/retention")
-    def preview(request: Request, key: str, _: Sees, job: str | None = None) -> Response:
-        repository = hub.dispatcher.find_repository(key)
+    async def preview(request: Request, key: str, _: Sees, job: str | None = None) -> Response:
+        repository = await run_in_threadpool(hub.dispatcher.find_repository, key)
         context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
         try:
-            plans = hub.dispatcher.plan(key, job)
+            context |= {"plans": await hub.dispatcher.plan(key, job), "error": None}
         except HighballError as error:
-            return pages.answer(request, "repository-retention", {**context, "plans": [], "error": error})
-        return pages.answer(request, "repository-retention", {**context, "plans": plans, "error": None})
+            context |= {"plans": [], "error": error}
+        return await run_in_threadpool(pages.answer, request, "repository-retention", context)
 
     @router.get("/repositories/{key}/discard")
-    def ask_to_approve(
+    async def ask_to_approve(
         request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
     ) -> Response:
-        hub.dispatcher.find_repository(key)
+        await run_in_threadpool(hub.dispatcher.find_repository, key)
         try:
-            plans = hub.dispatcher.plan(key, job or None)
+            plans = await hub.dispatcher.plan(key, job or None)
         except HighballError as error:
             return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
         found = next((one for one in plans if one.id == plan), None)
         if found is None:
             told = Said("By now another plan holds: look at it again.", "warn")
             return go(f"{_address(key)}/retention", said=told)
-        return ask(pages, request, _about_plan(key, found))
+        return await run_in_threadpool(ask, pages, request, _about_plan(key, found))
 
     @router.post("/repositories/{key}/discard")
     def discard(
@@ -549,15 +553,15 @@ class SeenLocks:
         return tone if now - at < self.LASTS else None
 
 
-def _locks(hub: Hub, key: str) -> dict[str, Any]:
-    hub.dispatcher.find_repository(key)
+async def _locks(hub: Hub, key: str) -> dict[str, Any]:
+    await run_in_threadpool(hub.dispatcher.find_repository, key)
     now = utc_now()
     context: dict[str, Any] = {"key": key, "locks": [], "error": None, "gone": False, "order_key": _fresh()}
     try:
-        asked = hub.dispatcher.asked(key)
-        found = asked.list_locks()
+        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        found = await asked.list_locks()
     except HighballError as error:
-        gone = error.code in LOST and hub.record.find_identity(key) is not None
+        gone = error.code in LOST and await run_in_threadpool(hub.record.find_identity, key) is not None
         return context | {"error": error, "gone": gone}
     return context | {"locks": [_told(lock, asked.host, now) for lock in found]}
 

@@ -12,15 +12,15 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Annotated
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError
-from highball.facts import Node, RunKind, Snapshot
+from highball.facts import Node, Run, RunKind, Snapshot
 from highball.hub.audit import Actor
 from highball.hub.backlog import RestoreWish, RunOrder
 from highball.hub.hub import Hub
@@ -133,12 +133,16 @@ class Wish:
 
 
 class Wizard:
-    """A wish with what its page shows; each part is asked for only where a block shows it."""
+    """A wish with what its page shows; each part is found beforehand, and only where a block shows it."""
 
     def __init__(self, hub: Hub, holdings: Holdings, wish: Wish) -> None:
         self._hub = hub
         self._holdings = holdings
         self.wish = wish
+        self.listed: Sequence[Snapshot] = ()
+        self.snapshot: Snapshot | None = None
+        self.entries: tuple[Node, ...] = ()
+        """What lies in the open folder."""
         self.problems: dict[str, str] = {}
         self.counted: RestorePlan | None = None
         self.uncounted: HighballError | None = None
@@ -157,18 +161,16 @@ class Wizard:
         whole = [(f"/{key}", f"all of {key}") for key in document.repositories]
         return [("Jobs", of_jobs), ("Whole repositories", whole)]
 
-    @cached_property
-    def listed(self) -> list[Snapshot]:
-        """The snapshots to choose from, newest first; raises HighballError."""
-        found = self._holdings.list_snapshots(self.wish.repository)
-        return [one for one in found if not self.wish.job or one.job == self.wish.job]
+    async def find_snapshots(self) -> None:
+        """Find the snapshots to choose from, newest first; raises HighballError."""
+        found = await self._holdings.list_snapshots(self.wish.repository)
+        self.listed = [one for one in found if not self.wish.job or one.job == self.wish.job]
 
-    @cached_property
-    def snapshot(self) -> Snapshot | None:
+    async def find_snapshot(self) -> Snapshot | None:
         """The one that was chosen; raises HighballError."""
-        if not self.wish.snapshot or not self.wish.repository:
-            return None
-        return self._holdings.get_snapshot(self.wish.repository, self.wish.snapshot)
+        if self.snapshot is None and self.wish.snapshot and self.wish.repository:
+            self.snapshot = await self._holdings.get_snapshot(self.wish.repository, self.wish.snapshot)
+        return self.snapshot
 
     def describe(self, snapshot: Snapshot) -> str:
         """A snapshot in figures."""
@@ -196,11 +198,10 @@ class Wizard:
         names = [(quote_from_bytes(path), posixpath.basename(path)) for path in reversed(found)]
         return [(spelled, os.fsdecode(name) if name else "/") for spelled, name in names]
 
-    @cached_property
-    def entries(self) -> tuple[Node, ...]:
-        """What lies in the open folder; raises HighballError."""
+    async def find_entries(self) -> None:
+        """Find what lies in the open folder; raises HighballError."""
         assert self.snapshot is not None
-        return self._holdings.list_folder(self.wish.repository, self.snapshot.id, self.folder)
+        self.entries = await self._holdings.list_folder(self.wish.repository, self.snapshot.id, self.folder)
 
     @property
     def shown(self) -> tuple[Node, ...]:
@@ -287,7 +288,7 @@ class Wizard:
         """Whether folders were chosen that nobody has looked into yet."""
         return not self.wish.everything and any(pick.is_folder for pick in self.wish.picks)
 
-    def count(self) -> None:
+    async def count(self) -> None:
         """Have the host look what would be new, and what is there already; what keeps it from that is told."""
         if not self.paths or self.snapshot is None:
             return
@@ -299,7 +300,7 @@ class Wizard:
             target=os.fsencode(self.target),
         )
         try:
-            self.counted = self._hub.plan_restore(wish, COUNT_SECONDS)
+            self.counted = await self._hub.plan_restore(wish, COUNT_SECONDS)
         except HighballError as error:
             self.uncounted = error
 
@@ -367,7 +368,7 @@ def _why_no_folder(target: str) -> str | None:
 
 def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
     @router.get("/restore")
-    def show_restore(
+    async def show_restore(
         request: Request,
         _: Sees,
         source: Annotated[str, Query(alias="from", max_length=200)] = "",
@@ -384,10 +385,11 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         if job in document.jobs and not repository:
             repository = effective_job(document, job).repositories[0]
         wish = Wish(job, repository, snapshot, folder=_folder(open), everything=not open)
-        return _draw(request, pages, Wizard(hub, holdings, wish), hub, skip=skip, lists=bool(list))
+        wizard = Wizard(hub, holdings, wish)
+        return await _draw(request, pages, wizard, hub, skip=skip, lists=bool(list))
 
     @router.post("/restore")
-    def restore(
+    async def restore(
         request: Request,
         actor: Runs,
         job: Text = "",
@@ -407,18 +409,19 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
             wish = replace(wish, folder=_folder(open), everything=False)
         wizard = Wizard(hub, holdings, wish)
         try:
+            await wizard.find_snapshot()
             if do == "count":
-                wizard.count()
+                await wizard.count()
             order = wizard.order(hub.document()) if do == "restore" else None
         except HighballError as error:
-            return _draw(request, pages, wizard, hub, trouble=error)
+            return await _draw(request, pages, wizard, hub, trouble=error)
         if order is None:
-            return _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
-        ordered, _ = hub.order(order, actor, key=key)
+            return await _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
+        ordered, _ = await run_in_threadpool(hub.order, order, actor, key=key)
         return go(f"/runs/{ordered.id}")
 
     @router.get("/restore/folder")
-    def show_folder(
+    async def show_folder(
         request: Request,
         _: Sees,
         repository: Word = "",
@@ -428,10 +431,13 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))
         wizard = Wizard(hub, holdings, wish)
         try:
-            found = wizard.rows if wizard.snapshot is not None else Folder("pick", "Restore", "")
+            found = Folder("pick", "Restore", "")
+            if await wizard.find_snapshot() is not None:
+                await wizard.find_entries()
+                found = wizard.rows
         except HighballError as error:
             found = Folder("pick", "Restore", "", trouble=error)
-        return pages.answer(request, "folder", {"folder": found}, block="folder")
+        return await run_in_threadpool(pages.answer, request, "folder", {"folder": found}, block="folder")
 
 
 def _folder(text: str) -> bytes:
@@ -439,7 +445,7 @@ def _folder(text: str) -> bytes:
     return posixpath.normpath(path) if path.startswith(b"/") and b"\0" not in path else b""
 
 
-def _draw(
+async def _draw(
     request: Request,
     pages: Pages,
     wizard: Wizard,
@@ -459,21 +465,24 @@ def _draw(
         "told": telling,
         "lists": lists or block == "snapshots",
         "browses": bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
-        "recent": hub.record.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)
-        if block is None
-        else [],
+        "recent": await run_in_threadpool(_recent, hub) if block is None else [],
         "sent": request.method == "POST",
     }
     try:
         if trouble is not None:
             raise trouble
         if wizard.wish.repository:
-            hub.dispatcher.find_repository(wizard.wish.repository)
+            await run_in_threadpool(hub.dispatcher.find_repository, wizard.wish.repository)
         if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
-            _ = wizard.listed
-        if wizard.snapshot is not None and context["browses"] and block != "plan":
-            _ = wizard.entries
+            await wizard.find_snapshots()
+        if await wizard.find_snapshot() is not None and context["browses"] and block != "plan":
+            await wizard.find_entries()
     except HighballError as error:
         trouble = error
         status = error.http_status if request.method == "POST" and block is None else status
-    return pages.answer(request, "restore", context | {"trouble": trouble}, status=status)
+    context["trouble"] = trouble
+    return await run_in_threadpool(pages.answer, request, "restore", context, status=status)
+
+
+def _recent(hub: Hub) -> Sequence[Run]:
+    return hub.record.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError
 from highball.facts import Difference, Snapshot
@@ -71,7 +72,7 @@ def _address(key: str) -> str:
 
 def _add_list(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
     @router.get("/repositories/{key}/snapshots")
-    def list_snapshots(
+    async def list_snapshots(
         request: Request,
         _: Sees,
         key: str,
@@ -79,17 +80,17 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> 
         list: Word = "",
         job: Word = "",
     ) -> Response:
-        hub.dispatcher.find_repository(key)
+        await run_in_threadpool(hub.dispatcher.find_repository, key)
         context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
         context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
         if list or block_wanted(request) == "snapshots":
             try:
-                found = holdings.list_snapshots(key)
+                found = await holdings.list_snapshots(key)
             except HighballError as error:
                 context["trouble"] = error
             else:
-                context |= _listed(hub, key, found, skip, job)
-        return pages.answer(request, "snapshots", context)
+                context |= await run_in_threadpool(_listed, hub, key, found, skip, job)
+        return await run_in_threadpool(pages.answer, request, "snapshots", context)
 
 
 def _listed(hub: Hub, key: str, every: Sequence[Snapshot], skip: int, job: str) -> dict[str, Any]:
@@ -175,18 +176,21 @@ def _back(key: str, said: Said) -> Response:
 
 def _add_comparison(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
     @router.get("/repositories/{key}/compare")
-    def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
-        hub.dispatcher.find_repository(key)
+    async def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
+        await run_in_threadpool(hub.dispatcher.find_repository, key)
         context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
         context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
         try:
-            pair = sorted((holdings.get_snapshot(key, one) for one in (old, new)), key=lambda one: one.time)
-            found = hub.dispatcher.asked(key).compare(pair[0].id, pair[1].id)
+            pair = [await holdings.get_snapshot(key, one) for one in (old, new)]
+            pair.sort(key=lambda one: one.time)
+            asked = await run_in_threadpool(hub.dispatcher.asked, key)
+            found = await asked.compare(pair[0].id, pair[1].id)
         except HighballError as error:
-            return pages.answer(request, "comparison", context | {"trouble": error})
-        context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
-        context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
-        return pages.answer(request, "comparison", context)
+            context["trouble"] = error
+        else:
+            context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
+            context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
+        return await run_in_threadpool(pages.answer, request, "comparison", context)
 
 
 def _count(found: Sequence[Difference]) -> list[str]:
@@ -228,8 +232,8 @@ def _about_removal(key: str, id: str) -> Question:
 
 def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/foreign")
-    def list_groups(request: Request, _: Sees, key: str) -> Response:
-        hub.dispatcher.find_repository(key)
+    async def list_groups(request: Request, _: Sees, key: str) -> Response:
+        await run_in_threadpool(hub.dispatcher.find_repository, key)
         jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
         context: dict[str, Any] = {
             "key": key,
@@ -238,20 +242,21 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "jobs": [(one, one) for one in jobs],
         }
         try:
-            context["groups"] = hub.adoption(key).list_groups()
+            context["groups"] = await run_in_threadpool((await hub.adoption(key)).list_groups)
         except HighballError as error:
             context["trouble"] = error
-        return pages.answer(request, "foreign", context)
+        return await run_in_threadpool(pages.answer, request, "foreign", context)
 
     @router.get("/repositories/{key}/foreign/{group}/adopt")
-    def ask_to_adopt(request: Request, _: Admin, key: str, group: Group, job: Word = "") -> Response:
+    async def ask_to_adopt(request: Request, _: Admin, key: str, group: Group, job: Word = "") -> Response:
         try:
-            plans = hub.adoption(key).preview(group, job, utc_now())
+            plans = await hub.preview_adoption(key, group, job)
         except HighballError as error:
             return go(_foreign(key), said=Said(showing.sentence(error.message), "warn"))
         going = sum(len(plan.remove) for plan in plans)
         staying = sum(len(plan.keep) for plan in plans)
-        return ask(
+        return await run_in_threadpool(
+            ask,
             pages,
             request,
             Question(
@@ -268,14 +273,16 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
         )
 
     @router.post("/repositories/{key}/foreign/{group}/adopt")
-    def adopt(actor: Admin, key: str, group: Group, job: Text = "") -> Response:
-        found = hub.adoption(key).adopt(group, job, utc_now(), actor)
+    async def adopt(actor: Admin, key: str, group: Group, job: Text = "") -> Response:
+        adoption = await hub.adoption(key)
+        found = await run_in_threadpool(adoption.adopt, group, job, utc_now(), actor)
         told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
         return go(_foreign(key), said=Said(told))
 
     @router.post("/repositories/{key}/foreign/{group}/release")
-    def release(actor: Admin, key: str, group: Group) -> Response:
-        hub.adoption(key).release(group, utc_now(), actor)
+    async def release(actor: Admin, key: str, group: Group) -> Response:
+        adoption = await hub.adoption(key)
+        await run_in_threadpool(adoption.release, group, utc_now(), actor)
         return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
 
 

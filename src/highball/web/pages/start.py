@@ -6,23 +6,26 @@ recovery key was kept from the audit, how the first backup goes from the record.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from highball import words
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
+from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor, Wanted
 from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter, utc_now
-from highball.protocol import Browse, TestRepository, TestSources
+from highball.protocol import Browse, TestSources
 from highball.secret import SecretValue
 from highball.spec.access import Role
 from highball.spec.document import effective_job
@@ -65,23 +68,23 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/start")
-    def show(request: Request, actor: Admin) -> Response:
-        return _show(hub, pages, request, actor, {})
+    async def show(request: Request, actor: Admin) -> Response:
+        return await _show(hub, pages, request, actor, {})
 
     @router.post("/start/repository")
-    def make_repository(
+    async def make_repository(
         request: Request, actor: Admin, folder: Text = "", password: Text = "", act: Text = "make"
     ) -> Response:
         told: dict[str, Any] = {"folder": folder, "password": password}
         try:
             if act == "test":
-                told["found"] = _test(hub, folder, password)
+                told["found"] = await _test(hub, folder, password)
             else:
-                _make_repository(hub, folder.strip(), password, actor)
+                await _make_repository(hub, folder.strip(), password, actor)
                 return go("/start")
         except HighballError as error:
             told["error"] = error
-        return _show(hub, pages, request, actor, told)
+        return await _show(hub, pages, request, actor, told)
 
     @router.post("/start/kit")
     def keep_kit(actor: Admin, kept: Text = "") -> Response:
@@ -90,7 +93,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         return go("/start")
 
     @router.post("/start/job")
-    def make_job(
+    async def make_job(
         request: Request,
         actor: Admin,
         source: Texts = None,
@@ -102,10 +105,12 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             line.strip().encode("utf-8", "surrogateescape") for line in more.splitlines() if line.strip()
         ]
         try:
-            _make_job(hub, [*map(read_path, source or ()), *typed], _daily(at.strip()), bool(caches), actor)
+            await _make_job(
+                hub, [*map(read_path, source or ()), *typed], _daily(at.strip()), bool(caches), actor
+            )
         except HighballError as error:
             told = {"chosen": set(source or ()), "more": more, "at": at, "caches": caches, "error": error}
-            return _show(hub, pages, request, actor, told)
+            return await _show(hub, pages, request, actor, told)
         return go("/start")
 
     @router.post("/start/back")
@@ -128,18 +133,36 @@ def _back_up_again(hub: Hub, actor: Actor) -> None:
         hub.order(RunOrder(task="backup", job=told["job"]), actor)
 
 
-def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str, Any]) -> Response:
-    step = _step(hub)
+async def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str, Any]) -> Response:
+    """The next step, with what this machine has to offer for it."""
+    step = await run_in_threadpool(_step, hub)
+    offered: Sequence[str] = ()
+    if step == "repository":
+        offered = [await _offer_folder(hub)]
+    elif step == "job":
+        offered = await _offer_sources(hub)
+    return await run_in_threadpool(_draw, hub, pages, request, actor, step, offered, told)
+
+
+def _draw(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    actor: Actor,
+    step: str,
+    offers: Sequence[str],
+    told: dict[str, Any],
+) -> Response:
     context: dict[str, Any] = {"step": step, "host": hub.host, "error": None, "found": None}
     if step == "repository":
-        context |= {"folder": _offer_folder(hub), "password": ""}
+        context |= {"folder": offers[0], "password": ""}
     elif step == "kit":
         key = _first_repository(hub)
         hub.access.note(actor, "took_kit", utc_now(), kind="repository", key=key)
         context |= {"repository": key, "recovery_key": _recovery_key(hub, key), "place": _place_of(hub, key)}
     elif step == "job":
         chosen: set[str] = told.get("chosen", set())
-        offered = dict.fromkeys([*_offer_sources(hub), *sorted(chosen)])
+        offered = dict.fromkeys([*offers, *sorted(chosen)])
         context |= {"offered": [(value, read_path(value)) for value in offered], "chosen": chosen, "more": ""}
         context |= {"at": AT, "caches": "yes", "zone_name": hub.document().settings.timezone}
         context |= {"repository": _first_repository(hub), "place": _place_of(hub, _first_repository(hub))}
@@ -177,17 +200,17 @@ def _recovery_key(hub: Hub, key: str) -> str:
 # --- where to keep backups -----------------------------------------------------------------------
 
 
-def _offer_folder(hub: Hub) -> str:
+async def _offer_folder(hub: Hub) -> str:
     """A folder on another disk where one is mounted: the best place that this machine has."""
     for disks in DISKS:
-        for found in _folders_in(hub, disks):
+        for found in await _folders_in(hub, disks):
             return f"{found}/highball"
     return FOLDER_WITHOUT_DISK
 
 
-def _folders_in(hub: Hub, path: str) -> list[str]:
+async def _folders_in(hub: Hub, path: str) -> list[str]:
     try:
-        told = hub.ask(hub.host, Browse(path=path.encode()), ASK_SECONDS)
+        told = await hub.fleet.ask(hub.host, Browse(path=path.encode()), ASK_SECONDS)
     except HighballError:
         return []
     return [
@@ -197,12 +220,15 @@ def _folders_in(hub: Hub, path: str) -> list[str]:
     ]
 
 
-def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
+async def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
     """How a folder was found as a repository, from the machine that will use it."""
     value = SecretValue(password.encode() or b"none yet")
-    asked = hub.dispatcher.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
-    question = TestRepository(**asked.about())
-    found: dict[str, Any] = hub.ask(asked.host, question, ASK_SECONDS, asked.sealed)
+
+    def place() -> AskedOverWire:
+        return hub.dispatcher.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
+
+    asked = replace(await run_in_threadpool(place), seconds=ASK_SECONDS)
+    found = await asked.test()
     return {"host": asked.host, **found, "sentence": say_storage(found)}
 
 
@@ -255,9 +281,15 @@ def _spec(hub: Hub, folder: str) -> Repository:
     return hub.documents.rehearse("repository", REPOSITORY, spec).repositories[REPOSITORY]
 
 
-def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None:
+async def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None:
     """Declare it, seal its password, and make it where it is not there yet; what failed leaves nothing behind."""
-    found = _test(hub, folder, password)
+    found = await _test(hub, folder, password)
+    if await run_in_threadpool(_declare, hub, folder, password, actor, found):
+        await _initialise(hub, actor)
+
+
+def _declare(hub: Hub, folder: str, password: str, actor: Actor, found: dict[str, Any]) -> bool:
+    """Declare it and seal its password; whether it is still to be made."""
     fresh = found["action"] == "init"
     if fresh and found["sentence"].tone == "bad":
         why, _, hint = found["sentence"].text.partition(": ")
@@ -271,10 +303,9 @@ def _make_repository(hub: Hub, folder: str, password: str, actor: Actor) -> None
     value = secrets.token_urlsafe(24) if fresh else password
     place = hub.vault.find_place(REPOSITORY, "password")
     hub.vault.seal(place, SecretValue(value.encode()), actor, utc_now())
-    if fresh:
-        _initialise(hub, actor)
-    else:
+    if not fresh:
         hub.record.note_test(REPOSITORY, None, utc_now())  # it was opened before it was declared
+    return bool(fresh)
 
 
 def _take_back(hub: Hub, actor: Actor) -> Said | None:
@@ -294,11 +325,15 @@ def _take_back(hub: Hub, actor: Actor) -> Said | None:
     return Said(f"Choose another place. What was made in {place} stays there, and can be removed by hand.")
 
 
-def _initialise(hub: Hub, actor: Actor) -> None:
-    run, _ = hub.order(RunOrder(task="init", repository=REPOSITORY), actor)
-    ended = _await_end(hub, run.id)
-    if ended.outcome is Outcome.SUCCESS:
-        return
+async def _initialise(hub: Hub, actor: Actor) -> None:
+    run, _ = await run_in_threadpool(hub.order, RunOrder(task="init", repository=REPOSITORY), actor)
+    ended = await _await_end(hub, run.id)
+    if ended.outcome is not Outcome.SUCCESS:
+        await run_in_threadpool(_undo, hub, actor, ended)
+
+
+def _undo(hub: Hub, actor: Actor, ended: Run) -> None:
+    """Leave nothing behind of what could not be made, and raise Failed with the reason."""
     declared = hub.documents.get("repository", REPOSITORY)
     told: dict[str, Any] = {"now": utc_now(), "actor": actor}
     hub.documents.delete("repository", REPOSITORY, expected=declared.revision, **told)
@@ -307,18 +342,20 @@ def _initialise(hub: Hub, actor: Actor) -> None:
     raise Failed(why, code="repository_not_made", hint="choose another folder, or make this one writable")
 
 
-def _await_end(hub: Hub, id: str) -> Run:
+async def _await_end(hub: Hub, id: str) -> Run:
     deadline = time.monotonic() + INIT_SECONDS
-    while (run := hub.record.find_run(id)).state is not RunState.DONE and time.monotonic() < deadline:
-        time.sleep(0.1)
+    while (run := await run_in_threadpool(hub.record.find_run, id)).state is not RunState.DONE:
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.1)
     return run
 
 
 # --- what to protect, and the first run ----------------------------------------------------------
 
 
-def _offer_sources(hub: Hub) -> list[str]:
-    there = set(_folders_in(hub, "/")) | set(_folders_in(hub, "/var"))
+async def _offer_sources(hub: Hub) -> list[str]:
+    there = {*await _folders_in(hub, "/"), *await _folders_in(hub, "/var")}
     return [path for path in OFFERED if path in there]
 
 
@@ -336,7 +373,23 @@ def _daily(at: str) -> Any:
     return SCHEDULE if at == AT else {"cron": when.expression()}
 
 
-def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool, actor: Actor) -> None:
+async def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool, actor: Actor) -> None:
+    spec, question = await run_in_threadpool(_plan_job, hub, sources, schedule, caches)
+    wrong = [one for one in await hub.fleet.ask(hub.host, question, ASK_SECONDS) if not one["sound"]]
+    if wrong:
+        raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
+
+    def begin() -> None:
+        hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
+        hub.order(RunOrder(task="backup", job=JOB), actor)
+
+    await run_in_threadpool(begin)
+
+
+def _plan_job(
+    hub: Hub, sources: list[bytes], schedule: Any, caches: bool
+) -> tuple[dict[str, Any], TestSources]:
+    """What is to be declared, and the question whether its sources are sound; raises Misuse."""
     if not sources:
         raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
     odd = next((source for source in sources if not source.startswith(b"/")), None)
@@ -353,12 +406,7 @@ def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool, actor
         "exclude_caches": caches,
         "exclude": _own_folders(hub, sources, repository),
     }
-    asked = TestSources(job=effective_job(hub.documents.rehearse("job", JOB, spec), JOB))
-    wrong = [one for one in hub.ask(hub.host, asked, ASK_SECONDS) if not one["sound"]]
-    if wrong:
-        raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
-    hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
-    hub.order(RunOrder(task="backup", job=JOB), actor)
+    return spec, TestSources(job=effective_job(hub.documents.rehearse("job", JOB, spec), JOB))
 
 
 def _own_folders(hub: Hub, sources: list[bytes], repository: str) -> list[str]:

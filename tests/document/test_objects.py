@@ -214,6 +214,18 @@ def test_a_deletion_is_not_undone_to(desk: Desk) -> None:
         desk.documents.undo("job", "docs", 2, expected=3, **desk.told)
 
 
+def test_what_is_no_longer_allowed_is_not_undone_to(desk: Desk) -> None:
+    desk.start().change("job", "docs", enabled=False)
+    first = (revisions.c.kind == "job") & (revisions.c.revision == 1)
+    with desk.database.write() as connection:  # as a hub stored it that allowed it
+        connection.execute(revisions.update().where(first).values(spec={**DOCS, "exclude": ["~/.cache"]}))
+    before = whole(desk)
+    with pytest.raises(ConfigurationInvalid) as refused:
+        desk.documents.undo("job", "docs", 1, expected=2, **desk.told)
+    assert [one.at for one in refused.value.problems] == ["jobs.docs.exclude[0]"]
+    assert whole(desk) == before
+
+
 def test_the_last_admin_stays(desk: Desk) -> None:
     desk.create("user", "bob", {"role": "viewer"})
     desk.create("user", "anna", {"role": "admin"})

@@ -538,10 +538,11 @@ def test_a_hub_that_goes_away_is_waited_for(machine: Served, away: Away) -> None
     assert machine.run(run)["outcome"] == "success"
 
 
-def test_a_cancelled_run_by_its_id(machine: Served, away: Away) -> None:
+@pytest.mark.parametrize("by_job", [False, True])
+def test_a_run_is_cancelled_by_its_id_or_by_its_job(machine: Served, away: Away, by_job: bool) -> None:
     with slowly(machine, away):
         begun, run = begin(machine, away)
-        told = away.ask("cancel", run)
+        told = away.ask("cancel", "slow" if by_job else run)
         assert (told["run"], told["state"], told["outcome"]) == (run, "done", "cancelled")
         begun.communicate(timeout=240)
     assert begun.returncode == 130

@@ -85,8 +85,11 @@ def test_a_run_is_cancelled_from_another_process(station: Station) -> None:
     held_open(station, after=[{"run": f"echo $HIGHBALL_OUTCOME > {station.folder}/told"}])
     going = begin(station)
     [run] = station.ask("runs").json
-    answer = station.ask("cancel", run["id"])
+    answer = station.ask("cancel", run["job"])
     assert answer.json == {"run": run["id"], "state": "done", "outcome": "cancelled"}
+    nothing = station.call("cancel", run["job"])
+    assert nothing.status == 4
+    assert f"no run of {run['job']} goes on" in nothing.stderr
     ended = going.end()
     assert ended.status == 130
     assert ended.json["outcome"] == "cancelled"

@@ -24,6 +24,9 @@ Repositories = Annotated[
     list[str] | None,
     typer.Argument(metavar="[REPOSITORY]...", help="Which repositories; none named means all."),
 ]
+Cancellable = Annotated[
+    str, typer.Argument(metavar="RUN|JOB", help="The run (or the start of its id), or the job that it is of.")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")]
 Acceptable = Annotated[
     str,

@@ -10,8 +10,9 @@ import typer
 
 from highball.agent.rundir import RunDirectory
 from highball.cli import answers, carrying
-from highball.cli.arguments import Jobs, Rehearses, RunArgument, Wait, read_wait
+from highball.cli.arguments import Cancellable, Jobs, Rehearses, Wait, read_wait
 from highball.cli.machine import Machine
+from highball.cli.names import find_run_of
 from highball.cli.session import Session
 from highball.errors import Conflict
 from highball.facts import Run, RunState
@@ -78,12 +79,12 @@ def _backs_up(machine: Machine, job: str, wait: timedelta | None, dry_run: bool)
     return lambda: machine.orders.back_up(job, utc_now(), wait=wait, dry_run=dry_run)
 
 
-def cancel(context: typer.Context, run: RunArgument) -> None:
+def cancel(context: typer.Context, run: Cancellable) -> None:
     """End a run politely, and say how it ended."""
     session: Session = context.obj
     machine = session.open()
     machine.settle(begins_run=False)
-    found = machine.record.find_run(run)
+    found = find_run_of(run, machine.document.jobs, machine.record)
     if found.state is RunState.DONE:
         raise Conflict(
             f"run {found.id} has ended already", code="run_ended", hint=f"see: highball logs {found.id}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from highball.errors import Problem, Unknown
+from highball.facts import Run, RunState
 from highball.spec.document import Document
 
 
@@ -36,6 +38,27 @@ def demand_known(what: str, named: Sequence[str], known: Iterable[str]) -> None:
             hint=problems[0].hint or "see them with: highball list",
             problems=problems,
         )
+
+
+class Runs(Protocol):
+    """Where runs are looked up: in the record of this machine, or at a hub."""
+
+    def find_run(self, id_or_start: str, /) -> Run:
+        """The run with this id, or the only one whose id begins so; raises Unknown."""
+
+    def list_runs(self, *, job: str | None, limit: int) -> list[Run]:
+        """The latest runs, newest first."""
+
+
+def find_run_of(named: str, jobs: Iterable[str], runs: Runs) -> Run:
+    """The run that was named, or the one that goes on of the job that was; raises Unknown."""
+    if named not in jobs:
+        return runs.find_run(named)
+    latest = runs.list_runs(job=named, limit=5)
+    going = next((run for run in latest if run.state is not RunState.DONE), None)
+    if going is None:
+        raise Unknown(f"no run of {named} goes on", code="run_unknown", hint="see them with: highball runs")
+    return going
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:

@@ -16,6 +16,7 @@ from highball.cli import adopting, answers, carrying, changing_keys, holdings, p
 from highball.cli.arguments import (
     Anew,
     AppliedFile,
+    Cancellable,
     Jobs,
     KnownAs,
     Limit,
@@ -33,7 +34,7 @@ from highball.cli.arguments import (
 )
 from highball.cli.beginning_anew import begin_anew
 from highball.cli.following import await_end
-from highball.cli.names import choose_jobs, choose_repositories
+from highball.cli.names import choose_jobs, choose_repositories, find_run_of
 from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
 from highball.cli.session import EXIT_OF, Session, exit_status_of_standings
 from highball.errors import Conflict, Failed
@@ -190,11 +191,11 @@ def run(
     )
 
 
-def cancel(context: typer.Context, run: RunArgument) -> None:
+def cancel(context: typer.Context, run: Cancellable) -> None:
     """End a run politely, and say how it ended."""
     session: Session = context.obj
     hub = session.reach()
-    found = hub.find_run(run)
+    found = find_run_of(run, hub.document.jobs, hub)
     if found.state is RunState.DONE:
         raise Conflict(
             f"run {found.id} has ended already", code="run_ended", hint=f"see: highball logs {found.id}"

@@ -188,8 +188,10 @@ def _line(step: Step, run: Run, now: datetime) -> Line:
         return Line(showing.OUTCOMES[Outcome.FAILURE], title_of(step), "It never told its end.", "")
     waits = run.state is RunState.WAITING and run.reason is not None
     look = showing.STATES[RunState.WAITING if waits else RunState.RUNNING]
-    told = run.reason.message if waits and run.reason else f"Attempt {step.attempts}"
-    return Line(look, title_of(step), showing.sentence(told) if waits else told, spent, current=True)
+    told = f"Attempt {step.attempts}" if step.attempts > 1 else ""
+    if waits and run.reason:
+        told = showing.sentence(run.reason.message)
+    return Line(look, title_of(step), told, spent, current=True)
 
 
 def _came_to(step: Step) -> str:

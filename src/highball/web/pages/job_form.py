@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from highball import words
+from highball.engine.restic.repository import address
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
 from highball.hub.changes import Declared, is_of_file
@@ -254,6 +255,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "chosen": [(one, read_path(one.path)) for one in fields.sources],
         "hosts": sorted({hub.host, *document.hosts, fields.host}),
         "repositories": sorted(document.repositories.items()),
+        "lies": {name: address(one) for name, one in document.repositories.items()},
         "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
         "rhythms": ({INHERITED: "Inherited"} if "schedule" in inherited.table else {}) | RHYTHMS,
         "days": DAYS,

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -237,3 +238,18 @@ def test_bare_restic_finds_what_highball_saved(station: Station) -> None:
     [snapshot] = station.snapshots()
     assert sorted(tag.partition("=")[0] for tag in snapshot["tags"]) == ["hb:job", "hb:run", "hb:set"]
     assert snapshot["hostname"] == "station"
+
+
+def test_a_run_says_which_patterns_leave_nothing_out(station: Station) -> None:
+    """Those that were declared before anybody looked; new ones are refused."""
+    station.fill()
+    for job in ("docs", "other"):
+        station.add_job(job, exclude=[f"0/{job}", "*.tmp"])
+    assert "!" not in station.call("run", "docs").stderr
+    with sqlite3.connect(station.state / "highball.db") as record:
+        record.execute("update objects set spec = replace(spec, '0/', '~/')")
+    for job in ("docs", "other"):
+        station.add_job(job, exclude=[f"~/{job}", "*.tmp"])
+    told = station.call("run", "docs").stderr
+    assert '! jobs.docs.exclude[0]: "~/docs": no shell makes a home of ~ here' in told
+    assert "~/other" not in told

@@ -19,7 +19,8 @@ from highball.facts import Run, RunState
 from highball.hub.runs import utc_now
 from highball.hub.upkeep import list_discards_after
 from highball.protocol import Assignment
-from highball.spec.document import effective_job
+from highball.spec.document import Document, effective_job, is_about, place_of
+from highball.spec.misread import find_misread
 from highball.spec.repository import demand_right_to_delete
 
 CANCEL_SECONDS = 60.0
@@ -43,6 +44,7 @@ def run(
     machine.settle(begins_run=not dry_run)
     if not chosen:
         session.output.note("No jobs are enabled; see: highball list")
+    _tell_misread(session, machine.document, chosen)
     carrying.carry_out(
         session,
         machine,
@@ -50,6 +52,14 @@ def run(
         rehearse=dry_run,
         extra=(lambda: {"dry_run": True}) if dry_run else dict,
     )
+
+
+def _tell_misread(session: Session, document: Document, jobs: Sequence[str]) -> None:
+    """What `validate` refuses and a run passes over: what was to be left out by it is saved."""
+    others = [place_of("job", key) for key in document.jobs if key not in jobs]
+    for found in find_misread(document.tables):
+        if not is_about(found, others):
+            session.output.note(f"! {found}", "yellow")
 
 
 def _list_orders(

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from highball.hub.audit import HUB
+from highball.hub.backlog import RunOrder, put_in_queue
+from highball.hub.db import Database, new_run_id, open_database, runs
+from highball.hub.runs import utc_now
 from hub.served import PASSWORD, Corner, Served, Table
-from journeys.station import until
+from journeys.station import HOST, until
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
 
@@ -218,6 +222,44 @@ def test_retention_follows_each_backup_where_it_is_declared_so(corner: Corner) -
     [run] = until(lambda: corner.get("maintenance/runs", limit=1))
     until(lambda: corner.get("maintenance/runs", limit=1)[0]["status"] == "success")
     assert (run["run"]["action"], run["run"]["job"], run["run"]["actor"]) == ("forget", corner.job, "hub")
+
+
+def test_what_a_plan_shows_to_hold_it_is_a_hold_as_soon_as_it_is_shown(
+    corner: Corner, newest_restic: ResticBinary
+) -> None:
+    corner.back_up()
+    tags = ("--tag", f"hb:job={corner.job},hb:set=files", "--host", HOST)
+    newest_restic.run(
+        *("backup", *tags, "--time", "2099-01-01 00:00:00", corner.source),
+        at=Location("local", str(corner.repository)),
+        password_file=corner.folder / "password",
+    )
+    [plan] = corner.get(f"repositories/{corner.nas}/retention")
+    assert plan["held"]["code"] == "clock_wrong"
+    [hold] = corner.get("holds", repository=corner.nas)
+    assert (hold["cause"], hold["job"]) == ("clock_wrong", corner.job)
+
+
+def test_a_scheduled_restore_test_of_what_was_never_saved_is_skipped_and_lights_nothing(
+    corner: Corner,
+) -> None:
+    def due(database: Database) -> str:
+        now = utc_now()
+        order = RunOrder(task="verify", job=corner.job, repository=corner.nas)
+        with database.write() as connection:
+            id, _ = put_in_queue(connection, order, HOST, now, id=new_run_id(now, 7), actor=HUB)
+            told = {"nominal_at": now, "origin": "schedule"}
+            connection.execute(runs.update().where(runs.c.id == id).values(**told))
+        database.close()
+        return id
+
+    done = corner.end_of(due(open_database(corner.state / "highball.db")))
+    assert (done["outcome"], done["reason"]["code"]) == ("skipped", "snapshot_unknown")
+    assert f"holds no snapshot of {corner.job}" in done["reason"]["message"]
+    problems = corner.get("overview")["problems"]
+    assert [one for one in problems if one["action"] and corner.nas in one["repositories"]] == []
+    by_hand = corner.end_of(corner.order("verify", job=corner.job))
+    assert by_hand["outcome"] == "failure", "who asks for one now is told that there is none"
 
 
 def test_foreign_snapshots_are_adopted_and_released(corner: Corner, newest_restic: ResticBinary) -> None:

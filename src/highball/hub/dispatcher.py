@@ -342,7 +342,13 @@ class Dispatcher:
     async def plan(self, key: str, job: str | None = None, approval: str | None = None) -> list[Plan]:
         """What retention would do in a repository, one plan per set; raises HighballError."""
         looks = await self._look_at(key, job)
-        return await asyncio.to_thread(looks.plan, approval)
+
+        def plan() -> list[Plan]:
+            plans = looks.plan(approval)
+            self.retainer.settle(plans, utc_now())  # what a plan shows to hold it can be accepted from then on
+            return plans
+
+        return await asyncio.to_thread(plan)
 
     async def _look_at(
         self, key: str, job: str | None = None, snapshot: str | None = None, *, patient: bool = False
@@ -571,7 +577,7 @@ def _own_limits(document: Document) -> dict[Place, int]:
 
 
 def _why_not(run: Queued, error: HighballError, document: Document) -> tuple[Reason, Outcome]:
-    """What is never possible and comes by itself every night is no failure each time, nor is a disk that is away."""
+    """What is never possible, or has nothing to do yet, and comes by itself is no failure, nor is a disk that is away."""
     reason = Reason(code=error.code, message=error.message)
     repository = document.repositories.get(run.repository or "")
     if run.nominal_at is None:
@@ -579,7 +585,8 @@ def _why_not(run: Queued, error: HighballError, document: Document) -> tuple[Rea
     if error.code == "repository_gone" and repository is not None and comes_and_goes(repository):
         return passed_over(run.repository or "", repository), Outcome.SKIPPED
     never = error.code in ("admin_creds_required", "maintenance_off")
-    return reason, Outcome.SKIPPED if never else Outcome.FAILURE
+    nothing_yet = run.action is Action.VERIFY and error.code in ("snapshot_unknown", "repository_missing")
+    return reason, Outcome.SKIPPED if never or nothing_yet else Outcome.FAILURE
 
 
 def _is_own_backup(run: Queued) -> bool:

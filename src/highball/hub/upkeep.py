@@ -208,7 +208,7 @@ class Retainer:
         Of plans that somebody was `shown`, only these are carried out. Which of them stand still, and why, is told as
         well; what holds them by this look is in the record too. Raises Unknown where no plan is the approved one.
         """
-        self._settle(plans, now)
+        self.settle(plans, now)
         if approval is not None:
             plans = [plan for plan in plans if plan.id == approval]
             if not plans:
@@ -263,7 +263,7 @@ class Retainer:
             raise Unknown(f"{what} {snapshot}", code="snapshot_unknown", hint=hint)
         return found[0]
 
-    def _settle(self, plans: Sequence[Plan], now: datetime) -> None:
+    def settle(self, plans: Sequence[Plan], now: datetime) -> None:
         """What these plans show of the world holds retention from now on, or does no more."""
         for plan in plans:
             held = Held(plan.repository, plan.job, plan.host, plan.set)

@@ -129,6 +129,23 @@ def test_snapshots_whose_tags_were_changed_are_followed_under_their_new_ids(ever
     assert station.ask("status").json[0]["snapshots"] == 2
 
 
+def test_of_twins_that_other_tags_made_one_is_listed(station: Station) -> None:
+    """Storage that only appends keeps the one that `restic tag` would remove."""
+    station.add_job()
+    [ours] = save(station, 1)
+    station.bare("backup", "--host", "elsewhere", str(station.source))
+    [foreign] = listed(station) - {ours}
+    for id in (ours, foreign):
+        kept = station.path_of() / "snapshots" / id
+        content = kept.read_bytes()
+        station.bare("tag", "--add", "keep", id)
+        kept.write_bytes(content)
+    assert len(listed(station)) == 4
+    told = {one["id"]: one["job"] for one in station.ask("snapshots").json}
+    assert len(told) == 2 and foreign not in told
+    assert told[ours] == "docs"
+
+
 def test_another_jobs_snapshots_are_another_set(station: Station) -> None:
     station.add_job(retention={"last": 1})
     station.add_job("other", retention={"last": 5})

@@ -559,7 +559,10 @@ class Record:
                 connection.execute(repositories.insert().values(key=repository, **told))
 
     def recognise(self, repository: str, listed: Iterable[Snapshot]) -> list[Snapshot]:
-        """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing."""
+        """The snapshots of a listing with what is known of them; the tags of one that is not governed prove nothing.
+
+        Where other tags made a twin of one that could not be removed, one of both is told: the governed one.
+        """
         listing = list(listed)
         governed = [
             (of, one) for of in self.list_sets(repository=repository) for one in self.list_governed(of)
@@ -567,7 +570,12 @@ class Record:
         known = {one.id: (of, one) for of, one in governed}
         firsts = {one.names[0]: (of, one) for of, one in governed}
         renamed = {one.id: firsts.get(one.original or "") for one in list_renamed(listing)}
-        return [_recognised(one, known.get(one.id) or renamed.get(one.id)) for one in listing]
+        twins = _list_twins(listing, known)
+        return [
+            _recognised(one, known.get(one.id) or renamed.get(one.id))
+            for one in listing
+            if one.id not in twins
+        ]
 
     def follow(self, repository: str, listing: Sequence[Snapshot]) -> None:
         """Know those of a listing by their new ids to which `restic tag` gave one."""
@@ -678,6 +686,17 @@ class Record:
         ending = self.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
         id = ending.account.snapshot_id if ending else None
         return next((one.id for one in self.list_governed(of) if id in one.names), id)
+
+
+def _list_twins(listing: Sequence[Snapshot], known: Collection[str]) -> set[str]:
+    """Of each pair of which the one is the other with other tags, the one that is not told."""
+    shown = {one.id: one for one in listing}
+    pairs = [(shown[one.original], one) for one in listing if one.original in shown]
+    return {
+        new.id if old.id in known else old.id
+        for old, new in pairs
+        if (old.tree, old.time) == (new.tree, new.time)
+    }
 
 
 def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Snapshot:

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from api.whole import NOW, SNAPSHOT, Whole
+from highball.hub.db import runs
 from record.stories import OF, back_up
 
 RUNS = "/api/v1/runs"
@@ -176,3 +177,39 @@ def models_in(annotation: Any, seen: set[type] | None = None) -> Iterator[type[B
             yield from models_in(field.annotation, seen)
     for part in typing.get_args(annotation):
         yield from models_in(part, seen)
+
+
+def test_what_waits_already_is_not_queued_twice_and_the_answer_says_so(api: TestClient, whole: Whole) -> None:
+    def ordered(key: str | None = None, **more: Any) -> tuple[int, dict[str, Any]]:
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = api.post(RUNS, json={"task": "backup", "job": "pics", **more}, headers=headers)
+        return answer.status_code, answer.json()
+
+    rehearsed, rehearsal = ordered(dry_run=True)
+    first, run = ordered()
+    assert (rehearsed, first) == (202, 202), "a dry run does not stand for a backup"
+    assert not run["already_waiting"] and run["message"] is None
+    for key in (None, "once-more", "once-more"):
+        status, again = ordered(key, wait_seconds=5)
+        assert (status, again["id"]) == (200, run["id"])
+    status, again = ordered()
+    assert again["already_waiting"] and "ordered by token:of-admin at" in again["message"]
+    assert ordered(dry_run=True)[1]["id"] == rehearsal["id"]
+    whole.hub.backlog.mark_assigned(run["id"], NOW)
+    assert ordered()[0] == 202, "what has begun may lack what is there by now"
+
+
+def test_what_waits_for_its_window_is_not_waited_for_by_a_person(api: TestClient, whole: Whole) -> None:
+    def due(code: str) -> str:
+        run = api.post(RUNS, json={"task": "check", "repository": "far"}).json()["id"]
+        told = {"nominal_at": NOW, "origin": "schedule", "reason_code": code, "reason_message": "waiting"}
+        with whole.hub.database.write() as connection:
+            connection.execute(runs.update().where(runs.c.id == run).values(**told))
+        return str(run)
+
+    late = due("window")
+    assert api.post(RUNS, json={"task": "check", "repository": "far"}).json()["id"] != late
+    busy = due("busy")
+    answer = api.post(RUNS, json={"task": "check", "repository": "far"}).json()
+    assert (answer["id"], answer["already_waiting"]) == (busy, True)
+    assert "by its schedule at" in answer["message"]

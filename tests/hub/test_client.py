@@ -192,6 +192,26 @@ def test_a_backup_told_as_it_goes(away: Away) -> None:
     assert [event["type"] for event in away.ask("logs", run["id"])][-1] == "run.ended"
 
 
+def test_a_run_that_waits_already_is_followed_and_left_to_whoever_ordered_it(
+    away: Away, tmp_path: Path
+) -> None:
+    corner = away.served.give_slow_corner(tmp_path)
+    first = corner.order()
+    until(lambda: corner.run(first)["state"] == "running")
+    waiting = corner.order()
+    following = away.start("run", corner.job)
+    assert following.stderr is not None
+    told = ""
+    while "waits in the queue already, ordered by token:tests at" not in told:
+        told = following.stderr.readline()
+        assert told
+    following.send_signal(signal.SIGINT)
+    _, rest = following.communicate(timeout=240)
+    assert (following.returncode, f"run {waiting} goes on" in rest) == (130, True), rest
+    assert [corner.end_of(run)["outcome"] for run in (first, waiting)] == ["success", "success"]
+    assert len(corner.get("runs", job=corner.job)["items"]) == 2
+
+
 def test_events_as_they_happen(away: Away) -> None:
     done = away.command("--events", "run", "docs")
     assert done.returncode == 0

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from api.whole import Whole
+from api.whole import ANNA, Whole
 from highball.facts import Outcome, Reason
 from highball.hub.db import steps
 from highball.hub.runs import utc_now
@@ -102,6 +102,30 @@ def test_a_pause_ends_by_itself_where_it_was_told_to(whole: Whole) -> None:
             page = client.post(address, data=wrong | {"job": "docs"})
             assert "Not paused" in page.text
     assert whole.hub.scheduler.list_pauses(utc_now()) == []
+
+
+def test_a_job_that_waits_already_is_led_to_and_said_so(whole: Whole) -> None:
+    client = whole.client()
+    spec = {"sources": ["/eager"], "repositories": ["nas"], "schedule": "daily"}
+    whole.hub.documents.create("job", "eager", spec, now=utc_now(), actor=ANNA)
+
+    def run(**fields: str) -> str:
+        return str(client.post("/jobs/eager/run", data=fields, follow_redirects=False).headers["location"])
+
+    rehearsal = run(dry="yes")
+    assert "Run now" in client.get("/jobs/eager").text, "a dry run that waits is no backup"
+    first = run(once="one click")
+    assert first != rehearsal
+    assert run(once="one click") == first
+    assert "Nothing more was queued" not in client.get(first).text, "it is the same click"
+    assert run(once="another") == first
+    assert "eager waits in the queue already (by the token of-admin, " in client.get(first).text
+    together = client.post("/jobs", data={"act": "run", "job": ["pics", "eager"]}).text
+    assert "1 job will run. 1 job waits in the queue already" in together
+    for queued in whole.hub.backlog.list_unassigned():
+        reason = Reason(code="cancelled", message="done")
+        whole.hub.backlog.end_unbegun(queued.id, Outcome.CANCELLED, reason, utc_now())
+    whole.hub.documents.delete("job", "eager", expected=1, now=utc_now(), actor=ANNA)
 
 
 def test_a_dry_run_is_never_shown_as_a_backup(anna: Looker, served: Served, tmp_path: Path) -> None:

@@ -100,6 +100,15 @@ def test_a_run_by_hand_counts_as_its_own_job(clockwork: Clockwork) -> None:
     assert [fired.outcome for fired in clockwork.tick("06-01 03:00")] == ["skipped", "skipped"]
 
 
+def test_a_dry_run_that_goes_on_keeps_no_backup_from_its_time(clockwork: Clockwork) -> None:
+    clockwork.plan("06-01 00:00", DAILY)
+    row = {"host": HOST, "state": "running", "created_at": at("06-01 02:00"), "last_seq": 0, "job": "docs"}
+    told = {"kind": "backup", "action": "backup", "order": {"task": "backup", "dry_run": True}}
+    with clockwork.database.write() as connection:
+        connection.execute(runs.insert().values(id="a", subject="backup:docs", **told, **row))
+    assert [fired.outcome for fired in clockwork.tick("06-01 03:00")] == [None]
+
+
 def test_ids_that_are_known_are_left_as_they_are(clockwork: Clockwork) -> None:
     clockwork.plan("06-01 00:00", DAILY)
     clockwork.report("06-01 03:00")

@@ -398,12 +398,14 @@ class Hub:
         """Order a run and follow it to its end; raises HighballError where the hub refuses to begin it."""
         key = {"Idempotency-Key": uuid4().hex}
         told = {**order}
-        if AT in told:  # an address of its own, which is sent to once
-            run = Run.model_validate(self._post(told.pop(AT), told))
-        else:
-            run = Run.model_validate(self._send_surely("runs", order, key))
+        own = told.pop(AT, None)  # an address of its own, which is sent to once
+        answer = self._post(own, told) if own else self._send_surely("runs", order, key)
+        run = Run.model_validate(answer)
         narrator.announce(run.id, run.action.value, run.job or run.repository or "")
-        ended = follow(self, run, narrator)
+        is_ours = not answer.get("already_waiting", False)
+        if not is_ours:
+            narrator.remark(f"  … {answer['message']}; this follows that run")
+        ended = follow(self, run, narrator, is_ours=is_ours)
         _raise_refusal(ended)
         return ended
 

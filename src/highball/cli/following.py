@@ -67,9 +67,12 @@ class Stopping(Stop):
         return self._presses > 1
 
 
-def follow(hub: Followed, run: Run, narrator: Narrator) -> Run:
-    """The run once it has ended; raises Cancelled where nobody waits for that, Failed where the hub is gone."""
-    following = _Following(hub, run, narrator)
+def follow(hub: Followed, run: Run, narrator: Narrator, *, is_ours: bool = True) -> Run:
+    """The run once it has ended; raises Cancelled where nobody waits for that, Failed where the hub is gone.
+
+    One that was somebody else's order is not ended by Ctrl-C.
+    """
+    following = _Following(hub, run, narrator, is_ours)
     with _Listening(hub.http) as news:
         while not following.look():
             following.await_news(news)
@@ -90,8 +93,9 @@ def await_end(hub: Followed, run: str, seconds: float) -> Run:
 class _Following:
     """One run on its way."""
 
-    def __init__(self, hub: Followed, run: Run, narrator: Narrator) -> None:
+    def __init__(self, hub: Followed, run: Run, narrator: Narrator, is_ours: bool) -> None:
         self.run = run
+        self._is_ours = is_ours
         self._hub = hub
         self._narrator = narrator
         self._told = 0
@@ -129,6 +133,9 @@ class _Following:
 
     def _end_if_wanted(self) -> None:
         stop = self._hub.stop
+        if stop.requested and not self._is_ours:
+            way = f"it was ordered before; end it with: highball cancel {self.run.id}"
+            raise Cancelled(f"run {self.run.id} goes on", hint=way)
         if stop.requested and not self._asked_to_end:
             self._narrator.remark(f"Asked run {self.run.id} to end …; Ctrl-C once more does not wait for it")
             with contextlib.suppress(Conflict):  # it has ended by itself

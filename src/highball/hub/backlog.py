@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
 import sqlalchemy as sa
@@ -225,6 +226,14 @@ class Queued:
     """Why it waits."""
 
 
+class Placing(StrEnum):
+    """What became of an order: a new run, the one that its key began, or the same one that waits already."""
+
+    NEW = "new"
+    KNOWN = "known"
+    WAITING = "waiting"
+
+
 class Backlog:
     """The runs that have not ended, as rows."""
 
@@ -240,15 +249,16 @@ class Backlog:
 
     def enqueue(
         self, order: RunOrder, host: str, now: datetime, *, id: str, actor: Actor, key: str | None = None
-    ) -> tuple[Run, bool]:
+    ) -> tuple[Run, Placing]:
         """Write down a run that is to be carried out when nothing stands in its way.
 
-        With the idempotency key of an earlier order of the same actor, it is that order's run (and false). Raises
-        Conflict where the key was used for another order.
+        With the idempotency key of an earlier order of the same actor, it is that order's run; where the same waits
+        already, it is that one, as it will do all that is wanted. Raises Conflict where the key was used for another
+        order.
         """
         with self._database.write() as connection:
-            answer = put_in_queue(connection, order, host, now, id=id, actor=actor, key=key)
-        return self._record.find_run(answer), answer == id
+            answer, placing = put_in_queue(connection, order, host, now, id=id, actor=actor, key=key)
+        return self._record.find_run(answer), placing
 
     def has_answered(self, actor: Actor, key: str | None) -> bool:
         """Whether an order of this actor with this idempotency key began a run already."""
@@ -333,22 +343,51 @@ def put_in_queue(
     id: str,
     actor: Actor,
     key: str | None = None,
-) -> str:
-    """Write down a run within the transaction of whoever wants it; the id of the run that the key names by now.
-
-    Raises Conflict where the key was used for another order.
-    """
+) -> tuple[str, Placing]:
+    """Write down a run within the transaction of whoever wants it, as `Backlog.enqueue` says; the run's id."""
     told = order.model_dump(mode="json", exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     known = _find_answer(connection, actor, key, digest)
     if known is not None:
-        return known
-    connection.execute(runs.insert().values(**_queued_row(order, host, now, id, actor), order=told))
-    write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
+        return known, Placing.KNOWN
+    waiting = _find_waiting(connection, order, host)
+    if waiting is None:
+        connection.execute(runs.insert().values(**_queued_row(order, host, now, id, actor), order=told))
+        write_down(connection, actor, "ordered", now, kind="run", key=id, after=told)
+    answer = waiting or id
     if key is not None:
-        used = {"actor": actor.name, "key": key, "request": digest, "answer": id, "at": now}
+        used = {"actor": actor.name, "key": key, "request": digest, "answer": answer, "at": now}
         connection.execute(idempotency.insert().values(**used))
-    return id
+    return answer, Placing.NEW if waiting is None else Placing.WAITING
+
+
+_EACH_FOR_ITSELF = frozenset({"restore", "key-add", "key-rotate", "key-remove"})
+"""Orders that are carried out one by one, however alike."""
+
+
+def _find_waiting(connection: sa.Connection, order: RunOrder, host: str) -> str | None:
+    """The run that would do the same there and that nobody was given yet.
+
+    One that came by schedule is the same only while it waits for another run: one that waits for its window, or for
+    a host that is away, does not begin when a person says so.
+    """
+    if order.task in _EACH_FOR_ITSELF:
+        return None
+    asked = (
+        sa.select(runs)
+        .where(runs.c.state == RunState.QUEUED.value, runs.c.assigned_at.is_(None), runs.c.host == host)
+        .where(runs.c.order.is_not(None), runs.c.cancel_requested_at.is_(None))
+        .where(runs.c.action == order.action.value)
+        .where(runs.c.nominal_at.is_(None) | (runs.c.reason_code == "busy"))
+        .order_by(runs.c.created_at, runs.c.id)
+    )
+    wanted = order.model_dump(exclude={"wait_seconds"})
+    same = (row.id for row in connection.execute(asked) if _said(row) == wanted)
+    return next(same, None)
+
+
+def _said(row: sa.Row[Any]) -> dict[str, Any]:
+    return _as_order(row).model_dump(exclude={"wait_seconds"})
 
 
 def _find_answer(connection: sa.Connection, actor: Actor, key: str | None, digest: str) -> str | None:

@@ -43,7 +43,7 @@ from highball.hub.access import Access
 from highball.hub.adoption import Adoption
 from highball.hub.asking import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.backlog import Backlog, Queued, RestoreWish, RunOrder, put_in_queue
+from highball.hub.backlog import Backlog, Placing, Queued, RestoreWish, RunOrder, put_in_queue
 from highball.hub.config import FROM_FILE, Documents
 from highball.hub.db import Database, new_run_id
 from highball.hub.dispatcher import Dispatcher, Installation
@@ -288,8 +288,8 @@ class Hub:
 
     def order(
         self, order: RunOrder, actor: Actor, *, key: str | None = None, id: str | None = None
-    ) -> tuple[Run, bool]:
-        """Queue a run; with the same idempotency key, the run that this key began. True where it is new.
+    ) -> tuple[Run, Placing]:
+        """Queue a run; with the same idempotency key, the run that this key began; the one that waits already.
 
         Raises Unknown for a job or repository that is not declared, and Misuse, Unknown or NotAllowed for a snapshot
         that is none or cannot be removed. Not to be called in the loop's own thread.
@@ -305,15 +305,15 @@ class Hub:
         if order.snapshot is not None and not self.backlog.has_answered(actor, key):
             self._demand_snapshot(order, order.snapshot)
         try:
-            run, fresh = self.backlog.enqueue(
+            run, placing = self.backlog.enqueue(
                 order, host, now, id=id or new_run_id(now, secrets.randbits(74)), actor=actor, key=key
             )
         except StateUnusable as error:
             raise self._with_way_out(order, error) from None
-        if fresh:
+        if placing is Placing.NEW:
             self.newsroom.publish("run", run.id)
             self.dispatcher.wake()
-        return run, fresh
+        return run, placing
 
     def _with_way_out(self, order: RunOrder, error: StateUnusable) -> StateUnusable:
         """The same error; of a restore with the way that needs no hub."""

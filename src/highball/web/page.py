@@ -29,13 +29,15 @@ from starlette.types import Scope
 
 from highball import __version__, words
 from highball.errors import HighballError, LoginNeeded, StateUnusable
+from highball.facts import Run
 from highball.hub.audit import Actor
+from highball.hub.backlog import Placing
 from highball.hub.hub import Hub
 from highball.hub.overview import Overview, Survey, grounds, look_over, survey
 from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.spec.document import Document
-from highball.web import showing
+from highball.web import showing, telling
 from highball.web.names import Names
 
 SURVEY_IS_FRESH: Final = timedelta(seconds=10)
@@ -221,6 +223,15 @@ class Pages:
             return seen
         self._surveyed = survey(self._hub, now)
         return self._surveyed
+
+    def to_run(self, run: Run, placing: Placing) -> Response:
+        """On to the run that was ordered, and where it had been so before, that in words."""
+        said = None
+        if placing is Placing.WAITING:
+            at = words.moment(run.created_at, utc_now(), self.zone())
+            told = f"waits in the queue already ({telling.origin_of(run)}, {at})"
+            said = Said(f"{self.names().run(run)} {told}. Nothing more was queued: this is that run.", "warn")
+        return go(f"/runs/{run.id}", said=said)
 
     def in_short(self) -> Overview:
         """The overview without its jobs, kept as long as the survey that it tells of."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from highball.errors import Misuse
-from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing
+from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing, time_to_text
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunRequest
+from highball.hub.backlog import Placing, RunRequest
 from highball.hub.hub import Hub
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.standing import list_standings
@@ -39,6 +39,25 @@ class RunPage(Fact):
 
     items: tuple[Run, ...]
     next: str | None = None
+
+
+class Ordered(Run):
+    """A run that was ordered."""
+
+    already_waiting: bool = False
+    """The same waited in the queue already, so that nothing more was queued."""
+    message: str | None = None
+    """That in words."""
+
+    @classmethod
+    def of(cls, run: Run, placing: Placing) -> Self:
+        """An order's answer."""
+        if placing is not Placing.WAITING:
+            return cls(**dict(run))
+        whose = f"ordered by {run.actor}" if run.origin == "manual" and run.actor else "by its schedule"
+        since = f"{whose} at {time_to_text(run.created_at)}"
+        message = f"the same run waits in the queue already, {since}: nothing more was queued"
+        return cls(**dict(run), already_waiting=True, message=message)
 
 
 def make_router(hub: Hub) -> APIRouter:
@@ -73,24 +92,27 @@ def make_router(hub: Hub) -> APIRouter:
         more = found[limit - 1].id if len(found) > limit else None
         return RunPage(items=tuple(found[:limit]), next=more)
 
-    @router.post("/runs", status_code=202, responses={200: {"model": Run}})
+    @router.post("/runs", status_code=202, responses={200: {"model": Ordered}})
     def order_run(
         order: RunRequest,
         actor: Runs,
         response: Response,
         idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
-    ) -> Run:
-        """Queue a run; the same Idempotency-Key answers with the run that it began."""
+    ) -> Ordered:
+        """Queue a run; the same Idempotency-Key answers with the run that it began.
+
+        Where the same waits in the queue already, nothing more is queued: the answer is that run, and says so.
+        """
         if order.action is Action.KEY:
             raise Misuse(
                 "keys are changed at the repository's own address",
                 code="order_elsewhere",
                 hint=f"see /api/v1/repositories/{order.repository}/keys",
             )
-        run, fresh = hub.order(order, actor, key=idempotency_key)
-        response.status_code = 202 if fresh else 200
+        run, placing = hub.order(order, actor, key=idempotency_key)
+        response.status_code = 202 if placing is Placing.NEW else 200
         response.headers["Location"] = f"/api/v1/runs/{run.id}"
-        return run
+        return Ordered.of(run, placing)
 
     @router.get("/runs/{run}")
     def show_run(run: str, _: Sees) -> Run:

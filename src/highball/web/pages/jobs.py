@@ -18,7 +18,7 @@ from highball import words
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.facts import Action, Outcome, Run, RunKind, RunState, Step
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
+from highball.hub.backlog import Placing, RunOrder
 from highball.hub.changes import is_of_file
 from highball.hub.hub import Hub
 from highball.hub.intake import SetOf
@@ -158,7 +158,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
 _DONE = {"run": "will run", "prove": "will be tested by a restore", "pause": "paused", "resume": "resumed"}
 _NO_SCHEDULE = ("job has no schedule", "jobs have no schedule")
 _LEFT = {
-    "run": _NO_SCHEDULE,
+    "run": ("job waits in the queue already", "jobs wait in the queue already"),
     "prove": ("job has no snapshot yet", "jobs have no snapshot yet"),
     "pause": _NO_SCHEDULE,
     "resume": _NO_SCHEDULE,
@@ -171,11 +171,12 @@ def _not_done(error: HighballError) -> Said:
 
 
 def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime | None) -> bool:
-    """Do it to one of several; false where it has no schedule that could rest, or no snapshot to test."""
+    """Do it to one of several; false where it waits to run already, cannot rest, or has no snapshot to test."""
     job = effective_job(hub.document(), key)
     if act == "run":
-        hub.order(RunOrder(task="backup", job=key), actor, key=f"{once}:{key}" if once else None)
-        return True
+        order = RunOrder(task="backup", job=key)
+        _, placing = hub.order(order, actor, key=f"{once}:{key}" if once else None)
+        return placing is not Placing.WAITING
     if act == "prove":
         there = [name for name in job.repositories if hub.record.list_sets(repository=name, job=key)]
         for name in there:
@@ -283,7 +284,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     declared = hub.documents.get("job", key)
     runs = hub.record.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
     backups = [run for run in runs if not run.dry_run]
-    going = next((run for run in runs if run.state is not RunState.DONE), None)
+    going = next((run for run in backups if run.state is not RunState.DONE), None)
     zone = job.schedule.timezone or document.settings.timezone
     late = jitter_of(f"backup:{key}", found.host, job.schedule)
     return {
@@ -575,16 +576,14 @@ def _add_orders(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/jobs/{key}/run")
     def run(key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
         order = RunOrder(task="backup", job=key, dry_run=bool(dry))
-        begun, _ = hub.order(order, actor, key=f"{once}:{dry}" if once else None)
-        return go(f"/runs/{begun.id}")
+        return pages.to_run(*hub.order(order, actor, key=f"{once}:{dry}" if once else None))
 
     @router.post("/jobs/{key}/prove")
     def prove(
         key: str, actor: Runs, repository: Annotated[str, Form(min_length=1, max_length=63)], once: Text = ""
     ) -> Response:
         order = RunOrder(task="verify", job=key, repository=repository)
-        begun, _ = hub.order(order, actor, key=f"{once}:{repository}" if once else None)
-        return go(f"/runs/{begun.id}")
+        return pages.to_run(*hub.order(order, actor, key=f"{once}:{repository}" if once else None))
 
     @router.post("/jobs/{key}/pause")
     def pause_it(

@@ -24,7 +24,8 @@ from highball.hub.recovery import list_backups
 from highball.hub.runs import RunFilter, utc_now
 from highball.hub.scheduler import Upcoming
 from highball.spec.access import Role
-from highball.spec.document import HUB_JOB
+from highball.spec.document import HUB_JOB, effective_cadences
+from highball.timing import Schedule
 from highball.web import showing
 from highball.web.names import Named, Names
 from highball.web.page import Pages, Said, go
@@ -88,8 +89,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         if about.task == "discard" and about.repository:
             return go(plan_address(about.repository))
         order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
-        begun, _ = hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None)
-        return go(f"/runs/{begun.id}")
+        return pages.to_run(*hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None))
 
     @router.post("/maintenance/pause")
     def pause(
@@ -174,6 +174,8 @@ class Task:
     last_at: datetime | None
     next: Upcoming | None
     pause: Pause | None
+    can_rest: bool = True
+    """Whether it has times that a pause could pass over."""
 
     @property
     def shown_at(self) -> str | None:
@@ -183,7 +185,16 @@ class Task:
 
 
 def _upkeep(hub: Hub) -> list[Planned]:
-    return [one for one in planned_of(hub.document(), hub.host) if not one.subject.startswith("backup:")]
+    """All that is no backup; retention that only comes after each backup has no time of its own."""
+    document = hub.document()
+    planned = [one for one in planned_of(document, hub.host) if not one.subject.startswith("backup:")]
+    timed = {one.subject for one in planned}
+    follows = [
+        Planned(f"discard:{key}", Action.FORGET, repository.maintainer(hub.host), Schedule())
+        for key, repository in document.repositories.items()
+        if effective_cadences(document, key).after_backup and f"discard:{key}" not in timed
+    ]
+    return [*follows, *planned]
 
 
 def _demand(hub: Hub, subject: str) -> str:
@@ -209,7 +220,7 @@ def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
     return [
         _task(
             *(one, names, held, copies[0].made_at if copies else None),
-            *(coming.get(one.subject), pauses.get(one.subject)),
+            *(coming.get(one.subject), pauses.get(one.subject), _when(hub, one)),
         )
         for one in planned
     ]
@@ -222,6 +233,7 @@ def _task(
     copied_at: datetime | None,
     coming: Upcoming | None,
     pause: Pause | None,
+    when: str,
 ) -> Task:
     about = Subject.of(planned.subject)
     place = planned.subject if about.job else about.repository or "hub"
@@ -231,8 +243,18 @@ def _task(
     if planned.subject == HUB_BACKUP and copied_at:
         look = Look("ok", "circle-check", "Made")
     at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
-    when = showing.when(planned.schedule, begins=True)
-    return Task(planned.subject, names.subject(planned.subject), when, last, look, at, coming, pause)
+    named, can_rest = names.subject(planned.subject), planned.schedule.expression is not None
+    return Task(planned.subject, named, when, last, look, at, coming, pause, can_rest)
+
+
+def _when(hub: Hub, planned: Planned) -> str:
+    about, told = Subject.of(planned.subject), showing.when(planned.schedule, begins=True)
+    after = (
+        about.task == "discard" and effective_cadences(hub.document(), about.repository or "").after_backup
+    )
+    if not after:
+        return told
+    return "After each backup" if planned.schedule.expression is None else f"{told}, and after each backup"
 
 
 # --- the hub's own copies ------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> No
     def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
         seen.forget(key)
         order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
-        return _ordered(hub, order, actor, order_key)
+        return _ordered(hub, pages, order, actor, order_key)
 
 
 def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
@@ -141,7 +141,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         task: Annotated[Literal["check", "prune", "verify", "stats", "init"], Form()],
         order_key: Text = "",
     ) -> Response:
-        return _ordered(hub, RunOrder(task=task, repository=key), actor, order_key)
+        return _ordered(hub, pages, RunOrder(task=task, repository=key), actor, order_key)
 
     @router.post("/repositories/{key}/pause")
     def pause(
@@ -217,7 +217,7 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
         order = RunOrder(
             task="discard", repository=key, job=job or None, plan=plan or None, shown=shown or None
         )
-        return _ordered(hub, order, actor, order_key)
+        return _ordered(hub, pages, order, actor, order_key)
 
 
 def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
@@ -289,9 +289,8 @@ def _fresh() -> str:
     return secrets.token_urlsafe(12)
 
 
-def _ordered(hub: Hub, order: RunOrder, actor: Actor, key: str) -> Response:
-    run, _ = hub.order(order, actor, key=f"{key}:{order.task}" if key else None)
-    return go(f"/runs/{run.id}")
+def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) -> Response:
+    return pages.to_run(*hub.order(order, actor, key=f"{key}:{order.task}" if key else None))
 
 
 def _said_of(found: RepositoryTestAnswer) -> Said:

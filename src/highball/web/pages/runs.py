@@ -352,8 +352,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
         if order.task in ("forget", "discard"):
             return go(plan_address(order.repository or "", order.job))
-        ordered, _ = hub.order(order, actor, key=key)
-        return _back(ordered.id)
+        return pages.to_run(*hub.order(order, actor, key=key))
 
 
 def _about_cancelling(run: Run, names: Names) -> Question:

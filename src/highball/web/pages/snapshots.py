@@ -211,8 +211,7 @@ def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
     def remove(actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = "") -> Response:
         order = RunOrder(task="forget", repository=key, snapshot=snapshot)
-        run, _ = hub.order(order, actor, key=order_key[:200] or None)
-        return go(f"/runs/{run.id}")
+        return pages.to_run(*hub.order(order, actor, key=order_key[:200] or None))
 
 
 def _about_removal(key: str, id: str) -> Question:

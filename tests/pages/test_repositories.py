@@ -13,8 +13,9 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from api.whole import NOW, SNAPSHOT, Whole
+from api.whole import ANNA, NOW, SNAPSHOT, Whole
 from highball.facts import Action, Reason
+from highball.hub.runs import utc_now
 from highball.keeping import Plan, Verdict
 from highball.spec.access import Role
 from highball.timing import Schedule
@@ -144,6 +145,48 @@ def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, 
     maintenance.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status")).to_contain_text("as Highball thinks best")
     assert "maintenance" not in corner.get(f"repositories/{corner.nas}")["spec"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("after-backup", "After each backup"),
+        (["after-backup", "30 4 * * 1"], "Mondays 04:30, and after each backup"),
+        ("30 4 * * 1", "Mondays 04:30"),
+    ],
+)
+def test_maintenance_tells_that_retention_comes_after_each_backup(
+    whole: Whole, said: str | list[str], told: str
+) -> None:
+    declared = whole.hub.documents.get("repository", "nas")
+
+    def declare(spec: dict[str, Any]) -> None:
+        revision = whole.hub.documents.get("repository", "nas").revision
+        whole.hub.documents.change("repository", "nas", spec, expected=revision, now=utc_now(), actor=ANNA)
+
+    declare({**declared.spec, "maintenance": "user", "discard_schedule": said})
+    rows = whole.client().get("/maintenance").text.split("<tr>")
+    [row] = [row for row in rows if ">Discard in nas</a>" in row]
+    assert f'data-label="When">{told}<' in row
+    assert ("/maintenance/pause" in row) == (said != "after-backup"), "what has no times cannot rest"
+    declare(dict(declared.spec))
+
+
+def test_what_others_stored_is_measured_at_the_first_meeting_or_by_a_button(
+    served: Served, anna: Looker, tmp_path: Path
+) -> None:
+    met, saved = (served.give_corner(tmp_path / name) for name in ("met", "saved"))
+    met.end_of(met.order("init"))
+    assert met.get(f"repositories/{met.nas}/figures")["measured_at"]
+    saved.back_up()
+    page = anna.go(f"/repositories/{saved.nas}")
+    expect(page.locator("#size")).to_contain_text("not measured yet")
+    page.get_by_role("button", name="Measure now").click()
+    page.wait_for_url("**/runs/*")
+    saved.end_of(page.url.rpartition("/")[2])
+    anna.go(f"/repositories/{saved.nas}")
+    expect(page.locator("#size")).to_contain_text("as last known")
+    expect(page.get_by_role("button", name="Measure now")).to_have_count(0)
 
 
 def test_without_script_off_is_asked_on_a_page_and_what_is_wrong_stands_by_its_field(

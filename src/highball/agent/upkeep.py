@@ -192,6 +192,10 @@ def initialise(steps: Steps, task: InitTask) -> Done:
     restic = replace(steps.open(task.repository), patience=PATIENCE)
     try:
         steps.meet(task.repository, restic)
+        if task.repository not in steps.assignment.identities:
+            _tell_sizes(
+                steps, restic
+            )  # what others stored there nothing else tells before a check or a prune
         return Done(reason=Reason(code="met", message="it was there already"))
     except RepositoryError as error:
         if error.code != "repository_missing":

@@ -124,6 +124,37 @@ def test_what_holds_retention_is_told_until_a_person_accepts_it(hub: Whole) -> N
     assert problems(hub, kind=ProblemKind.HELD) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "more", "told"),
+    [
+        ("shrank", [], [ProblemKind.HELD]),
+        ("deleted_elsewhere", [], [ProblemKind.HELD]),
+        ("shrank", ["file_unreadable"], [ProblemKind.HELD, ProblemKind.WARNING]),
+    ],
+)
+def test_one_cause_is_told_once(hub: Whole, code: str, more: list[str], told: list[ProblemKind]) -> None:
+    reason = Reason(code=code, message="odd")
+    before = [] if code == "deleted_elsewhere" else [f"{1:064x}"]
+    facts: dict[str, Any] = {"outcome": Outcome.WARNING, "reason": reason, "warnings": [code, *more]}
+    back_up(hub.hub.record, 2, 10, before=before, **facts)
+    assert [kind for kind in kinds(hub, "docs") if kind is not ProblemKind.UNPROVED] == told
+    assert "docs" in {job.key for job in look_over(hub.hub, survey(hub.hub, SOON)).jobs[:2]}
+    assert look_over(hub.hub, survey(hub.hub, SOON)).verdict.need == 2
+
+
+def test_a_failed_check_says_itself_that_it_holds_retention(hub: Whole) -> None:
+    reason = Reason(code="repository_damaged", message="pack 12 is damaged")
+    story = Story(10, CheckTask(repository="nas"), job=None)
+    story.step(Action.CHECK, Outcome.FAILURE, reason=reason).end(Outcome.FAILURE, reason).into(hub.hub.record)
+    [hold] = hub.client().get("/api/v1/holds").json()
+    assert problems(hub, kind=ProblemKind.HELD) == []
+    [found] = problems(hub, kind=ProblemKind.FAILURE)
+    assert (found.repositories, found.hold) == (("nas",), hold["id"])
+    page = hub.client().get("/").text
+    assert "Nothing is removed there until that is settled." in page
+    assert 'href="/repositories/nas/repair"' in page
+
+
 def test_a_warning_is_told_until_a_backup_is_good(hub: Whole) -> None:
     reason = Reason(code="unreadable", message="3 files could not be read")
     Story(2).step(outcome=Outcome.WARNING, reason=reason).into(hub.hub.record)

@@ -34,6 +34,14 @@ LIFTS = {
 """What each waits for."""
 
 
+TOLD_AS = {
+    HoldCause.NEWEST_SHRANK: "shrank",
+    HoldCause.CHECK_FAILED: "repository_damaged",
+    HoldCause.RESTORE_TEST_FAILED: "proof_failed",
+}
+"""How the run that shows it says the same, where it does not by the cause's own name."""
+
+
 @dataclass(frozen=True)
 class Held:
     """What a hold covers: all of a repository, or only a job there, or only one of its sets on a host."""
@@ -239,6 +247,11 @@ def _list_twins(connection: sa.Connection, repository: str | None) -> Iterator[H
 def covering(found: Iterable[Hold], repository: str, job: str) -> tuple[Hold, ...]:
     """Those that hold the retention of a job in a repository, whole or in part."""
     return tuple(hold for hold in found if hold.repository == repository and hold.job in (None, job))
+
+
+def is_shown_by(hold: Hold, code: str | None) -> bool:
+    """Whether what a run says by this code is what the hold is for."""
+    return code is not None and code in (hold.cause.value, TOLD_AS.get(hold.cause))
 
 
 def as_reasons(found: Iterable[Hold]) -> tuple[Reason, ...]:

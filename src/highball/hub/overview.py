@@ -19,6 +19,7 @@ from highball.facts import (
     Action,
     Fact,
     Health,
+    Hold,
     HoldCause,
     Outcome,
     Progress,
@@ -28,6 +29,7 @@ from highball.facts import (
     Standing,
     UtcTime,
 )
+from highball.hub.aside import read_account
 from highball.hub.db import (
     NOT_REHEARSED,
     agents,
@@ -36,7 +38,7 @@ from highball.hub.db import (
     steps,
 )
 from highball.hub.dialects import as_rows
-from highball.hub.holds import list_open
+from highball.hub.holds import is_shown_by, list_open
 from highball.hub.hub import Hub
 from highball.hub.pauses import Pause
 from highball.hub.planned import planned_of
@@ -87,7 +89,7 @@ class Problem(Fact):
     run: str | None = None
     """The last run that shows it."""
     hold: str | None = None
-    """The hold that this is."""
+    """The hold that this is, or that has the same cause."""
     failures: int | None = None
     """Of a job that failed: how many backups in a row."""
     last_good_at: UtcTime | None = None
@@ -207,16 +209,17 @@ def survey(hub: Hub, now: datetime) -> Survey:
     for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
         by_job[standing.job].append(standing)
     with hub.database.read() as connection:
-        problems = [
+        holds = _list_holds(connection, document)
+        found = [
             *_of_the_record(hub),
             *_of_configuration(hub),
             *_of_jobs(connection, document, by_job, now),
-            *_of_holds(connection, document),
             *_of_untested(connection, document),
             *_of_repositories(connection, list(document.repositories)),
             *_of_hosts(connection, document, hub),
             *_of_twins(hub),
         ]
+        problems = _each_cause_once(connection, found, holds)
     problems.sort(key=lambda one: (_PRESSING.index(one.kind), one.since or now))
     return Survey(on, now, document, by_job, problems)
 
@@ -492,20 +495,61 @@ def _last_missed(connection: sa.Connection, jobs: Sequence[str]) -> dict[str, sa
 # --- problems of repositories and hosts ----------------------------------------------------------
 
 
-def _of_holds(connection: sa.Connection, document: Document) -> Iterator[Problem]:
+def _list_holds(connection: sa.Connection, document: Document) -> list[Hold]:
+    known = (None, HUB_JOB, *document.jobs)
+    return [
+        hold
+        for hold in list_open(connection)
+        if hold.repository in document.repositories and hold.job in known
+    ]
+
+
+def _of_hold(hold: Hold) -> Problem:
     """Where retention stands still, and what that waits for."""
-    for hold in list_open(connection):
-        if hold.repository in document.repositories and hold.job in (None, HUB_JOB, *document.jobs):
-            yield Problem(
-                kind=ProblemKind.HELD,
-                job=None if hold.job == HUB_JOB else hold.job,
-                repositories=(hold.repository,),
-                action=Action.FORGET,
-                since=hold.since,
-                reason=Reason(code=hold.cause.value, message=hold.message),
-                run=hold.run,
-                hold=hold.id,
-            )
+    return Problem(
+        kind=ProblemKind.HELD,
+        job=None if hold.job == HUB_JOB else hold.job,
+        repositories=(hold.repository,),
+        action=Action.FORGET,
+        since=hold.since,
+        reason=Reason(code=hold.cause.value, message=hold.message),
+        run=hold.run,
+        hold=hold.id,
+    )
+
+
+def _each_cause_once(
+    connection: sa.Connection, found: Sequence[Problem], holds: Sequence[Hold]
+) -> list[Problem]:
+    """The problems and the holds, one row for what has one cause.
+
+    A failure says that it holds retention, too. A warning that says nothing else is told by the holds, which say what
+    they wait for.
+    """
+    told: list[Problem] = []
+    said: set[str] = set()
+    for problem in found:
+        same = [hold for hold in holds if _is_about(hold, problem)]
+        if problem.kind is ProblemKind.FAILURE and same:
+            said |= {hold.id for hold in same}
+            told.append(problem.model_copy(update={"hold": same[0].id}))
+        elif problem.kind is not ProblemKind.WARNING or not _tell_all(connection, same, problem):
+            told.append(problem)
+    return [*told, *(_of_hold(hold) for hold in holds if hold.id not in said)]
+
+
+def _is_about(hold: Hold, problem: Problem) -> bool:
+    here = hold.repository in problem.repositories and problem.job in (None, hold.job)
+    return here and problem.reason is not None and is_shown_by(hold, problem.reason.code)
+
+
+def _tell_all(connection: sa.Connection, holds: Sequence[Hold], problem: Problem) -> bool:
+    """Whether these holds tell all that a run warned of, in each of its repositories."""
+    if {hold.repository for hold in holds} < set(problem.repositories):
+        return False
+    accounts = connection.execute(sa.select(steps.c.account).where(steps.c.run == problem.run)).scalars()
+    codes = {warning.code for account in accounts for warning in read_account(account).warnings}
+    return all(any(is_shown_by(hold, code) for hold in holds) for code in codes)
 
 
 _UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)

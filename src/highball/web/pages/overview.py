@@ -181,7 +181,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
         subject = "/configuration" if problem.kind is ProblemKind.INVALID else "/hosts"
     fixes = {
         ProblemKind.INVALID: ("/configuration", "See the configuration"),
-        ProblemKind.FAILURE: (run or subject, "See the run"),
+        ProblemKind.FAILURE: _out_of_failure(problem, run or subject),
         ProblemKind.WARNING: (run or subject, "See what is missing"),
         ProblemKind.OFFLINE: ("/hosts", "See the host"),
         ProblemKind.TWIN: ("/hosts", "See the host"),
@@ -218,6 +218,12 @@ def _name(problem: Problem, names: Names) -> str:
     if problem.repositories:
         return names.repository(problem.repositories[0])
     return names.host(problem.host or "the hub")
+
+
+def _out_of_failure(problem: Problem, address: str) -> tuple[str, str]:
+    if problem.reason and problem.reason.code == "repository_damaged" and problem.repositories:
+        return f"/repositories/{quote(problem.repositories[0], safe='')}/repair", "Repair"
+    return address, "See the run"
 
 
 def _out_of_hold(problem: Problem, subject: str) -> tuple[str, str]:
@@ -268,6 +274,8 @@ def _detail(problem: Problem, now: datetime) -> str:
         return f"{told} Nothing is removed there until that is settled."
     if problem.kind is ProblemKind.UNPROVED:
         return f"{told} No file was ever read back from there."
+    if problem.hold is not None and problem.job is None:
+        return f"{told} Nothing is removed there until that is settled."
     if problem.last_good_at is not None:
         where = f" in {problem.last_good_in}" if problem.last_good_in else ""
         return f"{told} The last good backup is from {words.age(problem.last_good_at, now)}{where}."
@@ -301,7 +309,8 @@ class Row:
 
 def list_rows(found: Overview) -> list[Row]:
     """The jobs with what runs of them now."""
-    going = {one.run.job: one for one in found.running if one.run.kind == "backup" and one.run.job}
+    backups = [one for one in found.running if one.run.kind == "backup" and not one.run.dry_run]
+    going = {one.run.job: one for one in backups if one.run.job}
     return [_row(job, going.get(job.key), found.verdict.as_of) for job in found.jobs]
 
 

@@ -577,7 +577,7 @@ def _own_limits(document: Document) -> dict[Place, int]:
 
 
 def _why_not(run: Queued, error: HighballError, document: Document) -> tuple[Reason, Outcome]:
-    """What is never possible, or has nothing to do yet, and comes by itself is no failure, nor is a disk that is away."""
+    """What comes by itself is no failure where it is never possible, has nothing to do yet, or its disk is away."""
     reason = Reason(code=error.code, message=error.message)
     repository = document.repositories.get(run.repository or "")
     if run.nominal_at is None:

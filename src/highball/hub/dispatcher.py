@@ -345,7 +345,9 @@ class Dispatcher:
 
         def plan() -> list[Plan]:
             plans = looks.plan(approval)
-            self.retainer.settle(plans, utc_now())  # what a plan shows to hold it can be accepted from then on
+            self.retainer.settle(
+                plans, utc_now()
+            )  # what a plan shows to hold it can be accepted from then on
             return plans
 
         return await asyncio.to_thread(plan)

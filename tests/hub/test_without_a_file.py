@@ -13,12 +13,14 @@ import pytest
 from hub.served import PASSWORD, Served
 from journeys import warm
 from journeys.station import HIGHBALL
+from testbed.parts import SEARCH_PATH
 
 
 def command(served: Served, *words: str) -> subprocess.CompletedProcess[bytes]:
-    """A command on the hub's machine that names no file."""
+    """A command on the hub's machine that names no file, with the restic that the hub has on its path."""
+    path = {"PATH": f"{served.folder / 'bin'}:{SEARCH_PATH}"}
     return warm.run(
-        [str(HIGHBALL), "--json", *words], env=served._environment(), cwd=served.folder, timeout=120
+        [str(HIGHBALL), "--json", *words], env=served._environment() | path, cwd=served.folder, timeout=120
     )
 
 

@@ -153,6 +153,7 @@ Ordinal = Annotated[int, Field(ge=0, le=2**31 - 1)]
 """The number of an event or a step within its run."""
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[Amount, AfterValidator(lambda percent: min(percent, 100.0))]
 
 Print = Annotated[str, BeforeValidator(_cut)]
 """What a program printed: cut where it is longer than a line ever is."""
@@ -359,7 +360,7 @@ class Progress(Fact):
     """How far a step is; unnumbered, and may be dropped. What is not known yet is null."""
 
     type: Literal["progress"] = "progress"
-    percent: Amount | None = None
+    percent: Percent | None = None
     files_done: Count = 0
     files_total: Count | None = None
     bytes_done: Count = 0

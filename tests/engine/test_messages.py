@@ -110,6 +110,28 @@ def test_a_status_becomes_progress() -> None:
     assert (nothing.percent, nothing.files_total, nothing.current) == (0, None, None)
 
 
+def test_progress_never_goes_beyond_the_whole() -> None:
+    grown = messages.read_status(  # as 0.19.1 tells of files that grow while they are read
+        {
+            "message_type": "status",
+            "seconds_elapsed": 4,
+            "seconds_remaining": 229_908_466_423,
+            "percent_done": 1.8266,
+            "total_files": 2,
+            "files_done": 3,
+            "total_bytes": 417_333_248,
+            "bytes_done": 762_314_752,
+        }
+    )
+    assert (grown.percent, grown.seconds_left) == (100, None)
+    assert (grown.files_done, grown.files_total) == (3, 3)
+    assert (grown.bytes_done, grown.bytes_total) == (762_314_752, 762_314_752)
+    soon = messages.read_status({"total_bytes": 100, "bytes_done": 100, "seconds_remaining": 0})
+    assert (soon.bytes_total, soon.seconds_left) == (100, 0)
+    never = messages.read_status({"total_bytes": 100, "bytes_done": 1, "seconds_remaining": 2**62})
+    assert never.seconds_left is None, "nobody is helped by a forecast of ages"
+
+
 def test_numbers_that_are_missing_from_a_summary_are_0() -> None:
     empty = messages.read_summary({"message_type": "summary"})
     assert empty == messages.Summary(None, 0, 0, 0, 0, 0)

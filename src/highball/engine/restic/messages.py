@@ -127,19 +127,36 @@ class BackupReport:
 
 
 def read_status(message: dict[str, Any]) -> Progress:
-    """A `status` message of backup or restore as progress."""
+    """A `status` message of backup or restore as progress, which never goes beyond the whole."""
     seconds = _read_amount(message.get("seconds_elapsed"))
     done = read_count(message.get("bytes_done") or message.get("bytes_restored")) or 0
+    total = read_count(message.get("total_bytes"))
+    files = read_count(message.get("files_done") or message.get("files_restored")) or 0
+    # files that grow while they are read make more of it than restic had counted, and its remainder wraps around
+    grew = total is not None and done > total
     return Progress(
         percent=round((_read_amount(message.get("percent_done")) or 0) * 100, 2),
-        files_done=read_count(message.get("files_done") or message.get("files_restored")) or 0,
-        files_total=read_count(message.get("total_files")),
+        files_done=files,
+        files_total=_at_least(files, read_count(message.get("total_files"))),
         bytes_done=done,
-        bytes_total=read_count(message.get("total_bytes")),
+        bytes_total=_at_least(done, total),
         bytes_per_second=_read_amount(done / seconds) if seconds else None,
-        seconds_left=_read_amount(message.get("seconds_remaining")),
+        seconds_left=None if grew else _read_seconds_left(message.get("seconds_remaining")),
         current=_read_path(_first_of(message.get("current_files"))),
     )
+
+
+LONGEST_LEFT = 365 * 24 * 3600
+"""A forecast beyond this many seconds is none."""
+
+
+def _read_seconds_left(value: object) -> float | None:
+    seconds = _read_amount(value)
+    return seconds if seconds is not None and seconds <= LONGEST_LEFT else None
+
+
+def _at_least(done: int, total: int | None) -> int | None:
+    return None if total is None else max(done, total)
 
 
 LONGEST_PATH = 64 * 1024

@@ -89,10 +89,10 @@ def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
         sentences.append(
             f"what comes back is staged beside what is there first, which takes room for {words.size(beside)} more"
         )
-    if survey.parents or (survey.rule in REFRESHING and survey.tallies[Verdict.UNCHANGED].entries):
-        sentences.append(
-            "extended attributes and ACLs of what is there already, and of folders made above, are not restored"
-        )
+    if survey.parents:
+        sentences.append("folders made above what was chosen get no extended attributes and ACLs")
+    if survey.rule is Overwrite.IF_CHANGED and survey.tallies[Verdict.UNCHANGED].entries:
+        sentences.append("what is there unchanged may keep the extended attributes and ACLs that it has")
     if os.geteuid() != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
     if own := survey.tallies[Verdict.OWN].entries:

@@ -14,6 +14,9 @@ import typer.main
 from typer.core import TyperGroup
 
 from highball.cli import app as program
+from highball.process import MARKER
+from highball.spec.job import HOOK_VARIABLES
+from highball.spec.sample import sample
 
 ROOT = Path(__file__).parent.parent
 CALL = re.compile(r"(?<![\w/.-])highball((?: +(?:[\w./:=@-]+|…|\[[^\]]*\]))+)")
@@ -97,5 +100,8 @@ def test_what_people_are_told_to_type_is_there(place: str, call: str) -> None:
 
 def test_every_variable_that_hooks_get_is_written_down() -> None:
     given = set(re.findall(r'"(HIGHBALL_[A-Z_]+)"', (ROOT / "src/highball/agent/backup.py").read_text()))
-    assert "HIGHBALL_OUTCOME" in given
-    assert not {name for name in given if f"`{name}`" not in (ROOT / "README.md").read_text()}
+    assert given | {MARKER} == set(HOOK_VARIABLES)
+    for place in ("README.md", "docs/hub.md"):
+        text = (ROOT / place).read_text()
+        assert not {name for name in HOOK_VARIABLES if f"`{name}`" not in text}, place
+    assert not {name for name in HOOK_VARIABLES if f"#   {name}: " not in sample("UTC")}

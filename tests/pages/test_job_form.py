@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from api.whole import Whole
-from highball.spec.job import Job
+from highball.spec.job import HOOK_VARIABLES, Job
 from pages.reading import Form, read_page
 
 SAID: dict[str, Any] = {
@@ -117,6 +117,12 @@ def test_the_form_has_a_field_for_all_that_a_job_can_say(client: TestClient) -> 
     there = set(re.findall(r'<(?:input|select|textarea) [^>]*name="([^"]+)"', text))
     wanted = {leaf: CALLED.get(leaf, leaf.replace(".", "-")) for leaf in LEAVES}
     assert {leaf for leaf, name in wanted.items() if name not in there} == set()
+
+
+def test_hooks_are_told_beside_them_what_they_find_in_their_environment(client: TestClient) -> None:
+    text = client.get("/jobs/poor/edit").text
+    hooks = text[text.index('id="s-hooks"') : text.index('id="s-more"')]
+    assert not {name for name in HOOK_VARIABLES if f">{name}</dt>" not in hooks}
 
 
 def test_the_job_that_says_everything_says_everything() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -132,6 +132,17 @@ class Hook(BaseModel):
         "fail",
         description="when it fails: the run fails, or goes on with a warning, or (before only) is skipped",
     )
+
+
+HOOK_VARIABLES: Final = {
+    "HIGHBALL_JOB": "the key of the job",
+    "HIGHBALL_HOST": "the key of the host",
+    "HIGHBALL_RUN": "the id of the run",
+    "HIGHBALL_OUTCOME": "after alone: success, warning, failure, cancelled or skipped",
+    "HIGHBALL_REASON": "after alone, where there is something to say: why, in one sentence",
+    "HIGHBALL_JOB_ID": "job and run, as every process of the run carries it",
+}
+"""What hooks find in their environment, told wherever hooks are written."""
 
 
 # --- jobs ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 from highball.engine.restic.repository import Location
 from highball.spec.document import FORMAT, MODEL_OF
-from highball.spec.job import JobSettings
+from highball.spec.job import HOOK_VARIABLES, JobSettings
 
 _SECTIONS = (
     ("settings", "settings", "What holds for the whole installation."),
@@ -68,6 +68,15 @@ _EXAMPLES: dict[str, Any] = {
 """Values for fields whose default says little."""
 
 
+_NOTES = {
+    "before": (
+        "# before and after find in their environment:",
+        *(f"#   {name}: {what}" for name, what in HOOK_VARIABLES.items()),
+    )
+}
+"""What else is said of a field."""
+
+
 def sample(timezone: str) -> str:
     """A commented configuration, as TOML, of a machine in that time zone."""
     lines = [
@@ -89,6 +98,7 @@ def _section(section: str, kind: str, words: str, timezone: str) -> Iterator[str
             yield f"{name} = {_toml(told[name])}"
         elif name not in inherited:
             yield f"# {shown}"
+            yield from _NOTES.get(name, ())
             yield f"#{name} = {_toml(value)}"
     if inherited:
         yield "# … and whatever [defaults] may say"

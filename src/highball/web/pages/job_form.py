@@ -25,6 +25,7 @@ from highball.keeping import BUILT_IN, Retention
 from highball.protocol import FILES_SET, Amount, Measure, Measured
 from highball.spec.access import Role
 from highball.spec.document import effective_job, effective_retention
+from highball.spec.job import HOOK_VARIABLES
 from highball.spec.key import key_from
 from highball.spec.references import Spec
 from highball.timing import Schedule, next_times
@@ -275,6 +276,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
             when: (*getattr(fields, when), *(HookRow(),) * (0 if filled.file else SPARE_HOOKS))
             for when in ("before", "after")
         },
+        "hook_variables": HOOK_VARIABLES,
         "caches": job_options.CACHES,
         "zone_option": job_options.ZONE,
         "within": job_options.WITHIN,

@@ -11,7 +11,8 @@ import pytest
 
 from highball.agent.sweeping import remove_tree
 from highball.facts import Outcome
-from restore.bench import Bench
+from restore.bench import Bench, no_leftovers
+from testbed.restic import ResticBinary
 
 SEEDS = range(8)
 """For each the hashes of strings, and so the order of sets, are other ones."""
@@ -104,3 +105,50 @@ def test_the_folder_above_a_lost_source_keeps_its_mode(bench: Bench, above: Path
     bench.steps.clear_away()  # as the run's own process does at its end
     assert (source / "file").read_text() == "saved"
     assert stat.S_IMODE(above.stat().st_mode) == 0o1777
+
+
+WHOLE_RESTORE = """
+import shutil, sys
+from pathlib import Path
+from highball.protocol import Overwrite
+from restore.bench import Bench, no_leftovers
+from testbed.restic import ResticBinary
+from testbed.restic import ResticBinary
+
+folder, program, version = sys.argv[1:]
+bench = Bench(Path(folder) / "bench", ResticBinary(Path(program), tuple(map(int, version.split(".")))))
+source = Path(folder) / "above" / "source"
+bench.back_up(bytes(source))
+for rule in (Overwrite.IF_CHANGED, Overwrite.ALWAYS):
+    shutil.rmtree(source / "lost")
+    (source / "changed").write_text("mine")
+    done = bench.restore([bytes(source)], None, rule)
+    bench.steps.clear_away()
+    print(done.outcome, done.facts["files_restored"], (source / "changed").read_text())
+"""
+
+
+def test_a_whole_restore_comes_to_the_same_whatever_the_order_of_sets(
+    newest_restic: ResticBinary, tmp_path: Path
+) -> None:
+    paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
+    version = ".".join(map(str, newest_restic.version))
+    for seed in SEEDS[:4]:
+        folder = tmp_path / f"{seed}"
+        source = folder / "above" / "source"
+        for name in ("lost/a", "lost/inner/b", "changed", "kept"):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_text("saved")
+        modes = {source.parent: 0o1777, source: 0o750, source / "lost": 0o711, source / "lost/inner": 0o700}
+        for path, mode in modes.items():
+            path.chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-c", WHOLE_RESTORE, folder, newest_restic.path, version],
+            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(paths), "PATH": os.defpath},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.splitlines() == ["success 3 saved"] * 2, f"seed {seed}: {done.stderr}"
+        assert {path: stat.S_IMODE(path.stat().st_mode) for path in modes} == modes, f"seed {seed}"
+        assert no_leftovers(folder / "above", folder / "bench" / "state" / "scratch"), f"seed {seed}"

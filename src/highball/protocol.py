@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from uuid import UUID, uuid4
 
+from annotated_types import Len
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -35,7 +36,7 @@ from highball.source.path import PathSource, Pattern
 from highball.spec.job import Job
 from highball.spec.key import Key
 
-VERSIONS = (1, 1)
+VERSIONS = (2, 2)
 """The oldest and the newest protocol that this program speaks."""
 
 LARGEST_FRAME = 256 * 1024
@@ -186,6 +187,9 @@ Octets = Annotated[
     PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str),
 ]
 """Bytes here, base64 on the wire."""
+
+Octets32 = Annotated[Octets, Len(32, 32)]
+"""Exactly 32 of them: a nonce, or a share of a key exchange."""
 
 
 class _Wire(BaseModel):
@@ -390,20 +394,22 @@ class Assignment(_Wire):
 
 
 class Challenge(_Wire):
-    """The hub's first word: sign this."""
+    """The hub's first word: sign this; `share` is its part of the key exchange (see `handshake`)."""
 
     type: ClassVar[str] = "challenge"
     versions: tuple[int, int] = VERSIONS
-    nonce: Octets
+    nonce: Octets32
+    share: Octets32
 
 
 class Hello(_Wire):
-    """The agent's first word: who it is, its proof, and a nonce for the hub to sign."""
+    """The agent's first word: who it is, its proof, and what the hub is to sign: a nonce, and its own share."""
 
     type: ClassVar[str] = "hello"
     host: str
     versions: tuple[int, int] = VERSIONS
-    nonce: Octets
+    nonce: Octets32
+    share: Octets32
     proof: Octets
     """The agent's Ed25519 signature of `proof_text("agent", …)`."""
     program: str
@@ -445,9 +451,12 @@ class Enrolled(_Wire):
     hub_key: Octets
 
 
-def proof_text(who: Literal["agent", "hub"], host: str, theirs: bytes, ours: bytes) -> bytes:
-    """What `who` signs: its part, the host, the other side's nonce and its own."""
-    return b"highball 1 " + who.encode() + b"\0" + host.encode() + b"\0" + theirs + ours
+def proof_text(
+    who: Literal["agent", "hub"], host: str, challenge: Challenge, nonce: bytes, share: bytes
+) -> bytes:
+    """What `who` signs: its part, the host, the nonces and shares of the hub and of the agent."""
+    said = challenge.nonce + challenge.share + nonce + share
+    return b"highball 2 " + who.encode() + b"\0" + host.encode() + b"\0" + said
 
 
 # --- the wire: runs ------------------------------------------------------------------------------

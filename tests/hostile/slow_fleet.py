@@ -31,7 +31,6 @@ from highball.protocol import (
     Inventory,
     StopAsking,
     Welcome,
-    read,
     spell,
 )
 from highball.spec.access import Role, Token
@@ -73,7 +72,7 @@ class SlowAgent(FakeAgent):
 
     async def _listen(self) -> None:
         while (text := await self.line.to_agent.get()) is not None:
-            message = read(text)
+            message = self.understand(text)
             match message.body:
                 case Ask() as ask:
                     self.asked[message.id] = ask
@@ -104,7 +103,7 @@ class SlowAgent(FakeAgent):
             await self.tell_answer(id)
 
     async def tell_answer(self, id: str) -> None:
-        await self.line.to_hub.put(spell(Answer(value=self.value), re=id))
+        await self.say_as_it_is(spell(Answer(value=self.value), re=id))
 
     async def beat(self) -> None:
         await self.say(Heartbeat())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from highball.protocol import Acknowledged, Answer, Body, Declined, Events, Mess
 HOST = "laptop"
 PATIENCE = 120.0
 Table = dict[str, Any]
+Through = Callable[[int], contextlib.AbstractAsyncContextManager[int]]
 
 
 @dataclass
@@ -87,14 +88,14 @@ class StolenHub:
         self._heard.set()
 
     @contextlib.asynccontextmanager
-    async def with_agent(self) -> AsyncIterator[None]:
-        """Serve, and have an agent join."""
+    async def with_agent(self, through: Through = contextlib.nullcontext) -> AsyncIterator[None]:
+        """Serve, and have an agent join, by another port where somebody is between the two."""
 
         async def greet(socket: ServerConnection) -> None:
             await self.fleet.serve(Wire(socket))
 
-        async with serve_sockets(greet, "127.0.0.1", 0) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
+        async with serve_sockets(greet, "127.0.0.1", 0) as server, contextlib.AsyncExitStack() as stack:
+            port = await stack.enter_async_context(through(next(iter(server.sockets)).getsockname()[1]))
             Identity(self.state / "agent")
             token = self.fleet.invite(HOST, HUB, datetime.now(UTC))
             invitation = Invitation(hub=f"http://127.0.0.1:{port}", token=token)

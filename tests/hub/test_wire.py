@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.facts import Outcome, RunEnded, RunState
+from highball.handshake import Conversation, Exchange
 from highball.hub import fleet
 from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
@@ -77,33 +78,48 @@ class FakeAgent:
         self.hub, self.host, self.facts = hub, host, facts or {}
         self.key = key or Ed25519PrivateKey.generate()
         self.line = Line()
+        self.conversation: Conversation | None = None
+        """What comes of the greeting; before it nothing bears a code."""
         self.serving: asyncio.Task[None] | None = None
 
     async def dial(self) -> Challenge:
+        self.conversation = None
         self.serving = asyncio.create_task(self.hub.fleet.serve(self.line))
         challenge = (await self.hear()).body
         assert isinstance(challenge, Challenge)
         return challenge
 
     async def say(self, body: Body, id: str | None = None) -> None:
-        await self.line.to_hub.put(spell(body, id=id))
+        await self.say_as_it_is(spell(body, id=id))
+
+    async def say_as_it_is(self, text: str) -> None:
+        sealed = text if self.conversation is None else self.conversation.seal(text)
+        await self.line.to_hub.put(sealed)
 
     async def hear(self) -> Message:
         text = await asyncio.wait_for(self.line.to_agent.get(), 10)
         assert text is not None, "the hub hung up"
-        return read(text)
+        return self.understand(text)
+
+    def understand(self, text: str) -> Message:
+        return read(text if self.conversation is None else self.conversation.open(text))
 
     async def hears_nothing(self) -> bool:
         """Whether the hub has nothing to say: what it answers next is the answer to something else."""
-        await self.line.to_hub.put('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
+        await self.say_as_it_is('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
         return isinstance((await self.hear()).body, Unsupported)
 
     async def greet(self, challenge: Challenge, **more: Any) -> Message:
-        nonce = secrets.token_bytes(32)
-        proof = self.key.sign(proof_text("agent", self.host, challenge.nonce, nonce))
-        told = {"host": self.host, "nonce": nonce, "proof": proof, "program": "test", "facts": self.facts}
-        await self.say(Hello(**{**told, **more}))
-        return await self.hear()
+        self.nonce, self.exchange = secrets.token_bytes(32), Exchange()
+        signed = proof_text("agent", self.host, challenge, self.nonce, self.exchange.share)
+        told = {"host": self.host, "nonce": self.nonce, "share": self.exchange.share}
+        told["proof"] = self.key.sign(signed)
+        await self.say(Hello(**{**told, "program": "test", "facts": self.facts, **more}))
+        answer = await self.hear()
+        if isinstance(answer.body, Welcome):
+            keys = self.exchange.agree(challenge.share, signed)
+            self.conversation = Conversation(keys.of_agent, keys.of_hub)
+        return answer
 
     async def enrol(self, token: str) -> Message:
         challenge = await self.dial()
@@ -183,13 +199,10 @@ def test_an_agent_is_let_in_once_it_proved_itself_and_so_did_the_hub(
         await agent.say(Enrol(token=token, public_key=agent.key.public_key().public_bytes_raw()))
         enrolled = (await agent.hear()).body
         assert isinstance(enrolled, Enrolled)
-        nonce = secrets.token_bytes(32)
-        proof = agent.key.sign(proof_text("agent", "station", challenge.nonce, nonce))
-        await agent.say(Hello(host="station", nonce=nonce, proof=proof, program="test"))
-        welcome = (await agent.hear()).body
+        welcome = (await agent.greet(challenge)).body
         assert isinstance(welcome, Welcome)
         Ed25519PublicKey.from_public_bytes(enrolled.hub_key).verify(
-            welcome.proof, proof_text("hub", "station", nonce, challenge.nonce)
+            welcome.proof, proof_text("hub", "station", challenge, agent.nonce, agent.exchange.share)
         )
         assert hub.fleet.find("station") is not None
         assert hub.fleet.connected == set(), "until it told what it holds"
@@ -207,7 +220,7 @@ def test_an_agent_is_let_in_once_it_proved_itself_and_so_did_the_hub(
     [
         ({"host": "nobody"}, "agent_unknown"),
         ({"proof": bytes(64)}, "agent_unknown"),
-        ({"versions": (2, 3)}, "protocol_unknown"),
+        ({"versions": (3, 4)}, "protocol_unknown"),
         ({"host": "a\nline: \x1b[2J" + "x" * 1000}, "agent_unknown"),
     ],
 )

@@ -381,7 +381,7 @@ class Heard:
 def test_a_run_that_a_full_disk_keeps_from_beginning_is_given_back(small_disk: Path) -> None:
     RunDirectory.create(small_disk / "runs", assignment()).release()
     link, heard = Link(small_disk), Heard()
-    link._socket = heard  # type: ignore[assignment]
+    link._line = heard  # type: ignore[assignment]
     fill(small_disk)
 
     async def look() -> None:
@@ -402,7 +402,7 @@ def test_a_run_that_has_begun_waits_for_room(small_disk: Path) -> None:
     directory.append(RunStarted, pid=1)
     directory.release()
     link, heard = Link(small_disk), Heard()
-    link._socket = heard  # type: ignore[assignment]
+    link._line = heard  # type: ignore[assignment]
     fill(small_disk)
     [carrier] = link._carriers
     carrier.ready = True

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from highball.errors import NotAllowed, StateUnusable
 from highball.facts import Fact
-from highball.protocol import Octets, proof_text
+from highball.protocol import Challenge, Octets, proof_text
 
 _Fact = TypeVar("_Fact", bound=Fact)
 
@@ -69,15 +69,17 @@ class Identity:
         """It is of no use any more."""
         (self._folder / "invitation.json").unlink(missing_ok=True)
 
-    def prove(self, host: str, theirs: bytes, ours: bytes) -> bytes:
-        """The agent's signature over both nonces."""
-        return self._key.sign(proof_text("agent", host, theirs, ours))
+    def prove(self, host: str, challenge: Challenge, nonce: bytes, share: bytes) -> bytes:
+        """The agent's signature over what both sides said."""
+        return self._key.sign(proof_text("agent", host, challenge, nonce, share))
 
-    def demand_hub(self, membership: Membership, proof: bytes, theirs: bytes, ours: bytes) -> None:
-        """Raise NotAllowed where the other side is not the hub that was pinned; nonces as the hub sees them."""
+    def demand_hub(
+        self, membership: Membership, proof: bytes, challenge: Challenge, nonce: bytes, share: bytes
+    ) -> None:
+        """Raise NotAllowed where the other side is not the hub that was pinned."""
         try:
             Ed25519PublicKey.from_public_bytes(membership.hub_key).verify(
-                proof, proof_text("hub", membership.host, theirs, ours)
+                proof, proof_text("hub", membership.host, challenge, nonce, share)
             )
         except (InvalidSignature, ValueError):
             raise NotAllowed(

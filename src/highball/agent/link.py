@@ -30,6 +30,7 @@ from highball.agent.kept import Kept
 from highball.agent.policy import load_policy
 from highball.engine.restic.binary import find_restic
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
+from highball.handshake import Conversation, Exchange
 from highball.protocol import (
     HEARTBEAT,
     LARGEST_FRAME,
@@ -64,6 +65,7 @@ from highball.protocol import (
     TestSources,
     Unsupported,
     Welcome,
+    proof_text,
     read,
     spell,
 )
@@ -106,7 +108,7 @@ class Link:
         self._carriers = Carriers(state, self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
-        self._socket: ClientConnection | None = None
+        self._line: _Line | None = None
 
     async def keep(self) -> None:
         """Stay linked for as long as this process lives."""
@@ -135,24 +137,24 @@ class Link:
         async with _dial(hub) as socket:
             try:
                 async with asyncio.timeout(GREETING_SECONDS):
-                    membership = await self._greet(socket, membership, invitation)
+                    membership, conversation = await self._greet(socket, membership, invitation)
             except NotAllowed as error:
                 if membership is not None and error.code == "invitation_invalid":
                     self._identity.drop_invitation()  # and dial as whom it is
                 raise
-            self._socket = socket
+            line = self._line = _Line(socket, conversation)
             self._tell(f"linked to {membership.hub} as {membership.host}")
             try:
-                await self._work(socket)
+                await self._work(line)
             finally:
-                self._socket = None
+                self._line = None
                 for task in [*self._asks.values(), *self._others]:
                     task.cancel()
 
     async def _greet(
         self, socket: ClientConnection, membership: Membership | None, invitation: Invitation | None
-    ) -> Membership:
-        challenge = _demand(read(await socket.recv()), Challenge)
+    ) -> tuple[Membership, Conversation]:
+        challenge = _demand(_read_greeting(await socket.recv()), Challenge)
         if invitation is not None:
             enrol = Enrol(token=invitation.token, public_key=self._identity.public_key)
             await socket.send(spell(enrol))
@@ -160,11 +162,12 @@ class Link:
             membership = Membership(hub=invitation.hub, host=enrolled.host, hub_key=enrolled.hub_key)
             self._identity.join(membership)
         assert membership is not None
-        nonce = secrets.token_bytes(32)
+        nonce, exchange = secrets.token_bytes(32), Exchange()
         hello = Hello(
             host=membership.host,
             nonce=nonce,
-            proof=self._identity.prove(membership.host, challenge.nonce, nonce),
+            share=exchange.share,
+            proof=self._identity.prove(membership.host, challenge, nonce, exchange.share),
             program=__version__,
             versions=VERSIONS,
             capabilities=CAPABILITIES,
@@ -172,19 +175,22 @@ class Link:
         )
         await socket.send(spell(hello))
         welcome = _demand(read(await socket.recv()), Welcome)
-        self._identity.demand_hub(membership, welcome.proof, nonce, challenge.nonce)
-        return membership
+        self._identity.demand_hub(membership, welcome.proof, challenge, nonce, exchange.share)
+        keys = exchange.agree(
+            challenge.share, proof_text("agent", membership.host, challenge, nonce, exchange.share)
+        )
+        return membership, Conversation(keys.of_agent, keys.of_hub)
 
     # --- while linked ---
 
-    async def _work(self, socket: ClientConnection) -> None:
+    async def _work(self, line: _Line) -> None:
         self._kept.sweep()
         for carrier in self._carriers:
             carrier.hold_back()
             carrier.wanting = False
             await self._tell_of(carrier)
         await self._tell_what_is_here()
-        loops = [asyncio.create_task(loop) for loop in (self._listen(socket), self._forward(), self._beat())]
+        loops = [asyncio.create_task(loop) for loop in (self._listen(line), self._forward(), self._beat())]
         try:
             ended, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
             await next(iter(ended))
@@ -201,16 +207,16 @@ class Link:
         await self._say(Inventory(runs=here, kept=self._kept.last_seqs()))
 
     async def _say(self, body: Body, re: str | None = None) -> None:
-        if self._socket is not None:
-            await self._socket.send(spell(body, re=re))
+        if self._line is not None:
+            await self._line.send(spell(body, re=re))
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT.total_seconds())
             await self._say(Heartbeat())
 
-    async def _listen(self, socket: ClientConnection) -> None:
-        async for text in socket:
+    async def _listen(self, line: _Line) -> None:
+        async for text in line.hear():
             try:
                 message = read(text)
             except Misunderstood as error:
@@ -338,8 +344,8 @@ class Link:
         text = spell(answer, re=id)
         if len(text) > LARGEST_ANSWER and ask.ticket is not None:
             await asyncio.to_thread(self._post, ask.ticket, text)
-        elif self._socket is not None:
-            await self._socket.send(text)
+        elif self._line is not None:
+            await self._line.send(text)
 
     async def _find_answer(self, ask: Ask) -> Answer:
         try:
@@ -396,6 +402,25 @@ class Link:
             pass
 
 
+class _Line:
+    """A connection after the greeting: every message bears a code of whoever said it."""
+
+    def __init__(self, socket: ClientConnection, conversation: Conversation) -> None:
+        self._socket = socket
+        self._conversation = conversation
+        self._turn = asyncio.Lock()
+
+    async def send(self, text: str) -> None:
+        """Say something."""
+        async with self._turn:  # they are sent in the order of their numbers
+            await self._socket.send(self._conversation.seal(text))
+
+    async def hear(self) -> AsyncIterator[str]:
+        """What the hub says; raises ValueError at the first message that is not the hub's, or not in its turn."""
+        async for text in self._socket:
+            yield self._conversation.open(text if isinstance(text, str) else text.decode())
+
+
 @contextlib.asynccontextmanager
 async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
     address = "ws" + hub.removeprefix("http") + "/agent/v1/link"
@@ -410,6 +435,16 @@ async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
         proxy=None,
     ) as socket:
         yield socket
+
+
+def _read_greeting(text: str | bytes) -> Message:
+    try:
+        return read(text)
+    except Misunderstood:
+        raise NotAllowed(
+            f"this agent ({__version__}) does not understand how the hub greets it: update the older of the two",
+            code="protocol_unknown",
+        ) from None
 
 
 def _demand(message: Message, kind: type[Any]) -> Any:

@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable
+from highball.handshake import Conversation, Exchange
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
 from highball.hub.handouts import HandOuts
@@ -44,6 +45,7 @@ from highball.protocol import (
     Heartbeat,
     Hello,
     Message,
+    Misunderstood,
     Question,
     Refusal,
     RunsWanted,
@@ -91,6 +93,28 @@ class Socket(Protocol):
 
     async def close(self) -> None:
         """End it."""
+
+
+class Line:
+    """A connection after the greeting: every message bears a code of whoever said it."""
+
+    def __init__(self, socket: Socket, conversation: Conversation) -> None:
+        self._socket = socket
+        self._conversation = conversation
+        self._turn = asyncio.Lock()
+
+    async def send(self, text: str) -> None:
+        """Say something; raises OSError."""
+        async with self._turn:  # they are sent in the order of their numbers
+            await self._socket.send(self._conversation.seal(text))
+
+    async def receive(self) -> str:
+        """What the agent says; raises OSError, and Tampered where it is not the agent's, or not in its turn."""
+        return self._conversation.open(await self._socket.receive())
+
+    async def close(self) -> None:
+        """End it."""
+        await self._socket.close()
 
 
 @dataclass
@@ -297,24 +321,27 @@ class Fleet:
                 await self._hear(connection, message)
 
     async def _greet(self, socket: Socket) -> Connection:
-        nonce = secrets.token_bytes(32)
-        await socket.send(spell(Challenge(nonce=nonce)))
-        message = read(await socket.receive())
+        exchange = Exchange()
+        challenge = Challenge(nonce=secrets.token_bytes(32), share=exchange.share)
+        await socket.send(spell(challenge))
+        message = _read_greeting(await socket.receive())
         if isinstance(message.body, Enrol):
             enrolled = await asyncio.to_thread(self._enrol, message.body, utc_now())
             await socket.send(spell(enrolled))
-            message = read(await socket.receive())
+            message = _read_greeting(await socket.receive())
         hello = message.body
         if not isinstance(hello, Hello):
             raise NotAllowed("an agent says hello first", code="greeting_expected")
         now = utc_now()
-        host, public_key = await asyncio.to_thread(self._demand_agent, hello, nonce)
+        host, public_key = await asyncio.to_thread(self._demand_agent, hello, challenge)
         await self._demand_alone(host, hello, public_key)
         facts = {**hello.facts, "program": hello.program, "capabilities": list(hello.capabilities)}
         await asyncio.to_thread(self._note_seen, host, now, facts)
-        proof = self._key.sign(proof_text("hub", hello.host, hello.nonce, nonce))
-        await socket.send(spell(Welcome(proof=proof)))
-        return Connection(host, socket, hello, now, message.at - now, public_key=public_key)
+        said = (hello.host, challenge, hello.nonce, hello.share)
+        keys = exchange.agree(hello.share, proof_text("agent", *said))
+        await socket.send(spell(Welcome(proof=self._key.sign(proof_text("hub", *said)))))
+        line = Line(socket, Conversation(keys.of_hub, keys.of_agent))
+        return Connection(host, line, hello, now, message.at - now, public_key=public_key)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:
         """Let an agent be a host's. Whoever used the invitation is answered again: it may not have heard."""
@@ -344,7 +371,7 @@ class Fleet:
         with self._database.read() as connection:
             return _is_agent(connection, host, public_key.hex())
 
-    def _demand_agent(self, hello: Hello, nonce: bytes) -> tuple[str, str]:
+    def _demand_agent(self, hello: Hello, challenge: Challenge) -> tuple[str, str]:
         """The host whose agent this is, and its public key; the agent names the host by the key of when it joined."""
         if hello.versions[0] > VERSIONS[1] or hello.versions[1] < VERSIONS[0]:
             raise NotAllowed(
@@ -355,7 +382,7 @@ class Fleet:
         host = self._former_keys().now("host", hello.host)
         with self._database.read() as connection:
             known = connection.execute(sa.select(agents.c.public_key).where(agents.c.host == host)).scalar()
-        if known is None or not _is_signed(hello, bytes.fromhex(known), nonce):
+        if known is None or not _is_signed(hello, bytes.fromhex(known), challenge):
             raise NotAllowed(
                 f"no agent of {hello.host} with this key is known here",
                 code="agent_unknown",
@@ -677,10 +704,20 @@ def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:
     return connection.execute(sa.select(agents.c.host).where(here)).first() is not None
 
 
-def _is_signed(hello: Hello, public_key: bytes, nonce: bytes) -> bool:
+def _read_greeting(text: str) -> Message:
+    try:
+        return read(text)
+    except Misunderstood:
+        raise NotAllowed(
+            "this hub does not understand how the agent greets it: update the older of the two",
+            code="protocol_unknown",
+        ) from None
+
+
+def _is_signed(hello: Hello, public_key: bytes, challenge: Challenge) -> bool:
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(
-            hello.proof, proof_text("agent", hello.host, nonce, hello.nonce)
+            hello.proof, proof_text("agent", hello.host, challenge, hello.nonce, hello.share)
         )
     except (InvalidSignature, ValueError):
         return False

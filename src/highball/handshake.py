@@ -1,0 +1,95 @@
+"""How hub and agent agree on keys when they greet, and know each other's messages by them afterwards.
+
+Each makes a key pair for one connection (X25519) and signs both shares and both nonces with the key by which the
+other knows it (`protocol.proof_text`). What comes of it is a key for each direction. Every later message carries a code
+under its direction's key over its number and its text, so whoever only passes bytes on can neither add, change, leave
+out, repeat nor reorder one. It hides nothing: that is what TLS is for.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+CODE_BYTES = 32
+"""The length of a code (HMAC with SHA-256)."""
+
+
+class Tampered(ValueError):
+    """A message does not come from the other side, or not in its turn."""
+
+
+@dataclass(frozen=True)
+class SessionKeys:
+    """The keys of one connection, one for what each side says."""
+
+    of_hub: bytes
+    of_agent: bytes
+
+
+class Exchange:
+    """One side's part of the key exchange of one connection."""
+
+    def __init__(self) -> None:
+        self._key = X25519PrivateKey.generate()
+
+    @property
+    def share(self) -> bytes:
+        """What the other side is told, 32 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+    def agree(self, theirs: bytes, signed: bytes) -> SessionKeys:
+        """The keys that come of both shares, bound to what was signed; raises ValueError for what is no share."""
+        secret = self._key.exchange(X25519PublicKey.from_public_bytes(theirs))
+        both = HKDF(SHA256(), 2 * CODE_BYTES, salt=signed, info=b"highball link 2").derive(secret)
+        return SessionKeys(of_hub=both[:CODE_BYTES], of_agent=both[CODE_BYTES:])
+
+
+class Codes:
+    """The codes of what one side says, in the order in which it says it."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._number = 0
+
+    def of(self, said: bytes) -> bytes:
+        """The code of what is said next."""
+        number = self._number.to_bytes(8, "big")
+        self._number += 1
+        return hmac.digest(self._key, number + said, "sha256")
+
+    def check(self, code: bytes, said: bytes) -> None:
+        """Raise Tampered unless this is what is said next."""
+        if not hmac.compare_digest(code, self.of(said)):
+            raise Tampered("a message is not of the other side, or not in its turn")
+
+
+class Conversation:
+    """The messages of both sides of a connection: what we say is given a code, what they say is held against theirs."""
+
+    def __init__(self, ours: bytes, theirs: bytes) -> None:
+        self._ours = Codes(ours)
+        self._theirs = Codes(theirs)
+
+    def seal(self, text: str) -> str:
+        """A message with its code before it."""
+        return self._ours.of(text.encode()).hex() + text
+
+    def open(self, sealed: str) -> str:
+        """What the other side said; raises Tampered."""
+        code, text = sealed[: 2 * CODE_BYTES], sealed[2 * CODE_BYTES :]
+        try:
+            told = bytes.fromhex(code)
+        except ValueError:
+            raise Tampered("a message bears no code") from None
+        self._theirs.check(told, text.encode())
+        return text
+
+
+def bulk_key(of_agent: bytes, ticket: str) -> bytes:
+    """The key of what an agent posts by a ticket."""
+    return hmac.digest(of_agent, b"bulk " + ticket.encode(), "sha256")

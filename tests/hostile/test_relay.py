@@ -1,0 +1,147 @@
+"""Whoever is between a hub and its agent on plain HTTP passes their words on, and can say none of their own."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_sockets
+from websockets.exceptions import ConnectionClosed
+
+from highball.handshake import Conversation, Exchange, Tampered
+from highball.protocol import Browse
+from hostile.stolen_hub import PATIENCE, StolenHub
+
+ASKED = {"asks": "browse", "path": "/"}
+Meddle = Callable[[ClientConnection, ServerConnection, str], Awaitable[None]]
+
+
+class Relay:
+    """It passes the greeting on, and from then on does with what the hub says what it likes."""
+
+    def __init__(self) -> None:
+        self.meddle: Meddle | None = None
+        self.heard: list[str] = []
+        """What the agent said."""
+        self.closed = asyncio.Event()
+        """The agent has hung up since the relay began to meddle."""
+
+    @contextlib.asynccontextmanager
+    async def before(self, port: int) -> AsyncIterator[int]:
+        """The port by which an agent reaches the hub through this relay."""
+
+        async def serve(agent: ServerConnection) -> None:
+            async with connect(f"ws://127.0.0.1:{port}/agent/v1/link", compression=None) as hub:
+                passing = asyncio.create_task(self._pass_up(agent, hub))
+                with contextlib.suppress(ConnectionClosed):
+                    await self._pass_down(hub, agent)
+                passing.cancel()
+                await asyncio.gather(passing, return_exceptions=True)
+
+        async with serve_sockets(serve, "127.0.0.1", 0, compression=None) as server:
+            yield next(iter(server.sockets)).getsockname()[1]
+
+    async def _pass_up(self, agent: ServerConnection, hub: ClientConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            async for text in agent:
+                self.heard.append(str(text))
+                await hub.send(text)
+        if self.meddle is not None:
+            self.closed.set()
+        await hub.close()
+
+    async def _pass_down(self, hub: ClientConnection, agent: ServerConnection) -> None:
+        async for text in hub:
+            if self.meddle is None:
+                await agent.send(text)
+            else:
+                await self.meddle(hub, agent, str(text))
+
+
+def made_up() -> str:
+    """A question as the hub would spell it."""
+    told = {"type": "ask", "id": uuid.uuid4().hex, "at": datetime.now(UTC).isoformat()}
+    return json.dumps(told | {"body": {"question": ASKED, "seconds": 30}})
+
+
+async def speak(_: ClientConnection, agent: ServerConnection, text: str) -> None:
+    """Say something instead."""
+    await agent.send(made_up())
+
+
+async def speak_with_its_code(_: ClientConnection, agent: ServerConnection, text: str) -> None:
+    """Say something with the code of what the hub said."""
+    await agent.send(text[:64] + made_up())
+
+
+async def change(_: ClientConnection, agent: ServerConnection, text: str) -> None:
+    """Change one character of what the hub said."""
+    await agent.send(text.replace('"browse"', '"Browse"'))
+
+
+async def repeat(_: ClientConnection, agent: ServerConnection, text: str) -> None:
+    """Say it twice."""
+    await agent.send(text)
+    await agent.send(text)
+
+
+async def leave_out(hub: ClientConnection, agent: ServerConnection, text: str) -> None:
+    """Keep one message back, and pass on the next."""
+    await agent.send(str(await hub.recv()))
+
+
+@pytest.mark.parametrize("meddle", [speak, speak_with_its_code, change, repeat, leave_out])
+def test_an_agent_hangs_up_at_the_first_word_that_is_not_the_hubs(tmp_path: Path, meddle: Meddle) -> None:
+    async def story() -> None:
+        hub, relay = StolenHub(tmp_path), Relay()
+        async with hub.with_agent(relay.before):
+            assert (await hub.ask(ASKED)).error is None
+            relay.meddle = meddle
+            for _ in range(2):
+                await hub.say("ask", {"question": Browse(path=b"/").model_dump(mode="json"), "seconds": 30})
+            async with asyncio.timeout(PATIENCE):
+                await relay.closed.wait()
+            assert any("not of the other side" in said or "bears no code" in said for said in hub.said)
+
+    asyncio.run(story())
+
+
+def conversations() -> tuple[Conversation, Conversation]:
+    """Both ends of one conversation."""
+    hub, agent = Exchange(), Exchange()
+    assert hub.agree(agent.share, b"said") == agent.agree(hub.share, b"said")
+    keys = hub.agree(agent.share, b"said")
+    return Conversation(keys.of_hub, keys.of_agent), Conversation(keys.of_agent, keys.of_hub)
+
+
+def test_a_hub_believes_no_word_but_its_agents_in_their_order() -> None:
+    for spoil in (
+        lambda one, two: [one, one],
+        lambda one, two: [two],
+        lambda one, two: [one[:64] + "what the agent never said"],
+        lambda one, two: [one[:-1]],
+        lambda one, two: ["z" * 64 + one[64:]],
+        lambda one, two: [""],
+    ):
+        hub, agent = conversations()
+        said = spoil(agent.seal("first"), agent.seal("second"))
+        with pytest.raises(Tampered):
+            for text in said:
+                hub.open(text)
+    hub, agent = conversations()
+    assert [hub.open(agent.seal(text)) for text in ("first", "second", "")] == ["first", "second", ""]
+    with pytest.raises(Tampered):
+        agent.open(agent.seal("an echo"))
+
+
+def test_keys_differ_where_anything_that_was_signed_differs() -> None:
+    hub, agent = Exchange(), Exchange()
+    assert hub.agree(agent.share, b"said") != hub.agree(agent.share, b"else")
+    with pytest.raises(ValueError, match=r".*"):
+        hub.agree(bytes(32), b"said")

@@ -82,9 +82,9 @@ def vault(database: Database, tmp_path: Path) -> Vault:
 
 
 @pytest.fixture
-def access(database: Database) -> Access:
+def access(database: Database, vault: Vault) -> Access:
     """No account yet."""
-    return Access(database)
+    return Access(database, vault)
 
 
 def add_user(access: Access, name: str, role: Role, now: datetime = NOW) -> None:

@@ -50,6 +50,11 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("GET", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions/{id}"): (VIEWER, None),
+    ("GET", "/me/second-factor"): (VIEWER, None),
+    ("POST", "/me/second-factor"): (VIEWER, {"password": PASSWORD}),
+    ("POST", "/me/second-factor/confirm"): (VIEWER, {"code": "123456"}),
+    ("POST", "/me/second-factor/recovery-codes"): (VIEWER, {"password": PASSWORD, "code": "123456"}),
+    ("POST", "/me/second-factor/remove"): (VIEWER, {"password": PASSWORD, "code": "123456"}),
     ("GET", "/me/tokens"): (VIEWER, None),
     ("POST", "/me/tokens"): (VIEWER, {"key": "own"}),
     ("DELETE", "/me/tokens/{key}"): (VIEWER, None),
@@ -59,6 +64,7 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("PUT", "/users/{key}"): (ADMIN, {"role": "viewer"}),
     ("DELETE", "/users/{key}"): (ADMIN, None),
     ("POST", "/users/{key}/link"): (ADMIN, None),
+    ("DELETE", "/users/{key}/second-factor"): (ADMIN, None),
     ("DELETE", "/users/{key}/sessions"): (ADMIN, None),
     ("GET", "/tokens"): (ADMIN, None),
     ("POST", "/tokens"): (ADMIN, {"key": "fresh"}),
@@ -109,6 +115,8 @@ def test_an_address_answers_those_who_have_its_role_and_nobody_else(
                 "link_invalid",
                 "session_needed",
                 "session_unknown",
+                "second_factor_not_offered",
+                "second_factor_unset",
                 "secret_unset",
                 "token_unknown",
                 "token_exists",
@@ -141,6 +149,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "revision": 1,
         "changed_at": "",
         "has_password": False,
+        "has_second_factor": False,
     }
     invitation = client.post(f"{API}/users/berta/link").json()["token"]
     other = TestClient(app, base_url="https://hub.example")

@@ -197,7 +197,10 @@ def reset_password(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose password was forgotten.")],
 ) -> None:
-    """Make a link by which a user sets a new password: it counts once, and ends their sessions when it is used."""
+    """Make a link by which a user sets a new password, and take their second factor away.
+
+    The link counts once, and ends their sessions when it is used.
+    """
     from highball.hub.access import Access
 
     session: Session = context.obj
@@ -206,7 +209,9 @@ def reset_password(
         raise Unknown(f"no hub was ever served from {place.state}", code="database_unknown")
     database = open_database(place.database)
     try:
-        link = Access(database).make_link(name, COMMAND, utc_now())
+        access = Access(database)
+        link = access.make_link(name, COMMAND, utc_now())
+        had_factor = access.authenticators.reset(name, COMMAND, utc_now())
     finally:
         database.close()
     lease = lease_on(place.database)
@@ -216,8 +221,12 @@ def reset_password(
     address = holder.address if holder is not None else None
     if not session.output.for_people:
         told = {"user": name, "link": f"{address or ''}{path}", "expires_at": time_to_text(link.expires_at)}
-        session.output.document(told)
+        session.output.document(told | {"second_factor_removed": had_factor})
         return
+    if had_factor:
+        session.output.line(
+            f"The second factor of {name} is taken away: the password alone will log them in."
+        )
     session.output.line(f"{name} sets a new password here, once, until {words.moment(link.expires_at)}:")
     session.output.line(f"  {address or 'http://ADDRESS-OF-THE-HUB'}{path}")
     if address is None:

@@ -24,8 +24,9 @@ from highball.errors import (
     Unknown,
 )
 from highball.hub import accounts, passwords, throttle
-from highball.hub.accounts import PASSWORD, SETUP, Account, Link, Program
+from highball.hub.accounts import CODE, PASSWORD, SETUP, Account, Link, Program
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
+from highball.hub.authenticators import Authenticators, find_factor, for_codes, wrong_code
 from highball.hub.db import (
     Database,
     enrolments,
@@ -33,11 +34,14 @@ from highball.hub.db import (
     token_uses,
     vault,
 )
+from highball.hub.vault import Vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
 
 SET_UP_FOR = timedelta(hours=24)
 LINK_FOR = timedelta(days=3)
+CODE_WITHIN = timedelta(minutes=10)
+"""So long a log-in whose password was right waits for its code."""
 IDLE_FOR = timedelta(days=14)
 ABSOLUTE_FOR = timedelta(days=90)
 SEEN_EVERY = timedelta(minutes=1)
@@ -69,6 +73,13 @@ class LoggedIn:
 
 
 @dataclass(frozen=True)
+class CodeAwaited:
+    """A log-in whose password was right, and that goes on with a code and this token."""
+
+    token: SecretValue
+
+
+@dataclass(frozen=True)
 class Session:
     """A browser that is logged in."""
 
@@ -85,9 +96,15 @@ class Access:
     """The hub's accounts, tokens and sessions."""
 
     def __init__(
-        self, database: Database, *, idle_for: timedelta = IDLE_FOR, absolute_for: timedelta = ABSOLUTE_FOR
+        self,
+        database: Database,
+        safe: Vault | None = None,
+        *,
+        idle_for: timedelta = IDLE_FOR,
+        absolute_for: timedelta = ABSOLUTE_FOR,
     ) -> None:
         self._database = database
+        self.authenticators = Authenticators(database, safe, self._prove_password)
         self._idle_for = idle_for
         self._absolute_for = absolute_for
 
@@ -141,8 +158,11 @@ class Access:
         *,
         address: str | None = None,
         browser: str | None = None,
-    ) -> LoggedIn:
-        """Begin a session. Raises LoginNeeded (`login_failed`), the same for every reason, and Throttled."""
+    ) -> LoggedIn | CodeAwaited:
+        """Begin a session, or one that `finish` begins by a code, where the account has a second factor.
+
+        Raises LoginNeeded (`login_failed`), the same for every reason, and Throttled.
+        """
         key = name.strip().lower()
         account, from_where = throttle.for_account(key), throttle.for_address(address)
         with self._database.write() as connection:
@@ -163,6 +183,9 @@ class Access:
                 throttle.take_back(connection, from_where)
                 self._hash_again(connection, key, kept, password, now)
                 actor = Actor(key, user.role, address)
+                if find_factor(connection, accounts.id_of(connection, "user", key)) is not None:
+                    link = accounts.make_link(connection, CODE, key, now, CODE_WITHIN, actor)
+                    return CodeAwaited(link.token)
                 write_down(connection, actor, "logged_in", now, kind="user", key=key)
                 return self._begin(connection, key, actor, now, browser)
             accounts.note_failure(connection, key if user is not None else None, user, right, address, now)
@@ -171,6 +194,44 @@ class Access:
             code="login_failed",
             hint="an administrator can make a link that sets a new password",
         )
+
+    def finish(
+        self,
+        awaited: SecretValue,
+        code: SecretValue,
+        now: datetime,
+        *,
+        address: str | None = None,
+        browser: str | None = None,
+    ) -> LoggedIn:
+        """Begin the session of a log-in that waited for this code; with a wrong one it goes on waiting.
+
+        Raises LoginNeeded (`login_expired`), NotAllowed (`code_wrong`) and Throttled.
+        """
+        here = (enrolments.c.token == accounts.digest(awaited.reveal())) & (enrolments.c.purpose == CODE)
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(enrolments).where(here)).one_or_none()
+        if row is None or row.subject is None or now >= row.expires_at:
+            raise _login_expired()
+        key, from_where = row.subject, throttle.for_address(address)
+        with self._database.write() as connection:
+            throttle.charge(connection, [for_codes(key), *from_where], now)
+        right = self.authenticators.take(key, code, Actor(key, Role.VIEWER, address), now)
+        with self._database.write() as connection:
+            user = accounts.find_user(connection, key)
+            if not right:
+                message = "wrong code" if user is not None else "no such account"
+                actor = Actor(key, Role.VIEWER, address)
+                write_down(connection, actor, "login_failed", now, kind="user", key=key, message=message)
+            elif user is None or not connection.execute(enrolments.delete().where(here)).rowcount:
+                raise _login_expired()  # shut out meanwhile, or another browser was quicker
+            else:
+                throttle.forgive(connection, for_codes(key))
+                throttle.take_back(connection, from_where)
+                actor = Actor(key, user.role, address)
+                write_down(connection, actor, "logged_in", now, kind="user", key=key)
+                return self._begin(connection, key, actor, now, browser)
+        raise wrong_code()
 
     def log_out(self, known: Known, now: datetime) -> None:
         """End the session that this request came with."""
@@ -309,19 +370,26 @@ class Access:
         if known.user is None or known.session is None:
             raise NotAllowed("a token cannot change a password", code="session_needed", hint="log in first")
         passwords.check_password(new, known.user)
-        account = throttle.for_account(known.user)
+        self._demand_password(known.user, known.actor, old, "password_change_failed", now)
+        with self._database.write() as connection:
+            self._set_password(connection, known.user, new, known.actor, now, keep=known.session)
+
+    def _prove_password(self, user: str, password: SecretValue, actor: Actor, now: datetime) -> None:
+        self._demand_password(user, actor, password, "confirmation_failed", now)
+
+    def _demand_password(
+        self, user: str, actor: Actor, password: SecretValue, otherwise: str, now: datetime
+    ) -> None:
+        account = throttle.for_account(user)
         with self._database.write() as connection:
             throttle.charge(connection, [account], now)
-            kept = accounts.find_password(connection, known.user)
-        if not passwords.is_right(old, kept):
+            kept = accounts.find_password(connection, user)
+        if not passwords.is_right(password, kept):
             with self._database.write() as connection:
-                write_down(
-                    connection, known.actor, "password_change_failed", now, kind="user", key=known.user
-                )
-            raise NotAllowed("the old password is wrong", code="password_wrong")
+                write_down(connection, actor, otherwise, now, kind="user", key=user)
+            raise NotAllowed("this is not your password", code="password_wrong")
         with self._database.write() as connection:
             throttle.forgive(connection, account)
-            self._set_password(connection, known.user, new, known.actor, now, keep=known.session)
 
     def _set_password(
         self,
@@ -500,6 +568,14 @@ class Access:
         with self._database.write() as connection:
             over = (sessions.c.expires_at <= now) | (sessions.c.seen_at <= now - self._idle_for)
             connection.execute(sessions.delete().where(over))
-            ours = enrolments.c.purpose.in_((SETUP, PASSWORD))
+            ours = enrolments.c.purpose.in_((SETUP, PASSWORD, CODE))
             connection.execute(enrolments.delete().where(ours, enrolments.c.expires_at <= now))
             throttle.sweep(connection, now)
+
+
+def _login_expired() -> LoginNeeded:
+    return LoginNeeded(
+        "this log-in waited too long for its code",
+        code="login_expired",
+        hint="log in again, with name and password",
+    )

@@ -20,7 +20,16 @@ import sqlalchemy as sa
 from highball.errors import ConfigurationInvalid, Conflict, NotAllowed, Problem, Stale, Unknown
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.changes import BY_HAND
-from highball.hub.db import enrolments, new_run_id, objects, revisions, sessions, token_uses, vault
+from highball.hub.db import (
+    authenticators,
+    enrolments,
+    new_run_id,
+    objects,
+    revisions,
+    sessions,
+    token_uses,
+    vault,
+)
 from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
@@ -30,8 +39,8 @@ NOBODY = "nobody"
 RESERVED = frozenset({HUB.name, "cli", NOBODY, "token"})
 """Names by which the audit calls what is no person."""
 
-SETUP, PASSWORD = "setup", "password"
-"""What one-time links are for."""
+SETUP, PASSWORD, CODE = "setup", "password", "code"
+"""What one-time tokens are for: the first account, a new password, and the code that is still to come at a log-in."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Account:
     revision: int
     changed_at: datetime
     has_password: bool
+    has_second_factor: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,15 +103,17 @@ def _shut_out(connection: sa.Connection, actor: Actor, now: datetime) -> None:
     for user in connection.execute(sa.select(sessions.c.user).distinct()).scalars().all():
         if user not in enabled:
             end_sessions(connection, user, actor, now, None)
-    links = (enrolments.c.purpose == PASSWORD) & enrolments.c.subject.not_in(enabled)
+    links = enrolments.c.purpose.in_((PASSWORD, CODE)) & enrolments.c.subject.not_in(enabled)
     connection.execute(enrolments.delete().where(links))
     known = {row.key for row in users}
-    proofs = {place_of_password(row.id) for row in users}
-    proofs |= {_place_of_token(row.id) for row in tokens if row.spec.get("user") in {None, *known}}
+    owners = {f"user:{row.id}" for row in users}
+    owners |= {_place_of_token(row.id) for row in tokens if row.spec.get("user") in {None, *known}}
     ours = vault.c.place.like("user:%") | vault.c.place.like("token:%")
     for place in connection.execute(sa.select(vault.c.place).where(ours)).scalars().all():
-        if place not in proofs:
+        if ":".join(place.split(":")[:2]) not in owners:
             connection.execute(vault.delete().where(vault.c.place == place))
+    gone = authenticators.c.user.not_in([row.id for row in users])
+    connection.execute(authenticators.delete().where(gone))
 
 
 # --- declared objects: rows and revisions ---------------------------------------------------------
@@ -283,7 +295,10 @@ def as_account(connection: sa.Connection, row: sa.Row[Any]) -> Account:
     """A user as stored."""
     query = sa.select(vault.c.place).where(vault.c.place == place_of_password(row.id))
     has_password = connection.execute(query).scalar() is not None
-    return Account(row.key, User.model_validate(row.spec), row.revision, row.changed_at, has_password)
+    found = sa.select(authenticators.c.user).where(authenticators.c.user == row.id)
+    has_second_factor = connection.execute(found).scalar() is not None
+    user = User.model_validate(row.spec)
+    return Account(row.key, user, row.revision, row.changed_at, has_password, has_second_factor)
 
 
 def place_of_password(id: str) -> str:
@@ -343,8 +358,8 @@ def make_link(
 
 
 def remove_links(connection: sa.Connection, user: str) -> None:
-    """Let the links of a user count no more."""
-    here = (enrolments.c.purpose == PASSWORD) & (enrolments.c.subject == user)
+    """Let the links of a user count no more, nor the log-ins that wait for a code."""
+    here = enrolments.c.purpose.in_((PASSWORD, CODE)) & (enrolments.c.subject == user)
     connection.execute(enrolments.delete().where(here))
 
 

@@ -20,7 +20,7 @@ from highball.errors import HighballError, StateUnusable
 from highball.facts import in_utc, storable
 from highball.hub.dialects import READING, WRITING, Watch, keep_private, name_of, open_engine, told
 
-REVISION = "0009"
+REVISION = "0010"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -341,6 +341,15 @@ sessions = sa.Table(
     sa.Index("sessions_of_user", "user"),
 )
 """Who is logged in; `token` is the SHA-256 of the cookie's."""
+
+authenticators = sa.Table(
+    "authenticators",
+    metadata,
+    sa.Column("user", sa.String(36), primary_key=True),
+    sa.Column("since", Moment, nullable=False),
+    sa.Column("used_step", sa.BigInteger, nullable=False),
+)
+"""Which users (the ids of their objects) need a code, too, and up to which step of time no code counts any more."""
 
 token_uses = sa.Table(
     "token_uses",

@@ -89,7 +89,7 @@ class Hub:
         self.vault = vault
         self.record = Record(database)
         self.backlog = Backlog(database)
-        self.access = Access(database)
+        self.access = Access(database, vault)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
         self.fleet = Fleet(

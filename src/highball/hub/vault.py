@@ -4,8 +4,8 @@ A value is sealed with AES-256-GCM under a nonce of its own; the place (`reposit
 `repository:<id>:admin`) is bound to it, so that a row which was moved opens nowhere, and with it the servers that a
 storage secret was entered for (`bindings`). What does not open is an
 error and never overwritten. The key lies in a file of its own, made at first use, for its owner's eyes only.
-Hashes of passwords and tokens, which `hub.access` keeps in the same table (`user:…`, `token:…`), are not sealed:
-they give nothing away.
+The secret of a user's authenticator app (`user:<id>:totp`) lies here likewise. Hashes of passwords, tokens and recovery
+codes, which `hub.access` keeps in the same table (`user:…`, `token:…`), are not sealed: they give nothing away.
 """
 
 from __future__ import annotations
@@ -62,7 +62,12 @@ FORMER = ".former"
 COMING = "coming."
 """How the slot begins of a value that a run adds to its repository: it counts once that has ended well."""
 
-_SEALED = sa.or_(vault.c.place.like("repository:%"), vault.c.place == IDENTITY)
+OF_PEOPLE = r"user:[0-9a-f-]{36}:totp"
+"""The places of what is sealed for people."""
+
+_SEALED = sa.or_(
+    vault.c.place.like("repository:%"), vault.c.place == IDENTITY, vault.c.place.like("user:%:totp")
+)
 
 # --- the key --------------------------------------------------------------------------------------
 
@@ -220,6 +225,16 @@ class Vault:
                 connection.execute(vault.delete().where(vault.c.place == place + FORMER))
             _note(connection, place, "sealed", actor, now)
         return Sealed(place, now, actor.name)
+
+    def seal_within(
+        self, connection: sa.Connection, place: str, value: SecretValue, actor: Actor, now: datetime
+    ) -> None:
+        """Keep a value at a place in a transaction of the caller's, who tells the audit. Raises as `seal` does."""
+        _check_place(place)
+        content = value.reveal()
+        _check_size(content)
+        self._demand_own_key(_read_all(connection))
+        self._put(connection, place, content, actor, now)
 
     def _put(
         self, connection: sa.Connection, place: str, content: bytes, actor: Actor, now: datetime
@@ -528,7 +543,7 @@ def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now:
 
 
 def _check_place(place: str) -> None:
-    if place != IDENTITY and not re.fullmatch(PLACE, place):
+    if place != IDENTITY and not re.fullmatch(f"{PLACE}|{OF_PEOPLE}", place):
         raise Misuse(
             "this is no place for a secret",
             code="place_invalid",

@@ -16,11 +16,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.errors import ConfigurationInvalid, Problem, Unknown
+from highball.errors import ConfigurationInvalid, LoginNeeded, Problem, Unknown
 from highball.facts import Reason, UtcTime
-from highball.hub.access import Access, Known, LoggedIn
+from highball.hub.access import Access, CodeAwaited, Known, LoggedIn
 from highball.hub.accounts import Account, Program
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
+from highball.hub.authenticators import spell_code
 from highball.hub.vault import Sealed, Vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
@@ -45,10 +46,13 @@ class SetUp(_Sent):
 
 
 class LogIn(_Sent):
-    """A name and a password."""
+    """A name and a password, and a code where the account has a second factor."""
 
     name: str = Field(max_length=200)
     password: SecretStr = Field(max_length=4096)
+    code: SecretStr | None = Field(
+        None, max_length=100, description="of the authenticator app, or a recovery code"
+    )
 
 
 class PasswordByLink(_Sent):
@@ -63,6 +67,22 @@ class PasswordChange(_Sent):
 
     old: SecretStr = Field(max_length=4096)
     new: SecretStr = Field(max_length=4096)
+
+
+class Password(_Sent):
+    """One's own password."""
+
+    password: SecretStr = Field(max_length=4096)
+
+
+class Code(_Sent):
+    """A code of one's authenticator app."""
+
+    code: SecretStr = Field(max_length=100)
+
+
+class BothProofs(Password, Code):
+    """One's own password, and a code: of the authenticator app, or a recovery code."""
 
 
 class SecretSent(_Sent):
@@ -118,6 +138,26 @@ class SessionAnswer(BaseModel):
     current: bool = False
 
 
+class SecondFactorAnswer(BaseModel):
+    """Whether one's account needs a code beside the password."""
+
+    since: UtcTime | None = Field(description="null: the password alone is enough")
+    recovery_codes_left: int
+
+
+class SecondFactorOffered(BaseModel):
+    """A secret for an authenticator app; it counts once a code of the app was sent."""
+
+    secret: str = Field(description="in base 32, to be typed into the app")
+    address: str = Field(description="the same as otpauth://, which apps read as a QR code")
+
+
+class RecoveryCodes(BaseModel):
+    """Codes that count once each, in place of the app's; nobody can read them again."""
+
+    recovery_codes: list[str]
+
+
 class UserAnswer(User):
     """A user as stored."""
 
@@ -125,6 +165,7 @@ class UserAnswer(User):
     revision: int
     changed_at: UtcTime
     has_password: bool = Field(description="false until the invitation was used")
+    has_second_factor: bool = Field(description="whether a log-in needs a code beside the password")
 
 
 class OwnToken(_Sent):
@@ -206,6 +247,7 @@ def make_router(
     router = APIRouter(tags=["access"])
     _add_entrance(router, access, clock)
     _add_me(router, access, clock)
+    _add_second_factor(router, access, clock)
     _add_own_tokens(router, access, clock)
     _add_users(router, access, clock)
     _add_tokens(router, access, clock)
@@ -230,8 +272,16 @@ def _add_entrance(router: APIRouter, access: Access, clock: Callable[[], datetim
 
     @router.post("/login")
     def log_in(sent: LogIn, request: Request, response: Response) -> Me:
-        """Begin a session: the browser gets a cookie."""
+        """Begin a session: the browser gets a cookie. Without the code that an account needs: 401 `code_needed`."""
         began = access.log_in(sent.name, _value(sent.password), clock(), **_whence(request))
+        if isinstance(began, CodeAwaited):
+            if sent.code is None:
+                raise LoginNeeded(
+                    "this account needs a code beside the password",
+                    code="code_needed",
+                    hint="send it as code: of the authenticator app, or a recovery code",
+                )
+            began = access.finish(began.token, _value(sent.code), clock(), **_whence(request))
         return _welcome(request, response, began)
 
     @router.post("/logout", status_code=204)
@@ -278,6 +328,43 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
     def end_session(id: str, request: Request, actor: Viewer) -> None:
         """Log out one browser."""
         access.end_session(own_user(known(request)), id, actor, clock())
+
+
+def _add_second_factor(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
+    factors = access.authenticators
+
+    @router.get("/me/second-factor")
+    def get_second_factor(request: Request, _: Viewer) -> SecondFactorAnswer:
+        """Whether one's account needs a code beside the password."""
+        found = factors.find(own_user(known(request)))
+        since, left = (None, 0) if found is None else (found.since, found.recovery_codes_left)
+        return SecondFactorAnswer(since=since, recovery_codes_left=left)
+
+    @router.post("/me/second-factor", status_code=201)
+    def offer_second_factor(sent: Password, request: Request, actor: Viewer) -> SecondFactorOffered:
+        """A secret for an authenticator app; it counts once `confirm` was sent a code of it."""
+        offered = factors.offer(own_user(known(request)), _value(sent.password), actor, clock())
+        secret, address = offered.secret.reveal().decode(), offered.address.reveal().decode()
+        return SecondFactorOffered(secret=secret, address=address)
+
+    @router.post("/me/second-factor/confirm")
+    def confirm_second_factor(sent: Code, request: Request, actor: Viewer) -> RecoveryCodes:
+        """Let the secret count: from now on a log-in needs a code. The recovery codes are in this answer only."""
+        codes = factors.confirm(own_user(known(request)), _value(sent.code), actor, clock())
+        return RecoveryCodes(recovery_codes=[spell_code(one) for one in codes])
+
+    @router.post("/me/second-factor/recovery-codes")
+    def renew_recovery_codes(sent: BothProofs, request: Request, actor: Viewer) -> RecoveryCodes:
+        """Other recovery codes; those before count no more."""
+        me = own_user(known(request))
+        codes = factors.renew_codes(me, _value(sent.password), _value(sent.code), actor, clock())
+        return RecoveryCodes(recovery_codes=[spell_code(one) for one in codes])
+
+    @router.post("/me/second-factor/remove", status_code=204)
+    def remove_second_factor(sent: BothProofs, request: Request, actor: Viewer) -> None:
+        """Let the password alone be enough again."""
+        me = own_user(known(request))
+        factors.remove(me, _value(sent.password), _value(sent.code), actor, clock())
 
 
 def _add_own_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
@@ -337,6 +424,11 @@ def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime])
         """A one-time link to set a password: an invitation, or a way back in."""
         link = access.make_link(key, actor, clock())
         return LinkAnswer(token=link.token.reveal().decode(), expires_at=link.expires_at)
+
+    @router.delete("/users/{key}/second-factor", status_code=204)
+    def reset_second_factor(key: str, actor: Admin) -> None:
+        """Take away the second factor of somebody who lost it: the password alone is enough again."""
+        access.authenticators.reset(key, actor, clock())
 
     @router.delete("/users/{key}/sessions", status_code=204)
     def log_out_everywhere(key: str, actor: Admin) -> None:
@@ -494,6 +586,7 @@ def _user(account: Account) -> UserAnswer:
         revision=account.revision,
         changed_at=account.changed_at,
         has_password=account.has_password,
+        has_second_factor=account.has_second_factor,
     )
 
 

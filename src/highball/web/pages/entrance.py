@@ -7,7 +7,7 @@ import contextlib
 from fastapi import APIRouter, Request, Response
 
 from highball.errors import HighballError
-from highball.hub.access import LoggedIn
+from highball.hub.access import CodeAwaited, LoggedIn
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
@@ -89,14 +89,40 @@ def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
         to: LongText = "/",
         again: Text = "",
     ) -> Response:
-        kept = [
-            (field.removeprefix(KEPT), value) for field, value in as_fields(sent) if field.startswith(KEPT)
-        ]
+        kept = _kept(sent)
         try:
             began = hub.access.log_in(name.strip(), _secret(password), utc_now(), **_whence(request))
         except HighballError as error:
             told = {"error": error, "name": name, "to": to, "again": bool(again), "kept": kept}
             return pages.answer(request, "login", told, status=error.http_status)
+        if isinstance(began, CodeAwaited):
+            token = began.token.reveal().decode()
+            told = {"error": None, "token": token, "to": to, "again": bool(again), "kept": kept}
+            return pages.answer(request, "login-code", told)
+        return goes_on(request, began, to, again, kept)
+
+    @router.post("/login/code")
+    def send_code(
+        request: Request,
+        sent: Sent,
+        token: Text = "",
+        code: Text = "",
+        to: LongText = "/",
+        again: Text = "",
+    ) -> Response:
+        kept = _kept(sent)
+        try:
+            began = hub.access.finish(_secret(token), _secret(code), utc_now(), **_whence(request))
+        except HighballError as error:
+            told = {"error": error, "token": token, "name": "", "to": to, "again": bool(again), "kept": kept}
+            page = "login" if error.code == "login_expired" else "login-code"
+            return pages.answer(request, page, told, status=error.http_status)
+        return goes_on(request, began, to, again, kept)
+
+    def goes_on(
+        request: Request, began: LoggedIn, to: str, again: str, kept: list[tuple[str, str]]
+    ) -> Response:
+        """To where the browser was going; with a form that was filled before, by way of a page that holds it."""
         if not again:
             return _welcome(request, began, to)
         response = pages.answer(request, "again", {"name": began.known.user, "to": own(to), "kept": kept})
@@ -138,6 +164,11 @@ def _add_looks(router: APIRouter) -> None:
             if value in among:
                 response.set_cookie(name, value, max_age=COOKIE_SECONDS, samesite="lax", path="/")
         return response
+
+
+def _kept(sent: Sent) -> list[tuple[str, str]]:
+    """The fields of a form whose session had ended."""
+    return [(field.removeprefix(KEPT), value) for field, value in as_fields(sent) if field.startswith(KEPT)]
 
 
 def _welcome(request: Request, began: LoggedIn, to: str) -> Response:

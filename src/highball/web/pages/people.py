@@ -71,6 +71,7 @@ def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "error": error,
             "faults": _faults_of_name(error),
             "question": _about_user(account.key) if account else None,
+            "reset": _about_factor(account.key) if account else None,
         }
         return pages.answer(request, "user", context, status=status_of(error))
 
@@ -134,6 +135,16 @@ def _add_ways_in(router: APIRouter, hub: Hub, pages: Pages) -> None:
         hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
         return go(_user(key), said=Said(f"{key} is logged out everywhere."))
 
+    @router.get("/settings/users/{key}/reset-second-factor")
+    def ask_about_factor(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about_factor(hub.access.get_user(key).key))
+
+    @router.post("/settings/users/{key}/reset-second-factor")
+    def reset_factor(key: str, actor: Admin) -> Response:
+        had = hub.access.authenticators.reset(key, actor, utc_now())
+        told = "logs in with the password alone from now on" if had else "has no second factor"
+        return go(_user(key), said=Said(f"{key} {told}."))
+
     @router.get("/settings/users/{key}/delete")
     def ask_about_user(key: str, request: Request, _: Admin) -> Response:
         return ask(pages, request, _about_user(hub.access.get_user(key).key))
@@ -173,6 +184,17 @@ def _about_user(key: str) -> Question:
         "activity. Restored later, the account needs a new password.",
         action=f"{_user(key)}/delete",
         verb="Delete user",
+        back=_user(key),
+    )
+
+
+def _about_factor(key: str) -> Question:
+    return Question(
+        title=f"Reset the second factor of {key}?",
+        text="Their password alone logs them in from then on, and their recovery codes count no more. Be sure that it "
+        "is they who ask.",
+        action=f"{_user(key)}/reset-second-factor",
+        verb="Reset second factor",
         back=_user(key),
     )
 

@@ -54,6 +54,7 @@ def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
         has_session = me.user is not None and me.session is not None
         context: dict[str, Any] = {
             "account": hub.access.get_user(own_user(me)) if has_session else None,
+            "factor": hub.access.authenticators.find(own_user(me)) if has_session else None,
             "sessions": hub.access.list_sessions(own_user(me), utc_now()) if has_session else [],
             "own_session": me.session,
             "tokens": [(one, about_own_token(one.key)) for one in hub.access.list_own_tokens(own_user(me))]

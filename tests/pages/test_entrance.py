@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+import pyotp
 import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, NOW, PASSWORD, SNAPSHOT, Whole
 from highball.errors import StateUnusable
+from highball.hub.authenticators import spell_code
+from highball.secret import SecretValue
 from pages.reading import Form, read_page
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -140,6 +143,28 @@ def test_a_wrong_password_loses_no_input_either(whole: Whole) -> None:
         page = client.post("/login", content=login, headers=FORM)
         assert page.status_code == status
     assert read_page(page.text).form("/jobs/new").fields == sent
+
+
+def test_a_second_factor_asked_for_in_between_loses_no_input_and_begins_no_session(whole: Whole) -> None:
+    sent, client = [("key", "typed"), ("more", "/c")], before(whole)
+    factors, page = (
+        whole.hub.access.authenticators,
+        client.post("/jobs/new", content=urlencode(sent), headers=FORM),
+    )
+    offered = factors.offer("anna", SecretValue(PASSWORD.encode()), ANNA, NOW)
+    app = pyotp.TOTP(offered.secret.reveal().decode())
+    codes = factors.confirm("anna", SecretValue(app.at(NOW).encode()), ANNA, NOW)
+    try:
+        login = _sent_by(read_page(page.text).form("/login"), name="anna", password=PASSWORD)
+        asked = client.post("/login", content=login, headers=FORM)
+        assert asked.status_code == 200 and not client.cookies
+        for code, status in (("000000", 403), (spell_code(codes[0]), 200)):
+            typed = _sent_by(read_page(asked.text).form("/login/code"), code=code)
+            asked = client.post("/login/code", content=typed, headers=FORM)
+            assert asked.status_code == status
+        assert read_page(asked.text).form("/jobs/new").fields == sent
+    finally:
+        factors.reset("anna", ANNA, NOW)
 
 
 def test_nobody_is_sent_elsewhere_with_what_was_kept(whole: Whole) -> None:

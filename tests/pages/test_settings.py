@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pyotp
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -17,6 +18,7 @@ from pages.looking import Looker, look_as
 
 ADDRESSES = (
     "/settings",
+    "/settings/second-factor",
     "/settings/appearance",
     "/settings/general",
     "/settings/hub",
@@ -51,6 +53,39 @@ def test_somebody_is_invited_and_comes_in(anna: Looker, chromium: Browser, serve
         page.goto(f"{served.url}/settings/users/vera")
         page.get_by_role("button", name="Log out everywhere").click()
         expect(vera.go("/settings").get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_second_factor_is_set_up_by_its_code_and_asked_for_at_the_next_log_in(
+    anna: Looker, chromium: Browser, served: Served
+) -> None:
+    page = anna.go("/settings/users/new")
+    page.get_by_label("Name", exact=True).fill("paula")
+    page.get_by_role("button", name="Create user").click()
+    page.get_by_role("button", name="Make link").click()
+    link, password = page.locator("#value").inner_text(), "a horse that battery staples"
+    httpx.post(f"{served.url}/password", data={"token": link.partition("#")[2], "password": password})
+
+    with look_as(chromium, served.url, "paula", password) as paula:
+        page = paula.go("/settings/second-factor")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Set up").click()
+        expect(page.get_by_role("img", name="QR code")).to_be_visible()
+        app = pyotp.TOTP(page.locator("#secret").inner_text().replace(" ", ""))
+        page.get_by_label("Code that the app shows").fill(app.now())
+        page.get_by_role("button", name="Turn on").click()
+        code = page.locator("#codes").inner_text().split()[0]
+        assert paula.complaints("/settings/second-factor") == []
+    with look_as(chromium, served.url) as paula:
+        page = paula.go("/login?to=/settings")
+        page.get_by_label("Name").fill("paula")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("Code").fill(code)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_text("9 recovery codes left")).to_be_visible()
+    anna.go("/settings/users/paula").get_by_role("link", name="Reset second factor").click()
+    anna.page.get_by_role("button", name="Reset second factor").click()
+    expect(anna.page.get_by_text("paula logs in with the password alone")).to_be_visible()
 
 
 def test_a_token_is_shown_once_and_opens_nothing_once_it_is_deleted(anna: Looker, served: Served) -> None:

@@ -116,8 +116,7 @@ def _answer(
         "factor": hub.access.authenticators.find(user),
         "account": hub.access.get_user(user),
         "error": error,
-        "faults": {},
-        form: faults_of_proofs(error),
+        "faults": {"offer": {}, "codes": {}, "remove": {}} | {form: faults_of_proofs(error)},
     }
     return pages.answer(request, "second-factor", context, status=status_of(error))
 

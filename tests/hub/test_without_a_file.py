@@ -34,7 +34,7 @@ def told(served: Served, *words: str) -> Any:
 
 def _set_second_factor(hub: Served) -> None:
     proof = {"password": "correct horse battery"}
-    with httpx.Client(base_url=f"{hub.url}/api/v1/", trust_env=False) as anna:
+    with httpx.Client(base_url=f"{hub.url}/api/v1/", trust_env=False, timeout=120) as anna:
         anna.post("login", json={"name": "anna"} | proof).raise_for_status()
         offered = anna.post("me/second-factor", json=proof).json()
         code = {"code": pyotp.TOTP(offered["secret"]).now()}

@@ -18,6 +18,7 @@ ORDER = (
     "parsing",
     "startup",
     "serving",
+    "waiting",
     "ticking",
     "lists-sqlite",
     "lists-postgresql",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from highball.facts import Outcome, RunEnded, RunStarted
 from highball.hub.accounts import kept_sound
@@ -36,8 +36,8 @@ from highball.protocol import (
 from highball.spec.access import Role, Token
 from highball.spec.document import build
 from highball.web.app import make_app
+from highball.web.server import make_server
 from hub.test_wire import FakeAgent
-from testbed import serving
 
 PATIENCE = 30.0
 Table = dict[str, Any]
@@ -164,10 +164,10 @@ def make_hub(folder: Path, document: Table) -> Hub:
 @contextlib.asynccontextmanager
 async def served(hub: Hub) -> AsyncIterator[str]:
     """Where the hub answers, with its clock and queue at work."""
-    port = serving.free_port()
-    config = uvicorn.Config(make_app(hub), port=port, log_level="error", ws="websockets-sansio")
-    server = uvicorn.Server(config)
-    serving_it = asyncio.create_task(server.serve())
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    server = make_server(make_app(hub))
+    serving_it = asyncio.create_task(server.serve([listening]))
     hub.begin(asyncio.get_running_loop())
     try:
         await until(lambda: server.started)

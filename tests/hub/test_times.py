@@ -9,13 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.hub.db import fires, open_database
+from highball.spec.repository import SPREAD
 from hub.served import Corner, Served
 from journeys.station import until
 
 
 def make_due(served: Corner, subject: str) -> str:
     """Let a time of a subject have come a moment ago; returns it."""
-    nominal = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=0)
+    upkeep = ("discard:", "prune:", "check:", "verify:")
+    spread = SPREAD if subject.startswith(upkeep) else timedelta(0)
+    nominal = (datetime.now(UTC) - spread - timedelta(seconds=1)).replace(microsecond=0)
     with open_database(served.state / "highball.db").write() as connection:
         here = fires.c.subject == subject
         changed = connection.execute(fires.update().where(here).values(next_at=nominal, due_at=nominal))

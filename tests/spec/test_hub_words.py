@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from highball.errors import ConfigurationInvalid, Unknown
 from highball.facts import Fact
+from highball.hub.planned import planned_of
 from highball.spec.document import build, effective_cadences, effective_job, origins
 from highball.spec.job import Retry
 from highball.spec.pin import Pin
 from highball.spec.references import NAMES, TABLE_OF, TABLES, references_of, with_new_key
 from highball.spec.repository import CHECK, DISCARD
-from highball.timing import Schedule
+from highball.timing import Schedule, jitter_of
 
 from .declared import NAS, document, problems_in, problems_in_job, problems_in_text, tables
 
@@ -198,6 +199,32 @@ def test_retention_comes_by_schedule_after_each_backup_or_both(
     assert found.verify.expression is None
     told = read.repositories["nas"].model_dump(mode="json", exclude_unset=True)
     assert told.get("discard_schedule") == fields.get("discard_schedule"), "it is written as it was read"
+
+
+def test_maintenance_at_times_that_nobody_typed_is_spread_over_an_hour() -> None:
+    names = [f"nas{number}" for number in range(40)]
+    read = document(repositories=dict.fromkeys(names, NAS))
+    planned = [one for one in planned_of(read, "hub") if one.subject.startswith(("discard:", "check:"))]
+    late = {one.subject: jitter_of(one.subject, one.host, one.schedule) for one in planned}
+    assert max(late.values()) <= timedelta(hours=1)
+    assert len(set(late.values())) > len(names), "each has a time of its own"
+    assert {one.schedule.expression for one in planned} == {"0 3 * * *", "0 2 * * 0"}, "which stays its name"
+
+
+@pytest.mark.parametrize(
+    ("said", "spread"),
+    [
+        ("weekly", timedelta(hours=1)),
+        ("30 5 * * *", timedelta(0)),
+        ({"cron": "daily", "jitter": "0s"}, timedelta(0)),
+        ({"cron": "daily", "jitter": "5m"}, timedelta(minutes=5)),
+    ],
+)
+def test_a_time_that_somebody_typed_for_maintenance_is_kept(said: object, spread: timedelta) -> None:
+    repository = {**NAS, "maintenance": "user", "discard_schedule": said, "prune_schedule": said}
+    found = effective_cadences(document(repositories={"nas": repository}), "nas")
+    assert found.prune is not None
+    assert (found.discard.jitter, found.prune.jitter) == (spread, spread)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -199,29 +197,10 @@ class _Serving:
             ) from None
 
     def _make_server(self, hub: Hub) -> uvicorn.Server:
-        import uvicorn
-
         from highball.web.app import make_app
+        from highball.web.server import make_server
 
-        class Server(uvicorn.Server):
-            """One that leaves signals to us: its own handling ends the process before we have said goodbye."""
-
-            @contextlib.contextmanager
-            def capture_signals(self) -> Iterator[None]:
-                yield
-
-        return Server(
-            uvicorn.Config(
-                make_app(hub),
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                ws="websockets-sansio",
-                ws_max_size=4 << 20,
-                ws_ping_interval=None,
-                timeout_graceful_shutdown=5,
-            )
-        )
+        return make_server(make_app(hub))
 
     def _welcome(self, hub: Hub) -> None:
         output = self._session.output

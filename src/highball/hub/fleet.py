@@ -69,6 +69,7 @@ MOST_IN_MAILBOX = 32
 FLOWS_AT_ONCE = 4
 """So many contents does a host send at a time."""
 
+LARGEST_GREETING = 16 * 1024
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 _LOG = logging.getLogger(__name__)
@@ -105,6 +106,9 @@ class Line:
 
     async def send(self, text: str) -> None:
         """Say something; raises OSError."""
+        await asyncio.shield(self._send(text))  # who leaves takes no number away, or the next is not believed
+
+    async def _send(self, text: str) -> None:
         async with self._turn:  # they are sent in the order of their numbers
             await self._socket.send(self._conversation.seal(text))
 
@@ -705,6 +709,9 @@ def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:
 
 
 def _read_greeting(text: str) -> Message:
+    """What somebody says who has proved nothing; raises ValueError where that is more than a greeting needs."""
+    if len(text) > LARGEST_GREETING:
+        raise ValueError("too much is said before the greeting")
     try:
         return read(text)
     except Misunderstood:

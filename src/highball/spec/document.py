@@ -28,7 +28,7 @@ from highball.spec.pin import Pin
 from highball.spec.problems import find_nearest, kind_of, listed, problem, problems_of, step
 from highball.spec.reading import Kind, Tables, find_unplain, kind_of_file, read, read_file, refused
 from highball.spec.references import ALONE, TABLE_OF, TABLES
-from highball.spec.repository import CHECK, DISCARD, Repository
+from highball.spec.repository import CHECK, DISCARD, SPREAD, Repository
 from highball.spec.settings import Settings
 from highball.timing import Schedule, with_times
 
@@ -317,7 +317,7 @@ def effective_cadences(document: Document, key: str) -> Cadences:
         raise _unknown("repository", key, document.repositories)
     repository = document.repositories[key]
     times = document.settings.times
-    check = with_times(repository.check_schedule or CHECK, times)
+    check = with_times(_spread(repository.check_schedule or CHECK), times)
     if repository.maintenance == "off":
         return Cadences(Schedule(), check, None, Schedule(), after_backup=False)
     after, discard, prune = (
@@ -328,12 +328,18 @@ def effective_cadences(document: Document, key: str) -> Cadences:
     if after and discard is None:
         discard, prune = Schedule(), prune or DISCARD
     return Cadences(
-        discard=with_times(discard or DISCARD, times),
+        discard=with_times(_spread(discard or DISCARD), times),
         check=check,
-        prune=with_times(prune, times) if prune else None,
-        verify=with_times(repository.verify_schedule or Schedule(), times),
+        prune=with_times(_spread(prune), times) if prune else None,
+        verify=with_times(_spread(repository.verify_schedule or Schedule()), times),
         after_backup=after,
     )
+
+
+def _spread(schedule: Schedule) -> Schedule:
+    """The schedule with a delay of its own, where it names no time of the day and says nothing of a delay."""
+    is_typed = schedule.cron not in ("daily", "weekly", "monthly") or "jitter" in schedule.model_fields_set
+    return schedule if is_typed else schedule.model_copy(update={"jitter": SPREAD})
 
 
 def origins(document: Document, key: str, repository: str | None = None) -> dict[str, str]:

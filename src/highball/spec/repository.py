@@ -6,6 +6,7 @@ declared beside that, here, because engines know nothing of retention.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -26,10 +27,14 @@ from highball.spec.key import Key
 from highball.spec.problems import all_wrong
 from highball.timing import Schedule
 
-DISCARD = Schedule(cron="0 3 * * *")
+SPREAD = timedelta(hours=1)
+"""Maintenance at a time that nobody typed begins up to so much later, each repository's at its own time: not all at
+once, and not together with every backup of the night."""
+
+DISCARD = Schedule(cron="0 3 * * *", jitter=SPREAD)
 """When snapshots are discarded where nobody says: every day at 03:00."""
 
-CHECK = Schedule(cron="0 2 * * 0")
+CHECK = Schedule(cron="0 2 * * 0", jitter=SPREAD)
 """When data is checked where nobody says: on Sundays at 02:00."""
 
 MOST_SLICES = 256
@@ -132,7 +137,7 @@ class Repository(ResticRepository):
     discard_schedule: Discarding | None = Field(
         None,
         description='when retention is applied: a schedule, "after-backup" (of that job), or a list of both; '
-        "without one, daily at 03:00",
+        "without one, daily at 03:00, or up to an hour later",
     )
     prune_schedule: Schedule | None = Field(
         None,

@@ -1,0 +1,154 @@
+"""Connections before anybody has proved anything: how long one may take to ask, and how many there may be.
+
+What is asked, and by whom, is the guard's affair; here an address holds so many connections, a request's header
+comes in time or its connection ends, and there are always files left for the hub's own work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from asyncio.transports import BaseTransport
+from collections import Counter
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+SECONDS_FOR_HEADER = 15.0
+"""From the connection, or from the first byte of another request over it, to the end of the header."""
+
+MOST_WITHOUT_REQUEST = 128
+"""So many connections of an address may be waiting for their header."""
+
+MOST_OF_ADDRESS = 4096
+"""So many connections may an address have: all of a proxy's people and agents come from one."""
+
+MOST_FILES = 65_536
+
+OWN_FILES = 192
+"""Open files that the hub needs for itself: its database, its threads, its programs."""
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may and could need, and tell how many that are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+class Connections:
+    """All connections of a hub, counted by their address."""
+
+    def __init__(self, files: int) -> None:
+        """`files` are how many files may be open."""
+        self._most = max(files - OWN_FILES, files // 2)
+        self._most_of_address = max(self._most // 2, 1)
+        self._of: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._all = 0
+
+    def enter(self, address: str) -> bool:
+        """Count another one; false where there are enough already."""
+        most = min(MOST_OF_ADDRESS, self._most_of_address)
+        if self._all >= self._most or self._of[address] >= most:
+            return False
+        self.keep(address)
+        return True
+
+    def keep(self, address: str) -> None:
+        """Count one that is there in any case."""
+        self._all += 1
+        self._of[address] += 1
+
+    def leave(self, address: str) -> None:
+        """One that was counted has ended."""
+        self._all -= 1
+        _take_off(self._of, address)
+
+    def wait(self, address: str) -> bool:
+        """Another one waits for a header; false where too many do."""
+        self._waiting[address] += 1
+        return self._waiting[address] <= MOST_WITHOUT_REQUEST
+
+    def wait_no_more(self, address: str) -> None:
+        """One that waited has its header, or has ended."""
+        _take_off(self._waiting, address)
+
+
+def _take_off(counter: Counter[str], address: str) -> None:
+    counter[address] -= 1
+    if not counter[address]:
+        del counter[address]
+
+
+def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSocketsSansIOProtocol]]:
+    """What speaks on a connection that is one of these: HTTP, and WebSockets once it is agreed upon."""
+
+    class Asking(H11Protocol):
+        """uvicorn's own, which would wait for a header for ever."""
+
+        _counted = False
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._address = self.client[0] if self.client else ""
+            self._counted = connections.enter(self._address)
+            if self._counted:
+                self._await_header()
+            else:
+                transport.abort()
+
+        def data_received(self, data: bytes) -> None:
+            if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+                self._await_header()
+            super().data_received(data)
+
+        def handle_events(self) -> None:
+            before = self.cycle
+            super().handle_events()
+            if self.cycle is not before:
+                self._have_header()
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            self._have_header()
+            self._leave()
+            super().handle_websocket_upgrade(event)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._have_header()
+            self._leave()
+
+        def _await_header(self) -> None:
+            self._deadline = self.loop.call_later(SECONDS_FOR_HEADER, self.transport.abort)
+            if not connections.wait(self._address):
+                self.transport.abort()
+
+        def _have_header(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+                connections.wait_no_more(self._address)
+
+        def _leave(self) -> None:
+            if self._counted:
+                self._counted = False
+                connections.leave(self._address)
+
+    class Talking(WebSocketsSansIOProtocol):
+        """uvicorn's own, counted."""
+
+        def connection_made(self, transport: BaseTransport) -> None:
+            super().connection_made(transport)
+            self._address = self.client[0] if self.client else ""
+            connections.keep(self._address)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            connections.leave(self._address)
+
+    return Asking, Talking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,10 +12,20 @@ import pytest
 
 from api.whole import ANNA, Whole, whole_hub
 from highball.errors import ConfigurationInvalid
-from highball.facts import Action, Outcome, Progress, Reason, Statistics
+from highball.facts import (
+    DISK_AWAY,
+    Action,
+    Outcome,
+    Progress,
+    Reason,
+    RunStarted,
+    RunState,
+    Statistics,
+    Waiting,
+)
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
-from highball.hub.db import new_run_id, runs
+from highball.hub.db import new_run_id, repositories, runs
 from highball.hub.overview import JobFilter, Overview, Problem, ProblemKind, look_over, survey
 from highball.hub.planned import planned_of
 from highball.protocol import CheckTask, VerifyTask
@@ -101,10 +112,32 @@ def test_a_failure_tells_since_when_why_and_where_the_last_good_backup_lies(hub:
         Story(number).step(outcome=Outcome.FAILURE, reason=reason).into(hub.hub.record)
     (found,) = problems(hub, kind=ProblemKind.FAILURE, job="docs")
     assert (found.reason, found.run, found.last_good_in) == (reason, Story(3).run, "nas")
+    assert "2 times in a row" in hub.client().get("/", headers={"accept": "text/html"}).text
     assert START + timedelta(hours=2) < (found.since or START) < START + timedelta(hours=3)
     assert kinds(hub, "docs", START + timedelta(days=9))[0] == "failure", "overdue by now, and it says why"
     back_up(hub.hub.record, 4, 1000, before=[f"{1:064x}"])
     assert kinds(hub, "docs") == ["unproved"]
+
+
+def test_a_backup_that_waits_for_its_disk_is_overdue_as_any_other(hub: Whole) -> None:
+    away = Reason(code=DISK_AWAY, message="waiting for the disk of nas")
+    waiting = Story(2).tell(RunStarted, pid=1).tell(Waiting, reason=away).into(hub.hub.record)
+    assert hub.hub.record.find_run(waiting.run).state is RunState.WAITING
+    assert kinds(hub, "docs") == ["unproved"]
+    assert kinds(hub, "docs", START + timedelta(days=9))[0] == "overdue"
+
+
+def test_two_keys_of_one_repository_are_told_on_its_page_and_in_the_overview(hub: Whole) -> None:
+    told = [{"key": key, "identity": "ab" * 32} for key in ("nas", "far")]
+    with hub.hub.database.write() as connection:
+        connection.execute(repositories.delete())
+        connection.execute(repositories.insert(), told)
+    client = hub.client(Role.VIEWER)
+    for key, twin in (("nas", "far"), ("far", "nas")):
+        sentence = f"{key} and {twin} are one repository, so that what is saved to both is one copy"
+        for address in (f"/repositories/{key}", "/"):
+            page = html.unescape(client.get(address, headers={"accept": "text/html"}).text)
+            assert sentence in page, address
 
 
 def test_what_holds_retention_is_told_until_a_person_accepts_it(hub: Whole) -> None:

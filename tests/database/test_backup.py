@@ -264,16 +264,20 @@ def test_the_former_database_is_moved_aside_whole(
     stories.back_up(Record(database), 9, 1)
     with database.write() as connection:
         connection.execute(marks.insert().values(name="former", value="1"))
+    if isinstance(database_place, Path):
+        database_place.chmod(0o644)
     with database.read() as reading:  # somebody still has it open
         reading.execute(sa.select(marks)).all()
         if isinstance(database_place, Path):
             restored = restore_backup(copy, database_place, NOW)
     if isinstance(database_place, str):
         restored = restore_backup(copy, database_place, NOW)
+    assert restored.aside is not None
+    modes = {path.stat().st_mode & 0o777 for path in Path(restored.aside).parent.glob("*.aside-*")}
     again = open_database(database_place)
     assert len(Record(again).list_runs()) == 3
-    assert restored.aside is not None
     if isinstance(database_place, Path):
+        assert modes == {0o600}, "what was open to others is its owner's alone from here on"
         with open_database(Path(restored.aside)).read() as connection:
             assert connection.execute(sa.select(marks.c.name)).scalars().all() == ["former"]
     else:

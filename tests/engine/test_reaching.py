@@ -166,12 +166,20 @@ def test_what_ssh_says_is_told(
     assert list(restic.scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "code"), [(unknown_server, "server_unknown"), (other_key, "access_denied")]
+)
 def test_one_cause_has_one_code_every_time(
-    restic: ResticBinary, reach: Opener, sftp_server: SftpServer, tmp_path: Path
+    fault: Callable[[SftpServer, Path], dict[str, Any]],
+    code: str,
+    restic: ResticBinary,
+    reach: Opener,
+    sftp_server: SftpServer,
+    tmp_path: Path,
 ) -> None:
-    unknown = reach(restic=restic, **on(sftp_server, **unknown_server(sftp_server, tmp_path)))
-    errors = [refusal(unknown.read_identity) for _ in range(5)]
-    assert [(error.code, error.message) for error in errors] == [("server_unknown", errors[0].message)] * 5
+    refused = reach(restic=restic, **on(sftp_server, **fault(sftp_server, tmp_path)))
+    errors = [refusal(refused.read_identity) for _ in range(5)]
+    assert [(error.code, error.message) for error in errors] == [(code, errors[0].message)] * 5
 
 
 @pytest.mark.parametrize("fields", [{}, {"options": {"sftp.args": "-v"}}, {"options": {"sftp.command": "?"}}])

@@ -292,7 +292,8 @@ def test_a_password_like_a_word_of_restics_does_not_hide_a_lock(
 def test_wrong_credentials_of_a_rest_server(opened: Opener, rest_location: Location) -> None:
     scheme, _, address = rest_location.repository.partition("//")
     other = replace(rest_location, repository=f"{scheme}//keeper:no@{address.rpartition('@')[2]}")
-    assert refusal(opened(other).read_identity).code == "access_denied"
+    error = refusal(opened(other).read_identity)
+    assert (error.code, "401" in error.message, bool(error.hint)) == ("access_denied", True, True), error
 
 
 def test_a_program_that_only_calls_itself_restic(opened: Opener, local_location: Location) -> None:

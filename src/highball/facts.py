@@ -342,7 +342,7 @@ class Run(Fact):
     ended_at: UtcTime | None = None
     host: str | None = None
     origin: str | None = None
-    """schedule, manual or hub; null is a command on the machine."""
+    """schedule, manual or hub; agent: nobody here ordered it, an agent told of it; null is a command on the machine."""
     actor: str | None = None
     nominal_at: UtcTime | None = None
     """When it was due; of a row of missed times the first."""

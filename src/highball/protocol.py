@@ -40,6 +40,13 @@ VERSIONS = (2, 2)
 """The oldest and the newest protocol that this program speaks."""
 
 LARGEST_FRAME = 256 * 1024
+_MIB = 1024 * 1024
+USUAL_ANSWER = 4 * _MIB
+"""So many bytes the answer to a question has at most, as text, where its class says nothing else."""
+
+MOST_HELD = 20_000
+"""So many run directories an agent may have."""
+
 HEARTBEAT = timedelta(seconds=30)
 OFFLINE_AFTER = timedelta(seconds=90)
 
@@ -90,6 +97,12 @@ FileName = Annotated[str, StringConstraints(pattern=r"\A[^/\x00]{1,4096}\z")]
 
 Ticket = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,100}\z")]
 """By which a large answer is handed over."""
+
+Warrant = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{128}\z")]
+"""A signature of the hub, in hexadecimal digits."""
+
+Seq = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""The number of an event within its run."""
 
 Words = Annotated[str, StringConstraints(max_length=20_000)]
 """Text for people and for the record; nothing is done by it."""
@@ -377,6 +390,8 @@ class Assignment(_Wire):
     """Keys that its host had before; so are those."""
     from_file: bool = False
     """Whether a configuration file on the hub's machine declares all of it, so that no page or program could."""
+    warrant: Warrant | None = None
+    """The hub's signature of what the run covers: the agent gives it back to a hub that has lost the run."""
     created_at: UtcTime
 
     @property
@@ -499,7 +514,7 @@ class RunHeld(_Wire):
 
     type: ClassVar[str] = "run.held"
     assignment: Assignment
-    last_seq: int
+    last_seq: Seq
 
 
 class Inventory(_Wire):
@@ -509,15 +524,15 @@ class Inventory(_Wire):
     """
 
     type: ClassVar[str] = "inventory"
-    runs: tuple[RunId, ...]
-    kept: dict[RunId, int] = {}
+    runs: Annotated[tuple[RunId, ...], Field(max_length=MOST_HELD)]
+    kept: Annotated[dict[RunId, Seq], Field(max_length=MOST_HELD)] = {}
 
 
 class RunsWanted(_Wire):
     """The hub's record lacks something of runs that the agent keeps: what comes after these events' numbers."""
 
     type: ClassVar[str] = "runs.wanted"
-    runs: dict[RunId, int]
+    runs: dict[RunId, Seq]
 
 
 class Events(_Wire):
@@ -533,7 +548,7 @@ class Acknowledged(_Wire):
 
     type: ClassVar[str] = "acknowledged"
     run: RunId
-    seq: int
+    seq: Seq
 
 
 class ProgressSeen(_Wire):
@@ -572,6 +587,7 @@ class Browse(_Wire):
     """What lies in a folder of the host."""
 
     asks: Literal["browse"] = "browse"
+    largest: ClassVar[int] = 8 * _MIB
     path: PathText
 
 
@@ -580,6 +596,7 @@ class Measure(_Wire):
 
     asks: Literal["measure"] = "measure"
     needs: ClassVar[str | None] = "measures"
+    largest: ClassVar[int] = USUAL_ANSWER
     sources: Annotated[tuple[PathSource, ...], Field(min_length=1, max_length=2000)]
     exclude: Annotated[tuple[Pattern, ...], Field(max_length=500)] = ()
     seconds: Annotated[float, Field(ge=0, le=60)] = 8
@@ -600,6 +617,8 @@ class OfRepository(_Wire):
     from_file: bool = False
     needs: ClassVar[str | None] = None
     """What an agent must be able to, where not every one is."""
+    largest: ClassVar[int] = USUAL_ANSWER
+    """So many bytes its answer has at most."""
 
 
 class TestRepository(OfRepository):
@@ -613,6 +632,7 @@ class ListSnapshots(OfRepository):
     """What a repository holds."""
 
     asks: Literal["snapshots"] = "snapshots"
+    largest: ClassVar[int] = 64 * _MIB
     host: Key | None = None
     former_hosts: tuple[Key, ...] = ()
     tags: tuple[TagList, ...] = ()
@@ -635,6 +655,7 @@ class RehearseForget(OfRepository):
     """What restic itself would remove by these rules; the agent's own engine spells them."""
 
     asks: Literal["forget"] = "forget"
+    largest: ClassVar[int] = 16 * _MIB
     needs: ClassVar[str | None] = "retention-rules"
     host: Key
     former_hosts: tuple[Key, ...] = ()
@@ -646,6 +667,7 @@ class ListFolder(OfRepository):
     """What a snapshot's folder holds."""
 
     asks: Literal["folder"] = "folder"
+    largest: ClassVar[int] = 32 * _MIB
     snapshot: SnapshotId
     path: PathText
 
@@ -654,6 +676,7 @@ class CompareSnapshots(OfRepository):
     """What differs between two snapshots."""
 
     asks: Literal["differences"] = "differences"
+    largest: ClassVar[int] = 64 * _MIB
     needs: ClassVar[str | None] = "differences"
     old: SnapshotId
     new: SnapshotId
@@ -707,6 +730,7 @@ class TestSources(_Wire):
 
     __test__ = False
     asks: Literal["sources"] = "sources"
+    largest: ClassVar[int] = USUAL_ANSWER
     job: Job
 
 
@@ -836,7 +860,7 @@ def read(text: str | bytes) -> Message:
         at = datetime.fromisoformat(told["at"]).astimezone(UTC)
         known = _read_body(name, id, told["body"])
         return Message(name, id, None if re is None else str(re), at, known)
-    except (KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"not a message: {type(error).__name__}") from None
 
 

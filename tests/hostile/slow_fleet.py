@@ -37,7 +37,7 @@ from highball.spec.access import Role, Token
 from highball.spec.document import build
 from highball.web.app import make_app
 from highball.web.server import make_server
-from hub.test_wire import FakeAgent
+from hub.spoken import FakeAgent
 
 PATIENCE = 30.0
 Table = dict[str, Any]

@@ -17,7 +17,7 @@ from highball.hub.db import open_database
 from highball.hub.hub import Hub
 from highball.protocol import Browse
 from highball.web.app import make_app
-from hub.test_wire import make_hub
+from hub.spoken import make_hub
 from testbed import serving
 
 

@@ -46,7 +46,7 @@ from highball.hub.hub import Hub
 from highball.hub.lease import lease_on
 from highball.hub.vault import open_vault
 from highball.spec.document import build
-from hub.test_wire import Line
+from hub.spoken import Line
 from scheduler.killing import Killed
 
 DOCUMENT = {

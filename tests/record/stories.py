@@ -22,7 +22,7 @@ from highball.facts import (
 )
 from highball.hub.intake import SetOf
 from highball.hub.runs import Record
-from highball.protocol import Assignment, BackupTask, CheckTask, StatsTask, Task
+from highball.protocol import Assignment, BackupTask, CheckTask, ForgetTask, Removal, StatsTask, Task
 from highball.spec.job import Job
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -135,6 +135,12 @@ def check(
     reason = None if code is None else Reason(code=code, message=code)
     story = Story(number, CheckTask(repository="nas", slice=of_slice), job=None)
     story.step(Action.CHECK, outcome, slice=of_slice, reason=reason).into(record)
+
+
+def to_remove(*ids: str) -> ForgetTask:
+    """The order to remove these of the job's snapshots."""
+    removal = Removal(job="docs", host="here", set="files", tags=("hb:job=docs",), remove=ids, stay=())
+    return ForgetTask(repository="nas", removals=(removal,))
 
 
 def measure(number: int) -> Story:

@@ -10,8 +10,7 @@ import pytest
 
 from highball.facts import Action, Outcome, Reason, RunEnded, RunStarted, Snapshot
 from highball.hub.runs import Record
-from highball.protocol import ForgetTask
-from record.stories import OF, Story, back_up, run_id, snapshot
+from record.stories import OF, Story, back_up, run_id, snapshot, to_remove
 
 NO_PROOF = Reason(code="no_proof", message="could not be listed")
 
@@ -95,7 +94,7 @@ def test_what_a_run_that_goes_on_saved_is_its_own_matter(record: Record) -> None
 
 
 def show(record: Record, number: int, shows: Sequence[Snapshot], action: Action = Action.BACKUP) -> None:
-    task = ForgetTask(repository="nas", removals=()) if action is Action.FORGET else None
+    task = to_remove() if action is Action.FORGET else None
     story = Story(number, task)
     story.step(action, Outcome.FAILURE, reason=NO_PROOF, shows=shows).end(Outcome.FAILURE, NO_PROOF).into(
         record

@@ -38,9 +38,9 @@ from highball.hub.backlog import Backlog, RunOrder
 from highball.hub.db import Database, events, new_run_id, open_database, snapshots
 from highball.hub.intake import SetOf
 from highball.hub.runs import Record, RunFilter, utc_now
-from highball.protocol import CheckTask, VerifyTask
+from highball.protocol import VerifyTask
 from highball.timing import fire_id
-from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot
+from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot, to_remove
 from scheduler.plans import Clockwork, at, plan
 
 LOCKED = Reason(code="repository_locked", message="waiting: locked")
@@ -184,7 +184,7 @@ def test_what_is_told_late_neither_loses_snapshots_nor_brings_removed_ones_back(
         story = Story(number)
         shows = [snapshot(made[n], at=Story(n).at) for n in range(1, number + 1)]
         stories.append(story.step(snapshot_id=made[number], bytes_processed=1, shows=shows))
-    forget = Story(4, CheckTask(repository="nas"))
+    forget = Story(4, to_remove(made[1]))
     stories.append(forget.step(Action.FORGET, snapshots_removed=(made[1],), shows=shows[1:]))
     for story in reversed(stories):
         story.into(record)
@@ -365,7 +365,7 @@ def test_the_tags_of_a_snapshot_prove_nothing_alone(record: Record) -> None:
 
 def test_a_step_without_a_set_changes_no_snapshots(record: Record) -> None:
     made = back_up(record, 1, 5)
-    story = Story(2)
+    story = Story(2, to_remove(made))
     done = Step(number=1, action=Action.FORGET, repository="nas", job="docs", snapshots_removed=(made,))
     story.tell(StepEnded, done=done, snapshots=()).into(record)
     assert [one.id for one in record.list_governed(OF)] == [made]
@@ -412,7 +412,7 @@ def test_shrunken_snapshots_do_not_become_what_is_usual_until_accepted(record: R
 def test_forgotten_snapshots_are_not_expected_but_their_sizes_count(record: Record) -> None:
     old = back_up(record, 1, 100)
     new = back_up(record, 2, 200, before=[old])
-    story = Story(3).step(Action.FORGET, snapshots_removed=(old,), shows=[snapshot(new)])
+    story = Story(3, to_remove(old)).step(Action.FORGET, snapshots_removed=(old,), shows=[snapshot(new)])
     story.into(record)
     expected = record.expect(OF)
     assert (expected.snapshot_ids, expected.parent, expected.sizes) == ((new,), new, (200, 100))
@@ -437,7 +437,7 @@ def test_missing_snapshots_are_told_once_and_come_back(record: Record, database:
 
 def test_a_snapshot_forgotten_by_us_is_never_missing(record: Record, database: Database) -> None:
     old = back_up(record, 1, 100)
-    Story(2).step(Action.FORGET, snapshots_removed=(old,), shows=[]).into(record)
+    Story(2, to_remove(old)).step(Action.FORGET, snapshots_removed=(old,), shows=[]).into(record)
     back_up(record, 3, 100)
     with database.read() as connection:
         found = connection.execute(snapshots.select().where(snapshots.c.id == old)).one()
@@ -449,7 +449,7 @@ def test_more_snapshots_than_one_statement_takes(record: Record) -> None:
     for number in range(1, 40):
         back_up(record, number, number, before=[f"{n:064x}" for n in range(1, number)])
     every = tuple(f"{n:064x}" for n in range(1, 40)) + tuple(f"{n:064x}" for n in range(1000, 1700))
-    Story(100).step(Action.FORGET, snapshots_removed=every, shows=[]).into(record)
+    Story(100, to_remove(*every)).step(Action.FORGET, snapshots_removed=every, shows=[]).into(record)
     assert record.list_governed(OF) == []
 
 

@@ -352,6 +352,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "former_jobs": harmless,
         "former_hosts": harmless,
         "from_file": harmless,
+        "warrant": harmless,
         "created_at": harmless,
     },
     protocol.BackupTask: {

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from highball.errors import Conflict
 from highball.facts import Action, Fact, Outcome, PathText, Reason, Run, RunKind, RunState
 from highball.hub.audit import Actor, write_down
-from highball.hub.db import Database, idempotency, runs
+from highball.hub.db import BY_WORD, Database, idempotency, runs
 from highball.hub.intake import update_run
 from highball.hub.runs import Record
 from highball.protocol import Overwrite
@@ -224,6 +224,8 @@ class Queued:
     order: RunOrder | None
     reason_code: str | None = None
     """Why it waits."""
+    by_word: bool = False
+    """Whether nobody here ordered it: its agent says that it has it."""
 
 
 class Placing(StrEnum):
@@ -267,6 +269,12 @@ class Backlog:
             return (
                 key is not None and connection.execute(sa.select(idempotency).where(here)).first() is not None
             )
+
+    def find(self, run: str) -> Queued | None:
+        """A run as the dispatcher sees it, whether it has ended or not; None where the record has none of this id."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
+        return None if row is None else _as_queued(row)
 
     def list_unassigned(self) -> list[Queued]:
         """The runs that no agent was given yet, oldest first."""
@@ -439,4 +447,5 @@ def _as_queued(row: sa.Row[Any]) -> Queued:
         last_seq=row.last_seq,
         order=_as_order(row) if row.order else None,
         reason_code=row.reason_code,
+        by_word=row.origin == BY_WORD,
     )

@@ -20,7 +20,7 @@ from highball.errors import HighballError, StateUnusable
 from highball.facts import in_utc, storable
 from highball.hub.dialects import READING, WRITING, Watch, keep_private, name_of, open_engine, told
 
-REVISION = "0010"
+REVISION = "0011"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -164,6 +164,7 @@ runs = sa.Table(
     sa.Column("cancelled_by", sa.String(100)),
     sa.Column("missed_last", Moment),
     sa.Column("missed_count", sa.Integer),
+    sa.Column("scope", sa.JSON(none_as_null=True)),
     sa.Index("runs_by_time", "created_at"),
     sa.Index("runs_open", "state"),
     sa.Index("runs_not_backup", "kind", "created_at", "id", sqlite_where=NOT_BACKUP),
@@ -174,8 +175,15 @@ runs = sa.Table(
     sa.Index("runs_missed", "job", "missed_last", sqlite_where=_MISSED),
 )
 """Every run. `subject` is what fired (`backup:docs`, `check:nas`), `nominal_at` the time it was due, `origin`
-schedule, manual, hub or (null) a command on the machine, `order` what a queued run is to do; a row of missed
-times is one run, from `nominal_at` to `missed_last`."""
+schedule, manual, hub, agent (it told of a run that nobody here ordered) or (null) a command on the machine, `order`
+what a queued run is to do, `scope` what the assignment covered that was made of it; a row of missed times is one run,
+from `nominal_at` to `missed_last`."""
+
+BY_WORD = "agent"
+"""The origin of a run that the hub knows only by its agent's word."""
+
+NOT_BY_WORD: sa.ColumnElement[bool] = sa.func.coalesce(runs.c.origin, "") != BY_WORD
+"""A run that claims something: nobody waits for what an agent merely says that it does."""
 
 NOT_REHEARSED: sa.ColumnElement[bool] = sa.func.coalesce(
     runs.c.order["dry_run"].as_boolean(), sa.false()
@@ -304,7 +312,11 @@ agents = sa.Table(
     sa.Column("enrolled_at", Moment, nullable=False),
     sa.Column("seen_at", Moment),
     sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("refused", sa.Integer),
+    sa.Column("refused_why", Prose),
+    sa.Column("refused_at", Moment),
 )
+"""The agents that may connect; `refused` counts what was refused of what each told, and why the last of it was."""
 
 enrolments = sa.Table(
     "enrolments",

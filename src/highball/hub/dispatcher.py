@@ -36,6 +36,7 @@ from highball.facts import (
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.backlog import Backlog, Queued, RunOrder
+from highball.hub.claims import Claims
 from highball.hub.events import Newsroom
 from highball.hub.fleet import Connection, Fleet
 from highball.hub.intake import SetOf
@@ -43,7 +44,9 @@ from highball.hub.keys import FormerKeys
 from highball.hub.orders import Orders
 from highball.hub.questions import each_of
 from highball.hub.queue import Candidate, Limits, Place, choose
+from highball.hub.refusals import Refusals, Refused
 from highball.hub.runs import Record, utc_now
+from highball.hub.scopes import Scope
 from highball.hub.upkeep import Retainer, Seen, Wanted
 from highball.hub.vault import Vault
 from highball.keeping import Plan
@@ -103,10 +106,11 @@ class Installation:
     """Copy the hub's own database into its state, and account for that; raises StateUnusable."""
     do_itself: Callable[[Queued, Step | None], None]
     """Carry out a run that needs no agent; and account for a second step that cannot be done."""
-    absorb: Callable[[str, Sequence[Event]], int]
+    absorb: Callable[[str, Sequence[Event], Scope, Callable[[str], None]], int]
     """Take in events of the run with this id, and whatever its end entails; the number of the last that is known."""
     after_end: Callable[[str], None]
     """Do what is left to do once the run with this id has ended."""
+    refusals: Refusals
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,15 @@ class Dispatcher:
         self._backlog = installation.backlog
         self._fleet = fleet
         self._newsroom = newsroom
+        self._claims = Claims(
+            installation.record,
+            installation.backlog,
+            installation.document,
+            installation.host,
+            installation.former_keys,
+            fleet.sign,
+            fleet.is_signed,
+        )
         self._wake = asyncio.Event()
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, Progress] = {}
@@ -235,7 +248,8 @@ class Dispatcher:
             return
         try:
             looks = await self._look_first(run)
-            assignment = await asyncio.to_thread(self._prepare, run, looks)
+            prepared = await asyncio.to_thread(self._prepare, run, looks)
+            assignment = await asyncio.to_thread(self._claims.order, prepared)
             values = await asyncio.to_thread(self._open_sealed, assignment)
             needs = ("hub-copy",) if assignment.done_before else ()
             needs = ("keys",) if isinstance(assignment.task, KeyTask) else needs
@@ -249,6 +263,9 @@ class Dispatcher:
             return
         try:
             await self._fleet.assign(run.host, Assign(assignment=assignment, needs=needs, secrets=values))
+            sent = await asyncio.to_thread(self._backlog.find, run.id)
+            if sent is not None and sent.cancel_requested_at is not None:
+                await self._fleet.cancel(run.host, run.id)
         except (OSError, HighballError):
             await asyncio.to_thread(self._backlog.take_back, run.id)
 
@@ -446,64 +463,75 @@ class Dispatcher:
     # --- cancelling ---
 
     async def cancel(self, run: str, actor: Actor) -> None:
-        """End a run: at once where it has not begun, politely by its agent where it has. Raises Unknown, Conflict."""
+        """End a run: at once where it has not begun, politely by its agent where it has; in the record alone where
+        that is away, and it is told so once it is back. Raises Unknown, Conflict."""
         now = utc_now()
         found = await asyncio.to_thread(self._backlog.request_cancel, run, actor, now)
-        reason = Reason(code="cancelled", message=f"cancelled by {actor.name} before it began")
+        by = f"cancelled by {actor.name}"
         if found.assigned_at is None:
+            reason = Reason(code="cancelled", message=f"{by} before it began")
             await asyncio.to_thread(self._backlog.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
-        else:
-            with contextlib.suppress(OSError, HighballError):  # told again when its agent is there
-                await self._fleet.cancel(found.host, found.id)
+        elif not await self._is_told_to_end(found):
+            message = (
+                f"{by} while the agent of {found.host} was away, which is told to end it once it is back"
+            )
+            reason = Reason(code="cancelled", message=message)
+            await asyncio.to_thread(self._record.abandon, found.id, now, reason, Outcome.CANCELLED)
+            self._progress.pop(found.id, None)
         self._newsroom.publish("run", found.id)
         self.wake()
+
+    async def _is_told_to_end(self, run: Queued) -> bool:
+        """Whether a run's agent is there to be told."""
+        try:
+            await self._fleet.cancel(run.host, run.id)
+        except (OSError, HighballError):
+            return False
+        return True
 
     # --- what agents report ---
 
     async def take(self, connection: Connection, message: Message) -> None:
-        """One message of an agent; what it says of another host's runs is passed over, and asked for in vain."""
-        if not await asyncio.to_thread(self._is_its_own, connection.host, message):
-            _LOG.warning("%s spoke of a run that is not its own", connection.host)
-            return
+        """One message of an agent; what it has no right to say or to ask is passed over, and counted."""
+        try:
+            await self._take(connection, message)
+        except Refused as refused:
+            await self._refuse_words(connection.host, [str(refused)])
+
+    async def _refuse_words(self, host: str, reasons: Sequence[str]) -> None:
+        told = {"times": len(reasons)}
+        await asyncio.to_thread(self._hub.refusals.add, host, reasons[-1], utc_now(), **told)
+        self._newsroom.publish("host", host)
+
+    async def _take(self, connection: Connection, message: Message) -> None:
         match message.body:
             case RunHeld() as held:
-                last = await asyncio.to_thread(self._meet, connection.host, held)
+                last = await asyncio.to_thread(self._claims.meet, connection.host, held)
                 await connection.say(Acknowledged(run=held.assignment.run, seq=last))
             case Inventory() as here:
                 await self._take_stock(connection, here)
             case Events() as told:
                 await self._absorb(connection, told)
             case ProgressSeen(run=run, progress=progress):
-                self._progress[run] = progress
-                self._newsroom.publish("progress", run, **progress.model_dump(mode="json", exclude_none=True))
-            case Declined() as declined:
-                reason = Reason(code=declined.code, message=declined.message)
-                await asyncio.to_thread(self._refuse, declined.run, reason)
+                await self._take_progress(connection.host, run, progress)
+            case Declined(run=run) as declined:
+                await asyncio.to_thread(self._claims.demand_own, connection.host, run)
+                reason = Reason(code=declined.code[:60], message=declined.message)
+                await asyncio.to_thread(self._refuse, run, reason)
                 self.wake()
             case SecretsWanted(run=run):
+                await asyncio.to_thread(self._claims.demand_own, connection.host, run)
                 await self._hand_over_secrets(connection, run)
             case Taken():
                 pass
 
-    def _is_its_own(self, host: str, message: Message) -> bool:
-        """Whether a message is about a run of its sender, or about none."""
-        body = message.body
-        if isinstance(body, RunHeld):  # one that the record lost is met again
-            known = self._record.find_host(body.assignment.run)
-            told = self._hub.former_keys().now("host", body.assignment.host)
-            return told == host and known in (host, None)
-        run = getattr(body, "run", None)
-        return run is None or self._record.find_host(run) == host
-
-    def _meet(self, host: str, held: RunHeld) -> int:
-        """How much the record has of a run that an agent holds; one that it does not know yet is written down."""
-        run = held.assignment.run
-        with contextlib.suppress(Unknown):
-            known = self._record.find_last_seq(run)
-            self._backlog.mark_assigned(run, utc_now())  # an older copy of the database may not know that
-            return known
-        self._record.begin(held.assignment.model_copy(update={"host": host}))
-        return 0
+    async def _take_progress(self, host: str, run: str, progress: Progress) -> None:
+        """Of a run that goes on: of one that is over, or that nobody ordered, nobody asks."""
+        await asyncio.to_thread(self._claims.demand_own, host, run)
+        going = await asyncio.to_thread(self._backlog.find, run)
+        if going is not None and going.state is not RunState.DONE and not going.by_word:
+            self._progress[run] = progress
+            self._newsroom.publish("progress", run, **progress.model_dump(mode="json", exclude_none=True))
 
     async def _take_stock(self, connection: Connection, here: Inventory) -> None:
         """What the record lacks of a host is asked for first, once a connection; then it tells what is gone."""
@@ -535,18 +563,23 @@ class Dispatcher:
         self.wake()
 
     async def _absorb(self, connection: Connection, told: Events) -> None:
+        scope = await asyncio.to_thread(self._claims.demand_scope, connection.host, told.run)
         self._fleet.begin_anew()
         read = [found for event in told.events if (found := read_told(event, told.run)) is not None]
         events = [event for _, event in read if event is not None]
-        last = await asyncio.to_thread(self._hub.absorb, told.run, events)
+        refused = ["it speaks of another run" for event in told.events if event.get("run") != told.run]
+        last = await asyncio.to_thread(self._hub.absorb, told.run, events, scope, refused.append)
         newest = max([last, *(seq for seq, _ in read)])
         await connection.say(Acknowledged(run=told.run, seq=newest))
+        if refused:
+            await self._refuse_words(connection.host, refused)
         ended = any(isinstance(event, RunEnded) for event in events)
         if ended or any(isinstance(event, StepStarted) for event in events):
             self._progress.pop(told.run, None)  # that of the step before says nothing of the next
         self._newsroom.publish("run", told.run, seq=newest, ended=ended)
-        if ended:
+        if ended and scope.ordered:
             await asyncio.to_thread(self._hub.after_end, told.run)
+        if ended:
             self.wake()
 
     async def _hand_over_secrets(self, connection: Connection, run: str) -> None:
@@ -559,19 +592,37 @@ class Dispatcher:
         await connection.say(Secrets(run=run, secrets=values))
 
     def _open_of_run(self, run: str) -> dict[str, bytes]:
-        document, found = self._hub.document(), self._record.find_run(run)
-        keys = [found.repository] if found.repository else []
-        if found.job in document.jobs:
-            keys = [*effective_job(document, found.job).repositories]
+        """Those of the repositories that the hub's own order for this run names, while it is not over.
+
+        An order that only its signature proves, as the record lost it, gives what its host may use today, and no
+        right to delete.
+        """
+        found, scope = self._backlog.find(run), self._record.find_scope(run)
+        if found is None or scope is None or not scope.ordered or found.state is RunState.DONE:
+            return {}
+        document = self._hub.document()
+        keys = [key for key in scope.repositories if key in document.repositories]
+        if found.order is None:
+            keys = [key for key in keys if key in self._claims.repositories_of(found.host)]
         values: dict[str, bytes] = {}
+        if (
+            found.order is not None
+            and found.order.new is not None
+            and isinstance(found.order.new.sealed, str)
+        ):
+            values[found.order.new.sealed] = self._hub.vault.open(found.order.new.sealed).reveal()
         for key in keys:
-            if key in document.repositories:
-                placed = self._hub.vault.place(key, document.repositories[key])
-                opened = self._hub.vault.open_named(
-                    placed, admin=found.action in (Action.FORGET, Action.PRUNE)
-                )
-                values |= {place: value.reveal() for place, value in opened.items()}
+            placed = self._hub.vault.place(key, document.repositories[key])
+            opened = self._hub.vault.open_named(placed, admin=_may_delete(found.order))
+            values |= {place: value.reveal() for place, value in opened.items()}
         return values
+
+
+def _may_delete(order: RunOrder | None) -> bool:
+    """Whether a run is given the access that may delete."""
+    if order is None:
+        return False
+    return order.of_admin or order.task in ("forget", "discard", "prune", "unlock", "key-remove")
 
 
 def _own_limits(document: Document) -> dict[Place, int]:
@@ -631,7 +682,7 @@ def _candidate(document: Document, run: Queued) -> Candidate:
         job = effective_job(document, run.job)
         repositories = job.repositories
         windows = job.windows if run.nominal_at is not None else ()  # who says "now" means now
-    is_idle = run.state is RunState.WAITING and run.reason_code == DISK_AWAY
+    is_idle = run.by_word or (run.state is RunState.WAITING and run.reason_code == DISK_AWAY)
     return Candidate(
         run=run.id,
         kind=run.kind,

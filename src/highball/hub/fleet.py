@@ -12,6 +12,7 @@ import hashlib
 import logging
 import secrets
 import zlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from highball.hub.db import Database, agents, enrolments
 from highball.hub.handouts import HandOuts
 from highball.hub.keys import FormerKeys
 from highball.hub.questions import AGAIN_IN, Questions
+from highball.hub.refusals import Refusals, is_told, quote
 from highball.hub.runs import utc_now
 from highball.protocol import (
     OFFLINE_AFTER,
@@ -70,11 +72,10 @@ FLOWS_AT_ONCE = 4
 """So many contents does a host send at a time."""
 
 LARGEST_GREETING = 16 * 1024
-LARGEST_ANSWER = 256 * 1024 * 1024
+LEAST_BYTES = 24
+"""A large answer is of values that take so many bytes each or more; one of smaller ones is there to fill the memory."""
 
 _LOG = logging.getLogger(__name__)
-
-MOST_LOGGED = 300
 
 ALIVE_SECONDS = 5.0
 """So long the agent that is here may take to answer, before another process with its key takes its place."""
@@ -186,6 +187,28 @@ class Twin:
     """What its machine calls itself."""
 
 
+@dataclass(frozen=True)
+class Bulk:
+    """An answer that is larger than a frame, while it is handed over."""
+
+    connection: Connection
+    id: str
+    largest: int
+    """So many bytes it may have as text, and so no more as they come."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for it still."""
+        return self.id in self.connection.waiting
+
+    def refuse(self, why: str) -> None:
+        """Tell whoever waits that it cannot be had."""
+        future = self.connection.waiting.get(self.id)
+        if future is not None and not future.done():
+            told = {"code": "answer_too_large", "message": f"the answer of {self.connection.host} {why}"}
+            future.set_result(Answer(error=told))
+
+
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
 OnChange = Callable[[str], None]
 
@@ -210,17 +233,28 @@ class Fleet:
         self.offline_after = OFFLINE_AFTER
         """A connection on which nothing was said for so long is given up: its other end may be gone unheard."""
         self._connections: dict[str, Connection] = {}
-        self._tickets: dict[str, Connection] = {}
+        self._tickets: dict[str, Bulk] = {}
         self._seen: dict[str, datetime] = {}
         self.met: set[str] = set()
         """The hosts whose agents have been here since this hub began to serve."""
         self._twins: dict[str, Twin] = {}
         self._flows: dict[str, Flow] = {}
+        self._strangers: Counter[str] = Counter()
+        """How often somebody was not let in, by the codes of the errors."""
+        self.refusals = Refusals(database)
         self._reading: set[Flow] = set()
         self._questions = Questions()
         self._unpacking = ThreadPoolExecutor(1, thread_name_prefix="answers")
         """Answers are unpacked one after the other: each may be large, and the database does not wait for it."""
         self._last_words: set[asyncio.Task[None]] = set()
+
+    def sign(self, text: bytes) -> bytes:
+        """The hub's signature."""
+        return self._key.sign(text)
+
+    def is_signed(self, text: bytes, signature: bytes) -> bool:
+        """Whether the hub signed this."""
+        return _is_signed_by(self._key.public_key(), text, signature)
 
     # --- who is there ---
 
@@ -283,8 +317,7 @@ class Fleet:
             async with asyncio.timeout(GREETING_SECONDS):
                 connection = await self._greet(socket)
         except HighballError as error:
-            told = ascii(error.message)[:MOST_LOGGED]  # it chose some of the words
-            _LOG.warning("an agent is refused: %s", told)
+            self._log_stranger(error)
             with contextlib.suppress(OSError):
                 await socket.send(spell(Refusal(code=error.code, message=error.message, hint=error.hint)))
             return
@@ -308,13 +341,28 @@ class Fleet:
                 _tell_end(connection, ended)
             self._forget(connection)
 
+    def _log_stranger(self, error: HighballError) -> None:
+        """Say that somebody is not let in; not each time, for nobody may fill the log."""
+        before = self._strangers[error.code]
+        self._strangers[error.code] += 1
+        if is_told(before, before + 1):
+            # it chose some of the words
+            _LOG.warning("an agent is refused (%s times by now): %s", before + 1, quote(error.message))
+
     async def _listen(self, connection: Connection) -> None:
         """Hear an agent until it has gone, whatever becomes of what it says."""
         while True:
             async with asyncio.timeout(self.offline_after.total_seconds()):
                 text = await connection.socket.receive()
             connection.heard.set()
-            await self._take(connection, read(text))
+            try:
+                message = read(text)
+            except ValueError:
+                with contextlib.suppress(StateUnusable):
+                    why = "what it said is no message"
+                    await asyncio.to_thread(self.refusals.add, connection.host, why, utc_now())
+                raise
+            await self._take(connection, message)
 
     async def _work_off(self, connection: Connection) -> None:
         """Take in what an agent tells, one after the other; no other agent waits for that."""
@@ -437,7 +485,7 @@ class Fleet:
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
             self._on_change(connection.host)
-        self._tickets = {t: held for t, held in self._tickets.items() if held is not connection}
+        self._tickets = {t: held for t, held in self._tickets.items() if held.connection is not connection}
 
     async def _take(self, connection: Connection, message: Message) -> None:
         """Hand an answer to who waits for it; the rest comes in its turn, and answers and heartbeats pass it."""
@@ -539,7 +587,7 @@ class Fleet:
         await self.handouts.note(host, values or ())
         id, ticket = secrets.token_hex(16), secrets.token_urlsafe(24)
         future = connection.waiting[id] = asyncio.get_running_loop().create_future()
-        self._tickets[ticket] = connection
+        self._tickets[ticket] = Bulk(connection, id, question.largest)
         try:
             async with asyncio.timeout(seconds + 5):
                 await connection.say(
@@ -606,14 +654,19 @@ class Fleet:
         """The flow that this ticket is for, once; None where it is for none."""
         return self._flows.pop(ticket, None)
 
-    def take_ticket(self, ticket: str) -> Connection | None:
-        """The connection whose agent may send an answer by this ticket, once; None where it is for nobody."""
+    def take_ticket(self, ticket: str) -> Bulk | None:
+        """The answer that may be sent by this ticket, once; None where it is for nobody."""
         return self._tickets.pop(ticket, None)
 
-    async def take_bulk(self, connection: Connection, packed: bytes) -> None:
-        """An answer that was larger than a frame; raises ValueError."""
+    async def take_bulk(self, bulk: Bulk, packed: bytes) -> None:
+        """An answer that was larger than a frame; raises ValueError where it is larger than its question allows."""
         loop = asyncio.get_running_loop()
-        await self._take(connection, await loop.run_in_executor(self._unpacking, _unpack, packed))
+        try:
+            message = await loop.run_in_executor(self._unpacking, _unpack, packed, bulk.largest)
+        except _TooLarge as error:
+            bulk.refuse(str(error))
+            raise
+        await self._take(bulk.connection, message)
 
     def _demand(self, host: str, question: Question | None = None) -> Connection:
         connection = self._connections.get(host)
@@ -646,11 +699,20 @@ async def _stop_asking(connection: Connection, id: str) -> None:
         await connection.say(StopAsking(), re=id)
 
 
-def _unpack(packed: bytes) -> Message:
+class _TooLarge(ValueError):
+    """An answer that nobody could have asked for."""
+
+
+def _unpack(packed: bytes, largest: int) -> Message:
     unpacking = zlib.decompressobj()
-    text = unpacking.decompress(packed, LARGEST_ANSWER)
-    if unpacking.unconsumed_tail:
-        raise ValueError("the answer is too large")
+    try:
+        text = unpacking.decompress(packed, largest + 1)
+    except zlib.error:
+        raise ValueError("the answer is not compressed") from None
+    if len(text) > largest:
+        raise _TooLarge(f"is larger than {largest >> 20} MiB")
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > largest // LEAST_BYTES:
+        raise _TooLarge("holds more values than any answer to that question")
     return read(text)
 
 
@@ -722,10 +784,13 @@ def _read_greeting(text: str) -> Message:
 
 
 def _is_signed(hello: Hello, public_key: bytes, challenge: Challenge) -> bool:
+    text = proof_text("agent", hello.host, challenge, hello.nonce, hello.share)
+    return _is_signed_by(Ed25519PublicKey.from_public_bytes(public_key), text, hello.proof)
+
+
+def _is_signed_by(key: Ed25519PublicKey, text: bytes, signature: bytes) -> bool:
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(
-            hello.proof, proof_text("agent", hello.host, challenge, hello.nonce, hello.share)
-        )
+        key.verify(signature, text)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -57,6 +57,7 @@ from highball.hub.questions import each_of
 from highball.hub.recovery import back_up
 from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
+from highball.hub.scopes import Scope
 from highball.hub.upkeep import Seen, list_discards_after
 from highball.hub.vault import Vault
 from highball.keeping import Plan
@@ -108,6 +109,7 @@ class Hub:
                 self._do_itself,
                 self._absorb,
                 self._after_end,
+                self.fleet.refusals,
             ),
             self.fleet,
             self.newsroom,
@@ -142,9 +144,10 @@ class Hub:
         except HighballError:
             _LOG.exception("keys of %s could not be settled", found.repository)
 
-    def _absorb(self, run: str, told: Sequence[Event]) -> int:
+    def _absorb(self, run: str, told: Sequence[Event], scope: Scope, refuse: Callable[[str], None]) -> int:
         """Take in what an agent tells of a run, and with its end what is to follow; the last event that is known."""
-        return self.record.absorb(run, told, partial(self._discard_after, self.document()))
+        follow = partial(self._discard_after, self.document()) if scope.ordered else None
+        return self.record.absorb(run, told, scope, refuse, on_end=follow)
 
     def _discard_after(self, document: Document, connection: sa.Connection, run: Run) -> None:
         """Queue the retention of a job where that comes after each backup; once for each, however often told."""

@@ -6,7 +6,7 @@ Every function works within the transaction of whoever takes the event in; the s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -49,6 +49,7 @@ from highball.hub.db import (
     steps,
 )
 from highball.hub.holds import Held, find_since, lift_hold, open_hold
+from highball.hub.scopes import Scope, find_overreach
 from highball.protocol import Assignment
 from highball.timing import fire_id
 from highball.words import counted
@@ -80,54 +81,86 @@ def of_set(of: SetOf) -> sa.ColumnElement[bool]:
     )
 
 
-def take_in(connection: sa.Connection, host: str, event: Event) -> Event:
-    """Change what an event of a host tells of; the event, or the warning that it was set aside."""
+def take_in(
+    connection: sa.Connection, host: str, event: Event, scope: Scope | None, refuse: Callable[[str], None]
+) -> Event:
+    """Change what an event of a host tells of; the event, or the warning that it was set aside.
+
+    `scope` is what its run was ordered to do; None is one that the hub carries out itself. What goes beyond is set
+    aside, and `refuse` is told why. A run that was not ordered changes nothing but its own row.
+    """
+    why = scope and (find_overreach(event, scope) or _find_other_identity(connection, event, scope))
+    is_ordered = scope is None or scope.ordered
+    if why:
+        refuse(why)
+        event = _put_aside(event, why)
     if isinstance(event, LogLine | SnapshotSaved):
         return event
     try:
         with connection.begin_nested():
-            _take_in(connection, host, event)
+            _take_in(connection, host, event, is_ordered)
     except _UNSTORABLE as error:
-        told, why = event.model_dump(mode="json", exclude_none=True), f"{type(error).__name__} in the record"
-        aside = put_aside(told, event.seq, event.run, event.type, why)
-        _take_in(connection, host, aside)
-        return aside
+        event = _put_aside(event, f"{type(error).__name__} in the record")
+        _take_in(connection, host, event, is_ordered)
     return event
 
 
-def _take_in(connection: sa.Connection, host: str, event: Event) -> None:
+def _put_aside(event: Event, why: str) -> WarningSeen:
+    told = event.model_dump(mode="json", exclude_none=True)
+    return put_aside(told, event.seq, event.run, event.type, why)
+
+
+def _find_other_identity(connection: sa.Connection, event: Event, scope: Scope) -> str | None:
+    """Which repository a key means was learned once; only making one anew tells another."""
+    if not isinstance(event, Statistics) or event.repository_id is None or scope.task == "init":
+        return None
+    asked = sa.select(repositories.c.identity).where(repositories.c.key == event.repository)
+    known = connection.execute(asked).scalar()
+    if known in (None, event.repository_id):
+        return None
+    return f"{event.repository} is known as another repository"
+
+
+def _take_in(connection: sa.Connection, host: str, event: Event, is_ordered: bool) -> None:
     match event:
         case RunStarted():
             update_run(connection, event.run, state=RunState.RUNNING, started_at=event.at)
         case Waiting():
             update_run(connection, event.run, state=RunState.WAITING, reason=event.reason)
-        case StepStarted():
+        case StepStarted() | StepEnded() | ProcessStarted():  # the wait, if there was one, is over
             update_run(connection, event.run, state=RunState.RUNNING, reason=None)
-            _write_step(connection, event.run, event.running)
-        case ProcessStarted():  # the wait, if there was one, is over
-            update_run(connection, event.run, state=RunState.RUNNING, reason=None)
-        case StepEnded():
-            update_run(connection, event.run, state=RunState.RUNNING, reason=None)
-            _write_step(connection, event.run, with_asides(connection, event.run, event.done))
-            _take_in_snapshots(connection, host, event)
-            _take_in_trust(connection, event)
-        case Statistics():
-            _take_in_statistics(connection, event)
         case RunEnded():
             outcome, reason = ending_with_asides(connection, event)
             told = {"outcome": outcome.value, "ended_at": event.ended_at or event.at}
             update_run(connection, event.run, state=RunState.DONE, reason=reason, **told)
         case WarningSeen() if event.set_aside is not None:
-            _set_aside(connection, event)
+            _end_by_aside(connection, event)
+        case _:
+            pass
+    if is_ordered:
+        _take_in_evidence(connection, host, event)
+
+
+def _take_in_evidence(connection: sa.Connection, host: str, event: Event) -> None:
+    """What an event tells beyond how its run goes: steps, by which jobs are judged, snapshots and repositories."""
+    match event:
+        case StepStarted():
+            _write_step(connection, event.run, event.running)
+        case StepEnded():
+            _write_step(connection, event.run, with_asides(connection, event.run, event.done))
+            _take_in_snapshots(connection, host, event)
+            _take_in_trust(connection, event)
+        case Statistics():
+            _take_in_statistics(connection, event)
+        case WarningSeen() if event.set_aside is not None:
+            _write_step(connection, event.run, step_set_aside(connection, event))
         case _:
             pass
 
 
-def _set_aside(connection: sa.Connection, event: WarningSeen) -> None:
-    assert event.set_aside is not None
-    step = step_set_aside(connection, event)
-    _write_step(connection, event.run, step)
-    if event.set_aside.type == "run.ended":
+def _end_by_aside(connection: sa.Connection, event: WarningSeen) -> None:
+    """A run whose end could not be taken in is over all the same."""
+    if event.set_aside is not None and event.set_aside.type == "run.ended":
         reason = Reason(code=event.warning.code, message=event.warning.message)
         told = {"outcome": Outcome.FAILURE.value, "ended_at": event.at}
         update_run(connection, event.run, state=RunState.DONE, reason=reason, **told)
@@ -234,7 +267,8 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
         mark_snapshots(connection, of.repository, step.snapshots_removed, forgotten_at=event.at)
     if event.snapshots is not None:
         _mark_missing(connection, of, step.action, event)
-        _take_in_saved(connection, of.repository, find_saved(connection, of.repository, event.snapshots))
+        found = find_saved(connection, of.repository, event.snapshots)
+        _take_in_saved(connection, of.repository, [one for one in found if one.of == of])
         if not _count_what_came(connection, event):
             held = _sum_up_snapshots(connection, of.repository)
             _note_day(connection, of.repository, event.at, snapshots=held["snapshots"])
@@ -243,9 +277,10 @@ def _take_in_snapshots(connection: sa.Connection, host: str, event: StepEnded) -
 def _govern(connection: sa.Connection, of: SetOf, event: StepEnded) -> None:
     step = event.done
     made = next((s for s in event.snapshots or () if s.id == step.snapshot_id), None)
-    known = sa.select(snapshots.c.id).where(
-        snapshots.c.repository == of.repository, snapshots.c.id == step.snapshot_id
-    )
+    is_known = (snapshots.c.id == step.snapshot_id) | (
+        of_set(of) & (snapshots.c.run == event.run)
+    )  # one a run
+    known = sa.select(snapshots.c.id).where(snapshots.c.repository == of.repository, is_known).limit(1)
     if made is None or connection.execute(known).first():
         return
     shrank = any(warning.code == "shrank" for warning in step.warnings)
@@ -413,7 +448,7 @@ def _mark_missing(connection: sa.Connection, of: SetOf, action: Action, event: S
     It may be told late, and says nothing of what is younger than itself. A backup lists what carries the tags of its
     set; what was adopted without them only a removal looks for.
     """
-    follow(connection, of.repository, event.snapshots or ())
+    follow(connection, of.repository, event.snapshots or (), of_set(of))
     at, shown = event.at, {snapshot.id for snapshot in event.snapshots or ()}
     asked = sa.select(snapshots.c.id, snapshots.c.missing_since).where(
         of_set(of),
@@ -489,16 +524,23 @@ def _is_outdated(connection: sa.Connection, step: Step) -> bool:
     return connection.execute(later.limit(1)).first() is not None
 
 
-def follow(connection: sa.Connection, repository: str, listing: Sequence[Snapshot]) -> None:
-    """Know those by their new ids to which `restic tag` gave one: restic records the first, and the old one is gone."""
+def follow(
+    connection: sa.Connection,
+    repository: str,
+    listing: Sequence[Snapshot],
+    among: sa.ColumnElement[bool] | None = None,
+) -> None:
+    """Know those by their new ids to which `restic tag` gave one: restic records the first, and the old one is gone.
+
+    `among` are those that the listing is of; None is all of the repository.
+    """
     renamed = list_renamed(listing)
     if not renamed:
         return
-    asked = sa.select(snapshots.c.id, snapshots.c.formerly).where(
-        snapshots.c.repository == repository, snapshots.c.forgotten_at.is_(None)
-    )
-    rows = connection.execute(asked).all()
-    known = {row.id for row in rows}
+    here = (snapshots.c.repository == repository) & snapshots.c.forgotten_at.is_(None)
+    known = set(connection.execute(sa.select(snapshots.c.id).where(here)).scalars())
+    asked = sa.select(snapshots.c.id, snapshots.c.formerly).where(here)
+    rows = connection.execute(asked if among is None else asked.where(among)).all()
     by_first = {(row.formerly or [row.id])[0]: row for row in rows}
     for snapshot in renamed:
         row = by_first.get(snapshot.original or "")

@@ -14,6 +14,7 @@ from highball.errors import Conflict
 from highball.facts import RunState
 from highball.hub.db import (
     ANEW,
+    NOT_BY_WORD,
     UNTESTED,
     agents,
     fires,
@@ -127,7 +128,7 @@ def _demand_quiet(connection: sa.Connection, kind: str, key: str) -> None:
     named = column == key
     if kind == "repository":  # a backup names its repositories only in its steps, so any backup may be at it
         named |= runs.c.kind == "backup"
-    asked = sa.select(runs.c.id).where(named, runs.c.state != RunState.DONE.value).limit(1)
+    asked = sa.select(runs.c.id).where(named, NOT_BY_WORD, runs.c.state != RunState.DONE.value).limit(1)
     run = connection.execute(asked).scalar()
     if run is not None:
         raise Conflict(

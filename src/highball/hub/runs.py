@@ -33,6 +33,7 @@ from highball.hub.aside import read_account
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import (
     ANEW,
+    BY_WORD,
     NOT_BACKUP,
     NOT_REHEARSED,
     NOT_SUCCESS,
@@ -66,8 +67,15 @@ from highball.hub.intake import (
     update_run,
     was_not_missed,
 )
+from highball.hub.scopes import Scope, scope_of
 from highball.hub.stored import note_untested
 from highball.protocol import Assignment, BackupTask, Expectation
+
+NOTHING_LEFT = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
+"""Why a run is over of which nothing was left to read."""
+
+MOST_BY_WORD = 1024 * 1024
+"""So many bytes are kept of the account of a run that nobody here ordered, as they are stored."""
 
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
@@ -182,9 +190,14 @@ class Record:
 
     # --- a run's life ---
 
-    def begin(self, assignment: Assignment) -> None:
-        """Write down a run that is about to be carried out."""
-        task = assignment.task
+    def begin(self, assignment: Assignment, scope: Scope | None = None) -> None:
+        """Write down a run that is about to be carried out; `scope` is what it covers, None all of the assignment.
+
+        One that was not ordered is its host's word: it is of no job and no repository here.
+        """
+        task, scope = assignment.task, scope or scope_of(assignment)
+        repository = None if isinstance(task, BackupTask) else task.repository
+        origin = None if assignment.nominal_at is None else "schedule"
         with self._database.write() as connection:
             if assignment.nominal_at is not None:
                 was_not_missed(connection, assignment)
@@ -193,8 +206,8 @@ class Record:
                     id=assignment.run,
                     kind=assignment.kind.value,
                     action=task.type,
-                    job=assignment.job,
-                    repository=None if isinstance(task, BackupTask) else task.repository,
+                    job=assignment.job if scope.ordered else None,
+                    repository=repository if scope.ordered else None,
                     host=assignment.host,
                     state=RunState.QUEUED.value,
                     created_at=assignment.created_at,
@@ -202,16 +215,37 @@ class Record:
                     last_seq=0,
                     subject=assignment.subject,
                     nominal_at=assignment.nominal_at,
-                    origin=None if assignment.nominal_at is None else "schedule",
+                    origin=origin if scope.ordered else BY_WORD,
+                    scope=scope.model_dump(mode="json"),
                 )
             )
 
+    def note_scope(self, run: str, scope: Scope) -> None:
+        """Remember what the assignment covers that is given for a run; without an order it is of no job any more."""
+        told: dict[str, Any] = {"scope": scope.model_dump(mode="json")}
+        if not scope.ordered:
+            told |= {"origin": BY_WORD, "job": None, "repository": None}
+        with self._database.write() as connection:
+            connection.execute(runs.update().where(runs.c.id == run).values(**told))
+
+    def find_scope(self, run: str) -> Scope | None:
+        """What a run was ordered to do; None where no assignment was made of it, or none is remembered."""
+        with self._database.read() as connection:
+            return _as_scope(connection.execute(sa.select(runs.c.scope).where(runs.c.id == run)).scalar())
+
     def absorb(
-        self, run: str, told: Sequence[Event], on_end: Callable[[sa.Connection, Run], None] | None = None
+        self,
+        run: str,
+        told: Sequence[Event],
+        scope: Scope | None = None,
+        refuse: Callable[[str], None] = lambda why: None,
+        on_end: Callable[[sa.Connection, Run], None] | None = None,
     ) -> int:
         """Take in events of a run; those that are known already are passed over. Returns the last that is known.
 
-        What is to follow its end is done by `on_end` in the same transaction: it cannot end without that.
+        `scope` is what the run was ordered to do, where the record does not know it; `refuse` is told of each event
+        that goes beyond. What is to follow its end is done by `on_end` in the same transaction: it cannot end without
+        that.
         """
         with self._database.write() as connection:
             row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
@@ -227,13 +261,27 @@ class Record:
                 return last
             if row.state == RunState.DONE.value and not told_its_end(connection, run):
                 open_again(connection, row)
-            taken = [take_in(connection, row.host, event) for event in fresh]
-            connection.execute(events.insert().values(**chunk(run, taken)))
+            scope = scope or _as_scope(row.scope)
+            if scope is not None and not scope.ordered and _told_bytes(connection, run) > MOST_BY_WORD:
+                refuse("it tells more of a run that nobody here ordered than is kept of one")
+                is_over = row.state == RunState.DONE.value
+                ends: list[Event] = [event for event in fresh if event.type == "run.ended"]
+                fresh = [] if is_over else ends[:1]
+            taken = [take_in(connection, row.host, event, scope, refuse) for event in fresh]
+            if taken:
+                connection.execute(events.insert().values(**chunk(run, taken)))
             connection.execute(runs.update().where(runs.c.id == run).values(last_seq=last))
             if on_end is not None and any(map(is_end, taken)):
                 row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
                 on_end(connection, _as_run(row, _steps_of(connection, [run]).get(run, [])))
             return last
+
+    def open_again(self, run: str) -> None:
+        """A run of which only the hub says that it is over is at its agent after all."""
+        with self._database.write() as connection:
+            row = connection.execute(sa.select(runs).where(runs.c.id == run)).first()
+            if row is not None and row.state == RunState.DONE.value and not told_its_end(connection, run):
+                open_again(connection, row)
 
     def find_host(self, run: str) -> str | None:
         """Whose run it is; None where it is not known."""
@@ -266,10 +314,15 @@ class Record:
         with self._database.read() as connection:
             return list(connection.execute(asked).scalars())
 
-    def abandon(self, run: str, now: datetime) -> None:
-        """End the account of a run of which nothing was left to read."""
-        reason = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
-        told = {"outcome": Outcome.FAILURE.value, "ended_at": now}
+    def abandon(
+        self,
+        run: str,
+        now: datetime,
+        reason: Reason = NOTHING_LEFT,
+        outcome: Outcome = Outcome.FAILURE,
+    ) -> None:
+        """End the account of a run that nobody tells of any more."""
+        told = {"outcome": outcome.value, "ended_at": now}
         with self._database.write() as connection:
             update_run(connection, run, state=RunState.DONE, reason=reason, **told)
 
@@ -724,6 +777,15 @@ def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[S
         for row in connection.execute(asked):
             accounts.setdefault(row.run, []).append(read_account(row.account))
     return accounts
+
+
+def _told_bytes(connection: sa.Connection, run: str) -> int:
+    asked = sa.select(sa.func.sum(sa.func.length(events.c.lines))).where(events.c.run == run)
+    return connection.execute(asked).scalar() or 0
+
+
+def _as_scope(told: Mapping[str, Any] | None) -> Scope | None:
+    return None if told is None else Scope.model_validate(told)
 
 
 def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:

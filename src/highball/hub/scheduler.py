@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from highball.errors import Unknown
 from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor
-from highball.hub.db import NOT_REHEARSED, Database, fires, pauses, runs
+from highball.hub.db import NOT_BY_WORD, NOT_REHEARSED, Database, fires, pauses, runs
 from highball.hub.intake import missed_words
 from highball.hub.pauses import Pause, as_pause, begin_pause, demand_end, end_pause, pauses_of
 from highball.hub.planned import Planned, Subject
@@ -628,7 +628,8 @@ def _open_subjects(connection: sa.Connection) -> dict[str, str]:
     columns = (runs.c.subject, runs.c.kind, runs.c.action, runs.c.job, runs.c.repository, runs.c.state)
     states = [state.value for state in RunState if state is not RunState.DONE]
     found = {}
-    for row in connection.execute(sa.select(*columns).where(runs.c.state.in_(states), NOT_REHEARSED)):
+    under_way = (runs.c.state.in_(states), NOT_REHEARSED, NOT_BY_WORD)
+    for row in connection.execute(sa.select(*columns).where(*under_way)):
         subject = row.subject
         if subject is None and row.kind != RunKind.RESTORE:  # a command on the machine began it
             task = "discard" if row.action in (Action.FORGET, Action.PRUNE) else row.action

@@ -10,9 +10,8 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from highball.hub.fleet import Fleet, Flow
+from highball.hub.fleet import Bulk, Fleet, Flow
 
-LARGEST_BULK = 64 * 1024 * 1024
 SECONDS_FOR_BULK = 600.0
 SECONDS_OF_SILENCE = 60.0
 SECONDS_OF_SILENCE_IN_A_FLOW = 15 * 60.0
@@ -33,15 +32,15 @@ def make_router(fleet: Fleet) -> APIRouter:
     async def bulk(ticket: str, request: Request) -> Response:
         if (flow := fleet.take_flow(ticket)) is not None:
             return Response(status_code=204) if await _let_flow(flow, request) else _refusal(410)
-        connection = fleet.take_ticket(ticket)
-        if connection is None:
+        answer = fleet.take_ticket(ticket)
+        if answer is None:
             return _refusal(404)
         try:
             async with asyncio.timeout(SECONDS_FOR_BULK):
-                packed = await _collect(request)
+                packed = await _collect(request, answer)
             if packed is None:
                 return _refusal(413)
-            await fleet.take_bulk(connection, packed)
+            await fleet.take_bulk(answer, packed)
         except TimeoutError:
             return _refusal(408)
         except ValueError:
@@ -56,12 +55,18 @@ def _refusal(status: int) -> Response:
     return Response(status_code=status, headers={"Connection": "close"})
 
 
-async def _collect(request: Request) -> bytes | None:
-    """The whole body; None where it is too large. Raises TimeoutError and ClientDisconnect."""
+async def _collect(request: Request, answer: Bulk) -> bytes | None:
+    """The whole body; None where it is too large, or nobody waits for it any more.
+
+    Raises TimeoutError and ClientDisconnect.
+    """
     packed = bytearray()
     async for piece in _pieces(request, SECONDS_OF_SILENCE):
         packed += piece
-        if len(packed) > LARGEST_BULK:
+        if len(packed) > answer.largest:
+            answer.refuse(f"is larger than {answer.largest >> 20} MiB")
+            return None
+        if not answer.awaited:
             return None
     return bytes(packed)
 

@@ -18,7 +18,12 @@ from highball.words import counted, length, number, sample, size
 
 MOST_CAUTIONS = 100
 
-_ORIGINS = {"schedule": "by schedule", "hub": "by the hub", None: "by a command"}
+_ORIGINS = {
+    "schedule": "by schedule",
+    "hub": "by the hub",
+    "agent": "by nobody here, says its agent",
+    None: "by a command",
+}
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from highball.facts import Fact, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.fleet import ENROLMENT
 from highball.hub.hub import Hub
+from highball.hub.refusals import Refusal
 from highball.hub.runs import utc_now
 from highball.protocol import (
     Browse,
@@ -38,6 +39,18 @@ class MeasureRequest(Measure):
     model_config = ConfigDict(extra="forbid")
 
 
+class RefusalAnswer(Fact):
+    """What of a host's agent was refused since it joined: how much, and why the last of it was.
+
+    An agent is believed only about what it was ordered. Where this is more than an old version, somebody else speaks
+    for it: look at that machine, invite the host again, and join it anew.
+    """
+
+    count: int
+    why: str
+    at: UtcTime
+
+
 class HostAnswer(Fact):
     """A host's agent: whether it is connected, and what it said of itself."""
 
@@ -47,6 +60,7 @@ class HostAnswer(Fact):
     clock_skew_seconds: float | None = None
     program: str | None = None
     facts: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
+    refused: RefusalAnswer | None = None
 
 
 class InvitationAnswer(Fact):
@@ -65,7 +79,8 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/agents")
     def list_agents(_: Sees) -> list[HostAnswer]:
         """The agents of this hub, connected or not."""
-        return [_host(hub, key) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
+        refused = hub.fleet.refusals.list_them()
+        return [_host(hub, key, refused.get(key)) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
 
     @router.post("/hosts/{host}/invitation", status_code=201)
     def invite(host: str, actor: Admin, request: Request) -> InvitationAnswer:
@@ -95,10 +110,11 @@ async def measure_on(hub: Hub, host: str, wish: Measure) -> Measured:
     return Measured.model_validate(await hub.fleet.ask(host, wish, wish.seconds + GRACE_SECONDS))
 
 
-def _host(hub: Hub, key: str) -> HostAnswer:
+def _host(hub: Hub, key: str, refusal: Refusal | None) -> HostAnswer:
     connection = hub.fleet.find(key)
+    refused = refusal and RefusalAnswer(count=refusal.count, why=refusal.why, at=refusal.at)
     if connection is None:
-        return HostAnswer(key=key, connected=False)
+        return HostAnswer(key=key, connected=False, refused=refused)
     return HostAnswer(
         key=key,
         connected=True,
@@ -106,4 +122,5 @@ def _host(hub: Hub, key: str) -> HostAnswer:
         clock_skew_seconds=round(connection.skew.total_seconds(), 3),
         program=connection.hello.program,
         facts=connection.hello.facts,
+        refused=refused,
     )

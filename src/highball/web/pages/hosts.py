@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from highball.hub.audit import Actor
 from highball.hub.fleet import Twin
 from highball.hub.hub import Hub
 from highball.hub.overview import Overview, ProblemKind
+from highball.hub.refusals import Refusal
 from highball.hub.runs import utc_now
 from highball.keeping import LARGEST_SKEW
 from highball.spec.access import Role
@@ -67,6 +68,8 @@ class Row:
     declared: bool
     twin: Twin | None
     """A second agent that dials as this host."""
+    refused: Refusal | None = None
+    """What of its agent's messages was not believed."""
 
     @property
     def is_old(self) -> bool:
@@ -97,7 +100,10 @@ def _rows(hub: Hub, found: Overview) -> list[Row]:
     for key in document.jobs:
         jobs.setdefault(effective_job(document, key).host or hub.host, []).append(pressing.get(key))
     keys = sorted({hub.host, *document.hosts, *seen, *jobs})
-    return [_row(hub, key, seen.get(key), jobs.get(key, [])) for key in keys]
+    refused = hub.fleet.refusals.list_them()
+    return [
+        replace(_row(hub, key, seen.get(key), jobs.get(key, [])), refused=refused.get(key)) for key in keys
+    ]
 
 
 def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKind | None]) -> Row:

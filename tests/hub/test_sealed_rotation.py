@@ -9,6 +9,7 @@ import pytest
 
 from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import until
+from testbed.restic import Location, ResticBinary
 
 
 def keys_of(corner: Corner) -> dict[str, str]:
@@ -112,6 +113,31 @@ def test_the_page_of_keys_rotates_removes_and_says_that_the_kit_is_out_of_date(
     removed = plain.post(f"{place}/keys/remove", data={"id": old})
     assert sealed.end_of(removed.headers["location"].rpartition("/")[2])["outcome"] == "success"
     assert "Being retired" not in plain.get(f"{place}/keys/listed").text
+
+
+@pytest.mark.parametrize("way", ["API", "page"])
+def test_a_key_is_added_that_opens_it_besides_and_the_hub_does_not_keep_it(
+    sealed: Corner, plain: httpx.Client, newest_restic: ResticBinary, way: str
+) -> None:
+    [old] = keys_of(sealed)
+    value = "another one, on paper"
+    address = f"repositories/{sealed.nas}/keys"
+    if way == "API":
+        id = sealed.post(address, {"password": value, "name": "paper"})["id"]
+    else:
+        begun = plain.post(f"/{address}/add", data={"name": "paper", "how": "enter", "password": value})
+        assert begun.status_code == 303, begun.text
+        id = begun.headers["location"].rpartition("/")[2]
+    run = sealed.end_of(id)
+    assert run["outcome"] == "success", run
+    assert keys_of(sealed) == {old: "everyday", run["steps"][0]["key"]: "added"}
+    assert secrets_of(sealed) == ["password"]
+    on_paper = sealed.folder / "paper"
+    on_paper.write_text(value)
+    at = Location("local", str(sealed.repository))
+    assert len(newest_restic.json("snapshots", at=at, password_file=on_paper)) == 1
+    if way == "page":
+        assert "Added here" in plain.get(f"/{address}/listed").text
 
 
 @pytest.mark.parametrize("fields", [{"how": "enter"}, {"how": "file", "file": "relative"}])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from hub.served import Corner, Served
+from hub.served import SLOW, Corner, Served
 from journeys.station import until
 
 
@@ -45,6 +45,20 @@ def test_a_restore_into_a_new_folder(corner: Corner) -> None:
     done = corner.end_of(corner.order("restore", snapshot=snapshot, paths=paths, target=str(target)))
     assert done["outcome"] == "success", done
     assert (target / corner.source.relative_to("/") / "letter").read_text() == "dear reader"
+
+
+def test_what_waits_for_a_repository_keeps_nobody_from_the_host(hub: Served, tmp_path: Path) -> None:
+    busy, other = hub.give_corner(tmp_path / "busy", limit_upload=SLOW), hub.give_corner(tmp_path / "other")
+    busy.make_large(40)  # for longer than the other one's backup takes anywhere; it is cancelled in the end
+    going = busy.order()
+    until(lambda: busy.run(going)["state"] == "running", otherwise=hub.said)
+    waiting = busy.order("check")
+    until(lambda: busy.run(waiting)["reason"], otherwise=hub.said)
+    other.back_up()
+    assert (busy.run(going)["state"], busy.run(waiting)["state"]) == ("running", "queued")
+    for run in (waiting, going):
+        busy.post(f"runs/{run}/cancel")
+    assert [busy.end_of(run)["outcome"] for run in (waiting, going)] == ["cancelled", "cancelled"]
 
 
 def test_the_same_key_is_the_same_run(corner: Corner) -> None:

@@ -81,6 +81,15 @@ def test_every_command_answers_with_one_document_of_its_shape(station: Station) 
     assert "this path is not in the snapshot" in missing.stderr
 
 
+def test_the_status_counts_the_failures_in_a_row(station: Station) -> None:
+    station.source.rename(station.folder / "elsewhere")
+    station.back_up(status=1)
+    assert "in a row" not in station.call("status").text
+    station.back_up(status=1)
+    told = " ".join(station.call("status").text.split())
+    assert "docs in nas" in told and "and has failed 2 times in a row" in told, told
+
+
 def test_sizes_that_are_not_known_and_jobs_of_others_are_null(station: Station) -> None:
     station.bare("backup", "--host", "elsewhere", str(station.source))
     station.back_up()

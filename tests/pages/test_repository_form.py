@@ -9,11 +9,13 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from api.whole import Whole
 from highball.hub.holdings import read_address, spell_address
 from highball.spec.repository import Repository
 from highball.web.pages.repository_form import RepositoryForm
 from hub.served import PASSWORD, Served
 from pages.looking import Looker
+from pages.reading import read_page
 
 
 def test_a_repository_is_tested_made_and_its_kit_kept(anna: Looker, served: Served, tmp_path: Path) -> None:
@@ -90,6 +92,18 @@ def test_the_second_editor_is_shown_what_the_first_changed(
         **corner.repository_spec,
         "title": "The first",
     }
+
+
+def test_one_that_is_saved_while_its_host_is_away_is_told_to_be_untested(whole: Whole) -> None:
+    """The hub of this test has no agent."""
+    client, address = whole.client(), "/repositories/nas/edit"
+    form = read_page(client.get(address).text).form(address)
+    sent = dict(form.fields) | {"path": "/mnt/elsewhere"}
+    saved = client.post(address, data=sent, follow_redirects=False)
+    assert saved.status_code == 303, saved.text
+    assert whole.hub.document().repositories["nas"].path == "/mnt/elsewhere"
+    told = "its agent was away when it was saved, so it was never tested"
+    assert told in client.get("/").text
 
 
 def test_what_a_file_declares_is_shown_and_not_changed(plain: httpx.Client) -> None:

@@ -208,11 +208,10 @@ def survey(hub: Hub, now: datetime) -> Survey:
     by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
     for standing in list_standings(document, hub.database, hub.host, now, list(by_job)):
         by_job[standing.job].append(standing)
+    found = [*_of_the_record(hub), *_of_configuration(hub)]
     with hub.database.read() as connection:
         holds = _list_holds(connection, document)
-        found = [
-            *_of_the_record(hub),
-            *_of_configuration(hub),
+        found += [
             *_of_jobs(connection, document, by_job, now),
             *_of_untested(connection, document),
             *_of_repositories(connection, list(document.repositories)),

@@ -153,6 +153,12 @@ class NotAllowed(HighballError):
     http_status = 403
 
 
+class ConfirmationNeeded(NotAllowed):
+    """Only who has just typed their password may do it."""
+
+    default_code = "confirmation_needed"
+
+
 class Throttled(NotAllowed):
     """Too many attempts failed; it says how long to wait."""
 

@@ -47,6 +47,7 @@ TABLE: dict[tuple[str, str], tuple[Role | None, Any]] = {
     ("POST", "/password"): (OPEN, {"token": "x", "password": PASSWORD}),
     ("GET", "/me"): (VIEWER, None),
     ("PUT", "/me/password"): (VIEWER, {"old": PASSWORD, "new": PASSWORD}),
+    ("POST", "/me/confirmation"): (VIEWER, {"password": PASSWORD}),
     ("GET", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions"): (VIEWER, None),
     ("DELETE", "/me/sessions/{id}"): (VIEWER, None),
@@ -100,7 +101,7 @@ def test_an_address_answers_those_who_have_its_role_and_nobody_else(
         if role is not None and by == "session":
             log_in(client, {VIEWER: "vera", OPERATOR: "otto", ADMIN: "anna"}[role])
         elif role is not None:
-            _, value = people.create_token(f"asks-{role}", Token(role=role), CLI, NOW)
+            _, value = people.create_token(f"asks-{role}", Token(role=role, may_grant=True), CLI, NOW)
             client.headers["Authorization"] = f"Bearer {value.reveal().decode()}"
         answer = client.request(method, API + place, json=body)
         code = answer.json()["code"] if answer.status_code >= 400 else None

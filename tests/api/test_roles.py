@@ -32,6 +32,7 @@ ACCESS: dict[tuple[str, str], Role | None] = {
     ("POST", "/me/second-factor/confirm"): VIEWER,
     ("POST", "/me/second-factor/recovery-codes"): VIEWER,
     ("POST", "/me/second-factor/remove"): VIEWER,
+    ("POST", "/me/confirmation"): VIEWER,
     ("GET", "/me/tokens"): VIEWER,
     ("POST", "/me/tokens"): VIEWER,
     ("DELETE", "/me/tokens/{key}"): VIEWER,

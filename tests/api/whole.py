@@ -85,7 +85,7 @@ class Whole:
         link = access.make_link("anna", ANNA, NOW)
         access.use_link(link.token, SecretValue(PASSWORD.encode()), NOW)
         for role in Role:
-            _, value = access.create_token(f"of-{role}", Token(role=role), ANNA, NOW)
+            _, value = access.create_token(f"of-{role}", Token(role=role, may_grant=True), ANNA, NOW)
             self.tokens[role] = value.reveal().decode()
 
     def client(self, role: Role | None = Role.ADMIN) -> TestClient:

@@ -259,7 +259,9 @@ class Served(Corner):
         found = until(lambda: re.search(r"/setup#(\S+)", self.log.read_text()), otherwise=self.said)
         account = {"token": found[1], "name": "anna", "password": "correct horse battery"}
         self.post("setup", account, expect=(200, 201))
-        made = self.post("tokens", {"key": "tests", "role": "admin"}, headers={"origin": self.url})
+        made = self.post(
+            "tokens", {"key": "tests", "role": "admin", "may_grant": True}, headers={"origin": self.url}
+        )
         self.http.cookies.clear()
         self.http.headers["authorization"] = f"Bearer {made['value']}"
 
@@ -340,10 +342,10 @@ class Elsewhere:
         """What its agent said."""
         return self.log.read_text() if self.log.exists() else ""
 
-    def join(self) -> None:
-        """Be invited, and use the invitation."""
+    def join(self, url: str | None = None) -> None:
+        """Be invited, and use the invitation, at the hub's own address or another of it."""
         token: str = self._hub.post(f"hosts/{self.host}/invitation", {})["token"]
-        self.start("--join", self._hub.url, told=token)
+        self.start("--join", url or self._hub.url, told=token)
         until(lambda: self.is_there, otherwise=self.said)
 
     def start(self, *words: str, told: str = "") -> None:

@@ -8,10 +8,13 @@ import pyotp
 import pytest
 from fastapi.testclient import TestClient
 
-from api.whole import ANNA, NOW, PASSWORD, SNAPSHOT, Whole
+from api.whole import ANNA, CANARY, NOW, PASSWORD, SNAPSHOT, Whole
 from highball.errors import StateUnusable
+from highball.hub.access import CONFIRMED_FOR
 from highball.hub.authenticators import spell_code
+from highball.hub.db import sessions
 from highball.secret import SecretValue
+from highball.spec.access import Token
 from pages.reading import Form, read_page
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -165,6 +168,53 @@ def test_a_second_factor_asked_for_in_between_loses_no_input_and_begins_no_sessi
         assert read_page(asked.text).form("/jobs/new").fields == sent
     finally:
         factors.reset("anna", ANNA, NOW)
+
+
+LETS_IN: dict[str, list[tuple[str, str]]] = {
+    "/settings/own-tokens": [("key", "mine"), ("role", "viewer")],
+    "/settings/tokens": [("key", "ci-2"), ("title", ""), ("role", "admin"), ("may_grant", "yes")],
+    "/settings/tokens/of-viewer/renew": [],
+    "/settings/users": [("key", "eve"), ("role", "admin")],
+    "/settings/users/vera/link": [],
+    "/repositories/far/kit": [("download", "yes")],
+}
+
+
+@pytest.mark.parametrize("address", LETS_IN)
+def test_who_lets_somebody_in_or_takes_a_key_types_the_password_again_and_goes_on(
+    whole: Whole, address: str
+) -> None:
+    client, sent = logged_in(whole), urlencode(LETS_IN[address])
+    grow_old(whole, "anna")
+    asked = client.post(address, content=sent, headers=FORM)
+    assert asked.status_code == 403
+    assert "Type your password again" in asked.text
+    login = _sent_by(read_page(asked.text).form("/login"), password=PASSWORD)
+    came = client.post("/login", content=login, headers=FORM)
+    form = read_page(came.text).form(address)
+    done = client.post(address, content=urlencode(form.fields), headers=FORM)
+    assert done.status_code in (200, 303), done.text
+    if address.endswith("/kit"):
+        assert CANARY in done.text
+
+
+def test_tokens_that_outlive_a_password_stand_beside_it(whole: Whole) -> None:
+    client = logged_in(whole)
+    for key in ("goes", "stays"):
+        whole.hub.access.create_own_token("anna", key, Token(), ANNA, NOW)
+    shown = client.get("/settings").text
+    sent = [("old", PASSWORD), ("new", PASSWORD), ("revoke", "goes")]
+    assert client.post("/settings/password", content=urlencode(sent), headers=FORM).status_code == 303
+    left = {one.key for one in whole.hub.access.list_own_tokens("anna")}
+    assert "stays" in left and "goes" not in left
+    assert all(f'name="revoke" value="{key}"' in shown for key in ("goes", "stays"))
+
+
+def grow_old(whole: Whole, user: str) -> None:
+    """Let it be a while since this user typed the password."""
+    with whole.hub.database.write() as connection:
+        was = NOW - CONFIRMED_FOR
+        connection.execute(sessions.update().where(sessions.c.user == user).values(created_at=was))
 
 
 def test_nobody_is_sent_elsewhere_with_what_was_kept(whole: Whole) -> None:

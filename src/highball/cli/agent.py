@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from highball.cli.addresses import check_url
+from highball.cli.addresses import check_url, is_exposed
 from highball.cli.machine import find_state
 from highball.cli.session import Session
-from highball.errors import Misuse
+from highball.errors import Misuse, NotAllowed
 from highball.spec.document import Document
 from highball.spec.key import check_key
 
@@ -24,6 +24,12 @@ def agent(
             "--join", metavar="URL", help="Join this hub first; the invitation comes on standard input."
         ),
     ] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="With --join: also without TLS, where anybody between reads the secrets."
+        ),
+    ] = False,
     recover: Annotated[
         str | None,
         typer.Option(
@@ -44,6 +50,7 @@ def agent(
     if recover is not None:
         _replace(state, recover, joins=join is not None)
     if join is not None:
+        _demand_closed(join, plain_http)
         invitation = Invitation(hub=check_url(join), token=_read_invitation())
         write_privately(state / "agent" / "invitation.json", invitation.model_dump_json().encode())
     elif identity.membership is None and identity.invitation is None:
@@ -53,6 +60,15 @@ def agent(
             hint="a hub's administrator gets the line to type here: POST /api/v1/hosts/KEY/invitation",
         )
     session.exit_status = agents.main([str(state)])
+
+
+def _demand_closed(url: str, plain_http: bool) -> None:
+    if is_exposed(check_url(url)) and not plain_http:
+        raise NotAllowed(
+            f"{url} is plain http: anybody between could read the secrets of backups, and speak for the hub",
+            code="plain_http_refused",
+            hint="join by https; or, where nobody else can listen: highball agent --join URL --plain-http",
+        )
 
 
 def _replace(state: Path, host: str, *, joins: bool) -> None:

@@ -8,8 +8,10 @@ import os
 import signal
 import socket
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -18,7 +20,7 @@ from highball.agent.workplace import Workplace
 from highball.cli.addresses import is_exposed
 from highball.cli.machine import find_configuration, find_database, find_key_folder, find_state
 from highball.cli.session import Session
-from highball.errors import ConfigurationInvalid, Conflict, Failed, Misuse
+from highball.errors import ConfigurationInvalid, Conflict, Failed, Misuse, NotAllowed
 from highball.hub.audit import COMMAND, HUB
 from highball.hub.config import read_host
 from highball.hub.db import open_database
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from highball.cli.local_agent import LocalAgent
     from highball.hub.hub import Hub
     from highball.hub.lease import Lease
+    from highball.spec.web import Web
+    from highball.web.guard import Rules
 
 
 def serve(
@@ -38,11 +42,17 @@ def serve(
     listen: Annotated[
         str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where to answer.")
     ] = "127.0.0.1:8765",
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="Answer other machines without TLS, as plain_http in the settings."
+        ),
+    ] = False,
 ) -> None:
     """Serve the hub: its API, and the agent of this machine."""
     session: Session = context.obj
     address, port = _read_address(listen)
-    asyncio.run(_Serving(session, address, port).serve())
+    asyncio.run(_Serving(session, address, port, plain_http).serve())
 
 
 def _read_address(listen: str) -> tuple[str, int]:
@@ -55,8 +65,9 @@ def _read_address(listen: str) -> tuple[str, int]:
 class _Serving:
     """One life of the hub."""
 
-    def __init__(self, session: Session, address: str, port: int) -> None:
+    def __init__(self, session: Session, address: str, port: int, plain_http: bool) -> None:
         self._session = session
+        self._plain_http = plain_http
         self._address, self._port = address, port
         shown = f"[{address}]" if ":" in address else address
         self._url = f"http://{shown}:{port}"
@@ -133,6 +144,7 @@ class _Serving:
         )  # binds old secrets to what holds until now
         if path is not None and fault is None:
             documents.load(document, now=utc_now(), actor=COMMAND, file=os.fspath(path))
+        self._demand_closed(documents.document())
         host = read_host(database, documents.document())
         hub = Hub(database, documents, host, vault, state, lease)
         hub.file_fault = fault
@@ -145,6 +157,16 @@ class _Serving:
         path = self._find_file()
         key = find_key_file(find_key_folder(path), os.environ)
         return (key,) if path is None else (key, path)
+
+    def _demand_closed(self, document: Document) -> None:
+        """Raise NotAllowed where passwords would travel in the clear, and nobody said that they may."""
+        if not is_exposed(self._url) or self._plain_http or document.settings.web.plain_http:
+            return
+        raise NotAllowed(
+            f"{self._url} is plain http: anybody between could read passwords and secrets",
+            code="plain_http_refused",
+            hint="serve on 127.0.0.1 and let a proxy speak https; or write plain_http = true under [settings.web]",
+        )
 
     def _load(self, path: Path | None) -> tuple[Document, ConfigurationInvalid | None]:
         """What the file declares; or nothing and why, where it is malformed: what it declared before may hold."""
@@ -200,7 +222,22 @@ class _Serving:
         from highball.web.app import make_app
         from highball.web.server import make_server
 
-        return make_server(make_app(hub))
+        web = hub.document().settings.web
+        return make_server(make_app(hub, self._rules(web), web.below))
+
+    def _rules(self, web: Web) -> Rules:
+        from highball.web.guard import Rules, host_of
+
+        own = socket.gethostname().lower()
+        names = {own, own.partition(".")[0], f"{own.partition('.')[0]}.local", self._address.lower()}
+        if web.url is not None:
+            names.add(host_of(urlsplit(web.url).netloc.rpartition("@")[2]))
+        return Rules(
+            trusted_proxies=tuple(ip_network(one) for one in web.trusted_proxies),
+            allowed_hosts=frozenset(names | set(web.allowed_hosts)),
+            framed_by=web.frame_ancestors,
+            url=web.url,
+        )
 
     def _welcome(self, hub: Hub) -> None:
         output = self._session.output

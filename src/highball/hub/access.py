@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from highball.hub import accounts, passwords, throttle
 from highball.hub.accounts import CODE, PASSWORD, SETUP, Account, Link, Program
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
 from highball.hub.authenticators import Authenticators, find_factor, for_codes, wrong_code
+from highball.hub.browsers import KEY_BYTES, Browsers
 from highball.hub.db import (
     Database,
     enrolments,
@@ -44,6 +45,8 @@ CODE_WITHIN = timedelta(minutes=10)
 """So long a log-in whose password was right waits for its code."""
 IDLE_FOR = timedelta(days=14)
 ABSOLUTE_FOR = timedelta(days=90)
+CONFIRMED_FOR = timedelta(minutes=5)
+"""For so long after somebody typed their password they may let others in without typing it again."""
 SEEN_EVERY = timedelta(minutes=1)
 """A session's last use is written no more often than this, so that reading a page writes nothing."""
 
@@ -70,6 +73,8 @@ class LoggedIn:
     token: SecretValue
     known: Known
     lasts_for: timedelta
+    sign: str
+    """By which this browser is known when somebody logs in next."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,14 @@ class Session:
     browser: str | None
 
 
+SignOf = Callable[[str], str | None]
+"""What a browser was given when the user with this name logged in there before."""
+
+
+def _none(_: str) -> str | None:
+    return None
+
+
 class Access:
     """The hub's accounts, tokens and sessions."""
 
@@ -102,9 +115,12 @@ class Access:
         *,
         idle_for: timedelta = IDLE_FOR,
         absolute_for: timedelta = ABSOLUTE_FOR,
+        key: bytes | None = None,
     ) -> None:
+        """With the `key` it makes signs for browsers; without one they count as long as this process lives."""
         self._database = database
         self.authenticators = Authenticators(database, safe, self._prove_password)
+        self._browsers = Browsers(key or secrets.token_bytes(KEY_BYTES))
         self._idle_for = idle_for
         self._absolute_for = absolute_for
 
@@ -158,14 +174,22 @@ class Access:
         *,
         address: str | None = None,
         browser: str | None = None,
+        former: Known | None = None,
+        sign_of: SignOf = _none,
     ) -> LoggedIn | CodeAwaited:
         """Begin a session, or one that `finish` begins by a code, where the account has a second factor.
+
+        It takes the place of the `former` one of that user. A browser in which this user had logged in before, as
+        `sign_of` says, is counted apart: no stranger's guesses keep them out.
 
         Raises LoginNeeded (`login_failed`), the same for every reason, and Throttled.
         """
         key = name.strip().lower()
         account, from_where = throttle.for_account(key), throttle.for_address(address)
         with self._database.write() as connection:
+            browser_known = self._find_browser(connection, key, sign_of(key), now)
+            if browser_known is not None:
+                account, from_where = throttle.for_browser(browser_known), []
             throttle.charge(connection, [account, *from_where], now)
         with self._database.read() as connection:
             kept = accounts.find_password(connection, key)
@@ -187,7 +211,7 @@ class Access:
                     link = accounts.make_link(connection, CODE, key, now, CODE_WITHIN, actor)
                     return CodeAwaited(link.token)
                 write_down(connection, actor, "logged_in", now, kind="user", key=key)
-                return self._begin(connection, key, actor, now, browser)
+                return self._begin(connection, key, actor, now, browser, former)
             accounts.note_failure(connection, key if user is not None else None, user, right, address, now)
         raise LoginNeeded(
             "the name or the password is wrong",
@@ -203,6 +227,8 @@ class Access:
         *,
         address: str | None = None,
         browser: str | None = None,
+        former: Known | None = None,
+        sign_of: SignOf = _none,
     ) -> LoggedIn:
         """Begin the session of a log-in that waited for this code; with a wrong one it goes on waiting.
 
@@ -215,6 +241,8 @@ class Access:
             raise _login_expired()
         key, from_where = row.subject, throttle.for_address(address)
         with self._database.write() as connection:
+            if self._find_browser(connection, key, sign_of(key), now) is not None:
+                from_where = []
             throttle.charge(connection, [for_codes(key), *from_where], now)
         right = self.authenticators.take(key, code, Actor(key, Role.VIEWER, address), now)
         with self._database.write() as connection:
@@ -230,8 +258,15 @@ class Access:
                 throttle.take_back(connection, from_where)
                 actor = Actor(key, user.role, address)
                 write_down(connection, actor, "logged_in", now, kind="user", key=key)
-                return self._begin(connection, key, actor, now, browser)
+                return self._begin(connection, key, actor, now, browser, former)
         raise wrong_code()
+
+    def _find_browser(
+        self, connection: sa.Connection, key: str, sign: str | None, now: datetime
+    ) -> str | None:
+        if accounts.find_user(connection, key) is None:
+            return None
+        return self._browsers.find(sign, accounts.id_of(connection, "user", key), now)
 
     def log_out(self, known: Known, now: datetime) -> None:
         """End the session that this request came with."""
@@ -253,7 +288,8 @@ class Access:
         if now - row.seen_at >= SEEN_EVERY:
             with suppress(StateUnusable), self._database.write() as connection:  # a full disk hides nothing
                 connection.execute(sessions.update().where(sessions.c.token == hashed).values(seen_at=now))
-        return Known(Actor(row.user, user.role, address), row.user, row.id)
+        confirmed = now < row.created_at + CONFIRMED_FOR
+        return Known(Actor(row.user, user.role, address, confirmed), row.user, row.id)
 
     def find_by_token(self, value: str, now: datetime, *, address: str | None = None) -> Known | None:
         """Which program this token's value belongs to, with no more rights than its user has now."""
@@ -272,7 +308,7 @@ class Access:
             return None
         self._note_use(row, now, address)
         role = token.role if user is None or user.role.includes(token.role) else user.role
-        return Known(Actor(f"token:{row.key}", role, address), token.user)
+        return Known(Actor(f"token:{row.key}", role, address, token.may_grant), token.user)
 
     def _note_use(self, row: sa.Row[Any], now: datetime, address: str | None) -> None:
         """Written no more often than a session's, unless it comes from elsewhere."""
@@ -284,8 +320,16 @@ class Access:
             connection.execute(token_uses.insert().values(**told))
 
     def _begin(
-        self, connection: sa.Connection, key: str, actor: Actor, now: datetime, browser: str | None
+        self,
+        connection: sa.Connection,
+        key: str,
+        actor: Actor,
+        now: datetime,
+        browser: str | None,
+        former: Known | None = None,
     ) -> LoggedIn:
+        if former is not None and former.user == key:
+            connection.execute(sessions.delete().where(sessions.c.id == former.session))
         token = secrets.token_urlsafe(32)
         id = accounts.new_id(now)
         connection.execute(
@@ -300,7 +344,8 @@ class Access:
                 browser=browser[:300] if browser else None,
             )
         )
-        return LoggedIn(SecretValue(token.encode()), Known(actor, key, id), self._absolute_for)
+        sign = self._browsers.make_sign(accounts.id_of(connection, "user", key), now)
+        return LoggedIn(SecretValue(token.encode()), Known(actor, key, id), self._absolute_for, sign)
 
     def _hash_again(
         self, connection: sa.Connection, key: str, kept: bytes | None, password: SecretValue, now: datetime
@@ -343,6 +388,7 @@ class Access:
         with self._database.write() as connection:
             if accounts.find_user(connection, user) is None:
                 raise accounts.unknown("user", user)
+            accounts.demand_confirmed(actor)
             accounts.remove_links(connection, user)
             write_down(connection, actor, "link_made", now, kind="user", key=user)
             return accounts.make_link(connection, PASSWORD, user, now, LINK_FOR, actor)
@@ -362,25 +408,61 @@ class Access:
             self._set_password(connection, user, password, actor, now, keep=None)
             return user
 
-    def change_password(self, known: Known, old: SecretValue, new: SecretValue, now: datetime) -> None:
-        """Change one's own password; ends one's other sessions.
+    def change_password(
+        self, known: Known, old: SecretValue, new: SecretValue, now: datetime, *, revoke: Collection[str] = ()
+    ) -> None:
+        """Change one's own password; ends one's other sessions, and those of one's tokens that are named.
 
-        Raises NotAllowed (`password_wrong`, `session_needed`), ConfigurationInvalid, Throttled.
+        Raises NotAllowed (`password_wrong`, `session_needed`), ConfigurationInvalid, Throttled, and Unknown for a
+        token of somebody else.
         """
         if known.user is None or known.session is None:
             raise NotAllowed("a token cannot change a password", code="session_needed", hint="log in first")
         passwords.check_password(new, known.user)
-        self._demand_password(known.user, known.actor, old, "password_change_failed", now)
+        self._demand_own(known.user, revoke)
+        self._demand_password(
+            known.user, known.actor, old, "password_change_failed", now, session=known.session
+        )
         with self._database.write() as connection:
             self._set_password(connection, known.user, new, known.actor, now, keep=known.session)
+        self.revoke(known.user, revoke, known.actor, now)
+
+    def confirm(self, known: Known, password: SecretValue, now: datetime) -> Actor:
+        """Who asks, now that the password was typed again: so they may let others in.
+
+        Raises NotAllowed (`password_wrong`, `session_needed`) and Throttled.
+        """
+        if known.user is None or known.session is None:
+            raise NotAllowed("a token has no password", code="session_needed", hint="log in first")
+        self._demand_password(
+            known.user, known.actor, password, "confirmation_failed", now, session=known.session
+        )
+        return replace(known.actor, confirmed=True)
+
+    def confirm_for_a_while(
+        self, known: Known, password: SecretValue, now: datetime, *, browser: str | None = None
+    ) -> LoggedIn:
+        """The same for CONFIRMED_FOR, in a session that takes the place of this one. Raises as `confirm` does."""
+        actor = self.confirm(known, password, now)
+        assert known.user is not None
+        with self._database.write() as connection:
+            write_down(connection, actor, "confirmed", now, kind="user", key=known.user)
+            return self._begin(connection, known.user, actor, now, browser, known)
 
     def _prove_password(self, user: str, password: SecretValue, actor: Actor, now: datetime) -> None:
         self._demand_password(user, actor, password, "confirmation_failed", now)
 
     def _demand_password(
-        self, user: str, actor: Actor, password: SecretValue, otherwise: str, now: datetime
+        self,
+        user: str,
+        actor: Actor,
+        password: SecretValue,
+        otherwise: str,
+        now: datetime,
+        *,
+        session: str | None = None,
     ) -> None:
-        account = throttle.for_account(user)
+        account = throttle.for_account(user) if session is None else throttle.for_session(session)
         with self._database.write() as connection:
             throttle.charge(connection, [account], now)
             kept = accounts.find_password(connection, user)
@@ -441,7 +523,7 @@ class Access:
     def create_user(self, key: str, user: User, actor: Actor, now: datetime) -> Account:
         """A new user, who has no password yet: `make_link` invites. Raises Conflict and ConfigurationInvalid."""
         key = accounts.check_name(key)
-        with self._database.write() as connection:
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
             accounts.demand_free(connection, "user", key)
             accounts.store(connection, "user", key, accounts.spec_of(user), actor, now)
             return accounts.as_account(connection, accounts.get_row(connection, "user", key))
@@ -486,7 +568,7 @@ class Access:
     ) -> tuple[Program, SecretValue]:
         """A new token and its value, which is told this once. Raises Conflict and ConfigurationInvalid."""
         accounts.check_token_key(key)
-        with self._database.write() as connection:
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
             accounts.demand_free(connection, "token", key)
             accounts.demand_user(connection, token)
             id = accounts.store(connection, "token", key, accounts.spec_of(token), actor, now)
@@ -500,6 +582,7 @@ class Access:
         """
         with self._database.write() as connection:
             row = accounts.get_row(connection, "token", key)
+            accounts.demand_confirmed(actor)
             write_down(connection, actor, "renewed", now, kind="token", key=key)
             return accounts.as_program(connection, row), accounts.make_value(connection, row.id, actor, now)
 
@@ -507,7 +590,7 @@ class Access:
         self, key: str, token: Token, actor: Actor, now: datetime, *, revision: int | None = None
     ) -> Program:
         """What is declared of a token; its value stays. Raises Unknown, Stale and ConfigurationInvalid."""
-        with self._database.write() as connection:
+        with self._database.write() as connection, accounts.kept_sound(connection, actor, now):
             accounts.demand_revision(accounts.get_row(connection, "token", key), revision)
             accounts.demand_user(connection, token)
             accounts.store(connection, "token", key, accounts.spec_of(token), actor, now)
@@ -524,6 +607,24 @@ class Access:
     def list_own_tokens(self, user: str) -> list[Program]:
         """The tokens that act in a user's name, by key."""
         return [one for one in self.list_tokens() if one.token.user == user]
+
+    def list_tokens_of(self, user: str) -> list[Program]:
+        """The tokens by which a user could still come in: in that name, or with a value that this user made."""
+        with self._database.read() as connection:
+            made = accounts.list_made_by(connection, user)
+        return [one for one in self.list_tokens() if one.token.user == user or one.key in made]
+
+    def revoke(self, user: str, keys: Collection[str], actor: Actor, now: datetime) -> None:
+        """Delete these of a user's tokens. Raises Unknown for one that is not theirs."""
+        self._demand_own(user, keys)
+        for key in dict.fromkeys(keys):
+            self.delete_token(key, actor, now)
+
+    def _demand_own(self, user: str, keys: Collection[str]) -> None:
+        theirs = {one.key for one in self.list_tokens_of(user)} if keys else set()
+        for key in keys:
+            if key not in theirs:
+                raise accounts.unknown("token", key)
 
     def create_own_token(
         self, user: str, key: str, token: Token, actor: Actor, now: datetime

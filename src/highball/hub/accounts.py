@@ -17,7 +17,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.errors import ConfigurationInvalid, Conflict, NotAllowed, Problem, Stale, Unknown
+from highball.errors import (
+    ConfigurationInvalid,
+    ConfirmationNeeded,
+    Conflict,
+    NotAllowed,
+    Problem,
+    Stale,
+    Unknown,
+)
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.changes import BY_HAND
 from highball.hub.db import (
@@ -84,10 +92,13 @@ def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterat
     """Around a change of users or tokens, by whatever way they are changed, in its transaction.
 
     Who is disabled or gone loses sessions and links, what is deleted loses what proved it; raises NotAllowed
-    (`last_admin`) where nobody would be left who can administer.
+    (`last_admin`) where nobody would be left who can administer, and as `demand_confirmed` does where it makes a way
+    in.
     """
-    had = has_admin(connection)
+    had, before = has_admin(connection), _ways_in(connection)
     yield
+    if not actor.confirmed and any(not way.is_in(before.get(id)) for id, way in _ways_in(connection).items()):
+        demand_confirmed(actor)
     _shut_out(connection, actor, now)
     if had and not has_admin(connection):
         raise NotAllowed(
@@ -95,6 +106,63 @@ def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterat
             code="last_admin",
             hint="make another admin first, who has set a password",
         )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What somebody who comes in by it may do, and for how long."""
+
+    role: Role
+    user: str | None = None
+    may_grant: bool = False
+    expires_at: datetime | None = None
+
+    def is_in(self, before: _Way | None) -> bool:
+        """Whether it lets nobody do more than it did before."""
+        if before is None or self.user != before.user or (self.may_grant and not before.may_grant):
+            return False
+        if before.expires_at is not None and (self.expires_at is None or self.expires_at > before.expires_at):
+            return False
+        return before.role.includes(self.role)
+
+
+def _ways_in(connection: sa.Connection) -> dict[str, _Way]:
+    """The admins, and the tokens that have a value, by the ids of their objects."""
+    found: dict[str, _Way] = {}
+    for row in list_rows(connection, "user"):
+        user = User.model_validate(row.spec)
+        if user.enabled and user.role is Role.ADMIN:
+            found[row.id] = _Way(user.role)
+    proved = connection.execute(sa.select(vault.c.place).where(vault.c.place.like("token:%"))).scalars().all()
+    for row in list_rows(connection, "token"):
+        token = Token.model_validate(row.spec)
+        if token.enabled and _place_of_token(row.id) in proved:
+            found[row.id] = _Way(token.role, token.user, token.may_grant, token.expires_at)
+    return found
+
+
+def demand_confirmed(actor: Actor) -> None:
+    """Raise ConfirmationNeeded where a person has to type the password again before they let somebody in, and
+    NotAllowed (`grant_needed`) where a token was not made for that.
+    """
+    if actor.confirmed:
+        return
+    if actor.name.startswith("token:"):
+        raise NotAllowed(
+            f"{actor.name} may make no tokens, admins or links",
+            code="grant_needed",
+            hint="log in for it, or make a token with may_grant",
+        )
+    raise ConfirmationNeeded(
+        "type your password once more before you let somebody in",
+        hint="send it as current_password, or to POST /me/confirmation first",
+    )
+
+
+def demand_present(actor: Actor) -> None:
+    """Raise ConfirmationNeeded where a person has to type the password again; a token has none to type."""
+    if not actor.name.startswith("token:"):
+        demand_confirmed(actor)
 
 
 def _shut_out(connection: sa.Connection, actor: Actor, now: datetime) -> None:
@@ -328,6 +396,16 @@ def make_value(connection: sa.Connection, id: str, actor: Actor, now: datetime) 
     value = f"hb_{id[-8:]}_{secrets.token_urlsafe(32)}"
     keep_proof(connection, _place_of_token(id), digest(value).encode(), actor, now)
     return SecretValue(value.encode())
+
+
+def list_made_by(connection: sa.Connection, user: str) -> set[str]:
+    """The keys of the tokens whose value this user made."""
+    query = (
+        sa.select(objects.c.key)
+        .join(vault, vault.c.place == sa.literal("token:").concat(objects.c.id))
+        .where(objects.c.kind == "token", objects.c.deleted_at.is_(None), vault.c.actor == user)
+    )
+    return set(connection.execute(query).scalars())
 
 
 def as_program(connection: sa.Connection, row: sa.Row[Any]) -> Program:

@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +26,8 @@ class Actor:
     name: str
     role: Role = Role.ADMIN
     address: str | None = None
+    confirmed: bool = field(default=True, compare=False)
+    """Whether it may make ways in: a person whose password was typed just now, a token that was made for it."""
 
 
 HUB = Actor("hub")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import secrets
@@ -40,6 +41,7 @@ from highball.facts import (
     StepStarted,
 )
 from highball.hub.access import Access
+from highball.hub.accounts import demand_present
 from highball.hub.adoption import Adoption
 from highball.hub.asking import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
@@ -90,12 +92,12 @@ class Hub:
         self.vault = vault
         self.record = Record(database)
         self.backlog = Backlog(database)
-        self.access = Access(database, vault)
+        identity = vault.identity(HUB, utc_now())
+        signing = hashlib.sha256(b"highball signs of browsers\0" + identity.private_bytes_raw()).digest()
+        self.access = Access(database, vault, key=signing)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
-        self.fleet = Fleet(
-            database, vault.identity(HUB, utc_now()), documents.former_keys, self._take, self._note_changed
-        )
+        self.fleet = Fleet(database, identity, documents.former_keys, self._take, self._note_changed)
         self.dispatcher = Dispatcher(
             Installation(
                 self.record,
@@ -388,6 +390,7 @@ class Hub:
                 hint="invite another host",
             )
         self.documents.get("host", host)
+        demand_present(actor)
         return self.fleet.invite(host, actor, now)
 
     # --- what is asked ---
@@ -427,8 +430,9 @@ class Hub:
     def make_kit(self, key: str, actor: Actor) -> str:
         """The page to print for a repository; who took it, and when, is in the audit.
 
-        Raises Unknown, NotAllowed (`kit_not_here`) and SecretUnavailable.
+        Raises Unknown, ConfirmationNeeded, NotAllowed (`kit_not_here`) and SecretUnavailable.
         """
+        demand_present(actor)
         now, document = utc_now(), self.document()
         repository = document.repositories.get(key)
         if repository is None:

@@ -1,7 +1,8 @@
 """How often somebody may guess: five failures are free, then each doubles the wait, up to a quarter of an hour.
 
 An attempt is counted before it is judged, so that many at once gain nothing. Who is counted is an account or an
-address; both are kept as hashes, because people type passwords where a name belongs.
+address, kept as hashes, because people type passwords where a name belongs; or, apart from what strangers guess, a
+browser in which that person had logged in before.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ FORGOTTEN_AFTER = timedelta(days=1)
 def for_account(name: str) -> str:
     """The subject that stands for an account, whether there is one of that name or not."""
     return f"account:{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def for_browser(id: str) -> str:
+    """The subject that stands for a browser in which somebody had logged in before."""
+    return f"browser:{id}"
+
+
+def for_session(id: str) -> str:
+    """The subject that stands for a browser that is logged in."""
+    return f"session:{id}"
 
 
 def for_address(address: str | None) -> list[str]:

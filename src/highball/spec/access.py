@@ -42,4 +42,7 @@ class Token(BaseModel):
     user: Key | None = Field(None, description="the user in whose name it acts; null is a program of its own")
     role: Role = Field(Role.VIEWER, description="what it may do; never more than its user may")
     expires_at: Moment | None = Field(None, description="when it ends; null is never")
+    may_grant: bool = Field(
+        False, strict=True, description="it may make tokens, admins and links that set passwords"
+    )
     enabled: bool = Field(True, strict=True, description="a token that is not enabled opens nothing")

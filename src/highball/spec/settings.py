@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.spec.key import Key
 from highball.spec.problems import wrong
+from highball.spec.web import Web
 from highball.timing import Duration, check_cron, check_timezone
 
 
@@ -67,6 +68,11 @@ class Settings(BaseModel):
         History(),
         description="how long logs (90d) and runs (400d, at least the last 50 of each job) are kept",
         json_schema_extra={"default": {"logs": "90d", "runs": "400d", "last": 50}},
+    )
+    web: Web = Field(
+        Web(),
+        description="how the hub is reached: names, proxies, the path below which it lies, plain http",
+        json_schema_extra={"default": {}},
     )
     restic: _WholePath | None = Field(
         None, description="the restic program of this machine; without one, the first on the PATH"

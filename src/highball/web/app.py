@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 
 from fastapi import Depends, FastAPI
@@ -58,13 +59,14 @@ from highball.web.pages import repositories as repositories_page
 from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
 from highball.web.parameters import refuse_unknown_parameters
+from highball.web.subpath import SubPath
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
 
 
-def make_app(hub: Hub) -> FastAPI:
-    """The app on a hub."""
+def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
+    """The app on a hub, by the rules of its installation, below this path."""
     app = FastAPI(
         title="Highball",
         version=__version__,
@@ -76,8 +78,10 @@ def make_app(hub: Hub) -> FastAPI:
     )
     problems.register(app)
     pages = Pages(hub)
-    rules = Rules(streams=("/agent/v1/bulk/",))
+    rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
+    if root:
+        app.add_middleware(SubPath, root=root)
     strict = [Depends(refuse_unknown_parameters)]
     proving = partial(trial.prove_secret, hub)
     people_router = access.make_router(hub.access, hub.vault, utc_now, proving)
@@ -120,7 +124,7 @@ def make_app(hub: Hub) -> FastAPI:
         jobs,
     ):
         app.include_router(place.make_router(hub, pages), dependencies=[Depends(pages.note_news)])
-    problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in)
+    problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import re
 from collections.abc import Callable
@@ -27,9 +28,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from highball.errors import HighballError, Misuse, Problem
 from highball.facts import Reason
 from highball.hub.access import Access, Known, LoggedIn
+from highball.hub.browsers import COUNTS_FOR
 from highball.web import problems
 from highball.web.asker import while_there
 from highball.web.bodies import find_fault
+from highball.web.subpath import ROOT
 
 MOST_BYTES = 4 * 1024 * 1024
 MOST_BYTES_OF_NOBODY = 64 * 1024
@@ -46,6 +49,8 @@ EXPOSED = Reason(
 )
 """What is said to whoever proves themselves over plain http from another machine."""
 
+_URL = "highball.url"
+_ANY_HOST = ("/agent/v1/", "/healthz")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,6 +61,10 @@ class Rules:
 
     trusted_proxies: tuple[_Network, ...] = ()
     """Whose X-Forwarded-For and -Proto are believed."""
+    allowed_hosts: frozenset[str] | None = None
+    """By which names it may be asked, besides the loopback's and the address that it is reached at; None is by any."""
+    url: str | None = None
+    """The address that links are made with; None is the one that was asked."""
     framed_by: tuple[str, ...] = ()
     """Sites that may show Highball in a frame, as `https://home.example.org`."""
     streams: tuple[str, ...] = ()
@@ -103,6 +112,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         self._find_client(scope)
+        scope[_URL] = self._rules.url
         if scope["type"] == "websocket":  # an agent's door: it proves itself there, and never by a cookie
             scope.setdefault("state", {})["actor"] = None
             await self._app(scope, receive, send)
@@ -140,6 +150,7 @@ class Guard:
     async def _admit(self, scope: Scope, receive: Receive) -> Receive:
         headers = Headers(scope=scope)
         _demand_bounded(scope, headers)
+        self._demand_host(scope, headers)
         known = await self._find_known(scope, headers)
         state = scope.setdefault("state", {})
         state["known"] = known
@@ -151,6 +162,23 @@ class Guard:
             return receive
         most = self._rules.most_bytes if known else min(MOST_BYTES_OF_NOBODY, self._rules.most_bytes)
         return await self._read_body(headers, receive, most)
+
+    def _demand_host(self, scope: Scope, headers: Headers) -> None:
+        """Refuse a name that is not this hub's: by one of theirs, others have a browser ask in their name.
+
+        What proves itself without a browser's cookies is asked nothing: agents, and whoever looks for a sign of life.
+        """
+        allowed = self._rules.allowed_hosts
+        if allowed is None or scope["path"].startswith(_ANY_HOST):
+            return
+        name = host_of(headers.get("host", ""))
+        if not (_is_own(name, scope) or _is_among(name, allowed)):
+            raise _refuse(
+                421,
+                "host_unknown",
+                f"this hub is not called {ascii(name)[1:-1] or 'nothing'}",
+                hint="name it in allowed_hosts under [settings.web], or ask by a name of the hub's machine",
+            )
 
     # --- who, and from where ---
 
@@ -241,6 +269,27 @@ class Guard:
         return answered
 
 
+def host_of(header: str) -> str:
+    """The name in a Host header, without its port."""
+    name = header.strip().lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0].rstrip(".")
+
+
+def _is_own(name: str, scope: Scope) -> bool:
+    """Whether this is the loopback, or the very address that the request came in at."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    found, reached = _address(name), _address(str((scope.get("server") or ("",))[0]))
+    return found is not None and (found.is_loopback or found == reached)
+
+
+def _is_among(name: str, allowed: frozenset[str]) -> bool:
+    parents = (f"*.{name.split('.', cut)[-1]}" for cut in range(1, name.count(".") + 1))
+    return name in allowed or any(parent in allowed for parent in parents)
+
+
 # --- for routes -----------------------------------------------------------------------------------
 
 
@@ -264,6 +313,20 @@ def address_of(scope: Scope) -> str | None:
     return str(client[0])[:64] if client else None
 
 
+def url_of(request: HTTPConnection) -> str:
+    """The address of this hub, for a link that is handed out."""
+    told = request.scope.get(_URL)
+    return str(told) if told else f"{str(request.base_url).rstrip('/')}{request.scope.get(ROOT, '')}"
+
+
+def is_plain(url: str) -> bool:
+    """Whether what is sent to this address could be read on its way."""
+    parts = urlsplit(url)
+    found = _address(parts.hostname or "")
+    is_loopback = parts.hostname == "localhost" or (found is not None and found.is_loopback)
+    return parts.scheme == "http" and not is_loopback
+
+
 def is_exposed(scope: Scope) -> bool:
     """Whether what a request carries could be read on its way: plain http from another machine."""
     client = _address(address_of(scope) or "")
@@ -282,6 +345,24 @@ def give_cookie(request: HTTPConnection, response: Response, began: LoggedIn) ->
         secure=secure,
         path="/",
     )
+    response.set_cookie(
+        _sign_name(request.scope, began.known.user or ""),
+        began.sign,
+        max_age=int(COUNTS_FOR.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=secure,
+        path="/",
+    )
+
+
+def sign_of(request: HTTPConnection, user: str) -> str | None:
+    """What this browser was given when that user logged in here before."""
+    return _find_cookie(Headers(scope=request.scope), _sign_name(request.scope, user.strip().lower()))
+
+
+def _sign_name(scope: Scope, user: str) -> str:
+    return f"{_cookie_name(scope)}-{hashlib.sha256(user.encode()).hexdigest()[:8]}"
 
 
 def take_cookie(request: HTTPConnection, response: Response) -> None:
@@ -402,6 +483,9 @@ def _cookie_name(scope: Scope) -> str:
     """
     found = re.search(r":(\d{1,5})$", Headers(scope=scope).get("host", ""), re.A)
     own = f"highball-{found[1]}" if found else "highball"
+    if scope.get(ROOT):  # a cookie with __Host- is for all paths; two hubs below two paths have one each
+        own += str(scope[ROOT]).replace("/", "-")
+        return f"__Secure-{own}" if scope["scheme"] == "https" else own
     return f"__Host-{own}" if scope["scheme"] == "https" else own
 
 
@@ -412,7 +496,10 @@ def _bearer(headers: Headers) -> str | None:
 
 
 def _read_cookie(scope: Scope, headers: Headers) -> str | None:
-    wanted = _cookie_name(scope)
+    return _find_cookie(headers, _cookie_name(scope))
+
+
+def _find_cookie(headers: Headers, wanted: str) -> str | None:
     for line in headers.getlist("cookie"):
         for part in line.split(";"):
             name, _, value = part.strip().partition("=")

@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from highball import __version__, words
-from highball.errors import HighballError, LoginNeeded, StateUnusable
+from highball.errors import ConfirmationNeeded, HighballError, LoginNeeded, StateUnusable
 from highball.facts import Run
 from highball.hub.audit import Actor
 from highball.hub.backlog import Placing
@@ -38,6 +38,7 @@ from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.spec.document import Document
 from highball.web import showing, telling
+from highball.web.guard import find_known
 from highball.web.names import Names
 
 SURVEY_IS_FRESH: Final = timedelta(seconds=10)
@@ -143,6 +144,8 @@ class Pages:
         block: str | None = None,
     ) -> HTMLResponse:
         """The page, or the block of it that is named or that the browser asks for; `overview` where it is known."""
+        if isinstance(error := (context or {}).get("error"), ConfirmationNeeded):
+            raise error  # the password is asked for on a page of its own, and what was sent goes on then
         drawn = self._environment.get_template(f"{template}.html")
         block = block or block_wanted(request)
         there = block if block in drawn.blocks else None
@@ -188,7 +191,16 @@ class Pages:
         if _is_for_a_block(request):
             return Response(status_code=HTTPStatus.UNAUTHORIZED)  # which replaces nothing
         context = {"error": None, "name": "", "to": here(request), "again": True, "kept": as_fields(sent)}
-        return self.answer(request, "login", context, status=HTTPStatus.UNAUTHORIZED)
+        return self.answer(request, "login", context | {"confirms": False}, status=HTTPStatus.UNAUTHORIZED)
+
+    def ask_to_confirm(self, request: Request, sent: FormData | None) -> Response:
+        """The password once more, of who is logged in; the form that was sent, if one was, goes on after it."""
+        if _is_for_a_block(request):
+            return Response(status_code=HTTPStatus.FORBIDDEN)  # which replaces nothing
+        known = find_known(request)
+        context: dict[str, Any] = {"error": None, "name": known.user if known else "", "to": here(request)}
+        context |= {"again": sent is not None, "kept": as_fields(sent or FormData()), "confirms": True}
+        return self.answer(request, "login", context, status=HTTPStatus.FORBIDDEN)
 
     def _around(self, request: Request) -> dict[str, Any]:
         """What every page shows, or shows things by."""

@@ -20,7 +20,17 @@ from starlette.datastructures import FormData, Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from highball.errors import Busy, HighballError, LoginNeeded, Misuse, Problem, Stale, Throttled, Unknown
+from highball.errors import (
+    Busy,
+    ConfirmationNeeded,
+    HighballError,
+    LoginNeeded,
+    Misuse,
+    Problem,
+    Stale,
+    Throttled,
+    Unknown,
+)
 from highball.spec.problems import problem, step
 
 MEDIA_TYPE = "application/problem+json"
@@ -87,6 +97,7 @@ PROGRAMS = ("/api/", "/agent/", "/healthz", "/static/")
 
 AnswerOnPage = Callable[[Request, HighballError, int | None], Response]
 AskToLogIn = Callable[[Request, FormData], Response]
+AskToConfirm = Callable[[Request, FormData | None], Response]
 
 
 def wants_page(scope: Scope) -> bool:
@@ -94,10 +105,13 @@ def wants_page(scope: Scope) -> bool:
     return not scope["path"].startswith(PROGRAMS) and "text/html" in Headers(scope=scope).get("accept", "")
 
 
-def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage, ask_to_log_in: AskToLogIn) -> None:
+def show_on_pages(
+    app: FastAPI, answer_on_page: AnswerOnPage, ask_to_log_in: AskToLogIn, ask_to_confirm: AskToConfirm
+) -> None:
     """Let people see on a page what went wrong; call it after `register`.
 
-    Who is not logged in is asked to, and `ask_to_log_in` gets the form that was sent: what it holds is not lost.
+    Who is not logged in is asked to, and who has to type the password again as well: both get the form that was
+    sent, and what it holds is not lost.
     """
 
     async def show(request: Request, error: Exception) -> Response:
@@ -106,6 +120,9 @@ def show_on_pages(app: FastAPI, answer_on_page: AnswerOnPage, ask_to_log_in: Ask
             return answer_error(error)
         if isinstance(error, LoginNeeded) and request.method == "POST":
             return await run_in_threadpool(ask_to_log_in, request, await _read_form(request))
+        if isinstance(error, ConfirmationNeeded):
+            sent = await _read_form(request) if request.method == "POST" else None
+            return await run_in_threadpool(ask_to_confirm, request, sent)
         return await run_in_threadpool(answer_on_page, request, error, None)
 
     def show_request(request: Request, error: Exception) -> Response:

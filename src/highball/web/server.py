@@ -51,6 +51,7 @@ def make_server(app: ASGIApp) -> Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whose are believed, the guard knows
             timeout_graceful_shutdown=5,
         )
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -27,7 +28,7 @@ from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
 from highball.spec.key import Key, Title
 from highball.spec.moment import Moment
-from highball.web.guard import EXPOSED, address_of, find_known, give_cookie, is_exposed, take_cookie
+from highball.web.guard import EXPOSED, address_of, find_known, give_cookie, is_exposed, sign_of, take_cookie
 from highball.web.who import demand, known, own_user
 
 # --- what is sent and answered --------------------------------------------------------------------
@@ -67,6 +68,13 @@ class PasswordChange(_Sent):
 
     old: SecretStr = Field(max_length=4096)
     new: SecretStr = Field(max_length=4096)
+    revoke_tokens: list[Key] = Field([], max_length=1000, description="of one's own, by their keys")
+
+
+class Confirmation(_Sent):
+    """One's own password, typed again."""
+
+    password: SecretStr = Field(max_length=4096)
 
 
 class Password(_Sent):
@@ -94,16 +102,34 @@ class SecretSent(_Sent):
 _KEY_BESIDE = Field(None, description="the key to be, where the address does not name it (?key=)")
 
 
-class NewUser(User):
+class Confirming(BaseModel):
+    """With one's own password, where it was not typed just now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    current_password: SecretStr | None = Field(
+        None, max_length=4096, description="one's own, where it was not typed within the last five minutes"
+    )
+
+
+class NewUser(User, Confirming):
     """A user with the key to be, unless the address names it."""
 
     key: Key | None = _KEY_BESIDE
 
 
-class NewToken(Token):
+class ChangedUser(User, Confirming):
+    """A user as it is to be."""
+
+
+class NewToken(Token, Confirming):
     """A token with the key to be, unless the address names it."""
 
     key: Key | None = _KEY_BESIDE
+
+
+class ChangedToken(Token, Confirming):
+    """A token as it is to be."""
 
 
 class SetUpAnswer(BaseModel):
@@ -168,7 +194,7 @@ class UserAnswer(User):
     has_second_factor: bool = Field(description="whether a log-in needs a code beside the password")
 
 
-class OwnToken(_Sent):
+class OwnToken(Confirming):
     """A token of one's own, with the key to be, unless the address names it."""
 
     key: Key | None = _KEY_BESIDE
@@ -248,6 +274,7 @@ def make_router(
     _add_entrance(router, access, clock)
     _add_me(router, access, clock)
     _add_second_factor(router, access, clock)
+    _add_own_sessions(router, access, clock)
     _add_own_tokens(router, access, clock)
     _add_users(router, access, clock)
     _add_tokens(router, access, clock)
@@ -273,7 +300,8 @@ def _add_entrance(router: APIRouter, access: Access, clock: Callable[[], datetim
     @router.post("/login")
     def log_in(sent: LogIn, request: Request, response: Response) -> Me:
         """Begin a session: the browser gets a cookie. Without the code that an account needs: 401 `code_needed`."""
-        began = access.log_in(sent.name, _value(sent.password), clock(), **_whence(request))
+        told = {"former": find_known(request), "sign_of": partial(sign_of, request), **_whence(request)}
+        began = access.log_in(sent.name, _value(sent.password), clock(), **told)
         if isinstance(began, CodeAwaited):
             if sent.code is None:
                 raise LoginNeeded(
@@ -281,7 +309,7 @@ def _add_entrance(router: APIRouter, access: Access, clock: Callable[[], datetim
                     code="code_needed",
                     hint="send it as code: of the authenticator app, or a recovery code",
                 )
-            began = access.finish(began.token, _value(sent.code), clock(), **_whence(request))
+            began = access.finish(began.token, _value(sent.code), clock(), **told)
         return _welcome(request, response, began)
 
     @router.post("/logout", status_code=204)
@@ -305,10 +333,28 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
         return _me(request, known(request))
 
     @router.put("/me/password", status_code=204)
-    def change_password(sent: PasswordChange, request: Request, _: Viewer) -> None:
-        """Change one's own password; one's other sessions end."""
-        access.change_password(known(request), _value(sent.old), _value(sent.new), clock())
+    def change_password(sent: PasswordChange, request: Request, response: Response, _: Viewer) -> None:
+        """Change one's own password; one's other sessions end, and the tokens that are named.
 
+        The header `Highball-Tokens` names those that still let somebody in.
+        """
+        me = known(request)
+        access.change_password(
+            me, _value(sent.old), _value(sent.new), clock(), revoke=[str(key) for key in sent.revoke_tokens]
+        )
+        _name_tokens(access, me, response)
+
+    @router.post("/me/confirmation")
+    def confirm(sent: Confirmation, request: Request, response: Response, _: Viewer) -> Me:
+        """Type one's password again: for five minutes one may let others in. The cookie is another one then."""
+        whence = _whence(request)
+        began = access.confirm_for_a_while(
+            known(request), _value(sent.password), clock(), browser=whence["browser"]
+        )
+        return _welcome(request, response, began)
+
+
+def _add_own_sessions(router: APIRouter, access: Access, clock: Callable[[], datetime]) -> None:
     @router.get("/me/sessions")
     def list_sessions(request: Request, _: Viewer) -> list[SessionAnswer]:
         """Where one is logged in."""
@@ -319,9 +365,19 @@ def _add_me(router: APIRouter, access: Access, clock: Callable[[], datetime]) ->
         ]
 
     @router.delete("/me/sessions", status_code=204)
-    def end_sessions(request: Request, response: Response, actor: Viewer) -> None:
-        """Log out everywhere, here too."""
-        access.end_sessions(own_user(known(request)), actor, clock())
+    def end_sessions(
+        request: Request,
+        response: Response,
+        actor: Viewer,
+        revoke_token: Annotated[
+            list[Key] | None, Query(max_length=1000, description="also delete these tokens of one's own")
+        ] = None,
+    ) -> None:
+        """Log out everywhere, here too; the header `Highball-Tokens` names the tokens that still let somebody in."""
+        me = known(request)
+        access.revoke(own_user(me), [str(key) for key in revoke_token or ()], actor, clock())
+        access.end_sessions(own_user(me), actor, clock())
+        _name_tokens(access, me, response)
         take_cookie(request, response)
 
     @router.delete("/me/sessions/{id}", status_code=204)
@@ -378,8 +434,9 @@ def _add_own_tokens(router: APIRouter, access: Access, clock: Callable[[], datet
         sent: OwnToken, request: Request, response: Response, actor: Viewer, key: ByKey = None
     ) -> TokenMade:
         """A token in one's own name; its value is in this answer and nowhere else."""
-        token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        token = Token.model_validate(sent.model_dump(exclude=_NOT_DECLARED, exclude_unset=True))
         user = own_user(known(request))
+        actor = _confirmed(access, request, sent, actor, clock)
         made = access.create_own_token(user, _key_of(sent.key, key), token, actor, clock())
         return _tagged(response, _token_made(*made))
 
@@ -396,9 +453,12 @@ def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime])
         return [_user(account) for account in access.list_users()]
 
     @router.post("/users", status_code=201)
-    def create_user(sent: NewUser, response: Response, actor: Admin, key: ByKey = None) -> UserAnswer:
+    def create_user(
+        sent: NewUser, request: Request, response: Response, actor: Admin, key: ByKey = None
+    ) -> UserAnswer:
         """A new account without a password: a link invites its owner to set one."""
-        user = User.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        user = User.model_validate(sent.model_dump(exclude=_NOT_DECLARED, exclude_unset=True))
+        actor = _confirmed(access, request, sent, actor, clock)
         return _tagged(response, _user(access.create_user(_key_of(sent.key, key), user, actor, clock())))
 
     @router.get("/users/{key}", dependencies=[ADMIN])
@@ -408,10 +468,17 @@ def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime])
 
     @router.put("/users/{key}")
     def change_user(
-        key: str, sent: User, response: Response, actor: Admin, revision: IfMatch = None
+        key: str,
+        sent: ChangedUser,
+        request: Request,
+        response: Response,
+        actor: Admin,
+        revision: IfMatch = None,
     ) -> UserAnswer:
         """Change what is declared of an account; one that is disabled is logged out."""
-        changed = access.change_user(key, sent, actor, clock(), revision=_revision(revision))
+        user = User.model_validate(sent.model_dump(exclude=_NOT_DECLARED, exclude_unset=True))
+        actor = _confirmed(access, request, sent, actor, clock)
+        changed = access.change_user(key, user, actor, clock(), revision=_revision(revision))
         return _tagged(response, _user(changed))
 
     @router.delete("/users/{key}", status_code=204)
@@ -420,8 +487,9 @@ def _add_users(router: APIRouter, access: Access, clock: Callable[[], datetime])
         access.delete_user(key, actor, clock(), revision=_revision(revision))
 
     @router.post("/users/{key}/link", status_code=201)
-    def make_link(key: str, actor: Admin) -> LinkAnswer:
+    def make_link(key: str, request: Request, actor: Admin, sent: Confirming | None = None) -> LinkAnswer:
         """A one-time link to set a password: an invitation, or a way back in."""
+        actor = _confirmed(access, request, sent, actor, clock)
         link = access.make_link(key, actor, clock())
         return LinkAnswer(token=link.token.reveal().decode(), expires_at=link.expires_at)
 
@@ -443,15 +511,21 @@ def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]
         return [_token(program) for program in access.list_tokens()]
 
     @router.post("/tokens", status_code=201)
-    def create_token(sent: NewToken, response: Response, actor: Admin, key: ByKey = None) -> TokenMade:
+    def create_token(
+        sent: NewToken, request: Request, response: Response, actor: Admin, key: ByKey = None
+    ) -> TokenMade:
         """A new token; its value is in this answer and nowhere else."""
-        token = Token.model_validate(sent.model_dump(exclude={"key"}, exclude_unset=True))
+        token = Token.model_validate(sent.model_dump(exclude=_NOT_DECLARED, exclude_unset=True))
+        actor = _confirmed(access, request, sent, actor, clock)
         program, value = access.create_token(_key_of(sent.key, key), token, actor, clock())
         return _tagged(response, _token_made(program, value))
 
     @router.post("/tokens/{key}/value", status_code=201)
-    def renew_token(key: str, response: Response, actor: Admin) -> TokenMade:
+    def renew_token(
+        key: str, request: Request, response: Response, actor: Admin, sent: Confirming | None = None
+    ) -> TokenMade:
         """Another value for a token; the one before opens nothing any more."""
+        actor = _confirmed(access, request, sent, actor, clock)
         return _tagged(response, _token_made(*access.renew_token(key, actor, clock())))
 
     @router.get("/tokens/{key}", dependencies=[ADMIN])
@@ -461,10 +535,17 @@ def _add_tokens(router: APIRouter, access: Access, clock: Callable[[], datetime]
 
     @router.put("/tokens/{key}")
     def change_token(
-        key: str, sent: Token, response: Response, actor: Admin, revision: IfMatch = None
+        key: str,
+        sent: ChangedToken,
+        request: Request,
+        response: Response,
+        actor: Admin,
+        revision: IfMatch = None,
     ) -> TokenAnswer:
         """Change what is declared of a token; its value stays."""
-        changed = access.change_token(key, sent, actor, clock(), revision=_revision(revision))
+        token = Token.model_validate(sent.model_dump(exclude=_NOT_DECLARED, exclude_unset=True))
+        actor = _confirmed(access, request, sent, actor, clock)
+        changed = access.change_token(key, token, actor, clock(), revision=_revision(revision))
         return _tagged(response, _token(changed))
 
     @router.delete("/tokens/{key}", status_code=204)
@@ -545,6 +626,23 @@ def _add_secrets(router: APIRouter, vault: Vault, clock: Callable[[], datetime],
 
 # --- small steps ----------------------------------------------------------------------------------
 
+_NOT_DECLARED = {"key", "current_password"}
+
+
+def _confirmed(
+    access: Access, request: Request, sent: Confirming | None, actor: Actor, clock: Callable[[], datetime]
+) -> Actor:
+    """Who asks, with the password that came along looked at."""
+    if sent is None or sent.current_password is None:
+        return actor
+    return access.confirm(known(request), _value(sent.current_password), clock())
+
+
+def _name_tokens(access: Access, me: Known, response: Response) -> None:
+    left = [one.key for one in access.list_tokens_of(own_user(me)) if one.token.enabled]
+    if left:
+        response.headers["Highball-Tokens"] = ", ".join(left)
+
 
 def _key_of(in_body: str | None, in_address: str | None) -> str:
     """The key to be, said in the address or beside what it is of. Raises ConfigurationInvalid for none and for two."""
@@ -560,7 +658,7 @@ def _value(sent: SecretStr) -> SecretValue:
     return SecretValue(sent.get_secret_value().encode("utf-8", "replace"))
 
 
-def _whence(request: Request) -> dict[str, str | None]:
+def _whence(request: Request) -> dict[str, Any]:
     return {"address": address_of(request.scope), "browser": request.headers.get("user-agent")}
 
 

@@ -21,6 +21,7 @@ from highball.protocol import (
 )
 from highball.spec.access import Role
 from highball.web.asker import while_asked
+from highball.web.guard import is_plain, url_of
 from highball.web.paths import ByPath
 from highball.web.problems import ASKED_IN_VAIN
 from highball.web.who import demand
@@ -87,9 +88,11 @@ def make_router(hub: Hub) -> APIRouter:
         """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
         now = utc_now()
         token = hub.invite(host, actor, now)
-        url = str(request.base_url).rstrip("/")
+        url = url_of(request)
         # By standard input: everybody on a machine may read the arguments of its programs.
         line = f"printf %s {token} | highball agent --join {quote(url)}"
+        if is_plain(url):
+            line += " --plain-http"
         return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
 
     @router.get("/hosts/{host}/browse")

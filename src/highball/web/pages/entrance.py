@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,9 +15,10 @@ from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.secret import SecretValue
 from highball.web import showing
-from highball.web.guard import address_of, find_known, give_cookie, take_cookie
+from highball.web.guard import address_of, find_known, give_cookie, sign_of, take_cookie
 from highball.web.page import ACCENTS, KEPT, THEMES, Pages, Said, as_fields, go, own
 from highball.web.pages.asking import LongText, Sent, Text
+from highball.words import counted
 
 COOKIE_SECONDS = 365 * 86400
 
@@ -77,7 +80,9 @@ def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
         if find_known(request) is not None:
             return go(to)
         return pages.answer(
-            request, "login", {"error": None, "name": "", "to": to, "again": False, "kept": []}
+            request,
+            "login",
+            {"error": None, "name": "", "to": to, "again": False, "kept": [], "confirms": False},
         )
 
     @router.post("/login")
@@ -88,12 +93,14 @@ def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
         password: Text = "",
         to: LongText = "/",
         again: Text = "",
+        confirms: Text = "",
     ) -> Response:
         kept = _kept(sent)
         try:
-            began = hub.access.log_in(name.strip(), _secret(password), utc_now(), **_whence(request))
+            began = hub.access.log_in(name.strip(), _secret(password), utc_now(), **_about(request))
         except HighballError as error:
             told = {"error": error, "name": name, "to": to, "again": bool(again), "kept": kept}
+            told |= {"confirms": bool(confirms)}
             return pages.answer(request, "login", told, status=error.http_status)
         if isinstance(began, CodeAwaited):
             token = began.token.reveal().decode()
@@ -112,9 +119,10 @@ def _add_sessions(router: APIRouter, hub: Hub, pages: Pages) -> None:
     ) -> Response:
         kept = _kept(sent)
         try:
-            began = hub.access.finish(_secret(token), _secret(code), utc_now(), **_whence(request))
+            began = hub.access.finish(_secret(token), _secret(code), utc_now(), **_about(request))
         except HighballError as error:
             told = {"error": error, "token": token, "name": "", "to": to, "again": bool(again), "kept": kept}
+            told["confirms"] = False
             page = "login" if error.code == "login_expired" else "login-code"
             return pages.answer(request, page, told, status=error.http_status)
         return goes_on(request, began, to, again, kept)
@@ -153,7 +161,11 @@ def _add_link(router: APIRouter, hub: Hub, pages: Pages) -> None:
         except HighballError as error:
             told = {"error": error, "token": token}
             return pages.answer(request, "password", told, status=error.http_status)
-        return go("/login", said=Said(f"The password of {user} is set. Log in with it."))
+        left = hub.access.list_tokens_of(user)
+        said = f"The password of {user} is set. Log in with it."
+        if left:
+            said += f" {counted(len(left), 'token')} may still act for {user}: look at them under Settings."
+        return go("/login", said=Said(said))
 
 
 def _add_looks(router: APIRouter) -> None:
@@ -177,7 +189,12 @@ def _welcome(request: Request, began: LoggedIn, to: str) -> Response:
     return response
 
 
-def _whence(request: Request) -> dict[str, str | None]:
+def _about(request: Request) -> dict[str, Any]:
+    """Whence a log-in comes, and what the browser holds of those before."""
+    return {"former": find_known(request), "sign_of": partial(sign_of, request), **_whence(request)}
+
+
+def _whence(request: Request) -> dict[str, Any]:
     browser = request.headers.get("user-agent")
     return {"address": address_of(request.scope), "browser": browser[:200] if browser else None}
 

@@ -17,6 +17,7 @@ from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs import utc_now
 from highball.spec.access import Role, Token, User
+from highball.web.guard import url_of
 from highball.web.page import Pages, Said, go
 from highball.web.pages.asking import (
     Number,
@@ -126,14 +127,16 @@ def _add_ways_in(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/settings/users/{key}/link")
     def make_link(key: str, request: Request, actor: Admin) -> Response:
         link = hub.access.make_link(key, actor, utc_now())
-        address = f"{request.base_url}password#{link.token.reveal().decode()}"
+        address = f"{url_of(request)}/password#{link.token.reveal().decode()}"
         shown = {"what": "user", "key": key, "value": address, "expires_at": link.expires_at, "back": USERS}
         return pages.answer(request, "shown-once", shown)
 
     @router.post("/settings/users/{key}/end-sessions")
     def end_sessions(key: str, actor: Admin) -> Response:
         hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
-        return go(_user(key), said=Said(f"{key} is logged out everywhere."))
+        left = [one.key for one in hub.access.list_tokens_of(key)]
+        told = f" These tokens may still act for them: {', '.join(left)}." if left else ""
+        return go(_user(key), said=Said(f"{key} is logged out everywhere.{told}"))
 
     @router.get("/settings/users/{key}/reset-second-factor")
     def ask_about_factor(key: str, request: Request, _: Admin) -> Response:
@@ -235,7 +238,7 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/settings/tokens/new")
     def new_token(request: Request, _: Admin) -> Response:
         sent = {"key": "", "title": "", "role": "viewer", "user": "", "ends": "", "enabled": True}
-        return form(request, sent, None)
+        return form(request, sent | {"may_grant": False}, None)
 
     @router.post(TOKENS)
     def create_token(
@@ -246,13 +249,14 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
         role: Text = "",
         user: Text = "",
         ends: Text = "",
+        may_grant: Text = "",
     ) -> Response:
         try:
-            token = _read_token(pages, title, role, user, ends, True)
+            token = _read_token(pages, title, role, user, ends, True, grants=bool(may_grant))
             program, value = hub.access.create_token(key.strip(), token, actor, utc_now())
         except HighballError as error:
             sent = {"key": key, "title": title, "role": role, "user": user, "ends": ends, "enabled": True}
-            return form(request, sent, None, error=error)
+            return form(request, sent | {"may_grant": bool(may_grant)}, None, error=error)
         shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": TOKENS}
         return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
 
@@ -267,6 +271,7 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "user": token.user or "",
             "ends": _last_day(token.expires_at, pages),
             "enabled": token.enabled,
+            "may_grant": token.may_grant,
         }
         return form(request, sent, program, program.revision)
 
@@ -280,15 +285,17 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
         user: Text = "",
         ends: Text = "",
         enabled: Text = "",
+        may_grant: Text = "",
         revision: Number = 0,
     ) -> Response:
         program = hub.access.get_token(key)
         try:
-            token = _read_token(pages, title, role, user, ends, bool(enabled), program.token.expires_at)
+            before, grants = program.token.expires_at, bool(may_grant)
+            token = _read_token(pages, title, role, user, ends, bool(enabled), before, grants=grants)
             hub.access.change_token(key, token, actor, utc_now(), revision=revision)
         except HighballError as error:
             said = {"key": key, "title": title, "role": role, "user": user, "ends": ends}
-            sent = said | {"enabled": enabled}
+            sent = said | {"enabled": enabled, "may_grant": bool(may_grant)}
             return form(request, sent, program, revision_that_holds(error, revision), error)
         return go(TOKENS, said=Said(f"{key} is saved.", undo=f"/history/token/{quote(key, safe='')}"))
 
@@ -374,9 +381,13 @@ def _read_token(
     ends: str,
     enabled: bool,
     before: datetime | None = None,
+    *,
+    grants: bool = False,
 ) -> Token:
     """The token that a form declares; the end stays what it was `before` where its day is the same."""
     told: dict[str, object] = {"title": title.strip() or None, "role": role, "enabled": enabled}
+    if grants:
+        told["may_grant"] = True
     if user:
         told["user"] = user
     if ends:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
+from pydantic import Field
 
 from highball.errors import HighballError
 from highball.hub.audit import Actor
@@ -30,6 +31,9 @@ from highball.web.who import demand, known, own_user
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+Keys = Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Form(max_length=1000)]
+"""Boxes that were ticked, each with the key that it stands for."""
 
 GENERAL = "/settings/general"
 HUB = "/settings/hub"
@@ -60,6 +64,7 @@ def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "tokens": [(one, about_own_token(one.key)) for one in hub.access.list_own_tokens(own_user(me))]
             if has_session
             else [],
+            "ways": hub.access.list_tokens_of(own_user(me)) if has_session else [],
             "browser": name_of_browser,
             "error": error,
             "faults": _faults_of_password(error),
@@ -71,23 +76,27 @@ def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return answer(request)
 
     @router.post("/settings/password")
-    def change_password(request: Request, _: Sees, old: Text = "", new: Text = "") -> Response:
+    def change_password(
+        request: Request, _: Sees, old: Text = "", new: Text = "", revoke: Keys = ()
+    ) -> Response:
         me = known(request)
         if me.session is None:
             return go(ACCOUNT, said=NO_ACCOUNT)
         try:
-            hub.access.change_password(me, secret(old), secret(new), utc_now())
+            hub.access.change_password(me, secret(old), secret(new), utc_now(), revoke=revoke)
         except HighballError as error:
             return answer(request, error)
-        return go(ACCOUNT, said=Said("Your password is changed. Your other sessions have ended."))
+        told = _tell_revoked(revoke)
+        return go(ACCOUNT, said=Said(f"Your password is changed. Your other sessions have ended.{told}"))
 
     @router.post("/settings/sessions/end-others")
-    def end_others(request: Request, actor: Sees) -> Response:
+    def end_others(request: Request, actor: Sees, revoke: Keys = ()) -> Response:
         me = known(request)
         if me.session is None:
             return go(ACCOUNT, said=NO_ACCOUNT)
+        hub.access.revoke(own_user(me), revoke, actor, utc_now())
         hub.access.end_sessions(own_user(me), actor, utc_now(), keep=me.session)
-        return go(ACCOUNT, said=Said("All your other sessions have ended."))
+        return go(ACCOUNT, said=Said(f"All your other sessions have ended.{_tell_revoked(revoke)}"))
 
     @router.post("/settings/sessions/{id}/end")
     def end_session(id: str, request: Request, actor: Sees) -> Response:
@@ -96,6 +105,10 @@ def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return go(ACCOUNT, said=NO_ACCOUNT)
         hub.access.end_session(own_user(me), id, actor, utc_now())
         return go(ACCOUNT, said=Said("That session has ended."))
+
+
+def _tell_revoked(keys: Sequence[str]) -> str:
+    return f" Deleted: {', '.join(keys)}." if keys else ""
 
 
 def _faults_of_password(error: HighballError | None) -> dict[str, str]:

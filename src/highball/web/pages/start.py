@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from highball import words
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
+from highball.hub.accounts import demand_present
 from highball.hub.asking import AskedOverWire
 from highball.hub.audit import Actor, Wanted
 from highball.hub.backlog import RunOrder
@@ -157,6 +158,7 @@ def _draw(
     if step == "repository":
         context |= {"folder": offers[0], "password": ""}
     elif step == "kit":
+        demand_present(actor)
         key = _first_repository(hub)
         hub.access.note(actor, "took_kit", utc_now(), kind="repository", key=key)
         context |= {"repository": key, "recovery_key": _recovery_key(hub, key), "place": _place_of(hub, key)}

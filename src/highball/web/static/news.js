@@ -48,7 +48,7 @@ const hearNews = (tell) => {
   };
   // Why there is no stream: the hub is away, the session has ended, or something on the way lets no stream through.
   const poll = async () => {
-    const status = await fetch("/api/v1/me").then((answer) => answer.status, () => 0);
+    const status = await fetch(new URL("me", new URL(address, self.location.href))).then((answer) => answer.status, () => 0);
     if (!away) return;
     if (status === 401) { close(); ended = true; tell({ ended }); return; }
     if (status === 0 || status >= 500) { tell({ away }); return; }

@@ -98,7 +98,7 @@ def test_a_cookie_of_the_plain_name_proves_nothing_over_https(app: FastAPI) -> N
 
 def test_two_hubs_on_one_host_do_not_log_each_other_out(app: FastAPI) -> None:
     one = log_in(browser(app, "http://hub.example:8765"), "anna")
-    [name] = one.cookies
+    name = next(name for name in one.cookies if name.count("-") == 1)
     with_both = {"Cookie": f"highball-8766=of-the-other; {name}={one.cookies[name]}; highball=of-a-third"}
     assert one.get("/api/v1/probe", headers=with_both).json()["actor"] == "anna"
     other = browser(app, "http://hub.example:8766").get("/api/v1/probe", headers=with_both)

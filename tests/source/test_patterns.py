@@ -2,10 +2,13 @@
 
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from highball.source.path import PathSource, Patterns, leaves_out, patterns
 from testbed.restic import Location, ResticBinary
@@ -191,3 +194,49 @@ def _files(top: bytes) -> set[str]:
         for folder, _, names in os.walk(top)
         for name in names
     }
+
+
+CATASTROPHES = [
+    "*a" * 12 + "*b",
+    "[a-z]*" * 7 + "b",
+    "*" * 60 + "b",
+    "**/" * 12 + "b",
+    "?*" * 40 + "[b]",
+    "*aaaaaaaa*" * 6 + "b",
+]
+
+
+@pytest.mark.parametrize("pattern", CATASTROPHES)
+def test_no_pattern_takes_long_whatever_the_names(pattern: str) -> None:
+    deep = ["a" * 200] * 60
+    assert Patterns([pattern]).find(deep) is None
+    assert Patterns([pattern]).find([*deep, "b"]) in (None, 0)
+
+
+_PARTS = st.lists(st.sampled_from(["*", "?", "a", "b", "[ab]", "[^a]"]), min_size=1, max_size=6).map("".join)
+
+
+@given(part=_PARTS, name=st.text("abc", min_size=1, max_size=8))
+def test_a_name_is_what_a_pattern_says_as_plain_backtracking_finds_it(part: str, name: str) -> None:
+    expected = re.fullmatch(part.replace("*", ".*").replace("?", "."), name) is not None
+    assert (Patterns([f"/{part}"]).find([name]) == 0) == expected
+
+
+def _plainly(names: list[str], parts: list[str]) -> bool:
+    """Every way to fill each `**`, one after the other, as restic does."""
+    if "**" in parts:
+        at = parts.index("**")
+        spans = range(len(names) - len(parts) + 2)
+        return any(_plainly(names, [*parts[:at], *["*"] * span, *parts[at + 1 :]]) for span in spans)
+    return len(parts) <= len(names) and all(
+        part in ("*", name) for name, part in zip(names, parts, strict=False)
+    )
+
+
+@given(
+    names=st.lists(st.sampled_from("ab"), min_size=1, max_size=5),
+    parts=st.lists(st.sampled_from(["**", "*", "a", "b"]), min_size=2, max_size=5),
+)
+def test_folders_are_skipped_as_every_way_to_skip_them_finds_it(names: list[str], parts: list[str]) -> None:
+    expected = _plainly(names, parts)
+    assert (Patterns(["/" + "/".join(parts)]).find(names) == 0) == expected

@@ -73,7 +73,7 @@ class LoggedIn:
     token: SecretValue
     known: Known
     lasts_for: timedelta
-    sign: str
+    sign: SecretValue
     """By which this browser is known when somebody logs in next."""
 
 
@@ -345,7 +345,8 @@ class Access:
             )
         )
         sign = self._browsers.make_sign(accounts.id_of(connection, "user", key), now)
-        return LoggedIn(SecretValue(token.encode()), Known(actor, key, id), self._absolute_for, sign)
+        proof, known = SecretValue(token.encode()), Known(actor, key, id)
+        return LoggedIn(proof, known, self._absolute_for, SecretValue(sign.encode()))
 
     def _hash_again(
         self, connection: sa.Connection, key: str, kept: bytes | None, password: SecretValue, now: datetime

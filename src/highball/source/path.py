@@ -264,13 +264,25 @@ def _parts(pattern: str) -> list[str]:
 def _begins(names: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether the path, or a folder on its way, is what the pattern names; counts `**` as restic does.
 
-    That is not quite any number of folders where there are several: `a/**/**` leaves out what is in a, not a.
+    That is not quite any number of folders where there are several: `a/**/**` leaves out what is in a, not a. Each
+    pair of a place in the path and one in the pattern is looked at once, so that no pattern takes long.
     """
-    if "**" in parts:
-        at = parts.index("**")
-        spans = range(len(names) - len(parts) + 2)
-        return any(_begins(names, [*parts[:at], *["*"] * span, *parts[at + 1 :]]) for span in spans)
-    return len(parts) <= len(names) and all(map(_is_named, names, parts))
+    known: dict[tuple[int, int], bool] = {}
+
+    def matches(at: int, part: int) -> bool:
+        if part == len(parts):
+            return True
+        if (at, part) not in known:
+            known[at, part] = look(at, part)
+        return known[at, part]
+
+    def look(at: int, part: int) -> bool:
+        if parts[part] == "**":
+            longest = len(names) - at - (len(parts) - part - 1)
+            return any(matches(at + span, part + 1) for span in range(longest + 1))
+        return at < len(names) and _is_named(names[at], parts[part]) and matches(at + 1, part + 1)
+
+    return matches(0, 0)
 
 
 def _is_named(name: str, part: str) -> bool:
@@ -280,14 +292,25 @@ def _is_named(name: str, part: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _compiled(part: str) -> re.Pattern[str]:
-    expression = "".join(_piece(found) for found in re.finditer(_PIECE, part, re.DOTALL))
-    return re.compile(expression, re.DOTALL)
+    """What is between two `*` is looked for once, from the left: that is enough, and no name takes long."""
+    between: list[list[str]] = [[]]
+    for found in re.finditer(_PIECE, part, re.DOTALL):
+        if found[0] == "*":
+            between.append([])
+        else:
+            between[-1].append(_piece(found))
+    first, *others = ["".join(pieces) for pieces in between]
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *inner, last = others
+    found_in_turn = "".join(f"(?>.*?{pieces})" for pieces in inner if pieces)
+    return re.compile(f"{first}{found_in_turn}.*{last}", re.DOTALL)
 
 
 def _piece(found: re.Match[str]) -> str:
     if found["ranges"]:  # a slash is in no name: with it the class is never empty
         return f"[{found['others']}/{_ranges(found['ranges'])}]"
-    return {"*": ".*", "?": "."}.get(found[0]) or re.escape(found[0].removeprefix("\\"))
+    return "." if found[0] == "?" else re.escape(found[0].removeprefix("\\"))
 
 
 def _ranges(text: str) -> str:

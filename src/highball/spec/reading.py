@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from datetime import date, time
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from highball.spec.problems import kind_of, problem, step
 LARGEST_BYTES = 4 * 1024 * 1024
 DEEPEST = 32
 MOST_UNFOLDED = 10_000
+MOST_VALUES = 150_000
+"""So many values, keys among them, are more than the largest fleet declares; each costs time wherever it is read."""
 MOST_DOTS = 500
 
 _OUT_OF_BOUNDS = "holds a number or date that cannot be read"
@@ -79,8 +82,12 @@ def find_unplain(tables: Tables) -> Iterator[Problem]:
     Raises ConfigurationInvalid where tables are nested so deeply that looking further is unwise.
     """
     left: list[tuple[str, int, Any]] = [("", 0, tables)]
+    seen = 0
     while left:
         place, depth, value = left.pop()
+        seen += 1 + (len(value) if isinstance(value, dict) else 0)
+        if seen > MOST_VALUES:
+            raise refused(_too_many())
         if depth > DEEPEST:
             raise refused(_too_deep(place.lstrip(".")))
         if isinstance(value, dict):
@@ -113,10 +120,16 @@ def _too_deep(at: str) -> Problem:
     return problem(at[:100], f"is nested more than {DEEPEST} levels deep")
 
 
+def _too_many() -> Problem:
+    return problem("", f"holds more than {MOST_VALUES:,} values, so it is no configuration")
+
+
 # --- TOML ----------------------------------------------------------------------------------------
 
 
 def _read_toml(text: str) -> Tables:
+    if text.count(",") + text.count("=") > 3 * MOST_VALUES:  # some stand in texts and comments
+        raise refused(_too_many())
     for number, line in enumerate(text.splitlines(), start=1):
         if line.count(".") > MOST_DOTS:  # a key of that many parts keeps tomllib busy for hours
             raise refused(problem(f"line {number}", f"holds more than {MOST_DOTS} dots"))
@@ -155,6 +168,7 @@ def _read_yaml(text: str) -> Any:
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     yaml = YAML(typ="safe", pure=True)
+    yaml.Parser = _bounded_parser()
     yaml.composer.warn_double_anchors = False  # to name an anchor twice is allowed
     try:
         root = yaml.compose(text)
@@ -168,6 +182,36 @@ def _read_yaml(text: str) -> Any:
         raise refused(_too_deep("")) from None
     except (ValueError, LookupError):  # a number of more digits, or a date of more days, than Python reads
         raise refused(problem("", _OUT_OF_BOUNDS)) from None
+
+
+@cache
+def _bounded_parser() -> Any:
+    """A parser of YAML that stops where there is too much, or too deep, before anything is built of it."""
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent  # noqa: PLC0415
+    from ruamel.yaml.parser import Parser  # noqa: PLC0415
+
+    class Bounded(Parser):
+        """It counts what it hands on."""
+
+        def __init__(self, loader: Any) -> None:
+            super().__init__(loader)
+            self.values = self.depth = 0
+
+        def get_event(self) -> Any:
+            event = super().get_event()
+            if isinstance(event, ScalarEvent | AliasEvent | CollectionStartEvent):
+                self.values += 1
+                if self.values > MOST_VALUES:
+                    raise refused(_too_many())
+            if isinstance(event, CollectionStartEvent):
+                self.depth += 1
+                if self.depth > 2 * DEEPEST:  # what is less deep is told with its place, once it is built
+                    raise refused(_too_deep(""))
+            elif isinstance(event, CollectionEndEvent):
+                self.depth -= 1
+            return event
+
+    return Bounded
 
 
 class _Unfolding:

@@ -347,7 +347,7 @@ def give_cookie(request: HTTPConnection, response: Response, began: LoggedIn) ->
     )
     response.set_cookie(
         _sign_name(request.scope, began.known.user or ""),
-        began.sign,
+        began.sign.reveal().decode(),
         max_age=int(COUNTS_FOR.total_seconds()),
         httponly=True,
         samesite="lax",

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from access.conftest import PASSWORD, Clock, log_in, secret
 from highball.errors import LoginNeeded, Throttled
-from highball.hub.access import Access
+from highball.hub.access import Access, LoggedIn
 from highball.hub.browsers import COUNTS_FOR
 
 API = "/api/v1"
@@ -19,6 +19,13 @@ GUESSES = 12
 
 def browser(app: FastAPI, address: str) -> TestClient:
     return TestClient(app, base_url="https://hub.example", client=(address, 4711))
+
+
+def sign_for(access: Access, name: str, clock: Clock) -> str:
+    """What a browser is given when this user logs in there."""
+    began = access.log_in(name, secret(PASSWORD), clock.now)
+    assert isinstance(began, LoggedIn)
+    return began.sign.reveal().decode()
 
 
 def guess(app: FastAPI, name: str) -> set[int]:
@@ -62,17 +69,14 @@ def test_guesses_of_strangers_keep_nobody_from_changing_their_password(
 
 @pytest.mark.parametrize("case", ["another user's", "altered", "too old", "nonsense", "another hub's"])
 def test_a_sign_is_the_hubs_own_and_for_one_person(people: Access, clock: Clock, case: str) -> None:
-    sign = people.log_in("anna", secret(PASSWORD), clock.now).sign.reveal().decode()
+    sign = sign_for(people, "anna", clock)
     at = clock.now + (COUNTS_FOR if case == "too old" else timedelta(minutes=1))
-    other = people.log_in("otto", secret(PASSWORD), clock.now).sign.reveal().decode()
+    other = sign_for(people, "otto", clock)
     shown = {
         "another user's": other,
         "altered": "0" * 32 + sign[32:],
         "nonsense": "a.b.ü",
-        "another hub's": Access(people._database)
-        .log_in("anna", secret(PASSWORD), clock.now)
-        .sign.reveal()
-        .decode(),
+        "another hub's": sign_for(Access(people._database), "anna", clock),
     }.get(case, sign)
     for _ in range(GUESSES):
         with pytest.raises((LoginNeeded, Throttled)):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,68 @@ def test_missing_and_changed_lines_are_named(copy: Path) -> None:
     repacked(copy, [lines[0], b"not JSON\n"])
     with pytest.raises(StateUnusable, match="cannot be read"):
         examine(copy)
+
+
+Lines = list[bytes]
+
+
+def _vault_at(lines: Lines) -> int:
+    return next(n for n, line in enumerate(lines) if b'"table":"vault"' in line)
+
+
+def _with_head(lines: Lines, **told: Any) -> Lines:
+    return [json.dumps(json.loads(lines[0]) | told).encode() + b"\n", *lines[1:]]
+
+
+def _with_row(lines: Lines, row: bytes) -> Lines:
+    at = _vault_at(lines) + 1
+    return [*lines[:at], row + b"\n", *lines[at + 1 :]]
+
+
+def _with_columns(lines: Lines, columns: Any) -> Lines:
+    at = _vault_at(lines)
+    told = json.dumps({"table": "vault", "columns": columns}).encode() + b"\n"
+    return [*lines[:at], told, *lines[at + 1 :]]
+
+
+MALFORMED: dict[str, Callable[[Lines], Lines]] = {
+    "columns that are none": lambda lines: _with_columns(lines, ["place", "content", "changed_at", "evil"]),
+    "columns that are no list": lambda lines: _with_columns(lines, {"place": 1}),
+    "columns that are no names": lambda lines: _with_columns(lines, [1, 2, 3, 4]),
+    "an uneven row": lambda lines: _with_row(lines, b'["x"]'),
+    "a cell of no kind": lambda lines: _with_row(lines, b'[{},{"b64":""},"x","x"]'),
+    "a cell that is no base64": lambda lines: _with_row(lines, b'["x",{"b64":"?"},"x","x"]'),
+    "a cell of two kinds": lambda lines: _with_row(lines, b'["x",{"b64":"","json":1},"x","x"]'),
+    "a list in a cell": lambda lines: _with_row(lines, b'["x",[],"x","x"]'),
+    "nothing where something must be": lambda lines: _with_row(lines, b'["x",null,"x","x"]'),
+    "JSON where there is none": lambda lines: _with_row(lines, b'["x",{"json":{}},"x","x"]'),
+    "a number larger than any": lambda lines: _with_row(lines, b'["x",' + b"9" * 400 + b',"x","x"]'),
+    "no moment": lambda lines: _with_head(lines, made_at="yesterday"),
+    "a moment of no zone": lambda lines: _with_head(lines, made_at="2026-03-01T02:00:00"),
+    "a number for a moment": lambda lines: _with_head(lines, made_at=7),
+    "a schema that is none": lambda lines: _with_head(lines, schema=[]),
+    "a line that is text": lambda lines: [lines[0], b'"table"\n', *lines[1:]],
+    "a line that is a number": lambda lines: [lines[0], b"7\n", *lines[1:]],
+    "a line as deep as none": lambda lines: _with_row(lines, b"[" * 200_000 + b"]" * 200_000),
+    "a table twice": lambda lines: [
+        *lines[: _vault_at(lines)],
+        lines[_vault_at(lines)],
+        *lines[_vault_at(lines) :],
+    ],
+    "one endless line": lambda lines: [lines[0], b"[" + b" " * (recovery.LONGEST_LINE + 1), *lines[1:]],
+    "endless lines": lambda lines: [lines[0], *[b" " * 999_999 + b"[]\n"] * 70, *lines[1:]],
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_a_malformed_copy_is_damaged_whoever_made_its_sum(copy: Path, what: str, tmp_path: Path) -> None:
+    changed = MALFORMED[what](lines_of(copy)[:-1])
+    end = json.loads(lines_of(copy)[-1]) | {"sha256": hashlib.sha256(b"".join(changed)).hexdigest()}
+    repacked(copy, [*changed, json.dumps(end).encode() + b"\n"])
+    with pytest.raises(HighballError) as raised:
+        restore_backup(copy, tmp_path / "back.db", NOW)
+    assert raised.value.code == "backup_damaged", raised.value
+    assert not (tmp_path / "back.db").exists()
 
 
 def test_a_damaged_copy_changes_nothing(copy: Path, database_place: Path | str, database: Database) -> None:

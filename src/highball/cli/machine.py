@@ -563,7 +563,12 @@ def find_key_folder(path: Path | None) -> Path:
     if path is not None:
         return path.resolve().parent
     home = _own_folder("XDG_CONFIG_HOME", ".config") / "highball"
-    return SYSTEM_CONFIGURATION if os.geteuid() == 0 else home
+    if os.geteuid() != 0:
+        return home
+    # root's key lies in the system's folder, but where its environment names another and none lies there yet
+    is_named = bool(os.environ.get("XDG_CONFIG_HOME"))
+    is_used = (SYSTEM_CONFIGURATION / "hub.key").exists() and not (home / "hub.key").exists()
+    return home if is_named and not is_used else SYSTEM_CONFIGURATION
 
 
 def find_database(state: Path) -> Path | str:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,13 @@ LEFT_OUT = frozenset({"sessions", "throttles", "idempotency", "enrolments"})
 """A session that was ended, or a token that was used, must not come back with an older copy."""
 
 _ROWS_AT_ONCE = 100
+
+LONGEST_LINE = 64 * 1024 * 1024
+"""A row holds at most what was declared or printed at once."""
+
+MOST_TIMES = 400
+LEAST_UNPACKED = 64 * 1024 * 1024
+"""What is written shrinks by less than MOST_TIMES, where it is more than this."""
 
 Line = dict[str, Any] | list[Any]
 
@@ -182,6 +189,7 @@ def examine(path: Path) -> Manifest:
     table: str | None = None
     head: dict[str, Any] | None = None
     ended = False
+    width = 0
     for line, digest in _read(path):  # to the last byte: the compressed file has its own end
         if ended:
             raise _damaged(path, "something stands behind its end")
@@ -190,9 +198,13 @@ def examine(path: Path) -> Manifest:
         elif isinstance(line, list):
             if table is None:
                 raise _damaged(path, "rows stand in it before any table")
+            if len(line) != width or not all(map(_is_cell, line)):
+                raise _damaged(path, f"a row of {table} is none")
             rows[table] += 1
+        elif not isinstance(line, dict):
+            raise _damaged(path, "it holds a line that means nothing")
         elif "table" in line:
-            table = str(line["table"])
+            table, width = _read_table(path, line, rows)
             rows[table] = 0
         elif line.get("end") is True:
             _compare(path, line, rows, digest)
@@ -204,12 +216,42 @@ def examine(path: Path) -> Manifest:
     return Manifest(head["schema"], datetime.fromisoformat(head["made_at"]), str(head.get("program")), rows)
 
 
+def _read_table(path: Path, line: dict[str, Any], rows: Mapping[str, int]) -> tuple[str, int]:
+    """The name of a table, and how many columns it has."""
+    name, columns = line["table"], line.get("columns")
+    named = isinstance(columns, list) and bool(columns) and all(isinstance(one, str) for one in columns)
+    if not isinstance(name, str) or name in rows or not named or columns is None:
+        raise _damaged(path, "it names a table as no hub does")
+    return name, len(columns)
+
+
+def _is_cell(value: Any) -> bool:
+    """Whether this is a value as `_as_plain` writes it."""
+    if not isinstance(value, dict):
+        return not isinstance(value, list)
+    if set(value) == {"b64"} and isinstance(value["b64"], str):
+        with contextlib.suppress(ValueError):
+            base64.b64decode(value["b64"], validate=True)
+            return True
+    return set(value) == {"json"}
+
+
+def _read_lines(packed: gzip.GzipFile, path: Path) -> Iterator[bytes]:
+    """Each line; what a small file unpacks to without end is none of ours."""
+    size, most = 0, max(LEAST_UNPACKED, path.stat().st_size * MOST_TIMES)
+    while text := packed.readline(LONGEST_LINE + 1):
+        size += len(text)
+        if len(text) > LONGEST_LINE or size > most:
+            raise _damaged(path, "it unpacks to more than any hub wrote")
+        yield text
+
+
 def _read(path: Path) -> Iterator[tuple[Line, str]]:
     """Each line of a copy with the digest of all that came before it."""
     digest = hashlib.sha256()
     try:
         with gzip.open(path) as packed:
-            for text in packed:
+            for text in _read_lines(packed, path):
                 before = digest.hexdigest()
                 digest.update(text)
                 yield json.loads(text), before
@@ -221,6 +263,8 @@ def _read(path: Path) -> Iterator[tuple[Line, str]]:
         raise _damaged(path, str(error)) from None
     except (zlib.error, ValueError) as error:
         raise _damaged(path, f"it cannot be read: {error}") from None
+    except RecursionError:
+        raise _damaged(path, "it is nested deeper than anything of ours") from None
     except OSError as error:
         raise StateUnusable(f"{path} cannot be read: {error.strerror}", code="backup_unreadable") from None
 
@@ -228,6 +272,8 @@ def _read(path: Path) -> Iterator[tuple[Line, str]]:
 def _read_head(path: Path, line: Line) -> dict[str, Any]:
     if not isinstance(line, dict) or not {"highball_backup", "schema", "made_at"} <= set(line):
         raise _damaged(path, "it is no backup of a hub")
+    if not isinstance(line["schema"], str) or not _is_moment(line["made_at"]):
+        raise _damaged(path, "it does not say what it is of")
     if not isinstance(line["highball_backup"], int) or line["highball_backup"] > FORMAT:
         raise StateUnusable(
             f"a newer Highball wrote {path} (format {line['highball_backup']}; this one knows {FORMAT})",
@@ -237,7 +283,16 @@ def _read_head(path: Path, line: Line) -> dict[str, Any]:
     return line
 
 
+def _is_moment(text: Any) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
 def _compare(path: Path, end: dict[str, Any], rows: dict[str, int], digest: str) -> None:
+    if not isinstance(end.get("rows"), dict):
+        raise _damaged(path, "its end is missing")
     problems = [
         Problem(name, f"{rows.get(name, 0)} rows of {count}")
         for name, count in end["rows"].items()
@@ -342,7 +397,14 @@ def _fill(connection: sa.Connection, path: Path, manifest: Manifest, now: dateti
     for name, rows in _groups(path):
         if name not in tables:
             raise _damaged(path, f"it has a table that is not known: {name}")
-        connection.execute(_insert(tables[name]), rows)
+        if not set(rows[0]) <= {column.name for column in tables[name].columns}:
+            raise _damaged(path, f"{name} has columns in it that are not known")
+        try:
+            connection.execute(_insert(tables[name]), rows)
+        except sa.exc.OperationalError:  # the database's own trouble
+            raise
+        except (sa.exc.SQLAlchemyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise _damaged(path, f"{name} holds what cannot be ({type(error).__name__})") from None
     if manifest.schema != REVISION:
         _migrate(connection, "head")
     message = f"the hub's copy of {manifest.made_at:%Y-%m-%d %H:%M} UTC was restored"

@@ -6,7 +6,8 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from highball import __version__
@@ -29,7 +30,7 @@ from highball.web.api import (
     schedule,
     testing,
 )
-from highball.web.guard import Guard, Rules
+from highball.web.guard import Guard, Rules, find_known
 from highball.web.page import Assets, Pages
 from highball.web.pages import (
     activity,
@@ -70,7 +71,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     app = FastAPI(
         title="Highball",
         version=__version__,
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -127,9 +128,18 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
     @app.get("/healthz", include_in_schema=False)
-    def healthz() -> dict[str, str]:
-        """Whether the hub answers, for whoever restarts it when not."""
-        return {"status": "ok", "version": __version__}
+    def healthz(request: Request) -> dict[str, str]:
+        """Whether the hub answers, for whoever restarts it when not; which version it is, whoever is logged in."""
+        told = {"status": "ok"}
+        return told if find_known(request) is None else told | {"version": __version__}
+
+    @app.get("/api/v1/openapi.json", include_in_schema=False)
+    def describe(request: Request) -> JSONResponse:
+        """The whole API; which version it is of, whoever is logged in."""
+        told = app.openapi()
+        if find_known(request) is None:
+            told = told | {"info": told["info"] | {"version": "-"}}
+        return JSONResponse(told)
 
     return app
 

@@ -72,6 +72,13 @@ def test_what_lets_nobody_in_asks_for_nothing(
     assert send(browser, method, path, body).status_code in (200, 201, 204)
 
 
+def test_nobodys_second_factor_is_taken_away_by_a_session_alone(browser: TestClient) -> None:
+    refused = browser.delete(f"{API}/users/vera/second-factor")
+    assert (refused.status_code, refused.json()["code"]) == (403, "confirmation_needed")
+    assert browser.post(f"{API}/me/confirmation", json={"password": PASSWORD}).status_code == 200
+    assert browser.delete(f"{API}/users/vera/second-factor").status_code == 204
+
+
 def test_a_confirmation_counts_for_a_while_in_a_session_of_its_own(browser: TestClient, clock: Clock) -> None:
     before = dict(browser.cookies)
     assert browser.post(f"{API}/me/confirmation", json={"password": PASSWORD}).status_code == 200

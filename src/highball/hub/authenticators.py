@@ -164,7 +164,11 @@ class Authenticators:
     # --- somebody else's ---
 
     def reset(self, user: str, actor: Actor, now: datetime) -> bool:
-        """Take somebody's second factor away, who lost it; False where there was none. Raises Unknown."""
+        """Take somebody's second factor away, who lost it; False where there was none.
+
+        Raises Unknown, and ConfirmationNeeded where a person has not typed the password just now.
+        """
+        accounts.demand_present(actor)
         with self._database.write() as connection:
             id = accounts.id_of(connection, "user", user)
             had = find_factor(connection, id) is not None

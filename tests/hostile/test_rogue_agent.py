@@ -5,186 +5,70 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from highball.facts import Action, Health, Outcome, RunState, Snapshot, Step, StepEnded
-from highball.hub.accounts import kept_sound
-from highball.hub.audit import HUB, Actor
+from highball.errors import HighballError
+from highball.facts import Health, Outcome, RunState
+from highball.hub import claims
+from highball.hub import runs as record_of_runs
 from highball.hub.backlog import RunOrder
-from highball.hub.config import Documents
-from highball.hub.db import Database, holds, new_run_id, open_database, repositories, runs, snapshots, steps
+from highball.hub.db import (
+    Database,
+    new_run_id,
+    open_database,
+    repositories,
+    snapshots,
+)
 from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
 from highball.hub.orders import Orders
 from highball.hub.scopes import scope_of
-from highball.hub.vault import open_vault
 from highball.protocol import (
     Acknowledged,
     Assignment,
-    Body,
+    Browse,
     CancelRun,
-    Events,
+    CheckTask,
+    Flowing,
     ForgetTask,
     Inventory,
-    Message,
+    Question,
     RunHeld,
     Secrets,
     SecretsWanted,
 )
-from highball.secret import SecretValue
-from highball.spec.document import build
 from highball.timing import fire_id
-from hub.spoken import FakeAgent, agents
-
-NAS_ID = "6" * 64
-DOCUMENT: dict[str, Any] = {
-    "settings": {"host": "station"},
-    "hosts": {"vm": {}, "evil": {}},
-    "repositories": {
-        "nas": {"url": "/nas", "password": {"sealed": True}},
-        "vault": {
-            "url": "rest:http://127.0.0.1:1/",
-            "password": {"sealed": True},
-            "rest_username": "u",
-            "rest_password": {"sealed": True},
-            "admin": {"rest_username": "a", "rest_password": {"sealed": True}},
-        },
-        "shared": {"url": "/shared", "password": {"sealed": True}},
-    },
-    "jobs": {
-        "docs": {"repositories": ["nas", "shared"], "sources": ["/home"], "host": "vm"},
-        "crown": {"repositories": ["vault"], "sources": ["/home"], "host": "vm"},
-        "own": {"repositories": ["shared"], "sources": ["/home"], "host": "evil"},
-    },
-}
-ME = Actor("somebody")
-
-
-def make_hub(folder: Path, database: Database) -> Hub:
-    """A hub with the jobs of two hosts, and secrets that one of them may not have."""
-    documents = Documents(database, kept_sound)
-    documents.load(build(DOCUMENT), now=datetime.now(UTC), actor=HUB)
-    vault = open_vault(database, folder / "hub.key")
-    hub = Hub(database, documents, "station", vault, folder, lease_on(None))
-    for place in ("nas:password", "vault:password", "vault:rest_password", "vault:admin", "shared:password"):
-        key, slot = place.split(":")
-        where = hub.vault.find_place(key, "admin.rest_password" if slot == "admin" else slot)
-        hub.vault.seal(where, SecretValue(f"canary of {place}".encode()), HUB, datetime.now(UTC))
-    return hub
-
-
-class Rogue(FakeAgent):
-    """An agent that tells and asks whatever somebody types, and hears what comes of it."""
-
-    def claim(self, kind: str = "maintenance", *, run: str | None = None, **told: Any) -> RunHeld:
-        """A run that it says it holds."""
-        facts = {"run": run or str(uuid.uuid4()), "kind": kind, "host": self.host, "repositories": {}}
-        made = Assignment.model_validate({**facts, "created_at": datetime.now(UTC), **told})
-        return RunHeld(assignment=made, last_seq=0)
-
-    async def say_and_hear(self, *bodies: Body) -> list[Message]:
-        """All that the hub answers to these."""
-        for body in bodies:
-            await self.say(body)
-        await self.say_as_it_is('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
-        heard: list[Message] = []
-        while (message := await self.hear()).type != "unsupported":
-            heard.append(message)
-        return heard
-
-    async def tell(self, run: str, *events: dict[str, Any]) -> list[Message]:
-        """Events in a message about a run; what they do not say of themselves is as it should be."""
-        at = datetime.now(UTC).isoformat()
-        told = [{"seq": n, "run": run, "at": at, **event} for n, event in enumerate(events, 1)]
-        return await self.say_and_hear(Events(run=run, events=tuple(told)))
+from hostile import lies
+from hostile.rogue import (
+    DOCUMENT,
+    ME,
+    NAS_ID,
+    Rogue,
+    Stage,
+    attacked,
+    backup_of,
+    give,
+    look_at,
+    make_hub,
+    refused,
+    save,
+    states,
+)
+from hub.spoken import FakeAgent
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     """The hub's."""
     return open_database(tmp_path / "highball.db")
-
-
-@asynccontextmanager
-async def attacked(folder: Path, database: Database) -> AsyncIterator[tuple[Hub, Rogue]]:
-    """A hub, and a rogue agent of the host `evil` that is let in."""
-    hub = make_hub(folder, database)
-    async with agents(hub, "evil") as [agent]:
-        rogue = Rogue(hub, "evil", agent.key)
-        rogue.line, rogue.serving, rogue.conversation = agent.line, agent.serving, agent.conversation
-        yield hub, rogue
-
-
-def give(hub: Hub, order: RunOrder, host: str) -> str:
-    """A run that the hub ordered of a host."""
-    now = datetime.now(UTC)
-    run = new_run_id(now, uuid.uuid4().int % 2**74)
-    hub.backlog.enqueue(order, host, now, id=run, actor=ME)
-    assert hub.backlog.mark_assigned(run, now)
-    orders = Orders(hub.document(), hub.record, host)
-    if order.task == "backup":
-        assert order.job is not None
-        given = orders.back_up(order.job, now, run=run)
-    else:
-        assert order.repository is not None
-        task, job = orders.task_for(order, order.repository, list)
-        given = orders.maintain(task, order.repository, now, job=job, run=run)
-    hub.record.note_scope(run, scope_of(given))
-    return run
-
-
-def save(hub: Hub, host: str, job: str, repository: str, id: str) -> None:
-    """A backup of a host that went well."""
-    run = give(hub, RunOrder(task="backup", job=job), host)
-    at = datetime.now(UTC)
-    about = {"repository": repository, "job": job, "set": "files"}
-    done = Step(number=1, action=Action.BACKUP, **about, outcome=Outcome.SUCCESS, snapshot_id=id, ended_at=at)
-    listing = (Snapshot(id=id, time=at, host=host, run=run, **about),)
-    hub.record.absorb(run, [StepEnded(seq=1, run=run, at=at, step=1, done=done, snapshots=listing)])
-
-
-def backup_of(job: str, repository: str, id: str, **more: Any) -> dict[str, Any]:
-    """A backup step that ended well, with the snapshot that it saved."""
-    at = datetime.now(UTC).isoformat()
-    about = {"repository": repository, "job": job, "set": "files"}
-    step = {"number": 1, "action": "backup", **about, "outcome": "success", "snapshot_id": id, "ended_at": at}
-    shown = {"id": id, "time": at, "host": "evil", **about}
-    return {"type": "step.ended", "step": 1, "done": {**step, **more}, "snapshots": [shown]}
-
-
-def look_at(database: Database, host: str = "evil") -> list[Any]:
-    """All that the database holds of what is not this host's."""
-    with database.read() as connection:
-        others = sa.select(runs.c.id).where(runs.c.host != host)
-        asked: Sequence[sa.Select[Any]] = (
-            sa.select(runs).where(runs.c.host != host).order_by(runs.c.id),
-            sa.select(steps).where(steps.c.run.in_(others)).order_by(steps.c.run, steps.c.number),
-            sa.select(snapshots).where(snapshots.c.host != host).order_by(snapshots.c.id),
-            sa.select(repositories).order_by(repositories.c.key),
-            sa.select(holds).where(holds.c.host.is_distinct_from(host)).order_by(holds.c.id),
-        )
-        return [connection.execute(one).all() for one in asked]
-
-
-def refused(hub: Hub, host: str = "evil") -> tuple[int, str]:
-    """How much was refused of what its agent told, and why the last of it was."""
-    found = hub.fleet.refusals.list_them().get(host)
-    return (0, "") if found is None else (found.count, found.why)
-
-
-def states(hub: Hub) -> dict[tuple[str, str], Health]:
-    """How all jobs stand."""
-    from highball.hub.standing import list_standings
-
-    found = list_standings(hub.document(), hub.database, "station", datetime.now(UTC), list(DOCUMENT["jobs"]))
-    return {(one.job, one.repository): one.state for one in found}
 
 
 # --- what it asks for ----------------------------------------------------------------------------
@@ -463,3 +347,205 @@ def test_a_run_of_an_agent_that_is_away_is_cancelled_in_the_record_and_its_agent
             rogue.serving = asyncio.create_task(asyncio.sleep(0))
 
     asyncio.run(story())
+
+
+# --- orders that the record lost -----------------------------------------------------------------
+
+
+def order_of(hub: Hub, rogue: Rogue, **odd: Any) -> Assignment:
+    """An order of the hub that its record has no trace of, with its signature; something in it may be changed."""
+    run = new_run_id(datetime.now(UTC), uuid.uuid4().int % 2**74)
+    given = Orders(hub.document(), hub.record, "evil").back_up("own", datetime.now(UTC), run=run)
+    return given.model_copy(update={"warrant": hub.fleet.sign(scope_of(given).text).hex(), **odd})
+
+
+def test_an_order_that_the_record_lost_is_known_by_the_hubs_signature(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            order = order_of(hub, rogue)
+            run = order.run
+            await rogue.say_and_hear(RunHeld(assignment=order, last_seq=2))
+            (answered,) = await rogue.say_and_hear(SecretsWanted(run=run))
+            assert list(answered.body.secrets.values()) == [b"canary of shared:password"]
+            await rogue.tell(
+                run, backup_of("own", "shared", "e" * 64), {"type": "run.ended", "outcome": "success"}
+            )
+            assert states(hub)["own", "shared"] is Health.HEALTHY
+            assert refused(hub) == (0, "")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("what", ["run", "repositories", "task", "created_at", "warrant", "old"])
+def test_a_signature_counts_for_what_was_signed_and_not_for_ever(
+    tmp_path: Path, database: Database, what: str
+) -> None:
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            order = order_of(hub, rogue)
+            others = Orders(hub.document(), hub.record, "vm").back_up("docs", datetime.now(UTC))
+            changes: dict[str, dict[str, Any]] = {
+                "run": {"run": str(uuid.uuid4())},
+                "repositories": {"repositories": {**order.repositories, **others.repositories}},
+                "task": {"task": CheckTask(repository="nas")},
+                "created_at": {"created_at": order.created_at + timedelta(hours=1)},
+                "warrant": {"warrant": hub.fleet.sign(b"").hex()},
+                "old": {"created_at": order.created_at - timedelta(days=61)},
+            }
+            forged = order.model_copy(update=changes[what])
+            if what == "old":
+                forged = forged.model_copy(update={"warrant": hub.fleet.sign(scope_of(forged).text).hex()})
+            await rogue.say_and_hear(RunHeld(assignment=forged, last_seq=2))
+            (answered,) = await rogue.say_and_hear(SecretsWanted(run=forged.run))
+            assert answered.body.secrets == {}
+            assert hub.record.find_run(forged.run).origin == "agent"
+
+    asyncio.run(story())
+
+
+# --- how much ------------------------------------------------------------------------------------
+
+
+def test_runs_that_nobody_ordered_are_written_down_so_many_a_day_and_so_much_of_each(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "MOST_BY_WORD", 3)
+    monkeypatch.setattr(record_of_runs, "MOST_BY_WORD", 2000)
+
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            told = [rogue.claim(task={"type": "check", "repository": "nas"}) for _ in range(10)]
+            heard = await rogue.say_and_hear(*told)
+            assert len(heard) == 3
+            assert len(hub.record.list_runs()) == 3
+            run = told[0].assignment.run
+            for seq in range(1, 20):
+                line = {
+                    "type": "log",
+                    "seq": seq,
+                    "stream": "stdout",
+                    "text": "".join(uuid.uuid4().hex for _ in range(20)),
+                }
+                await rogue.tell(run, line)
+            assert 2 <= len(list(hub.record.read_events(run))) < 10
+            await rogue.tell(run, {"type": "run.ended", "seq": 20, "outcome": "success"})
+            assert hub.record.find_run(run).state is RunState.DONE
+            count, why = refused(hub)
+            assert (count > 10, "nobody here ordered" in why) == (True, True)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"hello","id":"1","at":"0001-01-01T00:00:00+23:59","body":{}}',
+        '{"type":"inventory","id":"1","at":"2026-01-01T00:00:00Z","body":{"runs":[],"kept":{"'
+        f'{uuid.UUID(int=7)}":1{"0" * 30}}}}}}}',
+        '{"type":"inventory","id":"1","at":"9999-12-31T23:59:59-23:59","body":{"runs":[]}}',
+        '{"type":"secrets.wanted","id":"1","at":"2026-01-01T00:00:00Z","body":{"run":"../../x"}}',
+        '{"type":"events","id":"1","at":"2026-01-01T00:00:00Z","body":{"run":1' + "0" * 5000 + "}}",
+        "[" * 100_000,
+    ],
+)
+def test_what_cannot_be_said_ends_the_connection_without_a_traceback(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            await rogue.say_as_it_is(text)
+            assert rogue.serving is not None
+            await asyncio.wait_for(rogue.serving, 10)
+            assert refused(hub) == (1, "what it said is no message")
+            stranger = FakeAgent(hub, "evil")
+            await stranger.dial()
+            await stranger.say_as_it_is(text)
+            assert stranger.serving is not None
+            await asyncio.wait_for(stranger.serving, 10)
+        assert [record for record in caplog.records if record.exc_info] == []
+
+    asyncio.run(story())
+
+
+def test_whoever_is_not_let_in_does_not_fill_the_log(
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        hub = make_hub(tmp_path, database)
+        for _ in range(20):
+            stranger = FakeAgent(hub, "evil")
+            await stranger.greet(await stranger.dial())
+        assert len([record for record in caplog.records if "refused" in record.getMessage()]) == 5
+        assert refused(hub) == (0, ""), "strangers are no agent of the host"
+
+    asyncio.run(story())
+
+
+def test_an_answer_is_as_large_as_its_question_allows_and_holds_no_more_values(
+    tmp_path: Path, database: Database
+) -> None:
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            await rogue.say_and_hear(Inventory(runs=()))
+            for value, code in (
+                ("[" + "{}," * 400_000 + "{}]", "values"),
+                ('"' + "x" * (Browse.largest + 1) + '"', "larger than 8 MiB"),
+                ('["fine"]', None),
+            ):
+                asking = asyncio.create_task(hub.fleet.ask("evil", Browse(path=b"/")))
+                asked = await rogue.hear()
+                head = f'{{"type":"answer","id":"1","at":"2026-01-01T00:00:00Z","re":"{asked.id}","body":'
+                text = f'{head}{{"value":{value}}}}}'
+                held = hub.fleet.take_ticket(asked.body.ticket)
+                assert held is not None
+                if code is None:
+                    await hub.fleet.take_bulk(held, zlib.compress(text.encode()))
+                    assert await asking == ["fine"]
+                    continue
+                with pytest.raises(ValueError, match=code):
+                    await hub.fleet.take_bulk(held, zlib.compress(text.encode()))
+                with pytest.raises(HighballError, match=code) as raised:
+                    await asking
+                assert raised.value.code == "answer_too_large"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in get_args(get_args(Question)[0]) if kind not in get_args(Flowing)]
+)
+def test_every_question_says_how_large_its_answer_may_be(kind: Any) -> None:
+    assert 0 < kind.largest <= 64 * 1024 * 1024
+
+
+# --- whatever it says ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Made once: what is said on it must not change it."""
+    found = Stage(tmp_path_factory.mktemp("stage"))
+    yield found
+    found.close()
+
+
+@settings(max_examples=25)
+@given(data=st.data())
+def test_whatever_it_says_others_lose_nothing_and_no_secret_leaves(stage: Stage, data: st.DataObject) -> None:
+    said = data.draw(st.lists(lies.messages(stage.pools), min_size=1, max_size=6))
+    before, stood = stage.look(), states(stage.hub)
+    heard = stage.play(said)
+    assert stage.look() == before
+    others = {pair: state for pair, state in states(stage.hub).items() if pair[0] != "own"}
+    assert others == {pair: state for pair, state in stood.items() if pair[0] != "own"}
+    handed = [value for one in heard if isinstance(one.body, Secrets) for value in one.body.secrets.values()]
+    assert set(handed) <= {b"canary of shared:password"}
+    assert all(
+        one.body.run in stage.own for one in heard if isinstance(one.body, Secrets) and one.body.secrets
+    )
+    rows = {name: len(found) for name, found in stage.look(all_of_it=True).items()}
+    assert rows["runs"] <= len(stage.pools["run"])
+    assert rows["snapshots"] <= 3 + len(stage.own)
+    assert len(stage.hub.dispatcher._progress) <= len(stage.own)

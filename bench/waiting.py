@@ -58,7 +58,7 @@ def main() -> None:
     with scratch() as folder:
         (folder / "source").mkdir()
         (folder / "source" / "letter").write_text("dear reader")
-        served = Served(folder / "hub", folder / "source", chosen.restic, _declared(folder, chosen.agents))
+        served = Served(folder / "hub", folder / "source", chosen.restic, _job_of_every_minute(folder))
         with served.serving():
             asyncio.run(_measure_slow_agents(result, served, chosen.agents, chosen.minutes))
         with served.serving():
@@ -68,17 +68,18 @@ def main() -> None:
     result.write(chosen.restic)
 
 
-def _declared(folder: Path, agents: int) -> str:
-    """A job of every minute, and a host with a repository and a job of its own for each agent."""
-    told = f'[jobs.often]\nschedule = "* * * * *"\nrepositories = ["repo"]\nsources = ["{folder}/source"]\n'
-    for number in range(agents):
-        told += f"[hosts.h{number}]\n"
-        told += f'[repositories.r{number}]\nurl = "/nowhere"\npassword = {{ file = "/nowhere" }}\n'
-        told += f'maintained_by = "h{number}"\nmaintenance = "user"\n'
-        told += 'discard_schedule = "manual"\ncheck_schedule = "manual"\n'
-        told += f'[jobs.j{number}]\nschedule = "manual"\nrepositories = ["r{number}"]\nsources = ["/home"]\n'
-        told += f'host = "h{number}"\n'
-    return told
+def _job_of_every_minute(folder: Path) -> str:
+    return f'[jobs.often]\nschedule = "* * * * *"\nrepositories = ["repo"]\nsources = ["{folder}/source"]\n'
+
+
+def _declare(served: Served, number: int) -> str:
+    """A host with a repository and a job of its own; the token by which its agent joins."""
+    served.call(f"hosts?key=h{number}", {})
+    spec = {"url": "/nowhere", "password": {"file": "/nowhere"}, "maintained_by": f"h{number}"}
+    served.call(f"repositories?key=r{number}", spec)
+    job = {"repositories": [f"r{number}"], "sources": ["/home"], "host": f"h{number}"}
+    served.call(f"jobs?key=j{number}", {**job, "schedule": "manual"})
+    return str(served.call(f"hosts/h{number}/invitation", {})["token"])
 
 
 # --- agents that take their time -----------------------------------------------------------------
@@ -155,9 +156,9 @@ async def _measure_slow_agents(result: Result, served: Served, count: int, minut
     agents = [SlowAgent(served.url, f"h{number}") for number in range(count)]
     joined = [asyncio.Event() for _ in agents]
     serving = []
-    for agent, event in zip(agents, joined, strict=True):
-        invitation = await asyncio.to_thread(served.call, f"hosts/{agent.host}/invitation", {})
-        serving.append(asyncio.create_task(agent.serve(invitation["token"], event)))
+    for position, (agent, event) in enumerate(zip(agents, joined, strict=True)):
+        token = await asyncio.to_thread(_declare, served, position)
+        serving.append(asyncio.create_task(agent.serve(token, event)))
     for event in joined:
         await event.wait()
     begun = datetime.now(UTC)
@@ -216,6 +217,8 @@ def _lateness(served: Served, since: datetime) -> list[float]:
 
 async def _measure_outsiders(result: Result, served: Served) -> None:
     log = served.folder / "serve.log"
+    for path in ("/login", "/api/v1/runs", "/agent/v1/bulk/nosuchticket", "/setup"):  # what is needed once
+        await _refused(served.port, path)
     before, logged = _resident(served.hub_pid), log.stat().st_size
     health: list[float] = []
     async with contextlib.AsyncExitStack() as outside:
@@ -254,6 +257,14 @@ async def _half_open(port: int, number: int) -> AsyncIterator[None]:
         yield
     finally:
         writer.close()
+
+
+async def _refused(port: int, path: str) -> None:
+    """A request that is refused for its size."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: hub\r\nContent-Length: 99999999\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
 
 
 async def _pour(port: int, number: int) -> None:

@@ -97,7 +97,10 @@ class Newsroom:
                 yield news
             while not self._closed:
                 try:
-                    told = await asyncio.wait_for(queue.get(), seconds)
+                    async with asyncio.timeout(
+                        seconds
+                    ):  # wait_for would be a task more for everybody who listens
+                        told = await queue.get()
                     if told is not None:
                         yield told
                 except TimeoutError:

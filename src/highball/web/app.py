@@ -79,7 +79,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     )
     problems.register(app)
     pages = Pages(hub)
-    rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",))
+    rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",), lasting=("/api/v1/stream",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     if root:
         app.add_middleware(SubPath, root=root)
@@ -128,8 +128,11 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
     @app.get("/healthz", include_in_schema=False)
-    def healthz(request: Request) -> dict[str, str]:
-        """Whether the hub answers, for whoever restarts it when not; which version it is, whoever is logged in."""
+    async def healthz(request: Request) -> dict[str, str]:
+        """Whether the hub answers, for whoever restarts it when not; which version it is, whoever is logged in.
+
+        No thread is needed for that.
+        """
         told = {"status": "ok"}
         return told if find_known(request) is None else told | {"version": __version__}
 

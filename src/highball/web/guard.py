@@ -43,6 +43,9 @@ MOST_HEADER_BYTES = 32 * 1024
 MOST_HEADERS = 100
 SECONDS_FOR_BODY = 30.0
 
+PROVED_FOR_SECONDS = 1.0
+"""Who is told something that lasts proves themselves again after so long: a session that has ended hears no more."""
+
 EXPOSED = Reason(
     code="plain_http",
     message="passwords and tokens travel in the clear between you and this hub: reach it by https",
@@ -69,6 +72,8 @@ class Rules:
     """Sites that may show Highball in a frame, as `https://home.example.org`."""
     streams: tuple[str, ...] = ()
     """Beginnings of paths whose bodies are read as they come, and bounded by whoever reads them."""
+    lasting: tuple[str, ...] = ()
+    """Paths whose answers last, and notice by themselves that nobody hears them any more."""
     most_bytes: int = MOST_BYTES
     seconds_for_body: float = SECONDS_FOR_BODY
 
@@ -105,6 +110,7 @@ class Guard:
         self._clock = clock
         self._rules = rules or Rules()
         self._draw = draw
+        self._proofs: dict[str, asyncio.Future[Known | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -127,7 +133,7 @@ class Guard:
             await response(scope, receive, answered)
             return
         answering = self._app(scope, received, answered)
-        if scope["method"] not in _SAFE_METHODS:
+        if scope["method"] not in _SAFE_METHODS or scope["path"] in self._rules.lasting:
             await answering
             return
         with contextlib.suppress(
@@ -155,7 +161,7 @@ class Guard:
         state = scope.setdefault("state", {})
         state["known"] = known
         state["actor"] = known.actor if known else None
-        state["prove_again"] = partial(self._find_known, scope, headers)
+        state["prove_again"] = partial(self._prove_again, scope, headers)
         if scope["method"] not in _SAFE_METHODS and _bearer(headers) is None:
             _demand_own_site(scope, headers)
         if scope["path"].startswith(self._rules.streams or ("\0",)):
@@ -218,6 +224,15 @@ class Guard:
             return known
         token = _read_cookie(scope, headers)
         return None if token is None else await self._ask(self._access.find_by_session, token, address)
+
+    async def _prove_again(self, scope: Scope, headers: Headers) -> Known | None:
+        """Who asks, found at most once a second for all who prove themselves by the same."""
+        proof = _bearer(headers) or _read_cookie(scope, headers) or ""
+        finding = self._proofs.get(proof)
+        if finding is None:
+            finding = self._proofs[proof] = asyncio.ensure_future(self._find_known(scope, headers))
+            asyncio.get_running_loop().call_later(PROVED_FOR_SECONDS, self._proofs.pop, proof, None)
+        return await asyncio.shield(finding)
 
     async def _ask(self, find: Callable[..., Known | None], proof: str, address: str | None) -> Known | None:
         try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from time import monotonic
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from highball.errors import Misuse
 from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing, time_to_text
@@ -30,8 +32,6 @@ Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Mark = Annotated[str, Query(max_length=64)]
 
 KEEP_ALIVE_SECONDS = 15.0
-PROVED_FOR_SECONDS = 1.0
-"""Who hears the news proves themselves again after so long: nothing is told to a session that has ended."""
 
 
 class RunPage(Fact):
@@ -156,7 +156,7 @@ def make_router(hub: Hub) -> APIRouter:
         `lost` says that some of it is not known any more.
         """
         news = _news(hub, request, last_event_id or since)
-        return StreamingResponse(news, media_type="text/event-stream")
+        return _Stream(news, media_type="text/event-stream")
 
     return router
 
@@ -172,15 +172,26 @@ def _lines(hub: Hub, run: str, after: int) -> Iterator[str]:
         yield event.model_dump_json(exclude_none=True) + "\n"
 
 
+class _Stream(StreamingResponse):
+    """One that is told as it comes, to very many: nothing is held for it but what it needs."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer until there is nothing more, or nobody."""
+        telling = asyncio.create_task(self.stream_response(send))
+        leaving = asyncio.create_task(self.listen_for_disconnect(receive))
+        try:
+            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            telling.cancel()
+            leaving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+
+
 async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:
-    proved = monotonic()
     async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS, since):
-        if await request.is_disconnected():
+        if not await is_still_known(request):
             return
-        if monotonic() - proved >= PROVED_FOR_SECONDS:
-            if not await is_still_known(request):
-                return
-            proved = monotonic()
         if news is None:
             yield ": still here\n\n"
         else:

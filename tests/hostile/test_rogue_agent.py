@@ -534,7 +534,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_it_says_others_lose_nothing_and_no_secret_leaves(stage: Stage, data: st.DataObject) -> None:
-    said = data.draw(st.lists(lies.messages(stage.pools), min_size=1, max_size=6))
+    said = data.draw(st.lists(lies.messages(stage.pools), min_size=2, max_size=8))
     before, stood = stage.look(), states(stage.hub)
     heard = stage.play(said)
     assert stage.look() == before

@@ -197,7 +197,7 @@ async def _measure_slow_agents(result: Result, served: Served, count: int, minut
 
 async def _list(served: Served, number: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    head = f"GET /api/v1/repositories/r{number}/snapshots HTTP/1.1\r\nHost: hub\r\n"
+    head = f"GET /api/v1/repositories/r{number}/snapshots HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     writer.write(f"{head}Authorization: {served.authorization}\r\n\r\n".encode())
     await reader.read()
 
@@ -262,7 +262,7 @@ async def _half_open(port: int, number: int) -> AsyncIterator[None]:
 async def _refused(port: int, path: str) -> None:
     """A request that is refused for its size."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: hub\r\nContent-Length: 99999999\r\n\r\n".encode())
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n\r\n".encode())
     await reader.read()
     writer.close()
 
@@ -273,7 +273,7 @@ async def _pour(port: int, number: int) -> None:
     while True:
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-            head = f"POST {path} HTTP/1.1\r\nHost: hub\r\nTransfer-Encoding: chunked\r\n\r\n"
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
             writer.write(head.encode())
             while not writer.is_closing():
                 writer.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
@@ -304,7 +304,7 @@ async def _measure_streams(result: Result, served: Served, count: int) -> None:
 @contextlib.asynccontextmanager
 async def _stream(served: Served) -> AsyncIterator[None]:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    head = f"GET /api/v1/stream HTTP/1.1\r\nHost: hub\r\nAuthorization: {served.authorization}\r\n\r\n"
+    head = f"GET /api/v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {served.authorization}\r\n\r\n"
     writer.write(head.encode())
     assert b"200" in await reader.readline()
     try:

@@ -52,9 +52,8 @@ def problem_with(api: TestClient, address: str, body: dict[str, Any]) -> str:
 @pytest.mark.parametrize("order", REMOVES, ids=lambda order: order["task"])
 def test_a_dry_run_is_one_or_is_refused(api: TestClient, order: dict[str, Any]) -> None:
     assert "has no dry_run" in problem_with(api, RUNS, {**order, "dry_run": True})
-    assert api.post(RUNS, json={**order, "dry_run": False}).status_code == 202, (
-        "what is not wanted may be said"
-    )
+    said = api.post(RUNS, json={**order, "dry_run": False})
+    assert said.status_code in (200, 202), "what is not wanted may be said, of what waits already too"
 
 
 def test_who_wants_a_dry_run_of_what_removes_is_told_where_it_is_shown(api: TestClient) -> None:

@@ -210,6 +210,10 @@ def test_a_run_that_waits_already_is_followed_and_left_to_whoever_ordered_it(
     assert (following.returncode, f"run {waiting} goes on" in rest) == (130, True), rest
     assert [corner.end_of(run)["outcome"] for run in (first, waiting)] == ["success", "success"]
     assert len(corner.get("runs", job=corner.job)["items"]) == 2
+    http = away.served.http  # what is declared here is counted in others
+    for address in (f"jobs/{corner.job}", f"repositories/{corner.nas}"):
+        at = {"if-match": http.get(address).headers["etag"]}
+        assert http.delete(address, headers=at).status_code in (200, 204)
 
 
 def test_events_as_they_happen(away: Away) -> None:

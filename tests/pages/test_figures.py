@@ -10,7 +10,7 @@ import pytest
 from api.whole import Whole, whole_hub
 from highball.facts import LARGEST_NUMBER, Action, Statistics
 from highball.hub.holdings import Holding, list_holdings
-from record.stories import Story, back_up, measure
+from record.stories import Story, back_up, measure, to_remove
 
 
 @pytest.fixture
@@ -78,6 +78,6 @@ def test_others_snapshots_are_named_apart(whole: Whole) -> None:
     assert "data is stored here too" in page
     assert "and 70 of others" in whole.client().get("/repositories").text
     # one that is removed later was ours when all were counted
-    removed = Story(30, job="docs").step(Action.FORGET, snapshots_removed=(f"{1:064x}",), shows=[])
-    removed.into(whole.hub.record)
+    removed = Story(30, to_remove(f"{1:064x}"))
+    removed.step(Action.FORGET, snapshots_removed=(f"{1:064x}",), shows=[]).into(whole.hub.record)
     assert (nas(whole).snapshots, nas(whole).others) == (0, 70)

@@ -151,6 +151,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "changed_at": "",
         "has_password": False,
         "has_second_factor": False,
+        "from_provider": False,
     }
     invitation = client.post(f"{API}/users/berta/link").json()["token"]
     other = TestClient(app, base_url="https://hub.example")

@@ -79,6 +79,8 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("GET", "/settings"): VIEWER,
     ("PUT", "/settings"): ADMIN,
     ("GET", "/settings/history"): VIEWER,
+    ("PUT", "/settings/oidc/secret"): ADMIN,
+    ("DELETE", "/settings/oidc/secret"): ADMIN,
     ("GET", "/defaults"): VIEWER,
     ("PUT", "/defaults"): ADMIN,
     ("GET", "/defaults/history"): VIEWER,

@@ -19,6 +19,8 @@ ENTRANCE: dict[tuple[str, str], Role | None] = {
     ("GET", "/login"): OPEN,
     ("POST", "/login"): OPEN,
     ("POST", "/login/code"): OPEN,
+    ("GET", "/login/provider"): OPEN,
+    ("GET", "/login/provider/back"): OPEN,
     ("POST", "/logout"): OPEN,
     ("GET", "/password"): OPEN,
     ("POST", "/password"): OPEN,

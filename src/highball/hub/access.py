@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from highball.errors import (
     StateUnusable,
     Unknown,
 )
-from highball.hub import accounts, passwords, throttle
+from highball.hub import accounts, identities, passwords, throttle
 from highball.hub.accounts import CODE, PASSWORD, SETUP, Account, Link, Program
 from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
 from highball.hub.authenticators import Authenticators, find_factor, for_codes, wrong_code
@@ -35,6 +35,7 @@ from highball.hub.db import (
     token_uses,
     vault,
 )
+from highball.hub.sign_on import Arrival
 from highball.hub.vault import Vault
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User
@@ -47,6 +48,8 @@ IDLE_FOR = timedelta(days=14)
 ABSOLUTE_FOR = timedelta(days=90)
 CONFIRMED_FOR = timedelta(minutes=5)
 """For so long after somebody typed their password they may let others in without typing it again."""
+FROM_PROVIDER_FOR = timedelta(hours=24)
+"""Who came from a provider goes there again after this: what it says of their role may have changed."""
 SEEN_EVERY = timedelta(minutes=1)
 """A session's last use is written no more often than this, so that reading a page writes nothing."""
 
@@ -268,6 +271,54 @@ class Access:
             return None
         return self._browsers.find(sign, accounts.id_of(connection, "user", key), now)
 
+    def welcome(
+        self,
+        arrival: Arrival,
+        now: datetime,
+        *,
+        address: str | None = None,
+        browser: str | None = None,
+        former: Known | None = None,
+    ) -> LoggedIn:
+        """Begin the session of who came back from the provider, in place of the `former` one of that user.
+
+        Raises NotAllowed as `identities.let_in` does, `role_missing`, and `confirmed_as_another` where somebody else
+        was to prove again who they are.
+        """
+        proved = arrival.proved
+        if identities.role_of(proved.provider, proved.claims) is None:
+            with self._database.write() as connection:
+                key = identities.shut_out(connection, proved, now)
+                actor = Actor(key or accounts.NOBODY, Role.VIEWER, address)
+                message = "no role at the provider"
+                write_down(connection, actor, "login_failed", now, kind="user", key=key, message=message)
+            raise identities.no_role(proved.provider)
+        with self._database.write() as connection:
+            known_as = identities.find_account(connection, proved)
+            if arrival.again and (former is None or former.user != known_as):
+                raise NotAllowed(
+                    "the provider let somebody else in than who is logged in here",
+                    code="confirmed_as_another",
+                    hint="log out here first, or log in there with the same account",
+                )
+            key = identities.let_in(connection, proved, address, now)
+            user = accounts.find_user(connection, key)
+            assert user is not None
+            actor = Actor(key, user.role, address)
+            action = "confirmed" if arrival.again else "logged_in"
+            write_down(connection, actor, action, now, kind="user", key=key, message="by the provider")
+            long_ago = datetime(1970, 1, 1, tzinfo=UTC)
+            return self._begin(
+                connection,
+                key,
+                actor,
+                now,
+                browser,
+                former,
+                lasts_for=min(FROM_PROVIDER_FOR, self._absolute_for),
+                proved_at=proved.proved_at or long_ago,
+            )
+
     def log_out(self, known: Known, now: datetime) -> None:
         """End the session that this request came with."""
         with self._database.write() as connection:
@@ -288,7 +339,7 @@ class Access:
         if now - row.seen_at >= SEEN_EVERY:
             with suppress(StateUnusable), self._database.write() as connection:  # a full disk hides nothing
                 connection.execute(sessions.update().where(sessions.c.token == hashed).values(seen_at=now))
-        confirmed = now < row.created_at + CONFIRMED_FOR
+        confirmed = now < (row.proved_at or row.created_at) + CONFIRMED_FOR
         return Known(Actor(row.user, user.role, address, confirmed), row.user, row.id)
 
     def find_by_token(self, value: str, now: datetime, *, address: str | None = None) -> Known | None:
@@ -327,9 +378,13 @@ class Access:
         now: datetime,
         browser: str | None,
         former: Known | None = None,
+        *,
+        lasts_for: timedelta | None = None,
+        proved_at: datetime | None = None,
     ) -> LoggedIn:
         if former is not None and former.user == key:
             connection.execute(sessions.delete().where(sessions.c.id == former.session))
+        lasts_for = lasts_for or self._absolute_for
         token = secrets.token_urlsafe(32)
         id = accounts.new_id(now)
         connection.execute(
@@ -339,14 +394,15 @@ class Access:
                 user=key,
                 created_at=now,
                 seen_at=now,
-                expires_at=now + self._absolute_for,
+                expires_at=now + lasts_for,
                 address=actor.address,
                 browser=browser[:300] if browser else None,
+                proved_at=proved_at,
             )
         )
         sign = self._browsers.make_sign(accounts.id_of(connection, "user", key), now)
         proof, known = SecretValue(token.encode()), Known(actor, key, id)
-        return LoggedIn(proof, known, self._absolute_for, SecretValue(sign.encode()))
+        return LoggedIn(proof, known, lasts_for, SecretValue(sign.encode()))
 
     def _hash_again(
         self, connection: sa.Connection, key: str, kept: bytes | None, password: SecretValue, now: datetime
@@ -367,7 +423,8 @@ class Access:
                 .where(sessions.c.seen_at > now - self._idle_for)
                 .order_by(sessions.c.seen_at.desc(), sessions.c.id.desc())
             ).all()
-        return [Session(**{n: v for n, v in row._asdict().items() if n != "token"}) for row in rows]
+        untold = ("token", "proved_at")
+        return [Session(**{n: v for n, v in row._asdict().items() if n not in untold}) for row in rows]
 
     def end_session(self, user: str, id: str, actor: Actor, now: datetime) -> None:
         """End one session of a user. Raises Unknown."""
@@ -389,6 +446,7 @@ class Access:
         with self._database.write() as connection:
             if accounts.find_user(connection, user) is None:
                 raise accounts.unknown("user", user)
+            accounts.demand_local(connection, user)
             accounts.demand_confirmed(actor)
             accounts.remove_links(connection, user)
             write_down(connection, actor, "link_made", now, kind="user", key=user)

@@ -31,6 +31,7 @@ from highball.hub.changes import BY_HAND
 from highball.hub.db import (
     authenticators,
     enrolments,
+    identities,
     new_run_id,
     objects,
     revisions,
@@ -69,6 +70,8 @@ class Account:
     changed_at: datetime
     has_password: bool
     has_second_factor: bool = False
+    from_provider: bool = False
+    """Whether a provider proves who they are, and nothing here does."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ def _shut_out(connection: sa.Connection, actor: Actor, now: datetime) -> None:
             connection.execute(vault.delete().where(vault.c.place == place))
     gone = authenticators.c.user.not_in([row.id for row in users])
     connection.execute(authenticators.delete().where(gone))
+    connection.execute(identities.delete().where(identities.c.user.not_in([row.id for row in users])))
 
 
 # --- declared objects: rows and revisions ---------------------------------------------------------
@@ -365,8 +369,10 @@ def as_account(connection: sa.Connection, row: sa.Row[Any]) -> Account:
     has_password = connection.execute(query).scalar() is not None
     found = sa.select(authenticators.c.user).where(authenticators.c.user == row.id)
     has_second_factor = connection.execute(found).scalar() is not None
-    user = User.model_validate(row.spec)
-    return Account(row.key, user, row.revision, row.changed_at, has_password, has_second_factor)
+    linked = sa.select(identities.c.user).where(identities.c.user == row.id)
+    from_provider = connection.execute(linked).scalar() is not None
+    ways = (has_password, has_second_factor, from_provider)
+    return Account(row.key, User.model_validate(row.spec), row.revision, row.changed_at, *ways)
 
 
 def place_of_password(id: str) -> str:
@@ -439,6 +445,16 @@ def remove_links(connection: sa.Connection, user: str) -> None:
     """Let the links of a user count no more, nor the log-ins that wait for a code."""
     here = enrolments.c.purpose.in_((PASSWORD, CODE)) & (enrolments.c.subject == user)
     connection.execute(enrolments.delete().where(here))
+
+
+def demand_local(connection: sa.Connection, user: str) -> None:
+    """Raise NotAllowed (`account_of_provider`) where a provider proves who this is, and no password may."""
+    if as_account(connection, get_row(connection, "user", user)).from_provider:
+        raise NotAllowed(
+            f"{user} logs in with the provider, and has no password here",
+            code="account_of_provider",
+            hint="make another account for who is to have a password",
+        )
 
 
 def link_invalid() -> NotAllowed:

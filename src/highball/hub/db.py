@@ -20,7 +20,7 @@ from highball.errors import HighballError, StateUnusable
 from highball.facts import in_utc, storable
 from highball.hub.dialects import READING, WRITING, Watch, keep_private, name_of, open_engine, told
 
-REVISION = "0011"
+REVISION = "0012"
 """The schema that this program knows; `migrations` leads to it."""
 
 
@@ -350,9 +350,20 @@ sessions = sa.Table(
     sa.Column("expires_at", Moment, nullable=False),
     sa.Column("address", sa.String(64)),
     sa.Column("browser", Prose),
+    sa.Column("proved_at", Moment),
     sa.Index("sessions_of_user", "user"),
 )
-"""Who is logged in; `token` is the SHA-256 of the cookie's."""
+"""Who is logged in; `token` is the SHA-256 of the cookie's. Who came from a provider proved it there at `proved_at`."""
+
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("issuer", sa.String(500), primary_key=True),
+    sa.Column("subject", sa.String(255), primary_key=True),
+    sa.Column("user", sa.String(36), nullable=False, unique=True),
+    sa.Column("since", Moment, nullable=False),
+)
+"""Whose accounts (the ids of their objects) a provider opens."""
 
 authenticators = sa.Table(
     "authenticators",

@@ -60,6 +60,7 @@ from highball.hub.recovery import back_up
 from highball.hub.runs import Record, not_lost, utc_now
 from highball.hub.scheduler import Scheduler
 from highball.hub.scopes import Scope
+from highball.hub.sign_on import Configured, SignOn, secret_of
 from highball.hub.upkeep import Seen, list_discards_after
 from highball.hub.vault import Vault
 from highball.keeping import Plan
@@ -95,6 +96,7 @@ class Hub:
         identity = vault.identity(HUB, utc_now())
         signing = hashlib.sha256(b"highball signs of browsers\0" + identity.private_bytes_raw()).digest()
         self.access = Access(database, vault, key=signing)
+        self.sign_on = SignOn(self._provider)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
         self.fleet = Fleet(database, identity, documents.former_keys, self._take, self._note_changed)
@@ -290,6 +292,14 @@ class Hub:
             self._loop.call_soon_threadsafe(self.fleet.follow_keys, former)
 
     # --- what people ask for ---
+
+    def _provider(self) -> Configured | None:
+        """Where people log in, as it is declared now."""
+        provider = self.document().settings.oidc
+        if provider is None:
+            return None
+        is_from_file = self.documents.get("settings", "settings").origin == FROM_FILE
+        return Configured(provider, lambda: secret_of(provider, is_from_file, self.vault.open))
 
     def order(
         self, order: RunOrder, actor: Actor, *, key: str | None = None, id: str | None = None

@@ -181,6 +181,8 @@ def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
     edits = list(edits)
     if owner.origin != FROM_FILE and any(_names_restic(edit) for edit in edits):
         _refuse_restic()
+    if owner.origin != FROM_FILE and any(_names_secret_here(edit) for edit in edits):
+        _refuse_secret_here()
     touched = [edit.before for edit in edits if edit.before is not None and is_of_file(edit.before)]
     if owner.origin == APPLIED:
         touched = [one for one in touched if one.origin == FROM_FILE]
@@ -206,6 +208,25 @@ def _names_restic(edit: Edit) -> bool:
     named = None if edit.after is None else edit.after.spec.get("restic")
     before = None if edit.before is None else edit.before.spec.get("restic")
     return edit.place[0] == "settings" and named is not None and named != before
+
+
+def _refuse_secret_here() -> NoReturn:
+    message = (
+        "names a file, a variable or a program of the hub’s machine: only the file it is served with may"
+    )
+    hint = "declare { sealed = true }, and send the value to settings/oidc/secret"
+    found = Problem("settings.oidc.client_secret", message, hint)
+    raise NotAllowed(f"{found.at} {found.message}", code="secret_not_here", hint=found.hint, problems=[found])
+
+
+def _names_secret_here(edit: Edit) -> bool:
+    def named(one: Declared | None) -> object:
+        provider = None if one is None else one.spec.get("oidc")
+        secret = provider.get("client_secret") if isinstance(provider, Mapping) else None
+        return None if isinstance(secret, Mapping) and secret.get("sealed") is not None else secret
+
+    told = named(edit.after)
+    return edit.place[0] == "settings" and told is not None and told != named(edit.before)
 
 
 def demand_admin(before: Stored, after: Stored) -> None:

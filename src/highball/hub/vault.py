@@ -62,11 +62,14 @@ FORMER = ".former"
 COMING = "coming."
 """How the slot begins of a value that a run adds to its repository: it counts once that has ended well."""
 
-OF_PEOPLE = r"user:[0-9a-f-]{36}:totp"
-"""The places of what is sealed for people."""
+OF_PEOPLE = r"user:[0-9a-f-]{36}:totp|oidc:[0-9a-f]{32}:client_secret"
+"""The places of what is sealed for people, and for the provider that proves who they are."""
 
 _SEALED = sa.or_(
-    vault.c.place.like("repository:%"), vault.c.place == IDENTITY, vault.c.place.like("user:%:totp")
+    vault.c.place.like("repository:%"),
+    vault.c.place == IDENTITY,
+    vault.c.place.like("user:%:totp"),
+    vault.c.place.like("oidc:%"),
 )
 
 # --- the key --------------------------------------------------------------------------------------
@@ -537,7 +540,10 @@ def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now:
     if place == IDENTITY:
         write_down(connection, actor, action, now, kind="hub", key="identity")
         return
-    _, id, slot = place.split(":")
+    kind, id, slot = place.split(":")
+    if kind == "oidc":
+        write_down(connection, actor, action, now, kind="settings", key="settings", after={"secret": slot})
+        return
     key = connection.execute(sa.select(objects.c.key).where(objects.c.id == id)).scalar()
     write_down(connection, actor, action, now, kind="repository", key=key, after={"secret": slot})
 

@@ -57,6 +57,12 @@ _EXAMPLES: dict[str, Any] = {
     "repositories": ["nas"],
     "restic": "/usr/bin/restic",
     "retention": {"last": 7, "hourly": 6, "daily": 7, "weekly": 4, "monthly": 6},
+    "oidc": {
+        "issuer": "https://id.example.org",
+        "client_id": "highball",
+        "client_secret": {"file": "/etc/highball/oidc.secret"},
+        "roles": {"backup-admins": "admin"},
+    },
     "retry": {"max": 3, "backoff": "10m"},
     "state": "/var/lib/highball",
     "tags": ["linux"],

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.spec.key import Key
 from highball.spec.problems import wrong
+from highball.spec.provider import Provider
 from highball.spec.web import Web
 from highball.timing import Duration, check_cron, check_timezone
 
@@ -73,6 +74,10 @@ class Settings(BaseModel):
         Web(),
         description="how the hub is reached: names, proxies, the path below which it lies, plain http",
         json_schema_extra={"default": {}},
+    )
+    oidc: Provider | None = Field(
+        None,
+        description="the OpenID Connect provider where people log in: issuer, client_id, client_secret, roles …",
     )
     restic: _WholePath | None = Field(
         None, description="the restic program of this machine; without one, the first on the PATH"

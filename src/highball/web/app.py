@@ -22,6 +22,7 @@ from highball.web.api import (
     hosts,
     maintenance,
     objects,
+    oidc,
     overview,
     recovery,
     repositories,
@@ -35,6 +36,7 @@ from highball.web.page import Assets, Pages
 from highball.web.pages import (
     activity,
     configuration,
+    elsewhere,
     entrance,
     folders,
     history,
@@ -92,7 +94,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     for router in (people_router, objects_router):
         app.include_router(router, prefix="/api/v1", dependencies=strict)
     rooms = (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery)
-    for room in (*rooms, repository_keys):
+    for room in (*rooms, repository_keys, oidc):
         app.include_router(room.make_router(hub), dependencies=strict)
     app.include_router(agents.make_router(hub.fleet))
 
@@ -113,6 +115,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         hosts_page,
         settings,
         second_factor,
+        elsewhere,
         people,
         activity,
         history,

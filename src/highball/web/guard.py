@@ -15,7 +15,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -29,6 +29,7 @@ from highball.errors import HighballError, Misuse, Problem
 from highball.facts import Reason
 from highball.hub.access import Access, Known, LoggedIn
 from highball.hub.browsers import COUNTS_FOR
+from highball.secret import SecretValue
 from highball.web import problems
 from highball.web.asker import while_there
 from highball.web.bodies import find_fault
@@ -388,6 +389,32 @@ def take_cookie(request: HTTPConnection, response: Response) -> None:
     )
 
 
+def give_way_cookie(
+    request: HTTPConnection, response: Response, value: SecretValue, counts_for: timedelta
+) -> None:
+    """Let the browser keep what it has to show when it comes back from the provider."""
+    response.set_cookie(
+        _way_cookie(request.scope),
+        value.reveal().decode(),
+        max_age=int(counts_for.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=request.scope["scheme"] == "https",
+        path="/",
+    )
+
+
+def read_way_cookie(request: HTTPConnection) -> str:
+    """What the browser shows when it comes back from the provider; empty where it shows nothing."""
+    return request.cookies.get(_way_cookie(request.scope), "")
+
+
+def take_way_cookie(request: HTTPConnection, response: Response) -> None:
+    """Let the browser forget it."""
+    secure = request.scope["scheme"] == "https"
+    response.delete_cookie(_way_cookie(request.scope), httponly=True, samesite="lax", secure=secure, path="/")
+
+
 # --- the rules ------------------------------------------------------------------------------------
 
 
@@ -502,6 +529,10 @@ def _cookie_name(scope: Scope) -> str:
         own += str(scope[ROOT]).replace("/", "-")
         return f"__Secure-{own}" if scope["scheme"] == "https" else own
     return f"__Host-{own}" if scope["scheme"] == "https" else own
+
+
+def _way_cookie(scope: Scope) -> str:
+    return f"{_cookie_name(scope)}-way"
 
 
 def _bearer(headers: Headers) -> str | None:

@@ -200,6 +200,8 @@ class Pages:
         known = find_known(request)
         context: dict[str, Any] = {"error": None, "name": known.user if known else "", "to": here(request)}
         context |= {"again": sent is not None, "kept": as_fields(sent or FormData()), "confirms": True}
+        if known is not None and known.user is not None:
+            context["elsewhere"] = self._hub.access.get_user(known.user).from_provider
         return self.answer(request, "login", context, status=HTTPStatus.FORBIDDEN)
 
     def _around(self, request: Request) -> dict[str, Any]:
@@ -215,6 +217,7 @@ class Pages:
             "theme": _chosen(request, "theme", THEMES),
             "accent": _chosen(request, "accent", ACCENTS),
             "said": _said(request),
+            "provider": self._hub.sign_on.label,
             "trouble": self._hub.database.trouble,
             "now": now,
             "names": self.names(),

@@ -192,6 +192,7 @@ class UserAnswer(User):
     changed_at: UtcTime
     has_password: bool = Field(description="false until the invitation was used")
     has_second_factor: bool = Field(description="whether a log-in needs a code beside the password")
+    from_provider: bool = Field(description="whether the provider proves who they are, and no password does")
 
 
 class OwnToken(Confirming):
@@ -685,6 +686,7 @@ def _user(account: Account) -> UserAnswer:
         changed_at=account.changed_at,
         has_password=account.has_password,
         has_second_factor=account.has_second_factor,
+        from_provider=account.from_provider,
     )
 
 

@@ -46,6 +46,7 @@ WORDS = {
     "password_change_failed": "gave a wrong password for",
     "confirmation_failed": "gave a wrong password for",
     "code_wrong": "gave a wrong code for",
+    "linked": "came from the provider for the first time as",
     "second_factor_set": "set up the second factor of",
     "second_factor_removed": "removed the second factor of",
     "second_factor_reset": "reset the second factor of",

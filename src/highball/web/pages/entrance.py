@@ -51,7 +51,7 @@ def _add_first_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
     ) -> Response:
         try:
             began = hub.access.set_up(
-                _secret(token.strip()), name.strip(), _secret(password), utc_now(), **_whence(request)
+                _secret(token.strip()), name.strip(), _secret(password), utc_now(), **whence(request)
             )
         except HighballError as error:
             # Only what is wrong is typed again: the answer goes to who has just typed the rest, and is kept nowhere.
@@ -191,10 +191,11 @@ def _welcome(request: Request, began: LoggedIn, to: str) -> Response:
 
 def _about(request: Request) -> dict[str, Any]:
     """Whence a log-in comes, and what the browser holds of those before."""
-    return {"former": find_known(request), "sign_of": partial(sign_of, request), **_whence(request)}
+    return {"former": find_known(request), "sign_of": partial(sign_of, request), **whence(request)}
 
 
-def _whence(request: Request) -> dict[str, Any]:
+def whence(request: Request) -> dict[str, Any]:
+    """From where, and with which browser, somebody comes."""
     browser = request.headers.get("user-agent")
     return {"address": address_of(request.scope), "browser": browser[:200] if browser else None}
 

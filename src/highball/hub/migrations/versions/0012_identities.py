@@ -1,0 +1,23 @@
+"""Whose accounts an OpenID Connect provider opens, and when who came from there proved who they are."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from highball.hub.db import Moment
+
+revision = "0012"
+down_revision = "0011"
+
+
+def upgrade() -> None:
+    """Make the table and the column; who is logged in now has a password."""
+    op.create_table(
+        "identities",
+        sa.Column("issuer", sa.String(500), primary_key=True),
+        sa.Column("subject", sa.String(255), primary_key=True),
+        sa.Column("user", sa.String(36), nullable=False, unique=True),
+        sa.Column("since", Moment, nullable=False),
+    )
+    op.add_column("sessions", sa.Column("proved_at", Moment))

@@ -113,7 +113,7 @@ class SlowAgent:
             await self._say(Hello.model_validate({**told, "program": "bench"}))
             assert isinstance(read(await socket.recv()).body, Welcome)
             keys = exchange.agree(challenge.share, signed)
-            self._conversation = Conversation(keys.of_agent, keys.of_hub)
+            self._conversation = Conversation.of_agent(keys)
             await self._say(Inventory(runs=()))
             joined.set()
             async for text in socket:

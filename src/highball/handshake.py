@@ -9,6 +9,7 @@ out, repeat nor reorder one. It hides nothing: that is what TLS is for.
 from __future__ import annotations
 
 import hmac
+import struct
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -17,6 +18,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 CODE_BYTES = 32
 """The length of a code (HMAC with SHA-256)."""
+
+
+LONGEST_RECORD = 64 * 1024
+"""So much of what is posted by a ticket bears one code."""
 
 
 class Tampered(ValueError):
@@ -71,9 +76,20 @@ class Codes:
 class Conversation:
     """The messages of both sides of a connection: what we say is given a code, what they say is held against theirs."""
 
-    def __init__(self, ours: bytes, theirs: bytes) -> None:
+    def __init__(self, ours: bytes, theirs: bytes, of_agent: bytes) -> None:
         self._ours = Codes(ours)
         self._theirs = Codes(theirs)
+        self._of_agent = of_agent
+
+    @classmethod
+    def of_hub(cls, keys: SessionKeys) -> Conversation:
+        """As the hub has it."""
+        return cls(keys.of_hub, keys.of_agent, keys.of_agent)
+
+    @classmethod
+    def of_agent(cls, keys: SessionKeys) -> Conversation:
+        """As the agent has it."""
+        return cls(keys.of_agent, keys.of_hub, keys.of_agent)
 
     def seal(self, text: str) -> str:
         """A message with its code before it."""
@@ -89,7 +105,48 @@ class Conversation:
         self._theirs.check(told, text.encode())
         return text
 
+    def key_of(self, ticket: str) -> bytes:
+        """The key of what the agent posts by a ticket."""
+        return hmac.digest(self._of_agent, b"bulk " + ticket.encode(), "sha256")
 
-def bulk_key(of_agent: bytes, ticket: str) -> bytes:
-    """The key of what an agent posts by a ticket."""
-    return hmac.digest(of_agent, b"bulk " + ticket.encode(), "sha256")
+
+# --- what is posted by a ticket ------------------------------------------------------------------
+
+_HEAD = struct.Struct(f"!I{CODE_BYTES}s")
+
+
+class Packer:
+    """Makes records, each with its code, of what is posted piece by piece."""
+
+    def __init__(self, key: bytes) -> None:
+        self._codes = Codes(key)
+
+    def pack(self, data: bytes) -> bytes:
+        """One record for each LONGEST_RECORD bytes."""
+        pieces = [data[at : at + LONGEST_RECORD] for at in range(0, len(data), LONGEST_RECORD)]
+        return b"".join(_HEAD.pack(len(piece), self._codes.of(piece)) + piece for piece in pieces)
+
+
+class Unpacker:
+    """Reads records again, however they are cut on their way; nothing is passed on before its code was right."""
+
+    def __init__(self, key: bytes) -> None:
+        self._codes = Codes(key)
+        self._waiting = bytearray()
+
+    def feed(self, piece: bytes) -> bytes:
+        """What is whole by now; raises Tampered."""
+        self._waiting += piece
+        whole = bytearray()
+        while len(self._waiting) >= _HEAD.size:
+            length, code = _HEAD.unpack_from(self._waiting)
+            if length > LONGEST_RECORD:
+                raise Tampered("a record is too long")
+            end = _HEAD.size + length
+            if len(self._waiting) < end:
+                break
+            data = bytes(self._waiting[_HEAD.size : end])
+            self._codes.check(code, data)
+            whole += data
+            del self._waiting[:end]
+        return bytes(whole)

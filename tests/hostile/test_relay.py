@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 from websockets.exceptions import ConnectionClosed
 
-from highball.handshake import Conversation, Exchange, Tampered
+from highball.handshake import LONGEST_RECORD, Conversation, Exchange, Packer, Tampered, Unpacker
 from highball.protocol import Browse
 from hostile.stolen_hub import PATIENCE, StolenHub
 
@@ -117,7 +117,7 @@ def conversations() -> tuple[Conversation, Conversation]:
     hub, agent = Exchange(), Exchange()
     assert hub.agree(agent.share, b"said") == agent.agree(hub.share, b"said")
     keys = hub.agree(agent.share, b"said")
-    return Conversation(keys.of_hub, keys.of_agent), Conversation(keys.of_agent, keys.of_hub)
+    return Conversation.of_hub(keys), Conversation.of_agent(keys)
 
 
 def test_a_hub_believes_no_word_but_its_agents_in_their_order() -> None:
@@ -145,3 +145,23 @@ def test_keys_differ_where_anything_that_was_signed_differs() -> None:
     assert hub.agree(agent.share, b"said") != hub.agree(agent.share, b"else")
     with pytest.raises(ValueError, match=r".*"):
         hub.agree(bytes(32), b"said")
+
+
+def test_what_is_posted_by_a_ticket_is_the_agents_however_it_is_cut() -> None:
+    hub, agent = conversations()
+    assert hub.key_of("a ticket") == agent.key_of("a ticket") != agent.key_of("another")
+    content = bytes(range(256)) * 1000
+    packed = Packer(agent.key_of("a ticket")).pack(content)
+    for size in (1, 35, 65_536, len(packed)):
+        unpacker = Unpacker(hub.key_of("a ticket"))
+        pieces = [packed[at : at + size] for at in range(0, len(packed), size)]
+        assert b"".join(unpacker.feed(piece) for piece in pieces) == content
+    for spoilt in (
+        packed[:-1] + b"x",
+        packed[:40] + b"x" + packed[41:],
+        packed[LONGEST_RECORD + 36 :],
+        b"\xff" * 36,
+        Packer(agent.key_of("another")).pack(content),
+    ):
+        with pytest.raises(Tampered):
+            Unpacker(hub.key_of("a ticket")).feed(spoilt)

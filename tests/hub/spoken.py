@@ -111,7 +111,7 @@ class FakeAgent:
         answer = await self.hear()
         if isinstance(answer.body, Welcome):
             keys = self.exchange.agree(challenge.share, signed)
-            self.conversation = Conversation(keys.of_agent, keys.of_hub)
+            self.conversation = Conversation.of_agent(keys)
         return answer
 
     async def enrol(self, token: str) -> Message:

@@ -23,7 +23,7 @@ from highball.web.loglines import LAST_LINES, LONGEST_LINE, MOST_CHARACTERS, pla
 from highball.web.names import Names
 from hub.served import Corner, Served
 from pages.looking import Looker
-from record.stories import START, Story, run_id, snapshot
+from record.stories import START, Story, removal, run_id, snapshot, to_remove
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -241,11 +241,12 @@ def test_files_of_a_first_backup_are_new_and_not_unchanged(whole: Whole, record:
 
 
 def test_what_a_discard_of_several_jobs_came_to_is_told_job_by_job(record: Record) -> None:
-    removals = ForgetTask(repository="nas", removals=())
-    story = Story(73, removals, job=None)
-    for number, (job, gone, kept) in enumerate((("docs", 0, 1), ("pics", 6, 2)), 1):
-        done = Step(number=number, action=Action.FORGET, repository="nas", job=job, started_at=story.at)
-        told = {"snapshots_removed": tuple(f"{n:064x}" for n in range(gone)), "snapshots_kept": kept}
+    gone = {"docs": (), "pics": tuple(f"{n:064x}" for n in range(6))}
+    removals = tuple(removal(job, *ids) for job, ids in gone.items())
+    story = Story(73, ForgetTask(repository="nas", removals=removals), job=None)
+    for number, (job, kept) in enumerate((("docs", 1), ("pics", 2)), 1):
+        done = Step(number=number, action=Action.FORGET, repository="nas", job=job, set="files", host="here")
+        told = {"started_at": story.at, "snapshots_removed": gone[job], "snapshots_kept": kept}
         ended = {"outcome": Outcome.SUCCESS, "ended_at": story.at + timedelta(seconds=1)}
         story.tell(StepEnded, step=number, done=done.model_copy(update=told | ended))
     story.end().into(record)
@@ -274,7 +275,7 @@ def test_a_snapshot_that_shrank_is_accepted_once(whole: Whole, record: Record) -
 
 def test_the_history_outlives_job_and_snapshot(whole: Whole, record: Record) -> None:
     id = saved(record, 64, 1000)
-    Story(65).step(snapshots_removed=(id,), snapshots_kept=0).end().into(record)
+    Story(65, to_remove(id)).step(Action.FORGET, snapshots_removed=(id,), snapshots_kept=0).end().into(record)
     text = whole.client().get(f"/runs/{run_id(64)}").text
     assert "Removed by retention" in text
     assert f"snapshot={id}" not in text

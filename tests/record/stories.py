@@ -139,8 +139,12 @@ def check(
 
 def to_remove(*ids: str) -> ForgetTask:
     """The order to remove these of the job's snapshots."""
-    removal = Removal(job="docs", host="here", set="files", tags=("hb:job=docs",), remove=ids, stay=())
-    return ForgetTask(repository="nas", removals=(removal,))
+    return ForgetTask(repository="nas", removals=(removal("docs", *ids),))
+
+
+def removal(job: str, *ids: str) -> Removal:
+    """What of a job's snapshots is to go."""
+    return Removal(job=job, host="here", set="files", tags=(f"hb:job={job}",), remove=ids, stay=())
 
 
 def measure(number: int) -> Story:

@@ -193,7 +193,7 @@ def main() -> None:
     told = json.load(sys.stdin.buffer)
     asked = Ask.model_validate(told["ask"])
     try:
-        about = (told["state"], told["hub"], asked)
+        about = (told["state"], told["hub"], asked, bytes.fromhex(told.get("ticket_key", "")))
         value = answer(asked.question, lambda question: _Repository(*about).answer(question))
         said = Answer(value=value)
     except HighballError as error:
@@ -204,7 +204,7 @@ def main() -> None:
 class _Repository:
     """The repository that a question is about."""
 
-    def __init__(self, state: str, hub: str, ask: Ask) -> None:
+    def __init__(self, state: str, hub: str, ask: Ask, ticket_key: bytes) -> None:
         from highball.agent.policy import load_policy  # noqa: PLC0415 - only where restic is started
         from highball.agent.workplace import Workplace  # noqa: PLC0415
         from highball.secret import SecretValue  # noqa: PLC0415
@@ -212,6 +212,7 @@ class _Repository:
         sealed = {place: SecretValue(value) for place, value in ask.secrets.items()}
         self._hub = hub
         self._ticket = ask.ticket
+        self._ticket_key = ticket_key
         self._policy = load_policy(Path(state))
         self._place = Workplace(Path(state), self._policy.restic, sealed, self._policy)
 
@@ -262,7 +263,7 @@ class _Repository:
     def _flow(self, asked: Asked, question: Flowing, ticket: str) -> None:
         from highball.agent.flow import Flow  # noqa: PLC0415
 
-        flow = Flow(self._hub, ticket)
+        flow = Flow(self._hub, ticket, self._ticket_key)
         if isinstance(question, Dump):
             asked.dump(question.snapshot, question.path, flow.add)
         else:

@@ -10,6 +10,7 @@ import http.client
 from urllib.parse import urlsplit
 
 from highball.errors import Failed
+from highball.handshake import Packer
 
 AT_ONCE = 64 * 1024
 
@@ -17,9 +18,10 @@ AT_ONCE = 64 * 1024
 class Flow:
     """One answer on its way; nothing is posted before there is something to tell."""
 
-    def __init__(self, hub: str, ticket: str) -> None:
+    def __init__(self, hub: str, ticket: str, key: bytes) -> None:
         self._hub = urlsplit(hub)
         self._ticket = ticket
+        self._packer = Packer(key)
         self._line: http.client.HTTPConnection | None = None
         self._waiting = bytearray()
 
@@ -50,7 +52,8 @@ class Flow:
             if self._line is None:
                 self._line = self._begin()
             if self._waiting:
-                self._line.send(b"%x\r\n%b\r\n" % (len(self._waiting), bytes(self._waiting)))
+                packed = self._packer.pack(bytes(self._waiting))
+                self._line.send(b"%x\r\n%b\r\n" % (len(packed), packed))
                 self._waiting.clear()
         except OSError:
             raise _nobody_takes_it() from None

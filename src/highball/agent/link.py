@@ -30,7 +30,7 @@ from highball.agent.kept import Kept
 from highball.agent.policy import load_policy
 from highball.engine.restic.binary import find_restic
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
-from highball.handshake import Conversation, Exchange
+from highball.handshake import Conversation, Exchange, Packer
 from highball.protocol import (
     HEARTBEAT,
     LARGEST_FRAME,
@@ -179,7 +179,7 @@ class Link:
         keys = exchange.agree(
             challenge.share, proof_text("agent", membership.host, challenge, nonce, exchange.share)
         )
-        return membership, Conversation(keys.of_agent, keys.of_hub)
+        return membership, Conversation.of_agent(keys)
 
     # --- while linked ---
 
@@ -343,7 +343,8 @@ class Link:
             answer = Answer(error={"code": "timeout", "message": message, "hint": None})
         text = spell(answer, re=id)
         if len(text) > LARGEST_ANSWER and ask.ticket is not None:
-            await asyncio.to_thread(self._post, ask.ticket, text)
+            if self._line is not None:
+                await asyncio.to_thread(self._post, ask.ticket, self._line.key_of(ask.ticket), text)
         elif self._line is not None:
             await self._line.send(text)
 
@@ -369,6 +370,8 @@ class Link:
         membership = self._identity.membership
         assert membership is not None
         told = {"state": os.fspath(self._state), "hub": membership.hub, "ask": ask.model_dump(mode="json")}
+        if ask.ticket is not None and self._line is not None:
+            told["ticket_key"] = self._line.key_of(ask.ticket).hex()
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "highball.agent.answering"),
             stdin=asyncio.subprocess.PIPE,
@@ -388,7 +391,7 @@ class Link:
             message = f"the agent failed to answer: {''.join(last)[:300]}"
             return Answer(error={"code": "internal_error", "message": message, "hint": None})
 
-    def _post(self, ticket: str, text: str) -> None:
+    def _post(self, ticket: str, key: bytes, text: str) -> None:
         """Hand over what is larger than a frame, by the one-use ticket."""
         import urllib.request  # noqa: PLC0415 - an idle agent does without
         import zlib  # noqa: PLC0415
@@ -396,7 +399,9 @@ class Link:
         membership = self._identity.membership
         assert membership is not None
         request = urllib.request.Request(  # noqa: S310 - the hub's own address
-            f"{membership.hub}/agent/v1/bulk/{ticket}", zlib.compress(text.encode()), method="POST"
+            f"{membership.hub}/agent/v1/bulk/{ticket}",
+            Packer(key).pack(zlib.compress(text.encode())),
+            method="POST",
         )
         with urllib.request.urlopen(request, timeout=60):  # noqa: S310
             pass
@@ -414,6 +419,10 @@ class _Line:
         """Say something."""
         async with self._turn:  # they are sent in the order of their numbers
             await self._socket.send(self._conversation.seal(text))
+
+    def key_of(self, ticket: str) -> bytes:
+        """The key of what is posted by a ticket."""
+        return self._conversation.key_of(ticket)
 
     async def hear(self) -> AsyncIterator[str]:
         """What the hub says; raises ValueError at the first message that is not the hub's, or not in its turn."""

@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable
-from highball.handshake import Conversation, Exchange
+from highball.handshake import Conversation, Exchange, Unpacker
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
 from highball.hub.handouts import HandOuts
@@ -121,13 +121,17 @@ class Line:
         """End it."""
         await self._socket.close()
 
+    def unpacker(self, ticket: str) -> Unpacker:
+        """What reads that which the agent posts by a ticket."""
+        return Unpacker(self._conversation.key_of(ticket))
+
 
 @dataclass
 class Connection:
     """A connected agent."""
 
     host: str
-    socket: Socket
+    socket: Line
     hello: Hello
     since: datetime
     skew: timedelta
@@ -392,7 +396,7 @@ class Fleet:
         said = (hello.host, challenge, hello.nonce, hello.share)
         keys = exchange.agree(hello.share, proof_text("agent", *said))
         await socket.send(spell(Welcome(proof=self._key.sign(proof_text("hub", *said)))))
-        line = Line(socket, Conversation(keys.of_hub, keys.of_agent))
+        line = Line(socket, Conversation.of_hub(keys))
         return Connection(host, line, hello, now, message.at - now, public_key=public_key)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
+from highball.handshake import Tampered, Unpacker
 from highball.hub.fleet import Bulk, Fleet, Flow
 
 SECONDS_FOR_BULK = 600.0
@@ -31,13 +32,14 @@ def make_router(fleet: Fleet) -> APIRouter:
     @router.post("/bulk/{ticket}", status_code=204)
     async def bulk(ticket: str, request: Request) -> Response:
         if (flow := fleet.take_flow(ticket)) is not None:
-            return Response(status_code=204) if await _let_flow(flow, request) else _refusal(410)
+            unpacker = flow.connection.socket.unpacker(ticket)
+            return Response(status_code=204) if await _let_flow(flow, request, unpacker) else _refusal(410)
         answer = fleet.take_ticket(ticket)
         if answer is None:
             return _refusal(404)
         try:
             async with asyncio.timeout(SECONDS_FOR_BULK):
-                packed = await _collect(request, answer)
+                packed = await _collect(request, answer, answer.connection.socket.unpacker(ticket))
             if packed is None:
                 return _refusal(413)
             await fleet.take_bulk(answer, packed)
@@ -55,14 +57,14 @@ def _refusal(status: int) -> Response:
     return Response(status_code=status, headers={"Connection": "close"})
 
 
-async def _collect(request: Request, answer: Bulk) -> bytes | None:
+async def _collect(request: Request, answer: Bulk, unpacker: Unpacker) -> bytes | None:
     """The whole body; None where it is too large, or nobody waits for it any more.
 
-    Raises TimeoutError and ClientDisconnect.
+    Raises TimeoutError, ClientDisconnect and Tampered.
     """
     packed = bytearray()
     async for piece in _pieces(request, SECONDS_OF_SILENCE):
-        packed += piece
+        packed += unpacker.feed(piece)
         if len(packed) > answer.largest:
             answer.refuse(f"is larger than {answer.largest >> 20} MiB")
             return None
@@ -82,13 +84,13 @@ async def _pieces(request: Request, silence: float) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _let_flow(flow: Flow, request: Request) -> bool:
+async def _let_flow(flow: Flow, request: Request, unpacker: Unpacker) -> bool:
     """Pass an answer on as it comes; whether all of it was read."""
     try:
         async for piece in _pieces(request, SECONDS_OF_SILENCE_IN_A_FLOW):
-            if piece and not await flow.put(piece):
+            if (data := unpacker.feed(piece)) and not await flow.put(data):
                 return False
-    except (ClientDisconnect, TimeoutError):  # it is cut short; why, the agent tells
+    except (ClientDisconnect, TimeoutError, Tampered):  # it is cut short; why, the agent tells
         pass
     return await flow.put(None)
 

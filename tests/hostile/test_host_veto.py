@@ -206,7 +206,7 @@ def test_no_variable_and_no_file_of_the_host_is_what_a_session_names(veto: Veto)
     assert veto.test(url="rest:https://127.0.0.1:1/", certificate="/etc/shadow") == "refused_by_host"
     assert veto.test(url="rest:http+unix:///run/docker.sock:/x") == "refused_by_host"
     for name in ("identity_file", "known_hosts"):
-        assert veto.test(url="sftp:u@127.0.0.1:/x", **{name: "/root/.ssh/id_rsa"}) == "refused_by_host"
+        assert veto.test(url="sftp:u@127.0.0.1:/x", **{name: "/home/me/.ssh/id_rsa"}) == "refused_by_host"
     assert not veto.mark.exists()
 
 

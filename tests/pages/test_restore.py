@@ -111,16 +111,42 @@ def test_the_pages_of_a_restore_have_nothing_against_them(anna: Looker, corner: 
         assert anna.complaints(address) == []
 
 
-def test_a_repository_tells_what_it_holds_and_who_made_it(
-    anna: Looker, served: Served, corner: Corner
+def test_a_list_of_snapshots_is_shown_again_until_something_changes_it_or_it_is_asked_for_again(
+    anna: Looker, served: Served, tmp_path: Path
 ) -> None:
+    corner = served.give_corner(tmp_path)
+    corner.back_up()
+    address = f"/repositories/{corner.nas}/snapshots"
+    page = anna.go(address)
+    rows = page.locator("#snapshots tbody tr")
+    expect(rows).to_have_count(1)
+    save_by_hand(served, corner)
+    drawn = anna.context.request.get(anna.url + address).text()
+    assert "Asking what it holds" not in drawn and drawn.count("Restore<span") == 1, "nobody was asked again"
+    wizard = anna.context.request.get(f"{anna.url}/restore?repository={corner.nas}").text()
+    assert "1 snapshot, asked for" in wizard
+    anna.go(address).get_by_role("link", name="List them again").click()
+    expect(rows).to_have_count(2)
+    corner.back_up()
+    anna.go(address)
+    expect(rows).to_have_count(3)
+
+
+def save_by_hand(served: Served, corner: Corner) -> None:
+    """A snapshot that another program makes."""
     foreign = corner.folder / "foreign"
     foreign.mkdir()
     argv = ["backup", "--tag", "<b>by hand</b>", "--host", "laptop", str(foreign)]
     served.restic.run(
         *argv, at=Location("local", str(corner.repository)), password_file=corner.folder / "password"
     )
-    page = anna.go(f"/repositories/{corner.nas}/snapshots")
+
+
+def test_a_repository_tells_what_it_holds_and_who_made_it(
+    anna: Looker, served: Served, corner: Corner
+) -> None:
+    save_by_hand(served, corner)
+    page = anna.go(f"/repositories/{corner.nas}/snapshots?list=anew")
     expect(page.locator("tbody tr")).to_have_count(2)
     theirs, ours = page.locator("tbody tr").all()
     expect(theirs).to_contain_text("not ours")

@@ -82,7 +82,7 @@ def test_snapshots_of_others_are_adopted_and_released(anna: Looker, served: Serv
     told = {"RESTIC_PASSWORD": PASSWORD, "PATH": os.defpath, "RESTIC_CACHE_DIR": str(corner.folder / "cache")}
     subprocess.run(argv, env=told, check=True, capture_output=True, timeout=240)
 
-    page = anna.go(f"/repositories/{corner.nas}/snapshots?list=1")
+    page = anna.go(f"/repositories/{corner.nas}/snapshots?list=anew")
     page.get_by_role("link", name="See whose they are").click()
     row = page.locator("tr", has_text="old-box")
     row.get_by_label("Job").select_option(corner.job)

@@ -41,6 +41,7 @@ class Newsroom:
         self._name = secrets.token_hex(4)
         self._told = 0
         self._kept: deque[News] = deque(maxlen=MOST_KEPT)
+        self._last: dict[str, News] = {}
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on news are handed out, in this loop."""
@@ -53,9 +54,13 @@ class Newsroom:
 
     def publish(self, topic: str, key: str | None = None, **body: Any) -> None:
         """Tell everybody."""
-        news = News(topic=topic, key=key, body=body)
+        news = self._last[topic] = News(topic=topic, key=key, body=body)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._tell, news)
+
+    def find_last(self, topic: str) -> News | None:
+        """What was last told of a topic."""
+        return self._last.get(topic)
 
     def close(self) -> None:
         """Nothing more is told, and whoever listens is let go; to be called in that loop."""

@@ -39,6 +39,7 @@ from highball.spec.access import Role
 from highball.spec.document import Document
 from highball.web import showing, telling
 from highball.web.guard import find_known
+from highball.web.listings import Listings
 from highball.web.names import Names
 
 SURVEY_IS_FRESH: Final = timedelta(seconds=10)
@@ -101,6 +102,7 @@ class Pages:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self.listings = Listings(hub)
         self._surveyed: Survey | None = None
         self._in_short: tuple[Survey, Overview] | None = None
         self._environment = Environment(

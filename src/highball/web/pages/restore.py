@@ -29,7 +29,7 @@ from highball.protocol import RestorePlan
 from highball.spec.access import Role
 from highball.spec.document import Document, effective_job
 from highball.web import telling
-from highball.web.holdings import Holdings
+from highball.web.listings import ANEW, Listing, Listings
 from highball.web.page import Pages, block_wanted, go
 from highball.web.pages.folders import Entry, Folder
 from highball.web.who import demand
@@ -55,8 +55,7 @@ _PICK = re.compile(r"(?:d|f(?P<size>\d{0,18})):(?P<path>/[!-~]*)")
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
     """The pages that lead to a restore."""
     router = APIRouter(include_in_schema=False)
-    holdings = Holdings(hub)
-    _add_restore(router, hub, pages, holdings)
+    _add_restore(router, hub, pages)
     return router
 
 
@@ -135,10 +134,11 @@ class Wish:
 class Wizard:
     """A wish with what its page shows; each part is found beforehand, and only where a block shows it."""
 
-    def __init__(self, hub: Hub, holdings: Holdings, wish: Wish) -> None:
+    def __init__(self, hub: Hub, listings: Listings, wish: Wish) -> None:
         self._hub = hub
-        self._holdings = holdings
+        self._listings = listings
         self.wish = wish
+        self.listing: Listing | None = None
         self.listed: Sequence[Snapshot] = ()
         self.snapshot: Snapshot | None = None
         self.entries: tuple[Node, ...] = ()
@@ -161,15 +161,21 @@ class Wizard:
         whole = [(f"/{key}", f"all of {key}") for key in document.repositories]
         return [("Jobs", of_jobs), ("Whole repositories", whole)]
 
-    async def find_snapshots(self) -> None:
+    @property
+    def is_listed(self) -> bool:
+        """Whether its snapshots are known without asking."""
+        return self._listings.find_listing(self.wish.repository) is not None
+
+    async def find_snapshots(self, *, anew: bool = False) -> None:
         """Find the snapshots to choose from, newest first; raises HighballError."""
-        found = await self._holdings.list_snapshots(self.wish.repository)
-        self.listed = [one for one in found if not self.wish.job or one.job == self.wish.job]
+        self.listing = await self._listings.list_snapshots(self.wish.repository, anew=anew)
+        of = self.wish.job
+        self.listed = [one for one in self.listing.snapshots if not of or one.job == of]
 
     async def find_snapshot(self) -> Snapshot | None:
         """The one that was chosen; raises HighballError."""
         if self.snapshot is None and self.wish.snapshot and self.wish.repository:
-            self.snapshot = await self._holdings.get_snapshot(self.wish.repository, self.wish.snapshot)
+            self.snapshot = await self._listings.get_snapshot(self.wish.repository, self.wish.snapshot)
         return self.snapshot
 
     def describe(self, snapshot: Snapshot) -> str:
@@ -201,7 +207,7 @@ class Wizard:
     async def find_entries(self) -> None:
         """Find what lies in the open folder; raises HighballError."""
         assert self.snapshot is not None
-        self.entries = await self._holdings.list_folder(self.wish.repository, self.snapshot.id, self.folder)
+        self.entries = await self._listings.list_folder(self.wish.repository, self.snapshot.id, self.folder)
 
     @property
     def shown(self) -> tuple[Node, ...]:
@@ -366,7 +372,7 @@ def _why_no_folder(target: str) -> str | None:
     return "A path cannot hold ..: write where it leads." if ".." in target.split("/") else None
 
 
-def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+def _add_restore(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/restore")
     async def show_restore(
         request: Request,
@@ -385,8 +391,8 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         if job in document.jobs and not repository:
             repository = effective_job(document, job).repositories[0]
         wish = Wish(job, repository, snapshot, folder=_folder(open), everything=not open)
-        wizard = Wizard(hub, holdings, wish)
-        return await _draw(request, pages, wizard, hub, skip=skip, lists=bool(list))
+        wizard = Wizard(hub, pages.listings, wish)
+        return await _draw(request, pages, wizard, hub, skip=skip, lists=list)
 
     @router.post("/restore")
     async def restore(
@@ -407,7 +413,7 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         wish = Wish(job, repository, snapshot, what != "some", picks, _folder(here), target.strip())
         if open:
             wish = replace(wish, folder=_folder(open), everything=False)
-        wizard = Wizard(hub, holdings, wish)
+        wizard = Wizard(hub, pages.listings, wish)
         try:
             await wizard.find_snapshot()
             if do == "count":
@@ -429,7 +435,7 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) 
         open: Annotated[str, Query(max_length=20_000)] = "",
     ) -> Response:
         wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))
-        wizard = Wizard(hub, holdings, wish)
+        wizard = Wizard(hub, pages.listings, wish)
         try:
             found = Folder("pick", "Restore", "")
             if await wizard.find_snapshot() is not None:
@@ -452,7 +458,7 @@ async def _draw(
     hub: Hub,
     *,
     skip: int = 0,
-    lists: bool = False,
+    lists: str = "",
     status: int = 200,
     trouble: HighballError | None = None,
 ) -> Response:
@@ -463,7 +469,7 @@ async def _draw(
         "skip": skip,
         "step": SNAPSHOTS,
         "told": telling,
-        "lists": lists or block == "snapshots",
+        "lists": bool(lists) or block == "snapshots" or wizard.is_listed,
         "browses": bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
         "recent": await run_in_threadpool(_recent, hub) if block is None else [],
         "sent": request.method == "POST",
@@ -474,7 +480,7 @@ async def _draw(
         if wizard.wish.repository:
             await run_in_threadpool(hub.dispatcher.find_repository, wizard.wish.repository)
         if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
-            await wizard.find_snapshots()
+            await wizard.find_snapshots(anew=lists == ANEW)
         if await wizard.find_snapshot() is not None and context["browses"] and block != "plan":
             await wizard.find_entries()
     except HighballError as error:

@@ -24,7 +24,7 @@ from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.spec.document import Document
 from highball.web import showing
-from highball.web.holdings import Holdings
+from highball.web.listings import ANEW, Listing
 from highball.web.page import Pages, Said, block_wanted, go, link
 from highball.web.pages.asking import Question, Text, ask
 from highball.web.who import demand
@@ -54,10 +54,9 @@ MODIFIERS = {
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
     """The pages about snapshots."""
     router = APIRouter(include_in_schema=False)
-    holdings = Holdings(hub)
-    _add_list(router, hub, pages, holdings)
+    _add_list(router, hub, pages)
     _add_pins(router, hub)
-    _add_comparison(router, hub, pages, holdings)
+    _add_comparison(router, hub, pages)
     _add_removal(router, hub, pages)
     _add_foreign(router, hub, pages)
     return router
@@ -70,7 +69,7 @@ def _address(key: str) -> str:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def _add_list(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/snapshots")
     async def list_snapshots(
         request: Request,
@@ -83,17 +82,19 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> 
         await run_in_threadpool(hub.dispatcher.find_repository, key)
         context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
         context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
-        if list or block_wanted(request) == "snapshots":
+        listing = None if list == ANEW else pages.listings.find_listing(key)
+        if listing is None and (list or block_wanted(request) == "snapshots"):
             try:
-                found = await holdings.list_snapshots(key)
+                listing = await pages.listings.list_snapshots(key, anew=list == ANEW)
             except HighballError as error:
                 context["trouble"] = error
-            else:
-                context |= await run_in_threadpool(_listed, hub, key, found, skip, job)
+        if listing is not None:
+            context |= await run_in_threadpool(_listed, hub, key, listing, skip, job)
         return await run_in_threadpool(pages.answer, request, "snapshots", context)
 
 
-def _listed(hub: Hub, key: str, every: Sequence[Snapshot], skip: int, job: str) -> dict[str, Any]:
+def _listed(hub: Hub, key: str, listing: Listing, skip: int, job: str) -> dict[str, Any]:
+    every = listing.snapshots
     found = [one for one in every if job in ("", one.job or "others")]
     shown = found[skip : skip + SNAPSHOTS]
     newest: dict[str, str] = {}
@@ -101,6 +102,7 @@ def _listed(hub: Hub, key: str, every: Sequence[Snapshot], skip: int, job: str) 
         newest.setdefault(f"{one.host} {one.job} {one.set}", one.id)
     return {
         "found": found,
+        "asked_at": listing.at,
         "shown": shown,
         "known": hub.record.list_known([one.run for one in shown if one.run]),
         "pins": {one.id: pin for one in shown if (pin := find_pin(hub.document(), key, one.id))},
@@ -174,14 +176,14 @@ def _back(key: str, said: Said) -> Response:
 # --- two of them ---------------------------------------------------------------------------------
 
 
-def _add_comparison(router: APIRouter, hub: Hub, pages: Pages, holdings: Holdings) -> None:
+def _add_comparison(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/compare")
     async def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
         await run_in_threadpool(hub.dispatcher.find_repository, key)
         context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
         context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
         try:
-            pair = [await holdings.get_snapshot(key, one) for one in (old, new)]
+            pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
             pair.sort(key=lambda one: one.time)
             asked = await run_in_threadpool(hub.dispatcher.asked, key)
             found = await asked.compare(pair[0].id, pair[1].id)

@@ -106,6 +106,6 @@ def look_as(
         if name is not None:
             looker.log_in(name, password)
         yield looker
-        assert looker.errors == []
+        assert looker.errors == [], looker.errors
     finally:
         context.close()

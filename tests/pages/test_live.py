@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import Dialog, Page, Route, expect
+from playwright.sync_api import Browser, CDPSession, Dialog, Page, Route, expect
 
 from api.test_roles import KINDS, place_of
 from api.whole import ANNA, NOW, Whole
@@ -89,6 +89,31 @@ def test_nine_tabs_of_one_browser_all_load_and_all_hear_the_news(anna: Looker, s
     for tab in tabs:
         expect(tab.locator("#figures")).to_contain_text("until resumed")
     served.post("jobs/docs/resume", {})
+
+
+def test_a_page_whose_worker_the_browser_has_ended_hears_the_news_again(
+    anna: Looker, served: Served, chromium: Browser
+) -> None:
+    anna.page.clock.install()
+    page = anna.go("/jobs/docs")
+    expect(page.locator("#keeping")).not_to_have_attribute("hx-trigger", "load")
+    expect(page.locator(".htmx-request")).to_have_count(0)  # what is asked for while the clock leaps has waited too long
+    devtools = chromium.new_browser_cdp_session()
+    until(lambda: end_workers(devtools, anna.url))
+    served.post("jobs/docs/pause", {})
+    page.clock.fast_forward("01:00")
+    expect(page.locator("#figures")).to_contain_text("until resumed")
+    served.post("jobs/docs/resume", {})
+    expect(page.locator("#figures")).not_to_contain_text("until resumed")
+
+
+def end_workers(devtools: CDPSession, of: str) -> int:
+    """End what a browser runs for all pages of a hub; how many there were."""
+    targets = devtools.send("Target.getTargets")["targetInfos"]
+    workers = [one["targetId"] for one in targets if one["type"] == "shared_worker" and one["url"].startswith(of)]
+    for worker in workers:
+        devtools.send("Target.closeTarget", {"targetId": worker})
+    return len(workers)
 
 
 def test_where_tabs_cannot_share_a_stream_only_those_hear_news_that_are_seen(

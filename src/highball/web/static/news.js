@@ -3,8 +3,9 @@
 const MOST_KEPT = 1000;
 const TOPICS = ["run", "progress", "queue", "object", "job", "agent", "host", "repository", "lost"];
 const AGAIN = 10000;
+const BEAT = 5000;
 
-// tell: hands a message to every page: {topic, key}, {away: since when}, {here: true}, {ended: true}.
+// tell: hands a message to every page: {topic, key}, {away: since when}, {here: true}, {ended: true}, {beat: true}.
 const hearNews = (tell) => {
   let source = null; // the stream, while there is one
   let address = "";
@@ -82,7 +83,9 @@ const hearNews = (tell) => {
 
 if (self.SharedWorkerGlobalScope) {
   const pages = new Set();
-  const news = hearNews((message) => { for (const page of pages) page.postMessage(message); });
+  const tellAll = (message) => { for (const page of pages) page.postMessage(message); };
+  const news = hearNews(tellAll);
+  setInterval(() => tellAll({ beat: true }), BEAT);
   self.addEventListener("connect", ({ ports: [page] }) => {
     pages.add(page);
     page.addEventListener("message", ({ data }) => {

@@ -44,6 +44,7 @@
   };
 
   // --- the news: a worker hears them once for all tabs; where there is none, a page does while it is looked at ---
+  const MOST_SILENT = 30000;
   const stream = () => document.querySelector("[data-stream]").dataset.stream;
   const take = (message) => {
     const stale = document.querySelector("[data-stale]");
@@ -55,13 +56,28 @@
     ended.hidden = !message.ended;
     if (message.away) stale.querySelector("[data-stale-since]").textContent = new Date(message.away).toLocaleTimeString();
   };
+  // A worker that was ended by the browser tells nobody: who has not heard its beat for a while starts another.
   const joinWorker = (script) => {
-    const { port } = new SharedWorker(script);
-    port.addEventListener("message", ({ data }) => take(data));
-    port.start();
-    port.postMessage({ join: stream() });
-    addEventListener("pagehide", () => port.postMessage({ left: true }));
-    addEventListener("pageshow", (event) => { if (event.persisted) port.postMessage({ join: stream() }); });
+    let port = null;
+    let heard = 0;
+    const join = () => { heard = Date.now(); port.postMessage({ join: stream() }); };
+    const start = () => {
+      const worker = new SharedWorker(script);
+      port = worker.port;
+      port.addEventListener("message", ({ data }) => { heard = Date.now(); if (!data.beat) take(data); });
+      port.start();
+      join();
+    };
+    const leave = () => port.postMessage({ left: true });
+    start();
+    setInterval(() => {
+      if (Date.now() - heard < MOST_SILENT) return;
+      leave();
+      port.close();
+      start();
+    }, MOST_SILENT / 3);
+    addEventListener("pagehide", leave);
+    addEventListener("pageshow", (event) => { if (event.persisted) join(); });
   };
   const listenWhileSeen = async (script) => {
     const loaded = document.head.appendChild(Object.assign(document.createElement("script"), { src: script }));

@@ -17,10 +17,10 @@ serve: ready-to-run  ## start the hub at http://127.0.0.1:8765 (STATE=… for it
 	HIGHBALL_STATE=$(abspath $(STATE)) HIGHBALL_KEY_FILE=$(abspath $(STATE)).key $(BIN)/highball serve
 
 test: ready-to-test  ## run the tests (TESTS=tests/test_x.py for some of them)
-	$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n auto $(TESTS)
 
 test-all: ready-to-test  ## run all of them: every restic, the long ones, more examples
-	$(BIN)/python -m pytest -n auto --dist loadgroup --all $(TESTS)
+	$(BIN)/python -m pytest -n auto --all $(TESTS)
 
 lint: ready-to-test  ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

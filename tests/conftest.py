@@ -9,9 +9,11 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from highball.hub.db import Database, open_database
 from testbed import parts, serving
@@ -42,6 +44,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 LOCATION_KINDS = ("local", "sftp", "rest", "s3")
 
+SHARING = ("access", "api", "hub", "pages")
+"""Folders whose modules have something in common that takes long to start."""
+
+FIRST = ("pages", "hub", "journeys", "api", "hostile")
+"""Folders of tests that take long, in this order; those of the pages one after the other, with one Chromium."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
@@ -61,19 +69,37 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("all")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the worker reads what group a test is of
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave what is too much for every day to `--all`, except where a test is named.
+class ModulesTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Who gets which test: a module that shares a hub or a browser goes to one worker, other tests one by one."""
 
-    A module of tests of the pages stays with one worker: its browser and its hub are started once.
-    """
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if Path(module).parent.name in SHARING else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ModulesTogether:
+    """Hand out the tests in the order that they are sorted in below."""
+    config.option.loadscopereorder = False
+    return ModulesTogether(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is too much for every day to `--all`, except where a test is named; the longest come first."""
     if not config.getoption("--all") and not any("::" in named for named in config.args):
         left = [item for item in items if is_too_much(item)]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
-    for item in items:
-        if item.path.parent.name == "pages":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items.sort(key=_begins)
+
+
+def _begins(item: pytest.Item) -> int:
+    """When a test begins: those that take long soon, so that no worker is left with them at the end."""
+    if item.get_closest_marker("dear"):
+        return -1
+    folder = item.path.parent.name
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 def is_too_much(item: pytest.Item) -> bool:

@@ -112,6 +112,7 @@ def test_links_and_missing_entries_are_seen(trees: tuple[bytes, bytes]) -> None:
     assert "links/hard-1, links/hard-2, links/hard-3: one file here, several there" in found
 
 
+@pytest.mark.dear
 def test_a_small_run_of_the_whole_demo_holds_and_leaves_a_hub_that_works(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()

@@ -14,12 +14,6 @@ from testbed import parts
 from testbed.restic import ResticBinary
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of the pages come one after the other, whatever their order: so one Chromium serves them all."""
-    items.sort(key=lambda item: item.path.parent.name != "pages")
-
-
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium, without a window; not for longer, as Playwright keeps an event loop of its own running."""

@@ -97,7 +97,8 @@ def test_a_page_whose_worker_the_browser_has_ended_hears_the_news_again(
     anna.page.clock.install()
     page = anna.go("/jobs/docs")
     expect(page.locator("#keeping")).not_to_have_attribute("hx-trigger", "load")
-    expect(page.locator(".htmx-request")).to_have_count(0)  # what is asked for while the clock leaps has waited too long
+    # What is asked for while the clock leaps has waited too long.
+    expect(page.locator(".htmx-request")).to_have_count(0)
     devtools = chromium.new_browser_cdp_session()
     until(lambda: end_workers(devtools, anna.url))
     served.post("jobs/docs/pause", {})
@@ -110,7 +111,9 @@ def test_a_page_whose_worker_the_browser_has_ended_hears_the_news_again(
 def end_workers(devtools: CDPSession, of: str) -> int:
     """End what a browser runs for all pages of a hub; how many there were."""
     targets = devtools.send("Target.getTargets")["targetInfos"]
-    workers = [one["targetId"] for one in targets if one["type"] == "shared_worker" and one["url"].startswith(of)]
+    workers = [
+        one["targetId"] for one in targets if one["type"] == "shared_worker" and one["url"].startswith(of)
+    ]
     for worker in workers:
         devtools.send("Target.closeTarget", {"targetId": worker})
     return len(workers)

@@ -167,6 +167,8 @@ def _read_yaml(text: str) -> Any:
     from ruamel.yaml import YAML  # noqa: PLC0415 - only a YAML file should cost the time to import it
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
+    if text.count(",") + text.count("\n") > 3 * MOST_VALUES:  # some stand in texts and comments
+        raise refused(_too_many())
     yaml = YAML(typ="safe", pure=True)
     yaml.Parser = _bounded_parser()
     yaml.composer.warn_double_anchors = False  # to name an anchor twice is allowed

@@ -100,7 +100,7 @@ class Veto:
 
 @pytest.fixture(scope="module", params=parts.RESTIC_VERSIONS)
 def veto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Veto]:
-    """The same with the oldest restic and with the newest."""
+    """The same with the oldest restic and with the newest; with `--all` those between too."""
     folder = tmp_path_factory.mktemp("veto")
     with serve(folder / "hub", parts.get_restic(request.param)) as hub:
         hub.tables.pop("settings")
@@ -118,7 +118,7 @@ def veto(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(params=parts.RESTIC_VERSIONS)
 def binary(request: pytest.FixtureRequest) -> ResticBinary:
-    """The oldest restic, and the newest."""
+    """The oldest restic, and the newest; with `--all` those between too."""
     return parts.get_restic(request.param)
 
 

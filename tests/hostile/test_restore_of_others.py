@@ -76,7 +76,7 @@ class Victim:
 
 @pytest.fixture(scope="module", params=parts.RESTIC_VERSIONS)
 def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
-    """The same with the oldest restic and with the newest."""
+    """The same with the oldest restic and with the newest; with `--all` those between too."""
     folder = tmp_path_factory.mktemp("victim")
     with serve(folder / "hub", parts.get_restic(request.param)) as hub:
         hub.serve()

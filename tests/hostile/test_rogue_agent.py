@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from highball.errors import HighballError
 from highball.facts import Health, Outcome, RunState
-from highball.hub import claims
-from highball.hub import runs as record_of_runs
+from highball.hub import claims, volume
 from highball.hub.backlog import RunOrder
 from highball.hub.db import (
     Database,
@@ -412,7 +411,7 @@ def test_runs_that_nobody_ordered_are_written_down_so_many_a_day_and_so_much_of_
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "MOST_BY_WORD", 3)
-    monkeypatch.setattr(record_of_runs, "MOST_BY_WORD", 2000)
+    monkeypatch.setattr(volume, "MOST_BY_WORD", 2000)
 
     async def story() -> None:
         async with attacked(tmp_path, database) as (hub, rogue):
@@ -434,6 +433,77 @@ def test_runs_that_nobody_ordered_are_written_down_so_many_a_day_and_so_much_of_
             assert hub.record.find_run(run).state is RunState.DONE
             count, why = refused(hub)
             assert (count > 10, "nobody here ordered" in why) == (True, True)
+
+    asyncio.run(story())
+
+
+def test_a_hub_that_begins_anew_remembers_how_many_those_were_today(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "MOST_BY_WORD", 3)
+    today = datetime.now(UTC)
+    monkeypatch.setattr(claims, "utc_now", lambda: today)  # the day does not end meanwhile
+    told: dict[str, Any] = {"task": {"type": "check", "repository": "nas"}}
+    told["created_at"] = today - timedelta(days=300)
+
+    async def story() -> None:
+        for heard in (2, 1, 0):
+            async with attacked(tmp_path, database) as (_, rogue):
+                assert len(await rogue.say_and_hear(rogue.claim(**told), rogue.claim(**told))) == heard
+
+    asyncio.run(story())
+
+
+def noise() -> str:
+    """Text that does not become smaller."""
+    return "".join(uuid.uuid4().hex for _ in range(20))
+
+
+def test_of_the_log_of_an_ordered_run_so_much_is_kept_and_the_log_says_what_was_left_out(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume, "MOST_OF_LOG", 2000)
+
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            run = give(hub, RunOrder(task="backup", job="own"), "evil")
+            for seq in range(1, 40, 2):
+                lines = [{"type": "log", "seq": seq + n, "stream": "stdout", "text": noise()} for n in (0, 1)]
+                (taken,) = await rogue.tell(run, *lines)
+                assert taken.body.seq == seq + 1, "it is not sent again"
+            kept = [event for event in hub.record.read_events(run) if event.type == "log"]
+            said = kept.pop()
+            assert 2 <= len(kept) < 20
+            assert (
+                said.text
+                == f"{40 - len(kept)} further lines left out: the hub keeps no more of one run's log"
+            )
+            assert said.seq == len(kept) + 1, "it stands where they would"
+            saved = {**backup_of("own", "shared", "e" * 64), "seq": 41}
+            await rogue.tell(run, saved, {"type": "run.ended", "seq": 42, "outcome": "success"})
+            assert states(hub)["own", "shared"] is Health.HEALTHY, "only lines are left out"
+            assert refused(hub) == (0, "")
+
+    asyncio.run(story())
+
+
+def test_of_an_ordered_run_no_more_is_kept_than_of_any_whatever_it_tells(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volume, "MOST_OF_RUN", 4000)
+
+    async def story() -> None:
+        async with attacked(tmp_path, database) as (hub, rogue):
+            run = give(hub, RunOrder(task="backup", job="own"), "evil")
+            for seq in range(1, 40):
+                warning = {"code": "odd", "message": noise()}
+                await rogue.tell(run, {"type": "warning", "seq": seq, "warning": warning})
+            assert 2 <= len(list(hub.record.read_events(run))) < 20
+            saved = {**backup_of("own", "shared", "e" * 64), "seq": 41}
+            await rogue.tell(run, saved, {"type": "run.ended", "seq": 42, "outcome": "success"})
+            assert hub.record.find_run(run).state is RunState.DONE
+            assert states(hub)["own", "shared"] is Health.NEVER, "nothing is good that was not taken in"
+            assert refused(hub)[1] == "it tells more of a run than is kept of one"
 
     asyncio.run(story())
 

@@ -121,12 +121,15 @@ class Claims:
         return any(one.subject == subject and one.host == host for one in planned)
 
     def _count_word(self, host: str) -> None:
-        today = utc_now().date()
-        day, count = self._by_word.get(host, (today, 0))
-        count = count + 1 if day == today else 1
-        if count > MOST_BY_WORD:
+        """Counted from the record where this hub has not counted yet today: a hub that begins anew forgets nothing."""
+        now = utc_now()
+        day, count = self._by_word.get(host, (None, 0))
+        if day != now.date():
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+            count = self.record.count_by_word(host, midnight)
+        self._by_word[host] = (now.date(), min(count + 1, MOST_BY_WORD))
+        if count >= MOST_BY_WORD:
             raise Refused(f"it tells of more than {MOST_BY_WORD} runs a day that nobody here ordered")
-        self._by_word[host] = (today, count)
 
     def repositories_of(self, host: str) -> set[str]:
         """The repositories that a host may use today: those of its jobs, and those that it maintains."""

@@ -69,13 +69,11 @@ from highball.hub.intake import (
 )
 from highball.hub.scopes import Scope, scope_of
 from highball.hub.stored import note_untested
+from highball.hub.volume import within_bounds
 from highball.protocol import Assignment, BackupTask, Expectation
 
 NOTHING_LEFT = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
 """Why a run is over of which nothing was left to read."""
-
-MOST_BY_WORD = 1024 * 1024
-"""So many bytes are kept of the account of a run that nobody here ordered, as they are stored."""
 
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
@@ -211,7 +209,7 @@ class Record:
                     host=assignment.host,
                     state=RunState.QUEUED.value,
                     created_at=assignment.created_at,
-                    assigned_at=assignment.created_at,
+                    assigned_at=assignment.created_at if scope.ordered else utc_now(),
                     last_seq=0,
                     subject=assignment.subject,
                     nominal_at=assignment.nominal_at,
@@ -227,6 +225,12 @@ class Record:
             told |= {"origin": BY_WORD, "job": None, "repository": None}
         with self._database.write() as connection:
             connection.execute(runs.update().where(runs.c.id == run).values(**told))
+
+    def count_by_word(self, host: str, since: datetime) -> int:
+        """How many runs that nobody here ordered were written down of a host since then."""
+        here = (runs.c.host == host, runs.c.origin == BY_WORD, runs.c.assigned_at >= since)
+        with self._database.read() as connection:
+            return connection.execute(sa.select(sa.func.count()).select_from(runs).where(*here)).scalar_one()
 
     def find_scope(self, run: str) -> Scope | None:
         """What a run was ordered to do; None where no assignment was made of it, or none is remembered."""
@@ -262,11 +266,14 @@ class Record:
             if row.state == RunState.DONE.value and not told_its_end(connection, run):
                 open_again(connection, row)
             scope = scope or _as_scope(row.scope)
-            if scope is not None and not scope.ordered and _told_bytes(connection, run) > MOST_BY_WORD:
-                refuse("it tells more of a run that nobody here ordered than is kept of one")
-                is_over = row.state == RunState.DONE.value
-                ends: list[Event] = [event for event in fresh if event.type == "run.ended"]
-                fresh = [] if is_over else ends[:1]
+            fresh = within_bounds(
+                connection,
+                run,
+                fresh,
+                refuse,
+                ordered=scope is None or scope.ordered,
+                is_over=row.state == RunState.DONE.value,
+            )
             taken = [take_in(connection, row.host, event, scope, refuse) for event in fresh]
             if taken:
                 connection.execute(events.insert().values(**chunk(run, taken)))
@@ -777,11 +784,6 @@ def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[S
         for row in connection.execute(asked):
             accounts.setdefault(row.run, []).append(read_account(row.account))
     return accounts
-
-
-def _told_bytes(connection: sa.Connection, run: str) -> int:
-    asked = sa.select(sa.func.sum(sa.func.length(events.c.lines))).where(events.c.run == run)
-    return connection.execute(asked).scalar() or 0
 
 
 def _as_scope(told: Mapping[str, Any] | None) -> Scope | None:

@@ -160,7 +160,8 @@ class Claims:
         if not is_ordered or scope.task != queued.action.value:
             return scope_of_word(told, queued.host, self._jobs_of(queued.host))
         repositories = self._repositories_of(queued)
-        jobs = {queued.job} if queued.kind is RunKind.BACKUP else set(scope.jobs)
+        is_of_one = queued.job is not None or queued.kind is RunKind.BACKUP
+        jobs = {queued.job} if is_of_one else set(scope.jobs)
         return scope.model_copy(
             update={
                 "jobs": tuple(job for job in scope.jobs if job in jobs),

@@ -75,10 +75,10 @@ class Whole:
         back_up(hub.record, 1, 1000)
         check(hub.record, 9, "1/20", Outcome.SUCCESS)
         hub.scheduler.reconcile(planned_of(hub.document(), hub.host), NOW)
-        self._let_in()
-        return self
+        return self.let_in()
 
-    def _let_in(self) -> None:
+    def let_in(self) -> Whole:
+        """Make people, and a token for each role."""
         access = self.hub.access
         access.create_user("vera", User(role=Role.VIEWER), ANNA, NOW)
         access.create_user("anna", User(role=Role.ADMIN), ANNA, NOW)
@@ -87,6 +87,7 @@ class Whole:
         for role in Role:
             _, value = access.create_token(f"of-{role}", Token(role=role, may_grant=True), ANNA, NOW)
             self.tokens[role] = value.reveal().decode()
+        return self
 
     def client(self, role: Role | None = Role.ADMIN) -> TestClient:
         """A program with a token of this role; None is nobody."""

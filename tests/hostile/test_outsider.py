@@ -239,6 +239,29 @@ def test_much_before_a_greeting_is_not_read(tmp_path: Path) -> None:
     tell(tmp_path, story)
 
 
+def test_of_a_large_message_before_a_greeting_nothing_is_received(tmp_path: Path) -> None:
+    async def story(hub: Hub, url: str, port: int) -> None:
+        address = f"ws://127.0.0.1:{port}/agent/v1/link"
+        async with connect(address, compression=None, proxy=None) as line, asyncio.timeout(PATIENCE):
+            await line.recv()
+            announced = b"\x81\xff" + (300_000).to_bytes(8) + bytes(4)  # a frame's head, and none of it
+            line.transport.write(announced)
+            with pytest.raises(ConnectionClosed) as closed:
+                await line.recv()
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+    tell(tmp_path, story)
+
+
+def test_so_many_that_have_proved_no_key_wait_at_an_agents_door_and_no_more() -> None:
+    held = connections.Connections(4096)
+    assert [held.await_proof("192.0.2.1") for _ in range(connections.MOST_UNPROVED + 1)][-2:] == [True, False]
+    assert held.await_proof("192.0.2.2"), "others are counted apart"
+    for _ in range(2):
+        held.await_proof_no_more("192.0.2.1")
+    assert held.await_proof("192.0.2.1")
+
+
 def test_as_many_files_as_may_be_are_open() -> None:
     program = (
         "import resource\n"

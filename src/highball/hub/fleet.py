@@ -315,8 +315,8 @@ class Fleet:
 
     # --- one connection ---
 
-    async def serve(self, socket: Socket) -> None:
-        """Greet an agent and listen to it until the connection ends."""
+    async def serve(self, socket: Socket, proved: Callable[[], None] | None = None) -> None:
+        """Greet an agent and listen to it until the connection ends; `proved` is called once it has proved its key."""
         try:
             async with asyncio.timeout(GREETING_SECONDS):
                 connection = await self._greet(socket)
@@ -327,6 +327,8 @@ class Fleet:
             return
         except (TimeoutError, ValueError, OSError):
             return
+        if proved is not None:
+            proved()
         await self._replace(connection)
         listening = asyncio.create_task(self._listen(connection))
         working = asyncio.create_task(self._work_off(connection))

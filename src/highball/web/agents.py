@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from highball.handshake import Tampered, Unpacker
 from highball.hub.fleet import Bulk, Fleet, Flow
+from highball.web.connections import PROVED
 
 SECONDS_FOR_BULK = 600.0
 SECONDS_OF_SILENCE = 60.0
@@ -26,7 +27,7 @@ def make_router(fleet: Fleet) -> APIRouter:
     @router.websocket("/link")
     async def link(socket: WebSocket) -> None:
         await socket.accept()
-        await fleet.serve(_Socket(socket))
+        await fleet.serve(_Socket(socket), proved=socket.scope.get("extensions", {}).get(PROVED))
         await _close(socket)
 
     @router.post("/bulk/{ticket}", status_code=204)

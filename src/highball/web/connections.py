@@ -10,7 +10,7 @@ import asyncio
 import resource
 from asyncio.transports import BaseTransport
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -20,6 +20,15 @@ SECONDS_FOR_HEADER = 15.0
 
 MOST_WITHOUT_REQUEST = 128
 """So many connections of an address may be waiting for their header."""
+
+MOST_UNPROVED = 512
+"""So many WebSockets of an address may be there without proof of an agent's key: a fleet comes back at once."""
+
+LARGEST_UNPROVED = 32 * 1024
+"""A message before that proof; what is larger is not even received."""
+
+PROVED: Final = "highball.proved"
+"""The extension of a WebSocket's scope that is called once whoever is there has proved a key."""
 
 MOST_OF_ADDRESS = 4096
 """So many connections may an address have: all of a proxy's people and agents come from one."""
@@ -48,6 +57,7 @@ class Connections:
         self._most_of_address = max(self._most // 2, 1)
         self._of: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
+        self._unproved: Counter[str] = Counter()
         self._all = 0
 
     def enter(self, address: str) -> bool:
@@ -76,6 +86,15 @@ class Connections:
     def wait_no_more(self, address: str) -> None:
         """One that waited has its header, or has ended."""
         _take_off(self._waiting, address)
+
+    def await_proof(self, address: str) -> bool:
+        """Another WebSocket has to prove a key; false where too many have to."""
+        self._unproved[address] += 1
+        return self._unproved[address] <= MOST_UNPROVED
+
+    def await_proof_no_more(self, address: str) -> None:
+        """One has proved its key, or has ended."""
+        _take_off(self._unproved, address)
 
 
 def _take_off(counter: Counter[str], address: str) -> None:
@@ -140,15 +159,32 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
                 connections.leave(self._address)
 
     class Talking(WebSocketsSansIOProtocol):
-        """uvicorn's own, counted."""
+        """uvicorn's own, counted; who has proved nothing says little."""
+
+        _is_proved = False
 
         def connection_made(self, transport: BaseTransport) -> None:
             super().connection_made(transport)
             self._address = self.client[0] if self.client else ""
             connections.keep(self._address)
+            self.conn.max_message_size = LARGEST_UNPROVED
+            if not connections.await_proof(self._address):
+                self.transport.abort()
+
+        def handle_connect(self, event: Any) -> None:
+            super().handle_connect(event)
+            if hasattr(self, "scope"):
+                self.scope["extensions"][PROVED] = self._prove  # type: ignore[assignment]
+
+        def _prove(self) -> None:
+            if not self._is_proved:
+                self._is_proved = True
+                self.conn.max_message_size = self.config.ws_max_size
+                connections.await_proof_no_more(self._address)
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             connections.leave(self._address)
+            self._prove()
 
     return Asking, Talking

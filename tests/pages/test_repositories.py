@@ -295,7 +295,10 @@ def test_a_repository_in_use_leads_to_its_jobs_and_another_asks_before_it_goes(
 def test_who_deletes_a_repository_that_a_job_came_to_name_is_told(
     plain: httpx.Client, corner: Corner
 ) -> None:
-    told = plain.post(f"/repositories/{corner.nas}/delete", data={"revision": 1}, follow_redirects=True)
+    revision = corner.get(f"repositories/{corner.nas}")["revision"]
+    told = plain.post(
+        f"/repositories/{corner.nas}/delete", data={"revision": revision}, follow_redirects=True
+    )
     assert (
         told.status_code == 200
         and "Not deleted" in told.text

@@ -146,6 +146,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "key": "berta",
         "title": "Berta",
         "role": "admin",
+        "restore_in_place": False,
         "enabled": True,
         "revision": 1,
         "changed_at": "",
@@ -166,6 +167,7 @@ def test_from_the_set_up_link_to_a_second_admin_and_a_token(
         "role": "operator",
         "user": "berta",
         "session": None,
+        "restore_in_place": False,
         "warning": None,
     }
     renewed = client.post(f"{API}/tokens/ci/value").json()["value"]

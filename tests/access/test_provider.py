@@ -149,6 +149,29 @@ def test_the_role_is_what_the_provider_says_at_each_log_in(hub: Whole, organisat
     assert bob.me()["role"] == "operator"
 
 
+def test_restoring_in_place_is_a_right_that_the_account_has_or_the_provider_gives(
+    hub: Whole, organisation: Organisation
+) -> None:
+    access, bob = hub.hub.access, Person(hub, organisation, "bob")
+
+    def may_after_log_in(**more: Any) -> bool:
+        configure(hub, organisation, **more)
+        assert bob.log_in().status_code == 303
+        account, me = access.get_user("bob"), bob.me()
+        bob.here.post("/logout")
+        assert (me["role"], me["restore_in_place"]) == ("operator", account.user.restore_in_place)
+        return account.user.restore_in_place
+
+    assert not may_after_log_in(), "it is off where nobody says otherwise"
+    access.change_user("bob", User(role=Role.OPERATOR, restore_in_place=True), ANNA, utc_now())
+    revision = access.get_user("bob").revision
+    assert may_after_log_in(), "what an administrator gave stays"
+    assert may_after_log_in(restore_in_place=["chess"])
+    assert access.get_user("bob").revision == revision, "nothing changed"
+    assert not may_after_log_in(restore_in_place=["backup-admins"])
+    assert may_after_log_in(restore_in_place=["backup-admins", "chess"])
+
+
 def test_who_has_no_role_any_more_is_shut_out_everywhere(hub: Whole, organisation: Organisation) -> None:
     ada = Person(hub, organisation, "ada")
     ada.log_in()

@@ -264,6 +264,36 @@ def test_restored_where_the_repository_is_looked_after(away: Away, tmp_path: Pat
     assert letter_here.read_text() == "dear reader"
 
 
+@pytest.mark.parametrize("may", [False, True])
+def test_an_operator_s_token_replaces_files_only_by_the_right_to(
+    away: Away, tmp_path: Path, may: bool
+) -> None:
+    told = {"key": f"otto-{may}".lower(), "role": "operator", "restore_in_place": may}
+    value = away.served.post("tokens", told)["value"]
+    token = tmp_path / "token"
+    token.write_text(value)
+    token.chmod(0o600)
+    as_otto = {"HIGHBALL_TOKEN_FILE": str(token)}
+    letter = away.served.source / "letter"
+    path, target = str(letter), str(tmp_path / "restored")
+    into_new = away.command("restore", "docs", "-p", path, "--target", target, **as_otto)
+    assert into_new.returncode == 0, into_new.stderr
+    letter.write_text("scribbled over")
+    there = tmp_path / "restored" / letter.relative_to("/")
+    there.write_text("my own words")
+    shown = away.command("restore", "docs", "-p", path, "--in-place", "--dry-run", **as_otto)
+    assert (shown.returncode, "1 replaced" in shown.stderr) == (0, True), shown.stderr
+    for where in (("--in-place", "--yes"), ("--target", target, "--overwrite", "always")):
+        done = away.command("restore", "docs", "-p", path, *where, **as_otto)
+        assert (done.returncode == 0) is may, done.stderr
+        if not may:
+            assert done.returncode == 6
+            assert "not in place" in done.stderr and "an administrator gives that right" in done.stderr
+    found = {letter.read_text(), there.read_text()}
+    assert found == ({"dear reader"} if may else {"scribbled over", "my own words"})
+    letter.write_text("dear reader")
+
+
 def test_a_target_that_is_not_empty_is_kept_and_shown_first(away: Away, tmp_path: Path) -> None:
     below = tmp_path / away.served.source.relative_to("/")
     below.mkdir(parents=True)

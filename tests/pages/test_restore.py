@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -76,6 +77,22 @@ def test_everything_comes_back_without_script(served: Served, corner: Corner) ->
     done = corner.end_of(answer.headers["location"].removeprefix("/runs/"))
     assert done["outcome"] == "success", done
     assert (whole_path(target, corner.source) / "letter").read_text() == "dear reader"
+
+
+def test_who_may_not_restore_in_place_is_told_why_and_whom_to_ask(served: Served, corner: Corner) -> None:
+    form = {"job": corner.job, "repository": corner.nas, "snapshot": newest(corner)}
+    told = corner.http.get(f"{served.url}/restore", params=form).text
+    assert f"highball restore {corner.job} --snapshot {newest(corner)[:8]} --in-place" in told
+    made = corner.post("tokens", {"key": f"otto-{corner.job}", "role": "operator"})
+    as_otto = {"Authorization": f"Bearer {made['value']}"}
+    told = httpx.get(f"{served.url}/restore", params=form, headers=as_otto, timeout=240).text
+    assert "May restore in place" in told and "An administrator gives it under Settings, Users" in told
+    assert "--in-place" not in told
+    order = {**form, "what": "all", "do": "restore", "target": str(corner.folder / "by-otto")}
+    ordered = httpx.post(f"{served.url}/restore", data=order, headers=as_otto, timeout=240)
+    assert ordered.status_code == 303, ordered.text
+    done = corner.end_of(ordered.headers["location"].removeprefix("/runs/"))
+    assert done["outcome"] == "success", done
 
 
 def test_what_is_ticked_stays_ticked_in_other_folders(served: Served, corner: Corner) -> None:

@@ -15,6 +15,7 @@ from highball.web.pages.settings import name_of_browser
 from hub.served import Served
 from journeys.station import until
 from pages.looking import Looker, look_as
+from pages.reading import read_page
 
 ADDRESSES = (
     "/settings",
@@ -227,6 +228,32 @@ def test_the_last_admin_is_not_disabled_and_the_form_says_why(whole: Whole) -> N
     assert "last admin" in answer.text
     assert 'value="Anna"' in answer.text
     assert whole.hub.access.get_user("anna").user.enabled
+
+
+@pytest.mark.parametrize("kind", ["users", "tokens"])
+def test_the_right_to_restore_in_place_is_given_and_taken_in_a_form(whole: Whole, kind: str) -> None:
+    client = whole.client()
+    new = {"key": "olga", "title": "", "role": "operator"}
+    page = client.get(f"/settings/{kind}/new").text
+    assert "May restore in place" in page and "over others that are there" in page
+    assert ("restore_in_place", "yes") not in read_page(page).form(f"/settings/{kind}").fields
+    assert client.post(f"/settings/{kind}", data=new | {"restore_in_place": "yes"}).is_success
+    for may in (True, False):
+        assert client.get(f"/api/v1/{kind}/olga").json()["restore_in_place"] is may
+        assert ("restores in place" in client.get(f"/settings/{kind}").text) is may
+        form = read_page(client.get(f"/settings/{kind}/olga").text).form(f"/settings/{kind}/olga")
+        assert (("restore_in_place", "yes") in form.fields) is may
+        kept = [(name, value) for name, value in form.fields if name != "restore_in_place"]
+        assert client.post(f"/settings/{kind}/olga", data=dict(kept)).is_success
+    wrong = {"key": "No Key", "title": "", "role": "operator", "restore_in_place": "yes"}
+    refused = read_page(client.post(f"/settings/{kind}", data=wrong).text).form(f"/settings/{kind}")
+    assert ("restore_in_place", "yes") in refused.fields, "what was ticked stays ticked"
+
+
+def test_a_token_of_ones_own_is_offered_the_right_only_where_one_has_it(whole: Whole) -> None:
+    for role in (Role.OPERATOR, Role.ADMIN):
+        form = whole.client(role).get("/settings/own-tokens/new").text
+        assert ("May restore in place" in form) is (role is Role.ADMIN)
 
 
 def test_a_token_ends_with_its_last_day_where_the_clocks_are(whole: Whole) -> None:

@@ -297,7 +297,8 @@ class Hub:
     def order_restore(
         self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
     ) -> dict[str, Any]:
-        """The restore that was planned."""
+        """The restore that was planned; into a folder where nothing lies, with the rule that replaces nothing."""
+        replaces = plan.in_place or plan.in_use
         return self.order(
             "restore",
             of.repository,
@@ -306,7 +307,7 @@ class Hub:
             snapshot=of.id,
             paths=[path_to_text(path) for path in plan.paths],
             target=None if target is None else path_to_text(target),
-            overwrite=plan.overwrite.value,
+            overwrite=plan.overwrite.value if replaces else Overwrite.NEVER.value,
         )
 
     # --- maintenance ---

@@ -38,7 +38,7 @@ from highball.hub.db import (
 from highball.hub.sign_on import Arrival
 from highball.hub.vault import Vault
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
+from highball.spec.access import Role, Token, User, restores_in_place
 
 SET_UP_FOR = timedelta(hours=24)
 LINK_FOR = timedelta(days=3)
@@ -209,7 +209,7 @@ class Access:
                 throttle.forgive(connection, account)
                 throttle.take_back(connection, from_where)
                 self._hash_again(connection, key, kept, password, now)
-                actor = Actor(key, user.role, address)
+                actor = _person(key, user, address)
                 if find_factor(connection, accounts.id_of(connection, "user", key)) is not None:
                     link = accounts.make_link(connection, CODE, key, now, CODE_WITHIN, actor)
                     return CodeAwaited(link.token)
@@ -259,7 +259,7 @@ class Access:
             else:
                 throttle.forgive(connection, for_codes(key))
                 throttle.take_back(connection, from_where)
-                actor = Actor(key, user.role, address)
+                actor = _person(key, user, address)
                 write_down(connection, actor, "logged_in", now, kind="user", key=key)
                 return self._begin(connection, key, actor, now, browser, former)
         raise wrong_code()
@@ -304,7 +304,7 @@ class Access:
             key = identities.let_in(connection, proved, address, now)
             user = accounts.find_user(connection, key)
             assert user is not None
-            actor = Actor(key, user.role, address)
+            actor = _person(key, user, address)
             action = "confirmed" if arrival.again else "logged_in"
             write_down(connection, actor, action, now, kind="user", key=key, message="by the provider")
             long_ago = datetime(1970, 1, 1, tzinfo=UTC)
@@ -340,7 +340,7 @@ class Access:
             with suppress(StateUnusable), self._database.write() as connection:  # a full disk hides nothing
                 connection.execute(sessions.update().where(sessions.c.token == hashed).values(seen_at=now))
         confirmed = now < (row.proved_at or row.created_at) + CONFIRMED_FOR
-        return Known(Actor(row.user, user.role, address, confirmed), row.user, row.id)
+        return Known(_person(row.user, user, address, confirmed=confirmed), row.user, row.id)
 
     def find_by_token(self, value: str, now: datetime, *, address: str | None = None) -> Known | None:
         """Which program this token's value belongs to, with no more rights than its user has now."""
@@ -359,7 +359,8 @@ class Access:
             return None
         self._note_use(row, now, address)
         role = token.role if user is None or user.role.includes(token.role) else user.role
-        return Known(Actor(f"token:{row.key}", role, address, token.may_grant), token.user)
+        in_place = restores_in_place(token) and (user is None or restores_in_place(user))
+        return Known(Actor(f"token:{row.key}", role, address, token.may_grant, in_place), token.user)
 
     def _note_use(self, row: sa.Row[Any], now: datetime, address: str | None) -> None:
         """Written no more often than a session's, unless it comes from elsewhere."""
@@ -688,12 +689,21 @@ class Access:
     def create_own_token(
         self, user: str, key: str, token: Token, actor: Actor, now: datetime
     ) -> tuple[Program, SecretValue]:
-        """A token in one's own name, with a role not above one's own. Raises NotAllowed (`role_too_high`)."""
+        """A token in one's own name, that may no more than oneself.
+
+        Raises NotAllowed (`role_too_high`, `restore_in_place_needed`).
+        """
         if not actor.role.includes(token.role):
             raise NotAllowed(
                 f"a token of yours may do no more than you: {actor.role.value}, not {token.role.value}",
                 code="role_too_high",
                 hint=f"make it with the role {actor.role.value}, or a lower one",
+            )
+        if token.restore_in_place and not actor.may_restore_in_place:
+            raise NotAllowed(
+                "a token of yours may do no more than you, and you may not restore in place",
+                code="restore_in_place_needed",
+                hint="make it without restore_in_place; an administrator can give you that right: Settings, Users",
             )
         own = token.model_copy(update={"user": user})
         return self.create_token(key, own, actor, now)
@@ -731,6 +741,10 @@ class Access:
             ours = enrolments.c.purpose.in_((SETUP, PASSWORD, CODE))
             connection.execute(enrolments.delete().where(ours, enrolments.c.expires_at <= now))
             throttle.sweep(connection, now)
+
+
+def _person(key: str, user: User, address: str | None, *, confirmed: bool = True) -> Actor:
+    return Actor(key, user.role, address, confirmed, restores_in_place(user))
 
 
 def _login_expired() -> LoginNeeded:

@@ -41,7 +41,7 @@ from highball.hub.db import (
 )
 from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
+from highball.spec.access import Role, Token, User, restores_in_place
 from highball.spec.key import check_key, key_from
 
 NOBODY = "nobody"
@@ -119,10 +119,13 @@ class _Way:
     user: str | None = None
     may_grant: bool = False
     expires_at: datetime | None = None
+    in_place: bool = True
 
     def is_in(self, before: _Way | None) -> bool:
         """Whether it lets nobody do more than it did before."""
         if before is None or self.user != before.user or (self.may_grant and not before.may_grant):
+            return False
+        if self.in_place and not before.in_place:
             return False
         if before.expires_at is not None and (self.expires_at is None or self.expires_at > before.expires_at):
             return False
@@ -140,7 +143,8 @@ def _ways_in(connection: sa.Connection) -> dict[str, _Way]:
     for row in list_rows(connection, "token"):
         token = Token.model_validate(row.spec)
         if token.enabled and _place_of_token(row.id) in proved:
-            found[row.id] = _Way(token.role, token.user, token.may_grant, token.expires_at)
+            facts = (token.may_grant, token.expires_at, restores_in_place(token))
+            found[row.id] = _Way(token.role, token.user, *facts)
     return found
 
 
@@ -150,7 +154,7 @@ def demand_confirmed(actor: Actor) -> None:
     """
     if actor.confirmed:
         return
-    if actor.name.startswith("token:"):
+    if actor.is_token:
         raise NotAllowed(
             f"{actor.name} may make no tokens, admins or links",
             code="grant_needed",
@@ -164,7 +168,7 @@ def demand_confirmed(actor: Actor) -> None:
 
 def demand_present(actor: Actor) -> None:
     """Raise ConfirmationNeeded where a person has to type the password again; a token has none to type."""
-    if not actor.name.startswith("token:"):
+    if not actor.is_token:
         demand_confirmed(actor)
 
 

@@ -28,6 +28,18 @@ class Actor:
     address: str | None = None
     confirmed: bool = field(default=True, compare=False)
     """Whether it may make ways in: a person whose password was typed just now, a token that was made for it."""
+    restore_in_place: bool = False
+    """The right that an operator has beside the role, and an admin needs no more."""
+
+    @property
+    def is_token(self) -> bool:
+        """Whether it is a program that proves itself with a token."""
+        return self.name.startswith("token:")
+
+    @property
+    def may_restore_in_place(self) -> bool:
+        """Whether its restores may replace what is there."""
+        return self.role is Role.ADMIN or self.restore_in_place
 
 
 HUB = Actor("hub")

@@ -148,6 +148,12 @@ class RunOrder(Fact):
         return names.get(self.task) or Action(self.task)
 
     @property
+    def may_replace(self) -> bool:
+        """Whether it is a restore that may put files over others: in place, or by its rule."""
+        in_place = self.target is None or self.overwrite is not Overwrite.NEVER
+        return self.task == "restore" and in_place
+
+    @property
     def subject(self) -> str:
         """What it is about, as schedules and pauses name it."""
         about = self.job if self.task == "backup" else self.repository or "hub"

@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.errors import Conflict, Failed, HighballError, Misuse, StateUnusable, Unknown
+from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
 from highball.facts import (
     Action,
     Event,
@@ -306,9 +306,12 @@ class Hub:
     ) -> tuple[Run, Placing]:
         """Queue a run; with the same idempotency key, the run that this key began; the one that waits already.
 
-        Raises Unknown for a job or repository that is not declared, and Misuse, Unknown or NotAllowed for a snapshot
-        that is none or cannot be removed. Not to be called in the loop's own thread.
+        Raises NotAllowed (`restore_in_place_needed`), Unknown for a job or repository that is not declared, and Misuse,
+        Unknown or NotAllowed for a snapshot that is none or cannot be removed. Not to be called in the loop's own
+        thread.
         """
+        if order.may_replace:
+            _demand_in_place(actor)
         now, document = utc_now(), self.document()
         host = self.host_of(order.job)
         if order.repository is not None:
@@ -455,3 +458,15 @@ class Hub:
         with self.database.write() as connection:
             write_down(connection, actor, "took_kit", now, kind="repository", key=key)
         return repository_kit(key, repository, reach, kept, now, identity=self.record.find_identity(key))
+
+
+def _demand_in_place(actor: Actor) -> None:
+    if actor.may_restore_in_place:
+        return
+    place = "Settings, Tokens, and Users where it acts for one" if actor.is_token else "Settings, Users"
+    raise NotAllowed(
+        f"{actor.name} may restore into a new folder, and not in place or over files that are there",
+        code="restore_in_place_needed",
+        hint="name a new folder, without a rule that overwrites; "
+        f"or an administrator gives that right, restore_in_place: {place}",
+    )

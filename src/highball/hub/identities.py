@@ -24,10 +24,22 @@ from highball.spec.provider import Provider
 
 def role_of(provider: Provider, claims: Mapping[str, Any]) -> Role | None:
     """The highest role that the claim gives; None lets nobody in."""
+    roles = [provider.roles[one] for one in _values(provider, claims) if one in provider.roles]
+    return max(roles, key=list(Role).index, default=provider.default_role)
+
+
+def _values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
     told = find_claim(claims, provider.claim)
     values = [told] if isinstance(told, str) else told if isinstance(told, list) else []
-    roles = [provider.roles[one] for one in values if isinstance(one, str) and one in provider.roles]
-    return max(roles, key=list(Role).index, default=provider.default_role)
+    return [one for one in values if isinstance(one, str)]
+
+
+def _rights(proved: Proved, role: Role) -> dict[str, Any]:
+    """What an account is given at a log-in: its role, and where the provider tells of it, the right to replace."""
+    given: dict[str, Any] = {"role": role.value}
+    if telling := proved.provider.restore_in_place:
+        given["restore_in_place"] = any(one in telling for one in _values(proved.provider, proved.claims))
+    return given
 
 
 def find_account(connection: sa.Connection, proved: Proved) -> str | None:
@@ -43,7 +55,8 @@ def let_in(connection: sa.Connection, proved: Proved, address: str | None, now: 
     """
     role = role_of(proved.provider, proved.claims)
     assert role is not None
-    key = find_account(connection, proved) or _adopt(connection, proved, role, address, now)
+    given = _rights(proved, role)
+    key = find_account(connection, proved) or _adopt(connection, proved, given, address, now)
     row = accounts.get_row(connection, "user", key)
     user = User.model_validate(row.spec)
     if not user.enabled:
@@ -52,7 +65,7 @@ def let_in(connection: sa.Connection, proved: Proved, address: str | None, now: 
             code="account_disabled",
             hint="an administrator can enable it",
         )
-    _give_role(connection, key, user, role, now)
+    _give(connection, key, user, given, now)
     return key
 
 
@@ -62,7 +75,7 @@ def shut_out(connection: sa.Connection, proved: Proved, now: datetime) -> str | 
     if key is not None:
         user = accounts.find_user(connection, key)
         assert user is not None
-        _give_role(connection, key, user, Role.VIEWER, now)
+        _give(connection, key, user, _rights(proved, Role.VIEWER), now)
         accounts.end_sessions(connection, key, HUB, now, None)
     return key
 
@@ -76,14 +89,16 @@ def no_role(provider: Provider) -> NotAllowed:
     )
 
 
-def _give_role(connection: sa.Connection, key: str, user: User, role: Role, now: datetime) -> None:
-    if user.role is not role:
-        changed = accounts.spec_of(user) | {"role": role.value}
+def _give(connection: sa.Connection, key: str, user: User, given: dict[str, Any], now: datetime) -> None:
+    changed = accounts.spec_of(user) | given
+    if User.model_validate(changed) != user:
         with accounts.kept_sound(connection, HUB, now):
             accounts.store(connection, "user", key, changed, HUB, now)
 
 
-def _adopt(connection: sa.Connection, proved: Proved, role: Role, address: str | None, now: datetime) -> str:
+def _adopt(
+    connection: sa.Connection, proved: Proved, given: dict[str, Any], address: str | None, now: datetime
+) -> str:
     told = find_claim(proved.claims, proved.provider.name_claim)
     name = key_from(told.partition("@")[0]) if isinstance(told, str) else ""
     if not name:
@@ -100,7 +115,7 @@ def _adopt(connection: sa.Connection, proved: Proved, role: Role, address: str |
                 hint="an administrator can make one of that name, without a password",
             )
         key = accounts.check_name(name)
-        user = User(role=role)
+        user = User.model_validate(given)
         with accounts.kept_sound(connection, HUB, now):
             accounts.store(connection, "user", key, accounts.spec_of(user), HUB, now)
     elif accounts.find_password(connection, name) is not None:
@@ -121,7 +136,8 @@ def _adopt(connection: sa.Connection, proved: Proved, role: Role, address: str |
     told_now = {"issuer": proved.provider.issuer, "subject": proved.subject, "user": id, "since": now}
     connection.execute(identities.insert().values(**told_now))
     accounts.remove_links(connection, name)
-    write_down(connection, Actor(name, role, address), "linked", now, kind="user", key=name)
+    actor = Actor(name, Role(given["role"]), address)
+    write_down(connection, actor, "linked", now, kind="user", key=name)
     return name
 
 

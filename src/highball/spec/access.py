@@ -23,6 +23,9 @@ class Role(StrEnum):
         return order.index(self) >= order.index(other)
 
 
+_IN_PLACE = "an operator may restore in place and over files that are there; an admin always may"
+
+
 class User(BaseModel):
     """A person with an account."""
 
@@ -30,6 +33,7 @@ class User(BaseModel):
 
     title: Title | None = Field(None, description="a name for people")
     role: Role = Field(Role.VIEWER, description="viewer sees, operator runs and restores, admin changes")
+    restore_in_place: bool = Field(False, strict=True, description=_IN_PLACE)
     enabled: bool = Field(True, strict=True, description="an account that is not enabled cannot log in")
 
 
@@ -45,4 +49,12 @@ class Token(BaseModel):
     may_grant: bool = Field(
         False, strict=True, description="it may make tokens, admins and links that set passwords"
     )
+    restore_in_place: bool = Field(
+        False, strict=True, description=f"{_IN_PLACE}; never more than its user may"
+    )
     enabled: bool = Field(True, strict=True, description="a token that is not enabled opens nothing")
+
+
+def restores_in_place(declared: User | Token) -> bool:
+    """Whether what is declared lets somebody restore in place: an operator by a right of their own, an admin always."""
+    return declared.role is Role.ADMIN or (declared.role is Role.OPERATOR and declared.restore_in_place)

@@ -80,6 +80,11 @@ class Provider(BaseModel):
     default_role: Role | None = Field(
         None, description="the role of who has none of these values; null lets nobody else in"
     )
+    restore_in_place: Annotated[tuple[_Claim, ...], Field(max_length=200)] = Field(
+        (),
+        description="which values of the claim let an operator restore in place, at each log-in; "
+        "without any it is what the account says",
+    )
     name_claim: _Claim = Field(
         "preferred_username", description="the claim that tells the name of the account"
     )

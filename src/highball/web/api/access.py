@@ -145,6 +145,9 @@ class Me(BaseModel):
     role: Role
     user: str | None = Field(description="the user's key; null is a token that acts for itself")
     session: str | None = Field(description="the session's id; null is a token")
+    restore_in_place: bool = Field(
+        description="whether one's restores may replace what is there; false: into a new folder only"
+    )
     warning: Reason | None = Field(
         description="what is unsafe in the way one came: plain http from elsewhere"
     )
@@ -201,6 +204,9 @@ class OwnToken(Confirming):
     key: Key | None = _KEY_BESIDE
     title: Title | None = None
     role: Role = Field(Role.VIEWER, description="what it may do; not more than oneself")
+    restore_in_place: bool = Field(
+        False, strict=True, description="it may restore in place, where one may oneself"
+    )
     expires_at: Moment | None = None
 
 
@@ -674,6 +680,7 @@ def _me(request: Request, known: Known) -> Me:
         role=known.actor.role,
         user=known.user,
         session=known.session,
+        restore_in_place=known.actor.may_restore_in_place,
         warning=EXPOSED if is_exposed(request.scope) else None,
     )
 

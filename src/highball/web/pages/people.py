@@ -73,6 +73,7 @@ def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "faults": _faults_of_name(error),
             "question": _about_user(account.key) if account else None,
             "reset": _about_factor(account.key) if account else None,
+            "provider_tells": _provider_tells(hub),
         }
         return pages.answer(request, "user", context, status=status_of(error))
 
@@ -82,18 +83,24 @@ def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.get("/settings/users/new")
     def new_user(request: Request, _: Admin) -> Response:
-        return form(request, {"key": "", "title": "", "role": Role.VIEWER.value, "enabled": True}, None)
+        sent = {"key": "", "title": "", "role": Role.VIEWER.value, "enabled": True}
+        return form(request, sent | {"restore_in_place": False}, None)
 
     @router.post(USERS)
     def create_user(
-        request: Request, actor: Admin, key: Text = "", title: Text = "", role: Text = ""
+        request: Request,
+        actor: Admin,
+        key: Text = "",
+        title: Text = "",
+        role: Text = "",
+        restore_in_place: Text = "",
     ) -> Response:
         try:
-            user = _read_user(title, role, True)
+            user = _read_user(title, role, True, in_place=bool(restore_in_place))
             account = hub.access.create_user(key, user, actor, utc_now())
         except HighballError as error:
             sent = {"key": key, "title": title, "role": role, "enabled": True}
-            return form(request, sent, None, error=error)
+            return form(request, sent | {"restore_in_place": bool(restore_in_place)}, None, error=error)
         return go(_user(account.key), said=Said(f"{account.key} has an account. Make a link to invite them."))
 
     @router.get("/settings/users/{key}")
@@ -101,7 +108,7 @@ def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
         account = hub.access.get_user(key)
         user = account.user
         sent = {"key": key, "title": user.title or "", "role": user.role.value, "enabled": user.enabled}
-        return form(request, sent, account, account.revision)
+        return form(request, sent | {"restore_in_place": user.restore_in_place}, account, account.revision)
 
     @router.post("/settings/users/{key}")
     def change_user(
@@ -110,15 +117,17 @@ def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
         actor: Admin,
         title: Text = "",
         role: Text = "",
+        restore_in_place: Text = "",
         enabled: Text = "",
         revision: Number = 0,
     ) -> Response:
         account = hub.access.get_user(key)
         try:
-            user = _read_user(title, role, bool(enabled))
+            user = _read_user(title, role, bool(enabled), in_place=bool(restore_in_place))
             hub.access.change_user(key, user, actor, utc_now(), revision=revision)
         except HighballError as error:
             sent = {"key": key, "title": title, "role": role, "enabled": bool(enabled)}
+            sent |= {"restore_in_place": bool(restore_in_place)}
             return form(request, sent, account, revision_that_holds(error, revision), error)
         return go(USERS, said=Said(f"{key} is saved.", undo=f"/history/user/{quote(key, safe='')}"))
 
@@ -162,11 +171,20 @@ def _user(key: str) -> str:
     return f"{USERS}/{quote(key, safe='')}"
 
 
-def _read_user(title: str, role: str, enabled: bool) -> User:
+def _read_user(title: str, role: str, enabled: bool, *, in_place: bool) -> User:
+    told: dict[str, object] = {"title": title.strip() or None, "role": role, "enabled": enabled}
+    if in_place:
+        told["restore_in_place"] = True
     try:
-        return User.model_validate({"title": title.strip() or None, "role": role, "enabled": enabled})
+        return User.model_validate(told)
     except ValidationError as error:
         raise _invalid(error) from None
+
+
+def _provider_tells(hub: Hub) -> bool:
+    """Whether the provider says who may restore in place."""
+    provider = hub.document().settings.oidc
+    return provider is not None and bool(provider.restore_in_place)
 
 
 def _invalid(error: ValidationError) -> ConfigurationInvalid:
@@ -238,7 +256,7 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/settings/tokens/new")
     def new_token(request: Request, _: Admin) -> Response:
         sent = {"key": "", "title": "", "role": "viewer", "user": "", "ends": "", "enabled": True}
-        return form(request, sent | {"may_grant": False}, None)
+        return form(request, sent | {"may_grant": False, "restore_in_place": False}, None)
 
     @router.post(TOKENS)
     def create_token(
@@ -250,13 +268,15 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
         user: Text = "",
         ends: Text = "",
         may_grant: Text = "",
+        restore_in_place: Text = "",
     ) -> Response:
+        rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
         try:
-            token = _read_token(pages, title, role, user, ends, True, grants=bool(may_grant))
+            token = _read_token(pages, title, role, user, ends, True, rights=rights)
             program, value = hub.access.create_token(key.strip(), token, actor, utc_now())
         except HighballError as error:
             sent = {"key": key, "title": title, "role": role, "user": user, "ends": ends, "enabled": True}
-            return form(request, sent | {"may_grant": bool(may_grant)}, None, error=error)
+            return form(request, sent | rights, None, error=error)
         shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": TOKENS}
         return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
 
@@ -272,6 +292,7 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "ends": _last_day(token.expires_at, pages),
             "enabled": token.enabled,
             "may_grant": token.may_grant,
+            "restore_in_place": token.restore_in_place,
         }
         return form(request, sent, program, program.revision)
 
@@ -286,16 +307,18 @@ def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
         ends: Text = "",
         enabled: Text = "",
         may_grant: Text = "",
+        restore_in_place: Text = "",
         revision: Number = 0,
     ) -> Response:
         program = hub.access.get_token(key)
+        rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
         try:
-            before, grants = program.token.expires_at, bool(may_grant)
-            token = _read_token(pages, title, role, user, ends, bool(enabled), before, grants=grants)
+            before = program.token.expires_at
+            token = _read_token(pages, title, role, user, ends, bool(enabled), before, rights=rights)
             hub.access.change_token(key, token, actor, utc_now(), revision=revision)
         except HighballError as error:
             said = {"key": key, "title": title, "role": role, "user": user, "ends": ends}
-            sent = said | {"enabled": enabled, "may_grant": bool(may_grant)}
+            sent = said | {"enabled": enabled} | rights
             return form(request, sent, program, revision_that_holds(error, revision), error)
         return go(TOKENS, said=Said(f"{key} is saved.", undo=f"/history/token/{quote(key, safe='')}"))
 
@@ -337,21 +360,29 @@ def _add_own_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.get("/settings/own-tokens/new")
     def new_own_token(request: Request, _: Sees) -> Response:
-        return form(request, {"key": "", "title": "", "role": "viewer", "ends": "", "enabled": True})
+        sent = {"key": "", "title": "", "role": "viewer", "ends": "", "enabled": True}
+        return form(request, sent | {"restore_in_place": False})
 
     @router.post(OWN_TOKENS)
     def create_own_token(
-        request: Request, actor: Sees, key: Text = "", title: Text = "", role: Text = "", ends: Text = ""
+        request: Request,
+        actor: Sees,
+        key: Text = "",
+        title: Text = "",
+        role: Text = "",
+        ends: Text = "",
+        restore_in_place: Text = "",
     ) -> Response:
         me = known(request)
         if me.session is None:
             return go(ACCOUNT, said=NO_ACCOUNT)
+        rights = {"restore_in_place": bool(restore_in_place)}
         try:
-            token = _read_token(pages, title, role, "", ends, True)
+            token = _read_token(pages, title, role, "", ends, True, rights=rights)
             made = hub.access.create_own_token(own_user(me), key.strip(), token, actor, utc_now())
         except HighballError as error:
             sent = {"key": key, "title": title, "role": role, "ends": ends, "enabled": True}
-            return form(request, sent, error)
+            return form(request, sent | rights, error)
         program, value = made
         shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": ACCOUNT}
         return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
@@ -382,12 +413,11 @@ def _read_token(
     enabled: bool,
     before: datetime | None = None,
     *,
-    grants: bool = False,
+    rights: Mapping[str, bool],
 ) -> Token:
     """The token that a form declares; the end stays what it was `before` where its day is the same."""
     told: dict[str, object] = {"title": title.strip() or None, "role": role, "enabled": enabled}
-    if grants:
-        told["may_grant"] = True
+    told |= {right: True for right, given in rights.items() if given}
     if user:
         told["user"] = user
     if ends:

@@ -105,6 +105,7 @@ WORK: dict[tuple[str, str], Role | None] = {
     ("POST", "/hosts/{host}/measure"): OPERATOR,
     ("POST", "/repositories/test"): ADMIN,
     ("POST", "/hosts/{host}/invitation"): ADMIN,
+    ("DELETE", "/hosts/{host}/agent"): ADMIN,
     ("POST", "/repositories/{key}/test"): OPERATOR,
     ("POST", "/jobs/{key}/test"): OPERATOR,
     ("GET", "/repositories/{key}/snapshots"): VIEWER,

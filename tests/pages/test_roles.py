@@ -119,7 +119,11 @@ MAINTENANCE: dict[tuple[str, str], Role | None] = {
     ("POST", "/holds/{id}/accept"): OPERATOR,
 }
 
-HOSTS: dict[tuple[str, str], Role | None] = {("GET", "/hosts"): VIEWER}
+HOSTS: dict[tuple[str, str], Role | None] = {
+    ("GET", "/hosts"): VIEWER,
+    ("GET", "/hosts/{key}/shut-out"): ADMIN,
+    ("POST", "/hosts/{key}/shut-out"): ADMIN,
+}
 
 SETTINGS: dict[tuple[str, str], Role | None] = {
     ("GET", "/settings"): VIEWER,

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable
+from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable, Unknown
 from highball.handshake import Conversation, Exchange, Unpacker
 from highball.hub.audit import Actor, write_down
 from highball.hub.db import Database, agents, enrolments
@@ -313,6 +313,27 @@ class Fleet:
             write_down(connection, actor, "invited", now, kind="host", key=host)
         return token
 
+    async def shut_out(self, host: str, actor: Actor, now: datetime) -> None:
+        """Let nobody be this host's agent until one joins by another invitation; raises Unknown where nobody is."""
+        await asyncio.to_thread(self._strike, host, actor, now)
+        connection = self._connections.get(host)
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                await connection.socket.close()
+        self._twins.pop(host, None)
+        self._on_change(host)
+
+    def _strike(self, host: str, actor: Actor, now: datetime) -> None:
+        former = self._former_keys()  # an invitation names its host by the key of when it was made
+        with self._database.write() as connection:
+            if not connection.execute(agents.delete().where(agents.c.host == host)).rowcount:
+                raise Unknown(f"{host} has no agent", code="agent_unknown", hint="see them under Hosts")
+            invitations = enrolments.c.purpose == "agent"
+            invited = connection.execute(sa.select(enrolments.c.subject).where(invitations)).scalars().all()
+            its = [subject for subject in invited if former.now("host", subject) == host]
+            connection.execute(enrolments.delete().where(invitations, enrolments.c.subject.in_(its)))
+            write_down(connection, actor, "shut_out", now, kind="host", key=host)
+
     # --- one connection ---
 
     async def serve(self, socket: Socket, proved: Callable[[], None] | None = None) -> None:
@@ -330,6 +351,9 @@ class Fleet:
         if proved is not None:
             proved()
         await self._replace(connection)
+        if not await asyncio.to_thread(self.knows, connection.host, bytes.fromhex(connection.public_key)):
+            self._forget(connection)  # it was shut out while it greeted
+            return
         listening = asyncio.create_task(self._listen(connection))
         working = asyncio.create_task(self._work_off(connection))
         try:

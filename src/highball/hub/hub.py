@@ -396,15 +396,20 @@ class Hub:
 
     def invite(self, host: str, actor: Actor, now: datetime) -> str:
         """A one-time token for the agent of a declared host. Raises Unknown, and Misuse for the hub's own machine."""
-        if host == self.host:
-            raise Misuse(
-                f"{host} is the hub's own machine: its agent comes with the hub",
-                code="own_host",
-                hint="invite another host",
-            )
+        self._demand_elsewhere(host, "invite another host")
         self.documents.get("host", host)
         demand_present(actor)
         return self.fleet.invite(host, actor, now)
+
+    async def shut_out(self, host: str, actor: Actor, now: datetime) -> None:
+        """Take a host's agent its key and its invitations. Raises Unknown, and Misuse for the hub's own machine."""
+        self._demand_elsewhere(host, "end the hub to end it")
+        await self.fleet.shut_out(host, actor, now)
+
+    def _demand_elsewhere(self, host: str, hint: str) -> None:
+        if host == self.host:
+            words = f"{host} is the hub's own machine: its agent comes with the hub"
+            raise Misuse(words, code="own_host", hint=hint)
 
     # --- what is asked ---
 

@@ -44,7 +44,7 @@ class RefusalAnswer(Fact):
     """What of a host's agent was refused since it joined: how much, and why the last of it was.
 
     An agent is believed only about what it was ordered. Where this is more than an old version, somebody else speaks
-    for it: look at that machine, invite the host again, and join it anew.
+    for it: look at that machine, shut its agent out, invite the host again, and join it anew.
     """
 
     count: int
@@ -94,6 +94,12 @@ def make_router(hub: Hub) -> APIRouter:
         if is_plain(url):
             line += " --plain-http"
         return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
+
+    @router.delete("/hosts/{host}/agent", status_code=204)
+    async def shut_out(host: str, actor: Admin) -> None:
+        """Shut a host's agent out: its key and its invitations count no more, and nobody is that host's agent until
+        one joins by another invitation."""
+        await hub.shut_out(host, actor, utc_now())
 
     @router.get("/hosts/{host}/browse")
     async def browse(host: str, _: Runs, path: ByPath) -> Any:

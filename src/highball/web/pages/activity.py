@@ -60,6 +60,7 @@ WORDS = {
     "took_kit": "took the recovery kit of",
     "invited": "invited",
     "enrolled": "enrolled",
+    "shut_out": "shut out the agent of",
     "adopted": "took over from snapshots",
 }
 """What the audit calls it, and how a sentence says it. What is not here is said as it is called."""

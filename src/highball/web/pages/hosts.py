@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
@@ -22,12 +23,16 @@ from highball.keeping import LARGEST_SKEW
 from highball.spec.access import Role
 from highball.spec.document import effective_job
 from highball.web import showing
-from highball.web.page import Pages
+from highball.web.page import Pages, Said, go
+from highball.web.pages.asking import Question, ask
 from highball.web.showing import Look
 from highball.web.who import demand
 from highball.words import counted
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+
+HOSTS = "/hosts"
 
 ONLINE = Look("ok", "circle-check", "Online")
 OFFLINE = Look("bad", "unplug", "Offline")
@@ -38,12 +43,23 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     """The list of hosts."""
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/hosts")
+    @router.get(HOSTS)
     def list_them(request: Request, _: Sees) -> Response:
         found = pages.in_short()
         rows = _rows(hub, found)
         context = {"rows": rows, "sentence": _sentence(rows)}
         return pages.answer(request, "hosts", context, overview=found)
+
+    @router.get("/hosts/{key}/shut-out")
+    def ask_about_agent(key: str, request: Request, _: Admin) -> Response:
+        return ask(pages, request, _about_agent(key))
+
+    @router.post("/hosts/{key}/shut-out")
+    async def shut_out(key: str, actor: Admin) -> Response:
+        await hub.shut_out(key, actor, utc_now())
+        return go(
+            HOSTS, said=Said(f"The agent of {key} is shut out. Invite the host again to let another in.")
+        )
 
     return router
 
@@ -68,6 +84,8 @@ class Row:
     declared: bool
     twin: Twin | None
     """A second agent that dials as this host."""
+    has_agent: bool = False
+    """Whether an agent elsewhere is known by its key."""
     refused: Refusal | None = None
     """What of its agent's messages was not believed."""
 
@@ -102,7 +120,12 @@ def _rows(hub: Hub, found: Overview) -> list[Row]:
     keys = sorted({hub.host, *document.hosts, *seen, *jobs})
     refused = hub.fleet.refusals.list_them()
     return [
-        replace(_row(hub, key, seen.get(key), jobs.get(key, [])), refused=refused.get(key)) for key in keys
+        replace(
+            _row(hub, key, seen.get(key), jobs.get(key, [])),
+            has_agent=key in seen and key != hub.host,
+            refused=refused.get(key),
+        )
+        for key in keys
     ]
 
 
@@ -127,6 +150,19 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKin
         always_on=always_on,
         declared=declared is not None,
         twin=hub.fleet.list_twins(utc_now()).get(key),
+    )
+
+
+def _about_agent(key: str) -> Question:
+    return Question(
+        title=f"Shut out the agent of {key}?",
+        text="Its connection ends, and its key and its invitations count no more. What it runs now may go on "
+        "on that machine; nothing more is ordered there, and no secret is handed to it, until an agent joins by "
+        "another invitation. What that machine knew already, such as the passwords of its repositories, it still "
+        "knows: change those.",
+        action=f"/hosts/{quote(key, safe='')}/shut-out",
+        verb="Shut out",
+        back=HOSTS,
     )
 
 

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 from websockets.exceptions import ConnectionClosed
 
+from highball.agent.identity import Identity, Membership
+from highball.errors import NotAllowed
 from highball.handshake import LONGEST_RECORD, Conversation, Exchange, Packer, Tampered, Unpacker
-from highball.protocol import Browse
+from highball.protocol import Browse, Challenge, proof_text
 from hostile.stolen_hub import PATIENCE, StolenHub
 
 ASKED = {"asks": "browse", "path": "/"}
@@ -110,6 +113,30 @@ def test_an_agent_hangs_up_at_the_first_word_that_is_not_the_hubs(tmp_path: Path
             assert any("not of the other side" in said or "bears no code" in said for said in hub.said)
 
     asyncio.run(story())
+
+
+def test_whoever_is_between_reads_what_is_said_and_the_invitation_too(tmp_path: Path) -> None:
+    async def story() -> None:
+        hub, relay = StolenHub(tmp_path), Relay()
+        async with hub.with_agent(relay.before):
+            assert (await hub.ask(ASKED)).error is None
+        enrolled = next(json.loads(said) for said in relay.heard if '"enrol"' in said)
+        assert len(enrolled["body"]["token"]) > 40
+        assert any('"type":"answer"' in said and '"name"' in said for said in relay.heard), "after its code"
+
+    asyncio.run(story())
+
+
+def test_an_agent_speaks_to_no_hub_but_the_one_that_it_joined(tmp_path: Path) -> None:
+    identity, own, other = Identity(tmp_path), Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    hub_key = own.public_key().public_bytes_raw()
+    joined = Membership(hub="http://127.0.0.1:8765", host="laptop", hub_key=hub_key)
+    challenge, nonce, share = Challenge(nonce=bytes(32), share=bytes(32)), bytes(32), bytes(32)
+    said = proof_text("hub", "laptop", challenge, nonce, share)
+    identity.demand_hub(joined, own.sign(said), challenge, nonce, share)
+    for proof in (other.sign(said), own.sign(said + b"more"), bytes(64), b""):
+        with pytest.raises(NotAllowed, match="is not the hub that this agent belongs to"):
+            identity.demand_hub(joined, proof, challenge, nonce, share)
 
 
 def conversations() -> tuple[Conversation, Conversation]:

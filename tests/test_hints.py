@@ -1,4 +1,4 @@
-"""What messages, pages and documents tell people to type is there: every command, and every option with it."""
+"""What messages, pages and documents name is there: every command with its options, every link, every test."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from highball.spec.job import HOOK_VARIABLES
 from highball.spec.sample import sample
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)")
+NAMED_TEST = re.compile(r"\btests/([\w/]+\.py)::(test_\w+)")
+NOTE = re.compile(r"\[\^(\w+)\]")
 CALL = re.compile(r"(?<![\w/.-])highball((?: +(?:[\w./:=@-]+|…|\[[^\]]*\]))+)")
 WITH_VALUE = ("-c", "--config", "--hub")
 GLOBAL = {"--json", "--events", "--verbose", "-v", "--version", "-V", "--help", "-h"}
@@ -105,3 +109,44 @@ def test_every_variable_that_hooks_get_is_written_down() -> None:
         text = (ROOT / place).read_text()
         assert not {name for name in HOOK_VARIABLES if f"`{name}`" not in text}, place
     assert not {name for name in HOOK_VARIABLES if f"#   {name}: " not in sample("UTC")}
+
+
+# --- links, and tests that documents name --------------------------------------------------------
+
+
+def headings(path: Path) -> set[str]:
+    """The headings of a document, as links name them."""
+    found = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def leads_nowhere(document: Path, to: str, heading: str) -> bool:
+    """Whether a link of a document names a file or a heading that is not there."""
+    path = document.parent / to if to else document
+    return not path.exists() or (bool(heading) and heading not in headings(path))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
+    links = LINK.findall(document.read_text())
+    assert links
+    assert [link for link in links if leads_nowhere(document, *link)] == []
+
+
+def test_every_test_that_a_document_names_is_there() -> None:
+    named = {one for path in (ROOT / "docs").glob("*.md") for one in NAMED_TEST.findall(path.read_text())}
+    assert len(named) > 50
+    there = {
+        file: (ROOT / "tests" / file).read_text() for file, _ in named if (ROOT / "tests" / file).exists()
+    }
+    assert {one for one in named if f"def {one[1]}(" not in there.get(one[0], "")} == set()
+
+
+def test_every_claim_about_thieves_names_the_test_that_would_show_it_false() -> None:
+    text, _, notes = (ROOT / "docs" / "security.md").read_text().partition("\n[^")
+    claims = re.findall(r"^- .*?(?=^- |^$)", text, re.M | re.S)
+    assert len(claims) > 20
+    assert [claim for claim in claims if not NOTE.search(claim)] == []
+    told = dict(re.findall(r"^\[\^(\w+)\]: (.*)$", f"[^{notes}", re.M))
+    assert set(NOTE.findall(text)) == set(told)
+    assert [note for note in told.values() if len(NAMED_TEST.findall(note)) != 1] == []

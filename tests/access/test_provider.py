@@ -170,6 +170,8 @@ def test_restoring_in_place_is_a_right_that_the_account_has_or_the_provider_give
     assert access.get_user("bob").revision == revision, "nothing changed"
     assert not may_after_log_in(restore_in_place=["backup-admins"])
     assert may_after_log_in(restore_in_place=["backup-admins", "chess"])
+    form = hub.client().get("/settings/users/bob").text
+    assert "gives the role and the right to restore in place at each log-in" in form
 
 
 def test_who_has_no_role_any_more_is_shut_out_everywhere(hub: Whole, organisation: Organisation) -> None:

@@ -20,6 +20,7 @@ from highball.hub.access import IDLE_FOR, Access
 from highball.hub.vault import Vault
 from highball.spec.access import Role, Token
 from highball.web.guard import MOST_BYTES, Guard, Rules
+from highball.web.rates import AT_ONCE, EACH_SECOND, MOST_ADDRESSES, Rates
 
 
 def with_probe(app: FastAPI) -> FastAPI:
@@ -293,6 +294,43 @@ def test_guesses_through_a_proxy_that_is_not_trusted_count_for_the_proxy(app: Fa
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "2"
     assert answer.json()["code"] == "throttled"
+
+
+# --- how often ----------------------------------------------------------------------------------------
+
+
+def test_a_stranger_who_asks_without_end_is_answered_no_more_and_nobody_else_notices(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
+    known, stranger = log_in(browser(app), "anna"), browser(app)
+    statuses = [stranger.get("/api/v1/probe").status_code for _ in range(AT_ONCE + 5)]
+    assert set(statuses[: AT_ONCE - 5]) == {200} and set(statuses[AT_ONCE:]) == {429}
+    refused = stranger.get("/page", headers={"accept": "text/html"})
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+    assert refused.headers["retry-after"] == "60"
+    assert stranger.get("/api/v1/probe", headers={"Authorization": "Bearer hb_nothing"}).status_code == 429
+    assert known.get("/api/v1/probe").json()["actor"] == "anna", "who is logged in is counted nowhere"
+    assert browser(app, host="192.0.2.8").get("/api/v1/probe").status_code == 200
+    assert stranger.get("/healthz").status_code != 429
+
+
+def test_an_address_is_admitted_again_as_time_goes_by_and_a_network_of_ipv6_is_one() -> None:
+    now = [1000.0]
+    rates = Rates(lambda: now[0])
+    assert [rates.admit("2001:db8::1") for _ in range(AT_ONCE + 1)][-2:] == [True, False]
+    assert not rates.admit("2001:db8::2") and rates.admit("2001:db8:0:1::1")
+    now[0] += 1
+    assert [rates.admit("2001:db8::2") for _ in range(int(EACH_SECOND) + 1)] == [True] * int(EACH_SECOND) + [
+        False
+    ]
+
+
+def test_what_is_remembered_of_addresses_is_bounded() -> None:
+    rates = Rates(lambda: 1.0)
+    for number in range(MOST_ADDRESSES + 10):
+        rates.admit(str(ipaddress.ip_address(number)))
+    assert len(rates) == MOST_ADDRESSES
 
 
 # --- how much -----------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from highball.secret import SecretValue
 from highball.web import problems
 from highball.web.asker import while_there
 from highball.web.bodies import find_fault
+from highball.web.rates import Rates
 from highball.web.subpath import ROOT
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -52,6 +53,8 @@ EXPOSED = Reason(
     message="passwords and tokens travel in the clear between you and this hub: reach it by https",
 )
 """What is said to whoever proves themselves over plain http from another machine."""
+
+TOO_MANY = "too_many_requests"
 
 _URL = "highball.url"
 _ANY_HOST = ("/agent/v1/", "/healthz")
@@ -112,6 +115,7 @@ class Guard:
         self._rules = rules or Rules()
         self._draw = draw
         self._proofs: dict[str, asyncio.Future[Known | None]] = {}
+        self._rates = Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -144,7 +148,8 @@ class Guard:
 
     async def _answer(self, scope: Scope, refused: _Refused) -> Response:
         """The refusal: a page for people, where one can be drawn, and a problem for programs."""
-        if self._draw is not None and problems.wants_page(scope):
+        is_cheap = refused.error.code == TOO_MANY  # or strangers would have pages drawn all the same
+        if self._draw is not None and problems.wants_page(scope) and not is_cheap:
             try:
                 page = await run_in_threadpool(self._draw, Request(scope), refused.error, refused.status)
             except HighballError:  # what is wrong keeps pages from being drawn, too
@@ -159,6 +164,8 @@ class Guard:
         _demand_bounded(scope, headers)
         self._demand_host(scope, headers)
         known = await self._find_known(scope, headers)
+        if known is None:
+            self._demand_patience(scope)
         state = scope.setdefault("state", {})
         state["known"] = known
         state["actor"] = known.actor if known else None
@@ -186,6 +193,19 @@ class Guard:
                 f"this hub is not called {ascii(name)[1:-1] or 'nothing'}",
                 hint="name it in allowed_hosts under [settings.web], or ask by a name of the hub's machine",
             )
+
+    def _demand_patience(self, scope: Scope) -> None:
+        """Refuse a stranger who has asked too often, but for a sign of life and what agents send by their tickets."""
+        address = _address(address_of(scope) or "")
+        if scope["path"].startswith(_ANY_HOST) or address is None or self._rates.admit(str(address)):
+            return
+        raise _refuse(
+            429,
+            TOO_MANY,
+            "too many requests came from this address without a log-in or a token",
+            hint="ask again in a minute; behind a proxy, name it in trusted_proxies under [settings.web]",
+            headers={"Retry-After": "60"},
+        )
 
     # --- who, and from where ---
 
@@ -215,6 +235,7 @@ class Guard:
         if value is not None:
             known = await self._ask(self._access.find_by_token, value, address)
             if known is None:
+                self._demand_patience(scope)
                 raise _refuse(
                     401,
                     "token_invalid",

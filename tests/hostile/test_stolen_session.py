@@ -34,11 +34,22 @@ def stolen(whole: Whole) -> TestClient:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/hosts/laptop/invitation"), ("GET", "/repositories/far/recovery-kit")]
+    ("method", "path", "body"),
+    [
+        ("POST", "/hosts/laptop/invitation", None),
+        ("GET", "/repositories/far/recovery-kit", None),
+        ("POST", "/repositories/far/keys", {"name": "theirs", "password": "known to them"}),
+        ("POST", "/repositories/far/keys/rotate", {"password": "known to them"}),
+    ],
 )
-def test_it_invites_no_agent_and_takes_no_recovery_kit(stolen: TestClient, method: str, path: str) -> None:
-    refused = stolen.request(method, API + path)
+def test_it_invites_no_agent_takes_no_recovery_kit_and_adds_no_key_that_it_knows(
+    stolen: TestClient, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    refused = stolen.request(method, API + path, json=body)
     assert (refused.status_code, refused.json()["code"]) == (403, "confirmation_needed")
+    confirmed = stolen.post(f"{API}/me/confirmation", json={"password": PASSWORD})
+    assert confirmed.status_code == 200
+    assert "confirmation_needed" not in stolen.request(method, API + path, json=body).text
 
 
 def test_it_orders_and_declares_what_its_person_may(stolen: TestClient) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
 from highball.facts import Action, KeyTold, Outcome, RepositoryKey, Run, RunKind, RunState, Use
+from highball.hub.accounts import demand_present
 from highball.hub.audit import Actor, write_down
 from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
@@ -102,8 +103,11 @@ def rotate(
     """Begin to let another password open a repository in the place of the one that does.
 
     A value that is given, or made up where there is neither, is sealed; a `reference` names another place, and
-    whoever declares the repository lets it say so afterwards. Raises NotAllowed, Unknown and Misuse.
+    whoever declares the repository lets it say so afterwards. Who chooses it proves anew who they are: it opens
+    all of the repository. Raises ConfirmationNeeded, NotAllowed, Unknown and Misuse.
     """
+    if value is not None:
+        demand_present(actor)
     declared = hub.documents.get("repository", key)
     if reference is None and declared.origin == "file":
         raise NotAllowed(
@@ -130,7 +134,11 @@ def add(
     reference: SecretReference | None = None,
     order_key: str | None = None,
 ) -> Run:
-    """Begin to let another password open a repository, besides the one that does; nothing of it is kept."""
+    """Begin to let another password open a repository, besides the one that does; nothing of it is kept.
+
+    Raises ConfirmationNeeded, as that lets somebody in, NotAllowed, Unknown and Misuse.
+    """
+    demand_present(actor)
     if (value is None) == (reference is None):
         raise Misuse("a key wants one password", code="password_missing", hint="send it, or name its file")
     return _add(hub, key, "key-add", actor, value, reference, False, name, order_key)

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from api.whole import ANNA, CANARY, NOW, PASSWORD, Whole, whole_hub
 from highball.hub.access import CONFIRMED_FOR
 from highball.hub.db import sessions
+from highball.spec.access import Role, Token
 
 API = "/api/v1"
 
@@ -50,6 +51,19 @@ def test_it_invites_no_agent_takes_no_recovery_kit_and_adds_no_key_that_it_knows
     confirmed = stolen.post(f"{API}/me/confirmation", json={"password": PASSWORD})
     assert confirmed.status_code == 200
     assert "confirmation_needed" not in stolen.request(method, API + path, json=body).text
+
+
+def test_a_token_of_an_admin_takes_kits_and_invites_agents_as_it_has_no_password_to_type(
+    whole: Whole, stolen: TestClient
+) -> None:
+    admin = Token(role=Role.ADMIN)
+    assert not admin.may_grant
+    _, value = whole.hub.access.create_token("a-program", admin, ANNA, NOW)
+    stolen.cookies.clear()
+    stolen.headers["Authorization"] = f"Bearer {value.reveal().decode()}"
+    assert CANARY in stolen.get(f"{API}/repositories/far/recovery-kit").text
+    assert stolen.post(f"{API}/hosts/laptop/invitation").status_code == 201
+    assert stolen.post(f"{API}/users/vera/link").json()["code"] == "grant_needed"
 
 
 def test_it_orders_and_declares_what_its_person_may(stolen: TestClient) -> None:

@@ -381,6 +381,7 @@ def test_while_a_hub_serves_nothing_is_restored(copy: Path, database_place: Path
     with pytest.raises(Conflict) as raised:
         restore_backup(copy, database_place, NOW)
     assert raised.value.code == "hub_is_serving"
+    assert "end the hub" in (raised.value.hint or ""), "over --hub there is no such command"
     lease.release()
     restore_backup(copy, database_place, NOW)
     assert lease.take()

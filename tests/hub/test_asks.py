@@ -179,6 +179,12 @@ def test_a_repository_under_another_key_is_refused(corner: Corner) -> None:
     twin = corner.repository_spec
     test = corner.post("repositories/test", {"spec": twin})
     assert test["state"] == "twice", test
+    key = f"{corner.nas}-again"
+    corner.post(f"repositories?key={key}", twin)
+    assert corner.post(f"repositories/{key}/test")["state"] == "twice"
+    problems = corner.get("overview")["problems"]
+    [told] = [one["reason"]["message"] for one in problems if one["repositories"] == [key]]
+    assert "same repository" in told, "what the test found, not that there was none"
 
 
 @pytest.mark.parametrize("keep", [1, 2])

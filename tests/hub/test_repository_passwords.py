@@ -137,7 +137,7 @@ def test_a_failed_test_holds_back_saving_and_what_is_saved_anyway_is_a_problem_u
     fields = {"path": f"{sealed.repository}/"}
     at = {"If-Match": f'"{sealed.get(f"repositories/{sealed.nas}")["revision"]}"'}
     sealed.http.patch(f"repositories/{sealed.nas}", json=fields, headers=at).raise_for_status()
-    assert "not tested since" in problems()[0]
+    assert "no test of it succeeded since" in problems()[0]
     assert sealed.get("status", job=sealed.job)[0]["untested"]["code"] == "untested"
     assert sealed.repository_state == "existing"
     assert problems() == []

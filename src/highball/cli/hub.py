@@ -37,7 +37,7 @@ from highball.hub.audit import COMMAND
 from highball.hub.config import Documents
 from highball.hub.db import open_database
 from highball.hub.dialects import BACKUPS
-from highball.hub.lease import lease_on, refuse_if_served
+from highball.hub.lease import END_FIRST, lease_on, refuse_if_served
 from highball.hub.runs import utc_now
 from highball.hub.vault import find_key_file, open_vault
 from highball.secret import SecretValue
@@ -276,7 +276,7 @@ def rebuild(
             code="job_unknown",
             hint="put it into the configuration first, as `highball hub rebuild` shows it",
         )
-    refuse_if_served(place.database)
+    refuse_if_served(place.database, END_FIRST)
     listing = _list_all(session.output, place, chosen)
     if confirm:
         _confirm(session.output, place, listing, confirm)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -64,8 +64,12 @@ def lease_on(where: Path | str | None) -> Lease:
     return _FileLease(where) if isinstance(where, Path) else _ServerLease(where)
 
 
-def refuse_if_served(where: Path | str | None) -> None:
-    """Raise Conflict where a hub serves this database: then it is the one to ask."""
+END_FIRST: Final = "end the hub first; highball serve begins it again"
+"""The hint of what cannot be asked of a hub that serves."""
+
+
+def refuse_if_served(where: Path | str | None, hint: str | None = None) -> None:
+    """Raise Conflict where a hub serves this database: then it is the one to ask, unless the hint says otherwise."""
     lease = lease_on(where)
     holder = lease.find_holder()
     lease.release()
@@ -73,7 +77,8 @@ def refuse_if_served(where: Path | str | None) -> None:
         raise Conflict(
             f"a hub serves this database: {holder}",
             code="hub_is_serving",
-            hint=f"use --hub {holder.address}" if holder.address else "ask it with --hub, or end it first",
+            hint=hint
+            or (f"use --hub {holder.address}" if holder.address else "ask it with --hub, or end it first"),
         )
 
 

@@ -38,7 +38,7 @@ from highball.hub.dialects import (
     open_engine,
     told,
 )
-from highball.hub.lease import lease_on, refuse_if_served
+from highball.hub.lease import END_FIRST, lease_on, refuse_if_served
 
 FORMAT = 1
 KEPT = 7
@@ -315,10 +315,10 @@ def restore_backup(path: Path, where: Path | str, now: datetime, actor: Actor = 
     """
     manifest = examine(path)
     _demand_known(path, manifest)
-    refuse_if_served(where)
+    refuse_if_served(where, END_FIRST)
     lease = lease_on(where)
     if not lease.take():
-        raise Conflict("a hub began to serve this database just now", code="hub_is_serving")
+        raise Conflict("a hub began to serve this database just now", code="hub_is_serving", hint=END_FIRST)
     try:
         if isinstance(where, Path):
             aside = _into_file(path, where, manifest, now, actor)

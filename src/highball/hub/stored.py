@@ -99,10 +99,10 @@ def _why_untested(edit: Edit) -> str | None:
     if edit.place[0] != "repository" or after is None or not after.lives:
         return None
     if before is None:
-        return None if after.origin == FROM_FILE else "it was declared, and not tested since"
+        return None if after.origin == FROM_FILE else "it was declared, and no test of it succeeded since"
     if all(before.spec.get(name) == after.spec.get(name) for name in REACHES):
         return None
-    return "how it is reached was changed, and not tested since"
+    return "how it is reached was changed, and no test of it succeeded since"
 
 
 def note_untested(connection: sa.Connection, repository: str, why: str | None, now: datetime) -> None:

@@ -251,7 +251,7 @@ async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
 
     found = await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
     each = [one for one in (found, found.admin) if one is not None]
-    lost = next((one for one in each if one.state in ("wrong_password", "gone", "changed")), None)
+    lost = next((one for one in each if one.state in ("wrong_password", "gone", "changed", "twice")), None)
     if lost is not None or all(one.state in ("existing", "empty", "locked") for one in each):
         await asyncio.to_thread(hub.record.note_test, key, lost.message if lost else None, utc_now())
         hub.newsroom.publish("object", key)

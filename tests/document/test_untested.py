@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
-from highball.facts import Reason, Statistics
+from highball.facts import Outcome, Reason, Statistics
 from highball.hub.config import Documents
 from highball.hub.runs import Record
 from highball.hub.standing import list_standings
@@ -130,6 +130,28 @@ def test_what_was_begun_anew_stays_so_under_another_key(desk: Desk) -> None:
     document = Documents(desk.database).document()
     [standing] = list_standings(document, desk.database, "here", NOW, ["docs"])
     assert (standing.repository, standing.last_success_at) == ("attic", None)
+
+
+def test_failures_of_the_one_that_was_given_up_are_not_those_of_the_one_in_its_place(desk: Desk) -> None:
+    desk.start()
+    record = Record(desk.database)
+
+    def fail(number: int, at: datetime) -> None:
+        story = Story(number)
+        story.at = at
+        gone = Reason(code="repository_gone", message="it is gone")
+        story.step(outcome=Outcome.FAILURE, reason=gone).end(Outcome.FAILURE, gone).into(record)
+
+    def told() -> tuple[Outcome | None, Reason | None, int]:
+        found = list_standings(Documents(desk.database).document(), desk.database, "here", NOW, ["docs"])
+        return found[0].last_outcome, found[0].last_reason, found[0].failures
+
+    fail(1, NOW - timedelta(minutes=9))
+    assert told()[0] is Outcome.FAILURE
+    record.give_up("nas", ANNA, NOW - timedelta(minutes=5))
+    assert told() == (None, None, 0)
+    fail(2, NOW - timedelta(minutes=1))
+    assert (told()[0], told()[2]) == (Outcome.FAILURE, 1)
 
 
 def test_every_field_of_a_repository_reaches_it_or_does_not() -> None:

@@ -18,9 +18,14 @@ def test_a_lost_repository_is_given_up_and_begun_anew(station: Station) -> None:
     asked = station.ask("setup", "--anew", "nas", status=2)
     assert asked.error["code"] == "confirmation_required"
     assert "1 snapshot" in station.call("setup", "--anew", "nas").stderr
+    shown = station.ask("setup", "--anew", "nas", "--dry-run")
+    assert (shown.json["dry_run"], shown.json["gives_up"]["snapshots"]) == (True, 1)
+    assert station.ask("status").json[0]["snapshots"] == 1
     station.ask("setup", "--anew", "nas", "--yes")
     [standing] = station.ask("status").json
     assert (standing["last_success_at"], standing["snapshots"]) == (None, 0)
+    assert (standing["last_outcome"], standing["last_reason"], standing["failures"]) == (None, None, 0)
+    assert b"gone" not in station.call("status").stdout, "that was the one before"
     station.back_up()
     assert len(station.ask("snapshots").json) == 1
     assert station.ask("status").json[0]["snapshots"] == 1

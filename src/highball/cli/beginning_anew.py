@@ -9,12 +9,35 @@ from highball.cli.session import Session
 from highball.errors import Cancelled, Misuse
 
 if TYPE_CHECKING:
+    from highball.cli.output import Output
     from highball.cli.session import Place
+    from highball.facts import Loss
 
 
 def begin_anew(session: Session, place: Place, repository: str, *, yes: bool) -> None:
     """Show what is given up, ask, and forget it. Raises Conflict where nothing is lost, Misuse and Cancelled."""
     output, loss = session.output, place.tell_loss(repository)
+    _show_loss(output, loss)
+    if not yes:
+        if not output.interactive:
+            raise Misuse("--anew needs --yes where nobody can be asked", code="confirmation_required")
+        if not output.confirm(f"Give {repository} up, and begin a new repository in its place?"):
+            raise Cancelled("nothing was changed")
+    place.give_up(repository, loss)
+
+
+def show_what_is_given_up(session: Session, place: Place, repository: str) -> None:
+    """What `--anew` would give up; nothing is changed. Raises Conflict where nothing is lost."""
+    output, loss = session.output, place.tell_loss(repository)
+    if not output.for_people:
+        output.document({"dry_run": True, "gives_up": loss})
+        return
+    _show_loss(output, loss)
+    output.note("Nothing was changed.")
+
+
+def _show_loss(output: Output, loss: Loss) -> None:
+    repository = loss.repository
     identity = f" (id {loss.identity[:10]}, first seen {words.moment(loss.met_at)})" if loss.identity else ""
     output.note(f"{repository}{identity} is given up: the record holds it for gone with all that was in it.")
     newest = f", the newest of {words.moment(loss.newest_at)}" if loss.newest_at else ""
@@ -23,9 +46,3 @@ def begin_anew(session: Session, place: Place, repository: str, *, yes: bool) ->
         output.note(f"  {words.size(loss.bytes_stored)} stored")
     if loss.last_run is not None:
         output.note(f"  its last run: {loss.last_run}")
-    if not yes:
-        if not output.interactive:
-            raise Misuse("--anew needs --yes where nobody can be asked", code="confirmation_required")
-        if not output.confirm(f"Give {repository} up, and begin a new repository in its place?"):
-            raise Cancelled("nothing was changed")
-    place.give_up(repository, loss)

@@ -22,7 +22,7 @@ from highball.cli.arguments import (
     check_schedules,
     read_wait,
 )
-from highball.cli.beginning_anew import begin_anew
+from highball.cli.beginning_anew import begin_anew, show_what_is_given_up
 from highball.cli.machine import Machine, find_configuration, find_state
 from highball.cli.names import choose_repositories
 from highball.cli.session import Session
@@ -121,13 +121,16 @@ def setup(
     check_schedules(schedule)
     path = find_configuration(session.config)
     document = load(path)
-    if dry_run:
+    if dry_run and anew is None:
         answers.show_setup(session.output, document, "state", str(find_state(path, document)))
         return
     machine = session.open()
     keys = list(document.repositories) if anew is None else choose_repositories(document, [anew])
     machine.demand_secrets(keys)
     machine.place.find_restic()
+    if dry_run:
+        show_what_is_given_up(session, machine, keys[0])
+        return
     machine.settle(begins_run=True)
     if anew is not None:
         begin_anew(session, machine, anew, yes=yes)

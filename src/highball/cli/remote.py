@@ -32,7 +32,7 @@ from highball.cli.arguments import (
     check_schedules,
     read_wait,
 )
-from highball.cli.beginning_anew import begin_anew
+from highball.cli.beginning_anew import begin_anew, show_what_is_given_up
 from highball.cli.following import await_end
 from highball.cli.names import choose_jobs, choose_repositories, find_run_of
 from highball.cli.rekeying import NewKey, OfKind, OldKey, Planned, agree, tell, what_changes
@@ -105,12 +105,16 @@ def setup(
     check_schedules(schedule)
     patience = _read_patience(wait)
     hub = session.reach()
-    if dry_run:
+    if dry_run and anew is None:
         answers.show_setup(session.output, hub.document, "hub", hub.url)
         return
     keys = list(hub.document.repositories)
     if anew is not None:
         keys = choose_repositories(hub.document, [anew])
+    if dry_run:
+        show_what_is_given_up(session, hub, keys[0])
+        return
+    if anew is not None:
         begin_anew(session, hub, anew, yes=yes)
     orders = [(key, _orders({"task": "init", "repository": key} | patience)) for key in keys]
     carrying.carry_out(

@@ -661,7 +661,7 @@ class Record:
             repository=repository,
             identity=row.identity if row else None,
             met_at=row.met_at if row else None,
-            bytes_stored=row.bytes_stored if row else None,
+            bytes_stored=_measured_since(row, last),
             snapshots=count,
             newest_at=last,
             last_run=found[0].id if found else None,
@@ -757,6 +757,14 @@ def _list_twins(listing: Sequence[Snapshot], known: Collection[str]) -> set[str]
         for old, new in pairs
         if (old.tree, old.time) == (new.tree, new.time)
     }
+
+
+def _measured_since(row: sa.Row[Any] | None, newest: datetime | None) -> int | None:
+    """What a repository stores, where that was measured after its newest snapshot was made."""
+    if row is None or row.measured_at is None or (newest is not None and row.measured_at < newest):
+        return None
+    stored: int | None = row.bytes_stored
+    return stored
 
 
 def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Snapshot:

@@ -91,6 +91,9 @@ def _standing(
 ) -> Standing:
     success, proof, check = (_since(anew, at) for at in (newest.success_at, newest.proof_at, kept.check_at))
     outcome = Outcome(newest.outcome) if newest.outcome else None
+    last_run = newest.last_run
+    if _since(anew, newest.ended_at) is None:
+        outcome, reason, last_run = None, None, None
     failed = has_failed(outcome, reason)
     return Standing(
         job=newest.job,
@@ -101,11 +104,11 @@ def _standing(
         snapshots=newest.snapshots,
         last_outcome=Outcome.FAILURE if failed else outcome,
         last_reason=reason,
-        last_run=newest.last_run,
+        last_run=last_run,
         failures=newest.failures,
         last_check_at=check,
         last_restore_proof_at=proof,
-        last_retention_at=newest.retention_at,
+        last_retention_at=_since(anew, newest.retention_at),
         size_bytes=newest.size_bytes,
         repository_bytes=kept.bytes_stored,
         unknown_snapshots=None if kept.listed is None else max(0, kept.listed - kept.ours),
@@ -132,6 +135,12 @@ def _list_marks(connection: sa.Connection, *kinds: str) -> dict[str, list[tuple[
         kind: [(row.name.removeprefix(kind), row.value) for row in rows if row.name.startswith(kind)]
         for kind in kinds
     }
+
+
+def begun_anew(repository: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """When a repository was given up and begun anew, as text; empty where it never was."""
+    when = sa.select(marks.c.value).where(marks.c.name == sa.literal(ANEW) + repository).scalar_subquery()
+    return sa.func.coalesce(when, "")
 
 
 def list_untested(connection: sa.Connection) -> list[tuple[str, datetime, Reason]]:
@@ -165,6 +174,7 @@ def _newest_of_pairs(
         pair,
         column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
         column_of_newest(steps.c.outcome, Action.BACKUP, here).label("outcome"),
+        column_of_newest(steps.c.ended_at, Action.BACKUP, here).label("ended_at"),
         column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
         _count_failures(pair, now).label("failures"),
         column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
@@ -188,6 +198,7 @@ def _count_failures(pair: sa.FromClause, now: datetime) -> sa.ScalarSelect[Any]:
         .where(failed.c.action == Action.BACKUP.value, failed.c.outcome == Outcome.FAILURE.value)
         .where(failed.c.repository == pair.c.repository, failed.c.job == pair.c.job)
         .where(ended > sa.func.coalesce(sa.type_coerce(good, sa.Text), ""))
+        .where(ended > begun_anew(pair.c.repository))
         .where(sa.func.coalesce(rehearsed, sa.false()).is_(sa.false()))
         .scalar_subquery()
     )

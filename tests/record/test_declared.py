@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import NotAllowed, Unknown
-from highball.facts import Action, Health, HoldCause, Outcome, Snapshot, Statistics
+from highball.facts import Action, Health, HoldCause, Loss, Outcome, Snapshot, Statistics
 from highball.hub import config
 from highball.hub import stored as stored_rows
 from highball.hub.audit import COMMAND
@@ -265,6 +265,24 @@ def test_slices_move_on_after_each_success_and_begin_anew(record: Record) -> Non
         assert slice_of(record, 25) == follows
     check(record, 10, "1/4", Outcome.FAILURE, "repository_damaged")
     assert slice_of(record, 25) == "1/4", "a failure moves nothing on"
+
+
+def test_what_was_done_in_a_repository_that_was_given_up_was_not_done_in_the_one_in_its_place(
+    record: Record,
+) -> None:
+    def met(number: int) -> Loss:
+        measure(number).tell(Statistics, repository="nas", repository_id=f"{number:02x}" * 32).end().into(
+            record
+        )
+        return record.tell_loss("nas")
+
+    assert met(1).met_at is not None
+    check(record, 2, "2/4", Outcome.SUCCESS)
+    record.give_up("nas", COMMAND, START + timedelta(days=1))
+    assert slice_of(record, 25) == "1/4"
+    assert record.find_last(Action.CHECK, "nas") is None
+    assert record.tell_loss("nas").met_at is None
+    assert met(3).met_at is not None
 
 
 def test_slices_begin_anew_when_the_share_changes(record: Record) -> None:

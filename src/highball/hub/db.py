@@ -190,6 +190,16 @@ NOT_REHEARSED: sa.ColumnElement[bool] = sa.func.coalesce(
 ).is_(sa.false())
 """A run that did what it tells of: a dry run protects nothing, and tells nothing of how things stand."""
 
+
+def is_since_anew(
+    ended_at: sa.ColumnElement[datetime], repository: sa.ColumnElement[str]
+) -> sa.ColumnElement[bool]:
+    """Whether something ended after its repository was begun anew, if it ever was: of one that was given up since, it
+    says nothing of the one in its place."""
+    begun = sa.select(marks.c.value).where(marks.c.name == sa.literal(ANEW) + repository).scalar_subquery()
+    return sa.type_coerce(ended_at, sa.Text) > sa.func.coalesce(begun, "")
+
+
 steps = sa.Table(
     "steps",
     metadata,

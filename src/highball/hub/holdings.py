@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from highball.engine.restic.repository import Location, address, secrets_of, take_apart
 from highball.facts import Action, Fact, Outcome, Step, UtcTime, time_for_people
 from highball.hub.aside import read_account
-from highball.hub.db import repositories, snapshots, steps
+from highball.hub.db import is_since_anew, repositories, snapshots, steps
 from highball.hub.dialects import as_rows
 from highball.hub.hub import Hub
 from highball.hub.intake import as_size, sum_of_sizes
@@ -203,7 +203,7 @@ def _last_done(
 ) -> tuple[dict[str, dict[Action, Done]], dict[str, Done]]:
     """The last step of each kind, and the last check that found nothing wrong."""
     one = as_rows(connection, ("repository",), [(key,) for key in keys])
-    here = steps.c.repository == one.c.repository
+    here = (steps.c.repository == one.c.repository) & is_since_anew(steps.c.ended_at, one.c.repository)
     columns: list[sa.ColumnElement[Any]] = [one.c.repository]
     for action in UPKEEP:
         columns += [

@@ -439,7 +439,11 @@ class Hub:
     async def give_up(self, key: str, identity: str | None, actor: Actor) -> None:
         """Hold a repository for gone, with all that was in it. Raises as `tell_loss` does, and where it is another."""
         if (await self.tell_loss(key)).identity != identity:
-            raise Conflict(f"another repository is known as {key} by now", code="repository_another")
+            raise Conflict(
+                f"another repository is known as {key} by now",
+                code="repository_another",
+                hint="look at what would be given up once more",
+            )
         await asyncio.to_thread(self.record.give_up, key, actor, utc_now())
         self.newsroom.publish("object", key)
 

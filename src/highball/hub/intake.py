@@ -575,6 +575,8 @@ def _take_in_statistics(connection: sa.Connection, event: Statistics) -> None:
     told: dict[str, Any] = {}
     if event.repository_id is not None:
         told |= {"identity": event.repository_id}
+        if known is not None and known.met_at is None:  # one was given up, and another begun in its place
+            told |= {"met_at": event.at}
         _note_reached(connection, event.repository, event.at)
     if event.snapshots is not None and not (known and known.listed_at and event.at < known.listed_at):
         told |= {"snapshots_listed": event.snapshots, "listed_at": event.at}

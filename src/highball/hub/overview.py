@@ -33,6 +33,7 @@ from highball.hub.aside import read_account
 from highball.hub.db import (
     NOT_REHEARSED,
     agents,
+    is_since_anew,
     moment_to_text,
     runs,
     steps,
@@ -44,7 +45,7 @@ from highball.hub.pauses import Pause
 from highball.hub.planned import planned_of
 from highball.hub.runs import utc_now
 from highball.hub.scheduler import Upcoming
-from highball.hub.standing import begun_anew, has_failed, list_standings, list_untested
+from highball.hub.standing import has_failed, list_standings, list_untested
 from highball.hub.strips import Strip, first_day, list_strips
 from highball.spec.document import HUB_JOB, Document, effective_job, is_about, place_of
 from highball.spec.job import Job
@@ -577,7 +578,7 @@ def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator
     last = sa.select(newest.label("id")).select_from(one).subquery()
     asked = sa.select(runs).join(last, runs.c.id == last.c.id)
     # what happened to one that was given up since says nothing of the one in its place
-    asked = asked.where(sa.type_coerce(runs.c.ended_at, sa.Text) > begun_anew(runs.c.repository))
+    asked = asked.where(is_since_anew(runs.c.ended_at, runs.c.repository))
     for row in connection.execute(asked.where(runs.c.outcome != Outcome.SUCCESS.value)):
         if row.reason_code in set(HoldCause) and row.outcome == Outcome.WARNING.value:
             continue  # the hold itself tells it, for as long as it holds

@@ -39,6 +39,7 @@ from highball.hub.db import (
     NOT_SUCCESS,
     Database,
     events,
+    is_since_anew,
     marks,
     moment_to_text,
     repositories,
@@ -713,6 +714,7 @@ class Record:
                 steps.c.action == action.value,
                 steps.c.repository == repository,
                 steps.c.ended_at.is_not(None),
+                is_since_anew(steps.c.ended_at, steps.c.repository),
                 NOT_REHEARSED,
             )
         )
@@ -734,6 +736,7 @@ class Record:
             .where(steps.c.action == Action.CHECK.value, steps.c.repository == repository)
             .where(steps.c.outcome == Outcome.SUCCESS.value)
             .where(steps.c.account["slice"].as_string().like(f"%/{parts}"))
+            .where(is_since_anew(steps.c.ended_at, steps.c.repository))
             .order_by(steps.c.ended_at.desc())
             .limit(parts)
         )

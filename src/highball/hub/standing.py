@@ -19,6 +19,7 @@ from highball.hub.db import (
     NOT_REHEARSED,
     UNTESTED,
     Database,
+    is_since_anew,
     marks,
     repositories,
     runs,
@@ -137,12 +138,6 @@ def _list_marks(connection: sa.Connection, *kinds: str) -> dict[str, list[tuple[
     }
 
 
-def begun_anew(repository: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """When a repository was given up and begun anew, as text; empty where it never was."""
-    when = sa.select(marks.c.value).where(marks.c.name == sa.literal(ANEW) + repository).scalar_subquery()
-    return sa.func.coalesce(when, "")
-
-
 def list_untested(connection: sa.Connection) -> list[tuple[str, datetime, Reason]]:
     """Repositories that were saved so that no test of them has succeeded yet: since when, and why."""
     return [_as_untested(told) for told in _list_marks(connection, UNTESTED)[UNTESTED]]
@@ -198,7 +193,7 @@ def _count_failures(pair: sa.FromClause, now: datetime) -> sa.ScalarSelect[Any]:
         .where(failed.c.action == Action.BACKUP.value, failed.c.outcome == Outcome.FAILURE.value)
         .where(failed.c.repository == pair.c.repository, failed.c.job == pair.c.job)
         .where(ended > sa.func.coalesce(sa.type_coerce(good, sa.Text), ""))
-        .where(ended > begun_anew(pair.c.repository))
+        .where(is_since_anew(failed.c.ended_at, pair.c.repository))
         .where(sa.func.coalesce(rehearsed, sa.false()).is_(sa.false()))
         .scalar_subquery()
     )

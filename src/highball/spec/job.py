@@ -227,7 +227,11 @@ class JobSettings(BaseModel):
         le=1,
         description="warn when a snapshot shrank by more than this share of the usual size; 0 is never",
     )
-    one_file_system: bool = Field(False, strict=True, description="do not enter other file systems")
+    one_file_system: bool = Field(
+        False,
+        strict=True,
+        description="do not enter other file systems; a bind mount of the same one is entered",
+    )
     exclude_caches: bool = Field(False, strict=True, description="leave out folders marked by CACHEDIR.TAG")
     exclude_if_present: tuple[Annotated[str, AfterValidator(_check_file_name)], ...] = Field(
         (), description="leave out folders that hold a file of this name"

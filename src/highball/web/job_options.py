@@ -43,7 +43,7 @@ READING = (
     Option(
         "one_file_system",
         "Stay on one file system",
-        "Do not enter what is mounted below a source.",
+        "Do not enter other file systems that are mounted below a source. A bind mount of the same one is entered.",
         "choice",
         YES_OR_NO,
     ),

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 
 from highball.hub.hub import Hub
 from highball.web import connections
+from hostile.pings import PINGS, ping_and_read_nothing, watch_talks
 from hostile.slow_fleet import PATIENCE, asking, declared, make_hub, served, until
 
 SHORT = 0.3
@@ -249,6 +250,24 @@ def test_of_a_large_message_before_a_greeting_nothing_is_received(tmp_path: Path
             with pytest.raises(ConnectionClosed) as closed:
                 await line.recv()
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+    tell(tmp_path, story)
+
+
+def test_who_reads_no_answer_to_a_ping_is_held_nothing_for_and_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = watch_talks(monkeypatch)
+
+    async def story(hub: Hub, url: str, port: int) -> None:
+        address = f"ws://127.0.0.1:{port}/agent/v1/link"
+        async with connect(address, compression=None, proxy=None) as line:
+            await line.recv()
+            await ping_and_read_nothing(line, talks[0])
+            line.transport.write(PINGS + b"\x81\x80" + bytes(4))  # which is no greeting
+            await until(lambda: talks[0].disconnected)
+            assert talks[0].most_held < len(PINGS) // 4
+            line.transport.abort()
 
     tell(tmp_path, story)
 

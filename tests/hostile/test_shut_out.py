@@ -7,13 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from api.whole import Whole
 from highball.errors import Misuse, Unknown
 from highball.hub.backlog import RunOrder
 from highball.hub.db import Database, open_database
-from highball.protocol import Refusal, Welcome
+from highball.hub.hub import Hub
+from highball.protocol import Challenge, Message, Refusal, Welcome
 from highball.spec.access import Role
+from hostile import slow_fleet
+from hostile.pings import ping_and_read_nothing, watch_talks
 from hostile.rogue import ME, attacked, give
 from hub.spoken import FakeAgent
 
@@ -62,6 +66,47 @@ def test_who_is_shut_out_while_it_greets_is_not_let_in(tmp_path: Path, database:
             await asyncio.wait_for(late.serving, 10)
             assert hub.fleet.find("evil") is None
             rogue.serving = asyncio.create_task(asyncio.sleep(0))
+
+    asyncio.run(story())
+
+
+class FarAgent(FakeAgent):
+    """One that speaks over the network."""
+
+    def __init__(self, hub: Hub, host: str, wire: ClientConnection) -> None:
+        super().__init__(hub, host)
+        self.wire = wire
+
+    async def dial(self) -> Challenge:
+        challenge = (await self.hear()).body
+        assert isinstance(challenge, Challenge)
+        return challenge
+
+    async def say_as_it_is(self, text: str) -> None:
+        await self.wire.send(text if self.conversation is None else self.conversation.seal(text))
+
+    async def hear(self) -> Message:
+        return self.understand(str(await self.wire.recv()))
+
+
+def test_who_takes_nothing_in_is_shut_out_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = watch_talks(monkeypatch)
+
+    async def story() -> None:
+        hub = slow_fleet.make_hub(tmp_path, slow_fleet.declared(2))
+        async with slow_fleet.served(hub) as url:
+            address = f"{url.replace('http', 'ws', 1)}/agent/v1/link"
+            async with connect(address, compression=None, proxy=None) as wire:
+                rogue = FarAgent(hub, "host-1", wire)
+                await rogue.enrol(hub.fleet.invite("host-1", ME, datetime.now(UTC)))
+                await slow_fleet.until(lambda: hub.fleet.find("host-1") is not None)
+                await ping_and_read_nothing(wire, talks[0])
+                await asyncio.wait_for(hub.shut_out("host-1", ME, datetime.now(UTC)), slow_fleet.PATIENCE)
+                await slow_fleet.until(lambda: hub.fleet.find("host-1") is None)
+                await slow_fleet.until(lambda: talks[0].disconnected)
+                wire.transport.abort()
 
     asyncio.run(story())
 

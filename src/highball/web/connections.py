@@ -24,6 +24,9 @@ MOST_WITHOUT_REQUEST = 128
 MOST_UNPROVED = 512
 """So many WebSockets of an address may be there without proof of an agent's key: a fleet comes back at once."""
 
+SECONDS_TO_LEAVE = 10.0
+"""After the last word, for whoever is there to take it in."""
+
 LARGEST_UNPROVED = 32 * 1024
 """A message before that proof; what is larger is not even received."""
 
@@ -159,9 +162,15 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
                 connections.leave(self._address)
 
     class Talking(WebSocketsSansIOProtocol):
-        """uvicorn's own, counted; who has proved nothing says little."""
+        """uvicorn's own, counted; who has proved nothing says little, and who takes nothing in is held for nothing.
+
+        uvicorn's answers each ping at once, whether its answers are read or not, and says good-bye only to who reads.
+        """
 
         _is_proved = False
+        _owed = b""
+        """The answer to pings that came while nothing was taken in: the last one stands for all before it."""
+        _leaving: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: BaseTransport) -> None:
             super().connection_made(transport)
@@ -182,8 +191,36 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
                 self.conn.max_message_size = self.config.ws_max_size
                 connections.await_proof_no_more(self._address)
 
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._see_off()
+
+        def handle_ping(self) -> None:
+            if self.writable.is_set():
+                super().handle_ping()
+            else:
+                self._owed = (self.conn.data_to_send() or [self._owed])[-1]
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            owed, self._owed = self._owed, b""
+            if owed and not self.close_sent:
+                self.transport.write(owed)
+
+        async def send(self, message: Any) -> None:
+            if message["type"] == "websocket.close" and not self.writable.is_set():
+                self.transport.abort()  # a good-bye would wait for who takes nothing in
+            await super().send(message)
+            self._see_off()
+
+        def _see_off(self) -> None:
+            if self._leaving is None and (self.close_sent or self.transport.is_closing()):
+                self._leaving = self.loop.call_later(SECONDS_TO_LEAVE, self.transport.abort)
+
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
+            if self._leaving is not None:
+                self._leaving.cancel()
             connections.leave(self._address)
             self._prove()
 

@@ -281,6 +281,20 @@ def test_so_many_that_have_proved_no_key_wait_at_an_agents_door_and_no_more() ->
     assert held.await_proof("192.0.2.1")
 
 
+def test_all_addresses_of_one_ipv6_network_hold_as_many_connections_as_one() -> None:
+    held = connections.Connections(1024)
+    of_network = [held.enter(f"2001:db8::{number:x}") for number in range(600)]
+    assert of_network.count(True) == 416, "half of what the hub can have"
+    assert held.enter("2001:db8:0:1::1"), "others are let in"
+    waiting = [held.wait(f"2001:db8::{n:x}") for n in range(connections.MOST_WITHOUT_REQUEST + 1)]
+    assert waiting[-2:] == [True, False]
+    unproved = [held.await_proof(f"2001:db8::{n:x}") for n in range(connections.MOST_UNPROVED + 1)]
+    assert unproved[-2:] == [True, False]
+    for number in range(416):
+        held.leave(f"2001:db8::{number:x}")
+    assert held.enter("2001:db8::ffff")
+
+
 def test_as_many_files_as_may_be_are_open() -> None:
     program = (
         "import resource\n"

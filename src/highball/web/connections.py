@@ -10,10 +10,13 @@ import asyncio
 import resource
 from asyncio.transports import BaseTransport
 from collections import Counter
+from functools import lru_cache
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from highball.hub.throttle import for_address
 
 SECONDS_FOR_HEADER = 15.0
 """From the connection, or from the first byte of another request over it, to the end of the header."""
@@ -58,15 +61,15 @@ class Connections:
         """`files` are how many files may be open."""
         self._most = max(files - OWN_FILES, files // 2)
         self._most_of_address = max(self._most // 2, 1)
-        self._of: Counter[str] = Counter()
-        self._waiting: Counter[str] = Counter()
-        self._unproved: Counter[str] = Counter()
+        self._of = _Counted()
+        self._waiting = _Counted()
+        self._unproved = _Counted()
         self._all = 0
 
     def enter(self, address: str) -> bool:
         """Count another one; false where there are enough already."""
         most = min(MOST_OF_ADDRESS, self._most_of_address)
-        if self._all >= self._most or self._of[address] >= most:
+        if self._all >= self._most or self._of.count(address) >= most:
             return False
         self.keep(address)
         return True
@@ -74,36 +77,53 @@ class Connections:
     def keep(self, address: str) -> None:
         """Count one that is there in any case."""
         self._all += 1
-        self._of[address] += 1
+        self._of.add(address)
 
     def leave(self, address: str) -> None:
         """One that was counted has ended."""
         self._all -= 1
-        _take_off(self._of, address)
+        self._of.take_off(address)
 
     def wait(self, address: str) -> bool:
         """Another one waits for a header; false where too many do."""
-        self._waiting[address] += 1
-        return self._waiting[address] <= MOST_WITHOUT_REQUEST
+        return self._waiting.add(address) <= MOST_WITHOUT_REQUEST
 
     def wait_no_more(self, address: str) -> None:
         """One that waited has its header, or has ended."""
-        _take_off(self._waiting, address)
+        self._waiting.take_off(address)
 
     def await_proof(self, address: str) -> bool:
         """Another WebSocket has to prove a key; false where too many have to."""
-        self._unproved[address] += 1
-        return self._unproved[address] <= MOST_UNPROVED
+        return self._unproved.add(address) <= MOST_UNPROVED
 
     def await_proof_no_more(self, address: str) -> None:
         """One has proved its key, or has ended."""
-        _take_off(self._unproved, address)
+        self._unproved.take_off(address)
 
 
-def _take_off(counter: Counter[str], address: str) -> None:
-    counter[address] -= 1
-    if not counter[address]:
-        del counter[address]
+class _Counted:
+    """How many there are of each address; whoever has an IPv6 network of 64 bits counts once for all of it."""
+
+    def __init__(self) -> None:
+        self._counter: Counter[str] = Counter()
+
+    def count(self, address: str) -> int:
+        return self._counter[_subject(address)]
+
+    def add(self, address: str) -> int:
+        self._counter[_subject(address)] += 1
+        return self.count(address)
+
+    def take_off(self, address: str) -> None:
+        subject = _subject(address)
+        self._counter[subject] -= 1
+        if not self._counter[subject]:
+            del self._counter[subject]
+
+
+@lru_cache(MOST_OF_ADDRESS)
+def _subject(address: str) -> str:
+    return for_address(address)[0]
 
 
 def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSocketsSansIOProtocol]]:

@@ -1,6 +1,7 @@
 """A listing that was odd once, a record that is lost, a machine that is new: what is there is found and restored."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,14 @@ def test_what_another_host_saved_is_named_and_not_taken(station: Station) -> Non
     assert answer.status == 4, answer
     assert f"1 snapshot carries its tags, of {HOST}" in answer.stderr
     assert "-s ID" in answer.stderr
+
+
+def test_of_a_run_whose_log_was_removed_with_the_old_history_that_is_said(station: Station) -> None:
+    run = station.back_up().json["runs"][0]["id"]
+    database = sqlite3.connect(station.state / "highball.db")
+    with database:
+        database.execute("DELETE FROM events")
+    database.close()
+    told = station.call("logs", run)
+    assert "removed with the old history" in told.stderr and b"success" in told.stdout
+    assert station.ask("logs", run).json == []

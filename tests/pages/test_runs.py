@@ -15,7 +15,7 @@ from api.whole import ANNA, BACKUP, Whole
 from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step, StepEnded
 from highball.hub.audit import Actor
 from highball.hub.backlog import RunOrder
-from highball.hub.db import runs
+from highball.hub.db import events, runs
 from highball.hub.runs import Record
 from highball.protocol import ForgetTask
 from highball.web import loglines, showing, telling
@@ -322,3 +322,12 @@ def test_a_step_tells_what_it_did() -> None:
     step = Step(number=1, action=Action.CHECK, repository="nas", outcome=Outcome.SUCCESS, slice="1/20")
     assert telling.title_of(step) == "Check of nas"
     assert list(telling.facts_of(step)) == ["part 1 of 20 of the data was read"]
+
+
+def test_a_run_whose_log_went_with_the_old_history_says_so(whole: Whole) -> None:
+    run = Story(871).step(snapshot_id=f"{871:064x}").end().into(whole.hub.record).run
+    with whole.hub.database.write() as connection:
+        connection.execute(events.delete().where(events.c.run == run))
+    for address in (f"/runs/{run}", f"/runs/{run}/log"):
+        page = whole.client().get(address).text
+        assert "removed with the old history" in page and "Nothing was said" not in page

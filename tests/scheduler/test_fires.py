@@ -526,6 +526,14 @@ def test_everything_is_paused_at_once_and_no_longer_pause_is_cut_short(clockwork
 # --- what comes next -----------------------------------------------------------------------------------
 
 
+def test_upcoming_is_in_the_order_in_which_it_is_due(clockwork: Clockwork) -> None:
+    spread = [plan("0 3 * * *", f"discard:nas{number}", jitter=HOUR) for number in range(5)]
+    clockwork.plan("06-01 00:00", *spread, plan("5 3 * * *", "backup:docs"))
+    due = [one.due_at for one in clockwork.scheduler.upcoming(12, at("06-01 00:00"))]
+    assert due == sorted(due) and len(set(due[:6])) == 6
+    assert [one.due_at for one in clockwork.scheduler.upcoming(2, at("06-01 00:00"))] == due[:2]
+
+
 def test_upcoming_is_in_order_and_without_what_is_paused(clockwork: Clockwork) -> None:
     every = plan("*/20 * * * *", "backup:often")
     clockwork.plan(

@@ -244,11 +244,14 @@ def _run_row(run: Run) -> list[str | Cell]:
     ]
 
 
-def show_events(output: Output, events: Sequence[Event]) -> None:
+def show_events(output: Output, run: Run, events: Sequence[Event]) -> None:
     """Everything that happened in a run."""
     if not output.for_people:
         output.document([event.model_dump(mode="json", exclude_none=True) for event in events])
         return
+    if run.steps and run.outcome is not None and not events:
+        output.note("What happened in it was removed with the old history; what it came to is kept:")
+        show_runs(output, [run])
     for event in events:
         for text, tone in _describe_event(event):
             output.line(f"{words.moment(event.at)}  {text}", tone)

@@ -44,7 +44,7 @@ def logs(context: typer.Context, run: RunArgument) -> None:
     machine = session.open(looks=True)
     machine.settle(begins_run=False)
     found = machine.record.find_run(run)
-    answers.show_events(session.output, list(_events_of(machine, found)))
+    answers.show_events(session.output, found, list(_events_of(machine, found)))
 
 
 def _events_of(machine: Machine, run: Run) -> Iterator[Event]:

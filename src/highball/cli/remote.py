@@ -235,7 +235,8 @@ def logs(context: typer.Context, run: RunArgument) -> None:
     """Show everything that happened in a run; while it goes on, what has happened so far."""
     session: Session = context.obj
     hub = session.reach()
-    answers.show_events(session.output, list(hub.read_events(hub.find_run(run).id)))
+    found = hub.find_run(run)
+    answers.show_events(session.output, found, list(hub.read_events(found.id)))
 
 
 # --- what they share -----------------------------------------------------------------------------

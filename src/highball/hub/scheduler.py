@@ -144,8 +144,8 @@ class Scheduler:
     def upcoming(
         self, n: int, now: datetime, *, subject: str | None = None, host: str | None = None
     ) -> list[Upcoming]:
-        """The next n times that will fire, soonest first; of one subject or host alone where it is named."""
-        asked = sa.select(fires).where(fires.c.next_at.is_not(None)).order_by(fires.c.next_at)
+        """The next n times that will fire, by when they are due; of one subject or host alone where it is named."""
+        asked = sa.select(fires).where(fires.c.next_at.is_not(None)).order_by(fires.c.due_at)
         if subject is not None:
             asked = asked.where(fires.c.subject == subject)
         if host is not None:
@@ -159,7 +159,7 @@ class Scheduler:
                 *connection.execute(asked.where(resting)),
             ]
         times = (_coming(_Fire.of(row), paused.get(row.subject)) for row in rows)
-        return list(islice(merge(*times, key=lambda one: one.at), n))
+        return list(islice(merge(*times, key=lambda one: one.due_at), n))
 
     def next_of(self, subject: str, now: datetime) -> Upcoming | None:
         """When this fires next; None where it does not by itself, or is paused until somebody resumes it."""

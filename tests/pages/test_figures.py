@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole, whole_hub
-from highball.facts import LARGEST_NUMBER, Action, Statistics
+from highball.facts import LARGEST_NUMBER, Action, Outcome, Reason, Statistics
 from highball.hub.holdings import Holding, list_holdings
-from record.stories import Story, back_up, measure, to_remove
+from highball.web.showing import came_to
+from record.stories import Story, back_up, measure, run_id, to_remove
 
 
 @pytest.fixture
@@ -41,6 +42,21 @@ def test_what_was_saved_is_told_as_it_was_when_it_was_measured(whole: Whole) -> 
     assert nas(whole).bytes_stored == 500, "what run 30 stored is not known"
     tell(whole, 50, bytes_stored=10_000)
     assert nas(whole).saved == 100.1
+
+
+def test_where_more_is_stored_than_protected_nothing_was_saved(whole: Whole) -> None:
+    tell(whole, 20, bytes_stored=900)
+    assert "1.1 ×" in whole.client().get("/repositories/nas").text
+    tell(whole, 21, bytes_stored=40_000)
+    page = whole.client().get("/repositories/nas").text
+    assert "0.0 ×" not in page and "more is stored than protected" in page
+
+
+def test_what_was_removed_of_the_old_history_is_told(whole: Whole) -> None:
+    tell(whole, 22, bytes_stored=500)
+    told = {"action": Action.HISTORY, "reason": Reason(code="expired", message="8 runs removed")}
+    run = whole.hub.record.find_run(run_id(22)).model_copy(update={"outcome": Outcome.SUCCESS, **told})
+    assert "8 runs removed" in came_to(run)
 
 
 def test_a_backup_that_says_what_it_stored_is_counted(whole: Whole) -> None:

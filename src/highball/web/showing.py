@@ -204,6 +204,8 @@ def came_to(run: Run, *, took: bool = True) -> str:
     freed = [step.bytes_freed for step in run.steps if step.bytes_freed is not None]
     if freed:
         parts.append(f"{size(sum(freed))} freed")
+    if run.action is Action.HISTORY and run.reason is not None:
+        parts.append(run.reason.message)
     for step in run.steps:
         if step.slice is not None:
             parts.append(f"part {step.slice.replace('/', ' of ')} of the data read")

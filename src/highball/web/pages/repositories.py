@@ -473,6 +473,8 @@ def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
     if held.others:
         snapshots += f", and {held.others:,} of others"
     saved = "others' data is stored here too" if held.others else "dedup and compression"
+    if held.saved is not None and held.saved < 1:
+        saved = "more is stored than protected"
     return Figures(held.bytes_stored, growth, held.bytes_protected, snapshots, held.saved, saved)
 
 

@@ -315,6 +315,34 @@ def test_a_stranger_who_asks_without_end_is_answered_no_more_and_nobody_else_not
     assert stranger.get("/healthz").status_code != 429
 
 
+def test_whoever_asks_without_end_keeps_no_browser_out_in_which_somebody_had_logged_in_before(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
+    monkeypatch.setattr("highball.web.rates.AT_ONCE", 3)
+    before, stranger = log_in(browser(app), "anna"), browser(app)
+    before.post("/api/v1/logout")
+    [name] = before.cookies
+    while stranger.get("/api/v1/probe").status_code != 429:
+        pass
+    log_in(before, "anna").post("/api/v1/logout")
+    made_up = {"Cookie": f"{name}={'0' * 32}.1.{'0' * 64}; {name}=a.b.c"}
+    assert stranger.get("/api/v1/probe", headers=made_up).status_code == 429
+    assert [before.get("/api/v1/probe").status_code for _ in range(4)][-1] == 429, "that is counted, too"
+
+
+def test_no_page_without_end_is_drawn_for_whoever_asks_by_another_name_or_at_too_great_length(
+    people: Access, vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
+    monkeypatch.setattr("highball.web.rates.AT_ONCE", 3)
+    app = make_app(people, vault, clock, Rules(allowed_hosts=frozenset({"hub.example"})))
+    odd = browser(app, "https://evil.example")
+    assert [odd.get("/page").status_code for _ in range(4)] == [421, 421, 421, 429]
+    long = browser(app, host="192.0.2.8")
+    assert [long.get("/page?" + "x" * 40_000).status_code for _ in range(4)] == [414, 414, 414, 429]
+
+
 def test_an_address_is_admitted_again_as_time_goes_by_and_a_network_of_ipv6_is_one() -> None:
     now = [1000.0]
     rates = Rates(lambda: now[0])

@@ -264,6 +264,12 @@ class Access:
                 return self._begin(connection, key, actor, now, browser, former)
         raise wrong_code()
 
+    def find_browser(self, sign: str, now: datetime) -> str | None:
+        """Which browser this is, by whomever it was used before; None where no user of this hub was."""
+        with self._database.read() as connection:
+            users = [row.id for row in accounts.list_rows(connection, "user")]
+        return next((found for id in users if (found := self._browsers.find(sign, id, now))), None)
+
     def _find_browser(
         self, connection: sa.Connection, key: str, sign: str | None, now: datetime
     ) -> str | None:

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,6 +44,9 @@ MOST_ADDRESS_BYTES = 32 * 1024
 MOST_HEADER_BYTES = 32 * 1024
 MOST_HEADERS = 100
 SECONDS_FOR_BODY = 30.0
+
+MOST_SIGNS = 4
+"""So many people of one browser are looked for, where its address asked too often."""
 
 PROVED_FOR_SECONDS = 1.0
 """Who is told something that lasts proves themselves again after so long: a session that has ended hears no more."""
@@ -161,11 +164,15 @@ class Guard:
 
     async def _admit(self, scope: Scope, receive: Receive) -> Receive:
         headers = Headers(scope=scope)
-        _demand_bounded(scope, headers)
-        self._demand_host(scope, headers)
+        try:
+            _demand_bounded(scope, headers)
+            self._demand_host(scope, headers)
+        except _Refused:  # for which a page is drawn, and nobody has proved anything yet
+            await self._demand_patience(scope, headers)
+            raise
         known = await self._find_known(scope, headers)
         if known is None:
-            self._demand_patience(scope)
+            await self._demand_patience(scope, headers)
         state = scope.setdefault("state", {})
         state["known"] = known
         state["actor"] = known.actor if known else None
@@ -194,11 +201,15 @@ class Guard:
                 hint="name it in allowed_hosts under [settings.web], or ask by a name of the hub's machine",
             )
 
-    def _demand_patience(self, scope: Scope) -> None:
+    async def _demand_patience(self, scope: Scope, headers: Headers) -> None:
         """Refuse a stranger who has asked too often, but for a sign of life and what agents send by their tickets."""
         address = _address(address_of(scope) or "")
         if scope["path"].startswith(_ANY_HOST) or address is None or self._rates.admit(str(address)):
             return
+        for sign in _read_signs(scope, headers):
+            browser = await run_in_threadpool(self._find_browser, sign)
+            if browser is not None and self._rates.admit_browser(browser):
+                return
         raise _refuse(
             429,
             TOO_MANY,
@@ -208,6 +219,12 @@ class Guard:
         )
 
     # --- who, and from where ---
+
+    def _find_browser(self, sign: str) -> str | None:
+        try:
+            return self._access.find_browser(sign, self._clock())
+        except HighballError:  # it is a stranger's as long as nobody can tell
+            return None
 
     def _find_client(self, scope: Scope) -> None:
         """The client's own address and scheme, as far as the proxies before us are trusted."""
@@ -235,7 +252,7 @@ class Guard:
         if value is not None:
             known = await self._ask(self._access.find_by_token, value, address)
             if known is None:
-                self._demand_patience(scope)
+                await self._demand_patience(scope, headers)
                 raise _refuse(
                     401,
                     "token_invalid",
@@ -566,13 +583,21 @@ def _read_cookie(scope: Scope, headers: Headers) -> str | None:
     return _find_cookie(headers, _cookie_name(scope))
 
 
+def _read_signs(scope: Scope, headers: Headers) -> list[str]:
+    """What this browser was given when somebody logged in here before."""
+    name = re.compile(f"{re.escape(_cookie_name(scope))}-[0-9a-f]{{8}}")
+    return [value for found, value in _cookies(headers) if name.fullmatch(found)][:MOST_SIGNS]
+
+
 def _find_cookie(headers: Headers, wanted: str) -> str | None:
+    return next((value for name, value in _cookies(headers) if name == wanted), None)
+
+
+def _cookies(headers: Headers) -> Iterator[tuple[str, str]]:
     for line in headers.getlist("cookie"):
         for part in line.split(";"):
             name, _, value = part.strip().partition("=")
-            if name == wanted:
-                return value.strip('"')
-    return None
+            yield name, value.strip('"')
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

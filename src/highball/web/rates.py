@@ -1,6 +1,7 @@
 """How many requests of strangers are answered: so many a second of each address, and more at once after a quiet time.
 
-Who has proved who they are is not counted here.
+Who has proved who they are is not counted here, and a browser in which somebody had logged in before is counted apart:
+whoever asks without end from the same address does not keep it out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from highball.hub.throttle import for_address
+from highball.hub.throttle import for_address, for_browser
 
 EACH_SECOND = 20.0
 AT_ONCE = 300
@@ -33,6 +34,10 @@ class Rates:
         """Count a request; false where its address made too many."""
         [subject] = for_address(address)
         return self._take(subject)
+
+    def admit_browser(self, id: str) -> bool:
+        """The same of a browser in which somebody had logged in before, wherever it is."""
+        return self._take(for_browser(id))
 
     def _take(self, subject: str) -> bool:
         now = self._clock()

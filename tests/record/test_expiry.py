@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from highball.agent.kept import KEPT_FOR
 from highball.facts import Action, LogLine, Outcome, Reason
 from highball.hub.db import Database, events, runs, snapshots
-from highball.hub.expiry import expire, expire_daily
+from highball.hub.expiry import TOLD_AGAIN, expire, expire_daily
 from highball.hub.runs import Record
 from highball.protocol import CheckTask, VerifyTask
 from highball.spec.settings import History
@@ -65,6 +66,16 @@ def test_nothing_goes_before_its_time(record: Record, database: Database) -> Non
     forget_snapshots(database)
     assert expire(database, HISTORY, START + timedelta(days=80)).in_words.startswith("0 runs")
     assert len(known(record)) == 5 and with_logs(database) == known(record)
+
+
+def test_no_run_goes_that_an_agent_may_tell_again(record: Record, database: Database) -> None:
+    for number in range(1, 6):
+        back_up(record, number)
+    forget_snapshots(database)
+    short = History(runs=timedelta(days=2), last=1)
+    assert KEPT_FOR < TOLD_AGAIN
+    assert expire(database, short, START + KEPT_FOR).runs == 0
+    assert expire(database, short, START + TOLD_AGAIN + timedelta(days=1)).in_words.startswith("4 runs and ")
 
 
 def test_logs_go_before_runs_do(record: Record, database: Database) -> None:

@@ -15,9 +15,13 @@ import sqlalchemy as sa
 from highball.facts import Outcome, RunState
 from highball.hub.db import Database, events, holds, marks, moment_to_text, runs, snapshots, steps
 from highball.spec.settings import History
+from highball.words import counted
 
 EXPIRED_AT = "history_expired_at"
 """The mark of when a machine without a hub did this last."""
+
+TOLD_AGAIN = timedelta(days=15)
+"""Runs as young as this stay: an agent tells again what it still has of one that the hub lacks, and it would be back."""
 
 AT_ONCE = 200
 """So many runs are removed in one transaction: nobody waits for the rest."""
@@ -34,7 +38,7 @@ class Expired:
     @property
     def in_words(self) -> str:
         """What a log says of it."""
-        return f"{self.runs:,} runs removed, and what {self.logs:,} others printed"
+        return f"{counted(self.runs, 'run')} and {counted(self.logs, 'log')} of other runs removed"
 
 
 def expire(database: Database, history: History, now: datetime) -> Expired:
@@ -78,7 +82,7 @@ def _list_old_runs(connection: sa.Connection, history: History, now: datetime) -
     )
     numbered = sa.select(runs.c.id, runs.c.created_at, runs.c.state, number.label("number")).subquery()
     asked = sa.select(numbered.c.id).where(
-        numbered.c.created_at < now - history.runs,
+        numbered.c.created_at < now - max(history.runs, TOLD_AGAIN),
         numbered.c.state == RunState.DONE.value,
         numbered.c.number > history.last,
     )

@@ -38,7 +38,9 @@ class History(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     logs: Duration = Field(timedelta(days=90), description="what programs printed")
-    runs: Duration = Field(timedelta(days=400), description="runs, unless they are among the last ones")
+    runs: Duration = Field(
+        timedelta(days=400), description="runs, unless they are among the last ones; 15d at least"
+    )
     last: Annotated[int, Field(ge=1, le=100_000)] = Field(
         50, description="so many runs of each job stay however old they are"
     )

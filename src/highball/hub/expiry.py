@@ -21,7 +21,7 @@ EXPIRED_AT = "history_expired_at"
 """The mark of when a machine without a hub did this last."""
 
 TOLD_AGAIN = timedelta(days=15)
-"""Runs as young as this stay: an agent tells again what it still has of one that the hub lacks, and it would be back."""
+"""Runs as young as this stay: an agent tells again what it has of one that the hub lacks, so it would be back."""
 
 AT_ONCE = 200
 """So many runs are removed in one transaction: nobody waits for the rest."""

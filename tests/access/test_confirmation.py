@@ -79,6 +79,18 @@ def test_nobodys_second_factor_is_taken_away_by_a_session_alone(browser: TestCli
     assert browser.delete(f"{API}/users/vera/second-factor").status_code == 204
 
 
+def test_nobodys_second_factor_is_taken_away_by_a_token_that_was_not_made_to_let_people_in(
+    people: Access, client: TestClient
+) -> None:
+    found = []
+    for grants in (False, True):
+        token = Token(role=Role.ADMIN, may_grant=grants)
+        _, value = people.create_token(f"admin-{grants}".lower(), token, CLI, NOW)
+        client.headers["Authorization"] = f"Bearer {value.reveal().decode()}"
+        found.append(client.delete(f"{API}/users/vera/second-factor").status_code)
+    assert found == [403, 204]
+
+
 def test_a_confirmation_counts_for_a_while_in_a_session_of_its_own(browser: TestClient, clock: Clock) -> None:
     before = dict(browser.cookies)
     assert browser.post(f"{API}/me/confirmation", json={"password": PASSWORD}).status_code == 200

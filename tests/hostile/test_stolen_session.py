@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -51,6 +52,42 @@ def test_it_invites_no_agent_takes_no_recovery_kit_and_adds_no_key_that_it_knows
     confirmed = stolen.post(f"{API}/me/confirmation", json={"password": PASSWORD})
     assert confirmed.status_code == 200
     assert "confirmation_needed" not in stolen.request(method, API + path, json=body).text
+
+
+PROVIDER = {
+    "issuer": "https://theirs.example",
+    "client_id": "hub",
+    "default_role": "admin",
+    "create_accounts": True,
+}
+FURTHER: list[dict[str, Any]] = [
+    {"issuer": "https://id.theirs.example"},
+    {"roles": {"crowd": "admin"}},
+    {"hosts": ["theirs.example"]},
+]
+
+
+def test_it_names_no_provider_of_theirs_that_would_say_who_is_an_admin(
+    whole: Whole, stolen: TestClient
+) -> None:
+    program = whole.client(None)
+    _, value = whole.hub.access.create_token("declares", Token(role=Role.ADMIN), ANNA, NOW)
+    program.headers["Authorization"] = f"Bearer {value.reveal().decode()}"
+    before = whole.hub.documents.get("settings", "settings").spec
+
+    def tell(client: TestClient, **provider: Any) -> Any:
+        revision = {"If-Match": f'"{whole.hub.documents.get("settings", "settings").revision}"'}
+        spec = before | ({"oidc": PROVIDER | provider} if provider else {})
+        return client.put(f"{API}/settings", json=spec, headers=revision)
+
+    assert tell(stolen, label="Ours").json()["code"] == "confirmation_needed"
+    assert tell(program, label="Ours").json()["code"] == "grant_needed"
+    assert whole.hub.document().settings.oidc is None
+    assert stolen.post(f"{API}/me/confirmation", json={"password": PASSWORD}).status_code == 200
+    assert tell(stolen, label="Ours").status_code == 200
+    for change in FURTHER:
+        assert tell(program, **change).json()["code"] == "grant_needed"
+    assert tell(program).status_code == 200, "to let nobody in from there is no way in"
 
 
 def test_a_token_of_an_admin_takes_kits_and_invites_agents_as_it_has_no_password_to_type(

@@ -43,6 +43,7 @@ from highball.hub.stored import TOKEN, read_marks, write_mark
 from highball.secret import SecretValue
 from highball.spec.access import Role, Token, User, restores_in_place
 from highball.spec.key import check_key, key_from
+from highball.spec.provider import Provider
 
 NOBODY = "nobody"
 RESERVED = frozenset({HUB.name, "cli", NOBODY, "token"})
@@ -92,7 +93,7 @@ class Program:
 
 @contextmanager
 def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterator[None]:
-    """Around a change of users or tokens, by whatever way they are changed, in its transaction.
+    """Around a change of users, tokens or where people log in, by whatever way they are changed, in its transaction.
 
     Who is disabled or gone loses sessions and links, what is deleted loses what proved it; raises NotAllowed
     (`last_admin`) where nobody would be left who can administer, and as `demand_confirmed` does where it makes a way
@@ -120,6 +121,7 @@ class _Way:
     may_grant: bool = False
     expires_at: datetime | None = None
     in_place: bool = True
+    provider: Provider | None = None
 
     def is_in(self, before: _Way | None) -> bool:
         """Whether it lets nobody do more than it did before."""
@@ -127,14 +129,19 @@ class _Way:
             return False
         if self.in_place and not before.in_place:
             return False
+        if self.provider != before.provider:  # whoever says who people are makes admins
+            return False
         if before.expires_at is not None and (self.expires_at is None or self.expires_at > before.expires_at):
             return False
         return before.role.includes(self.role)
 
 
 def _ways_in(connection: sa.Connection) -> dict[str, _Way]:
-    """The admins, and the tokens that have a value, by the ids of their objects."""
+    """The admins, the tokens that have a value, and where people log in, by the ids of their objects."""
     found: dict[str, _Way] = {}
+    for row in list_rows(connection, "settings"):
+        if (told := row.spec.get("oidc")) is not None:
+            found[row.id] = _Way(Role.ADMIN, provider=Provider.model_validate(told))
     for row in list_rows(connection, "user"):
         user = User.model_validate(row.spec)
         if user.enabled and user.role is Role.ADMIN:

@@ -166,9 +166,9 @@ class Authenticators:
     def reset(self, user: str, actor: Actor, now: datetime) -> bool:
         """Take somebody's second factor away, who lost it; False where there was none.
 
-        Raises Unknown, and ConfirmationNeeded where a person has not typed the password just now.
+        Raises Unknown, and as `demand_confirmed` does: a password that leaked lets somebody in from then on.
         """
-        accounts.demand_present(actor)
+        accounts.demand_confirmed(actor)
         with self._database.write() as connection:
             id = accounts.id_of(connection, "user", user)
             had = find_factor(connection, id) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from unittest import mock
 
 from api.whole import NOW, Whole
@@ -35,6 +36,35 @@ def test_whoever_listens_too_late_is_told_that_something_is_lost() -> None:
         assert (kept.topic, kept.key) == ("run", "1")
 
     asyncio.run(tell())
+
+
+def test_whoever_reads_too_slowly_is_told_that_something_is_lost_and_hears_on() -> None:
+    async def tell() -> None:
+        newsroom = Newsroom()
+        newsroom.open(asyncio.get_running_loop())
+        listening = newsroom.listen(5, newsroom.mark)
+        newsroom.publish("run", "first")
+        assert await key_of_next(listening) == "first"
+        for number in range(MOST_KEPT + 1):
+            newsroom.publish("run", str(number))
+        await asyncio.sleep(0)
+        lost = await anext(listening)
+        assert lost is not None and (lost.topic, lost.mark) == ("lost", newsroom.mark)
+        newsroom.publish("run", "after that")
+        assert await key_of_next(listening) == "after that"
+        newsroom.publish("run", "last")
+        await asyncio.sleep(0)
+        newsroom.close()
+        assert await key_of_next(listening) == "last"
+        assert await anext(listening, None) is None, "and nobody waits for more"
+
+    asyncio.run(tell())
+
+
+async def key_of_next(listening: AsyncIterator[News | None]) -> str | None:
+    """What the next news are about."""
+    news = await anext(listening)
+    return news.key if news is not None else None
 
 
 def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:

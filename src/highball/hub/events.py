@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from pydantic import Field
 
 from highball.facts import Fact
 
-MOST_WAITING: Final = 1000
 MOST_KEPT: Final = 1000
 
 
@@ -36,7 +34,7 @@ class Newsroom:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners: set[asyncio.Queue[News | None]] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
         self._name = secrets.token_hex(4)
         self._told = 0
@@ -65,50 +63,51 @@ class Newsroom:
     def close(self) -> None:
         """Nothing more is told, and whoever listens is let go; to be called in that loop."""
         self._closed = True
-        self._hand_out(None)
+        self._wake()
+
+    async def listen(self, seconds: float, since: str = "") -> AsyncIterator[News | None]:
+        """All that is told from now on, or from a mark; None whenever nothing was told for so many seconds.
+
+        Whoever listens holds a number, and no news of their own: a thousand listeners cost little, and who reads them
+        too slowly is told that some are lost.
+        """
+        heard = self._number_of(since) if since else self._told
+        while True:
+            oldest = self._told - len(self._kept)
+            if heard is None or heard < oldest:
+                heard = self._told
+                yield News(topic="lost", mark=self.mark)
+            elif heard < self._told:
+                heard += 1
+                yield self._kept[heard - 1 - oldest]
+            elif self._closed:
+                return
+            elif not await self._is_told_within(seconds):
+                yield None
 
     def _tell(self, news: News) -> None:
         self._told += 1
-        marked = news.model_copy(update={"mark": self.mark})
-        self._kept.append(marked)
-        self._hand_out(marked)
+        self._kept.append(news.model_copy(update={"mark": self.mark}))
+        self._wake()
 
-    def _hand_out(self, news: News | None) -> None:
-        for queue in self._listeners:
-            if queue.full():
-                queue.get_nowait()
-                if queue.qsize() < queue.maxsize - 1:
-                    queue.put_nowait(self._lost())
-            queue.put_nowait(news)
+    def _wake(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
 
-    def _lost(self) -> News:
-        return News(topic="lost", mark=self.mark)
-
-    def _since(self, mark: str) -> Sequence[News]:
-        """What was told behind a mark, or that something is lost: it is too old, or of another hub's life."""
-        name, _, number = mark.rpartition("-")
-        oldest = self._told - len(self._kept)
-        if name != self._name or not number.isdecimal() or int(number) < oldest:
-            return [self._lost()]
-        return list(islice(self._kept, int(number) - oldest, None))
-
-    async def listen(self, seconds: float, since: str = "") -> AsyncIterator[News | None]:
-        """All that is told from now on, or from a mark; None whenever nothing was told for so many seconds."""
-        queue: asyncio.Queue[News | None] = asyncio.Queue(MOST_WAITING)
-        self._listeners.add(queue)
-        missed = self._since(since) if since else ()
+    async def _is_told_within(self, seconds: float) -> bool:
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
         try:
-            for news in missed:
-                yield news
-            while not self._closed:
-                try:
-                    async with asyncio.timeout(
-                        seconds
-                    ):  # wait_for would be a task more for everybody who listens
-                        told = await queue.get()
-                    if told is not None:
-                        yield told
-                except TimeoutError:
-                    yield None
+            async with asyncio.timeout(seconds):  # wait_for would be a task more for everybody who listens
+                await waiting
+        except TimeoutError:
+            return False
         finally:
-            self._listeners.discard(queue)
+            self._waiting.discard(waiting)
+        return True
+
+    def _number_of(self, mark: str) -> int | None:
+        """The number of a mark; None where it is of another hub's life."""
+        name, _, number = mark.rpartition("-")
+        return int(number) if name == self._name and number.isdecimal() else None

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from highball.hub.hub import Hub
-from highball.web import connections
+from highball.web import connections, server
 from hostile.pings import PINGS, ping_and_read_nothing, watch_talks
 from hostile.slow_fleet import PATIENCE, asking, declared, make_hub, served, until
 
@@ -138,6 +138,27 @@ def test_a_header_that_never_ends_is_hung_up_on_and_who_listens_is_not(
                     told += text
                     if "still" in told:
                         break
+
+    tell(tmp_path, story)
+
+
+def test_who_takes_in_no_answer_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "SECONDS_TO_TAKE_IN", SHORT)
+    held: list[connections.Connections] = []
+
+    def watched(of: connections.Connections) -> Any:
+        held.append(of)
+        return connections.make_protocols(of)
+
+    monkeypatch.setattr(server, "make_protocols", watched)
+
+    async def story(hub: Hub, url: str, port: int) -> None:
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(caller.connect, ("127.0.0.1", port))
+            caller.send(b"GET /static/app.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 60)
+            await until(lambda: held[0].count("127.0.0.1") == 1)
+            await until(lambda: held[0].count("127.0.0.1") == 0)
 
     tell(tmp_path, story)
 

@@ -27,6 +27,9 @@ MOST_WITHOUT_REQUEST = 128
 MOST_UNPROVED = 512
 """So many WebSockets of an address may be there without proof of an agent's key: a fleet comes back at once."""
 
+SECONDS_TO_TAKE_IN = 120.0
+"""For whoever asked something to take in the next piece of what is answered, however slow the line."""
+
 SECONDS_TO_LEAVE = 10.0
 """After the last word, for whoever is there to take it in."""
 
@@ -65,6 +68,10 @@ class Connections:
         self._waiting = _Counted()
         self._unproved = _Counted()
         self._all = 0
+
+    def count(self, address: str) -> int:
+        """How many an address has."""
+        return self._of.count(address)
 
     def enter(self, address: str) -> bool:
         """Count another one; false where there are enough already."""
@@ -130,10 +137,11 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
     """What speaks on a connection that is one of these: HTTP, and WebSockets once it is agreed upon."""
 
     class Asking(H11Protocol):
-        """uvicorn's own, which would wait for a header for ever."""
+        """uvicorn's own, which would wait for a header for ever, and for whoever takes in no answer."""
 
         _counted = False
         _deadline: asyncio.TimerHandle | None = None
+        _patience: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -155,13 +163,32 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
             if self.cycle is not before:
                 self._have_header()
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._be_patient(SECONDS_TO_TAKE_IN)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._be_patient(None)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.transport.is_closing():
+                self._be_patient(SECONDS_TO_TAKE_IN)
+
+        def timeout_keep_alive_handler(self) -> None:
+            super().timeout_keep_alive_handler()
+            self._be_patient(SECONDS_TO_TAKE_IN)
+
         def handle_websocket_upgrade(self, event: Any) -> None:
+            self._be_patient(None)
             self._have_header()
             self._leave()
             super().handle_websocket_upgrade(event)
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
+            self._be_patient(None)
             self._have_header()
             self._leave()
 
@@ -169,6 +196,13 @@ def make_protocols(connections: Connections) -> tuple[type[H11Protocol], type[We
             self._deadline = self.loop.call_later(SECONDS_FOR_HEADER, self.transport.abort)
             if not connections.wait(self._address):
                 self.transport.abort()
+
+        def _be_patient(self, seconds: float | None) -> None:
+            """Hang up in so many seconds, or not at all, whatever was to be before."""
+            if self._patience is not None:
+                self._patience.cancel()
+            aborting = self.transport.abort
+            self._patience = None if seconds is None else self.loop.call_later(seconds, aborting)
 
         def _have_header(self) -> None:
             if self._deadline is not None:

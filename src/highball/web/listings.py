@@ -28,7 +28,7 @@ ANEW = "anew"
 
 
 @dataclass(frozen=True)
-class Listing:
+class SnapshotList:
     """The snapshots of a repository, newest first, and when it was asked for them."""
 
     snapshots: list[Snapshot]
@@ -44,18 +44,18 @@ class Listings:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._listings: dict[str, Listing] = {}
+        self._listings: dict[str, SnapshotList] = {}
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._folders: OrderedDict[tuple[str, str, bytes], tuple[Node, ...]] = OrderedDict()
 
-    def find_listing(self, key: str) -> Listing | None:
+    def find_listing(self, key: str) -> SnapshotList | None:
         """What a repository said a moment ago that it holds, where nothing is known to have changed since."""
         kept = self._listings.get(key)
         if kept is None or time.monotonic() > kept.until or kept.during != self._now():
             return None
         return kept
 
-    async def list_snapshots(self, key: str, *, anew: bool = False) -> Listing:
+    async def list_snapshots(self, key: str, *, anew: bool = False) -> SnapshotList:
         """What a repository holds, asked for now or a moment ago; raises HighballError."""
         kept = None if anew else self.find_listing(key)
         return kept or await self._ask_snapshots(key)
@@ -84,14 +84,14 @@ class Listings:
     def _now(self) -> tuple[object, ...]:
         return tuple(self._hub.newsroom.find_last(topic) for topic in ("run", "object"))
 
-    async def _ask_snapshots(self, key: str) -> Listing:
+    async def _ask_snapshots(self, key: str) -> SnapshotList:
         before, asked_at = self._now(), utc_now()
         found = await self._hub.list_snapshots(key)
         if len(self._snapshots) + len(found) > SNAPSHOTS_KEPT:
             self._snapshots.clear()
             self._listings.clear()
         self._snapshots |= {(key, snapshot.id): snapshot for snapshot in found}
-        self._listings[key] = Listing(found, asked_at, time.monotonic() + SECONDS_KEPT, before)
+        self._listings[key] = SnapshotList(found, asked_at, time.monotonic() + SECONDS_KEPT, before)
         return self._listings[key]
 
     async def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:

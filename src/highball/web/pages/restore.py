@@ -29,7 +29,7 @@ from highball.protocol import RestorePlan
 from highball.spec.access import Role
 from highball.spec.document import Document, effective_job
 from highball.web import telling
-from highball.web.listings import ANEW, Listing, Listings
+from highball.web.listings import ANEW, Listings, SnapshotList
 from highball.web.page import Pages, block_wanted, go
 from highball.web.pages.folders import Entry, Folder
 from highball.web.who import demand
@@ -138,7 +138,7 @@ class Wizard:
         self._hub = hub
         self._listings = listings
         self.wish = wish
-        self.listing: Listing | None = None
+        self.listing: SnapshotList | None = None
         self.listed: Sequence[Snapshot] = ()
         self.snapshot: Snapshot | None = None
         self.entries: tuple[Node, ...] = ()

@@ -24,7 +24,7 @@ from highball.hub.runs import utc_now
 from highball.spec.access import Role
 from highball.spec.document import Document
 from highball.web import showing
-from highball.web.listings import ANEW, Listing
+from highball.web.listings import ANEW, SnapshotList
 from highball.web.page import Pages, Said, block_wanted, go, link
 from highball.web.pages.asking import Question, Text, ask
 from highball.web.who import demand
@@ -93,7 +93,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         return await run_in_threadpool(pages.answer, request, "snapshots", context)
 
 
-def _listed(hub: Hub, key: str, listing: Listing, skip: int, job: str) -> dict[str, Any]:
+def _listed(hub: Hub, key: str, listing: SnapshotList, skip: int, job: str) -> dict[str, Any]:
     every = listing.snapshots
     found = [one for one in every if job in ("", one.job or "others")]
     shown = found[skip : skip + SNAPSHOTS]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, CDPSession, Dialog, Page, Route, expect
+from playwright.sync_api import APIResponse, Browser, CDPSession, Dialog, Page, Route, expect
 
 from api.test_roles import KINDS, place_of
 from api.whole import ANNA, NOW, Whole
@@ -100,7 +100,7 @@ def test_a_page_whose_worker_the_browser_has_ended_hears_the_news_again(
     # What is asked for while the clock leaps has waited too long.
     expect(page.locator(".htmx-request")).to_have_count(0)
     devtools = chromium.new_browser_cdp_session()
-    until(lambda: end_workers(devtools, anna.url))
+    until(lambda: end_workers(devtools, anna.url), otherwise=lambda: str(devtools.send("Target.getTargets")))
     served.post("jobs/docs/pause", {})
     page.clock.fast_forward("01:00")
     expect(page.locator("#figures")).to_contain_text("until resumed")
@@ -155,7 +155,7 @@ def test_what_changes_while_a_page_is_on_its_way_shows_all_the_same(anna: Looker
 def test_the_news_end_with_the_session_and_begin_again_with_the_next(anna: Looker, served: Served) -> None:
     page = anna.go("/jobs/docs")
     served.http.delete("users/anna/sessions").raise_for_status()
-    until(lambda: told_of_end(page, served))
+    until(lambda: told_of_end(page, served), otherwise=lambda: shown_of(page))
     again = anna.context.new_page()
     again.goto(f"{anna.url}/login")
     again.get_by_label("Name").fill("anna")
@@ -165,6 +165,38 @@ def test_the_news_end_with_the_session_and_begin_again_with_the_next(anna: Looke
     served.post("jobs/docs/pause", {})
     expect(page.locator("#figures")).to_contain_text("until resumed")
     served.post("jobs/docs/resume", {})
+
+
+def test_a_part_that_was_asked_for_before_and_comes_late_does_not_hide_that_the_session_has_ended(
+    anna: Looker, served: Served
+) -> None:
+    page = anna.go("/jobs/docs")
+    late: list[tuple[Route, APIResponse]] = []
+    page.route(f"{anna.url}/jobs/docs*", lambda route: late.append((route, route.fetch())), times=1)
+    served.post("jobs/docs/pause", {})
+    expect(page.locator(".htmx-request").first).to_be_attached()
+    until(lambda: page.title() and late)
+    served.http.delete("users/anna/sessions").raise_for_status()
+    until(lambda: told_of_end(page, served), otherwise=lambda: shown_of(page))
+    [(route, drawn)] = late
+    assert drawn.status == 200
+    page.evaluate(NOTE_HIDING)
+    route.fulfill(response=drawn)
+    expect(page.locator(".htmx-request")).to_have_count(0)
+    assert page.evaluate("window.hidings") == 0 and page.get_by_text("Your session has ended.").is_visible()
+
+
+NOTE_HIDING = """() => {
+    window.hidings = 0;
+    const note = document.querySelector("[data-ended]");
+    new MutationObserver(() => { window.hidings += note.hidden; }).observe(note, { attributes: true });
+}"""
+
+
+def shown_of(page: Page) -> str:
+    """What a page says, and how its notes about the news stand."""
+    notes = page.locator("[data-stale], [data-ended], [data-failed]")
+    return f"{page.url}\n{[note.evaluate('note => note.outerHTML') for note in notes.all()]}\n{page.inner_text('body')}"
 
 
 def told_of_end(page: Page, served: Served) -> bool:

@@ -46,6 +46,7 @@
   // --- the news: a worker hears them once for all tabs; where there is none, a page does while it is looked at ---
   const MOST_SILENT = 30000;
   const stream = () => document.querySelector("[data-stream]").dataset.stream;
+  let over = false; // whether the session has ended: a part that was asked for before may still come
   const take = (message) => {
     const stale = document.querySelector("[data-stale]");
     const ended = document.querySelector("[data-ended]");
@@ -53,7 +54,9 @@
     else if (message.topic) tell(message.topic, message.key);
     if (!stale || message.topic) return;
     stale.hidden = !message.away;
-    ended.hidden = !message.ended;
+    if (message.ended) over = true;
+    if (message.here) over = false;
+    ended.hidden = !over;
     if (message.away) stale.querySelector("[data-stale-since]").textContent = new Date(message.away).toLocaleTimeString();
   };
   // A worker that was ended by the browser tells nobody: who has not heard its beat for a while starts another.
@@ -102,7 +105,8 @@
     const failed = document.querySelector("[data-failed]");
     const ended = document.querySelector("[data-ended]");
     if (failed) failed.hidden = !failing.size;
-    if (ended) ended.hidden = status !== 401;
+    if (status === 401) over = true;
+    if (ended) ended.hidden = !over;
   });
 
   // A link's secret stands behind the #, which no server and no log ever sees.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from access.conftest import NOW
 from highball.hub.access import Access
-from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, write_down
+from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, list_audit, write_down
 from highball.hub.db import Database, audit
 from highball.spec.access import Role
 
@@ -104,3 +104,14 @@ def test_whatever_is_written_is_read_again_or_has_a_mark_before_it(message: str)
     [_, line] = list(csv.reader(io.StringIO("".join(as_csv([entry(message=message)])), newline="")))
     assert line[-1] in (message, f"'{message}")
     assert line[-1] == message or message.strip()[:1] in tuple("=+-@") or message[0] in "\t\r\n"
+
+
+def test_what_was_done_within_one_moment_is_told_in_the_order_in_which_it_was_done(
+    database: Database,
+) -> None:
+    words = [f"step_{number}" for number in range(40)]
+    with database.write() as connection:
+        for word in words:
+            write_down(connection, ACTORS[0], word, NOW)
+    told = [entry.action for entry in list_audit(database, limit=40)]
+    assert told == words[::-1]

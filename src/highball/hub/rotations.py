@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from highball.hub.backlog import RunOrder
 from highball.hub.db import new_run_id
 from highball.hub.hub import Hub
 from highball.hub.runs import Record, RunFilter, utc_now
-from highball.hub.vault import COMING, FORMER
+from highball.hub.vault import COMING, FORMER, Sealed
 from highball.secret import SecretReference, SecretValue
 from highball.spec.repository import demand_right_to_delete
 
@@ -29,6 +30,9 @@ UNCLAIMED = timedelta(minutes=10)
 """After so long a value belongs to no run that anybody will still order."""
 
 MOST_RUNS = 200
+
+_SETTLING = threading.Lock()
+"""The end of a run and the housekeeping both settle: whoever comes second must find what the first one left."""
 
 
 # --- looking -------------------------------------------------------------------------------------
@@ -179,18 +183,22 @@ def _add(
 
 def settle(hub: Hub) -> None:
     """Let what ended runs added be the password, or be forgotten; and keep no former one whose key is gone."""
+    with _SETTLING:
+        for sealed in hub.vault.list_places():
+            if sealed.slot.startswith(COMING):
+                _settle(hub, sealed)
+
+
+def _settle(hub: Hub, sealed: Sealed) -> None:
     now = utc_now()
-    for sealed in hub.vault.list_places():
-        if not sealed.slot.startswith(COMING):
-            continue
-        try:
-            run = hub.record.find_run(str(UUID(hex=sealed.slot.removeprefix(COMING))))
-        except (Unknown, ValueError):
-            if now - sealed.set_at > UNCLAIMED:
-                hub.vault.remove(sealed.place, Actor("hub"), now)
-            continue
-        if run.state is RunState.DONE:
-            _take_over(hub, sealed.place, run)
+    try:
+        run = hub.record.find_run(str(UUID(hex=sealed.slot.removeprefix(COMING))))
+    except (Unknown, ValueError):
+        if now - sealed.set_at > UNCLAIMED:
+            hub.vault.remove(sealed.place, Actor("hub"), now)
+        return
+    if run.state is RunState.DONE:
+        _take_over(hub, sealed.place, run)
 
 
 def _take_over(hub: Hub, coming: str, run: Run) -> None:
@@ -204,8 +212,7 @@ def _take_over(hub: Hub, coming: str, run: Run) -> None:
             after = {"run": run.id}
             write_down(connection, actor, "rotated", now, kind="repository", key=run.repository, after=after)
         hub.newsroom.publish("object")
-    else:
-        hub.vault.remove(coming, actor, now)
+    hub.vault.remove(coming, actor, now)  # last, so that what a crash leaves undone is done once more
 
 
 def _declare_sealed(hub: Hub, key: str, of_admin: bool, actor: Actor) -> None:

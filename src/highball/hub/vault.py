@@ -253,12 +253,14 @@ class Vault:
         return self.seal(place, former, actor, now)
 
     def take_over(self, coming: str, place: str, actor: Actor, now: datetime) -> None:
-        """Let the value at one place be the one at another from now on; the one there before is kept beside it."""
+        """Let the value at one place be the one at another, too; the one there before is kept beside it.
+
+        Where it is already, nothing is done. Raises Unknown (`secret_unset`), StateUnusable.
+        """
         value = self.open(coming)
-        if self.find(place) is None or self.open(place) != value:  # else a crash left this half done
+        if self.find(place) is None or self.open(place) != value:
             self.drop_former(place)
             self.seal(place, value, actor, now, keep_former=True)
-        self.remove(coming, actor, now)
 
     def drop_former(self, place: str) -> None:
         """Keep nothing beside a place any more: what lies there is known to open its repository."""

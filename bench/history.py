@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from highball.hub.db import new_run_id, open_database, runs, snapshots, steps
+from highball.hub.storage.database import (
+    new_run_id,
+    open_database,
+    runs,
+    snapshots,
+    steps,
+)
 from measuring import HOST, REPOSITORY
 
 AT_ONCE = 5000

@@ -10,8 +10,8 @@ import statistics
 import time
 from collections.abc import Callable
 
-from highball.engine.restic import messages
-from highball.process import by_lines
+from highball.engine.restic import output
+from highball.process.child import by_lines
 from measuring import Result, options
 
 PIECE_BYTES = 64 * 1024
@@ -26,8 +26,8 @@ def main() -> None:
     )
     result = Result("parsing", "Reading restic's JSON lines")
     for kind, make, read in (
-        ("status", _status_line, messages.read_status),
-        ("node", _node_line, messages.read_node),
+        ("status", _status_line, output.read_status),
+        ("node", _node_line, output.read_node),
     ):
         text = b"".join(make(number) + b"\n" for number in range(chosen.lines))
         ours, plain = [], []
@@ -53,9 +53,9 @@ def _seconds(call: Callable[[], None]) -> float:
     return time.process_time() - started
 
 
-def _read_ours(text: bytes, read: Callable[[messages.JsonMessage], object]) -> None:
+def _read_ours(text: bytes, read: Callable[[output.JsonMessage], object]) -> None:
     def on_line(_: str, line: bytes) -> None:
-        message = messages.read_json(line)
+        message = output.read_json(line)
         assert message is not None
         read(message)
 

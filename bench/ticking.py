@@ -16,10 +16,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from highball.facts import Action
-from highball.hub.db import Database, open_database, runs
-from highball.hub.planned import Planned
-from highball.hub.scheduler import Scheduler
-from highball.timing import Schedule
+from highball.hub.runs.scheduler import Scheduler
+from highball.hub.runs.subjects import Planned
+from highball.hub.storage.database import (
+    Database,
+    open_database,
+    runs,
+)
+from highball.schedule import Schedule
 from measuring import Result, options
 
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=UTC)

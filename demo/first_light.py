@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from comparison import Comparison, compare, count_files, read_tree
-from highball.lock import Lock
-from highball.words import counted
+from highball.humanize import counted
+from highball.process.file_lock import Lock
 from made_tree import MadeTree
 from programs import Ended, Failure, Program, clean_environment, find_highball, find_restic
 from served import ServedHub

@@ -16,8 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from highball.hub.audit import Actor
-from highball.hub.config import Documents
-from highball.hub.db import new_run_id, open_database, repository_days, runs, snapshots, steps
+from highball.hub.document.store import Documents
+from highball.hub.storage.database import (
+    new_run_id,
+    open_database,
+    repository_days,
+    runs,
+    snapshots,
+    steps,
+)
 from programs import Program, clean_environment, find_highball, find_restic
 from served import ServedHub
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from highball.hub.db import Database, open_database
+from highball.hub.storage.database import Database, open_database
 from testbed import parts, serving
 from testbed.postgres import PostgresServer
 from testbed.rest import RestServer

@@ -14,9 +14,9 @@ import typer.main
 from typer.core import TyperGroup
 
 from highball.cli import app as program
-from highball.process import MARKER
-from highball.spec.job import HOOK_VARIABLES
-from highball.spec.sample import sample
+from highball.config.job import HOOK_VARIABLES
+from highball.config.sample import sample
+from highball.process.child import MARKER
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -103,7 +103,7 @@ def test_what_people_are_told_to_type_is_there(place: str, call: str) -> None:
 
 
 def test_every_variable_that_hooks_get_is_written_down() -> None:
-    given = set(re.findall(r'"(HIGHBALL_[A-Z_]+)"', (ROOT / "src/highball/agent/backup.py").read_text()))
+    given = set(re.findall(r'"(HIGHBALL_[A-Z_]+)"', (ROOT / "src/highball/agent/run/backup.py").read_text()))
     assert given | {MARKER} == set(HOOK_VARIABLES)
     for place in ("README.md", "docs/hub.md"):
         text = (ROOT / place).read_text()

@@ -28,13 +28,13 @@ from pydantic import (
     ValidationError,
 )
 
-from highball.engine.restic.repository import ResticRepository
+from highball.config.job import Job
+from highball.config.keys import Key
+from highball.engine.restic.location import ResticRepository
 from highball.facts import Fact, PathText, Progress, RunKind, Step, UtcTime
-from highball.keeping import Retention
+from highball.retention import Retention
 from highball.secret import SecretReference
 from highball.source.path import PathSource, Pattern
-from highball.spec.job import Job
-from highball.spec.key import Key
 
 VERSIONS = (2, 2)
 """The oldest and the newest protocol that this program speaks."""

@@ -9,18 +9,18 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from highball.hub import passwords
-from highball.hub.access import Access
+from highball.config.document import build
+from highball.config.roles import Role, User
 from highball.hub.audit import Actor
-from highball.hub.config import load_document
-from highball.hub.db import Database, open_database
-from highball.hub.vault import Vault, open_vault
+from highball.hub.auth import passwords
+from highball.hub.auth.sessions import Access
+from highball.hub.document.store import load_document
+from highball.hub.secrets.vault import Vault, open_vault
+from highball.hub.storage.database import Database, open_database
 from highball.secret import SecretValue
-from highball.spec.access import Role, User
-from highball.spec.document import build
-from highball.web import problems
+from highball.web import error_responses
 from highball.web.api.access import make_router
-from highball.web.guard import Guard, Rules
+from highball.web.middleware import Guard, Rules
 
 NOW = datetime(2026, 5, 3, 10, tzinfo=UTC)
 CLI = Actor("cli")
@@ -105,7 +105,7 @@ def make_app(access: Access, vault: Vault, clock: Clock, rules: Rules | None = N
     """The addresses of this room behind the guard."""
     app = FastAPI()
     app.include_router(make_router(access, vault, clock), prefix="/api/v1")
-    problems.register(app)
+    error_responses.register(app)
     app.add_middleware(Guard, access=access, clock=clock, rules=rules)
     return app
 

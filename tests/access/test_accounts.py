@@ -12,6 +12,11 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from access.conftest import CLI, NOW, PASSWORD, add_user, secret
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -22,13 +27,13 @@ from highball.errors import (
     Throttled,
     Unknown,
 )
-from highball.hub import db, passwords
-from highball.hub.access import Access, LoggedIn
-from highball.hub.accounts import Link, kept_sound
 from highball.hub.audit import Actor
-from highball.hub.db import Database
+from highball.hub.auth import passwords
+from highball.hub.auth.sessions import Access, LoggedIn
+from highball.hub.auth.users import Link, kept_sound
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
 
 DAY = timedelta(days=1)
 ANNA = Actor("anna", Role.ADMIN, "192.0.2.7")

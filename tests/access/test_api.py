@@ -16,11 +16,15 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from access.conftest import CLI, NOW, PASSWORD, Clock, add_user, declare, log_in, secret
-from highball.hub import db
-from highball.hub.access import Access
-from highball.hub.db import Database, open_database
-from highball.hub.vault import Vault
-from highball.spec.access import Role, Token, User
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
+from highball.hub.auth.sessions import Access
+from highball.hub.secrets.vault import Vault
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database, open_database
 from highball.web.api.access import make_router
 
 API = "/api/v1"

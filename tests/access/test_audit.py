@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.conftest import NOW
-from highball.hub.access import Access
+from highball.config.roles import Role
 from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, list_audit, write_down
-from highball.hub.db import Database, audit
-from highball.spec.access import Role
+from highball.hub.auth.sessions import Access
+from highball.hub.storage.database import Database, audit
 
 ACTORS = (Actor("anna", Role.ADMIN, "192.0.2.7"), Actor("token:ci"))
 

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 
 from access.conftest import PASSWORD, Clock, log_in, secret
 from highball.errors import LoginNeeded, Throttled
-from highball.hub.access import Access, LoggedIn
-from highball.hub.browsers import COUNTS_FOR
+from highball.hub.auth.known_browsers import COUNTS_FOR
+from highball.hub.auth.sessions import Access, LoggedIn
 
 API = "/api/v1"
 GUESSES = 12

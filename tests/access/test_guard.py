@@ -15,12 +15,21 @@ from fastapi.testclient import TestClient
 from starlette.types import Message
 
 from access.conftest import CLI, NOW, Clock, log_in, make_app
+from highball.config.roles import Role, Token
 from highball.errors import StateUnusable
-from highball.hub.access import IDLE_FOR, Access
-from highball.hub.vault import Vault
-from highball.spec.access import Role, Token
-from highball.web.guard import MOST_BYTES, Guard, Rules
-from highball.web.rates import AT_ONCE, EACH_SECOND, MOST_ADDRESSES, Rates
+from highball.hub.auth.sessions import IDLE_FOR, Access
+from highball.hub.secrets.vault import Vault
+from highball.web.middleware import (
+    MOST_BYTES,
+    Guard,
+    Rules,
+)
+from highball.web.request_rates import (
+    AT_ONCE,
+    EACH_SECOND,
+    MOST_ADDRESSES,
+    Rates,
+)
 
 
 def with_probe(app: FastAPI) -> FastAPI:
@@ -302,7 +311,7 @@ def test_guesses_through_a_proxy_that_is_not_trusted_count_for_the_proxy(app: Fa
 def test_a_stranger_who_asks_without_end_is_answered_no_more_and_nobody_else_notices(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
+    monkeypatch.setattr("highball.web.request_rates.EACH_SECOND", 0.0)
     known, stranger = log_in(browser(app), "anna"), browser(app)
     statuses = [stranger.get("/api/v1/probe").status_code for _ in range(AT_ONCE + 5)]
     assert set(statuses[: AT_ONCE - 5]) == {200} and set(statuses[AT_ONCE:]) == {429}
@@ -318,8 +327,8 @@ def test_a_stranger_who_asks_without_end_is_answered_no_more_and_nobody_else_not
 def test_whoever_asks_without_end_keeps_no_browser_out_in_which_somebody_had_logged_in_before(
     app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
-    monkeypatch.setattr("highball.web.rates.AT_ONCE", 3)
+    monkeypatch.setattr("highball.web.request_rates.EACH_SECOND", 0.0)
+    monkeypatch.setattr("highball.web.request_rates.AT_ONCE", 3)
     before, stranger = log_in(browser(app), "anna"), browser(app)
     before.post("/api/v1/logout")
     [name] = before.cookies
@@ -334,8 +343,8 @@ def test_whoever_asks_without_end_keeps_no_browser_out_in_which_somebody_had_log
 def test_no_page_without_end_is_drawn_for_whoever_asks_by_another_name_or_at_too_great_length(
     people: Access, vault: Vault, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("highball.web.rates.EACH_SECOND", 0.0)
-    monkeypatch.setattr("highball.web.rates.AT_ONCE", 3)
+    monkeypatch.setattr("highball.web.request_rates.EACH_SECOND", 0.0)
+    monkeypatch.setattr("highball.web.request_rates.AT_ONCE", 3)
     app = make_app(people, vault, clock, Rules(allowed_hosts=frozenset({"hub.example"})))
     odd = browser(app, "https://evil.example")
     assert [odd.get("/page").status_code for _ in range(4)] == [421, 421, 421, 429]

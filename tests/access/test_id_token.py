@@ -15,10 +15,14 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 
+from highball.config.provider import Provider
 from highball.errors import HighballError
-from highball.hub.sign_on import Arrival, Configured, SignOn
+from highball.hub.auth.single_sign_on import (
+    Arrival,
+    Configured,
+    SignOn,
+)
 from highball.secret import SecretValue
-from highball.spec.provider import Provider
 
 KEY, OTHER = RSAKey.generate_key(2048, {"kid": "1"}), RSAKey.generate_key(2048, {"kid": "1"})
 BACK = "https://hub.example/login/provider/back"

@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 
 from access.conftest import NOW, secret
 from highball.errors import ConfigurationInvalid, Throttled
-from highball.hub import passwords, throttle
-from highball.hub.db import Database, open_database, throttles
+from highball.hub.auth import passwords, rate_limit
+from highball.hub.storage.database import (
+    Database,
+    open_database,
+    throttles,
+)
 
 # --- passwords ----------------------------------------------------------------------------------------
 
@@ -104,7 +108,7 @@ def attempt(database: Database, now: datetime, *subjects: str) -> int:
     """Seconds to wait before the next attempt; 0 where this one may be judged."""
     try:
         with database.write() as connection:
-            throttle.charge(connection, subjects, now)
+            rate_limit.charge(connection, subjects, now)
     except Throttled as error:
         return int(error.wait_for.total_seconds())
     return 0
@@ -158,8 +162,8 @@ def test_a_success_forgives_the_account_and_only_itself_to_the_address(database:
         now += timedelta(seconds=1)
         assert attempt(database, now, "account", "address") == 0
         with database.write() as connection:
-            throttle.forgive(connection, "account")
-            throttle.take_back(connection, ["address"])
+            rate_limit.forgive(connection, "account")
+            rate_limit.take_back(connection, ["address"])
     with database.read() as connection:
         failures = connection.execute(sa.select(throttles.c.failures)).scalars().all()
     assert failures == [4]
@@ -171,18 +175,20 @@ def test_after_a_day_all_is_forgotten(database: Database) -> None:
     later = NOW + timedelta(days=1, seconds=1)
     assert [attempt(database, later, "a") for _ in range(5)] == [0] * 5
     with database.write() as connection:
-        throttle.sweep(connection, later + timedelta(days=2))
+        rate_limit.sweep(connection, later + timedelta(days=2))
         assert connection.execute(sa.select(throttles)).all() == []
 
 
 def test_an_address_of_ipv6_counts_for_its_whole_network_and_names_are_never_kept() -> None:
-    assert throttle.for_address("2001:db8::1") == throttle.for_address("2001:db8::ffff:1")
-    assert throttle.for_address("2001:db8::1") != throttle.for_address("2001:db8:0:1::1")
-    assert throttle.for_address("192.0.2.1") != throttle.for_address("192.0.2.2")
-    assert throttle.for_address(None) == []
-    assert "hunter2" not in throttle.for_account("hunter2-typed-here") + str(throttle.for_address("hunter2"))
+    assert rate_limit.for_address("2001:db8::1") == rate_limit.for_address("2001:db8::ffff:1")
+    assert rate_limit.for_address("2001:db8::1") != rate_limit.for_address("2001:db8:0:1::1")
+    assert rate_limit.for_address("192.0.2.1") != rate_limit.for_address("192.0.2.2")
+    assert rate_limit.for_address(None) == []
+    assert "hunter2" not in rate_limit.for_account("hunter2-typed-here") + str(
+        rate_limit.for_address("hunter2")
+    )
     assert all(
-        len(one) <= 200 for one in [throttle.for_account("x" * 9999), *throttle.for_address("x" * 9999)]
+        len(one) <= 200 for one in [rate_limit.for_account("x" * 9999), *rate_limit.for_address("x" * 9999)]
     )
 
 

@@ -11,10 +11,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, PASSWORD, Whole, whole_hub
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.errors import ConfigurationInvalid, NotAllowed
-from highball.hub.runs import utc_now
+from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
 from testbed.organisation import CLIENT, PEOPLE, SECRET, Organisation
 
 pytestmark = pytest.mark.xdist_group("provider")

@@ -14,15 +14,19 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from access.conftest import CLI, NOW, PASSWORD, Clock, declare, log_in, secret
+from highball.config.roles import Role, User
 from highball.errors import Conflict, HighballError, LoginNeeded, NotAllowed, StateUnusable, Throttled
-from highball.hub import db
-from highball.hub.access import Access, CodeAwaited, LoggedIn
 from highball.hub.audit import Actor
-from highball.hub.authenticators import Offered, spell_code
-from highball.hub.db import Database, open_database
-from highball.hub.vault import Vault, open_vault
+from highball.hub.auth.second_factor import Offered, spell_code
+from highball.hub.auth.sessions import (
+    Access,
+    CodeAwaited,
+    LoggedIn,
+)
+from highball.hub.secrets.vault import Vault, open_vault
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database, open_database
 from highball.secret import SecretValue
-from highball.spec.access import Role, User
 
 ANNA = Actor("anna", Role.ADMIN, "192.0.2.7")
 STEP = timedelta(seconds=30)

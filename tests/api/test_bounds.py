@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.whole import Whole, whole_hub
-from highball.web.bodies import DEEPEST, find_fault
+from highball.web.json_limits import DEEPEST, find_fault
 
 API = "/api/v1"
 JSON = {"content-type": "application/json"}

@@ -8,8 +8,12 @@ from unittest import mock
 
 from api.whole import NOW, Whole
 from highball.facts import Action, Progress, RunStarted, Step, StepStarted
-from highball.hub.events import MOST_KEPT, News, Newsroom
-from highball.hub.fleet import Connection
+from highball.hub.agents.fleet import Connection
+from highball.hub.bus import (
+    MOST_KEPT,
+    News,
+    Newsroom,
+)
 from highball.protocol import Body, Events, Message, ProgressSeen
 from record.stories import Story, run_id
 

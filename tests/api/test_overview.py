@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 from api.whole import ANNA, Whole, whole_hub
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid
 from highball.facts import (
     DISK_AWAY,
@@ -24,12 +25,22 @@ from highball.facts import (
     Waiting,
 )
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.db import new_run_id, repositories, runs
-from highball.hub.overview import JobFilter, Overview, Problem, ProblemKind, look_over, survey
-from highball.hub.planned import planned_of
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.subjects import planned_of
+from highball.hub.status.overview import (
+    JobFilter,
+    Overview,
+    Problem,
+    ProblemKind,
+    look_over,
+    survey,
+)
+from highball.hub.storage.database import (
+    new_run_id,
+    repositories,
+    runs,
+)
 from highball.protocol import CheckTask, VerifyTask
-from highball.spec.access import Role
 from record.stories import START, Story, back_up, measure, run_id
 
 SOON = START + timedelta(hours=8)

@@ -10,12 +10,16 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, NOW, PASSWORD, SNAPSHOT, Whole
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.errors import NotAllowed
-from highball.hub.accounts import Program
 from highball.hub.audit import COMMAND, HUB, Actor
-from highball.hub.backlog import RunOrder
+from highball.hub.auth.users import Program
+from highball.hub.runs.queue import RunOrder
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
 
 API = "/api/v1"
 NEW = {"target": "/back"}

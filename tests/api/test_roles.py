@@ -8,8 +8,8 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.whole import BACKUP, CHECK, SNAPSHOT, Whole
-from highball.spec.access import Role
-from highball.web.problems import PROGRAMS
+from highball.config.roles import Role
+from highball.web.error_responses import PROGRAMS
 
 API = "/api/v1"
 OPEN = None

@@ -20,7 +20,7 @@ from schemathesis.checks import (
 
 from api.test_roles import OUTSIDE, TABLE
 from api.whole import Whole
-from highball.spec.access import Role
+from highball.config.roles import Role
 
 EXAMPLES = int(os.environ.get("HIGHBALL_TESTS_EXAMPLES", "2"))
 CHECKS = [

@@ -16,18 +16,22 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.facts import Outcome
-from highball.hub import passwords
-from highball.hub.accounts import kept_sound
 from highball.hub.audit import Actor
-from highball.hub.config import Documents
-from highball.hub.db import open_database
+from highball.hub.auth import passwords
+from highball.hub.auth.users import kept_sound
+from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
-from highball.hub.planned import planned_of
-from highball.hub.vault import open_vault
+from highball.hub.runs.subjects import planned_of
+from highball.hub.secrets.vault import open_vault
+from highball.hub.storage.database import open_database
+from highball.hub.storage.leader_lock import lease_on
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
 from highball.web.app import make_app
 from record.stories import back_up, check, run_id
 

@@ -17,13 +17,28 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import Conflict, HighballError, StateUnusable, Unknown
-from highball.hub import db, recovery
-from highball.hub.db import REVISION, Database, audit, marks, metadata, open_database, vault
-from highball.hub.dialects import WRITING, open_engine
-from highball.hub.lease import lease_on
-from highball.hub.recovery import back_up, examine, get_newest_backup, list_backups, restore_backup
-from highball.hub.runs import Record
-from highball.hub.upgrade import migrate
+from highball.hub.disaster import self_backup
+from highball.hub.disaster.self_backup import (
+    back_up,
+    examine,
+    get_newest_backup,
+    list_backups,
+    restore_backup,
+)
+from highball.hub.runs.record import Record
+from highball.hub.storage import database as db
+from highball.hub.storage.database import (
+    REVISION,
+    Database,
+    audit,
+    marks,
+    metadata,
+    open_database,
+    vault,
+)
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.leader_lock import lease_on
+from highball.hub.storage.upgrade import migrate
 from record import stories
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -73,7 +88,7 @@ def contents(database: Database) -> dict[str, list[Any]]:
         return {
             table.name: sorted((tuple(row) for row in connection.execute(sa.select(table))), key=repr)
             for table in metadata.sorted_tables
-            if table.name not in recovery.LEFT_OUT
+            if table.name not in self_backup.LEFT_OUT
         }
 
 
@@ -117,7 +132,7 @@ def test_nobody_is_let_in_by_a_copy(database: Database, state: Path, tmp_path: P
 def test_a_copy_is_of_one_moment_while_others_write(
     database: Database, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows_of = recovery._rows_of
+    rows_of = self_backup._rows_of
 
     def slowly(connection: sa.Connection, table: sa.Table) -> Iterator[list[Any]]:
         yield from rows_of(connection, table)
@@ -126,7 +141,7 @@ def test_a_copy_is_of_one_moment_while_others_write(
             row = {"place": table.name, "content": b"", "changed_at": NOW, "actor": "x"}
             other.execute(vault.insert().values(**row))
 
-    monkeypatch.setattr(recovery, "_rows_of", slowly)
+    monkeypatch.setattr(self_backup, "_rows_of", slowly)
     manifest = examine(back_up(database, state, NOW))
     assert set(manifest.rows.values()) == {0}
 
@@ -264,7 +279,7 @@ MALFORMED: dict[str, Callable[[Lines], Lines]] = {
         lines[_vault_at(lines)],
         *lines[_vault_at(lines) :],
     ],
-    "one endless line": lambda lines: [lines[0], b"[" + b" " * (recovery.LONGEST_LINE + 1), *lines[1:]],
+    "one endless line": lambda lines: [lines[0], b"[" + b" " * (self_backup.LONGEST_LINE + 1), *lines[1:]],
     "endless lines": lambda lines: [lines[0], *[b" " * 999_999 + b"[]\n"] * 70, *lines[1:]],
 }
 
@@ -298,7 +313,7 @@ def test_a_copy_that_fails_in_the_middle_changes_nothing(
     def fails(*_: object, **__: object) -> None:
         raise StateUnusable("no")
 
-    monkeypatch.setattr(recovery, "write_down", fails)  # the last thing that is done
+    monkeypatch.setattr(self_backup, "write_down", fails)  # the last thing that is done
     with pytest.raises(StateUnusable, match="no"):
         restore_backup(copy, database_place, NOW)
     assert contents(database) == before
@@ -400,9 +415,9 @@ def test_a_copy_of_an_older_program_is_brought_to_this_ones_schema(
                 " ('job', 'docs', '{\"a\": 1}', 1, 'file', '[]', '2026-03-01T02:00:00.000000Z')"
             )
         )
-    monkeypatch.setattr(recovery, "REVISION", "0001")
+    monkeypatch.setattr(self_backup, "REVISION", "0001")
     copy = back_up(Database(engine), state, NOW)
-    monkeypatch.setattr(recovery, "REVISION", REVISION)
+    monkeypatch.setattr(self_backup, "REVISION", REVISION)
     assert examine(copy).schema == "0001"
     restore_backup(copy, target, NOW)
     with open_database(target).read() as connection:

@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from alembic import command
 
 from highball.errors import StateUnusable
-from highball.hub import db
-from highball.hub.db import (
+from highball.hub.runs.record import Record
+from highball.hub.storage import database as db
+from highball.hub.storage.database import (
     Database,
     Moment,
     audit,
@@ -28,9 +29,8 @@ from highball.hub.db import (
     steps,
     vault,
 )
-from highball.hub.dialects import WRITING, open_engine
-from highball.hub.runs import Record
-from highball.hub.upgrade import configuration, migrate
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.upgrade import configuration, migrate
 from record.stories import back_up, order
 from testbed.together import at_once
 

@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 
 from highball.errors import Conflict, StateUnusable
-from highball.hub.db import open_database
-from highball.hub.lease import Holder, _name_of_ours, _read_name, lease_on, refuse_if_served
-from highball.lock import Lock
+from highball.hub.storage.database import open_database
+from highball.hub.storage.leader_lock import (
+    Holder,
+    _name_of_ours,
+    _read_name,
+    lease_on,
+    refuse_if_served,
+)
+from highball.process.file_lock import Lock
 from testbed.postgres import PostgresServer
 from testbed.together import at_once
 
@@ -23,7 +29,7 @@ ADDRESS = "http://127.0.0.1:8080"
 HOLD = """
 import sys
 from pathlib import Path
-from highball.hub.lease import lease_on
+from highball.hub.storage.leader_lock import lease_on
 where = sys.argv[1]
 lease = lease_on(where if "://" in where else Path(where))
 assert lease.take(sys.argv[2])

@@ -13,9 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import StateUnusable
-from highball.hub import dialects
-from highball.hub.db import Database, marks, open_database
-from highball.hub.runs import Record
+from highball.hub.runs.record import Record
+from highball.hub.storage import dialects
+from highball.hub.storage.database import (
+    Database,
+    marks,
+    open_database,
+)
 from record.stories import back_up
 from testbed.postgres import PASSWORD, PASSWORD_IN_ADDRESS, PostgresServer
 

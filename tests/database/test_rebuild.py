@@ -8,13 +8,25 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from highball.config.document import effective_job, parse
 from highball.facts import Node, NodeKind, Snapshot
 from highball.hub.audit import Actor
-from highball.hub.db import Database, audit, objects, revisions
-from highball.hub.intake import SetOf
-from highball.hub.rebuild import adopt, as_toml, find_copy, find_copy_within, find_skeletons, store_skeletons
-from highball.hub.runs import Record
-from highball.spec.document import effective_job, parse
+from highball.hub.disaster.rebuild import (
+    adopt,
+    as_toml,
+    find_copy,
+    find_copy_within,
+    find_skeletons,
+    store_skeletons,
+)
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import (
+    Database,
+    audit,
+    objects,
+    revisions,
+)
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
 ANNA = Actor("anna")

@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import StateUnusable
-from highball.hub import db
-from highball.hub.db import Database, open_database
-from highball.hub.dialects import WRITING, open_engine
-from highball.hub.runs import Record
-from highball.hub.upgrade import migrate
+from highball.hub.runs.record import Record
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.upgrade import migrate
 from record.stories import back_up, order
 from testbed.together import at_once
 

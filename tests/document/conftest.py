@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from highball.hub.audit import Actor
-from highball.hub.config import Documents
-from highball.hub.db import Database
+from highball.hub.document.store import Documents
+from highball.hub.storage.database import Database
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ANNA = Actor("anna", address="192.0.2.1")

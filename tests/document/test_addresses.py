@@ -11,14 +11,14 @@ from fastapi.testclient import TestClient
 from starlette.responses import Response
 
 from document.conftest import DOCS, NAS, NOW, Desk
+from highball.config.document import Document, build
+from highball.config.roles import Role
 from highball.facts import Health, Standing
 from highball.hub.audit import Actor
-from highball.hub.db import open_database
-from highball.spec.access import Role
-from highball.spec.document import Document, build
-from highball.web import problems
-from highball.web.api.objects import KINDS, make_router
-from highball.web.who import who
+from highball.hub.storage.database import open_database
+from highball.web import error_responses
+from highball.web.api.declared import KINDS, make_router
+from highball.web.authorize import who
 
 ROLES = {role.value: role for role in Role}
 CANARY = "canary-secret"
@@ -31,7 +31,7 @@ def standings(jobs: Sequence[str]) -> list[Standing]:
 def app_of(desk: Desk) -> FastAPI:
     """An app of these addresses alone, where a header says who asks."""
     app = FastAPI()
-    problems.register(app)
+    error_responses.register(app)
 
     @app.middleware("http")
     async def prove(request: Request, go_on: Any) -> Response:

@@ -8,8 +8,8 @@ import pytest
 
 from document.conftest import DOCS, Desk
 from highball.errors import ConfigurationInvalid
-from highball.hub.config import Documents
-from highball.hub.db import objects
+from highball.hub.document.store import Documents
+from highball.hub.storage.database import objects
 
 
 def spoil(desk: Desk, kind: str, key: str, **fields: Any) -> None:

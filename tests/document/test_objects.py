@@ -9,11 +9,21 @@ import pytest
 import sqlalchemy as sa
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
+from highball.config.document import build
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Stale, Unknown
-from highball.hub.changes import FieldDifference
-from highball.hub.config import read_host
-from highball.hub.db import agents, audit, fires, marks, objects, revisions, runs, snapshots, vault
-from highball.spec.document import build
+from highball.hub.document.diff import FieldDifference
+from highball.hub.document.store import read_host
+from highball.hub.storage.database import (
+    agents,
+    audit,
+    fires,
+    marks,
+    objects,
+    revisions,
+    runs,
+    snapshots,
+    vault,
+)
 
 
 def rows(desk: Desk, table: sa.Table) -> list[Any]:
@@ -462,7 +472,7 @@ def test_an_applied_file_makes_and_changes_accounts_and_holds_none(desk: Desk) -
 
 
 def test_a_token_with_a_date_of_toml_is_stored_as_text(desk: Desk) -> None:
-    from highball.spec.document import parse
+    from highball.config.document import parse
 
     written = parse(b"[tokens.ci]\nexpires_at = 2030-01-01T00:00:00Z\n[hosts.web]\n", "toml")
     desk.documents.load(written, now=NOW, actor=ANNA)
@@ -491,7 +501,7 @@ def test_what_a_shell_would_read_otherwise_is_refused_where_it_is_declared(desk:
 def test_what_an_earlier_program_took_in_so_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.start()
     with monkeypatch.context() as earlier:
-        earlier.setattr("highball.hub.config.find_misread", lambda tables: ())
+        earlier.setattr("highball.hub.document.store.find_misread", lambda tables: ())
         desk.change("job", "docs", exclude=["~/.cache"])
     assert desk.documents.document().jobs["docs"].exclude == ("~/.cache",)
     desk.change("job", "docs", enabled=False)

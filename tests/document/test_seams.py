@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Problem, RevisionMissing, Stale, Unknown
 from highball.hub.audit import Actor
-from highball.spec.access import Role
-from highball.web import problems
-from highball.web.who import demand, who
+from highball.web import error_responses
+from highball.web.authorize import demand, who
 
 MEMBERS = {"type", "title", "status", "detail", "code", "hint", "problems"}
 
@@ -43,7 +43,7 @@ RAISED: dict[str, HighballError] = {
 
 def client(role: Role | None) -> TestClient:
     app = FastAPI()
-    problems.register(app)
+    error_responses.register(app)
 
     @app.middleware("http")
     async def prove(request: Request, go_on: Any) -> Response:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
+from highball.config.document import build
+from highball.config.repository import REACHES, Repository
 from highball.facts import Outcome, Reason, Statistics
-from highball.hub.config import Documents
-from highball.hub.runs import Record
-from highball.hub.standing import list_standings
-from highball.spec.document import build
-from highball.spec.repository import REACHES, Repository
+from highball.hub.document.store import Documents
+from highball.hub.runs.record import Record
+from highball.hub.status.health import list_standings
 from record.stories import Story, measure
 
 ELSEWHERE = {**NAS, "url": "/mnt/elsewhere"}

@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
+from highball.config.document import build, parse
+from highball.config.dump import as_yaml
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Stale, Unknown
-from highball.hub.changes import FieldDifference, applied, differences, merge_patch, objects_of, tables_of
-from highball.hub.config import Documents
-from highball.hub.db import Database, open_database
-from highball.hub.judging import OWN_FILE, compare
-from highball.spec.document import build, parse
-from highball.spec.writing import as_yaml
+from highball.hub.document.diff import (
+    FieldDifference,
+    applied,
+    differences,
+    merge_patch,
+    objects_of,
+    tables_of,
+)
+from highball.hub.document.rules import OWN_FILE, compare
+from highball.hub.document.store import Documents
+from highball.hub.storage.database import Database, open_database
 
 # --- as text --------------------------------------------------------------------------------------
 
@@ -356,7 +363,7 @@ def test_a_power_cut_in_the_middle_leaves_nothing(
     def fail(*_: Any) -> None:
         raise ValueError("power cut")
 
-    monkeypatch.setattr("highball.hub.config.write_mark", fail)
+    monkeypatch.setattr("highball.hub.document.store.write_mark", fail)
     with pytest.raises(ValueError, match="power cut"):
         desk.rekey("repository", "nas", "far")
     monkeypatch.undo()

@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from highball.engine.restic import messages
-from highball.engine.restic.binary import ResticBinary, find_restic, read_version
-from highball.engine.restic.messages import classify
+from highball.engine.restic import output
+from highball.engine.restic.output import classify
+from highball.engine.restic.program import (
+    ResticBinary,
+    find_restic,
+    read_version,
+)
 from highball.errors import ProgramMissing
 from highball.facts import NodeKind
 
@@ -26,11 +30,11 @@ from highball.facts import NodeKind
     [b"", b"[0:00] 100.00%  1 / 1 packs", b"{broken", b"[1, 2]", b"  {}", b'{"a":"\xff"}', b"\xff", b"null"],
 )
 def test_a_line_that_is_no_json_object_is_log(line: bytes) -> None:
-    assert messages.read_json(line) is None
+    assert output.read_json(line) is None
 
 
 def test_json_objects_of_any_kind_are_read() -> None:
-    assert messages.read_json(b'{"message_type":"moon","x":[1]}\r') == {"message_type": "moon", "x": [1]}
+    assert output.read_json(b'{"message_type":"moon","x":[1]}\r') == {"message_type": "moon", "x": [1]}
 
 
 # --- times ------------------------------------------------------------------------------------------
@@ -51,8 +55,8 @@ def test_json_objects_of_any_kind_are_read() -> None:
     ],
 )
 def test_times_keep_their_nanoseconds(text: str, nanoseconds: int) -> None:
-    assert messages.nanoseconds(text) == nanoseconds
-    found = messages.read_time(text)
+    assert output.nanoseconds(text) == nanoseconds
+    found = output.read_time(text)
     assert found.tzinfo is not None
     whole = found - datetime(1970, 1, 1, tzinfo=UTC)
     assert whole // timedelta(microseconds=1) == nanoseconds // 1000
@@ -68,12 +72,12 @@ def test_nanoseconds_come_back_from_any_offset(nanoseconds: int, quarters: int) 
     zone = f"{sign}{minutes // 60:02}:{minutes % 60:02}" if quarters else "Z"
     fraction = f".{rest:09}".rstrip("0") if rest else ""
     text = f"{local:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + zone
-    assert messages.nanoseconds(text) == nanoseconds
+    assert output.nanoseconds(text) == nanoseconds
 
 
 def test_a_time_that_cannot_be_held_does_not_stop_a_listing() -> None:
     # a file system of 64 bits gives a year 0 to whoever asks for it, and Go prints it
-    node = messages.read_node({"path": "/a", "type": "file", "mtime": "0000-05-01T00:00:00Z"})
+    node = output.read_node({"path": "/a", "type": "file", "mtime": "0000-05-01T00:00:00Z"})
     assert (node.modified_at, node.modified_ns) == (None, None)
 
 
@@ -92,7 +96,7 @@ def test_a_status_becomes_progress() -> None:
         "bytes_done": 100,
         "current_files": ["/a/\ufffd", "/b"],
     }
-    progress = messages.read_status(told)
+    progress = output.read_status(told)
     assert progress.model_dump(mode="json") == {
         "type": "progress",
         "percent": 25.68,
@@ -104,14 +108,14 @@ def test_a_status_becomes_progress() -> None:
         "seconds_left": 6.0,
         "current": "/a/\ufffd",
     }
-    restored = messages.read_status({"message_type": "status", "files_restored": 3, "bytes_restored": 9})
+    restored = output.read_status({"message_type": "status", "files_restored": 3, "bytes_restored": 9})
     assert (restored.files_done, restored.bytes_done, restored.bytes_per_second) == (3, 9, None)
-    nothing = messages.read_status({"message_type": "status", "percent_done": None, "current_files": None})
+    nothing = output.read_status({"message_type": "status", "percent_done": None, "current_files": None})
     assert (nothing.percent, nothing.files_total, nothing.current) == (0, None, None)
 
 
 def test_progress_never_goes_beyond_the_whole() -> None:
-    grown = messages.read_status(  # as 0.19.1 tells of files that grow while they are read
+    grown = output.read_status(  # as 0.19.1 tells of files that grow while they are read
         {
             "message_type": "status",
             "seconds_elapsed": 4,
@@ -126,16 +130,16 @@ def test_progress_never_goes_beyond_the_whole() -> None:
     assert (grown.percent, grown.seconds_left) == (100, None)
     assert (grown.files_done, grown.files_total) == (3, 3)
     assert (grown.bytes_done, grown.bytes_total) == (762_314_752, 762_314_752)
-    soon = messages.read_status({"total_bytes": 100, "bytes_done": 100, "seconds_remaining": 0})
+    soon = output.read_status({"total_bytes": 100, "bytes_done": 100, "seconds_remaining": 0})
     assert (soon.bytes_total, soon.seconds_left) == (100, 0)
-    never = messages.read_status({"total_bytes": 100, "bytes_done": 1, "seconds_remaining": 2**62})
+    never = output.read_status({"total_bytes": 100, "bytes_done": 1, "seconds_remaining": 2**62})
     assert never.seconds_left is None, "nobody is helped by a forecast of ages"
 
 
 def test_numbers_that_are_missing_from_a_summary_are_0() -> None:
-    empty = messages.read_summary({"message_type": "summary"})
-    assert empty == messages.Summary(None, 0, 0, 0, 0, 0)
-    unnamed = messages.read_summary({"snapshot_id": ""})
+    empty = output.read_summary({"message_type": "summary"})
+    assert empty == output.Summary(None, 0, 0, 0, 0, 0)
+    unnamed = output.read_summary({"snapshot_id": ""})
     assert unnamed is not None
     assert unnamed.snapshot_id is None
 
@@ -146,15 +150,15 @@ NO_NUMBERS = [-1, 2**63, 10**30, 1.5, float("nan"), float("inf"), "7", True, [1]
 @pytest.mark.parametrize("value", NO_NUMBERS)
 def test_a_summary_with_a_number_that_cannot_be_is_none(value: object) -> None:
     told = {"files_new": 1, "total_bytes_processed": 5, "snapshot_id": "a1b2c3d4"}
-    assert messages.read_summary(told) is not None
-    assert messages.read_summary(told | {"total_bytes_processed": value}) is None
-    assert messages.read_summary(told | {"snapshot_id": value}) is None
-    assert messages.read_check({"message_type": "summary", "num_errors": value}) is None
+    assert output.read_summary(told) is not None
+    assert output.read_summary(told | {"total_bytes_processed": value}) is None
+    assert output.read_summary(told | {"snapshot_id": value}) is None
+    assert output.read_check({"message_type": "summary", "num_errors": value}) is None
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS)
 def test_a_number_that_cannot_be_is_not_known_and_hides_nothing_else(value: object) -> None:
-    progress = messages.read_status(
+    progress = output.read_status(
         {"percent_done": value, "bytes_done": value, "total_bytes": value, "current_files": value}
         | {"seconds_elapsed": value, "seconds_remaining": value, "files_done": 3}
     )
@@ -162,31 +166,31 @@ def test_a_number_that_cannot_be_is_not_known_and_hides_nothing_else(value: obje
     assert json.loads(progress.model_dump_json())["files_done"] == 3
     sizes = {"total_bytes_processed": value, "total_files_processed": 2}
     odd = SNAPSHOT | {"summary": sizes, "tree": value, "parent": value}
-    [listed] = messages.read_snapshots(json.dumps([odd]).encode(), "nas")
+    [listed] = output.read_snapshots(json.dumps([odd]).encode(), "nas")
     assert (listed.size_bytes, listed.files, listed.tree, listed.parent) == (None, 2, None, None)
-    node = messages.read_node({"path": "/a", "type": "file", "size": value, "uid": value, "inode": value})
+    node = output.read_node({"path": "/a", "type": "file", "size": value, "uid": value, "inode": value})
     assert (node.size_bytes, node.uid) == (None, None)
-    lock = messages.read_lock("l", json.dumps({"time": "2026-03-01T12:00:00Z", "pid": value}).encode())
+    lock = output.read_lock("l", json.dumps({"time": "2026-03-01T12:00:00Z", "pid": value}).encode())
     assert lock.pid == 0
 
 
 def test_what_a_message_says_at_length_is_cut_and_no_path_is_endless() -> None:
     told = {"error": {"message": "x" * 10**6}, "item": "/" * 10**6}
-    caution = messages.read_file_error(told)
-    assert (len(caution.message), caution.path) == (messages.LONGEST_MESSAGE, None)
-    assert messages.read_file_error({"error": {"message": [1]}, "item": 5}).message == "[1]"
-    assert messages.read_difference({"message_type": "change", "path": 7}) is None
+    caution = output.read_file_error(told)
+    assert (len(caution.message), caution.path) == (output.LONGEST_MESSAGE, None)
+    assert output.read_file_error({"error": {"message": [1]}, "item": 5}).message == "[1]"
+    assert output.read_difference({"message_type": "change", "path": 7}) is None
 
 
 @pytest.mark.parametrize("id", ["", "abc", "--help", "A" * 64, "a" * 65, 7, None])
 def test_a_listing_of_ids_that_are_none_is_no_listing(id: object) -> None:
     with pytest.raises(ValueError, match="not an id"):
-        messages.read_snapshot(SNAPSHOT | {"id": id}, "nas")
+        output.read_snapshot(SNAPSHOT | {"id": id}, "nas")
 
 
 @pytest.mark.parametrize("line", [b'{"a":' * 100_000, b'{"a":' + b"9" * 5000 + b"}", b'{"a":"\\ud800"}'])
 def test_a_line_that_nests_or_counts_beyond_all_bounds_is_log(line: bytes) -> None:
-    assert messages.read_json(line) is None
+    assert output.read_json(line) is None
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ def test_a_line_that_nests_or_counts_beyond_all_bounds_is_log(line: bytes) -> No
     ],
 )
 def test_a_file_that_could_not_be_read(told: dict[str, Any], message: str, path: bytes | None) -> None:
-    caution = messages.read_file_error({"message_type": "error", **told})
+    caution = output.read_file_error({"message_type": "error", **told})
     assert (caution.code, caution.message, caution.path) == ("file_unreadable", message, path)
 
 
@@ -309,8 +313,8 @@ def test_exit_statuses_have_a_meaning_only_where_the_version_gives_them_one() ->
 def test_words_say_why_where_the_status_does_not(line: str, code: str) -> None:
     reason = classify((0, 14, 0), 1, ["", "some line before", line])
     assert reason.code == code
-    assert messages.sentence(code) in reason.message
-    assert code in {"restic_failed", "already_initialised"} or messages.hint(code)
+    assert output.sentence(code) in reason.message
+    assert code in {"restic_failed", "already_initialised"} or output.hint(code)
 
 
 def test_the_telling_line_is_the_last_fatal_one() -> None:
@@ -322,19 +326,19 @@ def test_the_telling_line_is_the_last_fatal_one() -> None:
         == "the repository's password is wrong (exit status 12)"
     )
     assert (
-        messages.read_exit_error({"message_type": "exit_error", "code": 1, "message": " Fatal: x\n"})
+        output.read_exit_error({"message_type": "exit_error", "code": 1, "message": " Fatal: x\n"})
         == "Fatal: x"
     )
-    assert messages.read_exit_error({}) == ""
+    assert output.read_exit_error({}) == ""
 
 
 def test_what_restic_tries_again_is_told_without_how_often() -> None:
     line = "Stat(<config/>) returned error, retrying after 1.2s: dial tcp 127.0.0.1:1: connect: connection refused"
-    assert messages.is_retrying(line)
-    assert not messages.is_in_vain(line)
+    assert output.is_retrying(line)
+    assert not output.is_in_vain(line)
     told = classify((0, 19, 1), 130, [line]).message
-    assert told == f"{messages.sentence('unreachable')}: dial tcp 127.0.0.1:1: connect: connection refused"
-    assert messages.is_in_vain(line.replace("connect: connection refused", "x509: certificate has expired"))
+    assert told == f"{output.sentence('unreachable')}: dial tcp 127.0.0.1:1: connect: connection refused"
+    assert output.is_in_vain(line.replace("connect: connection refused", "x509: certificate has expired"))
 
 
 def test_a_stack_does_not_hide_the_error_above_it() -> None:
@@ -350,9 +354,9 @@ def test_a_panic_is_told_by_its_first_words() -> None:
 
 
 def test_every_code_has_its_sentence() -> None:
-    codes = {code for _, code in messages._PATTERNS} | set(messages._HINTS)
-    codes |= messages.RETRYABLE | messages.PASSING
-    assert codes <= set(messages._SENTENCES)
+    codes = {code for _, code in output._PATTERNS} | set(output._HINTS)
+    codes |= output.RETRYABLE | output.PASSING
+    assert codes <= set(output._SENTENCES)
 
 
 def test_the_owner_of_a_lock_in_words() -> None:
@@ -361,9 +365,9 @@ def test_the_owner_of_a_lock_in_words() -> None:
         " by root (UID 0, GID 0)\n"
         "lock was created at 2026-03-01 12:00:00 (1h2m3s ago)\nstorage ID abc"
     )
-    assert messages.describe_lock(text) == "root on web-1 (pid 42, since 1h2m3s)"
-    assert messages.describe_lock(text.splitlines()[0]) == "root on web-1 (pid 42)"
-    assert messages.describe_lock("repository is already locked") is None
+    assert output.describe_lock(text) == "root on web-1 (pid 42, since 1h2m3s)"
+    assert output.describe_lock(text.splitlines()[0]) == "root on web-1 (pid 42)"
+    assert output.describe_lock("repository is already locked") is None
 
 
 # --- lists ------------------------------------------------------------------------------------------
@@ -387,7 +391,7 @@ def test_snapshots_of_every_version() -> None:
         "program_version": "restic 0.19.1",
         "summary": {"total_bytes_processed": 5, "total_files_processed": 2},
     }
-    old, ours = messages.read_snapshots(json.dumps([SNAPSHOT, new]).encode(), "nas")
+    old, ours = output.read_snapshots(json.dumps([SNAPSHOT, new]).encode(), "nas")
     assert (old.job, old.run, old.set, old.tags, old.size_bytes, old.files) == (
         None,
         None,
@@ -401,7 +405,7 @@ def test_snapshots_of_every_version() -> None:
     assert ours.time.isoformat() == "2026-03-01T12:00:00.123456+02:00"
     assert ours.paths == (b"/a", "/caf\ufffd".encode())
     for nothing in (b"null\n", b"", b"[]", b"  \n"):
-        assert messages.read_snapshots(nothing, "nas") == []
+        assert output.read_snapshots(nothing, "nas") == []
 
 
 def test_nodes_of_every_kind() -> None:
@@ -417,7 +421,7 @@ def test_nodes_of_every_kind() -> None:
         "inode": 9,
         "future": {},
     }
-    node = messages.read_node(file)
+    node = output.read_node(file)
     assert (node.path, node.kind, node.size_bytes, node.mode, node.inode) == (
         b"/f",
         NodeKind.FILE,
@@ -428,13 +432,13 @@ def test_nodes_of_every_kind() -> None:
     assert node.modified_ns is not None
     assert node.modified_ns % 10 == 1
     assert not node.inexact
-    empty = messages.read_node({"type": "file", "path": "/e"})
+    empty = output.read_node({"type": "file", "path": "/e"})
     assert (empty.size_bytes, empty.mode, empty.modified_at, empty.modified_ns) == (0, None, None, None)
-    folder = messages.read_node({"type": "dir", "path": "/caf\ufffd", "size": 4096})
+    folder = output.read_node({"type": "dir", "path": "/caf\ufffd", "size": 4096})
     assert (folder.kind, folder.size_bytes, folder.inexact) == (NodeKind.DIRECTORY, None, True)
-    assert messages.read_node({"type": "symlink", "path": "/l"}).kind is NodeKind.SYMLINK
-    assert messages.read_node({"type": "fifo", "path": "/p"}).kind is NodeKind.OTHER
-    assert messages.read_node({"path": "/?"}).kind is NodeKind.OTHER
+    assert output.read_node({"type": "symlink", "path": "/l"}).kind is NodeKind.SYMLINK
+    assert output.read_node({"type": "fifo", "path": "/p"}).kind is NodeKind.OTHER
+    assert output.read_node({"path": "/?"}).kind is NodeKind.OTHER
 
 
 @given(st.integers(0, 0o7777))
@@ -443,31 +447,29 @@ def test_permission_bits_come_back_from_gos_file_mode(mode: int) -> None:
     for bit, go_bit in ((0o4000, 23), (0o2000, 22), (0o1000, 20)):
         go |= (1 << go_bit) if mode & bit else 0
     for kind in (0, 1 << 31, 1 << 27):  # file, directory, symbolic link
-        assert messages.permissions(go | kind) == mode
+        assert output.permissions(go | kind) == mode
 
 
 def test_locks_and_differences() -> None:
     entry = {"time": "2026-03-01T12:00:00Z", "exclusive": True, "hostname": "h", "username": "u", "pid": 7}
-    lock = messages.read_lock("l", json.dumps(entry).encode())
+    lock = output.read_lock("l", json.dumps(entry).encode())
     assert (lock.id, lock.exclusive, lock.hostname, lock.pid, lock.username) == ("l", True, "h", 7, "u")
-    bare = messages.read_lock("l", b'{"time": "2026-03-01T12:00:00+01:00"}')
+    bare = output.read_lock("l", b'{"time": "2026-03-01T12:00:00+01:00"}')
     assert (bare.exclusive, bare.hostname, bare.pid, bare.username) == (False, "", 0, None)
-    change = messages.read_difference({"message_type": "change", "path": "/a", "modifier": "M"})
+    change = output.read_difference({"message_type": "change", "path": "/a", "modifier": "M"})
     assert change is not None
     assert (change.path, change.modifier) == (b"/a", "M")
-    unsaid = messages.read_difference({"message_type": "change", "path": "/a"})
+    unsaid = output.read_difference({"message_type": "change", "path": "/a"})
     assert unsaid is not None
     assert unsaid.modifier == "?"
-    assert messages.read_difference({"message_type": "statistics"}) is None
+    assert output.read_difference({"message_type": "statistics"}) is None
 
 
 def test_what_a_check_found() -> None:
-    found = messages.read_check({"message_type": "summary", "num_errors": 2, "broken_packs": ["a" * 64, 7]})
-    assert found == messages.CheckResult(2, (), ("a" * 64,))
-    assert messages.read_check({"message_type": "summary", "broken_packs": None}) == messages.CheckResult(
-        0, ()
-    )
-    assert messages.read_check({"message_type": "error"}) is None
+    found = output.read_check({"message_type": "summary", "num_errors": 2, "broken_packs": ["a" * 64, 7]})
+    assert found == output.CheckResult(2, (), ("a" * 64,))
+    assert output.read_check({"message_type": "summary", "broken_packs": None}) == output.CheckResult(0, ())
+    assert output.read_check({"message_type": "error"}) is None
 
 
 @pytest.mark.parametrize(
@@ -488,7 +490,7 @@ def test_what_a_check_found() -> None:
     ],
 )
 def test_what_a_prune_shows(lines: list[str], shows: tuple[bool, int | None, int]) -> None:
-    report = messages.PruneReport()
+    report = output.PruneReport()
     for line in ["loading indexes...", *lines]:
         report.hear(line)
     assert (report.is_shown, report.freed, report.left) == shows
@@ -531,7 +533,7 @@ def _is_rune(piece: bytes) -> bool:
 
 @given(st.one_of(st.binary(), st.text().map(lambda text: text.encode("utf-8", "replace"))))
 def test_quoted_names_come_back_byte_for_byte(name: bytes) -> None:
-    assert messages.unquote(go_quote(name)) == name
+    assert output.unquote(go_quote(name)) == name
 
 
 @pytest.mark.parametrize(
@@ -548,16 +550,16 @@ def test_quoted_names_come_back_byte_for_byte(name: bytes) -> None:
     ],
 )
 def test_every_escape_of_go(quoted: str, name: bytes) -> None:
-    assert messages.unquote(quoted) == name
+    assert output.unquote(quoted) == name
 
 
 def test_a_tree_has_exact_names() -> None:
     tree = {"nodes": [{"name": "caf\\xe9", "subtree": "s", "type": "dir"}, {"name": "f"}]}
-    assert messages.read_tree(json.dumps(tree).encode()) == [
-        messages.TreeEntry(b"caf\xe9", "s"),
-        messages.TreeEntry(b"f", None),
+    assert output.read_tree(json.dumps(tree).encode()) == [
+        output.TreeEntry(b"caf\xe9", "s"),
+        output.TreeEntry(b"f", None),
     ]
-    assert messages.read_tree(b'{"nodes": null}') == []
+    assert output.read_tree(b'{"nodes": null}') == []
 
 
 @given(st.binary(max_size=12))
@@ -569,7 +571,7 @@ def test_a_name_as_restic_lists_it(name: bytes) -> None:
         width = next((w for w in (1, 2, 3, 4) if _is_rune(rest[:w])), 0)
         expected += rest[:width] if width else b"\xef\xbf\xbd"
         rest = rest[width or 1 :]
-    assert messages.as_listed(name) == expected
+    assert output.as_listed(name) == expected
 
 
 # --- the program ------------------------------------------------------------------------------------
@@ -684,6 +686,6 @@ def test_what_prune_freed_is_read_from_its_text() -> None:
         "total prune:           3 blobs / 293.664 KiB",
         "end",
     ]
-    assert messages.read_freed(lines) == round(293.664 * 1024)
-    assert messages.read_freed(["total prune:  0 blobs / 0 B"]) == 0
-    assert messages.read_freed(["nothing of the kind"]) is None
+    assert output.read_freed(lines) == round(293.664 * 1024)
+    assert output.read_freed(["total prune:  0 blobs / 0 B"]) == 0
+    assert output.read_freed(["nothing of the kind"]) is None

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from highball.engine.restic.argv import BackupOrder
-from highball.engine.restic.binary import ResticBinary as Binary
-from highball.engine.restic.repository import ResticRepository, access
-from highball.engine.restic.restic import Listener, Restic
-from highball.engine.restic.trying import FirstAnswer, Trying
+from highball.engine.restic.commands import Listener, Restic
+from highball.engine.restic.location import ResticRepository, access
+from highball.engine.restic.program import ResticBinary as Binary
+from highball.engine.restic.retrying import FirstAnswer, Trying
 from highball.errors import RepositoryError
-from highball.process import Stop
+from highball.process.child import Stop
 from testbed.parts import get_program
 from testbed.restic import ResticBinary
 from testbed.s3 import S3Server

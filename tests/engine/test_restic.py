@@ -15,18 +15,22 @@ from pathlib import Path
 import pytest
 
 from engine.test_messages import go_quote
-from highball.engine.restic import messages
+from highball.engine.restic import output
 from highball.engine.restic.argv import BackupOrder, RestoreOrder
-from highball.engine.restic.binary import ResticBinary as Binary
-from highball.engine.restic.binary import Version, read_version
-from highball.engine.restic.repository import Access, ResticRepository
-from highball.engine.restic.repository import access as resolve_access
-from highball.engine.restic.restic import LONGEST_MESSAGE, Listener, Restic
+from highball.engine.restic.commands import (
+    LONGEST_MESSAGE,
+    Listener,
+    Restic,
+)
+from highball.engine.restic.location import Access, ResticRepository
+from highball.engine.restic.location import access as resolve_access
+from highball.engine.restic.program import ResticBinary as Binary
+from highball.engine.restic.program import Version, read_version
+from highball.engine.restic.retrying import Finished
 from highball.engine.restic.ssh import Words
-from highball.engine.restic.trying import Finished
 from highball.errors import Failed, RepositoryError
 from highball.facts import Caution, Node, Snapshot
-from highball.keeping import BUILT_IN, Retention
+from highball.retention import BUILT_IN, Retention
 from highball.secret import SecretValue
 from testbed.rest import RestServer
 from testbed.restic import Location, ResticBinary
@@ -419,7 +423,7 @@ def test_names_that_look_the_same_each_get_their_own_bytes_back(
 
     shown: list[Node] = []
     restic.each_node(saved.id, shown.append, exact=False)
-    assert {node.path for node in shown} == {messages.as_listed(node.path) for node in found}
+    assert {node.path for node in shown} == {output.as_listed(node.path) for node in found}
 
 
 def test_one_folder_below_an_odd_one_is_listed_with_its_exact_path(
@@ -437,7 +441,7 @@ def test_go_quotes_as_our_own_quoter_does(odd_snapshot: tuple[Restic, Snapshot],
     restic, saved = odd_snapshot
     tree = saved.tree
     for name in [part for part in odd_tree.split(b"/") if part]:
-        entries = messages.read_tree(restic._collect("cat", "blob", "--no-lock", str(tree)))
+        entries = output.read_tree(restic._collect("cat", "blob", "--no-lock", str(tree)))
         tree = next(entry.subtree for entry in entries if entry.name == name)
     nodes = json.loads(restic._collect("cat", "blob", "--no-lock", str(tree)))["nodes"]
     assert {node["name"] for node in nodes} == {go_quote(name) for name in os.listdir(odd_tree)}

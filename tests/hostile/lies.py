@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from highball.engine.restic.repository import ResticRepository
+from highball.config.job import Job
+from highball.engine.restic.location import ResticRepository
 from highball.facts import Event
 from highball.protocol import (
     Declined,
@@ -24,7 +25,6 @@ from highball.protocol import (
     Taken,
     Unsupported,
 )
-from highball.spec.job import Job
 
 Table = dict[str, Any]
 Pools = Mapping[str, Sequence[Any]]

@@ -14,12 +14,18 @@ from typing import Any
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from highball.config.document import build
 from highball.facts import Action, Health, Outcome, Snapshot, Step, StepEnded
-from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB, Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.config import Documents
-from highball.hub.db import (
+from highball.hub.auth.users import kept_sound
+from highball.hub.document.store import Documents
+from highball.hub.hub import Hub
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.scopes import scope_of
+from highball.hub.secrets.vault import open_vault
+from highball.hub.status.health import list_standings
+from highball.hub.storage.database import (
     Database,
     audit,
     events,
@@ -33,13 +39,8 @@ from highball.hub.db import (
     snapshots,
     steps,
 )
-from highball.hub.db import agents as agents_table
-from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
-from highball.hub.orders import Orders
-from highball.hub.scopes import scope_of
-from highball.hub.standing import list_standings
-from highball.hub.vault import open_vault
+from highball.hub.storage.database import agents as agents_table
+from highball.hub.storage.leader_lock import lease_on
 from highball.protocol import (
     Assignment,
     Body,
@@ -48,9 +49,8 @@ from highball.protocol import (
     RunHeld,
     Welcome,
 )
+from highball.schedule import fire_id
 from highball.secret import SecretValue
-from highball.spec.document import build
-from highball.timing import fire_id
 from hostile import lies
 from hub.spoken import FakeAgent, agents
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import httpx
 
+from highball.config.document import build
+from highball.config.roles import Role, Token
 from highball.facts import Outcome, RunEnded, RunStarted
-from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
-from highball.hub.config import Documents
-from highball.hub.db import open_database
+from highball.hub.auth.users import kept_sound
+from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
-from highball.hub.runs import utc_now
-from highball.hub.vault import open_vault
+from highball.hub.runs.record import utc_now
+from highball.hub.secrets.vault import open_vault
+from highball.hub.storage.database import open_database
+from highball.hub.storage.leader_lock import lease_on
 from highball.protocol import (
     Answer,
     Ask,
@@ -33,8 +35,6 @@ from highball.protocol import (
     Welcome,
     spell,
 )
-from highball.spec.access import Role, Token
-from highball.spec.document import build
 from highball.web.app import make_app
 from highball.web.server import make_server
 from hub.spoken import FakeAgent

@@ -16,12 +16,12 @@ from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as serve_sockets
 from websockets.exceptions import ConnectionClosed
 
+from highball.agent.connection import Link
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.agent.link import Link
+from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.audit import HUB
-from highball.hub.db import open_database
-from highball.hub.fleet import Connection, Fleet
-from highball.hub.keys import UNCHANGED
+from highball.hub.document.rename import UNCHANGED
+from highball.hub.storage.database import open_database
 from highball.protocol import Acknowledged, Answer, Body, Declined, Events, Message, RunHeld
 
 HOST = "laptop"

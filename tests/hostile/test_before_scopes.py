@@ -13,12 +13,18 @@ import pytest
 import sqlalchemy as sa
 
 from highball.facts import Health, RunState
-from highball.hub.backlog import RunOrder
-from highball.hub.db import Database, agents, open_database, repositories, runs
-from highball.hub.dialects import WRITING, open_engine
 from highball.hub.hub import Hub
-from highball.hub.orders import Orders
-from highball.hub.upgrade import migrate
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.queue import RunOrder
+from highball.hub.storage.database import (
+    Database,
+    agents,
+    open_database,
+    repositories,
+    runs,
+)
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.upgrade import migrate
 from highball.protocol import Assignment, CheckTask, Inventory, RunHeld, Secrets, SecretsWanted
 from hostile.rogue import NAS_ID, Rogue, attacked, backup_of, give, make_hub, refused, states
 

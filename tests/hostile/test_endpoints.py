@@ -11,15 +11,19 @@ import pytest
 import sqlalchemy as sa
 
 from api.whole import ANNA, NOW, Whole, whole_hub
+from highball.config.repository import Repository
 from highball.engine.restic.endpoints import destinations_of, endpoint_of
 from highball.errors import Conflict
-from highball.hub import db
 from highball.hub.audit import Wanted
-from highball.hub.bindings import FREE, HEAD
-from highball.hub.vault import Vault, open_vault, read_key
+from highball.hub.secrets.endpoint_bindings import FREE, HEAD
+from highball.hub.secrets.vault import (
+    Vault,
+    open_vault,
+    read_key,
+)
+from highball.hub.storage import database as db
 from highball.secret import SecretValue
-from highball.spec.repository import Repository
-from highball.web.api.testing import try_unsaved
+from highball.web.api.connection_tests import try_unsaved
 
 SEALED = {"sealed": True}
 CREDENTIALS = {"rest_username": "u", "rest_password": SEALED}

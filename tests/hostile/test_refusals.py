@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole
+from highball.config.roles import Role
 from highball.hub.audit import HUB
-from highball.hub.db import open_database
+from highball.hub.storage.database import open_database
 from highball.protocol import SecretsWanted, Welcome
-from highball.spec.access import Role
 from hostile.rogue import attacked, refused
 from hub.spoken import FakeAgent
 

@@ -18,18 +18,19 @@ from hypothesis import strategies as st
 
 from highball.errors import HighballError
 from highball.facts import Health, Outcome, RunState
-from highball.hub import claims, volume
-from highball.hub.backlog import RunOrder
-from highball.hub.db import (
+from highball.hub.agents import claims
+from highball.hub.hub import Hub
+from highball.hub.runs import log_volume
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.scopes import scope_of
+from highball.hub.storage.database import (
     Database,
     new_run_id,
     open_database,
     repositories,
     snapshots,
 )
-from highball.hub.hub import Hub
-from highball.hub.orders import Orders
-from highball.hub.scopes import scope_of
 from highball.protocol import (
     Acknowledged,
     Assignment,
@@ -44,7 +45,7 @@ from highball.protocol import (
     Secrets,
     SecretsWanted,
 )
-from highball.timing import fire_id
+from highball.schedule import fire_id
 from hostile import lies
 from hostile.rogue import (
     DOCUMENT,
@@ -411,7 +412,7 @@ def test_runs_that_nobody_ordered_are_written_down_so_many_a_day_and_so_much_of_
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "MOST_BY_WORD", 3)
-    monkeypatch.setattr(volume, "MOST_BY_WORD", 2000)
+    monkeypatch.setattr(log_volume, "MOST_BY_WORD", 2000)
 
     async def story() -> None:
         async with attacked(tmp_path, database) as (hub, rogue):
@@ -462,7 +463,7 @@ def noise() -> str:
 def test_of_the_log_of_an_ordered_run_so_much_is_kept_and_the_log_says_what_was_left_out(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volume, "MOST_OF_LOG", 2000)
+    monkeypatch.setattr(log_volume, "MOST_OF_LOG", 2000)
 
     async def story() -> None:
         async with attacked(tmp_path, database) as (hub, rogue):
@@ -490,7 +491,7 @@ def test_of_the_log_of_an_ordered_run_so_much_is_kept_and_the_log_says_what_was_
 def test_of_an_ordered_run_no_more_is_kept_than_of_any_whatever_it_tells(
     tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volume, "MOST_OF_RUN", 4000)
+    monkeypatch.setattr(log_volume, "MOST_OF_RUN", 4000)
 
     async def story() -> None:
         async with attacked(tmp_path, database) as (hub, rogue):

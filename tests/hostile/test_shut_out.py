@@ -10,12 +10,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from api.whole import Whole
+from highball.config.roles import Role
 from highball.errors import Misuse, Unknown
-from highball.hub.backlog import RunOrder
-from highball.hub.db import Database, open_database
 from highball.hub.hub import Hub
+from highball.hub.runs.queue import RunOrder
+from highball.hub.storage.database import Database, open_database
 from highball.protocol import Challenge, Message, Refusal, Welcome
-from highball.spec.access import Role
 from hostile import slow_fleet
 from hostile.pings import ping_and_read_nothing, watch_talks
 from hostile.rogue import ME, attacked, give

@@ -11,9 +11,9 @@ import pytest
 
 from highball.facts import Outcome, RunState
 from highball.hub.audit import HUB
-from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import RunFilter
 from highball.protocol import ListSnapshots
 from hostile.slow_fleet import PATIENCE, Clock, SlowAgent, asking, declared, joined, make_hub, served, until
 

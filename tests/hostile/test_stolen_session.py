@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, CANARY, NOW, PASSWORD, Whole, whole_hub
-from highball.hub.access import CONFIRMED_FOR
-from highball.hub.db import sessions
-from highball.spec.access import Role, Token
+from highball.config.roles import Role, Token
+from highball.hub.auth.sessions import CONFIRMED_FOR
+from highball.hub.storage.database import sessions
 
 API = "/api/v1"
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from highball import protocol
 from highball.agent import veto
-from highball.agent.policy import Policy
+from highball.agent.host_policy import Policy
 from highball.errors import NotAllowed
 from hostile.test_host_veto import use_restic
 from testbed.restic import ResticBinary
@@ -194,9 +194,9 @@ def watch(event, arguments):
         seen.extend((event, text) for text in told(arguments) if b"canary" in text)
 
 from highball.agent import work
-from highball.agent.rundir import RunDirectory
-from highball.agent.workplace import Workplace
-from highball.process import Stop
+from highball.agent.run_directory import RunDirectory
+from highball.agent.state_dir import Workplace
+from highball.process.child import Stop
 from highball.protocol import Assignment
 
 state, orders = Path(sys.argv[1]), json.load(sys.stdin)

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx
 
-from highball.agent.rundir import RunDirectory, list_run_directories
+from highball.agent.run_directory import RunDirectory, list_run_directories
 from journeys import warm
 from journeys.station import HIGHBALL, HOST, until
 from testbed import serving

@@ -12,18 +12,19 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from highball.config.document import build
 from highball.facts import Outcome, RunEnded
 from highball.handshake import Conversation, Exchange
-from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
-from highball.hub.backlog import RunOrder
-from highball.hub.config import Documents
-from highball.hub.db import Database, new_run_id
+from highball.hub.auth.users import kept_sound
+from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
-from highball.hub.orders import Orders
-from highball.hub.scopes import scope_of
-from highball.hub.vault import open_vault
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.scopes import scope_of
+from highball.hub.secrets.vault import open_vault
+from highball.hub.storage.database import Database, new_run_id
+from highball.hub.storage.leader_lock import lease_on
 from highball.protocol import (
     Body,
     Challenge,
@@ -38,7 +39,6 @@ from highball.protocol import (
     read,
     spell,
 )
-from highball.spec.document import build
 
 
 class Line:

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 
 from highball.hub.audit import HUB
-from highball.hub.backlog import RunOrder, put_in_queue
-from highball.hub.db import Database, new_run_id, open_database, runs
-from highball.hub.runs import utc_now
+from highball.hub.runs.queue import RunOrder, put_in_queue
+from highball.hub.runs.record import utc_now
+from highball.hub.storage.database import (
+    Database,
+    new_run_id,
+    open_database,
+    runs,
+)
 from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import HOST, until
 from testbed.restic import Location, ResticBinary

@@ -20,12 +20,12 @@ from typing import Any
 import httpx
 import pytest
 
-from highball.cli import commands, remote
-from highball.cli.addresses import check_url, is_exposed
-from highball.cli.client import Hub
-from highball.cli.following import follow
-from highball.cli.live import Narrator
+from highball.cli.commands import remote, table
+from highball.cli.follow import follow
+from highball.cli.hub_client import Hub
 from highball.cli.output import Output
+from highball.cli.progress import Narrator
+from highball.cli.urls import check_url, is_exposed
 from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
 from highball.facts import Run
 from highball.secret import SecretValue
@@ -112,7 +112,7 @@ def answering_processes(served: Served) -> list[int]:
     return [
         pid
         for pid in pids()
-        if b"highball.agent.answering" in of_process(pid, "cmdline")
+        if b"highball.agent.query.responder" in of_process(pid, "cmdline")
         and of_process(pid, "stat").rpartition(b")")[2].split()[1:2] == [agent]
         and is_alive(pid)
     ]
@@ -172,7 +172,7 @@ def test_answered_as_at_home(
 
 def test_called_as_at_home() -> None:
     for name, verb in remote.COMMANDS.items():
-        here = commands.COMMANDS[name]
+        here = table.COMMANDS[name]
         assert inspect.signature(verb).parameters.keys() == inspect.signature(here).parameters.keys(), name
         ours = typing.get_type_hints(verb, include_extras=True)
         assert ours == typing.get_type_hints(here, include_extras=True), name
@@ -526,7 +526,7 @@ def test_which_hub(away: Away) -> None:
 
 
 def test_nothing_of_the_hub_is_loaded_to_ask_one() -> None:
-    code = "import sys; from highball.cli import app, remote; print(*sys.modules)"
+    code = "import sys; from highball.cli import app; from highball.cli.commands import remote; print(*sys.modules)"
     found = subprocess.run(
         [HIGHBALL.with_name("python"), "-c", code], capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.rundir import list_run_directories
+from highball.agent.run_directory import list_run_directories
 from hub.served import SLOW, Elsewhere, Served
 from journeys.station import until
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from highball.agent import link
+from highball.agent import connection
+from highball.agent.connection import Link
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.agent.link import Link
 from highball.hub.audit import HUB
-from highball.hub.db import open_database
 from highball.hub.hub import Hub
+from highball.hub.storage.database import open_database
 from highball.protocol import Browse
 from highball.web.app import make_app
 from hub.spoken import make_hub
@@ -99,8 +99,8 @@ def test_an_agent_whose_own_files_cannot_be_used_says_so_and_stays(tmp_path: Pat
 def test_a_line_that_swallows_everything_is_given_up_by_both_and_laid_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "HEARTBEAT", timedelta(seconds=0.2))
-    monkeypatch.setattr(link, "PING_SECONDS", 0.5)
+    monkeypatch.setattr(connection, "HEARTBEAT", timedelta(seconds=0.2))
+    monkeypatch.setattr(connection, "PING_SECONDS", 0.5)
     said: list[str] = []
 
     async def story() -> None:

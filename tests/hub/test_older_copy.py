@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from highball.agent.kept import Kept
+from highball.agent.run_archive import Kept
 from hub.served import Elsewhere, Served
 from journeys.station import until
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from highball.hub.recovery import list_backups
+from highball.hub.disaster.self_backup import list_backups
 from hub.served import PASSWORD, Served, Table
 from journeys.station import until
 

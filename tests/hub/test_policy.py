@@ -9,13 +9,17 @@ import pytest
 from pydantic import ValidationError
 
 from highball.agent import veto
-from highball.agent.policy import Policy, ask_to_replace, load_policy
-from highball.engine.restic.repository import ResticRepository, access
+from highball.agent.host_policy import (
+    Policy,
+    ask_to_replace,
+    load_policy,
+)
+from highball.config.job import Job
+from highball.engine.restic.location import ResticRepository, access
 from highball.errors import NotAllowed, SecretUnavailable, StateUnusable
 from highball.facts import RunKind
 from highball.protocol import Assignment, BackupTask, Browse, ListLocks, Overwrite, PlanRestore, RestoreTask
 from highball.secret import SecretReference, SecretValue
-from highball.spec.job import Job
 from hub.served import Served
 
 SECRET = {"file": "/etc/highball/nas.key"}

@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from highball.agent import link as link_room
-from highball.agent.carriers import Carrier
+from highball.agent import connection as link_room
+from highball.agent.connection import Link
 from highball.agent.identity import Identity, Membership
-from highball.agent.kept import Kept
-from highball.agent.link import Link
-from highball.agent.rundir import list_run_directories
+from highball.agent.run_archive import Kept
+from highball.agent.run_directory import list_run_directories
+from highball.agent.supervisor import Carrier
+from highball.config.document import build
 from highball.facts import (
     Action,
     LogLine,
@@ -36,16 +37,19 @@ from highball.facts import (
     StepEnded,
     StepStarted,
 )
-from highball.hub import dispatcher as dispatcher_room
-from highball.hub.accounts import kept_sound
 from highball.hub.audit import HUB
-from highball.hub.backlog import RunOrder
-from highball.hub.config import Documents
-from highball.hub.db import agents, new_run_id, open_database
+from highball.hub.auth.users import kept_sound
+from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.lease import lease_on
-from highball.hub.vault import open_vault
-from highball.spec.document import build
+from highball.hub.runs import dispatcher as dispatcher_room
+from highball.hub.runs.queue import RunOrder
+from highball.hub.secrets.vault import open_vault
+from highball.hub.storage.database import (
+    agents,
+    new_run_id,
+    open_database,
+)
+from highball.hub.storage.leader_lock import lease_on
 from hub.spoken import Line
 from scheduler.killing import Killed
 

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from highball.agent.rundir import RunDirectory
-from highball.lock import Lock
+from highball.agent.run_directory import RunDirectory
+from highball.process.file_lock import Lock
 from hub.served import Served
 from journeys.station import until
 

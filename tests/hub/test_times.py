@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.db import fires, open_database
-from highball.spec.repository import SPREAD
+from highball.config.repository import SPREAD
+from highball.hub.storage.database import fires, open_database
 from hub.served import Corner, Served
 from journeys.station import until
 

@@ -10,11 +10,17 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from highball.facts import Outcome, RunState
-from highball.hub import fleet
+from highball.hub.agents import fleet
+from highball.hub.agents.fleet import TWIN_KNOWN_FOR
 from highball.hub.audit import HUB
-from highball.hub.db import Database, audit, enrolments, new_run_id, open_database
-from highball.hub.fleet import TWIN_KNOWN_FOR
-from highball.hub.overview import ProblemKind, survey
+from highball.hub.status.overview import ProblemKind, survey
+from highball.hub.storage.database import (
+    Database,
+    audit,
+    enrolments,
+    new_run_id,
+    open_database,
+)
 from highball.protocol import (
     Acknowledged,
     Assign,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from highball.cli.machine import find_state
-from highball.spec.document import load
+from highball.cli.local import find_state
+from highball.config.document import load
 from journeys.station import HIGHBALL, Station, until
 
 RUN = {"id", "job", "outcome", "reason", "started_at", "ended_at", "steps"}

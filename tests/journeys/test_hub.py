@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from highball.hub.lease import lease_on
+from highball.hub.storage.leader_lock import lease_on
 from journeys.station import Station
 
 ADDRESS = "http://127.0.0.1:8080"

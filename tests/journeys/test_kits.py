@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from highball.engine.restic.repository import ResticRepository
-from highball.hub.kit import Kept, reach_of, repository_kit
+from highball.engine.restic.location import ResticRepository
+from highball.hub.disaster.recovery_kit import (
+    Kept,
+    reach_of,
+    repository_kit,
+)
 from journeys.places import declare_elsewhere, quicken_elsewhere
 from journeys.station import PASSWORD, Station
 from testbed.restic import ResticBinary

@@ -254,7 +254,10 @@ def _leave(status: int) -> None:
 
 
 if __name__ == "__main__":
-    from highball.cli import app, commands, main, remote  # noqa: F401 - all that a command needs, here or over a hub
+    from highball.cli import main
+    from highball.cli.commands import (
+        remote,  # noqa: F401 - all that a command needs, here or over a hub
+    )
 
     if sys.argv[2] == "hub":
         from uvicorn.lifespan import on  # noqa: F401

@@ -9,12 +9,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, CANARY, NOW, PASSWORD, SNAPSHOT, Whole
+from highball.config.roles import Token
 from highball.errors import StateUnusable
-from highball.hub.access import CONFIRMED_FOR
-from highball.hub.authenticators import spell_code
-from highball.hub.db import sessions
+from highball.hub.auth.second_factor import spell_code
+from highball.hub.auth.sessions import CONFIRMED_FOR
+from highball.hub.storage.database import sessions
 from highball.secret import SecretValue
-from highball.spec.access import Token
 from pages.reading import Form, read_page
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -9,8 +9,8 @@ import pytest
 
 from api.whole import Whole, whole_hub
 from highball.facts import LARGEST_NUMBER, Action, Outcome, Reason, Statistics
-from highball.hub.holdings import Holding, list_holdings
-from highball.web.showing import came_to
+from highball.hub.status.repositories import Holding, list_holdings
+from highball.web.ui.status_looks import came_to
 from record.stories import Story, back_up, measure, run_id, to_remove
 
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from api.whole import Whole
-from highball.spec.job import HOOK_VARIABLES, Job
+from highball.config.job import HOOK_VARIABLES, Job
 from pages.reading import Form, read_page
 
 SAID: dict[str, Any] = {

@@ -14,9 +14,9 @@ from playwright.sync_api import expect
 
 from api.whole import ANNA, Whole
 from highball.facts import Outcome, Reason
-from highball.hub.db import steps
-from highball.hub.runs import utc_now
-from highball.web.job_fields import read_path, spell_path
+from highball.hub.runs.record import utc_now
+from highball.hub.storage.database import steps
+from highball.web.forms.job_fields import read_path, spell_path
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker

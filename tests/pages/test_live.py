@@ -14,9 +14,9 @@ from playwright.sync_api import APIResponse, Browser, CDPSession, Dialog, Page, 
 
 from api.test_roles import KINDS, place_of
 from api.whole import ANNA, NOW, Whole
+from highball.config.roles import Role
 from highball.facts import Action, RunStarted, Step, StepStarted
-from highball.spec.access import Role
-from highball.web.page import STATIC
+from highball.web.ui.render import STATIC
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker

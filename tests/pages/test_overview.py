@@ -9,11 +9,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect
 
+from highball.config.document import build
 from highball.facts import Action, Health
-from highball.hub.overview import Problem, ProblemKind, Verdict
-from highball.spec.document import build
-from highball.web.names import Names
+from highball.hub.status.overview import (
+    Problem,
+    ProblemKind,
+    Verdict,
+)
 from highball.web.pages.overview import MOST_PROBLEMS, say, tell, tell_all, tone_of
+from highball.web.ui.titles import Names
 from hub.served import Served
 from pages.looking import Looker
 

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import NOW, Whole
-from highball.hub.db import agents
-from highball.spec.access import Role
-from highball.spec.repository import Repository
+from highball.config.repository import Repository
+from highball.config.roles import Role
+from highball.hub.storage.database import agents
 from highball.web.pages.repair import steps_of, way_in
 from hub.served import Corner, Served
 from pages.looking import Looker

@@ -14,12 +14,12 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import ANNA, NOW, SNAPSHOT, Whole
+from highball.config.roles import Role
 from highball.facts import Action, Reason
-from highball.hub.runs import utc_now
-from highball.keeping import Plan, Verdict
-from highball.spec.access import Role
-from highball.timing import Schedule
-from highball.web import plot, showing
+from highball.hub.runs.record import utc_now
+from highball.retention import Plan, Verdict
+from highball.schedule import Schedule
+from highball.web.ui import charts, status_looks
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker
@@ -395,17 +395,20 @@ def _seen_by_viewer(whole: Whole, plan: Plan) -> str:
     ],
 )
 def test_a_schedule_is_read_as_people_say_it(said: str, cron: str) -> None:
-    assert showing.read_when(said) == cron
-    assert showing.read_when(showing.when(Schedule(cron=cron))) in (cron, Schedule(cron=cron).expression)
+    assert status_looks.read_when(said) == cron
+    assert status_looks.read_when(status_looks.when(Schedule(cron=cron))) in (
+        cron,
+        Schedule(cron=cron).expression,
+    )
 
 
 def test_a_figure_says_in_words_what_it_draws() -> None:
     first, last = date(2026, 1, 1), date(2026, 1, 31)
     points = [(first, 2.0 * 2**30), (date(2026, 1, 15), 3.5 * 2**30)]
-    scale = plot.scale_of_sizes(3.5 * 2**30)
+    scale = charts.scale_of_sizes(3.5 * 2**30)
     assert scale.marks == ("6 GiB", "4", "2", "0")
-    label = plot.in_words("Stored", points, lambda size: f"{size / 2**30:g} GiB")
+    label = charts.in_words("Stored", points, lambda size: f"{size / 2**30:g} GiB")
     assert label == "Stored: from 2 GiB on 1 January to 3.5 GiB on 15 January"
-    drawn = plot.draw(points, first, last, scale, label)
+    drawn = charts.draw(points, first, last, scale, label)
     assert "M0.00 66.7 L46.67 41.7 L100.00 41.7" in drawn
-    assert plot.growth_a_week(points) == pytest.approx(0.75 * 2**30)
+    assert charts.growth_a_week(points) == pytest.approx(0.75 * 2**30)

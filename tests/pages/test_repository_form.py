@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import Whole
-from highball.hub.holdings import read_address, spell_address
-from highball.spec.repository import Repository
+from highball.config.repository import Repository
+from highball.hub.status.repositories import read_address, spell_address
 from highball.web.pages.repository_form import RepositoryForm
 from hub.served import PASSWORD, Served
 from pages.looking import Looker

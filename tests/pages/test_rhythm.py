@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from highball import words
-from highball.timing import NAMED
+from highball import humanize
+from highball.schedule import NAMED
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ from highball.timing import NAMED
     ],
 )
 def test_a_schedule_is_told_in_words(cron: str | None, told: str) -> None:
-    assert words.rhythm(cron) == told
+    assert humanize.rhythm(cron) == told
 
 
 @pytest.mark.parametrize(
     "cron", ["*/7 * * * *", "0 4 * 5 *", "0 4 1 * 1", "0 4 L * *", "0 4 * * 1#2", "1-5 3 * * *"]
 )
 def test_what_has_no_short_words_stays_as_it_is(cron: str) -> None:
-    assert words.rhythm(cron) == cron
+    assert humanize.rhythm(cron) == cron

@@ -7,8 +7,8 @@ from fastapi.routing import iter_route_contexts
 
 from api.test_roles import place_of
 from api.whole import Whole
-from highball.spec.access import Role
-from highball.web.problems import PROGRAMS
+from highball.config.roles import Role
+from highball.web.error_responses import PROGRAMS
 
 OPEN = None
 VIEWER, OPERATOR, ADMIN = Role

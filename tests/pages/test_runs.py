@@ -14,13 +14,18 @@ from playwright.sync_api import expect
 from api.whole import ANNA, BACKUP, Whole
 from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step, StepEnded
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.db import events, runs
-from highball.hub.runs import Record
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import events, runs
 from highball.protocol import ForgetTask
-from highball.web import loglines, showing, telling
-from highball.web.loglines import LAST_LINES, LONGEST_LINE, MOST_CHARACTERS, plain
-from highball.web.names import Names
+from highball.web.ui import log_view, run_summary, status_looks
+from highball.web.ui.log_view import (
+    LAST_LINES,
+    LONGEST_LINE,
+    MOST_CHARACTERS,
+    plain,
+)
+from highball.web.ui.titles import Names
 from hub.served import Corner, Served
 from pages.looking import Looker
 from record.stories import START, Story, removal, run_id, snapshot, to_remove
@@ -169,7 +174,7 @@ def test_lines_that_swell_when_they_are_escaped_stay_within_a_page(tmp_path: Pat
     for _ in range(LAST_LINES):
         story.tell(LogLine, step=1, stream="stdout", text="<" * LONGEST_LINE)
     story.into(whole.hub.record)
-    part = loglines.read_end(whole.hub.record, whole.hub.record.find_run(story.run))
+    part = log_view.read_end(whole.hub.record, whole.hub.record.find_run(story.run))
     assert part.more
     assert sum(row.cost for row in part.rows) <= MOST_CHARACTERS
 
@@ -216,7 +221,7 @@ def test_a_run_is_held_against_the_one_before(record: Record) -> None:
     before = record.find_before(later)
     assert before is not None
     assert before.id == run_id(60)
-    compared = telling.compare(later, before)
+    compared = run_summary.compare(later, before)
     assert compared.sentence == "50 files more and 30 times as much new data."
     told = {figure.name: (figure.before, figure.now, figure.change) for figure in compared.figures}
     assert told["Files"] == ("100", "150", "+50")
@@ -228,7 +233,7 @@ def test_a_failure_says_where_a_snapshot_lies_all_the_same(record: Record) -> No
     reason = Reason(code="repository_locked", message="far: it is locked by somebody")
     story.end(Outcome.FAILURE, reason).into(record)
     run = record.find_run(story.run)
-    assert telling.come_to(run) == "far: it is locked by somebody. A snapshot lies in nas."
+    assert run_summary.come_to(run) == "far: it is locked by somebody. A snapshot lies in nas."
 
 
 def test_files_of_a_first_backup_are_new_and_not_unchanged(whole: Whole, record: Record) -> None:
@@ -236,7 +241,7 @@ def test_files_of_a_first_backup_are_new_and_not_unchanged(whole: Whole, record:
     Story(71).step(files_new=1, files_changed=2, files_unmodified=1).end().into(record)
     Story(72).step(files_new=0, files_changed=0, files_unmodified=4).end().into(record)
     for number, told in ((70, "all new"), (71, "1 new, 2 changed"), (72, "0 changed")):
-        assert telling.how_new(record.find_run(run_id(number))) == told
+        assert run_summary.how_new(record.find_run(run_id(number))) == told
         assert f"<small>{told}</small>" in whole.client().get(f"/runs/{run_id(number)}").text
 
 
@@ -252,10 +257,10 @@ def test_what_a_discard_of_several_jobs_came_to_is_told_job_by_job(record: Recor
     story.end().into(record)
     run = record.find_run(story.run)
     assert (
-        telling.come_to(run)
+        run_summary.come_to(run)
         == "Done. Of docs: 0 snapshots removed, 1 kept; of pics: 6 snapshots removed, 2 kept."
     )
-    lines = telling.lines_of(run, START, None, None)
+    lines = run_summary.lines_of(run, START, None, None)
     assert [line.title for line in lines] == ["Discard of docs in nas", "Discard of pics in nas"]
 
 
@@ -301,14 +306,14 @@ def test_a_row_of_missed_times_tells_the_first_the_last_and_how_many(whole: Whol
 def test_who_wanted_a_run_is_a_person_or_a_token(whole: Whole, actor: str, told: str) -> None:
     order = RunOrder(task="check", repository="nas")
     run, _ = whole.hub.order(order, Actor(actor))
-    assert telling.origin_of(run) == told
+    assert run_summary.origin_of(run) == told
     assert Names(whole.hub.document()).run(run) == "Check of nas"
     whole.hub.backlog.end_unbegun(run.id, Outcome.CANCELLED, Reason(code="cancelled", message="done"), START)
 
 
 def test_a_message_that_begins_with_a_key_keeps_its_spelling() -> None:
-    assert showing.sentence("nas: it is gone") == "nas: it is gone."
-    assert showing.sentence("it is gone") == "It is gone."
+    assert status_looks.sentence("nas: it is gone") == "nas: it is gone."
+    assert status_looks.sentence("it is gone") == "It is gone."
 
 
 def test_the_run_of_a_command_can_be_ordered_again_too(whole: Whole) -> None:
@@ -320,8 +325,8 @@ def test_the_run_of_a_command_can_be_ordered_again_too(whole: Whole) -> None:
 
 def test_a_step_tells_what_it_did() -> None:
     step = Step(number=1, action=Action.CHECK, repository="nas", outcome=Outcome.SUCCESS, slice="1/20")
-    assert telling.title_of(step) == "Check of nas"
-    assert list(telling.facts_of(step)) == ["part 1 of 20 of the data was read"]
+    assert run_summary.title_of(step) == "Check of nas"
+    assert list(run_summary.facts_of(step)) == ["part 1 of 20 of the data was read"]
 
 
 def test_a_run_whose_log_went_with_the_old_history_says_so(whole: Whole) -> None:

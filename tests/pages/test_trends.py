@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import expect
 
-from highball.hub.runs import Figures
-from highball.web import plot
+from highball.hub.runs.record import Figures
 from highball.web.pages.trends import draw
+from highball.web.ui import charts
 from hub.served import Served
 from pages.looking import Looker
 
@@ -40,7 +40,7 @@ def test_a_day_is_drawn_by_all_its_backups() -> None:
 def test_a_scale_of_times_is_in_the_unit_that_people_would_say(
     largest: float, marks: tuple[str, ...]
 ) -> None:
-    assert plot.scale_of_times(largest).marks == marks
+    assert charts.scale_of_times(largest).marks == marks
 
 
 def test_a_job_shows_its_trend_on_its_page_and_on_one_of_its_own(anna: Looker, served: Served) -> None:

@@ -1,1 +1,1 @@
-"""Tests of `highball.process` and `highball.reach` with real children."""
+"""Tests of `highball.process.child` and `highball.place.local` with real children."""

@@ -11,7 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from highball.process import Command, Ended, Stop, run
+from highball.process.child import (
+    Command,
+    Ended,
+    Stop,
+    run,
+)
 
 PYTHON = (sys.executable, "-SIBc")
 """A Python that looks at nothing of its environment and starts in a few hundredths of a second."""

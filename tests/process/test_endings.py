@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from highball import process
-from highball.process import (
+from highball.place.local import Here, Priority
+from highball.process import child as process
+from highball.process.child import (
     HOOK_MANNERS,
     MARKER,
     Manners,
@@ -22,7 +23,6 @@ from highball.process import (
     is_alive,
     run,
 )
-from highball.reach import Here, Priority
 from process.children import PYTHON, environment, is_gone, outcome_of, python, seconds, wait_until
 
 COUNT_INTERRUPTS = """
@@ -182,7 +182,7 @@ def test_a_callback_may_itself_run_a_child() -> None:
 PARENT = """
 import sys
 from datetime import timedelta
-from highball.process import Command, Manners, run
+from highball.process.child import Command, Manners, run
 manners = Manners(outlives_us=timedelta(seconds=float(sys.argv[1])))
 run(Command(argv=sys.argv[2:]), lambda stream, data: print(data.decode(), flush=True), manners=manners)
 """
@@ -330,7 +330,7 @@ print(subprocess.run(['ionice', '-p', str(os.getpid())], capture_output=True, te
 
 
 def test_a_machine_without_nice_and_ionice_runs_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("highball.reach._has", lambda program: False)
+    monkeypatch.setattr("highball.place.local._has", lambda program: False)
     command = python("print(1)")
     assert Here().place(command, Priority.BACKUP) == command
 

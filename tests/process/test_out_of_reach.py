@@ -17,10 +17,16 @@ from typing import TypeVar
 
 import pytest
 
-from highball.agent.hooks import run_hook
+from highball.agent.run.hooks import run_hook
+from highball.config.job import Hook
 from highball.errors import Cancelled
-from highball.process import HOOK_MANNERS, LIVES_ON, Command, Ended, Stop
-from highball.spec.job import Hook
+from highball.process.child import (
+    HOOK_MANNERS,
+    LIVES_ON,
+    Command,
+    Ended,
+    Stop,
+)
 from process.children import is_gone, outcome_of, seconds
 from testbed.parts import get_program
 from testbed.unprivileged import Unprivileged
@@ -128,7 +134,7 @@ def test_a_hook_that_lives_on_is_a_failure_that_names_it(
     on_error: str,
     outcome: str,
 ) -> None:
-    monkeypatch.setattr("highball.agent.hooks.HOOK_MANNERS", PATIENT)
+    monkeypatch.setattr("highball.agent.run.hooks.HOOK_MANNERS", PATIENT)
     run = f"{door} {' '.join(AS_ROOT)} sh -c 'echo $$; exec sleep 60'"
     hook = Hook(run=run, timeout=seconds(0.5), on_error=on_error)
 
@@ -149,7 +155,7 @@ def test_a_hook_that_lives_on_is_a_failure_that_names_it(
 def test_a_cancelled_hook_that_lives_on_is_named_too(
     unprivileged: Unprivileged, door: Path, ends: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("highball.agent.hooks.HOOK_MANNERS", PATIENT)
+    monkeypatch.setattr("highball.agent.run.hooks.HOOK_MANNERS", PATIENT)
     hook = Hook(run=(str(door), *AS_ROOT, "sh", "-c", "echo $$; exec sleep 60"))
 
     def call() -> tuple[str, list[str]]:

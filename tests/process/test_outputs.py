@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from highball.errors import Failed, ProgramMissing
-from highball.process import Command, Input, Lines, by_lines, run
+from highball.process.child import (
+    Command,
+    Input,
+    Lines,
+    by_lines,
+    run,
+)
 from highball.secret import SecretValue
 from process.children import PYTHON, environment, outcome_of, python, wait_until
 

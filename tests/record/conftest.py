@@ -2,8 +2,8 @@
 
 import pytest
 
-from highball.hub.db import Database
-from highball.hub.runs import Record
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import Database
 
 
 @pytest.fixture

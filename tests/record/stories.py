@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from highball.engine.restic.repository import ResticRepository
+from highball.config.job import Job
+from highball.engine.restic.location import ResticRepository
 from highball.facts import (
     Action,
     Caution,
@@ -20,10 +21,9 @@ from highball.facts import (
     StepEnded,
     StepStarted,
 )
-from highball.hub.intake import SetOf
-from highball.hub.runs import Record
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
 from highball.protocol import Assignment, BackupTask, CheckTask, ForgetTask, Removal, StatsTask, Task
-from highball.spec.job import Job
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
 OF = SetOf("nas", "here", "docs", "files")

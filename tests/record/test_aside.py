@@ -8,11 +8,15 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from highball.eventlines import CODE, read_line, read_told
 from highball.facts import Event, Outcome, RunStarted, RunState, Snapshot, Statistics, StepEnded, WarningSeen
-from highball.hub.db import Database, steps
-from highball.hub.intake import SetOf
-from highball.hub.runs import Record
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import Database, steps
+from highball.model.event_lines import (
+    CODE,
+    read_line,
+    read_told,
+)
 from record.stories import START, Story, back_up, measure, run_id, snapshot
 
 HUGE = 10**30

@@ -11,23 +11,33 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from highball.config.document import Document, build
+from highball.config.repository import demand_right_to_delete
 from highball.errors import NotAllowed, Unknown
 from highball.facts import Action, Health, HoldCause, Loss, Outcome, Snapshot, Statistics
-from highball.hub import config
-from highball.hub import stored as stored_rows
 from highball.hub.audit import COMMAND
-from highball.hub.config import load_document, read_host
-from highball.hub.db import Database, objects, open_database, revisions
-from highball.hub.holds import Held
-from highball.hub.intake import SetOf
-from highball.hub.orders import Orders
-from highball.hub.runs import Record
-from highball.hub.standing import list_standings
-from highball.hub.upkeep import Retainer, next_slice, order_removal, tags_of
-from highball.keeping import Retention, rules
+from highball.hub.document import rows as stored_rows
+from highball.hub.document import store as config
+from highball.hub.document.store import load_document, read_host
+from highball.hub.retention.holds import Held
+from highball.hub.retention.planner import (
+    Retainer,
+    next_slice,
+    order_removal,
+    tags_of,
+)
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
+from highball.hub.status.health import list_standings
+from highball.hub.storage.database import (
+    Database,
+    objects,
+    open_database,
+    revisions,
+)
 from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
-from highball.spec.document import Document, build
-from highball.spec.repository import demand_right_to_delete
+from highball.retention import Retention, rules
 from record.stories import OF, START, Story, back_up, check, measure, snapshot
 
 BASIC: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from highball.facts import Action, Outcome, Reason, RunEnded, RunStarted, Snapshot
-from highball.hub.runs import Record
+from highball.hub.runs.record import Record
 from record.stories import OF, Story, back_up, run_id, snapshot, to_remove
 
 NO_PROOF = Reason(code="no_proof", message="could not be listed")

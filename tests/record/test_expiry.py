@@ -6,13 +6,22 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from highball.agent.kept import KEPT_FOR
+from highball.agent.run_archive import KEPT_FOR
+from highball.config.settings import History
 from highball.facts import Action, LogLine, Outcome, Reason
-from highball.hub.db import Database, events, runs, snapshots
-from highball.hub.expiry import TOLD_AGAIN, expire, expire_daily
-from highball.hub.runs import Record
+from highball.hub.runs.expiry import (
+    TOLD_AGAIN,
+    expire,
+    expire_daily,
+)
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import (
+    Database,
+    events,
+    runs,
+    snapshots,
+)
 from highball.protocol import CheckTask, VerifyTask
-from highball.spec.settings import History
 from record.stories import START, Story, run_id, snapshot
 
 HISTORY = History(last=2)

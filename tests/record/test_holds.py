@@ -13,10 +13,14 @@ import sqlalchemy as sa
 from highball.errors import Misuse, NotAllowed, Unknown
 from highball.facts import Action, HoldCause, Outcome, Reason
 from highball.hub.audit import Actor
-from highball.hub.db import Database, audit, open_database
-from highball.hub.dialects import WRITING, open_engine
-from highball.hub.runs import Record
-from highball.hub.upgrade import migrate
+from highball.hub.runs.record import Record
+from highball.hub.storage.database import (
+    Database,
+    audit,
+    open_database,
+)
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.upgrade import migrate
 from highball.protocol import VerifyTask
 
 from .stories import START, Story, back_up, check, run_id, snapshot

@@ -34,12 +34,22 @@ from highball.facts import (
 )
 from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
-from highball.hub.backlog import Backlog, RunOrder
-from highball.hub.db import Database, events, new_run_id, open_database, snapshots
-from highball.hub.intake import SetOf
-from highball.hub.runs import Record, RunFilter, utc_now
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.queue import Backlog, RunOrder
+from highball.hub.runs.record import (
+    Record,
+    RunFilter,
+    utc_now,
+)
+from highball.hub.storage.database import (
+    Database,
+    events,
+    new_run_id,
+    open_database,
+    snapshots,
+)
 from highball.protocol import VerifyTask
-from highball.timing import fire_id
+from highball.schedule import fire_id
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot, to_remove
 from scheduler.plans import Clockwork, at, plan
 
@@ -206,7 +216,7 @@ def test_a_settled_run_is_judged_by_what_was_told_later(record: Record) -> None:
 
 def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
     """All rows but the chunks of events, whose borders depend on how they came; ids of holds are drawn by chance."""
-    from highball.hub.db import holds, metadata
+    from highball.hub.storage.database import holds, metadata
 
     def rows(connection: sa.Connection, table: sa.Table) -> list[tuple[object, ...]]:
         columns = [column for column in table.columns if column is not holds.c.id]

@@ -11,16 +11,24 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from highball.config.document import (
+    Document,
+    build,
+    effective_job,
+)
 from highball.facts import Action, Outcome, Reason, Standing
-from highball.hub.db import Database, new_run_id, runs
-from highball.hub.holds import covering
-from highball.hub.intake import SetOf
-from highball.hub.runs import Record
-from highball.hub.standing import has_failed, list_standings
-from highball.hub.strips import DAYS, list_strips
+from highball.hub.retention.holds import covering
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
+from highball.hub.status.daily_outcomes import DAYS, list_strips
+from highball.hub.status.health import has_failed, list_standings
+from highball.hub.storage.database import (
+    Database,
+    new_run_id,
+    runs,
+)
 from highball.protocol import FILES_SET, VerifyTask
-from highball.spec.document import Document, build, effective_job
-from highball.timing import health
+from highball.schedule import health
 from record.stories import START, Story, check, measure, snapshot
 
 SCHEDULES = ("hourly", "daily", "manual", "30 4 * * 1-5", {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"})

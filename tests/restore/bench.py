@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from highball.agent.restore import plan_restore, restore
-from highball.agent.rundir import RunDirectory
-from highball.agent.steps import Done, Steps
-from highball.agent.verify import verify
-from highball.agent.workplace import Workplace
-from highball.engine.restic.binary import ResticBinary as Binary
-from highball.engine.restic.repository import Access, ResticRepository
-from highball.engine.restic.restic import Listener, Restic
+from highball.agent.restore.restore import plan_restore, restore
+from highball.agent.run.steps import Done, Steps
+from highball.agent.run.verify import verify
+from highball.agent.run_directory import RunDirectory
+from highball.agent.state_dir import Workplace
+from highball.engine.restic.commands import Listener, Restic
+from highball.engine.restic.location import Access, ResticRepository
+from highball.engine.restic.program import ResticBinary as Binary
 from highball.errors import HighballError
 from highball.facts import Outcome, Progress, Reason, RunKind
-from highball.process import Stop
+from highball.process.child import Stop
 from highball.protocol import Assignment, Overwrite, RestorePlan, RestoreTask, VerifyTask
 from highball.secret import SecretReference, SecretValue
 from testbed.photograph import Photograph

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from highball.facts import Outcome
-from highball.process import Stop
+from highball.process.child import Stop
 from highball.protocol import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
 from testbed.trees import ODD_NAMES, mixed_tree, same_tree

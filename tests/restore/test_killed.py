@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from highball.agent.rundir import list_run_directories
-from highball.agent.steps import Steps
+from highball.agent.run.steps import Steps
+from highball.agent.run_directory import list_run_directories
 from highball.facts import Outcome
 from restore.bench import Bench, no_leftovers
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.ground import Ground
-from highball.agent.staging import Staging, clear_away_staging, put_aside
+from highball.agent.restore.nofollow import Ground
+from highball.agent.restore.staging import (
+    Staging,
+    clear_away_staging,
+    put_aside,
+)
 
 NAME = ".highball-restore-1"
 

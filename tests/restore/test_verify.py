@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from highball.agent.entries import Entry, Verdict
-from highball.agent.verify import Reservoir
+from highball.agent.restore.entries import Entry, Verdict
+from highball.agent.run.verify import Reservoir
 from highball.facts import NodeKind, Outcome
 from restore.bench import Bench, no_leftovers
 from restore.test_new_directory import damage_data

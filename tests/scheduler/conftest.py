@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from highball.hub.db import Database, open_database
+from highball.hub.storage.database import Database, open_database
 from scheduler.plans import Clockwork
 from scheduler.postgresql import Postgresql
 

@@ -8,10 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.facts import Action
-from highball.hub.db import Database, fires, runs
-from highball.hub.planned import Planned
-from highball.hub.scheduler import Fired, Scheduler
-from highball.timing import Schedule, fire_id
+from highball.hub.runs.scheduler import Fired, Scheduler
+from highball.hub.runs.subjects import Planned
+from highball.hub.storage.database import (
+    Database,
+    fires,
+    runs,
+)
+from highball.schedule import Schedule, fire_id
 
 HOST = "web1"
 EVERYONE = frozenset({HOST, "nas1", "hub"})

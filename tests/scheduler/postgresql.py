@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from highball.hub.db import Database, metadata
+from highball.hub.storage.database import Database, metadata
 
 
 class Postgresql:

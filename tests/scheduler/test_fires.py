@@ -6,14 +6,23 @@ from datetime import timedelta
 
 import pytest
 
+from config.declared import document
 from highball.errors import Misuse, Unknown
 from highball.facts import Action
 from highball.hub.audit import Actor
-from highball.hub.db import audit, fires, pauses, runs
-from highball.hub.planned import Planned, planned_of
-from highball.timing import Schedule, fire_id, jitter_of
+from highball.hub.runs.subjects import Planned, planned_of
+from highball.hub.storage.database import (
+    audit,
+    fires,
+    pauses,
+    runs,
+)
+from highball.schedule import (
+    Schedule,
+    fire_id,
+    jitter_of,
+)
 from scheduler.plans import HOST, Clockwork, at, plan
-from spec.declared import document
 
 ANNA = Actor("anna")
 HOUR = timedelta(hours=1)

@@ -14,12 +14,23 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from highball.hub import scheduler as rooms
 from highball.hub.audit import HUB
-from highball.hub.db import Database, fires, open_database, pauses, runs
-from highball.hub.planned import Planned
-from highball.hub.scheduler import Scheduler
-from highball.timing import fire_id, interval, jitter_of, next_times
+from highball.hub.runs import scheduler as rooms
+from highball.hub.runs.scheduler import Scheduler
+from highball.hub.runs.subjects import Planned
+from highball.hub.storage.database import (
+    Database,
+    fires,
+    open_database,
+    pauses,
+    runs,
+)
+from highball.schedule import (
+    fire_id,
+    interval,
+    jitter_of,
+    next_times,
+)
 from scheduler.killing import Killed, killed_at
 from scheduler.plans import plan
 

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.facts import RunKind
-from highball.hub.queue import Candidate, Decision, Limits, choose
+from highball.hub.runs.admission import (
+    Candidate,
+    Decision,
+    Limits,
+    choose,
+)
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
 NIGHT = "22:00-06:00"

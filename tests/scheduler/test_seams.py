@@ -13,10 +13,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from highball.hub import scheduler as rooms
 from highball.hub.audit import HUB
-from highball.hub.db import Database, audit, fires, open_database, pauses, runs
-from highball.hub.scheduler import Fired, Scheduler
+from highball.hub.runs import scheduler as rooms
+from highball.hub.runs.scheduler import Fired, Scheduler
+from highball.hub.storage.database import (
+    Database,
+    audit,
+    fires,
+    open_database,
+    pauses,
+    runs,
+)
 from scheduler.killing import Killed, killed_at
 from scheduler.plans import EVERYONE, Clockwork, at, plan
 

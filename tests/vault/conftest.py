@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from highball.config.document import build
 from highball.hub.audit import Actor
-from highball.hub.config import load_document
-from highball.hub.db import Database, open_database
-from highball.hub.vault import Vault, open_vault
-from highball.spec.document import build
+from highball.hub.document.store import load_document
+from highball.hub.secrets.vault import Vault, open_vault
+from highball.hub.storage.database import Database, open_database
 
 NOW = datetime(2026, 5, 3, 10, tzinfo=UTC)
 ANNA = Actor("anna", address="192.0.2.7")

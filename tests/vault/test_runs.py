@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from highball.agent import work
-from highball.agent.rundir import RunDirectory
-from highball.agent.workplace import Workplace
-from highball.engine.restic.repository import with_places
+from highball.agent.run import runner
+from highball.agent.run_directory import RunDirectory
+from highball.agent.state_dir import Workplace
+from highball.config.document import Document, build
+from highball.engine.restic.location import with_places
 from highball.facts import Outcome, Reason
-from highball.hub import db
-from highball.hub.config import load_document
-from highball.hub.db import Database, open_database
-from highball.hub.orders import Orders
-from highball.hub.runs import Record
-from highball.hub.vault import Vault, open_vault
-from highball.process import Stop
+from highball.hub.document.store import load_document
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.record import Record
+from highball.hub.secrets.vault import Vault, open_vault
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database, open_database
+from highball.process.child import Stop
 from highball.protocol import Assignment, PruneTask
 from highball.secret import SecretValue
-from highball.spec.document import Document, build
 from testbed.restic import ResticBinary
 from testbed.written import WrittenRepository
 from vault.conftest import ANNA, NOW
@@ -54,7 +54,7 @@ class Hub:
         place = Workplace(self.folder / "state", restic, sealed=self.vault.open_for(nas, id, admin=admin))
         place.prepare()
         directory = RunDirectory.create(place.runs, placed)
-        ended = work.carry_out(directory, place, Stop())
+        ended = runner.carry_out(directory, place, Stop())
         directory.release()
         return ended.outcome, ended.reason
 

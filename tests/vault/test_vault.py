@@ -13,13 +13,20 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from highball.config.repository import Repository
 from highball.errors import HighballError, Misuse, StateUnusable, Unknown
-from highball.hub import db
-from highball.hub import vault as room
-from highball.hub.db import Database, open_database
-from highball.hub.vault import HubKey, Vault, find_key_file, make_key, open_vault, read_key
+from highball.hub.secrets import vault as room
+from highball.hub.secrets.vault import (
+    HubKey,
+    Vault,
+    find_key_file,
+    make_key,
+    open_vault,
+    read_key,
+)
+from highball.hub.storage import database as db
+from highball.hub.storage.database import Database, open_database
 from highball.secret import LARGEST_BYTES, SecretValue
-from highball.spec.repository import Repository
 from vault.conftest import ANNA, NOW
 
 HIDDEN = "correct-horse-canary"

@@ -9,10 +9,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from highball.agent.link import Link
+from highball.agent.connection import Link
 from highball.agent.provenance import SavedHere
-from highball.agent.workplace import Workplace
-from highball.lock import Lock
+from highball.agent.state_dir import Workplace
+from highball.process.file_lock import Lock
 
 
 def main(arguments: list[str]) -> int:

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from highball.agent.policy import POLICY, Policy
-from highball.agent.rundir import RunDirectory
+from highball.agent.host_policy import POLICY, Policy
+from highball.agent.run_directory import RunDirectory
 from highball.errors import NotAllowed, Problem, Unknown
 from highball.facts import Action, Snapshot, StepEnded
 
 if TYPE_CHECKING:
-    from highball.engine.restic.restic import Restic
+    from highball.engine.restic.commands import Restic
 
 SAVED = Path("agent", "saved")
 MOST_BYTES = 16 * 1024 * 1024

@@ -16,9 +16,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from highball import protocol
-from highball.agent.ground import meets
-from highball.agent.policy import POLICY, Policy
-from highball.engine.restic.repository import (
+from highball.agent.host_policy import POLICY, Policy
+from highball.agent.restore.nofollow import meets
+from highball.config.job import (
+    Hook,
+    Job,
+    Retry,
+)
+from highball.engine.restic.location import (
     Admin,
     Location,
     ResticRepository,
@@ -29,10 +34,9 @@ from highball.engine.restic.repository import (
 from highball.engine.restic.variables import NAMING_FILES, PLAIN
 from highball.errors import NotAllowed, Problem
 from highball.facts import path_for_people
-from highball.keeping import Retention
+from highball.retention import Retention
 from highball.secret import SecretReference
 from highball.source.path import PathSource
-from highball.spec.job import Hook, Job, Retry
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ def main() -> None:
     from highball.cli.app import names_hub, run_command
 
     if names_hub(sys.argv[1:]):
-        from highball.cli import remote  # noqa: F401 - all that a verb over a hub needs
+        from highball.cli.commands import remote  # noqa: F401 - all that a verb over a hub needs
     else:
-        from highball.cli import commands  # noqa: F401 - all that a command needs
+        from highball.cli.commands import table  # noqa: F401 - all that a command needs
 
     gc.freeze()
     gc.enable()

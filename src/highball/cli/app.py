@@ -18,8 +18,8 @@ import typer
 from typer.exceptions import TyperException
 
 from highball import __version__
+from highball.cli.context import Session
 from highball.cli.output import Form, Output
-from highball.cli.session import Session
 from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 
 GLOBAL_FLAGS = ("--json", "--events", "--verbose", "-v")
@@ -146,12 +146,12 @@ Verbs = dict[str, Callable[..., Any]]
 def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
     """The commands by name, the groups of commands, and their titles; a hub's need far less of the program."""
     if over_hub:
-        from highball.cli import remote
+        from highball.cli.commands import remote
 
         return remote.COMMANDS, {}, {}
-    from highball.cli import commands
+    from highball.cli.commands import table
 
-    return commands.COMMANDS, commands.GROUPS, commands.TITLES
+    return table.COMMANDS, table.GROUPS, table.TITLES
 
 
 def _as_group(verbs: Verbs) -> typer.Typer:

@@ -11,11 +11,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from highball.agent.host_policy import (
+    MACHINE,
+    WRITTEN_AT_FIRST,
+    Commands,
+    OwnMachine,
+)
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.agent.policy import MACHINE, WRITTEN_AT_FIRST, Commands, OwnMachine
 from highball.agent.provenance import SavedHere
-from highball.agent.rundir import list_run_directories
-from highball.lock import Lock
+from highball.agent.run_directory import list_run_directories
+from highball.process.file_lock import Lock
 
 ENDING_SECONDS = 10.0
 

@@ -15,9 +15,13 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from highball.config.roles import Role
 from highball.facts import UtcTime, time_to_text
-from highball.hub.db import Database, audit, new_run_id
-from highball.spec.access import Role
+from highball.hub.storage.database import (
+    Database,
+    audit,
+    new_run_id,
+)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from highball.config.document import Document, effective_job
+from highball.config.pin import names_snapshot
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
 from highball.facts import (
     Action,
@@ -40,33 +42,51 @@ from highball.facts import (
     StepEnded,
     StepStarted,
 )
-from highball.hub.access import Access
-from highball.hub.accounts import demand_present
-from highball.hub.adoption import Adoption
-from highball.hub.asking import LISTING_SECONDS
+from highball.hub.agents.fleet import Connection, Fleet
+from highball.hub.agents.pending_queries import each_of
+from highball.hub.agents.remote_repository import LISTING_SECONDS
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.backlog import Backlog, Placing, Queued, RestoreWish, RunOrder, put_in_queue
-from highball.hub.config import FROM_FILE, Documents
-from highball.hub.db import Database, new_run_id
-from highball.hub.dispatcher import Dispatcher, Installation
-from highball.hub.events import Newsroom
-from highball.hub.expiry import expire
-from highball.hub.fleet import Connection, Fleet
-from highball.hub.kit import Kept, demand_makeable, reach_of, repository_kit
-from highball.hub.lease import Lease
-from highball.hub.planned import planned_of
-from highball.hub.questions import each_of
-from highball.hub.recovery import back_up
-from highball.hub.runs import Record, not_lost, utc_now
-from highball.hub.scheduler import Scheduler
-from highball.hub.scopes import Scope
-from highball.hub.sign_on import Configured, SignOn, secret_of
-from highball.hub.upkeep import Seen, list_discards_after
-from highball.hub.vault import Vault
-from highball.keeping import Plan
+from highball.hub.auth.sessions import Access
+from highball.hub.auth.single_sign_on import (
+    Configured,
+    SignOn,
+    secret_of,
+)
+from highball.hub.auth.users import demand_present
+from highball.hub.bus import Newsroom
+from highball.hub.disaster.recovery_kit import (
+    Kept,
+    demand_makeable,
+    reach_of,
+    repository_kit,
+)
+from highball.hub.disaster.self_backup import back_up
+from highball.hub.document.store import FROM_FILE, Documents
+from highball.hub.retention.adoption import Adoption
+from highball.hub.retention.planner import Seen, list_discards_after
+from highball.hub.runs.dispatcher import Dispatcher, Installation
+from highball.hub.runs.expiry import expire
+from highball.hub.runs.queue import (
+    Backlog,
+    Placing,
+    Queued,
+    RestoreWish,
+    RunOrder,
+    put_in_queue,
+)
+from highball.hub.runs.record import (
+    Record,
+    not_lost,
+    utc_now,
+)
+from highball.hub.runs.scheduler import Scheduler
+from highball.hub.runs.scopes import Scope
+from highball.hub.runs.subjects import planned_of
+from highball.hub.secrets.vault import Vault
+from highball.hub.storage.database import Database, new_run_id
+from highball.hub.storage.leader_lock import Lease
 from highball.protocol import Message, RestorePlan
-from highball.spec.document import Document, effective_job
-from highball.spec.pin import names_snapshot
+from highball.retention import Plan
 
 DATABASE_THREADS = 8
 """The loop's own threads. They are for the database and for short thinking: nothing in them waits for an agent."""
@@ -137,14 +157,14 @@ class Hub:
 
     def _after_end(self, run: str) -> None:
         """A change of keys leaves something to do; what a hub that ends here leaves undone, the house makes good."""
-        from highball.hub import rotations  # noqa: PLC0415 - it builds upon the hub
+        from highball.hub.secrets import key_rotation  # noqa: PLC0415 - it builds upon the hub
 
         found = self.record.find_run(run)
         if found.action is not Action.KEY:
             return
         try:
-            rotations.settle(self)
-            rotations.forget_former(self, found)
+            key_rotation.settle(self)
+            key_rotation.forget_former(self, found)
         except HighballError:
             _LOG.exception("keys of %s could not be settled", found.repository)
 
@@ -162,9 +182,9 @@ class Hub:
             put_in_queue(connection, order, host, now, actor=HUB, **about)
 
     def _settle_keys(self) -> None:
-        from highball.hub import rotations  # noqa: PLC0415 - as above
+        from highball.hub.secrets import key_rotation  # noqa: PLC0415 - as above
 
-        rotations.settle(self)
+        key_rotation.settle(self)
 
     def _note_changed(self, host: str) -> None:
         self.newsroom.publish("host", host)

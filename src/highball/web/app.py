@@ -11,17 +11,18 @@ from fastapi.responses import JSONResponse
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from highball import __version__
-from highball.hub.holdings import tell_undo_leaves
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.hub.standing import list_standings
-from highball.web import agents, problems, trial
+from highball.hub.runs.record import utc_now
+from highball.hub.status.health import list_standings
+from highball.hub.status.repositories import tell_undo_leaves
+from highball.web import access_trial, agent_socket, error_responses
 from highball.web.api import (
     access,
-    foreign,
+    connection_tests,
+    declared,
+    foreign_snapshots,
     hosts,
     maintenance,
-    objects,
     oidc,
     overview,
     recovery,
@@ -29,10 +30,12 @@ from highball.web.api import (
     repository_keys,
     runs,
     schedule,
-    testing,
 )
-from highball.web.guard import Guard, Rules, find_known
-from highball.web.page import Assets, Pages
+from highball.web.middleware import (
+    Guard,
+    Rules,
+    find_known,
+)
 from highball.web.pages import (
     activity,
     configuration,
@@ -61,8 +64,9 @@ from highball.web.pages import overview as overview_page
 from highball.web.pages import repositories as repositories_page
 from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
-from highball.web.parameters import refuse_unknown_parameters
+from highball.web.query_parameters import refuse_unknown_parameters
 from highball.web.subpath import SubPath
+from highball.web.ui.render import Assets, Pages
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
@@ -77,26 +81,36 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=problems.REFUSALS,
+        responses=error_responses.REFUSALS,
     )
-    problems.register(app)
+    error_responses.register(app)
     pages = Pages(hub)
     rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",), lasting=("/api/v1/stream",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     if root:
         app.add_middleware(SubPath, root=root)
     strict = [Depends(refuse_unknown_parameters)]
-    proving = partial(trial.prove_secret, hub)
+    proving = partial(access_trial.prove_secret, hub)
     people_router = access.make_router(hub.access, hub.vault, utc_now, proving)
-    objects_router = objects.make_router(
+    objects_router = declared.make_router(
         hub.documents, standings=_standings_of(hub), leaves=partial(tell_undo_leaves, hub)
     )
     for router in (people_router, objects_router):
         app.include_router(router, prefix="/api/v1", dependencies=strict)
-    rooms = (overview, runs, hosts, testing, repositories, foreign, maintenance, schedule, recovery)
+    rooms = (
+        overview,
+        runs,
+        hosts,
+        connection_tests,
+        repositories,
+        foreign_snapshots,
+        maintenance,
+        schedule,
+        recovery,
+    )
     for room in (*rooms, repository_keys, oidc):
         app.include_router(room.make_router(hub), dependencies=strict)
-    app.include_router(agents.make_router(hub.fleet))
+    app.include_router(agent_socket.make_router(hub.fleet))
 
     app.mount("/static", Assets())
     for place in (
@@ -128,7 +142,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         jobs,
     ):
         app.include_router(place.make_router(hub, pages), dependencies=[Depends(pages.note_news)])
-    problems.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
+    error_responses.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz(request: Request) -> dict[str, str]:
@@ -150,5 +164,5 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     return app
 
 
-def _standings_of(hub: Hub) -> objects.Standings:
+def _standings_of(hub: Hub) -> declared.Standings:
     return lambda jobs: list_standings(hub.document(), hub.database, hub.host, utc_now(), list(jobs))

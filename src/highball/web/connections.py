@@ -16,7 +16,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from highball.hub.throttle import for_address
+from highball.hub.auth.rate_limit import for_address
 
 SECONDS_FOR_HEADER = 15.0
 """From the connection, or from the first byte of another request over it, to the end of the header."""

@@ -17,7 +17,7 @@ from highball.web.connections import Connections, make_protocols, raise_file_lim
 LARGEST_MESSAGE = 4 * LARGEST_FRAME
 """What an agent is told may be so large, and it tells that back when it is asked what it holds."""
 
-LOGGERS = ("asyncio", "uvicorn.error", "highball.hub.fleet")
+LOGGERS = ("asyncio", "uvicorn.error", "highball.hub.agents.fleet")
 """Whose lines strangers can cause."""
 
 EVERY_SECONDS = 60.0

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from highball.engine.restic.binary import ResticBinary
-from highball.keeping import Retention, rules
-from highball.process import Argument, Input, Inside
+from highball.engine.restic.program import ResticBinary
+from highball.process.child import (
+    Argument,
+    Input,
+    Inside,
+)
+from highball.retention import Retention, rules
 
 
 @dataclass(frozen=True)

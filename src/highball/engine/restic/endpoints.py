@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
-from highball.engine.restic.repository import (
+from highball.engine.restic.location import (
     Location,
     ResticRepository,
     address,

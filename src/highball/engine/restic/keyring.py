@@ -12,11 +12,11 @@ from itertools import islice
 
 import pydantic_core
 
-from highball.engine.restic.restic import Restic
-from highball.engine.restic.trying import Finished
+from highball.engine.restic.commands import Restic
+from highball.engine.restic.retrying import Finished
 from highball.errors import RepositoryError
 from highball.facts import RepositoryKey
-from highball.process import Input
+from highball.process.child import Input
 from highball.secret import SecretValue
 
 MOST_KEYS = 200

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from highball.hub import db
+from highball.hub.storage import database
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=db.metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=database.metadata)
 context.run_migrations()

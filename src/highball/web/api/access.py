@@ -17,19 +17,40 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from highball.config.keys import Key, Title
+from highball.config.moment import Moment
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.errors import ConfigurationInvalid, LoginNeeded, Problem, Unknown
 from highball.facts import Reason, UtcTime
-from highball.hub.access import Access, CodeAwaited, Known, LoggedIn
-from highball.hub.accounts import Account, Program
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
-from highball.hub.authenticators import spell_code
-from highball.hub.vault import Sealed, Vault
+from highball.hub.auth.second_factor import spell_code
+from highball.hub.auth.sessions import (
+    Access,
+    CodeAwaited,
+    Known,
+    LoggedIn,
+)
+from highball.hub.auth.users import Account, Program
+from highball.hub.secrets.vault import Sealed, Vault
 from highball.secret import SecretValue
-from highball.spec.access import Role, Token, User
-from highball.spec.key import Key, Title
-from highball.spec.moment import Moment
-from highball.web.guard import EXPOSED, address_of, find_known, give_cookie, is_exposed, sign_of, take_cookie
-from highball.web.who import demand, known, own_user
+from highball.web.authorize import (
+    demand,
+    known,
+    own_user,
+)
+from highball.web.middleware import (
+    EXPOSED,
+    address_of,
+    find_known,
+    give_cookie,
+    is_exposed,
+    sign_of,
+    take_cookie,
+)
 
 # --- what is sent and answered --------------------------------------------------------------------
 

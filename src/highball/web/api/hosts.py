@@ -8,23 +8,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from pydantic import ConfigDict
 
+from highball.config.roles import Role
 from highball.facts import Fact, UtcTime
+from highball.hub.agents.fleet import ENROLMENT
+from highball.hub.agents.refusals import Refusal
 from highball.hub.audit import Actor
-from highball.hub.fleet import ENROLMENT
 from highball.hub.hub import Hub
-from highball.hub.refusals import Refusal
-from highball.hub.runs import utc_now
+from highball.hub.runs.record import utc_now
 from highball.protocol import (
     Browse,
     Measure,
     Measured,
 )
-from highball.spec.access import Role
-from highball.web.asker import while_asked
-from highball.web.guard import is_plain, url_of
-from highball.web.paths import ByPath
-from highball.web.problems import ASKED_IN_VAIN
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.disconnect import while_asked
+from highball.web.error_responses import ASKED_IN_VAIN
+from highball.web.middleware import is_plain, url_of
+from highball.web.ui.byte_paths import ByPath
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]

@@ -10,20 +10,24 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from highball.config.document import effective_job
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
 from highball.facts import Action, Fact, Hold, Outcome, Run, RunKind, RunState, Step, UtcTime
+from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.planned import Planned, Subject, planned_of
-from highball.hub.questions import each_of
-from highball.hub.runs import RunFilter, utc_now
-from highball.keeping import Plan
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.web.asker import while_asked
-from highball.web.problems import ASKED_IN_VAIN
-from highball.web.who import demand
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.subjects import (
+    Planned,
+    Subject,
+    planned_of,
+)
+from highball.retention import Plan
+from highball.web.authorize import demand
+from highball.web.disconnect import while_asked
+from highball.web.error_responses import ASKED_IN_VAIN
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]

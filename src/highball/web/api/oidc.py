@@ -6,15 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from highball.config.roles import Role
 from highball.errors import Unknown
 from highball.hub.audit import Actor
+from highball.hub.auth.single_sign_on import place_of_secret
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.hub.sign_on import place_of_secret
+from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
-from highball.spec.access import Role
 from highball.web.api.access import SecretSent
-from highball.web.who import demand
+from highball.web.authorize import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 

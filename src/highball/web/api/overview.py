@@ -6,12 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from highball.config.roles import Role
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, look_over, survey
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.web.who import demand
+from highball.hub.runs.record import utc_now
+from highball.hub.status.overview import (
+    Overview,
+    look_over,
+    survey,
+)
+from highball.web.authorize import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
+from highball.config.roles import Role
 from highball.facts import Fact, Run, UtcTime
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
+from highball.hub.disaster.self_backup import examine, list_backups
 from highball.hub.hub import Hub
-from highball.hub.recovery import examine, list_backups
-from highball.spec.access import Role
-from highball.web.who import demand
+from highball.hub.runs.queue import RunOrder
+from highball.web.authorize import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 

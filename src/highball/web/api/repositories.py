@@ -13,25 +13,25 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
+from highball.config.roles import Role
 from highball.facts import Difference, Lock, Loss, Node, Snapshot
-from highball.hub.asking import AskedOverWire
+from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor
-from highball.hub.backlog import RestoreWish
-from highball.hub.holdings import Holding, list_holdings
 from highball.hub.hub import Hub
-from highball.hub.runs import RepositoryDay, utc_now
-from highball.keeping import Plan
+from highball.hub.runs.queue import RestoreWish
+from highball.hub.runs.record import RepositoryDay, utc_now
+from highball.hub.status.repositories import Holding, list_holdings
 from highball.protocol import (
     Dump,
     Flowing,
     ListNodes,
     RestorePlan,
 )
-from highball.spec.access import Role
-from highball.web.asker import while_asked
-from highball.web.paths import ByPath
-from highball.web.problems import ASKED_IN_VAIN
-from highball.web.who import demand
+from highball.retention import Plan
+from highball.web.authorize import demand
+from highball.web.disconnect import while_asked
+from highball.web.error_responses import ASKED_IN_VAIN
+from highball.web.ui.byte_paths import ByPath
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]

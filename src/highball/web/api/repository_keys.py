@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Response
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from highball.config.roles import Role
 from highball.facts import KeyTold, Run
-from highball.hub import rotations
 from highball.hub.audit import Actor
-from highball.hub.backlog import KEY_NAME
 from highball.hub.hub import Hub
+from highball.hub.runs.queue import KEY_NAME
+from highball.hub.secrets import key_rotation
 from highball.secret import SecretReference, SecretValue
-from highball.spec.access import Role
-from highball.web.problems import ASKED_IN_VAIN
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.error_responses import ASKED_IN_VAIN
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -60,12 +60,12 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("")
     async def list_keys(key: str, _: Sees) -> list[KeyTold]:
         """The keys of a repository, as restic lists them now, and what each is for."""
-        return await rotations.list_told(hub, key)
+        return await key_rotation.list_told(hub, key)
 
     @router.post("", status_code=202)
     def add_key(key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
         """Let another password open it, besides the one that does; this hub does not keep it."""
-        run = rotations.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
+        run = key_rotation.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
         return _begun(response, run)
 
     @router.post("/rotate", status_code=202)
@@ -75,7 +75,7 @@ def make_router(hub: Hub) -> APIRouter:
         The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
         repository.
         """
-        run = rotations.rotate(
+        run = key_rotation.rotate(
             hub,
             key,
             actor,
@@ -89,7 +89,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.post("/{id}/remove", status_code=202)
     def remove_key(key: str, id: KeyId, actor: Admin, response: Response) -> Run:
         """Let the password of this key open it no more; one that this hub opens it by is never removed."""
-        return _begun(response, rotations.remove(hub, key, id, actor))
+        return _begun(response, key_rotation.remove(hub, key, id, actor))
 
     return router
 

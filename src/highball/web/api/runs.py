@@ -12,19 +12,19 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from highball.config.moment import Moment
+from highball.config.roles import Role
 from highball.errors import Misuse
 from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing, time_to_text
 from highball.hub.audit import Actor
-from highball.hub.backlog import Placing, RunRequest
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, utc_now
-from highball.hub.standing import list_standings
-from highball.spec.access import Role
-from highball.spec.moment import Moment
+from highball.hub.runs.queue import Placing, RunRequest
+from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.status.health import list_standings
 from highball.web.api.maintenance import Accepted, Word, reason_of
-from highball.web.guard import is_still_known
-from highball.web.loglines import each_line
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.middleware import is_still_known
+from highball.web.ui.log_view import each_line
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]

@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from highball.config.document import effective_job
+from highball.config.moment import Moment
+from highball.config.roles import Role
 from highball.facts import Fact, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.pauses import Pause
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.spec.moment import Moment
-from highball.web.who import demand
+from highball.hub.runs.pauses import Pause
+from highball.hub.runs.record import utc_now
+from highball.web.authorize import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]

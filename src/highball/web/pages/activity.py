@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from highball.config.roles import Role
 from highball.facts import time_to_text
 from highball.hub.audit import Actor, Entry, Wanted
-from highball.hub.changes import FieldDifference, differences
+from highball.hub.document.diff import FieldDifference, differences
 from highball.hub.hub import Hub
-from highball.spec.access import Role
-from highball.web.page import Pages, link
-from highball.web.pages.asking import begin_of
+from highball.web.authorize import demand
+from highball.web.forms.fields import begin_of
 from highball.web.pages.history import NAMES, history_of
-from highball.web.who import demand
+from highball.web.ui.render import Pages, link
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Filter = Annotated[str, Query(max_length=200)]

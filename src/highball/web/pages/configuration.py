@@ -9,17 +9,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from highball.config.roles import Role
 from highball.errors import HighballError, Stale
 from highball.hub.audit import Actor
-from highball.hub.changes import Preview
+from highball.hub.document.diff import Preview
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import LongText, Number, Text
+from highball.hub.runs.record import utc_now
+from highball.humanize import counted
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    LongText,
+    Number,
+    Text,
+)
 from highball.web.pages.history import NAMES, history_of, name_of
-from highball.web.who import demand
-from highball.words import counted
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 

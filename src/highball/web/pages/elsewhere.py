@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from highball.errors import HighballError
+from highball.hub.auth.single_sign_on import BACK_WITHIN
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.hub.sign_on import BACK_WITHIN
-from highball.web.guard import (
+from highball.hub.runs.record import utc_now
+from highball.web.middleware import (
     find_known,
     give_cookie,
     give_way_cookie,
@@ -17,8 +17,8 @@ from highball.web.guard import (
     take_way_cookie,
     url_of,
 )
-from highball.web.page import Pages, go
 from highball.web.pages.entrance import whence
+from highball.web.ui.render import Pages, go
 
 BACK = "login/provider/back"
 _TOLD = ("code", "state", "error", "error_description", "iss")

@@ -9,16 +9,35 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from highball.errors import HighballError
-from highball.hub.access import CodeAwaited, LoggedIn
 from highball.hub.audit import Actor
+from highball.hub.auth.sessions import CodeAwaited, LoggedIn
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
+from highball.hub.runs.record import utc_now
+from highball.humanize import counted
 from highball.secret import SecretValue
-from highball.web import showing
-from highball.web.guard import address_of, find_known, give_cookie, sign_of, take_cookie
-from highball.web.page import ACCENTS, KEPT, THEMES, Pages, Said, as_fields, go, own
-from highball.web.pages.asking import LongText, Sent, Text
-from highball.words import counted
+from highball.web.forms.fields import (
+    LongText,
+    Sent,
+    Text,
+)
+from highball.web.middleware import (
+    address_of,
+    find_known,
+    give_cookie,
+    sign_of,
+    take_cookie,
+)
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    ACCENTS,
+    KEPT,
+    THEMES,
+    Pages,
+    Said,
+    as_fields,
+    go,
+    own,
+)
 
 COOKIE_SECONDS = 365 * 86400
 
@@ -56,7 +75,7 @@ def _add_first_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
         except HighballError as error:
             # Only what is wrong is typed again: the answer goes to who has just typed the rest, and is kept nowhere.
             told = {"error": error, "name": name, "token": token, "password": password}
-            told["faults"] = {one.at: showing.sentence(one.message) for one in error.problems}
+            told["faults"] = {one.at: status_looks.sentence(one.message) for one in error.problems}
             return pages.answer(request, "account", told, status=error.http_status)
         _take_zone(hub, zone, began.known.actor)
         return _welcome(request, began, "/start")

@@ -15,17 +15,17 @@ from urllib.parse import quote, quote_from_bytes
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.facts import path_from_text
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.protocol import Browse, Measure, MeasuredSource
-from highball.spec.access import Role
 from highball.web.api.hosts import measure_on
-from highball.web.job_fields import spell_path
-from highball.web.page import Pages
-from highball.web.paths import ByPath
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.forms.job_fields import spell_path
+from highball.web.ui.byte_paths import ByPath
+from highball.web.ui.render import Pages
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 

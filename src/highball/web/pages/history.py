@@ -10,17 +10,32 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from highball.config.references import ALONE
+from highball.config.roles import Role
 from highball.errors import HighballError, NotAllowed, Unknown
 from highball.hub.audit import Actor
-from highball.hub.changes import Declared, Revision, is_of_file
-from highball.hub.holdings import tell_undo_leaves
+from highball.hub.document.diff import (
+    Declared,
+    Revision,
+    is_of_file,
+)
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.spec.references import ALONE
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Number, Question, Text, ask, faults_of, status_of
-from highball.web.who import demand
+from highball.hub.runs.record import utc_now
+from highball.hub.status.repositories import tell_undo_leaves
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    Number,
+    Question,
+    Text,
+    ask,
+    faults_of,
+    status_of,
+)
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]

@@ -12,22 +12,26 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 
 from highball import __version__
+from highball.config.document import effective_job
+from highball.config.roles import Role
 from highball.facts import Health
+from highball.hub.agents.fleet import Twin
+from highball.hub.agents.refusals import Refusal
 from highball.hub.audit import Actor
-from highball.hub.fleet import Twin
 from highball.hub.hub import Hub
-from highball.hub.overview import Overview, ProblemKind
-from highball.hub.refusals import Refusal
-from highball.hub.runs import utc_now
-from highball.keeping import LARGEST_SKEW
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.web import showing
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Question, ask
-from highball.web.showing import Look
-from highball.web.who import demand
-from highball.words import counted
+from highball.hub.runs.record import utc_now
+from highball.hub.status.overview import Overview, ProblemKind
+from highball.humanize import counted
+from highball.retention import LARGEST_SKEW
+from highball.web.authorize import demand
+from highball.web.forms.fields import Question, ask
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
+from highball.web.ui.status_looks import Look
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -182,9 +186,9 @@ def _stand(jobs: Sequence[ProblemKind | None]) -> tuple[Look, str]:
     counts = Counter(jobs)
     for kind in ProblemKind:
         if counts[kind]:
-            word = "without backup" if kind is ProblemKind.NEVER else showing.PROBLEMS[kind].word
-            return showing.PROBLEMS[kind], f"{counts[kind]} {word}"
-    return showing.HEALTHS[Health.HEALTHY], f"{len(jobs)} protected"
+            word = "without backup" if kind is ProblemKind.NEVER else status_looks.PROBLEMS[kind].word
+            return status_looks.PROBLEMS[kind], f"{counts[kind]} {word}"
+    return status_looks.HEALTHS[Health.HEALTHY], f"{len(jobs)} protected"
 
 
 def _sentence(rows: Sequence[Row]) -> str:

@@ -13,26 +13,29 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
-from highball import words
-from highball.engine.restic.repository import address
+from highball import humanize
+from highball.config.document import effective_job, effective_retention
+from highball.config.job import HOOK_VARIABLES
+from highball.config.keys import key_from
+from highball.config.references import Spec
+from highball.config.roles import Role
+from highball.engine.restic.location import address
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
-from highball.hub.changes import Declared, is_of_file
+from highball.hub.document.diff import Declared, is_of_file
 from highball.hub.hub import Hub
-from highball.hub.intake import SetOf
-from highball.hub.runs import utc_now
-from highball.keeping import BUILT_IN, Retention
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import utc_now
 from highball.protocol import FILES_SET, Amount, Measure, Measured
-from highball.spec.access import Role
-from highball.spec.document import effective_job, effective_retention
-from highball.spec.job import HOOK_VARIABLES
-from highball.spec.key import key_from
-from highball.spec.references import Spec
-from highball.timing import Schedule, next_times
-from highball.web import job_options
+from highball.retention import BUILT_IN, Retention
+from highball.schedule import Schedule, next_times
+from highball.web.api.connection_tests import try_job
 from highball.web.api.hosts import measure_on
-from highball.web.api.testing import try_job
-from highball.web.job_fields import (
+from highball.web.authorize import demand
+from highball.web.error_responses import problems_of_request
+from highball.web.forms import job_options
+from highball.web.forms.fields import Sent
+from highball.web.forms.job_fields import (
     COUNTS,
     DAYS,
     INHERITED,
@@ -50,11 +53,12 @@ from highball.web.job_fields import (
     read_path,
     shown_of,
 )
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Sent
 from highball.web.pages.jobs import address_of
-from highball.web.problems import problems_of_request
-from highball.web.who import demand
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 InQuery = Annotated[str, Query(max_length=200)]
@@ -385,7 +389,7 @@ def _times(hub: Hub, when: When, spec: Spec) -> dict[str, Any]:
     late = schedule.jitter if schedule.jitter else timedelta(0)
     return {
         "error": None,
-        "rhythm": words.rhythm(schedule.expression),
+        "rhythm": humanize.rhythm(schedule.expression),
         "times": times,
         "late": late,
         "zone": zone,

@@ -14,31 +14,47 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from highball import words
+from highball import humanize
+from highball.config.document import effective_job, effective_retention
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.facts import Action, Outcome, Run, RunKind, RunState, Step
+from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
-from highball.hub.backlog import Placing, RunOrder
-from highball.hub.changes import is_of_file
+from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
-from highball.hub.intake import SetOf
-from highball.hub.overview import JobFilter, JobOverview, Problem, look_at, look_over
-from highball.hub.questions import each_of
-from highball.hub.runs import RunFilter, utc_now
-from highball.hub.strips import first_day
-from highball.keeping import Plan, Retention, rules
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.queue import Placing, RunOrder
+from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.status.daily_outcomes import first_day
+from highball.hub.status.overview import (
+    JobFilter,
+    JobOverview,
+    Problem,
+    look_at,
+    look_over,
+)
 from highball.protocol import FILES_SET
-from highball.spec.access import Role
-from highball.spec.document import effective_job, effective_retention
-from highball.timing import jitter_of, next_times
-from highball.web import showing
-from highball.web.api.testing import JobTestAnswer, try_job
-from highball.web.job_options import told_of
-from highball.web.page import Pages, Said, go, link
-from highball.web.pages import asking, pausing
+from highball.retention import (
+    Plan,
+    Retention,
+    rules,
+)
+from highball.schedule import jitter_of, next_times
+from highball.web.api.connection_tests import JobTestAnswer, try_job
+from highball.web.authorize import demand
+from highball.web.forms import fields
+from highball.web.forms import pause as pausing
+from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import list_rows
-from highball.web.showing import Look
-from highball.web.who import demand
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+    link,
+)
+from highball.web.ui.status_looks import Look
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -108,8 +124,8 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "matching": found.matching,
             "wanted": narrowed,
             "states": [("", "Any state"), *STATES.items()],
-            "hosts": asking.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
-            "tags": asking.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
+            "hosts": fields.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
+            "tags": fields.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
             "narrowed": any(narrowed.values()),
             "pages": _pages(page, found.matching, narrowed),
             "pauses": pausing.choices(),
@@ -149,9 +165,9 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return go(to, said=pausing.why_not(error) if act == "pause" else _not_done(error))
         left = len(chosen) - len(done)
         lasting = pausing.lasting(until, utc_now(), pages.zone()) if until else ""
-        told = f"{words.counted(len(done), 'job')} {_DONE[act]}{lasting}."
+        told = f"{humanize.counted(len(done), 'job')} {_DONE[act]}{lasting}."
         if left:
-            told += f" {words.counted(left, *_LEFT[act])}, so there was nothing to do."
+            told += f" {humanize.counted(left, *_LEFT[act])}, so there was nothing to do."
         return go(to, said=Said(told, "warn" if left else "ok"))
 
 
@@ -166,7 +182,7 @@ _LEFT = {
 
 
 def _not_done(error: HighballError) -> Said:
-    hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+    hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
     return Said(f"Not done: {error.message}.{hint}", "warn")
 
 
@@ -292,13 +308,13 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "job": job,
         "found": found,
         "going": going,
-        "look": showing.look_of_run(going) if going else showing.look_of_job(found),
+        "look": status_looks.look_of_run(going) if going else status_looks.look_of_job(found),
         "lede": _lede(problems, now) or _last_failure(backups),
         "facts": _facts(found, backups, now),
         "days": list(_days(hub, found, now)),
         "rows": list(_rows(runs, _present(hub, runs))),
         "retention": [(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
-        "rhythm": words.rhythm(job.schedule.expression),
+        "rhythm": humanize.rhythm(job.schedule.expression),
         "zone_name": zone,
         "next": [at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
         "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
@@ -315,12 +331,12 @@ def _lede(problems: Sequence[Problem], now: datetime) -> str | None:
     if not problems:
         return None
     first = problems[0]
-    why = showing.sentence(first.reason.message) if first.reason else ""
+    why = status_looks.sentence(first.reason.message) if first.reason else ""
     where = f"In {', '.join(first.repositories)}: " if first.reason and first.repositories else ""
     safe = ""
     if first.last_good_at is not None and why:
         there = f" in {first.last_good_in}" if first.last_good_in else ""
-        safe = f"The last good backup is from {words.age(first.last_good_at, now)}{there}."
+        safe = f"The last good backup is from {humanize.age(first.last_good_at, now)}{there}."
     return f"{where}{why} {safe}".strip() or None
 
 
@@ -329,7 +345,7 @@ def _last_failure(runs: Sequence[Run]) -> str | None:
     last = next((run for run in runs if run.state is RunState.DONE), None)
     if last is None or last.outcome is not Outcome.FAILURE or last.reason is None:
         return None
-    return f"The last run failed: {showing.sentence(last.reason.message)}"
+    return f"The last run failed: {status_looks.sentence(last.reason.message)}"
 
 
 @dataclass(frozen=True)
@@ -362,10 +378,10 @@ def _facts(job: JobOverview, runs: Sequence[Run], now: datetime) -> Facts:
         good_in=("in both" if len(there) == 2 else f"in all {len(there)}") if every else ", ".join(there),
         size=max((one.size_bytes for one in job.standings if one.size_bytes is not None), default=None),
         new=_added(ended[0]) if ended else None,
-        snapshots=" and ".join(words.number(one.snapshots) for one in job.standings),
+        snapshots=" and ".join(humanize.number(one.snapshots) for one in job.standings),
         takes=statistics.median(took) if took else None,
         proved=proved,
-        proof=showing.look_of_proof(proved, now),
+        proof=status_looks.look_of_proof(proved, now),
     )
 
 
@@ -377,7 +393,7 @@ def _added(run: Run) -> int | None:
 def _days(hub: Hub, job: JobOverview, now: datetime) -> Iterator[dict[str, str]]:
     zone = hub.document().settings.timezone
     from_day = first_day(now, zone)
-    for day, tone, told in showing.days_of(from_day, job.strip):
+    for day, tone, told in status_looks.days_of(from_day, job.strip):
         name = f"{day.day} {day:%B}"
         yield {
             "address": f"/runs?{urlencode({'job': job.key, 'since': day.isoformat(), 'until': day.isoformat()})}",
@@ -437,7 +453,7 @@ def _alike(run: Run) -> tuple[str, ...]:
 
 
 def _row(run: Run, present: Collection[str]) -> RunRow:
-    look = showing.look_of_run(run)
+    look = status_looks.look_of_run(run)
     failed = [step.repository for step in run.steps if step.outcome is Outcome.FAILURE and step.repository]
     word = f"{look.word} on {', '.join(failed)}" if failed and run.outcome is Outcome.FAILURE else look.word
     saved = [step for step in run.steps if step.snapshot_id]
@@ -466,7 +482,7 @@ def _by(run: Run) -> str:
     if attempts > 1:
         return f"attempt {attempts}"
     if run.missed_count:
-        return words.counted(run.missed_count, "time")
+        return humanize.counted(run.missed_count, "time")
     if run.origin == "schedule":
         return "by schedule"
     return f"by {run.actor}" if run.actor else "by a command"
@@ -489,7 +505,7 @@ class Proof:
 def _proof(hub: Hub, key: str, repository: str, now: datetime) -> Proof:
     last = hub.record.find_last(Action.VERIFY, repository, job=key)
     good = last is not None and last.outcome is Outcome.SUCCESS
-    look = showing.look_of_proof(last.ended_at if last and good else None, now)
+    look = status_looks.look_of_proof(last.ended_at if last and good else None, now)
     if last is not None and not good:
         look = Look("bad", "shield-x", "Failed")
     return Proof(
@@ -612,7 +628,7 @@ def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
         declared = hub.documents.get("job", key)
         found, _problems = look_at(hub, pages.survey(), key)
         kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
-        return asking.ask(pages, request, _about_deletion(key, declared.revision, kept))
+        return fields.ask(pages, request, _about_deletion(key, declared.revision, kept))
 
     @router.post("/jobs/{key}/delete")
     def delete(key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
@@ -622,9 +638,9 @@ def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
         )
 
 
-def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> asking.Question:
-    stays = ", ".join(f"{words.counted(number, 'snapshot')} in {name}" for name, number in kept.items())
-    return asking.Question(
+def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> fields.Question:
+    stays = ", ".join(f"{humanize.counted(number, 'snapshot')} in {name}" for name, number in kept.items())
+    return fields.Question(
         title=f"Delete the job {key}?",
         text="Nothing is backed up by it any more. It can be restored later from what was deleted."
         + (f" What is saved stays: {stays}." if stays else ""),

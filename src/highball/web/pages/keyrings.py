@@ -9,20 +9,24 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from highball.config.roles import Role
 from highball.errors import HighballError, Misuse
 from highball.facts import Action, KeyTold, Run, RunKind, RunState
-from highball.hub import rotations
 from highball.hub.audit import Actor, Entry, Wanted
-from highball.hub.holdings import list_secrets
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, utc_now
+from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.secrets import key_rotation
+from highball.hub.status.repositories import list_secrets
 from highball.secret import SecretReference, SecretValue
-from highball.spec.access import Role
-from highball.web import showing
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Question, ask
+from highball.web.authorize import demand
+from highball.web.forms.fields import Question, ask
 from highball.web.pages.start import KIT_KEPT
-from highball.web.who import demand
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -30,11 +34,11 @@ Text = Annotated[str, Form(max_length=4096)]
 KeyId = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 
 LOOKS = {
-    "everyday": showing.Look("ok", "circle-check", "In use"),
-    "admin": showing.Look("ok", "circle-check", "In use for deleting"),
-    "former": showing.Look("run", "hourglass", "Being retired"),
-    "added": showing.Look("idle", "key-round", "Added here"),
-    "unknown": showing.Look("warn", "triangle-alert", "Unknown"),
+    "everyday": status_looks.Look("ok", "circle-check", "In use"),
+    "admin": status_looks.Look("ok", "circle-check", "In use for deleting"),
+    "former": status_looks.Look("run", "hourglass", "Being retired"),
+    "added": status_looks.Look("idle", "key-round", "Added here"),
+    "unknown": status_looks.Look("warn", "triangle-alert", "Unknown"),
 }
 USED_BY = {
     "everyday": "every backup, restore and check",
@@ -63,7 +67,7 @@ def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
     async def show_list(request: Request, key: str, _: Sees) -> Response:
         context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
         try:
-            context["keys"] = await rotations.list_told(hub, key)
+            context["keys"] = await key_rotation.list_told(hub, key)
         except HighballError as error:
             context["error"] = error
         return await run_in_threadpool(
@@ -101,7 +105,7 @@ def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             given = _given(how, password, file)
             once = f"{order_key}:rotate" if order_key else None
-            run = rotations.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
+            run = key_rotation.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
         except HighballError as error:
             return form(request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error)
         return go(f"/runs/{run.id}")
@@ -120,7 +124,7 @@ def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             once = f"{order_key}:add" if order_key else None
             given = _given(how, password, file)
-            run = rotations.add(hub, key, actor, name=_name(name), **given, order_key=once)
+            run = key_rotation.add(hub, key, actor, name=_name(name), **given, order_key=once)
         except HighballError as error:
             return form(request, key, "add", {"how": how, "file": file, "name": name}, error)
         return go(f"/runs/{run.id}")
@@ -137,9 +141,9 @@ def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/remove")
     async def ask_to_remove(request: Request, key: str, _: Admin, id: KeyId) -> Response:
         try:
-            found = next((one for one in await rotations.list_told(hub, key) if one.id == id), None)
+            found = next((one for one in await key_rotation.list_told(hub, key) if one.id == id), None)
         except HighballError as error:
-            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
         if found is None or not found.removable:
             why = (
                 "is gone already"
@@ -154,12 +158,12 @@ def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         key: str, actor: Admin, id: Annotated[str, Form(pattern="^[0-9a-f]{64}$")], order_key: Text = ""
     ) -> Response:
         try:
-            run = rotations.remove(
+            run = key_rotation.remove(
                 hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None
             )
         except HighballError as error:
-            hint = f" {showing.sentence(error.hint)}" if error.hint else ""
-            return go(_address(key), said=Said(f"{showing.sentence(error.message)}{hint}", "warn"))
+            hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
+            return go(_address(key), said=Said(f"{status_looks.sentence(error.message)}{hint}", "warn"))
         return go(f"/runs/{run.id}")
 
 
@@ -210,7 +214,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
         "admin_password": any(one.name == "admin.password" for one in held),
         "password": password,
         "file": hub.documents.file() if declared.origin == "file" else None,
-        "former": rotations.has_former(hub, key),
+        "former": key_rotation.has_former(hub, key),
         "last": last,
         "taken": kit,
         "kit_outdated": is_outdated(hub, key, kit),
@@ -221,7 +225,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
 def _last_rotation(hub: Hub, key: str) -> tuple[Run, str | None, str | None] | None:
     """The newest rotation that ended or goes on: its run, the key it added and the one whose place that took."""
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
-    for run in hub.record.list_runs(chosen, limit=rotations.MOST_RUNS):
+    for run in hub.record.list_runs(chosen, limit=key_rotation.MOST_RUNS):
         if run.action is not Action.KEY:
             continue
         step = next((one for one in run.steps if one.key and one.former_key), None)

@@ -6,16 +6,25 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.hub.audit import Actor
-from highball.hub.changes import is_of_file
+from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Number, faults_of, revision_that_holds, status_of
+from highball.hub.runs.record import utc_now
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    Number,
+    faults_of,
+    revision_that_holds,
+    status_of,
+)
 from highball.web.pages.history import name_of, page_of
-from highball.web.who import demand
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Kind = Literal["job", "repository", "host", "profile", "pin"]

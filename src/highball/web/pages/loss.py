@@ -15,18 +15,27 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from highball import words
+from highball import humanize
+from highball.config.document import effective_job
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.facts import Loss
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.web import showing
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Offer, Question, Text, ask
-from highball.web.who import demand
+from highball.hub.runs.queue import RunOrder
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    Offer,
+    Question,
+    Text,
+    ask,
+)
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
@@ -78,7 +87,7 @@ def _address(key: str) -> str:
 
 
 def _why_not(error: HighballError) -> Said:
-    hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+    hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
     return Said(f"Nothing was given up: {error.message}.{hint}", "warn")
 
 
@@ -103,12 +112,12 @@ def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
 
 def _given_up(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Iterator[str]:
     """What the record knows of the repository that is lost."""
-    newest = f", the newest of {words.full_moment(loss.newest_at, zone)}" if loss.newest_at else ""
-    yield f"{words.counted(loss.snapshots, 'snapshot')}{newest}"
+    newest = f", the newest of {humanize.full_moment(loss.newest_at, zone)}" if loss.newest_at else ""
+    yield f"{humanize.counted(loss.snapshots, 'snapshot')}{newest}"
     if jobs:
         yield f"Backed up there: {', '.join(jobs)}"
     if loss.bytes_stored is not None:
-        yield f"{words.size(loss.bytes_stored)} stored"
+        yield f"{humanize.size(loss.bytes_stored)} stored"
     if loss.identity:
-        met = f", first met {words.full_moment(loss.met_at, zone)}" if loss.met_at else ""
+        met = f", first met {humanize.full_moment(loss.met_at, zone)}" if loss.met_at else ""
         yield f"The repository with the id {loss.identity[:10]}{met}"

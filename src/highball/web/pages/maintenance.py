@@ -12,27 +12,41 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
+from highball.config.document import HUB_JOB, effective_cadences
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.facts import Action, Hold, RunKind
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.holdings import Done, list_last_done
+from highball.hub.disaster.self_backup import list_backups
 from highball.hub.hub import Hub
-from highball.hub.pauses import Pause
-from highball.hub.planned import HUB_BACKUP, Planned, Subject, planned_of
-from highball.hub.recovery import list_backups
-from highball.hub.runs import RunFilter, utc_now
-from highball.hub.scheduler import Upcoming
-from highball.spec.access import Role
-from highball.spec.document import HUB_JOB, effective_cadences
-from highball.timing import Schedule
-from highball.web import showing
-from highball.web.names import Named, Names
-from highball.web.page import Pages, Said, go
-from highball.web.pages import pausing
-from highball.web.pages.asking import Question, any_or, ask, plan_address
-from highball.web.showing import Look
-from highball.web.who import demand
+from highball.hub.runs.pauses import Pause
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.scheduler import Upcoming
+from highball.hub.runs.subjects import (
+    HUB_BACKUP,
+    Planned,
+    Subject,
+    planned_of,
+)
+from highball.hub.status.repositories import Done, list_last_done
+from highball.schedule import Schedule
+from highball.web.authorize import demand
+from highball.web.forms import pause as pausing
+from highball.web.forms.fields import (
+    Question,
+    any_or,
+    ask,
+    plan_address,
+)
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
+from highball.web.ui.status_looks import Look
+from highball.web.ui.titles import Named, Names
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -132,13 +146,13 @@ def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             hold = hub.record.holds.accept(id, actor, utc_now(), why.strip() or None)
         except HighballError as error:
-            return go("/", said=Said(showing.sentence(error.message), "warn"))
+            return go("/", said=Said(status_looks.sentence(error.message), "warn"))
         hub.newsroom.publish("object", hold.repository)
         return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
 
 
 def _about_hold(hold: Hold) -> Question:
-    told = showing.sentence(hold.message)
+    told = status_looks.sentence(hold.message)
     text = (
         f"{told} Retention stands still until {hold.lifts}. Once you accept it, snapshots are removed again."
     )
@@ -239,7 +253,7 @@ def _task(
     place = planned.subject if about.job else about.repository or "hub"
     last = held.get(place, {}).get(DOES[about.task]) if about.task in DOES else None
     outcome = last.step.outcome if last else None
-    look = showing.OUTCOMES[outcome] if outcome else None
+    look = status_looks.OUTCOMES[outcome] if outcome else None
     if planned.subject == HUB_BACKUP and copied_at:
         look = Look("ok", "circle-check", "Made")
     at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
@@ -248,7 +262,7 @@ def _task(
 
 
 def _when(hub: Hub, planned: Planned) -> str:
-    about, told = Subject.of(planned.subject), showing.when(planned.schedule, begins=True)
+    about, told = Subject.of(planned.subject), status_looks.when(planned.schedule, begins=True)
     after = (
         about.task == "discard" and effective_cadences(hub.document(), about.repository or "").after_backup
     )

@@ -11,11 +11,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
-from highball import words
+from highball import humanize
+from highball.config.roles import Role
 from highball.facts import HoldCause, RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.overview import (
+from highball.hub.status.overview import (
     JobFilter,
     JobOverview,
     Overview,
@@ -25,12 +26,11 @@ from highball.hub.overview import (
     Verdict,
     look_over,
 )
-from highball.spec.access import Role
-from highball.web import showing
-from highball.web.names import Names
-from highball.web.page import Pages
-from highball.web.showing import Look
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.ui import status_looks
+from highball.web.ui.render import Pages
+from highball.web.ui.status_looks import Look
+from highball.web.ui.titles import Names
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 
@@ -95,7 +95,7 @@ def say(verdict: Verdict, zone: tzinfo = UTC) -> str:
         return (
             f"{whole} protected{_paused(verdict, zone)}, but {_unproved(verdict)} never tested by a restore."
         )
-    first = f"{verdict.need} of {words.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you"
+    first = f"{verdict.need} of {humanize.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you"
     if not rest:
         first = first if verdict.jobs > 1 else "The only job needs you"
         return f"{first}{_paused(verdict, zone)}."
@@ -109,7 +109,7 @@ def _paused(verdict: Verdict, zone: tzinfo) -> str:
     if not verdict.paused:
         return ""
     until = (
-        f" until {words.moment(verdict.paused_until, verdict.as_of, zone)}" if verdict.paused_until else ""
+        f" until {humanize.moment(verdict.paused_until, verdict.as_of, zone)}" if verdict.paused_until else ""
     )
     if verdict.jobs == 1:
         return f", and {'' if not verdict.need else 'is '}paused{until or ' until resumed'}"
@@ -172,7 +172,7 @@ def tell_all(problems: Sequence[Problem], now: datetime, names: Names) -> tuple[
 
 def tell(problem: Problem, now: datetime, names: Names) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
-    look = showing.PROBLEMS[problem.kind]
+    look = status_looks.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
     subject = f"/jobs/{quote(problem.job or '', safe='')}"
     if problem.job is None and problem.repositories:
@@ -197,8 +197,10 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
 
 
 def _tell_unproved(unproved: Sequence[Problem], names: Names) -> Told:
-    look = showing.PROBLEMS[ProblemKind.UNPROVED]
-    link = Markup('<a class="primary" href="{}">{}</a>').format(UNPROVED, words.counted(len(unproved), "job"))
+    look = status_looks.PROBLEMS[ProblemKind.UNPROVED]
+    link = Markup('<a class="primary" href="{}">{}</a>').format(
+        UNPROVED, humanize.counted(len(unproved), "job")
+    )
     title = Markup('{} have <span class="word">{}</span> by a restore').format(link, look.word)
     named = [f"{names.job(one.job or '')} in {', '.join(one.repositories)}" for one in unproved[:MOST_NAMED]]
     if len(unproved) > MOST_NAMED:
@@ -236,7 +238,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
     if problem.kind is ProblemKind.HELD:
         name = f"Retention of {name}"
     elif problem.action is not None and problem.job is None:
-        name = f"{showing.ACTIONS[problem.action]} of {name}"
+        name = f"{status_looks.ACTIONS[problem.action]} of {name}"
     link = Markup('<a class="primary" href="{}">{}</a>').format(subject, name)
     word = Markup('<span class="word">{}</span>').format(look.word)
     why = f": {problem.reason.message}" if problem.reason else ""
@@ -255,7 +257,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
         ProblemKind.UNPROVED: Markup("{} has {} by a restore{}"),
     }
     if problem.kind is ProblemKind.OVERDUE and problem.since and problem.since < now:
-        why = f" by {words.about(now - problem.since)}"
+        why = f" by {humanize.about(now - problem.since)}"
     return sentences[problem.kind].format(link, word, why)
 
 
@@ -265,7 +267,9 @@ def _detail(problem: Problem, now: datetime) -> str:
         parts.append(f"In {', '.join(problem.repositories)}")
     if problem.since is not None and problem.kind is not ProblemKind.OVERDUE:
         parts.append(
-            f"since {words.age(problem.since, now)}" if parts else f"Since {words.age(problem.since, now)}"
+            f"since {humanize.age(problem.since, now)}"
+            if parts
+            else f"Since {humanize.age(problem.since, now)}"
         )
     if problem.failures is not None and problem.failures > 1:
         parts.append(f"{problem.failures} times in a row")
@@ -278,7 +282,7 @@ def _detail(problem: Problem, now: datetime) -> str:
         return f"{told} Nothing is removed there until that is settled."
     if problem.last_good_at is not None:
         where = f" in {problem.last_good_in}" if problem.last_good_in else ""
-        return f"{told} The last good backup is from {words.age(problem.last_good_at, now)}{where}."
+        return f"{told} The last good backup is from {humanize.age(problem.last_good_at, now)}{where}."
     if problem.kind is ProblemKind.INVALID:
         return "It is left out until it is put right; everything else goes on."
     if problem.kind is ProblemKind.UNWRITABLE:
@@ -315,7 +319,7 @@ def list_rows(found: Overview) -> list[Row]:
 
 
 def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
-    look = showing.look_of_run(going.run) if going else showing.look_of_job(job)
+    look = status_looks.look_of_run(going.run) if going else status_looks.look_of_job(job)
     word = look.word
     if (
         going
@@ -332,9 +336,9 @@ def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
         job=job,
         look=look,
         word=word,
-        schedule=words.rhythm(job.schedule.expression),
+        schedule=humanize.rhythm(job.schedule.expression),
         last_good=max((at for at in good if at), default=None),
         size=max(sizes, default=None),
         proved=proved,
-        proof=showing.look_of_proof(proved, now),
+        proof=status_looks.look_of_proof(proved, now),
     )

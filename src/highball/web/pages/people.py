@@ -11,15 +11,23 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ValidationError
 
+from highball.config.roles import (
+    Role,
+    Token,
+    User,
+)
 from highball.errors import ConfigurationInvalid, HighballError, Problem
-from highball.hub.accounts import Account, Program
 from highball.hub.audit import Actor
+from highball.hub.auth.users import Account, Program
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role, Token, User
-from highball.web.guard import url_of
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import (
+from highball.hub.runs.record import utc_now
+from highball.web.authorize import (
+    demand,
+    known,
+    own_user,
+)
+from highball.web.error_responses import problems_of_request
+from highball.web.forms.fields import (
     Number,
     Question,
     Text,
@@ -29,8 +37,12 @@ from highball.web.pages.asking import (
     revision_that_holds,
     status_of,
 )
-from highball.web.problems import problems_of_request
-from highball.web.who import demand, known, own_user
+from highball.web.middleware import url_of
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]

@@ -7,21 +7,36 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from highball.config.dump import spec_as_yaml
+from highball.config.job import Profile
+from highball.config.load import read
+from highball.config.references import Spec
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Problem
 from highball.hub.audit import Actor
-from highball.hub.changes import Declared, Preview, is_of_file
+from highball.hub.document.diff import (
+    Declared,
+    Preview,
+    is_of_file,
+)
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.spec.job import Profile
-from highball.spec.reading import read
-from highball.spec.references import Spec
-from highball.spec.writing import spec_as_yaml
-from highball.web import showing
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import LongText, Number, Question, Text, ask, revision_that_holds
+from highball.hub.runs.record import utc_now
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    LongText,
+    Number,
+    Question,
+    Text,
+    ask,
+    revision_that_holds,
+)
 from highball.web.pages.history import history_of, in_use, name_of, page_of
-from highball.web.who import demand
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
@@ -53,7 +68,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
 def _says(spec: Spec) -> str:
     """What a profile sets, in short."""
-    return "; ".join(f"{name} {showing.plain(value)}" for name, value in spec.items() if name != "title")
+    return "; ".join(f"{name} {status_looks.plain(value)}" for name, value in spec.items() if name != "title")
 
 
 def _add_form(router: APIRouter, hub: Hub, pages: Pages) -> None:

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from highball.engine.restic.repository import (
+from highball.config.roles import Role
+from highball.engine.restic.location import (
     Location,
     ResticRepository,
     address,
@@ -25,12 +26,11 @@ from highball.engine.restic.repository import (
 )
 from highball.facts import HoldCause
 from highball.hub.audit import Actor
-from highball.hub.holdings import list_holdings
 from highball.hub.hub import Hub
+from highball.hub.status.repositories import list_holdings
 from highball.secret import SecretReference
-from highball.spec.access import Role
-from highball.web.page import Pages
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.ui.render import Pages
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 

@@ -14,31 +14,52 @@ from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
-from highball import words
+from highball import humanize as words
+from highball.config.document import effective_cadences
+from highball.config.repository import Repository
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
 from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.holdings import HeldSecret, Holding, find_coverage, list_holdings, list_secrets
 from highball.hub.hub import Hub
-from highball.hub.pauses import Pause
-from highball.hub.planned import upkeep_subjects
-from highball.hub.runs import LOST, RepositoryDay, RunFilter, utc_now
-from highball.keeping import Plan
-from highball.spec.access import Role
-from highball.spec.document import effective_cadences
-from highball.spec.repository import Repository
-from highball.web import plot, showing
-from highball.web.api.testing import RepositoryTestAnswer, try_each
-from highball.web.maintenance_fields import MaintenanceForm
-from highball.web.page import Pages, Said, go, link
-from highball.web.pages import pausing
-from highball.web.pages.asking import Offer, Question, ask, plan_address
+from highball.hub.runs.pauses import Pause
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import (
+    LOST,
+    RepositoryDay,
+    RunFilter,
+    utc_now,
+)
+from highball.hub.runs.subjects import upkeep_subjects
+from highball.hub.status.repositories import (
+    HeldSecret,
+    Holding,
+    find_coverage,
+    list_holdings,
+    list_secrets,
+)
+from highball.retention import Plan
+from highball.web.api.connection_tests import RepositoryTestAnswer, try_each
+from highball.web.authorize import demand
+from highball.web.forms import pause as pausing
+from highball.web.forms.fields import (
+    Offer,
+    Question,
+    ask,
+    plan_address,
+)
+from highball.web.forms.maintenance_fields import MaintenanceForm
 from highball.web.pages.history import in_use
 from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
-from highball.web.showing import Look
-from highball.web.who import demand
+from highball.web.ui import charts, status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+    link,
+)
+from highball.web.ui.status_looks import Look
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -111,7 +132,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> No
     async def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
         found = await _locks(hub, key)
         if error := found["error"]:
-            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
         locks: list[LockTold] = found["locks"]
         if not locks:
             return go(_address(key), said=Said(f"Nothing locks {key} any more."))
@@ -131,7 +152,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             found = await try_each(hub, key)
         except HighballError as error:
-            return go(_address(key), said=Said(f"Not tested: {showing.sentence(error.message)}", "warn"))
+            return go(_address(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn"))
         return go(_address(key), said=_said_of(found))
 
     @router.post("/repositories/{key}/run")
@@ -176,7 +197,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
         except Conflict as error:
-            hint = f" {showing.sentence(error.hint)}" if error.hint else ""
+            hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
             return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
         text = f"{key} is deleted. What it holds stays where it is."
         return go("/repositories", said=Said(text, undo="/deleted"))
@@ -201,7 +222,7 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             plans = await hub.dispatcher.plan(key, job or None)
         except HighballError as error:
-            return go(_address(key), said=Said(showing.sentence(error.message), "warn"))
+            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
         found = next((one for one in plans if one.id == plan), None)
         if found is None:
             told = Said("By now another plan holds: look at it again.", "warn")
@@ -300,7 +321,8 @@ def _said_of(found: RepositoryTestAnswer) -> Said:
     for access, one in each:
         message = f"{access}: {one.message}" if access and one else one.message if one else ""
         told.append(
-            showing.sentence(message) + (f" {showing.sentence(one.hint)}" if one and one.hint else "")
+            status_looks.sentence(message)
+            + (f" {status_looks.sentence(one.hint)}" if one and one.hint else "")
         )
     usable = all(one is None or one.state in USABLE for _, one in each)
     took = found.milliseconds + (found.admin.milliseconds if found.admin else 0)
@@ -319,7 +341,7 @@ def problems_below(error: ConfigurationInvalid, place: str) -> dict[str, str]:
     for one in error.problems:
         field = one.at.removeprefix(f"{place}.") if one.at.startswith(f"{place}.") else ""
         words = f"{one.message}; {one.hint}" if one.hint else one.message
-        found.setdefault(field, showing.sentence(words))
+        found.setdefault(field, status_looks.sentence(words))
     return found
 
 
@@ -364,10 +386,10 @@ def look_of(held: Holding, going: Action | None = None, locked: str | None = Non
         return Look(locked, "lock", "Locked")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.FAILURE:
-            return Look("bad", "circle-x", f"{showing.ACTIONS[action]} failed")
+            return Look("bad", "circle-x", f"{status_looks.ACTIONS[action]} failed")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.WARNING:
-            return Look("warn", "triangle-alert", f"{showing.ACTIONS[action]} warned")
+            return Look("warn", "triangle-alert", f"{status_looks.ACTIONS[action]} warned")
     if held.identity is None:
         return Look("idle", "circle-dashed", "Not met yet")
     if held.last_good_check is None:
@@ -434,7 +456,7 @@ def _check_state(held: Holding) -> Look:
     done = held.last.get(Action.CHECK)
     if done is None or done.step.outcome is None:
         return Look("idle", "circle-dashed", "Not checked yet")
-    look = showing.OUTCOMES[done.step.outcome]
+    look = status_looks.OUTCOMES[done.step.outcome]
     return Look(look.tone, look.icon, "Nothing wrong found" if look.tone == "ok" else look.word)
 
 
@@ -465,7 +487,7 @@ class Figures:
 
 
 def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
-    weekly = plot.growth_a_week(_points(days, "bytes_stored"))
+    weekly = charts.growth_a_week(_points(days, "bytes_stored"))
     growth = "as last known" if held.measured_at else "not measured yet"
     if weekly is not None:
         growth = f"about {words.size(abs(weekly))} {'more' if weekly >= 0 else 'less'} a week"
@@ -496,20 +518,20 @@ def _plots(
     found = []
     stored, restorable = _points(days, "bytes_stored"), dict(_points(days, "bytes_restorable"))
     if _is_line(stored, last):
-        scale = plot.scale_of_sizes(max(value for _, value in stored))
-        label = plot.in_words("Stored", stored, words.size)
-        found.append(("Stored", plot.draw(stored, first, last, scale, label)))
+        scale = charts.scale_of_sizes(max(value for _, value in stored))
+        label = charts.in_words("Stored", stored, words.size)
+        found.append(("Stored", charts.draw(stored, first, last, scale, label)))
     saved = [(day, restorable[day] / value) for day, value in stored if value and day in restorable]
     if alone and _is_line(saved, last):
-        scale = plot.scale_of_numbers(max(value for _, value in saved), suffix=" ×", whole=False)
-        label = plot.in_words("Deduplication and compression", saved, lambda factor: f"{factor:.1f} times")
-        drawn = plot.draw(saved, first, last, scale, label, small=True)
+        scale = charts.scale_of_numbers(max(value for _, value in saved), suffix=" ×", whole=False)
+        label = charts.in_words("Deduplication and compression", saved, lambda factor: f"{factor:.1f} times")
+        drawn = charts.draw(saved, first, last, scale, label, small=True)
         found.append(("Saved by deduplication and compression", drawn))
     counts = _points(days, "snapshots")
     if _is_line(counts, last):
-        scale = plot.scale_of_numbers(max(value for _, value in counts))
-        label = plot.in_words("Snapshots", counts, lambda count: f"{count:.0f}")
-        found.append(("Snapshots", plot.draw(counts, first, last, scale, label, small=True)))
+        scale = charts.scale_of_numbers(max(value for _, value in counts))
+        label = charts.in_words("Snapshots", counts, lambda count: f"{count:.0f}")
+        found.append(("Snapshots", charts.draw(counts, first, last, scale, label, small=True)))
     return found
 
 
@@ -601,7 +623,7 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
     one = len(locks) == 1
     in_use = any(not told.stale for told in locks)
     return Question(
-        title=f"Remove the lock of {showing.path(locks[0].lock.hostname)} on {key}?"
+        title=f"Remove the lock of {status_looks.path(locks[0].lock.hostname)} on {key}?"
         if one
         else f"Remove the {len(locks)} locks on {key}?",
         text="Only abandoned locks are removed; one that is in use stays.",
@@ -623,8 +645,8 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
 
 def _lock_in_words(told: LockTold) -> str:
     kind = "Exclusive" if told.lock.exclusive else "Shared"
-    owner = showing.path(told.lock.username or "somebody")
-    where = f"{owner} on {showing.path(told.lock.hostname)}, process {told.lock.pid}"
+    owner = status_looks.path(told.lock.username or "somebody")
+    where = f"{owner} on {status_looks.path(told.lock.hostname)}, process {told.lock.pid}"
     return f"{kind}, of {where}. {told.known}"
 
 

@@ -15,23 +15,33 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from highball.config.keys import key_from
+from highball.config.references import Spec
+from highball.config.repository import REACHES
+from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.config import FROM_FILE
-from highball.hub.holdings import read_address, spell_address
+from highball.hub.document.store import FROM_FILE
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import utc_now
+from highball.hub.status.repositories import read_address, spell_address
 from highball.secret import SecretValue
-from highball.spec.access import Role
-from highball.spec.key import key_from
-from highball.spec.references import Spec
-from highball.spec.repository import REACHES
-from highball.web import showing
-from highball.web.api.testing import UNSAVED, RepositoryTestAnswer, try_unsaved
-from highball.web.page import Pages, Said, go, link, own
-from highball.web.trial import OPENS
-from highball.web.who import demand
+from highball.web.access_trial import OPENS
+from highball.web.api.connection_tests import (
+    UNSAVED,
+    RepositoryTestAnswer,
+    try_unsaved,
+)
+from highball.web.authorize import demand
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+    link,
+    own,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
@@ -503,17 +513,19 @@ def _problems(error: HighballError | None) -> dict[str, str]:
     """What is wrong with each field of the form, by its name; under the blank name what belongs to none."""
     found: dict[str, str] = {}
     if isinstance(error, Conflict) and not isinstance(error, Stale):
-        return {"key": showing.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)}
+        return {
+            "key": status_looks.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)
+        }
     for one in error.problems if error else ():
         place = (
             one.at.split(".", 2)[2]
             if one.at.startswith("repositories.") and one.at.count(".") > 1
             else one.at
         )
-        words = showing.sentence(f"{one.message}; {one.hint}" if one.hint else one.message)
+        words = status_looks.sentence(f"{one.message}; {one.hint}" if one.hint else one.message)
         found.setdefault(_field_of(place.removeprefix("secrets.")), words)
     if error and not found and not isinstance(error, Stale):
-        found[""] = showing.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)
+        found[""] = status_looks.sentence(f"{error.message}; {error.hint}" if error.hint else error.message)
     return found
 
 

@@ -19,21 +19,29 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from highball.config.document import Document, effective_job
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.facts import Node, Run, RunKind, Snapshot
 from highball.hub.audit import Actor
-from highball.hub.backlog import RestoreWish, RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter
+from highball.hub.runs.queue import RestoreWish, RunOrder
+from highball.hub.runs.record import RunFilter
+from highball.humanize import counted, size
 from highball.protocol import RestorePlan
-from highball.spec.access import Role
-from highball.spec.document import Document, effective_job
-from highball.web import telling
-from highball.web.listings import ANEW, Listings, SnapshotList
-from highball.web.page import Pages, block_wanted, go
+from highball.web.authorize import demand
 from highball.web.pages.folders import Entry, Folder
-from highball.web.who import demand
-from highball.words import counted, size
+from highball.web.snapshot_cache import (
+    ANEW,
+    Listings,
+    SnapshotList,
+)
+from highball.web.ui import run_summary
+from highball.web.ui.render import (
+    Pages,
+    block_wanted,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -468,7 +476,7 @@ async def _draw(
         "wish": wizard.wish,
         "skip": skip,
         "step": SNAPSHOTS,
-        "told": telling,
+        "told": run_summary,
         "lists": bool(lists) or block == "snapshots" or wizard.is_listed,
         "browses": bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
         "recent": await run_in_threadpool(_recent, hub) if block is None else [],

@@ -12,23 +12,43 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
+from highball.config.document import effective_job
+from highball.config.job import Job
+from highball.config.roles import Role
 from highball.errors import Conflict, Unknown
 from highball.facts import Action, Hold, Outcome, Progress, Run, RunKind, RunState
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.intake import LONGEST_ID
-from highball.hub.runs import Made, RunFilter, utc_now
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.spec.job import Job
-from highball.web import loglines, showing, telling
-from highball.web.loglines import LogPart
-from highball.web.names import Names
-from highball.web.page import Pages, Said, block_wanted, go, link
-from highball.web.pages.asking import Question, any_or, ask, begin_of, plan_address
-from highball.web.telling import Cautions, Comparison, Line
-from highball.web.who import demand
+from highball.hub.runs.ingest import LONGEST_ID
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import (
+    Made,
+    RunFilter,
+    utc_now,
+)
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    Question,
+    any_or,
+    ask,
+    begin_of,
+    plan_address,
+)
+from highball.web.ui import log_view, run_summary, status_looks
+from highball.web.ui.log_view import LogPart
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    block_wanted,
+    go,
+    link,
+)
+from highball.web.ui.run_summary import (
+    Cautions,
+    Comparison,
+    Line,
+)
+from highball.web.ui.titles import Names
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -117,12 +137,12 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "rows": found[:ROWS],
             "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
             "is_first": not cursor,
-            "told": telling,
+            "told": run_summary,
             "kinds": [("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
             "states": [
                 ("", "Any state"),
-                ("Not over", [(one.value, look.word) for one, look in showing.STATES.items()]),
-                ("Over", [(one.value, look.word) for one, look in showing.OUTCOMES.items()]),
+                ("Not over", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
+                ("Over", [(one.value, look.word) for one, look in status_looks.OUTCOMES.items()]),
             ],
             "jobs": any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
             "repositories": any_or(
@@ -168,14 +188,14 @@ class Account:
     @property
     def lede(self) -> str:
         """Where, why, and what it is at."""
-        where = f"{self.run.host}, {telling.origin_of(self.run)}."
+        where = f"{self.run.host}, {run_summary.origin_of(self.run)}."
         going = [line.title for line in self.steps if line.current]
         return f"{where} {going[-1]} goes on." if going else where
 
     @cached_property
     def steps(self) -> list[Line]:
         """What was done, and of a run that goes on what is to come."""
-        return telling.lines_of(self.run, self._now, self._job, self.before)
+        return run_summary.lines_of(self.run, self._now, self._job, self.before)
 
     @property
     def steps_done(self) -> int:
@@ -198,12 +218,12 @@ class Account:
         """How it differs from that one."""
         if self.before is None or not any(step.outcome for step in self.run.steps):
             return None
-        return telling.compare(self.run, self.before)
+        return run_summary.compare(self.run, self.before)
 
     @cached_property
     def cautions(self) -> Cautions:
         """What was missing or odd."""
-        return telling.cautions_of(self.run)
+        return run_summary.cautions_of(self.run)
 
     @cached_property
     def made(self) -> list[Made]:
@@ -250,7 +270,7 @@ class Account:
     @cached_property
     def log(self) -> LogPart:
         """The end of its log."""
-        return loglines.read_end(self._hub.record, self.run)
+        return log_view.read_end(self._hub.record, self.run)
 
     def new_key(self) -> str:
         """What makes a second click of the same button the same order."""
@@ -287,7 +307,7 @@ def _add_run(router: APIRouter, hub: Hub, pages: Pages) -> None:
         now = utc_now()
         account = Account(hub, hub.record.find_run(id), now)
         return pages.answer(
-            request, "run", {"account": account, "run": account.run, "told": telling, "minute": MINUTE}
+            request, "run", {"account": account, "run": account.run, "told": run_summary, "minute": MINUTE}
         )
 
 
@@ -300,7 +320,7 @@ def _add_log(router: APIRouter, hub: Hub, pages: Pages) -> None:
         request: Request, _: Sees, id: str, after: Annotated[int, Query(ge=0)] = 0, find: Word = ""
     ) -> Response:
         account = Account(hub, hub.record.find_run(id), utc_now())
-        part = loglines.read_on(hub.record, account.run, after, find)
+        part = log_view.read_on(hub.record, account.run, after, find)
         context = {
             "account": account,
             "run": account.run,
@@ -317,7 +337,7 @@ def _add_log(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/runs/{id}/log/{seq}")
     def show_line(request: Request, _: Sees, id: str, seq: int) -> Response:
         account = Account(hub, hub.record.find_run(id), utc_now())
-        row = loglines.read_whole(hub.record, account.run, seq)
+        row = log_view.read_whole(hub.record, account.run, seq)
         if row is None:
             raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
         return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})
@@ -358,8 +378,8 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
 def _about_cancelling(run: Run, names: Names) -> Question:
     place = f"/runs/{run.id}"
     return Question(
-        title=telling.question_of_cancelling(run, names),
-        text=telling.cost_of_cancelling(run),
+        title=run_summary.question_of_cancelling(run, names),
+        text=run_summary.cost_of_cancelling(run),
         action=f"{place}/cancel",
         verb="Cancel run",
         back=place,

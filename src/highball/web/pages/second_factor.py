@@ -8,17 +8,29 @@ import segno
 from fastapi import APIRouter, Depends, Request, Response
 from markupsafe import Markup
 
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.hub.audit import Actor
-from highball.hub.authenticators import Offered, spell_code
+from highball.hub.auth.second_factor import Offered, spell_code
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
+from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
-from highball.spec.access import Role
-from highball.web.page import Pages, Said, go
-from highball.web.pages.asking import Text, secret, status_of
+from highball.web.authorize import (
+    demand,
+    known,
+    own_user,
+)
+from highball.web.forms.fields import (
+    Text,
+    secret,
+    status_of,
+)
 from highball.web.pages.people import ACCOUNT, NO_ACCOUNT
-from highball.web.who import demand, known, own_user
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 

@@ -15,19 +15,35 @@ from zoneinfo import available_timezones
 from fastapi import APIRouter, Depends, Form, Request, Response
 from pydantic import Field
 
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
-from highball.hub.changes import FROM_FILE
+from highball.hub.disaster.self_backup import list_backups
+from highball.hub.document.diff import FROM_FILE
 from highball.hub.hub import Hub
-from highball.hub.recovery import list_backups
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.timing import NAMED
-from highball.web.page import ACCENTS, Pages, Said, go
-from highball.web.pages.asking import Number, Text, faults_of, revision_that_holds, secret, status_of
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import utc_now
+from highball.schedule import NAMED
+from highball.web.authorize import (
+    demand,
+    known,
+    own_user,
+)
+from highball.web.forms.fields import (
+    Number,
+    Text,
+    faults_of,
+    revision_that_holds,
+    secret,
+    status_of,
+)
 from highball.web.pages.people import ACCOUNT, NO_ACCOUNT, about_own_token
-from highball.web.who import demand, known, own_user
+from highball.web.ui.render import (
+    ACCENTS,
+    Pages,
+    Said,
+    go,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]

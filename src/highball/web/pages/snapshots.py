@@ -15,20 +15,30 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from highball.config.document import Document
+from highball.config.roles import Role
 from highball.errors import HighballError
 from highball.facts import Difference, Snapshot
 from highball.hub.audit import Actor
-from highball.hub.backlog import RunOrder
 from highball.hub.hub import Hub
-from highball.hub.runs import utc_now
-from highball.spec.access import Role
-from highball.spec.document import Document
-from highball.web import showing
-from highball.web.listings import ANEW, SnapshotList
-from highball.web.page import Pages, Said, block_wanted, go, link
-from highball.web.pages.asking import Question, Text, ask
-from highball.web.who import demand
-from highball.words import counted
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import utc_now
+from highball.humanize import counted
+from highball.web.authorize import demand
+from highball.web.forms.fields import (
+    Question,
+    Text,
+    ask,
+)
+from highball.web.snapshot_cache import ANEW, SnapshotList
+from highball.web.ui import status_looks
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    block_wanted,
+    go,
+    link,
+)
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
@@ -253,7 +263,7 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
         try:
             plans = await hub.preview_adoption(key, group, job)
         except HighballError as error:
-            return go(_foreign(key), said=Said(showing.sentence(error.message), "warn"))
+            return go(_foreign(key), said=Said(status_looks.sentence(error.message), "warn"))
         going = sum(len(plan.remove) for plan in plans)
         staying = sum(len(plan.keep) for plan in plans)
         return await run_in_threadpool(

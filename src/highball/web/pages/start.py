@@ -17,24 +17,28 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from highball import words
+from highball import humanize
+from highball.config.document import effective_job
+from highball.config.repository import Repository
+from highball.config.roles import Role
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
-from highball.hub.accounts import demand_present
-from highball.hub.asking import AskedOverWire
+from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor, Wanted
-from highball.hub.backlog import RunOrder
+from highball.hub.auth.users import demand_present
 from highball.hub.hub import Hub
-from highball.hub.runs import RunFilter, utc_now
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import RunFilter, utc_now
 from highball.protocol import Browse, TestSources
 from highball.secret import SecretValue
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.spec.repository import Repository
-from highball.web import telling
-from highball.web.job_fields import When, read_path
-from highball.web.page import Pages, Said, go
-from highball.web.who import demand
+from highball.web.authorize import demand
+from highball.web.forms.job_fields import When, read_path
+from highball.web.ui import run_summary
+from highball.web.ui.render import (
+    Pages,
+    Said,
+    go,
+)
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=4096)]
@@ -271,7 +275,7 @@ def _room(storage: dict[str, Any] | None) -> str:
         if storage["with_system"]
         else "on another disk than the system"
     )
-    return f"; {words.size(storage['free_bytes'])} free, {disk}"
+    return f"; {humanize.size(storage['free_bytes'])} free, {disk}"
 
 
 def _spec(hub: Hub, folder: str) -> Repository:
@@ -428,12 +432,12 @@ def _first_run(hub: Hub) -> dict[str, Any]:
     going = run is not None and run.state is not RunState.DONE
     return {
         "job": job,
-        "rhythm": words.rhythm(effective_job(hub.document(), job).schedule.expression),
+        "rhythm": humanize.rhythm(effective_job(hub.document(), job).schedule.expression),
         "zone_name": hub.document().settings.timezone,
         "sources": [os.fsdecode(source.path) for source in effective_job(hub.document(), job).sources],
         "run": run,
         "going": going,
-        "told": telling,
+        "told": run_summary,
         "progress": hub.dispatcher.progress_of(run.id) if run is not None and going else None,
         "repository": min(hub.document().repositories),
         "place": _place_of(hub, min(hub.document().repositories)),

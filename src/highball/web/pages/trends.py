@@ -11,15 +11,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
-from highball import words
+from highball import humanize
+from highball.config.document import effective_job
+from highball.config.roles import Role
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.hub.runs import Figures, utc_now
-from highball.spec.access import Role
-from highball.spec.document import effective_job
-from highball.web import plot
-from highball.web.page import Pages
-from highball.web.who import demand
+from highball.hub.runs.record import Figures, utc_now
+from highball.web.authorize import demand
+from highball.web.ui import charts
+from highball.web.ui.render import Pages
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 
@@ -53,12 +53,12 @@ def draw(found: Sequence[Figures], days: int, now: datetime, zone: tzinfo) -> li
         return []
 
     def per_second(value: float) -> str:
-        return f"{words.size(value)}/s"
+        return f"{humanize.size(value)}/s"
 
     return [
-        ("New data a day", _draw("New data a day", added, first, last, plot.scale_of_sizes, words.size)),
-        ("Took", _draw("Took", took, first, last, plot.scale_of_times, words.length, small=True)),
-        ("Read a second", _draw("Read", speed, first, last, plot.scale_of_sizes, per_second, small=True)),
+        ("New data a day", _draw("New data a day", added, first, last, charts.scale_of_sizes, humanize.size)),
+        ("Took", _draw("Took", took, first, last, charts.scale_of_times, humanize.length, small=True)),
+        ("Read a second", _draw("Read", speed, first, last, charts.scale_of_sizes, per_second, small=True)),
     ]
 
 
@@ -67,13 +67,13 @@ def _draw(
     points: Sequence[Reading],
     first: date,
     last: date,
-    scale: Callable[..., plot.Scale],
+    scale: Callable[..., charts.Scale],
     tell: Callable[[float], str],
     *,
     small: bool = False,
 ) -> Markup:
     marks = scale(max(value for _, value in points), parts=2 if small else 3)
-    return plot.draw(points, first, last, marks, plot.in_words(what, points, tell), small=small)
+    return charts.draw(points, first, last, marks, charts.in_words(what, points, tell), small=small)
 
 
 def _by_day(

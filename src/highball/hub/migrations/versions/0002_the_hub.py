@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-from highball.hub.db import Moment, new_run_id
+from highball.hub.storage.database import Moment, new_run_id
 
 revision = "0002"
 down_revision = "0001"

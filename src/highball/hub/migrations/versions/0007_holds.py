@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-from highball.hub.db import Moment, Prose, new_run_id
+from highball.hub.storage.database import (
+    Moment,
+    Prose,
+    new_run_id,
+)
 
 revision = "0007"
 down_revision = "0006"

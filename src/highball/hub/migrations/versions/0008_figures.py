@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from highball.hub.db import Moment
+from highball.hub.storage.database import Moment
 
 revision = "0008"
 down_revision = "0007"

@@ -1,0 +1,590 @@
+"""Bring paths of a snapshot back: plan, restore, and look whether all of it is there.
+
+restic never gets `--target /`, and every target is a real path. It writes straight to the target only where
+Highball itself has just made it and nobody else may write on the way; else into a staging directory on the target's
+file system, from which `placing` moves entry by entry. What was restored is judged by our own look at the target,
+never by restic's word alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from highball import humanize
+from highball.agent.restore.attributes import Traits, give_traits
+from highball.agent.restore.entries import (
+    WANTED,
+    Entry,
+    Verdict,
+    kind_of,
+)
+from highball.agent.restore.nofollow import (
+    Ground,
+    ancestors,
+    is_below,
+    is_safe,
+)
+from highball.agent.restore.placement import REFRESHING, Placer
+from highball.agent.restore.plan import (
+    Parent,
+    Place,
+    Survey,
+)
+from highball.agent.restore.restic_restore import (
+    MOST_NAMED,
+    PATTERNS_AT_ONCE,
+    Attempt,
+    as_shown,
+    escaped,
+    named,
+    run_restic,
+    slices,
+)
+from highball.agent.restore.rmtree import Identity, identity_of
+from highball.agent.restore.staging import (
+    Staging,
+    make_folder,
+    put_aside,
+)
+from highball.agent.run.steps import Done, Steps
+from highball.engine.restic.argv import RestoreOrder
+from highball.engine.restic.commands import Restic
+from highball.engine.restic.output import LOST
+from highball.errors import Cancelled, Failed
+from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
+from highball.process.child import Inside, Stop
+from highball.protocol import Overwrite, RestorePlan, RestoreTask
+
+OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are"
+COARSE_NS = 2_000_000_000
+"""FAT keeps times to two seconds."""
+WORTH_A_PROCESS = 1 << 30
+"""So many bytes must be spared for each further process of restic that brings only what is wanted."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def plan_restore(
+    restic: Restic,
+    snapshot: str,
+    paths: Sequence[bytes],
+    target: bytes | None,
+    overwrite: Overwrite,
+    own: Sequence[bytes] = (),
+) -> RestorePlan:
+    """What a restore would do, and what this restic cannot promise; touches nothing.
+
+    Nothing is restored to where Highball's `own` files lie.
+    Raises Failed: `path_unknown`, `target_unusable`, or what the repository says.
+    """
+    with Survey(restic, snapshot, paths, target, overwrite, own) as survey:
+        return survey.plan(_limits(restic, survey))
+
+
+def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
+    """Carry out a restore; success is that everything planned is there, in number and size."""
+    snapshot = steps.place.demand_own(restic, task.snapshot_id, in_place=task.target is None)
+    with Survey(restic, snapshot, task.paths, task.target, task.overwrite, steps.place.own) as survey:
+        work = _Restoring(steps, restic, survey)
+        try:
+            work.carry_out()
+        except OSError as error:
+            work.failed_with(error)
+        return work.judge()
+
+
+def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
+    sentences = ["sparse files are written out in full", "sockets are never saved"]
+    if not restic.binary.names_folders:
+        sentences.append("restic before 0.16 loses targets of links that are not UTF-8 when it saves")
+    beside = sum(_size_beside(survey, place) for place in survey.places)
+    if beside:
+        sentences.append(
+            f"what comes back is staged beside what is there first, which takes room for {humanize.size(beside)} more"
+        )
+    if survey.parents:
+        sentences.append("folders made above what was chosen get no extended attributes and ACLs")
+    if survey.rule is Overwrite.IF_CHANGED and survey.tallies[Verdict.UNCHANGED].entries:
+        sentences.append("what is there unchanged may keep the extended attributes and ACLs that it has")
+    if os.geteuid() != 0 and survey.foreign_owners:
+        sentences.append("Highball does not run as root here, so owners are not restored")
+    if own := survey.tallies[Verdict.OWN].entries:
+        sentences.append(f"{OWN_IS_LEFT} ({humanize.counted(own, 'entry', 'entries')})")
+    if survey.tallies[Verdict.UNSURE].entries:
+        sentences.append(
+            "names that the listing spells inexactly come back with their folder, but are neither planned nor compared"
+        )
+    return tuple(sentences)
+
+
+def _size_beside(survey: Survey, place: Place) -> int:
+    """What of a place is written beside what is there before it changes places with it."""
+    if place.wanted_bytes == place.all_bytes and not place.stands:
+        return 0
+    return place.all_bytes if survey.rule is Overwrite.ALWAYS else place.wanted_bytes
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Group:
+    """What is restored together: chosen entries of one folder, or one directory that is there."""
+
+    folder: bytes
+    target: bytes
+    places: list[Place]
+
+    @property
+    def room(self) -> bytes:
+        """Where staging is on the file system of the target: in the directory that is there, or the first above."""
+        return _first_folder(self.places[0].target if self.places[0].stands else self.target)
+
+    @property
+    def wanted(self) -> int:
+        return sum(place.wanted for place in self.places)
+
+    @property
+    def wanted_bytes(self) -> int:
+        return sum(place.wanted_bytes for place in self.places)
+
+    @property
+    def all_bytes(self) -> int:
+        return sum(place.all_bytes for place in self.places)
+
+
+def _grouped(survey: Survey) -> list[_Group]:
+    groups: dict[tuple[bytes, bytes, int | None], _Group] = {}
+    for place in survey.places:
+        folder, target = os.path.dirname(place.source), os.path.dirname(place.target)
+        key = folder, target, place.number if place.stands else None
+        groups.setdefault(key, _Group(folder, target, [])).places.append(place)
+    return list(groups.values())
+
+
+# --- the work ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A folder above what was chosen that was made, and is to have the traits of the snapshot."""
+
+    path: bytes
+    traits: Traits
+    identity: Identity
+
+
+class _Restoring:
+    """One restore under way."""
+
+    def __init__(self, steps: Steps, restic: Restic, survey: Survey) -> None:
+        self._steps = steps
+        self._restic = restic
+        self._survey = survey
+        self._rule = survey.rule
+        self._groups = _grouped(survey)
+        self._attempt = Attempt()
+        self._bad: set[bytes] = set()
+        """Snapshot paths, as shown, whose content restic could not restore."""
+        self._cautions: list[Caution] = []
+        self._trouble: Reason | None = None
+        self._made: list[_Made] = []
+        self._is_fresh = False
+        """The target was made by us just now, and nobody else may write on the way to it."""
+        self._told_at = time.monotonic()
+
+    # --- doing ---
+
+    def carry_out(self) -> None:
+        """Restore every group, then set right what restic leaves to us."""
+        self._tell_plan()
+        groups = [group for group in self._groups if self._has_work(group)]
+        try:
+            if groups:
+                self._make_base()
+            for group in groups:
+                if self._steps.stop.requested or self._trouble is not None:
+                    break
+                self._restore(group)
+        except Cancelled:
+            pass  # the judgement says how far it came
+        except Failed as error:
+            self._trouble = Reason(code=error.code, message=error.message)
+        finally:
+            self._set_right()
+
+    def _has_work(self, group: _Group) -> bool:
+        blocked = all(place.blocked for place in group.places)
+        return not blocked and bool(group.wanted or self._rule in REFRESHING)
+
+    def failed_with(self, error: OSError) -> None:
+        """The file system refused something."""
+        full = error.errno in _FULL
+        code = "no_space" if full else "target_unusable"
+        self._trouble = self._trouble or Reason(code=code, message=f"the target cannot be written: {error}")
+
+    def _tell_plan(self) -> None:
+        plan = self._survey.plan(_limits(self._restic, self._survey))
+        parts = [
+            f"{getattr(plan, name).entries} {name.replace('_', ' ')} ({getattr(plan, name).size_bytes} bytes)"
+            for name in ("new", "replaced", "unchanged", "kept", "other_kind")
+        ]
+        self._steps.log("highball", f"plan for {path_for_people(self._survey.landing)}: {', '.join(parts)}")
+        for sentence in plan.cannot_promise:
+            self._steps.log("highball", sentence)
+
+    def _entries(self, group: _Group) -> Iterator[Entry]:
+        for place in group.places:
+            yield from self._survey.spool.read(place.start, place.end)
+
+    def _restore(self, group: _Group) -> None:
+        if not self._is_fresh or not self._restic.binary.names_folders:
+            self._restore_by_staging(group)
+            return
+        self._make_parents(group, None)
+        attempt = Attempt()
+        self._bring(group, group.target, attempt, self._restic)
+        self._take_up(group, attempt)
+
+    def _bring(self, group: _Group, target: bytes | Inside, attempt: Attempt, restic: Restic) -> None:
+        """Run restic for what is wanted of a group; before 0.16 the folder's whole path is below the target."""
+        folder: bytes | None = group.folder
+        above = b""
+        if not restic.binary.names_folders:
+            folder, above = None, escaped(group.folder).rstrip(b"/")
+        patterns = self._choose(group)
+        for some in slices(above + escaped(path) for path in patterns) if patterns else ():
+            run_restic(
+                self._steps, restic, RestoreOrder(self._survey.snapshot, folder, some, target), attempt
+            )
+
+    def _choose(self, group: _Group) -> list[bytes]:
+        """Paths below the group's folder that restic is to bring: what is wanted alone, unless those are too many."""
+        folder = len(group.folder.rstrip(b"/"))
+        whole = [place.source[folder:] for place in group.places if not place.blocked]
+        if self._rule is Overwrite.ALWAYS or any(place.unsure for place in group.places):
+            return whole
+        most = PATTERNS_AT_ONCE * (1 + (group.all_bytes - group.wanted_bytes) // WORTH_A_PROCESS)
+        chosen: list[bytes] = []
+        top: bytes | None = None
+        for entry in self._entries(group):
+            if entry.verdict not in WANTED or (top is not None and is_below(entry.path, top)):
+                continue
+            top = entry.path if entry.kind is NodeKind.DIRECTORY else top
+            chosen.append(entry.path[folder:])
+            if len(chosen) > most:
+                return whole
+        return chosen
+
+    def _take_up(self, group: _Group, attempt: Attempt) -> None:
+        """Remember what one group's processes said; from 0.16 on their paths begin at the group's folder."""
+        self._attempt.take_up(attempt)
+        folder = group.folder if self._restic.binary.names_folders else b"/"
+        prefix = as_shown(folder).rstrip(b"/")
+        for path in attempt.bad:
+            self._bad.update({path, prefix + path})
+        failed = attempt.failed
+        if failed is not None and not failed.stopped:
+            reason = self._restic.why(failed)
+            if attempt.full or any("no space left" in text for text in failed.log):
+                self._trouble = self._no_space(group)
+            elif reason.code not in ("restic_failed", "no_space"):
+                self._trouble = reason
+
+    def _no_space(self, group: _Group) -> Reason:
+        where = path_for_people(group.target)
+        beside = sum(_size_beside(self._survey, place) for place in group.places)
+        needed = f"; staging needs room for {humanize.size(beside)} beside what is there" if beside else ""
+        return Reason(
+            code="no_space", message=f"there is no space left on the file system of {where}{needed}"
+        )
+
+    # --- folders that restic does not care for ---
+
+    def _make_base(self) -> None:
+        """Make the new directory, and what is missing above it; the run takes along what stays empty of them."""
+        base = self._survey.base
+        if base is None:
+            return
+        missing = [folder for folder in (base, *ancestors(base)) if not os.path.lexists(folder)]
+        self._steps.will_make(missing)
+        with Ground() as ground:
+            for path in reversed(missing):
+                folder, name = ground.locate(path)
+                os.close(make_folder(folder, name, 0o700 if path == base else 0o777))
+        leaves_out = bool(self._survey.tallies[Verdict.OWN].entries)
+        self._is_fresh = bool(missing) and is_safe(base) and not leaves_out
+
+    def _make_parents(self, group: _Group, staging: Staging | None) -> None:
+        below = [p for p in self._survey.parents.values() if is_below(group.places[0].target, p.target)]
+        self._steps.will_make([parent.target for parent in below if not os.path.lexists(parent.target)])
+        with Ground() as ground:
+            for parent in sorted(below, key=lambda parent: parent.target):
+                self._make_parent(ground, parent, staging)
+
+    def _make_parent(self, ground: Ground, parent: Parent, staging: Staging | None) -> None:
+        there = ground.status(parent.target)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            return
+        if there is not None and (not parent.stands_in or staging is None):
+            raise FileExistsError(f"{path_for_people(parent.target)} is no directory any more")
+        moved = (
+            put_aside(ground, parent.target, staging) if there is not None and staging is not None else None
+        )
+        folder, name = ground.locate(parent.target)
+        try:
+            made = make_folder(folder, name)
+        except OSError:
+            if moved is not None:
+                moved.put_back()
+            raise
+        if parent.entry is not None:
+            traits = Traits.listed(parent.entry)
+            self._made.append(_Made(parent.target, traits, identity_of(os.fstat(made))))
+            if not traits.locks_us:  # at once: a process that is killed leaves it as it was
+                give_traits(made, traits)
+        os.close(made)
+
+    def _set_right(self) -> None:
+        """Give the folders that were made above their traits, innermost first."""
+        with Ground() as ground:
+            for made in reversed(self._made):
+                try:
+                    with ground.hold(made.path) as held:
+                        if identity_of(os.fstat(held)) == made.identity:
+                            give_traits(held, made.traits)
+                except OSError as error:
+                    self._note_trouble(made.path, error)
+
+    def _note_trouble(self, path: bytes, error: OSError) -> None:
+        self._cautions.append(Caution(code="not_set", message=f"{error.strerror or error}", path=path))
+
+    # --- staging ---
+
+    def _restore_by_staging(self, group: _Group) -> None:
+        name = f".highball-restore-{self._steps.assignment.run}-{group.places[0].number}".encode()
+        room = group.room
+        self._steps.will_leave(room.rstrip(b"/") + b"/" + name)
+        with Staging(room, name) as staging:
+            attempt = Attempt()
+            inside = Inside(staging.folder, b"/restored", staging.path)
+            self._bring(group, inside, attempt, self._watched(group, staging.path))
+            self._take_up(group, attempt)
+            if not attempt.unclear and self._trouble is None and not any(f.stopped for f in attempt.finished):
+                self._make_parents(group, staging)
+                self._place(group, staging, whole_folders=not attempt.bad)
+        if staging.left is not None:
+            message = f"the staging directory could not be removed: {staging.left}"
+            self._cautions.append(Caution(code="staging_left", message=message, path=staging.path))
+
+    def _watched(self, group: _Group, where: bytes) -> Restic:
+        """restic, with progress by the disk's free space where the version gives none."""
+        if self._restic.binary.names_folders:
+            return self._restic
+        before, total = _free_bytes(where), group.wanted_bytes
+
+        def ask() -> bool:
+            if self._is_time_to_tell():
+                written = min(max(before - _free_bytes(where), 0), total)
+                self._steps.progress(Progress(bytes_done=written, bytes_total=total))
+            return self._steps.stop.requested
+
+        return replace(self._restic, stop=Stop(ask))
+
+    def _place(self, group: _Group, staging: Staging, *, whole_folders: bool) -> None:
+        _, files, size = self._survey.wanted
+        done = 0
+        above = len(group.folder.rstrip(b"/")) if self._restic.binary.names_folders else 0
+        with Placer(staging, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer:
+            for entry in self._entries(group):
+                if self._steps.stop.requested:
+                    return
+                if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OWN) or self._is_bad(entry):
+                    continue
+                placer.place(entry, b"/restored" + entry.path[above:], self._survey.target_of(entry))
+                done += entry.size if entry.verdict in WANTED else 0
+                if self._is_time_to_tell():
+                    self._steps.progress(Progress(bytes_done=done, bytes_total=size, files_total=files))
+
+    def _note_unplaced(self, path: bytes, error: OSError) -> None:
+        if error.errno in _FULL:
+            self._trouble = self._trouble or Reason(
+                code="no_space", message=f"there is no space left: {error}"
+            )
+        self._cautions.append(Caution(code="not_restored", message=error.strerror or str(error), path=path))
+
+    def _is_bad(self, entry: Entry) -> bool:
+        return bool(self._bad) and entry.kind is not NodeKind.DIRECTORY and as_shown(entry.path) in self._bad
+
+    def _is_time_to_tell(self) -> bool:
+        now = time.monotonic()
+        due = now - self._told_at >= 1
+        self._told_at = now if due else self._told_at
+        return due
+
+    # --- judging ---
+
+    def judge(self) -> Done:
+        """Look at every entry that was to be new or replaced, and say what is there."""
+        stopped = self._steps.stop.requested or any(finished.stopped for finished in self._attempt.finished)
+        found = self._look_again(strictly=stopped)
+        facts = {
+            "files_restored": found.files,
+            "bytes_restored": found.size_bytes,
+            "target": self._survey.landing,
+        }
+        special = named(found.special, found.special_count)
+        missing = named(found.missing, found.missing_count)
+        warnings = [*missing, *special, *found.lost_targets(), *self._all_cautions()]
+        entries, files, size = self._survey.wanted
+        if stopped and found.missing_count:
+            sizes = f"{humanize.size(found.size_bytes)} of {humanize.size(size)}"
+            message = f"cancelled; {found.files} of {files} files ({sizes}) are back"
+            return Done(Outcome.CANCELLED, Reason(code="cancelled", message=message), warnings, facts)
+        reason = self._failure(found, entries)
+        if reason is not None:
+            return Done(Outcome.FAILURE, reason, warnings, facts)
+        failed = self._attempt.failed
+        if not warnings and failed is not None:
+            warnings = [Caution(code="restic_failed", message=self._restic.why(failed).message)]
+        if not warnings:
+            return Done(facts=facts)
+        first = warnings[0]
+        where = f"{path_for_people(first.path)}: " if first.path else ""
+        return Done(
+            Outcome.WARNING, Reason(code=first.code, message=f"{where}{first.message}"), warnings, facts
+        )
+
+    def _failure(self, found: _Found, entries: int) -> Reason | None:
+        if not any(tally.entries for tally in self._survey.tallies.values()):
+            return Reason(code="nothing_restored", message="there is nothing to restore in what was chosen")
+        if found.missing_count:
+            tail = f": {self._trouble.message}" if self._trouble else ""
+            code = self._trouble.code if self._trouble else "restore_incomplete"
+            message = f"{found.missing_count} of {entries} entries were not restored{tail}"
+            return Reason(code=code, message=message)
+        if self._trouble is not None:
+            return self._trouble
+        if self._attempt.bad or self._attempt.unclear:
+            message = f"restic could not restore all of it: {self._attempt.cautions[0].message}"
+            return Reason(code="restore_incomplete", message=message)
+        if not entries and not self._stands():
+            if self._survey.tallies[Verdict.OWN].entries:
+                message = f"nothing was restored: {OWN_IS_LEFT}"
+                return Reason(code="nothing_restored", message=message)
+            if self._survey.tallies[Verdict.OTHER_KEPT].entries:
+                message = "nothing was restored: something of another kind is in the way"
+                return Reason(code="nothing_restored", message=message)
+        return None
+
+    def _stands(self) -> bool:
+        tallies = self._survey.tallies
+        return bool(tallies[Verdict.UNCHANGED].files or tallies[Verdict.KEPT].files)
+
+    def _look_again(self, *, strictly: bool) -> _Found:
+        found = _Found()
+        with Ground() as ground:
+            for entry in self._survey.spool.read():
+                if entry.verdict not in WANTED:
+                    continue
+                path = self._survey.target_of(entry)
+                try:
+                    there = ground.status(path)
+                except OSError:
+                    there = None
+                exact = strictly or entry.verdict is Verdict.REPLACED
+                whole = not self._is_bad(entry) and _is_whole(entry, there, exact=exact)
+                found.add(entry, path, whole=whole)
+                if whole and entry.kind is NodeKind.SYMLINK and LOST in ground.read_link(path):
+                    found.lost.append(path)
+        return found
+
+    def _all_cautions(self) -> list[Caution]:
+        left = self._survey.tallies[Verdict.OTHER_KEPT]
+        message = "not restored: something of another kind is there, and it was left"
+        others = [Caution(code="other_kind_kept", message=message, path=path) for path in left.examples]
+        if left.entries > len(left.examples):
+            rest = left.entries - len(left.examples)
+            others.append(
+                Caution(code="other_kind_kept", message=f"{rest} more were left for the same reason")
+            )
+        others += [
+            Caution(code="own_files_kept", message=OWN_IS_LEFT, path=path)
+            for path in self._survey.tallies[Verdict.OWN].examples[:1]
+        ]
+        if os.geteuid() != 0 and self._survey.foreign_owners:
+            message = "not run as root, so files of other owners now belong to the one who restored them"
+            others.append(Caution(code="owner_not_restored", message=message))
+        said = [*self._cautions, *self._attempt.cautions]
+        return [*others, *named(said, len(said) + self._attempt.unlisted)]
+
+
+@dataclass
+class _Found:
+    """What the second look saw."""
+
+    files: int = 0
+    size_bytes: int = 0
+    missing_count: int = 0
+    missing: list[Caution] = field(default_factory=list)
+    special_count: int = 0
+    special: list[Caution] = field(default_factory=list)
+    lost: list[bytes] = field(default_factory=list)
+    """Links whose targets came back without the bytes that are no UTF-8."""
+
+    def lost_targets(self) -> list[Caution]:
+        """Links that lead elsewhere than they did, named."""
+        message = "restic before 0.16 saved this link without the bytes of its target that are not UTF-8"
+        lost = [
+            Caution(code="link_target_lost", message=message, path=path) for path in self.lost[:MOST_NAMED]
+        ]
+        return named(lost, len(self.lost))
+
+    def add(self, entry: Entry, path: bytes, *, whole: bool) -> None:
+        """Count one entry; a special file that is missing is a caution only."""
+        if whole:
+            self.files += entry.kind is not NodeKind.DIRECTORY
+            self.size_bytes += entry.size
+            return
+        if entry.kind is NodeKind.OTHER:
+            self.special_count += 1
+            if len(self.special) < MOST_NAMED:
+                message = "a special file was not made"
+                self.special.append(Caution(code="special_file_missing", message=message, path=path))
+            return
+        self.missing_count += 1
+        if len(self.missing) < MOST_NAMED:
+            message = "it is not there, or not all of it"
+            self.missing.append(Caution(code="restore_incomplete", message=message, path=path))
+
+
+def _is_whole(entry: Entry, there: os.stat_result | None, *, exact: bool) -> bool:
+    if there is None or kind_of(there) is not entry.kind:
+        return False
+    if entry.kind is not NodeKind.FILE:
+        return True
+    same_time = abs(there.st_mtime_ns - entry.modified_ns) < COARSE_NS
+    return there.st_size == entry.size and (same_time or not exact)
+
+
+def _free_bytes(path: bytes) -> int:
+    for folder in (path, *ancestors(path)):
+        with contextlib.suppress(OSError):
+            seen = os.statvfs(folder)
+            return seen.f_bavail * seen.f_frsize
+    return 0
+
+
+def _first_folder(path: bytes) -> bytes:
+    """The path where it is a directory, else the first one above it; never by a link."""
+    with Ground() as ground:
+        for folder in (path, *ancestors(path)):
+            there = ground.status(folder)
+            if there is not None and stat.S_ISDIR(there.st_mode):
+                return folder
+    return b"/"

@@ -1,0 +1,401 @@
+"""Back up a job: hooks before, its sources into each repository, hooks after.
+
+One failing repository does not stop the next. What restic did is evidence; `proof` judges it. By the job's
+`retry` a repository is tried again when what stood in the way may pass (`engine.restic.messages.PASSING`); an
+attempt never saves what one before it has saved already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from highball.agent.run import hooks, removable_disk, success
+from highball.agent.run.steps import (
+    ONCE,
+    Done,
+    Steps,
+)
+from highball.agent.state_dir import as_gone
+from highball.config.job import Hook
+from highball.engine.restic import output
+from highball.engine.restic.argv import BackupOrder
+from highball.engine.restic.commands import Restic
+from highball.engine.restic.output import BackupReport
+from highball.engine.restic.retrying import Finished
+from highball.errors import Cancelled, HighballError, RepositoryError
+from highball.facts import (
+    DISK_AWAY,
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    Snapshot,
+    SnapshotSaved,
+    Statistics,
+    Step,
+)
+from highball.process.child import Stop
+from highball.protocol import BackupTask, Expectation
+from highball.source.contents import Content, Omissions, examine_whole, find_too_large, list_idle
+from highball.source.path import PathSource, patterns
+
+LISTING_TIMEOUT = timedelta(minutes=15)
+LISTING_TIMEOUT_WHEN_CANCELLED = timedelta(seconds=30)
+
+
+class Backup:
+    """One backup run."""
+
+    def __init__(self, steps: Steps, task: BackupTask) -> None:
+        self._steps = steps
+        self._task = task
+        self._job = task.job
+        self._key = steps.assignment.job or ""
+
+    def carry_out(self) -> None:
+        """Do all of it; a dry run leaves the hooks out. What lies on a disk that is away comes when that is back."""
+        assignment = self._steps.assignment
+        end = removable_disk.until(assignment, self._task, datetime.now(UTC))
+        away = removable_disk.list_away(assignment, self._job.repositories) if end is not None else []
+        if here := [key for key in self._job.repositories if key not in away]:
+            self._go_round(here)
+        if end is not None and away:
+            self._await_disks(away, end, begun=bool(here))
+
+    def _await_disks(self, away: list[str], end: datetime, *, begun: bool) -> None:
+        """Back up into each repository that comes back; without one the hooks after are told all the same."""
+        cancelled: Reason | None = None
+        try:
+            while away and (back := removable_disk.wait(self._steps, away, end)):
+                away = [key for key in away if key not in back]
+                self._go_round(back)
+                begun = True
+        except Cancelled as error:
+            cancelled = _reason(error.code, error.message)
+        for key in away:
+            outcome = Outcome.SKIPPED if cancelled is None else Outcome.CANCELLED
+            reason = cancelled or removable_disk.skipped(self._steps.assignment, key)
+            self._steps.leave_out(Action.BACKUP, key, outcome, reason)
+        if not begun:
+            self.run_after_hooks()
+
+    def _go_round(self, repositories: Sequence[str]) -> None:
+        """The hooks before, these repositories, the hooks after."""
+        obstacle = None if self._task.dry_run else self._run_before_hooks()
+        for repository in repositories:
+            if obstacle is not None:
+                self._steps.leave_out(Action.BACKUP, repository, *obstacle)
+            else:
+                self._back_up_into(repository)
+        if not self._task.dry_run:
+            self.run_after_hooks()
+
+    # --- hooks ---
+
+    def _run_before_hooks(self) -> tuple[Outcome, Reason] | None:
+        """Run the hooks in order; what keeps the backup from starting, or None."""
+        for hook in self._job.before:
+            ended = self._run_hook(hook, {}, self._steps.stop, always=False)
+            if ended.outcome is Outcome.FAILURE:
+                return Outcome.SKIPPED, _reason(
+                    "hook_failed", f"not begun, because the hook {ended.title} failed"
+                )
+            if ended.outcome is Outcome.SKIPPED:
+                why = f": {ended.reason.message}" if ended.reason else ""
+                return Outcome.SKIPPED, _reason("hook_skipped", f"skipped by the hook {ended.title}{why}")
+            if ended.outcome is Outcome.CANCELLED:
+                return Outcome.CANCELLED, _reason("cancelled", "cancelled before it began")
+        return None
+
+    def run_after_hooks(self, begun: int = 0, ended: tuple[Outcome, Reason | None] | None = None) -> None:
+        """Run the `after` hooks, all but the first `begun`, told the outcome; a cancelled run runs them too.
+
+        `ended` is how a run ended that is over already; else its steps so far tell.
+        """
+        outcome, reason = ended or (self._steps.outcome, sum_up(self._steps.ended, self._steps.outcome))
+        told = {"HIGHBALL_OUTCOME": outcome.value}
+        if reason is not None:
+            told["HIGHBALL_REASON"] = reason.message
+        for hook in self._job.after[begun:]:
+            self._run_hook(hook, told, Stop(), always=True)
+
+    def _run_hook(self, hook: Hook, told: dict[str, str], stop: Stop, *, always: bool) -> Step:
+        assignment = self._steps.assignment
+        environment = {
+            "HIGHBALL_JOB": self._key,
+            "HIGHBALL_RUN": assignment.run,
+            "HIGHBALL_HOST": assignment.host,
+            **told,
+        }
+
+        def body() -> Done:
+            return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log)
+
+        return self._steps.step(Action.HOOK, None, body, title=hooks.title_of(hook), always=always)
+
+    # --- one repository ---
+
+    def _back_up_into(self, repository: str) -> None:
+        made: list[_Made] = []
+        self._steps.step(
+            Action.BACKUP,
+            repository,
+            lambda: self._attempt(repository, made),
+            job=self._key,
+            set=self._task.set,
+            retry=ONCE if self._task.dry_run else self._job.retry,
+        )
+
+    def _attempt(self, repository: str, made: list[_Made]) -> Done:
+        """Back up, unless what an earlier attempt made turns out to be there: restic may fail after it saved, and
+        a repository that cannot be listed proves nothing. Then only the proof is made up for.
+        """
+        if made:
+            restic = self._steps.open(repository)
+            if self._is_saved(restic):
+                return self._prove(repository, restic, made[-1])
+        return self._back_up(repository, made)
+
+    def _is_saved(self, restic: Restic) -> bool:
+        run = self._steps.assignment.run
+        listing, _ = self._list(restic, LISTING_TIMEOUT)
+        return any(snapshot.run == run for snapshot in listing)
+
+    def _back_up(self, repository: str, made: list[_Made]) -> Done:
+        sources = [_Source(source, self._job.omissions) for source in self._job.sources]
+        sound = [source for source in sources if source.usable]
+        complaints = [source.caution for source in sources if source.caution is not None]
+        for caution in complaints:
+            self._steps.warn(caution)
+        for pattern in list_idle(self._job.exclude, [source.path for source in sound]):
+            self._steps.warn(_idle(pattern))
+        if not sound:
+            return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
+        restic = self._steps.open(repository)
+        if not restic.binary.keeps_named_files:
+            complaints += [found for one in sound if (found := find_too_large(one.path, self._job.omissions))]
+        order = self._order(sound, self._expected_in(repository).parent)
+        if order.parent is None or repository not in self._steps.assignment.identities:
+            self._steps.meet(repository, restic)
+        finished, report = self._steps.patiently(lambda: self._back_up_once(repository, restic, order))
+        if self._task.dry_run:
+            complaints += _nothing_saved(sound, report, complaints)
+            return _judge_dry_run(restic, finished, report, complaints)
+        if finished.unanswered and report.summary is None:  # nor would it answer a listing
+            return Done(Outcome.FAILURE, self._why(restic, finished, repository), complaints)
+        complaints += [found for source in sound if (found := source.find_what_became()) is not None]
+        complaints += _nothing_saved(sound, report, complaints)
+        if report.summary and report.summary.snapshot_id:
+            saved = report.summary.snapshot_id
+            self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
+        made.append(_Made(order, finished, report, complaints))
+        return self._prove(repository, restic, made[-1])
+
+    def _expected_in(self, repository: str) -> Expectation:
+        return self._task.expected.get(repository, Expectation())
+
+    def _prove(self, repository: str, restic: Restic, made: _Made) -> Done:
+        """Look at the repository with other eyes, and judge."""
+        finished, report, expected = made.finished, made.report, self._expected_in(repository)
+        listing, failure = self._look(repository, restic, finished.stopped)
+        verdict = success.judge_backup(
+            success.BackupEvidence(
+                run=self._steps.assignment.run,
+                repository=repository,
+                exit_status=finished.exit_status,
+                stopped=finished.stopped,
+                summary=report.summary,
+                complaints=[*made.complaints, *report.cautions, *_unlisted(report)],
+                failure=None if finished.exit_status == 0 else self._why(restic, finished, repository),
+                listing=listing,
+                listing_failure=failure,
+                paths=made.order.paths,
+                expected_ids=expected.snapshot_ids,
+                sizes=expected.sizes,
+                shrink_limit=self._job.shrink_limit,
+            )
+        )
+        if verdict.snapshot is not None:
+            self._steps.note_saved(verdict.snapshot.id)
+        facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
+        shown = tuple(listing) if listing is not None else None
+        # a backup that restic calls good lacks only its listing: that may be had later
+        obstacle = failure.code if failure is not None and finished.exit_status == 0 else None
+        return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
+
+    def _back_up_once(
+        self, repository: str, restic: Restic, order: BackupOrder
+    ) -> tuple[Finished, BackupReport]:
+        """Where the repository does not know the parent, restic stops before it stores anything."""
+        finished, report = restic.backup(order)
+        if finished.exit_status == 0 or report.summary is not None or finished.stopped:
+            return finished, report
+        code = restic.why(finished).code
+        if code == "repository_locked":
+            raise restic.locked(finished)
+        if code == "snapshot_unknown" and order.parent is not None:
+            self._steps.meet(repository, restic)
+            self._steps.log(
+                "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
+            )
+            return restic.backup(replace(order, parent=None))
+        return finished, report
+
+    def _order(self, sound: Sequence[_Source], parent: str | None) -> BackupOrder:
+        job = self._job
+        return BackupOrder(
+            paths=[source.path for source in sound],
+            excludes=[pattern for source in sound for pattern in source.patterns(job.exclude)],
+            host=self._steps.assignment.host,
+            tags=(*self._our_tags(self._key), f"{output.TAG_RUN}{self._steps.assignment.run}"),
+            parent=parent,
+            one_file_system=job.one_file_system,
+            exclude_caches=job.exclude_caches,
+            exclude_if_present=job.exclude_if_present,
+            exclude_larger_than=None if job.exclude_larger_than is None else str(job.exclude_larger_than),
+            compression=job.compression,
+            read_concurrency=job.read_concurrency,
+            limit_upload=job.limit_upload,
+            limit_download=job.limit_download,
+            dry_run=self._task.dry_run,
+        )
+
+    def _look(
+        self, repository: str, restic: Restic, cancelled: bool
+    ) -> tuple[list[Snapshot] | None, Reason | None]:
+        """The independent listing of this job's snapshots, or why it could not be had."""
+        timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
+        try:
+            # a Stop of its own: a cancelled run wants the truth as well
+            listing, count = self._list(replace(restic, stop=Stop()), timeout)
+            self._steps.say(Statistics, step=self._steps.current, repository=repository, snapshots=count)
+            return listing, None
+        except HighballError as error:
+            return None, _reason(error.code, error.message)
+
+    def _list(self, restic: Restic, timeout: timedelta) -> tuple[list[Snapshot], int]:
+        keys = (self._key, *self._steps.assignment.former_jobs)
+        tags = [",".join(self._our_tags(key)) for key in keys]
+        return restic.list_some(self._steps.assignment.hosts, tags, timeout)
+
+    def _our_tags(self, job: str) -> tuple[str, str]:
+        return f"{output.TAG_JOB}{job}", f"{output.TAG_SET}{self._task.set}"
+
+    def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
+        reason = restic.why(finished)
+        error = RepositoryError(reason.message, code=reason.code, hint=output.hint(reason.code))
+        told = as_gone(error, self._steps.assignment.identities.get(repository), repository)
+        return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A `restic backup` that came to its end, and what it was to do: the evidence for its proof."""
+
+    order: BackupOrder
+    finished: Finished
+    report: BackupReport
+    complaints: Sequence[Caution]
+
+
+class _Source:
+    """A source as it was found just before the backup, and what became of it."""
+
+    def __init__(self, declared: PathSource, omissions: Omissions) -> None:
+        self._declared = declared
+        self._omissions = omissions
+        found = examine_whole(declared, omissions)
+        self.path = found.path
+        self.caution = found.caution
+        self.usable = found.usable
+        self.may_hold_no_file = declared.allow_empty or found.holds is Content.NO_FILES
+
+    def find_what_became(self) -> Caution | None:
+        """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""
+        caution = examine_whole(self._declared, self._omissions).caution
+        if caution is None or self.caution is not None:  # else it was told before
+            return None
+        return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
+
+    def patterns(self, excludes: tuple[str, ...]) -> list[bytes]:
+        return patterns(self._declared, excludes, at=self.path)
+
+
+def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
+    """The sentence for a whole run: the first step that ended so, and where a good snapshot lies all the same."""
+    told = [step for step in steps if step.outcome is outcome and step.reason]
+    if (
+        outcome is Outcome.SKIPPED
+    ):  # why the backups were says more than how the hook ended, and it is one reason
+        return next((step.reason for step in told if step.action is not Action.HOOK), None)
+    away = (step for step in steps if step.reason is not None and step.reason.code == DISK_AWAY)
+    first = told[0] if told else next(away, None) if outcome is Outcome.WARNING else None
+    if first is None or first.reason is None or outcome is Outcome.SUCCESS:
+        return None
+    where = first.repository or (f"the hook {first.title}" if first.title else None)
+    good = [step.repository for step in steps if step.snapshot_id and step is not first and step.repository]
+    safe = f"; a snapshot lies in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
+    message = f"{where}: {first.reason.message}" if where else first.reason.message
+    return _reason(first.reason.code, f"{message}{safe}")
+
+
+def _judge_dry_run(
+    restic: Restic, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
+) -> Done:
+    if finished.stopped:
+        raise Cancelled("cancelled")
+    warnings = [*complaints, *report.cautions, *_unlisted(report)]
+    facts = _facts_of(report) | {"snapshot_id": None}
+    if report.summary is None:
+        restic.require(finished)
+        return Done(Outcome.FAILURE, _reason("no_proof", "restic gave no summary"), warnings, facts)
+    if warnings:
+        return Done(Outcome.WARNING, _reason(warnings[0].code, warnings[0].message), warnings, facts)
+    return Done(facts=facts)
+
+
+def _facts_of(report: BackupReport) -> dict[str, Any]:
+    summary = report.summary
+    if summary is None:
+        return {}
+    return {
+        "files_new": summary.files_new,
+        "files_changed": summary.files_changed,
+        "files_unmodified": summary.files_unmodified,
+        "bytes_processed": summary.bytes_processed,
+        "bytes_added": summary.bytes_added,
+        "bytes_packed": summary.bytes_packed,
+    }
+
+
+def _unlisted(report: BackupReport) -> Iterator[Caution]:
+    if report.unlisted:
+        message = f"{report.unlisted:,} more files could not be read"
+        yield Caution(code="file_unreadable", message=message, count=report.unlisted)
+
+
+def _nothing_saved(
+    sources: Sequence[_Source], report: BackupReport, complaints: Sequence[Caution]
+) -> Iterator[Caution]:
+    """That restic counted no file at all, where nothing else tells of it and no source is so."""
+    is_known = bool(complaints) or any(source.may_hold_no_file for source in sources)
+    if report.summary is not None and not report.summary.files and not is_known:
+        yield Caution(code="nothing_saved", message="not one file was saved; see what the job leaves out")
+
+
+def _idle(pattern: str) -> Caution:
+    message = (
+        f'exclude "{pattern}" leaves out nothing: it begins at each source, and none holds its first folder'
+    )
+    return Caution(code="exclude_idle", message=message)
+
+
+def _nothing_to_do(complaints: Sequence[Caution]) -> str:
+    return "there is nothing to back up: " + "; ".join(caution.message for caution in complaints[:3])
+
+
+def _reason(code: str, message: str) -> Reason:
+    return Reason(code=code, message=message)

@@ -1,0 +1,324 @@
+"""The proof of restore: a random sample (or all) of a snapshot really read back, and compared with its source.
+
+A file whose source is unchanged since is compared byte for byte. Where the source changed or is gone, restic's
+own hashes vouch for the content and the size has to be the listed one; these are counted apart.
+"""
+
+# Paths of bytes are beyond pathlib.
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random, SystemRandom
+from typing import BinaryIO
+
+from highball import humanize
+from highball.agent.host_policy import POLICY
+from highball.agent.restore.entries import (
+    Entry,
+    Spool,
+    Verdict,
+    entry_of,
+    kind_of,
+)
+from highball.agent.restore.nofollow import Ground
+from highball.agent.restore.restic_restore import (
+    MOST_NAMED,
+    Attempt,
+    as_shown,
+    escaped,
+    named,
+    run_restic,
+    slices,
+)
+from highball.agent.restore.rmtree import remove_tree
+from highball.agent.run.steps import Done, Steps
+from highball.engine.restic.argv import RestoreOrder
+from highball.engine.restic.commands import Restic
+from highball.errors import Cancelled, Failed
+from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
+from highball.protocol import VerifyTask
+
+SPARE_BYTES = 16 * 1024 * 1024
+_BLOCK = 1024 * 1024
+
+
+def verify(steps: Steps, restic: Restic, task: VerifyTask) -> Done:
+    """Read a part of a snapshot back and compare it; any difference is a failure `proof_failed`."""
+    with _chosen(steps, restic, task) as chosen:
+        if not chosen.files or chosen.seen == chosen.markers:
+            facts = {"files_compared": 0, "bytes_compared": 0, "files_held": chosen.seen}
+            return Done(Outcome.WARNING, _nothing(chosen), (), facts)
+        _require_space(restic, chosen.bytes)
+        scratch = os.fsencode(tempfile.mkdtemp(dir=restic.scratch, prefix="verify-"))
+        try:
+            attempt = _read_back(steps, restic, task, chosen, scratch)
+            return _Comparison(steps, chosen, attempt, scratch).judged()
+        finally:
+            remove_tree(scratch)
+
+
+# --- choosing ------------------------------------------------------------------------------------
+
+
+class Reservoir:
+    """A fair sample of a stream whose length nobody knows beforehand."""
+
+    def __init__(self, size: int, chance: Random) -> None:
+        self.kept: list[Entry] = []
+        self._size = size
+        self._chance = chance
+        self._seen = 0
+
+    def offer(self, entry: Entry) -> None:
+        """Each entry offered has the same chance to be kept."""
+        self._seen += 1
+        if len(self.kept) < self._size:
+            self.kept.append(entry)
+        elif (place := self._chance.randrange(self._seen)) < self._size:
+            self.kept[place] = entry
+
+    def within(self, most_bytes: int) -> list[Entry]:
+        """The kept ones in random order, as far as their bytes allow."""
+        self._chance.shuffle(self.kept)
+        chosen: list[Entry] = []
+        for entry in self.kept:
+            if entry.size <= most_bytes:
+                chosen.append(entry)
+                most_bytes -= entry.size
+        return chosen
+
+
+@dataclass
+class _Chosen:
+    """The files to read back: on disk, because it may be all of them."""
+
+    spool: Spool
+    whole: bool
+    files: int = 0
+    bytes: int = 0
+    seen: int = 0
+    markers: int = 0
+    """How many of them only mark a folder that was left out."""
+
+    def add(self, entry: Entry) -> None:
+        self.spool.write(entry)
+        self.files += 1
+        self.bytes += entry.size
+
+
+@contextmanager
+def _chosen(steps: Steps, restic: Restic, task: VerifyTask) -> Iterator[_Chosen]:
+    chosen = _Chosen(Spool(restic.scratch), task.all_data)
+    try:
+        if task.all_data:
+            restic.each_node(task.snapshot_id, lambda node: _take(chosen, node, task))
+        else:
+            _draw(steps, restic, task, chosen)
+        yield chosen
+    finally:
+        chosen.spool.close()
+
+
+def _see(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
+    chosen.seen += 1
+    chosen.markers += os.fsdecode(os.path.basename(node.path)) in task.markers
+
+
+def _take(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
+    if node.kind is NodeKind.FILE:
+        _see(chosen, node, task)
+        if not node.inexact:
+            chosen.add(entry_of(0, Verdict.NEW, node))
+
+
+def _draw(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen) -> None:
+    seed = SystemRandom().getrandbits(64)
+    steps.log("highball", f"the sample is drawn with seed {seed}")
+    filled = Reservoir(task.sample_files, Random(seed))  # noqa: S311 - the seed is from the system, and said
+    empty = Reservoir(task.sample_files, Random(seed))  # noqa: S311
+
+    def offer(node: Node) -> None:
+        if node.kind is not NodeKind.FILE:
+            return
+        _see(chosen, node, task)
+        if not node.inexact and (node.size_bytes or 0) <= task.sample_bytes:
+            (filled if node.size_bytes else empty).offer(entry_of(0, Verdict.NEW, node))
+
+    restic.each_node(task.snapshot_id, offer)
+    for entry in filled.within(task.sample_bytes) or empty.within(task.sample_bytes):
+        chosen.add(entry)
+
+
+def _nothing(chosen: _Chosen) -> Reason:
+    message = "the snapshot holds no files, so there was nothing to compare"
+    if chosen.seen == chosen.markers != 0:
+        message = "the snapshot holds nothing but markers of folders that are left out: there was nothing to compare"
+    elif chosen.seen:
+        message = f"none of the snapshot's {chosen.seen} files fits into the sample, so nothing was compared"
+    return Reason(code="nothing_to_compare", message=message)
+
+
+# --- reading back --------------------------------------------------------------------------------
+
+
+def _require_space(restic: Restic, size: int) -> None:
+    free = shutil.disk_usage(restic.scratch).free
+    if size + SPARE_BYTES > free:
+        raise Failed(
+            f"{humanize.size(size)} are to be restored below {restic.scratch}, where {humanize.size(free)} are free",
+            code="no_space",
+            hint="make room there, or verify a sample",
+        )
+
+
+def _read_back(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen, scratch: bytes) -> Attempt:
+    attempt = Attempt()
+    for patterns in _portions(chosen):
+        run_restic(steps, restic, RestoreOrder(task.snapshot_id, None, patterns, scratch), attempt)
+    if steps.stop.requested or any(finished.stopped for finished in attempt.finished):
+        raise Cancelled("cancelled before anything was compared")
+    failed = attempt.failed
+    if failed is not None and not attempt.cautions:
+        restic.require(failed)
+    return attempt
+
+
+def _portions(chosen: _Chosen) -> Iterator[list[bytes]]:
+    """Patterns for one process each; none at all for a whole snapshot."""
+    return slices([] if chosen.whole else (escaped(entry.path) for entry in chosen.spool.read()))
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Comparison:
+    """What was read back, file by file against its source."""
+
+    steps: Steps
+    chosen: _Chosen
+    attempt: Attempt
+    scratch: bytes
+    compared: int = 0
+    """Byte for byte with the source."""
+    read: int = 0
+    """Only read back: the source changed since, is gone, or may not be compared."""
+    withheld: int = 0
+    """Of these, those that the host's policy does not let anybody compare."""
+    bytes_done: int = 0
+    wrong: int = 0
+    problems: list[Caution] = field(default_factory=list)
+    told_at: float = field(default_factory=time.monotonic)
+
+    def judged(self) -> Done:
+        """Compare all of them."""
+        with Ground() as ground:
+            for entry in self.chosen.spool.read():
+                if self.steps.stop.requested:
+                    raise Cancelled(
+                        f"cancelled after {self.compared + self.read} of {self.chosen.files} files"
+                    )
+                self._compare(ground, entry)
+                self._tell()
+        return self._done()
+
+    def _compare(self, ground: Ground, entry: Entry) -> None:
+        restored = self.scratch + entry.path
+        there = ground.status(restored)
+        if as_shown(entry.path) in self.attempt.bad or there is None:
+            return self._note(entry, "it could not be restored")
+        if kind_of(there) is not NodeKind.FILE or there.st_size != entry.size:
+            return self._note(entry, f"it came back with {there.st_size} bytes, not {entry.size}")
+        with ground.open(restored) as copy:
+            same = _is_same(copy, entry) if self._may_look(entry) else None
+        if same is False:
+            return self._note(entry, "its content differs from its unchanged source")
+        self.compared += same is True
+        self.read += same is None
+        self.bytes_done += entry.size
+        return None
+
+    def _may_look(self, entry: Entry) -> bool:
+        """Whether this host allows its own file to be compared with what was saved."""
+        allowed = self.steps.place.may_read(entry.path)
+        self.withheld += not allowed
+        return allowed
+
+    def _note(self, entry: Entry, message: str) -> None:
+        self.wrong += 1
+        if len(self.problems) < MOST_NAMED:
+            self.problems.append(Caution(code="proof_failed", message=message, path=entry.path))
+
+    def _tell(self) -> None:
+        if time.monotonic() - self.told_at >= 1:
+            self.told_at = time.monotonic()
+            files, size = self.chosen.files, self.chosen.bytes
+            done = self.compared + self.read
+            self.steps.progress(
+                Progress(files_done=done, files_total=files, bytes_done=self.bytes_done, bytes_total=size)
+            )
+
+    def _done(self) -> Done:
+        done, held = self.compared + self.read, self.chosen.seen
+        facts = {"files_compared": done, "bytes_compared": self.bytes_done, "files_held": held}
+        restics = self.attempt.cautions
+        said = [*named(self.problems, self.wrong), *named(restics, len(restics) + self.attempt.unlisted)]
+        if self.wrong or self.attempt.bad or self.attempt.unclear:
+            return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
+        came = humanize.sample(done, held)
+        message = f"{came} came back equal to the source, byte for byte"
+        if self.read:
+            message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"
+            message += f"; the sources of {self.read:,} changed since or are gone"
+            if self.withheld:
+                message += f", or may not be read here ({self.withheld:,}), as read in {POLICY} says"
+        return Done(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
+
+    def _failure(self) -> str:
+        if not self.problems:
+            return f"restic could not read all of it back: {self.attempt.cautions[0].message}"
+        first = "; ".join(f"{path_for_people(p.path or b'')}: {p.message}" for p in self.problems[:3])
+        return f"{self.wrong} of {self.chosen.files} files did not come back as they were saved: {first}"
+
+
+def _is_same(copy: BinaryIO, entry: Entry) -> bool | None:
+    """Whether a copy equals its source; None where the source is not the same any more."""
+    try:
+        opened = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with open(opened, "rb", buffering=0) as source:
+        before = os.fstat(source.fileno())
+        if not _is_unchanged(before, entry):
+            return None
+        try:
+            same = _is_equal(copy, source)
+        except OSError:
+            return None
+        after = os.fstat(source.fileno())
+        steady = _is_unchanged(after, entry) and after.st_ctime_ns == before.st_ctime_ns
+        return same if steady else None
+
+
+def _is_unchanged(seen: os.stat_result, entry: Entry) -> bool:
+    return (
+        kind_of(seen) is NodeKind.FILE
+        and seen.st_size == entry.size
+        and seen.st_mtime_ns == entry.modified_ns
+    )
+
+
+def _is_equal(left: BinaryIO, right: BinaryIO) -> bool:
+    while True:
+        block, other = left.read(_BLOCK), right.read(_BLOCK)
+        if block != other:
+            return False
+        if not block:
+            return True

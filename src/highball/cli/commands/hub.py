@@ -1,0 +1,430 @@
+"""hub backup, restore-backup, rebuild, reset-password: looking after the database of the hub, or of this machine.
+
+These open no machine: they have to work where the database is damaged, and change nothing that is declared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from highball.agent.query.repository_queries import Asked
+from highball.agent.run_directory import list_run_directories
+from highball.agent.state_dir import Workplace
+from highball.cli import formatting
+from highball.cli.context import Session
+from highball.cli.local import (
+    find_configuration,
+    find_database,
+    find_key_folder,
+    find_state,
+)
+from highball.cli.options import Yes
+from highball.cli.output import Output, safe
+from highball.config.document import (
+    Document,
+    build,
+    load,
+)
+from highball.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    HighballError,
+    Misuse,
+    StateUnusable,
+    Unknown,
+)
+from highball.facts import Snapshot, time_to_text
+from highball.hub.audit import COMMAND
+from highball.hub.disaster import rebuild as rebuilding
+from highball.hub.document.store import Documents
+from highball.hub.runs.record import utc_now
+from highball.hub.secrets.vault import find_key_file, open_vault
+from highball.hub.storage.database import open_database
+from highball.hub.storage.dialects import BACKUPS
+from highball.hub.storage.leader_lock import (
+    END_FIRST,
+    lease_on,
+    refuse_if_served,
+)
+from highball.secret import SecretValue
+
+if TYPE_CHECKING:
+    from highball.hub.disaster.self_backup import Manifest
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where state and database lie; a hub without a file has all that it declares in its database."""
+
+    configuration: Path | None
+    document: Document
+    state: Path
+    restic: Path | None = None
+    """The restic that a file of this machine names."""
+    sealed: Mapping[str, SecretValue] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path | str:
+        """The database: a file, or an address."""
+        return find_database(self.state)
+
+
+def find_place(session: Session) -> Place:
+    """The place of this call's configuration, or of a hub that has none; raises ConfigurationInvalid."""
+    try:
+        path = find_configuration(session.config)
+    except ConfigurationInvalid as error:
+        place = Place(None, Document(), find_state(None, Document()))
+        if error.code != "configuration_missing" or not _is_there(place):
+            raise
+        return place
+    document = load(path)
+    return Place(path, document, find_state(path, document), document.settings.restic)
+
+
+def _is_there(place: Place) -> bool:
+    """Whether a hub without a file was at work here, or somebody says that this is its state."""
+    named = os.environ.get("HIGHBALL_STATE") or os.environ.get("HIGHBALL_DATABASE")
+    return bool(named) or (place.state / "highball.db").exists() or (place.state / BACKUPS).exists()
+
+
+def read_declared(place: Place) -> Place:
+    """The same place with what is declared: by its file, else in its database, with the values sealed there."""
+    where = place.database
+    if place.configuration is not None or (isinstance(where, Path) and not where.exists()):
+        return place
+    database = open_database(where)
+    try:
+        document = Documents(database).document()
+        key_file = find_key_file(find_key_folder(None), os.environ)
+        if not key_file.exists():
+            return replace(place, document=document)
+        vault = open_vault(database, key_file)
+        placed = {key: vault.place(key, one) for key, one in document.repositories.items()}
+        sealed: dict[str, SecretValue] = {}
+        for one in placed.values():
+            with contextlib.suppress(Unknown):
+                sealed |= vault.open_named(one, admin=False)
+        return replace(place, document=document.model_copy(update={"repositories": placed}), sealed=sealed)
+    finally:
+        database.close()
+
+
+# --- backups of the hub --------------------------------------------------------------------------
+
+
+def back_up(context: typer.Context) -> None:
+    """Copy the hub's database, sealed vault and all, into its state directory; the last 7 copies are kept."""
+    from highball.hub.disaster import self_backup
+
+    session: Session = context.obj
+    place = find_place(session)
+    _make_folder(place.state)
+    database = open_database(place.database)
+    path = self_backup.back_up(database, place.state, utc_now())
+    database.close()
+    size = path.stat().st_size
+    if session.output.for_people:
+        session.output.line(f"✓ {path} ({formatting.size(size)})", "green")
+    else:
+        session.output.document({"backup": str(path), "size_bytes": size})
+
+
+def _make_folder(state: Path) -> None:
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StateUnusable(f"the state directory {state} cannot be used: {error.strerror}") from None
+
+
+def restore_backup(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Which copy; by default the newest.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Put a copy in the place of the hub's database; the former one is moved aside."""
+    from highball.hub.disaster import self_backup
+
+    session: Session = context.obj
+    place = find_place(session)
+    _make_folder(place.state)
+    path = (file or self_backup.get_newest_backup(place.state)).absolute()
+    manifest = self_backup.examine(path)
+    _demand_nothing_runs(place.state)
+    if not _agreed(session.output, path, manifest, yes):
+        session.output.note("Nothing was changed.")
+        return
+    restored = self_backup.restore_backup(path, place.database, utc_now())
+    if not session.output.for_people:
+        rows = restored.manifest.rows
+        made = time_to_text(manifest.made_at)
+        session.output.document(
+            {"restored": str(path), "made_at": made, "rows": rows, "aside": restored.aside}
+        )
+        return
+    session.output.line(f"✓ the database is as it was {formatting.moment(manifest.made_at)}", "green")
+    if restored.aside:
+        session.output.line(f"  the former one lies in {restored.aside}")
+
+
+def _agreed(output: Output, path: Path, manifest: Manifest, yes: bool) -> bool:
+    runs = formatting.counted(manifest.rows.get("runs", 0), "run")
+    output.note(
+        f"{path.name}: made {formatting.moment(manifest.made_at)} by Highball {manifest.program}, {runs}."
+    )
+    output.note("What was recorded since then will not be in it.")
+    if yes:
+        return True
+    if not output.interactive:
+        raise Misuse(
+            "putting a backup in the database's place needs --yes where nobody can be asked",
+            code="confirmation_required",
+        )
+    return output.confirm("Move the present database aside and put this one in its place?")
+
+
+def _demand_nothing_runs(state: Path) -> None:
+    """Raise Conflict while a run goes on, which would write its end into the database moved aside."""
+    for directory in list_run_directories(state / "runs"):
+        if not directory.take_if_free():
+            raise Conflict(
+                f"run {directory.path.name} is going on",
+                code="run_going_on",
+                hint="wait for its end, or cancel it",
+            )
+        directory.release()
+
+
+# --- who forgot a password -----------------------------------------------------------------------
+
+
+def reset_password(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose password was forgotten.")],
+) -> None:
+    """Make a link by which a user sets a new password, and take their second factor away.
+
+    The link counts once, and ends their sessions when it is used.
+    """
+    from highball.hub.auth.sessions import Access
+
+    session: Session = context.obj
+    place = find_place(session)
+    if isinstance(place.database, Path) and not place.database.exists():
+        raise Unknown(f"no hub was ever served from {place.state}", code="database_unknown")
+    database = open_database(place.database)
+    try:
+        access = Access(database)
+        link = access.make_link(name, COMMAND, utc_now())
+        had_factor = access.authenticators.reset(name, COMMAND, utc_now())
+    finally:
+        database.close()
+    lease = lease_on(place.database)
+    holder = lease.find_holder()
+    lease.release()
+    path = f"/password#{link.token.reveal().decode()}"
+    address = holder.address if holder is not None else None
+    if not session.output.for_people:
+        told = {"user": name, "link": f"{address or ''}{path}", "expires_at": time_to_text(link.expires_at)}
+        session.output.document(told | {"second_factor_removed": had_factor})
+        return
+    if had_factor:
+        session.output.line(
+            f"The second factor of {name} is taken away: the password alone will log them in."
+        )
+    session.output.line(f"{name} sets a new password here, once, until {formatting.moment(link.expires_at)}:")
+    session.output.line(f"  {address or 'http://ADDRESS-OF-THE-HUB'}{path}")
+    if address is None:
+        session.output.note(
+            "The hub does not serve now: begin it with highball serve, and open that path there."
+        )
+
+
+# --- without a backup ----------------------------------------------------------------------------
+
+
+def rebuild(
+    context: typer.Context,
+    repositories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[REPOSITORY]...", help="Where to look; by default in all that are declared."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Look in a repository that is not declared.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="The file with its password.")
+    ] = None,
+    called: Annotated[
+        str, typer.Option("--as", metavar="KEY", help="What to call it from now on.")
+    ] = "found",
+    confirm: Annotated[
+        list[str] | None,
+        typer.Option("--confirm", metavar="JOB", help="This job's snapshots are ours: govern them again."),
+    ] = None,
+    without_backup: Annotated[
+        bool,
+        typer.Option("--without-backup", help="Make jobs anew even where a backup of the hub was found."),
+    ] = False,
+) -> None:
+    """Find again what the repositories know: the newest backup of the hub, else the jobs, disabled.
+
+    Nothing is governed, and nothing removed, until a job is confirmed.
+    """
+    session: Session = context.obj
+    place = _place_to_rebuild(session, url, password_file, called)
+    chosen = [called] if url is not None else _choose(place.document, repositories or [])
+    unknown = [job for job in confirm or [] if job not in place.document.jobs]
+    if unknown:
+        raise Unknown(
+            f"there is no job {unknown[0]}",
+            code="job_unknown",
+            hint="put it into the configuration first, as `highball hub rebuild` shows it",
+        )
+    refuse_if_served(place.database, END_FIRST)
+    listing = _list_all(session.output, place, chosen)
+    if confirm:
+        _confirm(session.output, place, listing, confirm)
+        return
+    copy = rebuilding.find_copy(listing)
+    if copy is not None and not without_backup:
+        _fetch(session.output, place, copy)
+        return
+    added = {} if url is None else {called: place.document.tables["repositories"][called]}
+    _make_jobs(session.output, place, listing, added)
+
+
+def _place_to_rebuild(session: Session, url: str | None, password_file: Path | None, called: str) -> Place:
+    """The place of the configuration, with the repository that was named; with one, no configuration is needed."""
+    if url is None and password_file is None:
+        return read_declared(find_place(session))
+    if url is None or password_file is None:
+        raise Misuse("--url and --password-file go together")
+    try:
+        place = find_place(session)
+    except ConfigurationInvalid as error:
+        if error.code != "configuration_missing":
+            raise
+        path = Path("highball.toml").absolute()
+        place = Place(path, Document(), find_state(path, Document()))
+    tables = {**place.document.tables}
+    if called in tables.get("repositories", {}):
+        raise Conflict(
+            f"there is a repository {called} already", code="key_taken", hint="name another with --as"
+        )
+    password = {"file": str(password_file.absolute())}
+    tables["repositories"] = {**tables.get("repositories", {}), called: {"url": url, "password": password}}
+    return replace(place, document=build(tables))
+
+
+def _choose(document: Document, named: list[str]) -> list[str]:
+    for key in named:
+        if key not in document.repositories:
+            raise Unknown(
+                f"there is no repository {key}",
+                code="repository_unknown",
+                hint="see them with: highball list",
+            )
+    chosen = named or list(document.repositories)
+    if not chosen:
+        raise Misuse("no repository is declared", hint="name one with --url and --password-file")
+    return chosen
+
+
+def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]:
+    found: list[Snapshot] = []
+    failures: list[HighballError] = []
+    for key in chosen:
+        try:
+            found += _ask(place, key).list_snapshots()
+        except HighballError as error:
+            failures.append(error)
+            output.note(f"✗ {key}: {error.message}", "red")
+    if len(failures) == len(chosen):
+        raise failures[0]
+    return found
+
+
+def _ask(place: Place, key: str) -> Asked:
+    _make_folder(place.state)
+    workplace = Workplace(place.state, place.restic, place.sealed)
+    workplace.prepare()
+    return Asked(workplace, key, place.document.repositories[key], None)
+
+
+def _fetch(output: Output, place: Place, copy: Snapshot) -> None:
+    """Bring the newest backup of the hub from its repository into the state directory."""
+    from highball.hub.disaster import self_backup
+
+    asked = _ask(place, copy.repository)
+    path = rebuilding.find_copy_within(asked.restic.list_nodes(copy.id))
+    if path is None:
+        raise Unknown(
+            f"the snapshot {copy.id[:8]} of the hub in {copy.repository} holds no backup of it",
+            code="backup_unknown",
+            hint="make the jobs anew with --without-backup",
+        )
+    target = place.state / BACKUPS / os.fsdecode(path.rpartition(b"/")[2])
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as opened:
+
+        def write(data: bytes) -> None:
+            opened.write(data)
+
+        asked.dump(copy.id, path, write)
+    manifest = self_backup.examine(unfinished)
+    unfinished.replace(target)
+    way = f"highball hub restore-backup {target}"
+    if output.for_people:
+        output.line(
+            f"✓ {copy.repository} holds a backup of the hub, made {formatting.moment(manifest.made_at)}",
+            "green",
+        )
+        output.line(f"  bring it back with: {way}")
+    else:
+        made = time_to_text(manifest.made_at)
+        output.document({"backup": str(target), "made_at": made, "repository": copy.repository})
+
+
+def _make_jobs(
+    output: Output, place: Place, listing: list[Snapshot], added: dict[str, dict[str, Any]]
+) -> None:
+    found = rebuilding.find_skeletons(listing, place.document.jobs)
+    database = open_database(place.database)
+    rebuilding.store_skeletons(database, found, utc_now(), COMMAND, added)
+    database.close()
+    text = rebuilding.as_toml(found, added)
+    if not output.for_people:
+        rows = [{**one.spec, "job": one.key, "host": one.host, "snapshots": one.snapshots} for one in found]
+        output.document({"jobs": rows, "toml": text})
+        return
+    if not found:
+        output.line("No snapshot tells of a job that is not declared already.")
+        return
+    output.note("These jobs were found. They are disabled, and nothing of theirs is removed, until you put")
+    output.note("them into the configuration, complete them, and say: highball hub rebuild --confirm JOB")
+    sys.stdout.write("".join(f"{safe(line)}\n" for line in text.splitlines()))  # never broken at an edge
+
+
+def _confirm(output: Output, place: Place, listing: list[Snapshot], jobs: list[str]) -> None:
+    database = open_database(place.database)
+    counts = rebuilding.adopt(database, listing, jobs, utc_now(), COMMAND)
+    database.close()
+    if not output.for_people:
+        output.document({"adopted": counts})
+        return
+    for job, count in counts.items():
+        output.line(f"✓ {job}: {formatting.counted(count, 'snapshot')} governed again", "green")

@@ -1,0 +1,134 @@
+"""recovery-kit: pages to print, by which data comes back without Highball. They are made of secrets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from highball.cli.commands.hub import find_place, read_declared
+from highball.cli.context import Session
+from highball.cli.local import find_key_folder
+from highball.cli.output import safe
+from highball.config.document import effective_job, find_nearest
+from highball.errors import Conflict, Failed, Misuse
+from highball.hub.runs.record import utc_now
+from highball.hub.secrets.vault import find_key_file
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
+]
+ShowOption = Annotated[bool, typer.Option("--show", help="Print it here, secrets and all.")]
+
+
+def recovery_kit(
+    context: typer.Context,
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="Whose data.")],
+    out: OutOption = None,
+    show: ShowOption = False,
+) -> None:
+    """Make the page to print for a repository: address, password, and the restic commands that bring data back."""
+    from highball.errors import Unknown
+    from highball.hub.disaster.recovery_kit import (
+        Kept,
+        reach_of,
+        repository_kit,
+    )
+
+    session: Session = context.obj
+    _demand_a_place(out, show)
+    place = read_declared(find_place(session))
+    document = place.document
+    if repository not in document.repositories:
+        raise Unknown(
+            f"there is no repository {repository}",
+            code="repository_unknown",
+            hint=find_nearest(repository, list(document.repositories)) or "see them with: highball list",
+        )
+    jobs = {key: effective_job(document, key) for key in document.jobs}
+    kept = [Kept(key, job.sources[0].path) for key, job in jobs.items() if repository in job.repositories]
+    declared = document.repositories[repository]
+    page = repository_kit(repository, declared, reach_of(declared, sealed=place.sealed), kept, utc_now())
+    _hand_out(session, page, out, {"repository": repository})
+
+
+def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOption = False) -> None:
+    """Make the page to print for the hub: the key of its vault, and the way back to its database."""
+    from highball.engine.restic.location import address
+    from highball.hub.disaster.recovery_kit import hub_kit
+    from highball.hub.storage.dialects import (
+        find_newest_backup,
+        name_of,
+        open_engine,
+    )
+
+    session: Session = context.obj
+    _demand_a_place(out, show)
+    place = read_declared(find_place(session))
+    key_file = find_key_file(find_key_folder(place.configuration), os.environ)
+    page = hub_kit(
+        key=_read_key(key_file),
+        key_file=key_file,
+        configuration=place.configuration.absolute() if place.configuration else None,
+        state=place.state,
+        database=name_of(open_engine(place.database)),
+        newest_backup=find_newest_backup(place.state),
+        repositories={key: address(one) for key, one in place.document.repositories.items()},
+        now=utc_now(),
+    )
+    _hand_out(session, page, out, {"hub": str(place.state)})
+
+
+def _read_key(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failed(f"the key {path} cannot be read: {error.strerror}", code="key_unreadable") from None
+
+
+# --- where it goes -------------------------------------------------------------------------------
+
+
+def _demand_a_place(out: Path | None, show: bool) -> None:
+    if out is None and not show:
+        raise Misuse(
+            "a recovery kit holds secrets: say where it goes",
+            code="confirmation_required",
+            hint="--out FILE writes it for you alone, --show prints it here",
+        )
+
+
+def _hand_out(session: Session, page: str, out: Path | None, about: dict[str, str]) -> None:
+    if out is not None:
+        _write(out, page)
+    if not session.output.for_people:
+        shown = {"kit": page} if out is None else {"file": str(out.absolute())}
+        session.output.document(about | shown)
+    elif out is not None:
+        session.output.line(f"✓ {out}: print it, put it in a safe place, and remove the file", "green")
+    else:
+        sys.stdout.write("".join(f"{safe(line)}\n" for line in page.splitlines()))  # never broken at an edge
+
+
+def _write(out: Path, page: str) -> None:
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise Conflict(
+            f"{out} is there already", code="file_exists", hint="remove it, or name another"
+        ) from None
+    except OSError as error:
+        raise Failed(f"{out} cannot be written: {error.strerror}", code="file_unwritten") from None
+    try:
+        with open(descriptor, "wb") as opened:
+            opened.write(page.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        out.unlink(missing_ok=True)
+        raise Failed(f"{out} cannot be written: {error.strerror}", code="file_unwritten") from None

@@ -1,0 +1,616 @@
+"""The single machine: hub and agent in one process, on one configuration file and one state directory.
+
+The file is loaded and applied to the same objects table that a serving hub uses; each run gets a run directory
+and is carried out by this very process; the record learns from its events. A run that a killed process left
+behind is settled before anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from highball.agent.query.repository_queries import Asked
+from highball.agent.run import runner
+from highball.agent.run_directory import RunDirectory, list_run_directories
+from highball.agent.state_dir import Workplace
+from highball.cli.lookup import choose_jobs, choose_repositories
+from highball.cli.snapshot_choice import Keys
+from highball.cli.standin import can_be_written, make_standin
+from highball.config.document import (
+    Document,
+    effective_job,
+    find_obstacles,
+    load,
+)
+from highball.config.job import Job
+from highball.engine.restic.location import as_admin
+from highball.errors import ConfigurationInvalid, Conflict, Misuse, RepositoryError, StateUnusable, Unknown
+from highball.facts import (
+    Difference,
+    Event,
+    ForeignGroup,
+    Hold,
+    KeyTold,
+    LogLine,
+    Loss,
+    Node,
+    Progress,
+    Run,
+    RunKind,
+    RunState,
+    Snapshot,
+    path_for_people,
+)
+from highball.facts import Lock as LockHeld
+from highball.hub.audit import COMMAND
+from highball.hub.document.store import Documents, read_host
+from highball.hub.retention.adoption import Adoption
+from highball.hub.retention.planner import Retainer
+from highball.hub.runs.assignments import Orders
+from highball.hub.runs.expiry import expire_daily
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.queue import RunOrder
+from highball.hub.runs.record import (
+    LOST,
+    Record,
+    RunFilter,
+    not_lost,
+    utc_now,
+)
+from highball.hub.secrets.key_rotation import tell_keys
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.leader_lock import refuse_if_served
+from highball.process.child import Stop
+from highball.process.file_lock import Lock
+from highball.protocol import FILES_SET, Assignment, Overwrite, RestorePlan, RestoreTask
+from highball.retention import Plan
+
+_LOG = logging.getLogger(__name__)
+
+SYSTEM_CONFIGURATION = Path("/etc/highball")
+SYSTEM_STATE = Path("/var/lib/highball")
+FILE_NAMES = ("highball.toml", "highball.yaml", "highball.yml")
+
+
+class Watcher(Protocol):
+    """Who watches runs as they go on."""
+
+    def begin(self, assignment: Assignment) -> None:
+        """A run is about to start."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+    def progress(self, progress: Progress) -> None:
+        """How far the current step is."""
+
+    def end(self, run: Run) -> None:
+        """A run is over."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A job that was not begun, because another process is at it."""
+
+    job: str
+    error: Conflict
+
+
+class Machine:
+    """This machine, its declarations and its record; opened for one command."""
+
+    def __init__(
+        self, path: Path, document: Document, state: Path, before: Callable[[Documents], None] | None = None
+    ) -> None:
+        """`before` is done to what is declared until now, before the file is taken in."""
+        self.path = path
+        self.document = document
+        self.state = state
+        self.real_state: Path | None = None
+        """The state that this one stands in for, where that cannot be written."""
+        self.stop = Stop()
+        self.place = Workplace(state, document.settings.restic)
+        self._database: Database | None = None
+        self._prepare()
+        self.now = utc_now()
+        documents = Documents(self.database)
+        if before is not None:
+            before(documents)
+        documents.load(document, now=self.now, actor=COMMAND, file=str(path.absolute()))
+        self.host = read_host(self.database, document)
+        self.record = Record(self.database)
+        former = documents.former_keys()
+        self.orders = Orders(document, self.record, self.host, former)
+        self.retainer = Retainer(document, self.record, former)
+
+    @property
+    def database(self) -> Database:
+        """The record's database; raises StateUnusable, and Conflict where a hub serves it."""
+        if self._database is None:
+            where = find_database(self.state)
+            refuse_if_served(where)
+            self._database = open_database(where)
+        return self._database
+
+    def _prepare(self) -> None:
+        try:
+            self.place.prepare()
+        except OSError as error:
+            raise StateUnusable(
+                f"the state directory {self.state} cannot be used: {error.strerror}",
+                hint="check who owns it, or name another with HIGHBALL_STATE or state = … under [settings]",
+            ) from None
+
+    # --- names ---
+
+    def choose_jobs(self, named: Sequence[str]) -> list[str]:
+        """The jobs that were named; none named means all that are enabled. Raises Unknown."""
+        return choose_jobs(self.document, named)
+
+    def choose_repositories(self, named: Sequence[str]) -> list[str]:
+        """The repositories that were named; none named means all. Raises Unknown."""
+        return choose_repositories(self.document, named)
+
+    def job(self, key: str) -> Job:
+        """A job as it takes effect, everything merged."""
+        return effective_job(self.document, key)
+
+    def demand_secrets(self, repositories: Sequence[str]) -> None:
+        """Raise ConfigurationInvalid where a secret of these repositories cannot be had, all of them at once."""
+        problems = find_obstacles(self.document, repositories)
+        if problems:
+            raise ConfigurationInvalid(f"{self.path} cannot be used as it is", problems=problems)
+
+    # --- questions ---
+
+    def ask(self, repository: str) -> Asked:
+        """The agent, ready to answer questions about a repository."""
+        declared = self.document.repositories[repository]
+        identity, known = self.record.find_identity(repository), self.record.find_newest(repository)
+        others = self.record.list_others(repository, self.document.repositories)
+        return Asked(self.place, repository, declared, identity, self.stop, known, others)
+
+    # --- what a verb asks for, here or over a hub ---
+
+    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+        """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
+        self.demand_secrets(repositories)
+        if begins_run:
+            self.place.find_restic()
+        self.settle(begins_run=begins_run)
+
+    def plan_changes(self, file: Path) -> list[dict[str, Any]]:
+        """What this file would change of what is declared now; nothing is applied."""
+        return [asdict(change) for change in Documents(self.database).plan(load(file))]
+
+    def list_repositories_of(self, job: str) -> list[str]:
+        """The repositories of a job, and those where it left snapshots."""
+        held = [of.repository for of in self.record.list_sets(job=job)]
+        known = [key for key in held if key in self.document.repositories]
+        return list(dict.fromkeys([*self.job(job).repositories, *known]))
+
+    def list_snapshots(self, repository: str) -> list[Snapshot]:
+        """A repository's snapshots, with what the record knows of them."""
+        listing = self.ask(repository).list_snapshots()
+        self.record.take_listing(repository, listing, utc_now())
+        return self.record.recognise(repository, listing)
+
+    def find_keys(self, job: str) -> Keys:
+        """By which tags and hosts the snapshots of a job are found."""
+        former = self.orders.former
+        jobs, hosts = (job, *former.of("job", job)), (self.host, *former.of("host", self.host))
+        return Keys(jobs, hosts)
+
+    def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
+        """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
+        self.ask(of.repository).each_node(of.id, folder, on_node)
+
+    def compare(self, old: Snapshot, new: Snapshot) -> list[Difference]:
+        """What differs between two snapshots of a repository."""
+        return self.ask(old.repository).compare(old.id, new.id)
+
+    def dump(self, of: Snapshot, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """The content of a file, or a folder as a tar archive."""
+        self.ask(of.repository).dump(of.id, path, on_data)
+
+    def list_locks(self, repository: str) -> list[LockHeld]:
+        """The locks in a repository."""
+        return self.ask(repository).list_locks()
+
+    # --- maintenance ---
+
+    def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
+        """What retention would do for a job in a repository, also for what it left while it was another host's."""
+        asked = self.ask(repository)
+        asked.compare_identity()
+        own = [SetOf(repository, self.host, job, FILES_SET)] * (repository in self.job(job).repositories)
+        sets = dict.fromkeys([*own, *self.record.list_sets(job=job, repository=repository)])
+        return [self.retainer.plan(of, asked, utc_now(), approve) for of in sets]
+
+    def order_forget(
+        self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None
+    ) -> Assignment:
+        """Carry out these plans, or only the one that was approved."""
+        task = self.retainer.order(repository, plans, utc_now(), approve)
+        return self.orders.maintain(task, repository, utc_now(), job=job, wait=wait)
+
+    def order_forget_one(self, repository: str, snapshot: str, wait: timedelta | None) -> Assignment:
+        """Remove this snapshot alone; raises NotAllowed where a guard keeps it."""
+        asked = self.ask(repository)
+        asked.compare_identity()
+        task = self.retainer.order_one(repository, snapshot, asked, utc_now())
+        return self.orders.maintain(task, repository, utc_now(), wait=wait)
+
+    def accept(self, target: str, reason: str | None) -> list[Hold]:
+        """A person says that what a run showed, or all that holds retention in a repository, is right."""
+        held = self.record.holds
+        if target in self.document.repositories:
+            return held.accept_repository(target, COMMAND, utc_now(), reason)
+        return held.accept_run(self.record.find_run(target).id, COMMAND, utc_now(), reason)
+
+    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
+        """One thing to be done to a repository, as `RunOrder` names it."""
+        order = RunOrder.model_validate({"task": task, "repository": repository, **more})
+        given, job = self.orders.task_for(order, repository, self.ask(repository).list_snapshots)
+        return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
+
+    # --- a repository that is lost ---
+
+    def tell_loss(self, repository: str) -> Loss:
+        """What would be given up; raises Conflict where the repository that was met is there."""
+        try:
+            self.ask(repository).compare_identity()
+        except RepositoryError as error:
+            if error.code not in LOST:
+                raise
+        else:
+            raise not_lost(repository)
+        return self.record.tell_loss(repository)
+
+    def give_up(self, repository: str, loss: Loss) -> None:
+        """Hold it for gone, with all that was in it."""
+        self.record.give_up(repository, COMMAND, utc_now())
+
+    # --- keys ---
+
+    def list_keys(self, repository: str) -> list[KeyTold]:
+        """The keys of a repository, and what each is for."""
+        declared = self.document.repositories[repository]
+        found, by_admin = self.ask(repository).list_keys(), []
+        if declared.admin is not None and declared.admin.password is not None:
+            identity = self.record.find_identity(repository)
+            by_admin = Asked(self.place, repository, as_admin(declared), identity, self.stop).list_keys()
+        return tell_keys(self.record, repository, found, by_admin)
+
+    def order_key(
+        self, repository: str, task: str, wait: timedelta | None, *, file: Path | None = None, **more: Any
+    ) -> Assignment:
+        """A change of its keys; raises Misuse where a new password is needed and not named."""
+        if task != "key-remove":
+            if file is None:
+                raise Misuse(
+                    "a new password is read from a file here",
+                    code="password_missing",
+                    hint="name it with --new-password-file FILE",
+                )
+            more["new"] = {"file": str(file.absolute())}
+        return self.order(task, repository, wait, **more)
+
+    def tell_rotated(self, repository: str, file: Path | None, *, of_admin: bool) -> list[str]:
+        """What is left to do by hand once a new password opens a repository."""
+        at = f"repositories.{repository}" + (".admin" if of_admin else "")
+        named = f'password = {{ file = "{file.absolute() if file else ""}" }}'
+        return [
+            f"Now let {self.path} say under [{at}]: {named}",
+            f"and take a new recovery kit: highball recovery-kit {repository} --out FILE",
+        ]
+
+    def find_latest(self, job: str) -> str | None:
+        """The newest backup of a job, if there is any."""
+        found = self.record.list_runs(RunFilter(job=job, kind=RunKind.BACKUP), limit=1)
+        return found[0].id if found else None
+
+    # --- restores ---
+
+    def find_target(self, named: str | None, job: str, of: Snapshot) -> bytes:
+        """Where to, if not in place: the folder that was named, else a new one below the present one.
+
+        Raises Misuse where what was named is no folder.
+        """
+        if named is not None:
+            if Path(named).exists() and not Path(named).is_dir():
+                raise Misuse(f"--target: {path_for_people(os.fsencode(named))} is not a directory")
+            return os.path.abspath(os.fsencode(named))
+        first = Path.cwd() / f"restore-{job}-{of.id[:8]}"
+        candidates = [first, *(first.with_name(f"{first.name}-{n}") for n in range(2, 1000))]
+        return os.fsencode(next(candidate for candidate in candidates if not candidate.exists()))
+
+    def plan_restore(
+        self,
+        of: Snapshot,
+        job: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        """What a restore would do; without `counts` only where something is in use already."""
+        asked = self.ask(of.repository)
+        wanted = paths or asked.restic.exact_paths(of)
+        return asked.plan_restore(of.id, wanted, target, overwrite, counts=counts)
+
+    def order_restore(
+        self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
+    ) -> Assignment:
+        """The restore that was planned."""
+        task = RestoreTask(
+            repository=of.repository,
+            snapshot_id=of.id,
+            paths=plan.paths,
+            target=target,
+            overwrite=plan.overwrite,
+        )
+        return self.orders.bring_back(task, of.repository, utc_now(), job=job, wait=wait)
+
+    # --- whose snapshots are ---
+
+    def _adoption(self, repository: str) -> Adoption:
+        self.demand_secrets([repository])
+        asked = self.ask(repository)
+        asked.compare_identity()
+        return Adoption(self.database, self.retainer, self.host, repository, asked)
+
+    def list_foreign(self, repository: str) -> list[ForeignGroup]:
+        """The snapshots that no known run made, alike ones together."""
+        return self._adoption(repository).list_groups()
+
+    def preview_adoption(self, repository: str, group: str, job: str) -> list[Plan]:
+        """What the job's retention would do once it governs this group."""
+        return self._adoption(repository).preview(group, job, utc_now())
+
+    def adopt(self, repository: str, group: str, job: str) -> ForeignGroup:
+        """Let the job's retention govern a group."""
+        return self._adoption(repository).adopt(group, job, utc_now(), COMMAND)
+
+    def release(self, repository: str, group: str) -> ForeignGroup:
+        """Let nobody govern a group any more."""
+        return self._adoption(repository).release(group, utc_now(), COMMAND)
+
+    # --- runs ---
+
+    def carry_out(self, assignment: Assignment, watcher: Watcher) -> Run:
+        """Carry out a run and return its account; raises Conflict when the job is already running."""
+        with self._locked(assignment.job if assignment.task.type == "backup" else None):
+            directory = RunDirectory.create(self.place.runs, assignment)
+            try:
+                self.record.begin(assignment)
+                watcher.begin(assignment)
+                self._carry_out(directory, assignment, watcher)
+            finally:
+                directory.release()
+            run = self.record.find_run(assignment.run)
+            directory.remove()
+        watcher.end(run)
+        return run
+
+    def _carry_out(self, directory: RunDirectory, assignment: Assignment, watcher: Watcher) -> None:
+        gathered = Gathered(self.record, assignment, watcher.event)
+        stop = Stop(lambda: self.stop.requested or directory.cancel_requested)
+        runner.carry_out(directory, self.place, stop, gathered.add, watcher.progress)
+        gathered.hand_over()
+
+    def rehearse(self, assignment: Assignment, watcher: Watcher) -> Run:
+        """Carry out a dry run: nothing of it is recorded."""
+        with self.place.scratch_directory() as scratch:
+            directory = RunDirectory.create(scratch, assignment)
+            record = Record(open_database(None))
+            record.begin(assignment)
+            watcher.begin(assignment)
+            gathered = Gathered(record, assignment, watcher.event)
+            runner.carry_out(directory, self.place, self.stop, gathered.add, watcher.progress)
+            gathered.hand_over()
+            directory.release()
+        run = record.find_run(assignment.run)
+        watcher.end(run)
+        return run
+
+    @contextlib.contextmanager
+    def _locked(self, job: str | None) -> Iterator[None]:
+        if job is None:
+            yield
+            return
+        lock = Lock(self.place.locks / f"job.{job}")
+        if not lock.take():
+            raise Conflict(
+                f"{job} is already running (process {lock.holder()})",
+                code="job_running",
+                hint=f"wait for it, or end it with: highball cancel {self._open_run_of(job)}",
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _open_run_of(self, job: str) -> str:
+        latest = self.record.list_runs(job=job, limit=5)
+        return next((run.id for run in latest if run.state is not RunState.DONE), "<run>")
+
+    # --- runs that a killed process left behind ---
+
+    def settle(self, *, begins_run: bool) -> None:
+        """End the account of runs whose process vanished; before a new run also give back what they held."""
+        if self.real_state is not None:  # their directories lie there, and nothing can be noted
+            return
+        for directory in list_run_directories(self.place.runs):
+            with contextlib.suppress(OSError):  # another command is settling it
+                if directory.take_if_free():
+                    self._settle(directory, begins_run=begins_run)
+        for run in self.record.list_open():
+            if not (self.place.runs / run).exists():
+                self.record.abandon(run, utc_now())
+        if begins_run:
+            expire_daily(self.database, self.document.settings.history, utc_now())
+
+    def _settle(self, directory: RunDirectory, *, begins_run: bool) -> None:
+        try:
+            assignment = directory.assignment
+        except ValueError:  # nothing can be made of it: put it aside, and say so in the record
+            directory.release()
+            directory.path.rename(directory.path.with_suffix(".unreadable"))
+            return
+        try:
+            if not self._knows(assignment.run):
+                self.record.begin(assignment)
+            runner.settle(directory, self.place)
+            if begins_run:
+                runner.release(directory, self.place)
+            self.record.absorb(assignment.run, list(directory.read_events()))
+        finally:
+            directory.release()
+        if begins_run:
+            directory.remove()
+
+    def _knows(self, run: str) -> bool:
+        try:
+            self.record.find_run(run)
+        except Unknown:
+            return False
+        return True
+
+
+class Gathered:
+    """Hands events to the record in groups: log lines wait for the next event that matters."""
+
+    MOST = 2000
+
+    def __init__(self, record: Record, assignment: Assignment, watch: Callable[[Event], None]) -> None:
+        self._record = record
+        self._assignment = assignment
+        self._watch = watch
+        self._waiting: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        """One more event."""
+        self._waiting.append(event)
+        self._watch(event)
+        matters = event.type in {"run.started", "waiting", "step.ended", "run.ended"}
+        if matters or (isinstance(event, LogLine) and len(self._waiting) >= self.MOST):
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give what was gathered to the record."""
+        if self._waiting:
+            self._record.absorb(self._assignment.run, self._waiting)
+            self._waiting = []
+
+
+# --- finding the configuration and the state -------------------------------------------------------
+
+
+def open_machine(
+    named: Path | None, before: Callable[[Documents], None] | None = None, *, looks: bool = False
+) -> Machine:
+    """Load the configuration (`-c`, HIGHBALL_CONFIG, the default files) and open its state.
+
+    Who `looks` gets one that stands in for a state that cannot be written, even beside a hub that serves it.
+    Raises ConfigurationInvalid and StateUnusable.
+    """
+    path = find_configuration(named)
+    document = load(path)
+    state = find_state(path, document)
+    _LOG.debug("reads %s, and keeps its state in %s", path, state)
+    if not looks or can_be_written(state):
+        return Machine(path, document, state, before)
+    if isinstance(served := find_database(state), str):  # which may be written all the same
+        refuse_if_served(served)
+    machine = Machine(path, document, make_standin(state), before)
+    machine.real_state = state
+    return machine
+
+
+def find_configuration(named: Path | None) -> Path:
+    """Which file holds the configuration."""
+    told = named or (Path(os.environ["HIGHBALL_CONFIG"]) if os.environ.get("HIGHBALL_CONFIG") else None)
+    if told is not None:
+        return told
+    found = next((path for path in _default_files() if path.exists()), None)
+    if found is None:
+        places = ", ".join(str(path) for path in _default_files() if path.suffix == ".toml")
+        raise ConfigurationInvalid(
+            f"there is no configuration: none of {places} exists",
+            code="configuration_missing",
+            hint="name one with -c FILE or HIGHBALL_CONFIG",
+        )
+    return found
+
+
+def find_state(path: Path | None, document: Document) -> Path:
+    """Where the state of this configuration lies, or of a hub that has none."""
+    told = os.environ.get("HIGHBALL_STATE")
+    if told:
+        return Path(told).absolute()
+    if document.settings.state is not None:
+        return document.settings.state
+    if path is None:
+        return SYSTEM_STATE if os.geteuid() == 0 else _user_state()
+    real = path.resolve()
+    base = SYSTEM_STATE if real.is_relative_to(SYSTEM_CONFIGURATION) else _user_state()
+    if real in {default.resolve() for default in _default_files()}:
+        return base
+    return base / f"at-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
+
+
+def find_key_folder(path: Path | None) -> Path:
+    """Where the hub's key lies: beside the configuration, or where that would be."""
+    if path is not None:
+        return path.resolve().parent
+    home = _own_folder("XDG_CONFIG_HOME", ".config") / "highball"
+    if os.geteuid() != 0:
+        return home
+    # root's key lies in the system's folder, but where its environment names another and none lies there yet
+    is_named = bool(os.environ.get("XDG_CONFIG_HOME"))
+    is_used = (SYSTEM_CONFIGURATION / "hub.key").exists() and not (home / "hub.key").exists()
+    return home if is_named and not is_used else SYSTEM_CONFIGURATION
+
+
+def find_database(state: Path) -> Path | str:
+    """Where the database of this state lies: in its folder, or where HIGHBALL_DATABASE says (`postgresql://…`)."""
+    return os.environ.get("HIGHBALL_DATABASE") or state / "highball.db"
+
+
+def _default_files() -> list[Path]:
+    home = _own_folder("XDG_CONFIG_HOME", ".config")
+    return [folder / name for folder in (home / "highball", SYSTEM_CONFIGURATION) for name in FILE_NAMES]
+
+
+def _user_state() -> Path:
+    return _own_folder("XDG_STATE_HOME", ".local/state") / "highball"
+
+
+def _own_folder(variable: str, usual: str) -> Path:
+    """A folder of this user as XDG names it; a relative one there does not count.
+
+    A service that is started without HOME finds the same one as its user's shell.
+    """
+    named, home = Path(os.environ.get(variable, "")), Path(os.environ.get("HOME", ""))
+    if named.is_absolute():
+        return named
+    return (home if home.is_absolute() else _home_of_user()) / usual
+
+
+def _home_of_user() -> Path:
+    import pwd
+
+    try:
+        return Path("/", pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # a container's user without a name
+        return Path("/")

@@ -1,0 +1,1 @@
+"""What people declare: read, merged, checked and written."""

@@ -1,0 +1,29 @@
+"""A host as people declare it: a machine whose data is protected, and what it may be burdened with."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from highball.config.job import Rate, Tags
+from highball.config.keys import Title
+
+
+class Host(BaseModel):
+    """A machine whose data is protected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    title: Title | None = Field(None, description="a name for people")
+    tags: Tags = Field((), description="words to find it and others like it by")
+    always_on: bool = Field(
+        True, strict=True, description="false for one that sleeps or travels: being offline is no alert then"
+    )
+    limit_upload: Rate | None = Field(
+        None, description="KiB a second at most of all its runs together, or text like 2M"
+    )
+    limit_download: Rate | None = Field(
+        None, description="KiB a second at most of all its runs together, or text like 2M"
+    )
+    concurrency: int = Field(
+        2, ge=1, le=100, strict=True, description="how many runs may be at work at a time"
+    )

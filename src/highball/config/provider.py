@@ -1,0 +1,97 @@
+"""An OpenID Connect provider: where people of an organisation log in instead of with a password of the hub's own."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from highball.config.keys import Title
+from highball.config.problems import wrong
+from highball.config.roles import Role
+from highball.secret import Secret
+
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?", re.A)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a server of this name is on this machine."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _check_issuer(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise wrong("is no address") from None
+    if (
+        not host
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise wrong("is no issuer", "it looks like https://id.example.org, without ? and #")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+        raise wrong("does not begin with https://", "whoever is between could let anybody in")
+    return text
+
+
+def _check_host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise wrong("is no name of a server", "it looks like keys.example.org")
+    return text.lower()
+
+
+_Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")]
+_Scope = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]
+_Claim = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Provider(BaseModel):
+    """Who proves people's identity for this hub, and which role they get."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    issuer: Annotated[str, Field(max_length=500), AfterValidator(_check_issuer)] = Field(
+        description="the provider's address, as it calls itself"
+    )
+    client_id: _Word = Field(description="how the provider knows this hub")
+    client_secret: Secret | None = Field(
+        None, description="the hub's password at the provider; null is a public client"
+    )
+    scopes: Annotated[tuple[_Scope, ...], Field(max_length=30)] = Field(
+        ("openid", "profile", "email"), description="what is asked for; openid always is"
+    )
+    claim: _Claim = Field(
+        "groups", description="the claim that tells the role; a.b is b within a, where no claim is called so"
+    )
+    roles: Annotated[dict[_Claim, Role], Field(max_length=200)] = Field(
+        {}, description="which value of the claim gives which role; the highest one counts"
+    )
+    default_role: Role | None = Field(
+        None, description="the role of who has none of these values; null lets nobody else in"
+    )
+    restore_in_place: Annotated[tuple[_Claim, ...], Field(max_length=200)] = Field(
+        (),
+        description="which values of the claim let an operator restore in place, at each log-in; "
+        "without any it is what the account says",
+    )
+    name_claim: _Claim = Field(
+        "preferred_username", description="the claim that tells the name of the account"
+    )
+    create_accounts: bool = Field(
+        False, strict=True, description="make an account for who comes for the first time"
+    )
+    label: Title = Field("your organisation", description="what the button calls the provider: Log in with …")
+    hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], Field(max_length=10)] = Field(
+        (), description="other servers that tokens and keys may come from, where not the issuer's own"
+    )

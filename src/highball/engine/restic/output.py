@@ -1,0 +1,733 @@
+"""What restic prints, as facts: JSON lines, plain lines and exit statuses of 0.14 to 0.19.
+
+Rules: fields and kinds of message that are not known are passed over, a line that is not JSON is log, a number
+that is missing is 0, one that cannot be (negative, too large, no number at all) is not known, and an exit status
+that is not known is a failure. Nothing here starts a program.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pydantic_core
+
+from highball.engine.restic.program import Version
+from highball.engine.restic.ssh import SAID
+from highball.facts import (
+    LARGEST_NUMBER,
+    Caution,
+    Difference,
+    Lock,
+    Node,
+    NodeKind,
+    Progress,
+    Reason,
+    Snapshot,
+    path_from_text,
+)
+
+TAG_JOB = "hb:job="
+TAG_SET = "hb:set="
+TAG_RUN = "hb:run="
+
+JsonMessage = dict[str, Any]
+"""One JSON object that restic printed."""
+
+LOST_CHARACTER = "\ufffd"
+"""What restic's JSON shows in place of a byte that is not UTF-8."""
+
+LOST = LOST_CHARACTER.encode()
+"""The same as bytes of a path."""
+
+MOST_KEPT = 1000
+"""Of the files that could not be read, so many are listed one by one; the rest is only counted."""
+
+
+def read_json(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line, or None where the line is something else."""
+    if not line.startswith(b"{"):
+        return None
+    try:
+        found = pydantic_core.from_json(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def read_time(text: str) -> datetime:
+    """A time as Go writes it, with its offset; Go's nanoseconds are cut to microseconds."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def read_count(value: object) -> int | None:
+    """How many, or how many bytes; None of what is no number that can be."""
+    return value if type(value) is int and 0 <= value <= LARGEST_NUMBER else None
+
+
+def _read_amount(value: object) -> float | None:
+    """The same where it may be a fraction."""
+    fits = isinstance(value, int | float) and 0 <= value <= LARGEST_NUMBER and math.isfinite(value)
+    return value if fits else None  # type: ignore[return-value]
+
+
+def is_id(value: object) -> bool:
+    """Whether this is an id of restic's, or the beginning of one."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+_ID = re.compile("[0-9a-f]{8,64}")
+
+
+# --- backup --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What restic says at the end of a backup; the id is a short one before 0.15, None in a dry run."""
+
+    snapshot_id: str | None
+    files_new: int
+    files_changed: int
+    files_unmodified: int
+    bytes_processed: int
+    bytes_added: int
+    bytes_packed: int | None = None
+    """What the repository grew by: as it is stored, compressed; not known before 0.17."""
+
+    @property
+    def files(self) -> int:
+        """All files that the snapshot holds."""
+        return self.files_new + self.files_changed + self.files_unmodified
+
+
+@dataclass
+class BackupReport:
+    """What one `restic backup` told while it ran."""
+
+    summary: Summary | None = None
+    cautions: list[Caution] = field(default_factory=list)
+    unlisted: int = 0
+    """How many more files could not be read than `cautions` lists."""
+    log: list[str] = field(default_factory=list)
+    """The last plain lines, for the classification of a failure."""
+
+    def note(self, caution: Caution) -> bool:
+        """One more file that could not be read; false where it is only counted."""
+        if len(self.cautions) >= MOST_KEPT:
+            self.unlisted += 1
+            return False
+        self.cautions.append(caution)
+        return True
+
+
+def read_status(message: dict[str, Any]) -> Progress:
+    """A `status` message of backup or restore as progress, which never goes beyond the whole."""
+    seconds = _read_amount(message.get("seconds_elapsed"))
+    done = read_count(message.get("bytes_done") or message.get("bytes_restored")) or 0
+    total = read_count(message.get("total_bytes"))
+    files = read_count(message.get("files_done") or message.get("files_restored")) or 0
+    # files that grow while they are read make more of it than restic had counted, and its remainder wraps around
+    grew = total is not None and done > total
+    return Progress(
+        percent=round((_read_amount(message.get("percent_done")) or 0) * 100, 2),
+        files_done=files,
+        files_total=_at_least(files, read_count(message.get("total_files"))),
+        bytes_done=done,
+        bytes_total=_at_least(done, total),
+        bytes_per_second=_read_amount(done / seconds) if seconds else None,
+        seconds_left=None if grew else _read_seconds_left(message.get("seconds_remaining")),
+        current=_read_path(_first_of(message.get("current_files"))),
+    )
+
+
+LONGEST_LEFT = 365 * 24 * 3600
+"""A forecast beyond this many seconds is none."""
+
+
+def _read_seconds_left(value: object) -> float | None:
+    seconds = _read_amount(value)
+    return seconds if seconds is not None and seconds <= LONGEST_LEFT else None
+
+
+def _at_least(done: int, total: int | None) -> int | None:
+    return None if total is None else max(done, total)
+
+
+LONGEST_PATH = 64 * 1024
+
+
+def _read_path(value: object) -> bytes | None:
+    """A path as a message spells it; none where it is longer than any system's paths are."""
+    return path_from_text(value) if isinstance(value, str) and 0 < len(value) <= LONGEST_PATH else None
+
+
+def _first_of(value: object) -> object:
+    return value[0] if isinstance(value, list) and value else None
+
+
+_SUMMED = {
+    "files_new": "files_new",
+    "files_changed": "files_changed",
+    "files_unmodified": "files_unmodified",
+    "bytes_processed": "total_bytes_processed",
+    "bytes_added": "data_added",
+}
+
+
+def read_summary(message: dict[str, Any]) -> Summary | None:
+    """A backup's `summary` message; None of one that no backup can have come to."""
+    found = {name: read_count(message.get(told) or 0) for name, told in _SUMMED.items()}
+    counts = {name: count for name, count in found.items() if count is not None}
+    id, packed = message.get("snapshot_id") or None, message.get("data_added_packed")
+    if len(counts) < len(found) or not (id is None or is_id(id)):
+        return None
+    return Summary(snapshot_id=id, **counts, bytes_packed=read_count(packed))
+
+
+def read_file_error(message: dict[str, Any]) -> Caution:
+    """An `error` message: its text lies in `error.message` since 0.17.1, in `error.Err` and `error.Op` before."""
+    error = message.get("error")
+    detail = ""
+    if isinstance(error, dict):
+        detail = str(error.get("message") or _go_error(error))
+    elif isinstance(error, str):
+        detail = error
+    text = detail or f"error during {message.get('during') or 'the backup'}"
+    return Caution(
+        code="file_unreadable", message=text[:LONGEST_MESSAGE], path=_read_path(message.get("item"))
+    )
+
+
+LONGEST_MESSAGE = 4096
+"""A message of restic names a path and says what is wrong with it."""
+
+LACKING = "repository_lacking"
+"""The code of what an earlier backup saved and the repository does not have."""
+
+_OF_THE_REPOSITORY = re.compile(
+    r"(is not known|could not be loaded); the repository could be damaged|not found in the repository index"
+)
+
+
+def as_lacking(caution: Caution, sources: Collection[bytes]) -> Caution:
+    """The same, told as what it is where not a file could not be read, but what an earlier backup had saved of it.
+
+    restic calls both an error of the file, and saves it anew. Before 0.17.1 it loses its words for the second one;
+    that the tree of the snapshot before is not there it says of `/`, whatever the sources are.
+    """
+    is_of_root = caution.path == b"/" and b"/" not in sources
+    if not is_of_root and _OF_THE_REPOSITORY.search(caution.message) is None:
+        return caution
+    message = (
+        f"the repository lacks what an earlier backup saved, so that it was saved anew: {caution.message}"
+    )
+    return Caution(code=LACKING, message=message[:LONGEST_MESSAGE])
+
+
+_ERRNO = {
+    1: "operation not permitted",
+    2: "no such file or directory",
+    5: "input/output error",
+    13: "permission denied",
+}
+
+
+def _go_error(error: dict[str, Any]) -> str:
+    number = error.get("Err")
+    reason = _ERRNO.get(number, f"error {number}") if isinstance(number, int) else str(number or "")
+    return f"{error.get('Op') or 'read'} {error.get('Path') or ''}: {reason}".strip() if reason else ""
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"repository is already locked|already locked (exclusively )?by", "repository_locked"),
+    (r"wrong password or no key found", "wrong_password"),
+    (r"no space left on device|disk quota exceeded", "no_space"),
+    (r"server response unexpected: 507|Insufficient Storage|\(507\)", "no_space"),
+    (r"has changed and you have requested strict checking|IDENTIFICATION HAS CHANGED", "server_changed"),
+    (r"host key is known for|Host key verification failed", "server_unknown"),
+    (
+        r"\(401\)|401 Unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch|Access Denied|AccessDenied"
+        r"|Access Key Id you provided|request signature we calculated|no credentials found",
+        "access_denied",
+    ),
+    (r"Permission denied \(|Too many authentication failures", "access_denied"),
+    (r"\(403\)|403 Forbidden", "refused_by_server"),
+    (
+        r"(unable to create lock in backend|Save\(\S+ (returned error|failed)|create repository at)"
+        r".*(permission denied|read-only file system)",
+        "repository_read_only",
+    ),
+    (r"x509: |tls: failed to verify|certificate (required|unknown)", "certificate_refused"),
+    (r"server gave HTTP response to HTTPS client|\(400\): 400 Bad Request", "wrong_scheme"),
+    (r"cannot dump file: path .* not found in snapshot", "path_unknown"),
+    (r"specified bucket does not exist|NoSuchBucket", "repository_missing"),
+    (r"connection refused|no such host|i/o timeout|network is unreachable|No route to host", "unreachable"),
+    (r"Could not resolve hostname|Timeout, server \S+ not responding", "unreachable"),
+    (r"Connection (closed|reset|timed out|refused)|unexpected packet|ssh command exited", "unreachable"),
+    (r"unable to start the sftp session", "unreachable"),
+    (r"repository does not exist", "repository_missing"),
+    (
+        r"unable to open config file: .*(no such file|not exist|The specified key|404|NoSuchKey|NoSuchBucket)",
+        "repository_missing",
+    ),
+    (
+        r"config file already exists|repository master key and config already initialized",
+        "already_initialised",
+    ),
+    (r"out of memory|cannot allocate memory", "out_of_memory"),
+    (
+        r"failed to load snapshot \S+: .*(no such file|not exist|not found|404|NoSuchKey)"
+        r"|no matching ID found|ID \S+ is not unique|prefix not found|multiple IDs with prefix",
+        "snapshot_unknown",
+    ),
+)
+
+_SENTENCES: dict[str, str] = {
+    "repository_locked": "the repository is locked",
+    "wrong_password": "the repository's password is wrong",
+    "no_space": "there is no space left where the repository lies, or in restic's cache or temporary folder",
+    "access_denied": "the storage refused the credentials",
+    "server_unknown": "the server's own key is not known, so it is not trusted",
+    "server_changed": "the server shows another key than the one that is known",
+    "certificate_refused": "the server's certificate cannot be trusted",
+    "wrong_scheme": "the server does not answer as the address says",
+    "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
+    "repository_read_only": "the repository's folder cannot be written",
+    "path_unknown": "this path is not in the snapshot",
+    "unreachable": "the repository cannot be reached",
+    "repository_missing": "there is no repository at this address",
+    "already_initialised": "there is a repository at this address already",
+    "out_of_memory": "restic ran out of memory",
+    "snapshot_unknown": "the repository does not know this snapshot",
+    "restic_crashed": "restic crashed",
+    "killed": "restic was killed",
+    "interrupted": "restic was interrupted",
+    "restic_failed": "restic failed",
+}
+
+_HINTS: dict[str, str] = {
+    "repository_locked": "wait for it, or see its owner with: highball unlock",
+    "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
+    "no_space": "make some room there by other means first, for restic itself needs a little to begin; "
+    "then highball forget and highball prune free more in the repository",
+    "access_denied": "check the user, the password or the keys of this repository's storage; "
+    "a private key that asks for a passphrase cannot be used",
+    "server_unknown": "compare what ssh-keyscan shows (ssh-keyscan -p PORT SERVER) with the server's own key, and add "
+    "the line to the repository's known_hosts file, or to ~/.ssh/known_hosts of the user who backs up",
+    "server_changed": "ask who runs the server; where it was made anew, take the old key out (ssh-keygen -R SERVER, "
+    "with -f for a known_hosts file of its own) and add the new one; else somebody may stand in between",
+    "certificate_refused": "where an authority of your own signed it, name that one's file by certificate = …; "
+    "one that is too old, or made for another name, is renewed on the server",
+    "wrong_scheme": "does it speak TLS? then the address begins with https, else with http",
+    "refused_by_server": "name an admin access for this repository, or allow deletion on the server",
+    "repository_read_only": "check who owns it, and that its disk is not mounted read-only",
+    "path_unknown": "see what is there with: highball ls SNAPSHOT",
+    "unreachable": "check the address, the network and that the server runs",
+    "repository_missing": "is its disk mounted? a new repository is made by: highball setup --schedule none",
+    "out_of_memory": "give the machine more memory, or run this action on another one",
+    "snapshot_unknown": "see which there are with: highball snapshots",
+}
+
+_RETRYING = re.compile(r"^\S.* returned error, retrying after (?P<pause>\S+): ")
+_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|µs|ns|h|m|s)")
+_GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
+_VAIN = frozenset({"certificate_refused", "wrong_scheme", "access_denied", "repository_missing"})
+
+
+def is_retrying(line: str) -> bool:
+    """Whether restic says that it tries again: from 0.17 on it does for a quarter of an hour, whatever the error."""
+    return _RETRYING.match(line) is not None
+
+
+def next_try(line: str) -> timedelta:
+    """After which pause restic tries again, by a line that says that it does; never more than an hour."""
+    match = _RETRYING.match(line)
+    parts = _GO_DURATION.findall(match["pause"]) if match else ()
+    seconds = sum(float(number) * _GO_SECONDS[unit] for number, unit in parts)
+    return timedelta(seconds=min(seconds, 3600))
+
+
+def cause_of(line: str) -> str:
+    """What a line says that restic tries again, without how often."""
+    return _RETRYING.sub("", line.partition("\n")[0])
+
+
+def is_in_vain(line: str) -> bool:
+    """Whether what restic tries again cannot pass."""
+    return is_retrying(line) and _code_of_words([line]) in _VAIN
+
+
+RETRYABLE = frozenset({"repository_locked"})
+"""What is worth waiting for."""
+
+PASSING = frozenset(
+    {"unreachable", "repository_locked", "out_of_memory", "restic_crashed", "killed", "restic_failed"}
+)
+"""What may be gone after a while, so that another attempt is worth it. Everything else needs a person: a wrong
+password, refused credentials, no space, a repository that is gone or another one; and restic that was interrupted."""
+
+
+def hint(code: str) -> str | None:
+    """What to do about a failure of this code."""
+    return _HINTS.get(code)
+
+
+def sentence(code: str) -> str:
+    """The sentence that belongs to a code of this room."""
+    return _SENTENCES[code]
+
+
+def classify(version: Version, exit_status: int, log: Iterable[str]) -> Reason:
+    """Why restic failed, from its exit status where the version gives one a meaning, else from its words."""
+    lines = [line for line in log if line.strip()]
+    code = _code_of_status(version, exit_status) or _code_of_words(lines)
+    code = code or _code_of_death(exit_status)
+    detail = "" if code == "wrong_password" else _telling_line(lines)
+    return Reason(
+        code=code, message=f"{_SENTENCES[code]}: {detail}" if detail else _with_status(code, exit_status)
+    )
+
+
+def _with_status(code: str, exit_status: int) -> str:
+    return f"{_SENTENCES[code]} (exit status {exit_status})"
+
+
+def _code_of_status(version: Version, exit_status: int) -> str | None:
+    if version >= (0, 17, 0) and exit_status == 10:
+        return "repository_missing"
+    if version >= (0, 17, 0) and exit_status == 11:
+        return "repository_locked"
+    if version >= (0, 17, 1) and exit_status == 12:
+        return "wrong_password"
+    return None
+
+
+def _code_of_words(lines: list[str]) -> str | None:
+    text = "\n".join(lines)
+    return next((code for pattern, code in _PATTERNS if re.search(pattern, text, re.IGNORECASE)), None)
+
+
+CRASHED = 2
+"""The exit status of a Go program that panics."""
+
+
+def _code_of_death(exit_status: int) -> str:
+    if exit_status == CRASHED:
+        return "restic_crashed"
+    if exit_status == 130:
+        return "interrupted"
+    return "killed" if exit_status > 128 else "restic_failed"
+
+
+_NOISE = re.compile(r"debug\d: |@|Warning: Permanently added|\*\* ")
+
+
+def _telling_line(lines: list[str]) -> str:
+    """The one line of a failure's output that says why: what ssh said, else the last `Fatal`, else the last line."""
+    of_ssh = [line.removeprefix(SAID) for line in lines if line.startswith(SAID)]
+    told = [line for line in of_ssh if not _NOISE.match(line)]
+    if told:
+        return " ".join(line.rstrip(".") + "." for line in told[-2:]).rstrip(".")
+    lines = _without_stack([line for line in lines if not line.startswith("goroutine ")])
+    fatal = [line for line in lines if line.startswith("Fatal: ")]
+    chosen = (fatal or lines or [""])[-1].removeprefix("Fatal: ").strip()
+    return cause_of(chosen)
+
+
+_FRAME = re.compile(r"\s+\S+\.(go|s):\d+")
+
+
+def _without_stack(lines: list[str]) -> list[str]:
+    """Without the stack that 0.14 prints behind some errors: pairs of a function and an indented place."""
+    first = next((number for number, line in enumerate(lines) if _FRAME.match(line)), None)
+    return lines if first is None else lines[: max(first - 1, 1)]
+
+
+def read_exit_error(message: dict[str, Any]) -> str:
+    """The `exit_error` message (since 0.18) as the plain line that older versions print."""
+    return str(message.get("message") or "").strip()
+
+
+_OWNER = re.compile(
+    r"locked(?P<exclusive> exclusively)? by PID (?P<pid>\d+) on (?P<host>\S+) by (?P<user>[^(\n]+)"
+)
+_CREATED = re.compile(r"lock was created at (?P<when>[^(\n]+)\((?P<ago>[^)]*) ago\)")
+
+
+def describe_lock(text: str) -> str | None:
+    """Who holds the lock that restic complains of, in words; None where it does not say."""
+    owner = _OWNER.search(text)
+    if owner is None:
+        return None
+    since = _CREATED.search(text)
+    started = f", since {since['ago']}" if since else ""
+    return f"{owner['user'].strip()} on {owner['host']} (pid {owner['pid']}{started})"
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def read_snapshots(text: bytes, repository: str) -> list[Snapshot]:
+    """The array that `snapshots --json` prints; versions before 0.17 know no sizes."""
+    return read_some(text, repository, (), ())[0]
+
+
+def read_some(
+    text: bytes, repository: str, hosts: Collection[str], tags: Iterable[str]
+) -> tuple[list[Snapshot], int]:
+    """Of that array what restic would list by these hosts and comma-joined tags; and how many it shows in all."""
+    found = pydantic_core.from_json(text.strip() or b"null") or []
+    wanted = [set(joined.split(",")) for joined in tags]
+    chosen = [
+        entry
+        for entry in found
+        if (not hosts or entry.get("hostname") in hosts)
+        and (not wanted or any(each.issubset(entry.get("tags") or ()) for each in wanted))
+    ]
+    return [read_snapshot(entry, repository) for entry in chosen], len(found)
+
+
+def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
+    """One snapshot as restic shows it, with what our tags say."""
+    tags = tuple(entry.get("tags") or ())
+    summary = entry.get("summary") or {}
+    if not is_id(entry["id"]):
+        raise ValueError("not an id")
+    return Snapshot(
+        id=entry["id"],
+        time=read_time(entry["time"]),
+        job=_tagged(tags, TAG_JOB),
+        set=_tagged(tags, TAG_SET),
+        run=_tagged(tags, TAG_RUN),
+        host=entry.get("hostname") or "",
+        tags=tags,
+        paths=tuple(path_from_text(path) for path in entry.get("paths") or ()),
+        repository=repository,
+        size_bytes=read_count(summary.get("total_bytes_processed")),
+        files=read_count(summary.get("total_files_processed")),
+        tree=_read_id(entry.get("tree")),
+        parent=_read_id(entry.get("parent")),
+        original=_read_id(entry.get("original")),
+        user=entry.get("username"),
+    )
+
+
+def _read_id(value: object) -> str | None:
+    return value if isinstance(value, str) and is_id(value) else None
+
+
+def _tagged(tags: Iterable[str], prefix: str) -> str | None:
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
+
+
+_KINDS = {"file": NodeKind.FILE, "dir": NodeKind.DIRECTORY, "symlink": NodeKind.SYMLINK}
+
+
+def read_node(message: dict[str, Any]) -> Node:
+    """One `node` line of `ls --json`."""
+    kind = _KINDS.get(message.get("type", ""), NodeKind.OTHER)
+    modified_at, modified_ns = _moment(message.get("mtime"))
+    mode = message.get("mode")
+    return Node.model_construct(
+        path=message["path"].encode("utf-8", "surrogateescape"),
+        kind=kind,
+        size_bytes=read_count(message.get("size") or 0) if kind is NodeKind.FILE else None,
+        mode=permissions(mode) if isinstance(mode, int) else None,
+        uid=read_count(message.get("uid")),
+        gid=read_count(message.get("gid")),
+        modified_at=modified_at,
+        modified_ns=modified_ns,
+        inode=inode if type(inode := message.get("inode")) is int else None,
+        inexact=LOST_CHARACTER in message["path"],
+    )
+
+
+def _moment(text: str | None) -> tuple[datetime | None, int | None]:
+    if not text:
+        return None, None
+    try:
+        at = read_time(text)
+    except ValueError:  # a year that Python cannot hold; the listing goes on
+        return None, None
+    return at, _nanoseconds(at, text)
+
+
+def permissions(go_mode: int) -> int:
+    """Go's file mode as POSIX permission bits: Go keeps set-id and sticky in bits of its own."""
+    if not go_mode & _ANY_SPECIAL:
+        return go_mode & 0o777
+    return (go_mode & 0o777) | sum(posix for go, posix in _SPECIAL if go_mode & go)
+
+
+_SPECIAL = ((1 << 23, 0o4000), (1 << 22, 0o2000), (1 << 20, 0o1000))
+_ANY_SPECIAL = sum(go for go, _ in _SPECIAL)
+_FRACTION = re.compile(r"\.(\d{1,9})")
+
+
+def nanoseconds(text: str) -> int:
+    """A time of Go as nanoseconds since 1970, all nine digits of it."""
+    return _nanoseconds(read_time(text), text)
+
+
+def _nanoseconds(at: datetime, text: str) -> int:
+    fraction = _FRACTION.search(text)
+    whole = int(at.replace(microsecond=0).timestamp())
+    return whole * 1_000_000_000 + (int(fraction[1].ljust(9, "0")) if fraction else 0)
+
+
+def read_lock(lock_id: str, text: bytes) -> Lock:
+    """What `cat lock` prints."""
+    entry = pydantic_core.from_json(text)
+    return Lock(
+        id=lock_id,
+        exclusive=bool(entry.get("exclusive")),
+        hostname=entry.get("hostname") or "",
+        pid=read_count(entry.get("pid")) or 0,
+        username=entry.get("username"),
+        created_at=read_time(entry["time"]),
+    )
+
+
+def read_difference(message: dict[str, Any]) -> Difference | None:
+    """A `change` line of `diff --json`; None for other kinds of line."""
+    path = _read_path(message.get("path"))
+    if message.get("message_type") != "change" or path is None:
+        return None
+    return Difference(path=path, modifier=str(message.get("modifier") or "?")[:8])
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """A name in a tree with its exact bytes, and the tree below it where it is a directory."""
+
+    name: bytes
+    subtree: str | None
+
+
+def read_tree(text: bytes) -> list[TreeEntry]:
+    """The entries of a tree blob; restic writes names Go-quoted, which is how bytes survive JSON."""
+    tree = pydantic_core.from_json(text)
+    return [TreeEntry(unquote(node["name"]), node.get("subtree")) for node in tree.get("nodes") or ()]
+
+
+_ESCAPE = re.compile(
+    r'\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([abfnrtv\\"\']))'
+)
+_SHORT = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v"}
+
+
+def unquote(name: str) -> bytes:
+    """Undo Go's `strconv.Quote`: exact bytes from its escapes."""
+    parts: list[bytes] = []
+    end = 0
+    for found in _ESCAPE.finditer(name):
+        parts.append(name[end : found.start()].encode())
+        parts.append(_unescape(found))
+        end = found.end()
+    parts.append(name[end:].encode())
+    return b"".join(parts)
+
+
+def _unescape(found: re.Match[str]) -> bytes:
+    two, octal, four, eight, short = found.groups()
+    if two or octal:
+        return bytes([int(two, 16) if two else int(octal, 8)])
+    if four or eight:
+        return chr(int(four or eight, 16)).encode()
+    return _SHORT.get(short, short.encode())
+
+
+def as_listed(name: bytes) -> bytes:
+    """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
+    shown: list[str] = []
+    rest = name
+    while rest:
+        try:
+            shown.append(rest.decode())
+            break
+        except UnicodeDecodeError as error:
+            shown.append(rest[: error.start].decode() + LOST_CHARACTER)
+            rest = rest[error.start + 1 :]
+    return "".join(shown).encode()
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What `check` found: how many errors, and the lines that tell them."""
+
+    errors: int
+    lines: tuple[str, ...]
+    broken_packs: tuple[str, ...] = ()
+
+
+def read_check(message: dict[str, Any]) -> CheckResult | None:
+    """The `summary` of `check --json` (since 0.18); None for other kinds of line, and of one that makes no sense."""
+    errors = read_count(message.get("num_errors") or 0)
+    if message.get("message_type") != "summary" or errors is None:
+        return None
+    packs = message.get("broken_packs")
+    return CheckResult(
+        errors=errors, lines=(), broken_packs=tuple(filter(is_id, packs if isinstance(packs, list) else ()))
+    )
+
+
+def finds_damage(log: Iterable[str]) -> bool:
+    """Whether a check that failed says at its end that it found something."""
+    return any(re.search("repository contains errors|LoadIndex returned errors", line) for line in log)
+
+
+def was_kept_out(log: Iterable[str]) -> bool:
+    """Whether restic could not begin, because it could not put its lock into the repository."""
+    return any("unable to create lock in backend" in line for line in log)
+
+
+NO_ERRORS = "no errors were found"
+"""What `check` says at its good end before it speaks JSON (0.18)."""
+
+
+@dataclass
+class PruneReport:
+    """What `prune` says of its work: text on every version, of which a long one prints much."""
+
+    freed: int | None = None
+    left: int = 0
+    """How many files could not be removed."""
+    _is_done: bool = False
+
+    def hear(self, line: str) -> None:
+        """One more line."""
+        found = read_freed([line])
+        self.freed = self.freed if found is None else found
+        self.left += line.startswith("unable to remove ")
+        self._is_done = self._is_done or line == "done"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it came to its end, and said what that was."""
+        return self._is_done and self.freed is not None
+
+
+_PLAIN_ERROR = re.compile(r"error: (?P<what>\S.*)")
+
+
+def read_plain_error(line: str) -> Caution | None:
+    """What could not be read, where a backup says so in plain words beside its JSON; None for any other line."""
+    found = _PLAIN_ERROR.fullmatch(line)
+    return Caution(code="file_unreadable", message=found["what"]) if found else None
+
+
+_FREED = re.compile(r"total prune: +\d+ blobs / (\d{1,12}(?:\.\d{1,12})?) ([KMGT]?)i?B")
+
+
+def read_freed(lines: Iterable[str]) -> int | None:
+    """The bytes in `total prune: 3 blobs / 293.664 KiB`; None where restic (0.14 to 0.19 do) does not say so."""
+    found = next((match for line in lines if (match := _FREED.match(line))), None)
+    return round(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else None

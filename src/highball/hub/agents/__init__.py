@@ -1,0 +1,1 @@
+"""The agents: who is connected, what they are asked, what they are believed."""

@@ -1,0 +1,1 @@
+"""The ways back when the hub or its database is lost."""

@@ -1,0 +1,1 @@
+"""What is declared, in the database: objects and their revisions."""

@@ -1,0 +1,1 @@
+"""Sealed secrets: kept, rotated, and handed out only where they count."""

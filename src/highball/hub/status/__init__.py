@@ -1,0 +1,1 @@
+"""How things stand: health, days, repositories, and the one sentence about all of it."""

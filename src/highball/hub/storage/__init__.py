@@ -1,0 +1,1 @@
+"""The database: its schema, its dialects, its upgrades, and who serves."""

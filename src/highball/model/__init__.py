@@ -1,0 +1,1 @@
+"""What happened, as classes: runs, steps, events, snapshots; no behaviour."""

@@ -1,0 +1,1 @@
+"""Where a child runs and where files lie."""

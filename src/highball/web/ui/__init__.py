@@ -1,0 +1,1 @@
+"""How pages are drawn, and how facts look and read on them."""

@@ -1,0 +1,197 @@
+"""A run's log as lines for a page: from its events, the last ones first asked for, and nothing in them that acts.
+
+What programs print is hostile: it steers terminals, never ends its lines, and comes by the million. Here it is
+made plain, cut where it is long, and only as much of it is read as is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from markupsafe import escape
+
+from highball.facts import (
+    Action,
+    Event,
+    LogLine,
+    Outcome,
+    Reason,
+    Run,
+    RunEnded,
+    RunStarted,
+    SnapshotSaved,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+)
+from highball.hub.runs.record import Record
+from highball.humanize import counted
+from highball.web.ui import run_summary, status_looks
+
+LAST_LINES = 500
+"""So many lines are shown of a log that is longer."""
+
+MOST_CHARACTERS = 90_000
+"""And so much of them, as HTML: a page stays small though its lines are long."""
+
+LONGEST_LINE = 1_000
+"""What is longer is cut, with a way to the whole."""
+
+_ANSI = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~]?)"
+    r"|\x9b[0-?]*[ -/]*[@-~]?"
+)
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """One line: when, who said it, what, and how bad it is; `left` counts the characters that were cut off."""
+
+    seq: int
+    at: datetime
+    origin: str
+    text: str
+    tone: str | None = None
+    left: int = 0
+
+    @property
+    def cost(self) -> int:
+        """How much of a page it takes."""
+        return len(escape(self.text).encode("utf-8", "replace")) + 120
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """Some lines in order; `last` numbers the last event that was looked at, `more` says that there are others."""
+
+    rows: tuple[LogRow, ...]
+    last: int
+    more: bool
+
+
+def plain(text: str) -> str:
+    """Text that steers nothing: colours and cursor moves are gone, other control characters are spelled."""
+    text = _ANSI.sub("", text).replace("\r\n", "\n")
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape", "replace").decode() for c in text
+    )
+
+
+def read_end(record: Record, run: Run) -> LogPart:
+    """The last lines of a run."""
+    found: list[LogRow] = []
+    last, cost, more = 0, 0, False
+    for event in record.read_events_back(run.id):
+        last = max(last, event.seq)
+        row = _row(event, _actions(run))
+        if row is None:
+            continue
+        cost += row.cost
+        if len(found) == LAST_LINES or cost > MOST_CHARACTERS:
+            more = True
+            break
+        found.append(row)
+    return LogPart(tuple(reversed(found)), last, more)
+
+
+def read_on(record: Record, run: Run, after: int, find: str = "") -> LogPart:
+    """The lines behind a number, as many as a page holds; of those that hold a text, where one is sought."""
+    found: list[LogRow] = []
+    last, cost = after, 0
+    for row, seq in _rows(record.read_events(run.id, after=after), run):
+        if row is not None and find.casefold() in row.text.casefold():
+            cost += row.cost
+            if found and (len(found) == LAST_LINES or cost > MOST_CHARACTERS):
+                return LogPart(tuple(found), last, more=True)
+            found.append(row)
+        last = seq
+    return LogPart(tuple(found), last, more=False)
+
+
+def each_line(record: Record, run: Run) -> Iterator[str]:
+    """All that happened, as text: what a person reads on the page, in a file."""
+    actions = _actions(run)
+    for event in record.read_events(run.id):
+        row = _row(event, actions, longest=None)
+        if row is not None:
+            yield f"{row.at:%Y-%m-%d %H:%M:%SZ} {row.origin}: {row.text}\n"
+
+
+def read_whole(record: Record, run: Run, seq: int) -> LogRow | None:
+    """One line with all its characters; None where no line has that number."""
+    for event in record.read_events(run.id, after=seq - 1):
+        return _row(event, _actions(run), longest=None) if event.seq == seq else None
+    return None
+
+
+def _rows(events: Iterable[Event], run: Run) -> Iterator[tuple[LogRow | None, int]]:
+    actions = _actions(run)
+    for event in events:
+        yield _row(event, actions), event.seq
+
+
+def _actions(run: Run) -> dict[int | None, Action]:
+    return {step.number: step.action for step in run.steps}
+
+
+def _row(
+    event: Event, actions: Mapping[int | None, Action], longest: int | None = LONGEST_LINE
+) -> LogRow | None:
+    """An event as a line; None of one that only programs need."""
+    told = _tell(event, actions)
+    if told is None:
+        return None
+    origin, text, tone = told
+    left = len(text) - longest if longest is not None and len(text) > longest else 0
+    return LogRow(event.seq, event.at, origin, plain(text[:longest] if left else text), tone, left)
+
+
+Told = tuple[str, str, str | None]
+
+
+def _tell(event: Event, actions: Mapping[int | None, Action]) -> Told | None:
+    """Who says it, what, and with which tone."""
+    match event:
+        case LogLine(stream="highball"):
+            return "highball", event.text, None
+        case LogLine():
+            origin = "hook" if actions.get(event.step) is Action.HOOK else "restic"
+            return origin, event.text, "warn" if event.stream == "stderr" else None
+        case Waiting():
+            return "highball", event.reason.message, "run"
+        case WarningSeen():
+            many = f" ({counted(event.warning.count, 'time')})" if event.warning.count > 1 else ""
+            return "highball", f"{event.warning.message}{many}", "warn"
+        case SnapshotSaved():
+            return "restic", f"Snapshot {event.snapshot_id[:8]} is saved in {event.repository}", None
+        case _:
+            return _tell_course(event)
+
+
+def _tell_course(event: Event) -> Told | None:
+    """What begins, and what ends."""
+    match event:
+        case RunStarted():
+            return "highball", f"The run begins (process {event.pid})", None
+        case StepStarted():
+            again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            return "highball", f"{run_summary.title_of(event.running)} begins{again}", None
+        case StepEnded():
+            return _ending(run_summary.title_of(event.done), event.done.outcome, event.done.reason)
+        case RunEnded():
+            return _ending("The run", event.outcome, event.reason)
+        case _:
+            return None
+
+
+def _ending(what: str, outcome: Outcome | None, reason: Reason | None) -> Told:
+    look = status_looks.OUTCOMES[outcome or Outcome.FAILURE]
+    why = f": {reason.message}" if reason is not None and outcome is not Outcome.SUCCESS else ""
+    tone = look.tone if outcome in (Outcome.WARNING, Outcome.FAILURE) else None
+    return "highball", f"{what} ended: {look.word.lower()}{why}", tone

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from highball.facts import Action
 from highball.hub.runs.scheduler import Scheduler
 from highball.hub.runs.subjects import Planned
 from highball.hub.storage.database import (
@@ -23,6 +22,7 @@ from highball.hub.storage.database import (
     open_database,
     runs,
 )
+from highball.model.run import Action
 from highball.schedule import Schedule
 from measuring import Result, options
 

@@ -22,8 +22,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from websockets.asyncio.client import ClientConnection, connect
 
-from highball.handshake import Conversation, Exchange
-from highball.protocol import (
+from highball.protocol.handshake import Conversation, Exchange
+from highball.protocol.wire import (
     Answer,
     Ask,
     Challenge,

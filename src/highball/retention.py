@@ -20,7 +20,10 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.errors import ConfigurationInvalid, Problem
-from highball.facts import Fact, Reason, RecordedTime, Snapshot, time_for_people
+from highball.model.fact import Fact
+from highball.model.run import Reason
+from highball.model.snapshot import Snapshot
+from highball.model.text import RecordedTime, time_for_people
 
 MOST_OF_A_RULE = 1_000_000
 """No rule keeps more than this; restic's own limit is that of its machine's integers."""

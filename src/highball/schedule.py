@@ -35,7 +35,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from highball.facts import Health, time_to_text
+from highball.model.standing import Health
+from highball.model.text import time_to_text
 
 # --- how long ------------------------------------------------------------------------------------
 

@@ -7,14 +7,24 @@ from collections.abc import AsyncIterator
 from unittest import mock
 
 from api.whole import NOW, Whole
-from highball.facts import Action, Progress, RunStarted, Step, StepStarted
 from highball.hub.agents.fleet import Connection
 from highball.hub.bus import (
     MOST_KEPT,
     News,
     Newsroom,
 )
-from highball.protocol import Body, Events, Message, ProgressSeen
+from highball.model.event import RunStarted, StepStarted
+from highball.model.run import (
+    Action,
+    Progress,
+    Step,
+)
+from highball.protocol.wire import (
+    Body,
+    Events,
+    Message,
+    ProgressSeen,
+)
 from record.stories import Story, run_id
 
 

@@ -13,17 +13,6 @@ import pytest
 from api.whole import ANNA, Whole, whole_hub
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid
-from highball.facts import (
-    DISK_AWAY,
-    Action,
-    Outcome,
-    Progress,
-    Reason,
-    RunStarted,
-    RunState,
-    Statistics,
-    Waiting,
-)
 from highball.hub.audit import Actor
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.subjects import planned_of
@@ -40,7 +29,20 @@ from highball.hub.storage.database import (
     repositories,
     runs,
 )
-from highball.protocol import CheckTask, VerifyTask
+from highball.model.event import (
+    DISK_AWAY,
+    RunStarted,
+    Statistics,
+    Waiting,
+)
+from highball.model.run import (
+    Action,
+    Outcome,
+    Progress,
+    Reason,
+    RunState,
+)
+from highball.protocol.tasks import CheckTask, VerifyTask
 from record.stories import START, Story, back_up, measure, run_id
 
 SOON = START + timedelta(hours=8)

@@ -11,7 +11,7 @@ from highball.hub.audit import Wanted
 from highball.hub.runs.queue import RunOrder
 from highball.hub.secrets import key_rotation
 from highball.hub.secrets.vault import COMING, FORMER
-from highball.protocol import KeyTask
+from highball.protocol.tasks import KeyTask
 from highball.secret import SecretReference, SecretValue
 from record.stories import Story
 

@@ -21,7 +21,6 @@ from highball.config.roles import (
     Token,
     User,
 )
-from highball.facts import Outcome
 from highball.hub.audit import Actor
 from highball.hub.auth import passwords
 from highball.hub.auth.users import kept_sound
@@ -31,6 +30,7 @@ from highball.hub.runs.subjects import planned_of
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
+from highball.model.run import Outcome
 from highball.secret import SecretValue
 from highball.web.app import make_app
 from record.stories import back_up, check, run_id

@@ -24,8 +24,8 @@ from highball.config.references import (
 )
 from highball.config.repository import CHECK, DISCARD
 from highball.errors import ConfigurationInvalid, Unknown
-from highball.facts import Fact
 from highball.hub.runs.subjects import planned_of
+from highball.model.fact import Fact
 from highball.schedule import Schedule, jitter_of
 
 from .declared import NAS, document, problems_in, problems_in_job, problems_in_text, tables

@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from highball.config.document import effective_job, parse
-from highball.facts import Node, NodeKind, Snapshot
 from highball.hub.audit import Actor
 from highball.hub.disaster.rebuild import (
     adopt,
@@ -26,6 +25,11 @@ from highball.hub.storage.database import (
     audit,
     objects,
     revisions,
+)
+from highball.model.snapshot import (
+    Node,
+    NodeKind,
+    Snapshot,
 )
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)

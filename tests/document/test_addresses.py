@@ -13,9 +13,9 @@ from starlette.responses import Response
 from document.conftest import DOCS, NAS, NOW, Desk
 from highball.config.document import Document, build
 from highball.config.roles import Role
-from highball.facts import Health, Standing
 from highball.hub.audit import Actor
 from highball.hub.storage.database import open_database
+from highball.model.standing import Health, Standing
 from highball.web import error_responses
 from highball.web.api.declared import KINDS, make_router
 from highball.web.authorize import who

@@ -11,10 +11,11 @@ import pytest
 from document.conftest import ANNA, DOCS, NAS, NOW, Desk
 from highball.config.document import build
 from highball.config.repository import REACHES, Repository
-from highball.facts import Outcome, Reason, Statistics
 from highball.hub.document.store import Documents
 from highball.hub.runs.record import Record
 from highball.hub.status.health import list_standings
+from highball.model.event import Statistics
+from highball.model.run import Outcome, Reason
 from record.stories import Story, measure
 
 ELSEWHERE = {**NAS, "url": "/mnt/elsewhere"}

@@ -20,7 +20,7 @@ from highball.engine.restic.program import (
     read_version,
 )
 from highball.errors import ProgramMissing
-from highball.facts import NodeKind
+from highball.model.snapshot import NodeKind
 
 # --- lines ------------------------------------------------------------------------------------------
 

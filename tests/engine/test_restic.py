@@ -29,7 +29,8 @@ from highball.engine.restic.program import Version, read_version
 from highball.engine.restic.retrying import Finished
 from highball.engine.restic.ssh import Words
 from highball.errors import Failed, RepositoryError
-from highball.facts import Caution, Node, Snapshot
+from highball.model.run import Caution
+from highball.model.snapshot import Node, Snapshot
 from highball.retention import BUILT_IN, Retention
 from highball.secret import SecretValue
 from testbed.rest import RestServer

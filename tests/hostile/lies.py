@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from highball.config.job import Job
 from highball.engine.restic.location import ResticRepository
-from highball.facts import Event
-from highball.protocol import (
+from highball.model.event import Event
+from highball.protocol.wire import (
     Declined,
     Events,
     Heartbeat,

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from highball.config.document import build
-from highball.facts import Action, Health, Outcome, Snapshot, Step, StepEnded
 from highball.hub.audit import HUB, Actor
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
@@ -41,8 +40,16 @@ from highball.hub.storage.database import (
 )
 from highball.hub.storage.database import agents as agents_table
 from highball.hub.storage.leader_lock import lease_on
-from highball.protocol import (
-    Assignment,
+from highball.model.event import StepEnded
+from highball.model.run import (
+    Action,
+    Outcome,
+    Step,
+)
+from highball.model.snapshot import Snapshot
+from highball.model.standing import Health
+from highball.protocol.tasks import Assignment
+from highball.protocol.wire import (
     Body,
     Events,
     Message,

@@ -14,7 +14,6 @@ import httpx
 
 from highball.config.document import build
 from highball.config.roles import Role, Token
-from highball.facts import Outcome, RunEnded, RunStarted
 from highball.hub.audit import HUB
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
@@ -23,7 +22,9 @@ from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
-from highball.protocol import (
+from highball.model.event import RunEnded, RunStarted
+from highball.model.run import Outcome
+from highball.protocol.wire import (
     Answer,
     Ask,
     Assign,

@@ -22,7 +22,15 @@ from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.audit import HUB
 from highball.hub.document.rename import UNCHANGED
 from highball.hub.storage.database import open_database
-from highball.protocol import Acknowledged, Answer, Body, Declined, Events, Message, RunHeld
+from highball.protocol.wire import (
+    Acknowledged,
+    Answer,
+    Body,
+    Declined,
+    Events,
+    Message,
+    RunHeld,
+)
 
 HOST = "laptop"
 PATIENCE = 120.0

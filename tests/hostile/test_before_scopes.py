@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from highball.facts import Health, RunState
 from highball.hub.hub import Hub
 from highball.hub.runs.assignments import Orders
 from highball.hub.runs.queue import RunOrder
@@ -25,7 +24,15 @@ from highball.hub.storage.database import (
 )
 from highball.hub.storage.dialects import WRITING, open_engine
 from highball.hub.storage.upgrade import migrate
-from highball.protocol import Assignment, CheckTask, Inventory, RunHeld, Secrets, SecretsWanted
+from highball.model.run import RunState
+from highball.model.standing import Health
+from highball.protocol.tasks import Assignment, CheckTask
+from highball.protocol.wire import (
+    Inventory,
+    RunHeld,
+    Secrets,
+    SecretsWanted,
+)
 from hostile.rogue import NAS_ID, Rogue, attacked, backup_of, give, make_hub, refused, states
 
 BEFORE = "0010"

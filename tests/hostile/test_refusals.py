@@ -13,7 +13,7 @@ from api.whole import Whole
 from highball.config.roles import Role
 from highball.hub.audit import HUB
 from highball.hub.storage.database import open_database
-from highball.protocol import SecretsWanted, Welcome
+from highball.protocol.wire import SecretsWanted, Welcome
 from hostile.rogue import attacked, refused
 from hub.spoken import FakeAgent
 

@@ -17,8 +17,16 @@ from websockets.exceptions import ConnectionClosed
 
 from highball.agent.identity import Identity, Membership
 from highball.errors import NotAllowed
-from highball.handshake import LONGEST_RECORD, Conversation, Exchange, Packer, Tampered, Unpacker
-from highball.protocol import Browse, Challenge, proof_text
+from highball.protocol.handshake import (
+    LONGEST_RECORD,
+    Conversation,
+    Exchange,
+    Packer,
+    Tampered,
+    Unpacker,
+)
+from highball.protocol.queries import Browse
+from highball.protocol.wire import Challenge, proof_text
 from hostile.stolen_hub import PATIENCE, StolenHub
 
 ASKED = {"asks": "browse", "path": "/"}

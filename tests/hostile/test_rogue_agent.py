@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.errors import HighballError
-from highball.facts import Health, Outcome, RunState
 from highball.hub.agents import claims
 from highball.hub.hub import Hub
 from highball.hub.runs import log_volume
@@ -31,16 +30,22 @@ from highball.hub.storage.database import (
     repositories,
     snapshots,
 )
-from highball.protocol import (
-    Acknowledged,
-    Assignment,
+from highball.model.run import Outcome, RunState
+from highball.model.standing import Health
+from highball.protocol.queries import (
     Browse,
-    CancelRun,
-    CheckTask,
     Flowing,
-    ForgetTask,
-    Inventory,
     Question,
+)
+from highball.protocol.tasks import (
+    Assignment,
+    CheckTask,
+    ForgetTask,
+)
+from highball.protocol.wire import (
+    Acknowledged,
+    CancelRun,
+    Inventory,
     RunHeld,
     Secrets,
     SecretsWanted,

@@ -15,7 +15,12 @@ from highball.errors import Misuse, Unknown
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.storage.database import Database, open_database
-from highball.protocol import Challenge, Message, Refusal, Welcome
+from highball.protocol.wire import (
+    Challenge,
+    Message,
+    Refusal,
+    Welcome,
+)
 from hostile import slow_fleet
 from hostile.pings import ping_and_read_nothing, watch_talks
 from hostile.rogue import ME, attacked, give

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from highball.facts import Outcome, RunState
 from highball.hub.audit import HUB
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import RunFilter
-from highball.protocol import ListSnapshots
+from highball.model.run import Outcome, RunState
+from highball.protocol.queries import ListSnapshots
 from hostile.slow_fleet import PATIENCE, Clock, SlowAgent, asking, declared, joined, make_hub, served, until
 
 HOSTS = 12

@@ -18,29 +18,29 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from highball import protocol
 from highball.agent import veto
 from highball.agent.host_policy import Policy
 from highball.errors import NotAllowed
+from highball.protocol import queries, tasks, wire
 from hostile.test_host_veto import use_restic
 from testbed.restic import ResticBinary
 
-GREETING = {protocol.Challenge, protocol.Welcome, protocol.Refusal, protocol.Enrolled}
+GREETING = {wire.Challenge, wire.Welcome, wire.Refusal, wire.Enrolled}
 """What a hub says before it has proved who it is: signatures, keys and words."""
 
 FROM_AGENTS = {
-    protocol.Hello,
-    protocol.Enrol,
-    protocol.Taken,
-    protocol.Declined,
-    protocol.RunHeld,
-    protocol.Inventory,
-    protocol.Events,
-    protocol.ProgressSeen,
-    protocol.SecretsWanted,
-    protocol.Heartbeat,
-    protocol.Answer,
-    protocol.Unsupported,
+    wire.Hello,
+    wire.Enrol,
+    wire.Taken,
+    wire.Declined,
+    wire.RunHeld,
+    wire.Inventory,
+    wire.Events,
+    wire.ProgressSeen,
+    wire.SecretsWanted,
+    wire.Heartbeat,
+    wire.Answer,
+    wire.Unsupported,
 }
 
 HOSTILE = (
@@ -103,16 +103,16 @@ def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
     return found
 
 
-FROM_HUBS = set(get_args(protocol.Body)) - GREETING - FROM_AGENTS
+FROM_HUBS = set(get_args(wire.Body)) - GREETING - FROM_AGENTS
 COMES = sorted(reachable(FROM_HUBS), key=lambda model: model.__name__)
 FIELDS = [(model, name) for model in COMES for name in model.model_fields]
 
 
 def test_every_class_that_comes_from_a_hub_has_its_row_and_no_other() -> None:
-    assert set(get_args(protocol.Body)) >= GREETING | FROM_AGENTS
+    assert set(get_args(wire.Body)) >= GREETING | FROM_AGENTS
     assert {model.__name__ for model in COMES} == {model.__name__ for model in veto.DECIDED}
-    tasks, questions = get_args(protocol.Task)[0], get_args(protocol.Question)[0]
-    assert set(get_args(tasks)) | set(get_args(questions)) <= set(COMES)
+    of_tasks, questions = get_args(tasks.Task)[0], get_args(queries.Question)[0]
+    assert set(get_args(of_tasks)) | set(get_args(questions)) <= set(COMES)
 
 
 @pytest.mark.parametrize("model", COMES, ids=lambda model: model.__name__)
@@ -152,7 +152,7 @@ def takes(part: Any, text: str) -> bool:
 
 
 def test_a_field_that_nobody_decided_about_is_refused() -> None:
-    class Newer(protocol.StatsTask):
+    class Newer(tasks.StatsTask):
         """A task as a later program might have it."""
 
         argv: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ def test_a_field_that_nobody_decided_about_is_refused() -> None:
     for message in (Newer(repository="nas", argv=("x",)), Unheard()):
         with pytest.raises(NotAllowed, match="nobody has decided"):
             veto.demand(everything, message)
-    veto.demand(everything, protocol.StatsTask(repository="nas"))
+    veto.demand(everything, tasks.StatsTask(repository="nas"))
 
 
 # --- that it is so -------------------------------------------------------------------------------

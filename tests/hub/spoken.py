@@ -13,8 +13,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from highball.config.document import build
-from highball.facts import Outcome, RunEnded
-from highball.handshake import Conversation, Exchange
 from highball.hub.audit import HUB
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
@@ -25,7 +23,10 @@ from highball.hub.runs.scopes import scope_of
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.leader_lock import lease_on
-from highball.protocol import (
+from highball.model.event import RunEnded
+from highball.model.run import Outcome
+from highball.protocol.handshake import Conversation, Exchange
+from highball.protocol.wire import (
     Body,
     Challenge,
     Enrol,

@@ -27,7 +27,7 @@ from highball.cli.output import Output
 from highball.cli.progress import Narrator
 from highball.cli.urls import check_url, is_exposed
 from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
-from highball.facts import Run
+from highball.model.run import Run
 from highball.secret import SecretValue
 from hub.served import Elsewhere, Served, serve
 from journeys import warm

@@ -15,7 +15,7 @@ from highball.agent.identity import Identity, Invitation, write_privately
 from highball.hub.audit import HUB
 from highball.hub.hub import Hub
 from highball.hub.storage.database import open_database
-from highball.protocol import Browse
+from highball.protocol.queries import Browse
 from highball.web.app import make_app
 from hub.spoken import make_hub
 from testbed import serving

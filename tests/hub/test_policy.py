@@ -17,8 +17,18 @@ from highball.agent.host_policy import (
 from highball.config.job import Job
 from highball.engine.restic.location import ResticRepository, access
 from highball.errors import NotAllowed, SecretUnavailable, StateUnusable
-from highball.facts import RunKind
-from highball.protocol import Assignment, BackupTask, Browse, ListLocks, Overwrite, PlanRestore, RestoreTask
+from highball.model.run import RunKind
+from highball.protocol.queries import (
+    Browse,
+    ListLocks,
+    PlanRestore,
+)
+from highball.protocol.tasks import (
+    Assignment,
+    BackupTask,
+    Overwrite,
+    RestoreTask,
+)
 from highball.secret import SecretReference, SecretValue
 from hub.served import Served
 

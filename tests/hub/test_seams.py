@@ -26,17 +26,6 @@ from highball.agent.run_archive import Kept
 from highball.agent.run_directory import list_run_directories
 from highball.agent.supervisor import Carrier
 from highball.config.document import build
-from highball.facts import (
-    Action,
-    LogLine,
-    Outcome,
-    RunEnded,
-    RunStarted,
-    RunState,
-    Step,
-    StepEnded,
-    StepStarted,
-)
 from highball.hub.audit import HUB
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
@@ -50,6 +39,19 @@ from highball.hub.storage.database import (
     open_database,
 )
 from highball.hub.storage.leader_lock import lease_on
+from highball.model.event import (
+    LogLine,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+)
+from highball.model.run import (
+    Action,
+    Outcome,
+    RunState,
+    Step,
+)
 from hub.spoken import Line
 from scheduler.killing import Killed
 

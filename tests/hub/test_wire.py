@@ -9,7 +9,6 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from highball.facts import Outcome, RunState
 from highball.hub.agents import fleet
 from highball.hub.agents.fleet import TWIN_KNOWN_FOR
 from highball.hub.audit import HUB
@@ -21,7 +20,8 @@ from highball.hub.storage.database import (
     new_run_id,
     open_database,
 )
-from highball.protocol import (
+from highball.model.run import Outcome, RunState
+from highball.protocol.wire import (
     Acknowledged,
     Assign,
     Enrol,

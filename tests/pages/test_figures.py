@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole, whole_hub
-from highball.facts import LARGEST_NUMBER, Action, Outcome, Reason, Statistics
 from highball.hub.status.repositories import Holding, list_holdings
+from highball.model.event import Statistics
+from highball.model.fact import LARGEST_NUMBER
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
 from highball.web.ui.status_looks import came_to
 from record.stories import Story, back_up, measure, run_id, to_remove
 

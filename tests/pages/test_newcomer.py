@@ -13,8 +13,12 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from api.whole import Whole
-from highball.facts import Outcome, Reason, RunState
 from highball.hub.runs.record import RunFilter
+from highball.model.run import (
+    Outcome,
+    Reason,
+    RunState,
+)
 from hub.served import Served
 from pages.looking import Looker, look_as
 from record.stories import Story

@@ -10,12 +10,13 @@ import pytest
 from playwright.sync_api import expect
 
 from highball.config.document import build
-from highball.facts import Action, Health
 from highball.hub.status.overview import (
     Problem,
     ProblemKind,
     Verdict,
 )
+from highball.model.run import Action
+from highball.model.standing import Health
 from highball.web.pages.overview import MOST_PROBLEMS, say, tell, tell_all, tone_of
 from highball.web.ui.titles import Names
 from hub.served import Served

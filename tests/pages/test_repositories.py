@@ -15,8 +15,8 @@ from playwright.sync_api import expect
 
 from api.whole import ANNA, NOW, SNAPSHOT, Whole
 from highball.config.roles import Role
-from highball.facts import Action, Reason
 from highball.hub.runs.record import utc_now
+from highball.model.run import Action, Reason
 from highball.retention import Plan, Verdict
 from highball.schedule import Schedule
 from highball.web.ui import charts, status_looks

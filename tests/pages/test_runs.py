@@ -12,12 +12,23 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import ANNA, BACKUP, Whole
-from highball.facts import Action, LogLine, Outcome, Reason, RunEnded, RunStarted, Step, StepEnded
 from highball.hub.audit import Actor
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import Record
 from highball.hub.storage.database import events, runs
-from highball.protocol import ForgetTask
+from highball.model.event import (
+    LogLine,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+)
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Step,
+)
+from highball.protocol.tasks import ForgetTask
 from highball.web.ui import log_view, run_summary, status_looks
 from highball.web.ui.log_view import (
     LAST_LINES,

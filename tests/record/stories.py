@@ -8,22 +8,32 @@ from typing import Any
 
 from highball.config.job import Job
 from highball.engine.restic.location import ResticRepository
-from highball.facts import (
-    Action,
-    Caution,
+from highball.hub.runs.ingest import SetOf
+from highball.hub.runs.record import Record
+from highball.model.event import (
     Event,
-    Outcome,
-    Reason,
     RunEnded,
-    RunKind,
-    Snapshot,
-    Step,
     StepEnded,
     StepStarted,
 )
-from highball.hub.runs.ingest import SetOf
-from highball.hub.runs.record import Record
-from highball.protocol import Assignment, BackupTask, CheckTask, ForgetTask, Removal, StatsTask, Task
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    RunKind,
+    Step,
+)
+from highball.model.snapshot import Snapshot
+from highball.protocol.tasks import (
+    Assignment,
+    BackupTask,
+    CheckTask,
+    ForgetTask,
+    Removal,
+    StatsTask,
+    Task,
+)
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
 OF = SetOf("nas", "here", "docs", "files")

@@ -8,15 +8,23 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from highball.facts import Event, Outcome, RunStarted, RunState, Snapshot, Statistics, StepEnded, WarningSeen
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.hub.storage.database import Database, steps
+from highball.model.event import (
+    Event,
+    RunStarted,
+    Statistics,
+    StepEnded,
+    WarningSeen,
+)
 from highball.model.event_lines import (
     CODE,
     read_line,
     read_told,
 )
+from highball.model.run import Outcome, RunState
+from highball.model.snapshot import Snapshot
 from record.stories import START, Story, back_up, measure, run_id, snapshot
 
 HUGE = 10**30

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from highball.config.document import Document, build
 from highball.config.repository import demand_right_to_delete
 from highball.errors import NotAllowed, Unknown
-from highball.facts import Action, Health, HoldCause, Loss, Outcome, Snapshot, Statistics
 from highball.hub.audit import COMMAND
 from highball.hub.document import rows as stored_rows
 from highball.hub.document import store as config
@@ -36,7 +35,16 @@ from highball.hub.storage.database import (
     open_database,
     revisions,
 )
-from highball.protocol import CheckTask, RestoreTask, StatsTask, VerifyTask
+from highball.model.event import Statistics
+from highball.model.run import Action, Outcome
+from highball.model.snapshot import Loss, Snapshot
+from highball.model.standing import Health, HoldCause
+from highball.protocol.tasks import (
+    CheckTask,
+    RestoreTask,
+    StatsTask,
+    VerifyTask,
+)
 from highball.retention import Retention, rules
 from record.stories import OF, START, Story, back_up, check, measure, snapshot
 

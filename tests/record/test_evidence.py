@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from highball.facts import Action, Outcome, Reason, RunEnded, RunStarted, Snapshot
 from highball.hub.runs.record import Record
+from highball.model.event import RunEnded, RunStarted
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.model.snapshot import Snapshot
 from record.stories import OF, Story, back_up, run_id, snapshot, to_remove
 
 NO_PROOF = Reason(code="no_proof", message="could not be listed")

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from highball.agent.run_archive import KEPT_FOR
 from highball.config.settings import History
-from highball.facts import Action, LogLine, Outcome, Reason
 from highball.hub.runs.expiry import (
     TOLD_AGAIN,
     expire,
@@ -21,7 +20,13 @@ from highball.hub.storage.database import (
     runs,
     snapshots,
 )
-from highball.protocol import CheckTask, VerifyTask
+from highball.model.event import LogLine
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.protocol.tasks import CheckTask, VerifyTask
 from record.stories import START, Story, run_id, snapshot
 
 HISTORY = History(last=2)

@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy as sa
 
 from highball.errors import Misuse, NotAllowed, Unknown
-from highball.facts import Action, HoldCause, Outcome, Reason
 from highball.hub.audit import Actor
 from highball.hub.runs.record import Record
 from highball.hub.storage.database import (
@@ -21,7 +20,13 @@ from highball.hub.storage.database import (
 )
 from highball.hub.storage.dialects import WRITING, open_engine
 from highball.hub.storage.upgrade import migrate
-from highball.protocol import VerifyTask
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.model.standing import HoldCause
+from highball.protocol.tasks import VerifyTask
 
 from .stories import START, Story, back_up, check, run_id, snapshot
 

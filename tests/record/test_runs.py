@@ -13,26 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.errors import Unknown
-from highball.facts import (
-    Action,
-    LogLine,
-    Outcome,
-    ProcessStarted,
-    Reason,
-    Run,
-    RunEnded,
-    RunKind,
-    RunStarted,
-    RunState,
-    SnapshotSaved,
-    Statistics,
-    Step,
-    StepEnded,
-    StepStarted,
-    Waiting,
-    WarningSeen,
-)
-from highball.facts import Caution as CautionFact
 from highball.hub.audit import COMMAND
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import Backlog, RunOrder
@@ -48,7 +28,29 @@ from highball.hub.storage.database import (
     open_database,
     snapshots,
 )
-from highball.protocol import VerifyTask
+from highball.model.event import (
+    LogLine,
+    ProcessStarted,
+    RunEnded,
+    RunStarted,
+    SnapshotSaved,
+    Statistics,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+)
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+)
+from highball.model.run import Caution as CautionFact
+from highball.protocol.tasks import VerifyTask
 from highball.schedule import fire_id
 from record.stories import OF, START, Story, back_up, measure, order, run_id, snapshot, to_remove
 from scheduler.plans import Clockwork, at, plan

@@ -16,7 +16,6 @@ from highball.config.document import (
     build,
     effective_job,
 )
-from highball.facts import Action, Outcome, Reason, Standing
 from highball.hub.retention.holds import covering
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
@@ -27,7 +26,13 @@ from highball.hub.storage.database import (
     new_run_id,
     runs,
 )
-from highball.protocol import FILES_SET, VerifyTask
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.model.standing import Standing
+from highball.protocol.tasks import FILES_SET, VerifyTask
 from highball.schedule import health
 from record.stories import START, Story, check, measure, snapshot
 

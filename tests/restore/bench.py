@@ -17,9 +17,20 @@ from highball.engine.restic.commands import Listener, Restic
 from highball.engine.restic.location import Access, ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.errors import HighballError
-from highball.facts import Outcome, Progress, Reason, RunKind
+from highball.model.run import (
+    Outcome,
+    Progress,
+    Reason,
+    RunKind,
+)
 from highball.process.child import Stop
-from highball.protocol import Assignment, Overwrite, RestorePlan, RestoreTask, VerifyTask
+from highball.protocol.queries import RestorePlan
+from highball.protocol.tasks import (
+    Assignment,
+    Overwrite,
+    RestoreTask,
+    VerifyTask,
+)
 from highball.secret import SecretReference, SecretValue
 from testbed.photograph import Photograph
 from testbed.restic import Location, ResticBinary

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from highball.facts import Outcome
-from highball.protocol import Overwrite
+from highball.model.run import Outcome
+from highball.protocol.tasks import Overwrite
 from restore.bench import Bench
 
 NAME = "user.highball.test"

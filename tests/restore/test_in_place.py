@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from highball.facts import Outcome
+from highball.model.run import Outcome
 from highball.process.child import Stop
-from highball.protocol import Overwrite
+from highball.protocol.tasks import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
 from testbed.trees import ODD_NAMES, mixed_tree, same_tree
 from testbed.unprivileged import Unprivileged

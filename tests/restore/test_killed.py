@@ -11,7 +11,7 @@ import pytest
 
 from highball.agent.run.steps import Steps
 from highball.agent.run_directory import list_run_directories
-from highball.facts import Outcome
+from highball.model.run import Outcome
 from restore.bench import Bench, no_leftovers
 
 NEW = 1_500_000_000_123_456_789

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from highball.agent.restore.restic_restore import MOST_NAMED, Attempt
-from highball.facts import Caution, Outcome
-from highball.protocol import Overwrite
+from highball.model.run import Caution, Outcome
+from highball.protocol.tasks import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
 from testbed.trees import ODD_NAMES, mixed_tree, same_tree
 

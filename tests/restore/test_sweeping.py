@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from highball.agent.restore.rmtree import remove_tree
-from highball.facts import Outcome
+from highball.model.run import Outcome
 from restore.bench import Bench, no_leftovers
 from testbed.restic import ResticBinary
 

@@ -9,7 +9,8 @@ import pytest
 
 from highball.agent.restore.entries import Entry, Verdict
 from highball.agent.run.verify import Reservoir
-from highball.facts import NodeKind, Outcome
+from highball.model.run import Outcome
+from highball.model.snapshot import NodeKind
 from restore.bench import Bench, no_leftovers
 from restore.test_new_directory import damage_data
 from testbed.trees import mixed_tree

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from highball.facts import Snapshot
+from highball.model.snapshot import Snapshot
 from highball.retention import Retention
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from highball.facts import Snapshot
+from highball.model.snapshot import Snapshot
 from highball.retention import (
     Retention,
     decide,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from highball.errors import ConfigurationInvalid
-from highball.facts import Snapshot
+from highball.model.snapshot import Snapshot
 from highball.retention import (
     Retention,
     Verdict,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from highball.facts import Snapshot
+from highball.model.snapshot import Snapshot
 from highball.retention import (
     GapsKnown,
     Plan,

@@ -17,9 +17,16 @@ from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.job import Job
 from highball.engine.restic.location import ResticRepository, comes_and_goes
-from highball.facts import DISK_AWAY, Action, Outcome, Reason, RunKind, Step
+from highball.model.event import DISK_AWAY
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    RunKind,
+    Step,
+)
 from highball.process.child import Stop
-from highball.protocol import Assignment, BackupTask
+from highball.protocol.tasks import Assignment, BackupTask
 
 NOMINAL = datetime(2026, 6, 1, 3, 0, tzinfo=UTC)
 Task = dict[str, Any]

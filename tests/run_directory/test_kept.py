@@ -9,7 +9,7 @@ import pytest
 from highball.agent import run_archive as room
 from highball.agent.run_archive import KEPT_FOR, Kept
 from highball.agent.run_directory import RunDirectory, list_run_directories
-from highball.facts import LogLine
+from highball.model.event import LogLine
 from run_directory.test_rundir import assignment
 
 

@@ -24,23 +24,30 @@ from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.agent.supervisor import Carrier
 from highball.errors import Conflict, StateUnusable
-from highball.facts import (
-    Action,
-    Caution,
+from highball.model.event import (
     LogLine,
-    Outcome,
-    Progress,
     RunEnded,
-    RunKind,
     RunStarted,
-    Snapshot,
-    Step,
     StepEnded,
     WarningSeen,
 )
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Progress,
+    RunKind,
+    Step,
+)
+from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
 from highball.process.file_lock import Lock
-from highball.protocol import Assignment, Declined, Message, StatsTask, read
+from highball.protocol.tasks import Assignment, StatsTask
+from highball.protocol.wire import (
+    Declined,
+    Message,
+    read,
+)
 from testbed.unprivileged import Unprivileged
 
 RUN = "019b0000-0000-7000-8000-000000000001"

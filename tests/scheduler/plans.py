@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.facts import Action
 from highball.hub.runs.scheduler import Fired, Scheduler
 from highball.hub.runs.subjects import Planned
 from highball.hub.storage.database import (
@@ -15,6 +14,7 @@ from highball.hub.storage.database import (
     fires,
     runs,
 )
+from highball.model.run import Action
 from highball.schedule import Schedule, fire_id
 
 HOST = "web1"

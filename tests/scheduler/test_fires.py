@@ -8,7 +8,6 @@ import pytest
 
 from config.declared import document
 from highball.errors import Misuse, Unknown
-from highball.facts import Action
 from highball.hub.audit import Actor
 from highball.hub.runs.subjects import Planned, planned_of
 from highball.hub.storage.database import (
@@ -17,6 +16,7 @@ from highball.hub.storage.database import (
     pauses,
     runs,
 )
+from highball.model.run import Action
 from highball.schedule import (
     Schedule,
     fire_id,

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from highball.facts import RunKind
 from highball.hub.runs.admission import (
     Candidate,
     Decision,
     Limits,
     choose,
 )
+from highball.model.run import RunKind
 
 NOW = datetime(2026, 6, 1, 2, 30, tzinfo=UTC)
 NIGHT = "22:00-06:00"

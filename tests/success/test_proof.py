@@ -19,7 +19,15 @@ from highball.agent.run.success import (
     shrank,
 )
 from highball.engine.restic.output import Summary
-from highball.facts import Action, Caution, Outcome, Reason, Snapshot, Step, worst
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    Step,
+    worst,
+)
+from highball.model.snapshot import Snapshot
 
 RUN = "019b0000-0000-7000-8000-000000000001"
 NEW = "a" * 64

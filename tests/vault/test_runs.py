@@ -13,15 +13,15 @@ from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.document import Document, build
 from highball.engine.restic.location import with_places
-from highball.facts import Outcome, Reason
 from highball.hub.document.store import load_document
 from highball.hub.runs.assignments import Orders
 from highball.hub.runs.record import Record
 from highball.hub.secrets.vault import Vault, open_vault
 from highball.hub.storage import database as db
 from highball.hub.storage.database import Database, open_database
+from highball.model.run import Outcome, Reason
 from highball.process.child import Stop
-from highball.protocol import Assignment, PruneTask
+from highball.protocol.tasks import Assignment, PruneTask
 from highball.secret import SecretValue
 from testbed.restic import ResticBinary
 from testbed.written import WrittenRepository

@@ -35,8 +35,18 @@ from highball.agent.supervisor import (
 )
 from highball.engine.restic.program import find_restic
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
-from highball.handshake import Conversation, Exchange, Packer
-from highball.protocol import (
+from highball.protocol.handshake import (
+    Conversation,
+    Exchange,
+    Packer,
+)
+from highball.protocol.queries import (
+    Browse,
+    Measure,
+    Question,
+    TestSources,
+)
+from highball.protocol.wire import (
     HEARTBEAT,
     LARGEST_FRAME,
     VERSIONS,
@@ -45,7 +55,6 @@ from highball.protocol import (
     Ask,
     Assign,
     Body,
-    Browse,
     CancelRun,
     Challenge,
     Declined,
@@ -55,11 +64,9 @@ from highball.protocol import (
     Heartbeat,
     Hello,
     Inventory,
-    Measure,
     Message,
     Misunderstood,
     ProgressSeen,
-    Question,
     Refusal,
     RunHeld,
     RunsWanted,
@@ -67,7 +74,6 @@ from highball.protocol import (
     SecretsWanted,
     StopAsking,
     Taken,
-    TestSources,
     Unsupported,
     Welcome,
     proof_text,

@@ -26,7 +26,7 @@ from pydantic import (
 
 from highball.agent.identity import write_privately
 from highball.errors import StateUnusable
-from highball.facts import PathText
+from highball.model.text import PathText
 from highball.source.path import check_path, lies_inside
 
 WRITTEN_AT_FIRST = """\

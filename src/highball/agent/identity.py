@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import ValidationError
 
 from highball.errors import NotAllowed, StateUnusable
-from highball.facts import Fact
-from highball.protocol import Challenge, Octets, proof_text
+from highball.model.fact import Fact
+from highball.protocol.fields import Octets
+from highball.protocol.wire import Challenge, proof_text
 
 _Fact = TypeVar("_Fact", bound=Fact)
 

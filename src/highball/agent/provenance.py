@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from highball.agent.host_policy import POLICY, Policy
 from highball.agent.run_directory import RunDirectory
 from highball.errors import NotAllowed, Problem, Unknown
-from highball.facts import Action, Snapshot, StepEnded
+from highball.model.event import StepEnded
+from highball.model.run import Action
+from highball.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from highball.engine.restic.commands import Restic

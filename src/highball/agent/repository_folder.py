@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from highball.facts import Fact
+from highball.model.fact import Fact
 
 SYSTEM = Path("/")
 

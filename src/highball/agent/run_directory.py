@@ -17,10 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from highball.errors import Conflict, StateUnusable
-from highball.facts import Event, LogLine, Progress, RunEnded
+from highball.model.event import (
+    Event,
+    LogLine,
+    RunEnded,
+)
 from highball.model.event_lines import read_line
+from highball.model.run import Progress
 from highball.process.file_lock import Lock
-from highball.protocol import Assignment, check_run
+from highball.protocol.fields import check_run
+from highball.protocol.tasks import Assignment
 
 LONGEST_TEXT = 64 * 1024
 

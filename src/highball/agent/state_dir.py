@@ -24,7 +24,8 @@ from highball.engine.restic.location import (
 from highball.engine.restic.program import ResticBinary, find_restic
 from highball.engine.restic.ssh import check_identity
 from highball.errors import RepositoryError
-from highball.facts import Lock, time_for_people
+from highball.model.snapshot import Lock
+from highball.model.text import time_for_people
 from highball.process.child import Stop
 from highball.secret import SecretValue
 

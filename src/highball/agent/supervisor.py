@@ -16,8 +16,14 @@ from typing import Any
 
 from highball.agent.run_archive import Kept
 from highball.agent.run_directory import RunDirectory, list_run_directories
-from highball.facts import Outcome, Progress, Reason, RunEnded
-from highball.protocol import LARGEST_FRAME, Assignment
+from highball.model.event import RunEnded
+from highball.model.run import (
+    Outcome,
+    Progress,
+    Reason,
+)
+from highball.protocol.tasks import Assignment
+from highball.protocol.wire import LARGEST_FRAME
 
 MOST_AT_ONCE = LARGEST_FRAME * 3 // 4
 """Bytes of events in one message."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from highball import protocol
 from highball.agent.host_policy import POLICY, Policy
 from highball.agent.restore.nofollow import meets
 from highball.config.job import (
@@ -33,7 +32,8 @@ from highball.engine.restic.location import (
 )
 from highball.engine.restic.variables import NAMING_FILES, PLAIN
 from highball.errors import NotAllowed, Problem
-from highball.facts import path_for_people
+from highball.model.text import path_for_people
+from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
 from highball.secret import SecretReference
 from highball.source.path import PathSource
@@ -104,11 +104,11 @@ def _ask_about(case: Case, found: BaseModel) -> Iterator[Problem]:
 
 def _about(case: Case, found: BaseModel, name: str) -> Case:
     """What a part is called: that of a repository by its key, that of anything else as what it belongs to."""
-    if isinstance(found, protocol.OfRepository):
+    if isinstance(found, queries.OfRepository):
         return replace(case, about=found.key)
-    if isinstance(found, protocol.Assignment):
+    if isinstance(found, tasks.Assignment):
         return replace(case, about=found.job or "")
-    if isinstance(found, protocol.KeyTask):
+    if isinstance(found, tasks.KeyTask):
         return replace(case, about=found.repository).named("new password")
     return case.named(name) if isinstance(getattr(found, name), SecretReference | Admin) else case
 
@@ -178,14 +178,14 @@ def within(case: Case, found: BaseModel) -> Iterator[Problem]:
 # --- what the policy is asked --------------------------------------------------------------------
 
 
-def reads(case: Case, found: PathSource | protocol.Browse) -> Iterator[Problem]:
+def reads(case: Case, found: PathSource | queries.Browse) -> Iterator[Problem]:
     """A path of this host that is read."""
     if not case.policy.may_read(found.path):
-        what = "looked into" if isinstance(found, protocol.Browse) else "backed up"
+        what = "looked into" if isinstance(found, queries.Browse) else "backed up"
         yield _outside(found.path, "read", what)
 
 
-def restores(case: Case, found: protocol.RestoreTask | protocol.PlanRestore) -> Iterator[Problem]:
+def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iterator[Problem]:
     """Paths of this host that are written to: the target, or in place what the paths say.
 
     Whose snapshot it is, and what of it would lie among Highball's own files, is looked at where it is read.
@@ -193,7 +193,7 @@ def restores(case: Case, found: protocol.RestoreTask | protocol.PlanRestore) -> 
     if found.target is None:
         refused = [path for path in found.paths if not case.policy.may_restore_in_place(path)]
     else:
-        replaces = found.overwrite not in (None, protocol.Overwrite.NEVER)
+        replaces = found.overwrite not in (None, tasks.Overwrite.NEVER)
         refused = [] if case.policy.may_restore_to(found.target, replaces=replaces) else [found.target]
         if meets(found.target, case.policy.own):
             yield Problem("restore", f"{path_for_people(found.target)} is Highball's own")
@@ -339,7 +339,7 @@ _OF_RUN: dict[str, Rule] = {"run": harmless}
 
 DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
     # what a run is
-    protocol.Assignment: {
+    tasks.Assignment: {
         "run": harmless,
         "kind": harmless,
         "subject": recorded,
@@ -359,39 +359,39 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "warrant": harmless,
         "created_at": harmless,
     },
-    protocol.BackupTask: {
+    tasks.BackupTask: {
         "type": harmless,
         "job": within,
         "set": harmless,
         "expected": within,
         "dry_run": harmless,
     },
-    protocol.Expectation: dict.fromkeys(("snapshot_ids", "parent", "sizes"), harmless),
-    protocol.ForgetTask: {
+    tasks.Expectation: dict.fromkeys(("snapshot_ids", "parent", "sizes"), harmless),
+    tasks.ForgetTask: {
         "type": harmless,
         "repository": harmless,
         "removals": within,
         "held": within,
         "prune": harmless,
     },
-    protocol.Removal: _SET | dict.fromkeys(("job", "set", "remove", "stay", "unknown", "adopted"), harmless),
-    protocol.HeldRemoval: {"job": harmless, "set": harmless, "code": recorded, "message": recorded},
-    protocol.PruneTask: dict.fromkeys(("type", "repository"), harmless),
-    protocol.CheckTask: dict.fromkeys(("type", "repository", "slice"), harmless),
-    protocol.VerifyTask: {
+    tasks.Removal: _SET | dict.fromkeys(("job", "set", "remove", "stay", "unknown", "adopted"), harmless),
+    tasks.HeldRemoval: {"job": harmless, "set": harmless, "code": recorded, "message": recorded},
+    tasks.PruneTask: dict.fromkeys(("type", "repository"), harmless),
+    tasks.CheckTask: dict.fromkeys(("type", "repository", "slice"), harmless),
+    tasks.VerifyTask: {
         **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed"), harmless),
         **dict.fromkeys(("sample_files", "sample_bytes"), harmless),
         "markers": compared,
     },
-    protocol.UnlockTask: dict.fromkeys(("type", "repository", "remove_all"), harmless),
-    protocol.StatsTask: dict.fromkeys(("type", "repository"), harmless),
-    protocol.InitTask: dict.fromkeys(("type", "repository"), harmless),
-    protocol.KeyTask: {
+    tasks.UnlockTask: dict.fromkeys(("type", "repository", "remove_all"), harmless),
+    tasks.StatsTask: dict.fromkeys(("type", "repository"), harmless),
+    tasks.InitTask: dict.fromkeys(("type", "repository"), harmless),
+    tasks.KeyTask: {
         **dict.fromkeys(("type", "repository", "act", "id", "of_admin"), harmless),
         "name": option_value,
         "new": within,
     },
-    protocol.RestoreTask: {
+    tasks.RestoreTask: {
         **dict.fromkeys(("type", "repository", "snapshot_id", "overwrite"), harmless),
         **dict.fromkeys(("paths", "target"), restores),
     },
@@ -418,29 +418,29 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "sealed": looked_up,
     },
     # what is asked
-    protocol.Browse: {"asks": harmless, "path": reads},
-    protocol.Measure: {"asks": harmless, "sources": within, "exclude": option_value, "seconds": harmless},
-    protocol.TestSources: {"asks": harmless, "job": within},
-    protocol.TestRepository: _OF_REPOSITORY,
-    protocol.ListSnapshots: _OF_REPOSITORY | _SET,
-    protocol.ListLocks: _OF_REPOSITORY,
-    protocol.ListKeys: _OF_REPOSITORY,
-    protocol.RehearseForget: _OF_REPOSITORY | _SET | {"retention": within},
-    protocol.ListFolder: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
-    protocol.CompareSnapshots: _OF_REPOSITORY | {"old": harmless, "new": harmless},
-    protocol.PlanRestore: _OF_REPOSITORY
+    queries.Browse: {"asks": harmless, "path": reads},
+    queries.Measure: {"asks": harmless, "sources": within, "exclude": option_value, "seconds": harmless},
+    queries.TestSources: {"asks": harmless, "job": within},
+    queries.TestRepository: _OF_REPOSITORY,
+    queries.ListSnapshots: _OF_REPOSITORY | _SET,
+    queries.ListLocks: _OF_REPOSITORY,
+    queries.ListKeys: _OF_REPOSITORY,
+    queries.RehearseForget: _OF_REPOSITORY | _SET | {"retention": within},
+    queries.ListFolder: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    queries.CompareSnapshots: _OF_REPOSITORY | {"old": harmless, "new": harmless},
+    queries.PlanRestore: _OF_REPOSITORY
     | dict.fromkeys(("snapshot", "overwrite", "counts"), harmless)
     | dict.fromkeys(("paths", "target"), restores),
-    protocol.SampleNames: _OF_REPOSITORY | {"snapshot": harmless},
-    protocol.ListNodes: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
-    protocol.Dump: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    queries.SampleNames: _OF_REPOSITORY | {"snapshot": harmless},
+    queries.ListNodes: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
+    queries.Dump: _OF_REPOSITORY | {"snapshot": harmless, "path": in_snapshot},
     # how both come
-    protocol.Assign: {"assignment": within, "needs": recorded, "secrets": handed_over},
-    protocol.Ask: {"question": within, "seconds": harmless, "ticket": sent_back, "secrets": handed_over},
-    protocol.Secrets: _OF_RUN | {"secrets": handed_over},
-    protocol.CancelRun: _OF_RUN,
-    protocol.Acknowledged: _OF_RUN | {"seq": harmless},
-    protocol.RunsWanted: {"runs": harmless},
-    protocol.StopAsking: {},
+    wire.Assign: {"assignment": within, "needs": recorded, "secrets": handed_over},
+    wire.Ask: {"question": within, "seconds": harmless, "ticket": sent_back, "secrets": handed_over},
+    wire.Secrets: _OF_RUN | {"secrets": handed_over},
+    wire.CancelRun: _OF_RUN,
+    wire.Acknowledged: _OF_RUN | {"seq": harmless},
+    wire.RunsWanted: {"runs": harmless},
+    wire.StopAsking: {},
 }
 """What each field of each class can do here that an agent takes from a hub once both have proved who they are."""

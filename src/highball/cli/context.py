@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from highball.cli.output import Output
 from highball.cli.urls import is_exposed
-from highball.facts import Health, Outcome, Run, Standing, worst
+from highball.model.run import (
+    Outcome,
+    Run,
+    worst,
+)
+from highball.model.standing import Health, Standing
 
 if TYPE_CHECKING:
     from highball.cli.hub_client import Hub

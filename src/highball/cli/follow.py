@@ -18,7 +18,12 @@ import httpx
 
 from highball.cli.progress import Narrator
 from highball.errors import Cancelled, Conflict, Failed
-from highball.facts import Event, Progress, Run, RunState
+from highball.model.event import Event
+from highball.model.run import (
+    Progress,
+    Run,
+    RunState,
+)
 from highball.process.child import Stop
 
 LOOK_AGAIN = 2.0

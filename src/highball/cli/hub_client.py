@@ -50,22 +50,21 @@ from highball.errors import (
     SecretUnavailable,
     Unknown,
 )
-from highball.facts import (
+from highball.model.event import Event
+from highball.model.run import Outcome, Run
+from highball.model.snapshot import (
     Difference,
-    Event,
     ForeignGroup,
-    Hold,
     KeyTold,
     Lock,
     Loss,
     Node,
-    Outcome,
-    Run,
     Snapshot,
-    Standing,
-    path_to_text,
 )
-from highball.protocol import Overwrite, RestorePlan
+from highball.model.standing import Hold, Standing
+from highball.model.text import path_to_text
+from highball.protocol.queries import RestorePlan
+from highball.protocol.tasks import Overwrite
 from highball.retention import Plan
 from highball.secret import SecretValue
 

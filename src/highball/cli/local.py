@@ -33,23 +33,6 @@ from highball.config.document import (
 from highball.config.job import Job
 from highball.engine.restic.location import as_admin
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, RepositoryError, StateUnusable, Unknown
-from highball.facts import (
-    Difference,
-    Event,
-    ForeignGroup,
-    Hold,
-    KeyTold,
-    LogLine,
-    Loss,
-    Node,
-    Progress,
-    Run,
-    RunKind,
-    RunState,
-    Snapshot,
-    path_for_people,
-)
-from highball.facts import Lock as LockHeld
 from highball.hub.audit import COMMAND
 from highball.hub.document.store import Documents, read_host
 from highball.hub.retention.adoption import Adoption
@@ -68,9 +51,33 @@ from highball.hub.runs.record import (
 from highball.hub.secrets.key_rotation import tell_keys
 from highball.hub.storage.database import Database, open_database
 from highball.hub.storage.leader_lock import refuse_if_served
+from highball.model.event import Event, LogLine
+from highball.model.run import (
+    Progress,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.snapshot import (
+    Difference,
+    ForeignGroup,
+    KeyTold,
+    Loss,
+    Node,
+    Snapshot,
+)
+from highball.model.snapshot import Lock as LockHeld
+from highball.model.standing import Hold
+from highball.model.text import path_for_people
 from highball.process.child import Stop
 from highball.process.file_lock import Lock
-from highball.protocol import FILES_SET, Assignment, Overwrite, RestorePlan, RestoreTask
+from highball.protocol.queries import RestorePlan
+from highball.protocol.tasks import (
+    FILES_SET,
+    Assignment,
+    Overwrite,
+    RestoreTask,
+)
 from highball.retention import Plan
 
 _LOG = logging.getLogger(__name__)

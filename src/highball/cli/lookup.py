@@ -8,7 +8,7 @@ from typing import Protocol
 
 from highball.config.document import Document
 from highball.errors import Problem, Unknown
-from highball.facts import Run, RunState
+from highball.model.run import Run, RunState
 
 
 def choose_jobs(document: Document, named: Sequence[str]) -> list[str]:

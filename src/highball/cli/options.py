@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from highball.errors import Misuse
-from highball.protocol import Overwrite
+from highball.protocol.tasks import Overwrite
 from highball.schedule import duration_from_value
 
 Jobs = Annotated[

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from highball.errors import HighballError
-from highball.facts import Health, Outcome
+from highball.model.run import Outcome
+from highball.model.standing import Health
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 
 from highball.cli import formatting
 from highball.cli.output import MARKS, TONES, Form, Output, safe
-from highball.facts import (
-    Action,
+from highball.model.event import (
     Event,
     LogLine,
-    Outcome,
-    Progress,
-    Run,
-    Step,
     StepEnded,
     StepStarted,
     Waiting,
     WarningSeen,
-    path_for_people,
 )
-from highball.protocol import Assignment
+from highball.model.run import (
+    Action,
+    Outcome,
+    Progress,
+    Run,
+    Step,
+)
+from highball.model.text import path_for_people
+from highball.protocol.tasks import Assignment
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -22,29 +22,37 @@ from highball.config.merge import replaced_hooks
 from highball.config.references import place_of
 from highball.engine.restic.location import address
 from highball.errors import HighballError, Misuse
-from highball.facts import (
-    Difference,
+from highball.model.event import (
     Event,
-    ForeignGroup,
-    Health,
-    Hold,
-    HoldCause,
-    KeyTold,
     LogLine,
-    Node,
-    NodeKind,
-    Outcome,
-    Reason,
-    Run,
     RunEnded,
     RunStarted,
-    RunState,
-    Snapshot,
-    Standing,
     StepEnded,
     StepStarted,
     Waiting,
     WarningSeen,
+)
+from highball.model.run import (
+    Outcome,
+    Reason,
+    Run,
+    RunState,
+)
+from highball.model.snapshot import (
+    Difference,
+    ForeignGroup,
+    KeyTold,
+    Node,
+    NodeKind,
+    Snapshot,
+)
+from highball.model.standing import (
+    Health,
+    Hold,
+    HoldCause,
+    Standing,
+)
+from highball.model.text import (
     path_for_people,
     path_to_text,
     time_to_text,

@@ -16,7 +16,7 @@ from highball.cli.context import (
 from highball.cli.output import MARKS, TONES, Form, Output
 from highball.cli.progress import Narrator
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
-from highball.facts import Outcome, Run
+from highball.model.run import Outcome, Run
 from highball.process.child import Stop
 
 Order = TypeVar("Order")

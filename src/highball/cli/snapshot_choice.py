@@ -9,7 +9,8 @@ from datetime import datetime, time
 from highball.cli import formatting
 from highball.cli.output import Output
 from highball.errors import HighballError, Unknown
-from highball.facts import Snapshot, path_for_people
+from highball.model.snapshot import Snapshot
+from highball.model.text import path_for_people
 
 SHOWN_TO_CHOOSE = 20
 

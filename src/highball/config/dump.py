@@ -14,7 +14,7 @@ from highball.config.references import (
     TABLE_OF,
     Spec,
 )
-from highball.facts import time_to_text
+from highball.model.text import time_to_text
 
 
 def as_yaml(tables: Mapping[str, Any]) -> str:

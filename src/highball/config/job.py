@@ -28,7 +28,7 @@ from pydantic import (
 
 from highball.config.keys import Key, Title
 from highball.config.problems import all_wrong, wrong
-from highball.facts import PathText, path_for_people
+from highball.model.text import PathText, path_for_people
 from highball.retention import Retention
 from highball.schedule import (
     Duration,

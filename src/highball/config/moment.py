@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 from highball.config.problems import wrong
-from highball.facts import time_to_text
+from highball.model.text import time_to_text
 
 _EXAMPLE = "write it like 2030-01-31T12:00:00Z"
 _NUMBER = re.compile(r"\s*[-+.\d]+\s*")

@@ -37,7 +37,7 @@ from highball.config.references import (
 from highball.config.repository import Repository
 from highball.engine.restic.location import local_folder
 from highball.errors import ConfigurationInvalid, Problem
-from highball.facts import path_for_people
+from highball.model.text import path_for_people
 from highball.retention import Retention, effective
 from highball.source.path import PathSource, check_pattern, leaves_out, lies_inside, misplaced
 

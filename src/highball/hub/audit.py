@@ -16,12 +16,12 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from highball.config.roles import Role
-from highball.facts import UtcTime, time_to_text
 from highball.hub.storage.database import (
     Database,
     audit,
     new_run_id,
 )
+from highball.model.text import UtcTime, time_to_text
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from highball.facts import Fact
+from highball.model.fact import Fact
 
 MOST_KEPT: Final = 1000
 

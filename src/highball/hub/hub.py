@@ -27,21 +27,6 @@ import sqlalchemy as sa
 from highball.config.document import Document, effective_job
 from highball.config.pin import names_snapshot
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
-from highball.facts import (
-    Action,
-    Event,
-    LogLine,
-    Loss,
-    Outcome,
-    Reason,
-    Run,
-    RunEnded,
-    RunStarted,
-    Snapshot,
-    Step,
-    StepEnded,
-    StepStarted,
-)
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import LISTING_SECONDS
@@ -85,7 +70,24 @@ from highball.hub.runs.subjects import planned_of
 from highball.hub.secrets.vault import Vault
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.leader_lock import Lease
-from highball.protocol import Message, RestorePlan
+from highball.model.event import (
+    Event,
+    LogLine,
+    RunEnded,
+    RunStarted,
+    StepEnded,
+    StepStarted,
+)
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Run,
+    Step,
+)
+from highball.model.snapshot import Loss, Snapshot
+from highball.protocol.queries import RestorePlan
+from highball.protocol.wire import Message
 from highball.retention import Plan
 
 DATABASE_THREADS = 8

@@ -14,7 +14,13 @@ from typing import Any, get_args
 import pydantic_core
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from highball.facts import Caution, Event, SetAside, WarningSeen, path_for_people
+from highball.model.event import (
+    Event,
+    SetAside,
+    WarningSeen,
+)
+from highball.model.run import Caution
+from highball.model.text import path_for_people
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))
 

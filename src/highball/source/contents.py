@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from highball.facts import Caution, path_for_people
+from highball.model.run import Caution
+from highball.model.text import path_for_people
 from highball.source.path import PathSource, Patterns, examine
 
 MARKER_OF_CACHES = "CACHEDIR.TAG"

@@ -24,7 +24,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from highball.facts import Caution, PathText, path_for_people
+from highball.model.run import Caution
+from highball.model.text import PathText, path_for_people
 
 # --- what is declared ----------------------------------------------------------------------------
 

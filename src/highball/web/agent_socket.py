@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from highball.handshake import Tampered, Unpacker
 from highball.hub.agents.fleet import (
     Bulk,
     Fleet,
     Flow,
 )
+from highball.protocol.handshake import Tampered, Unpacker
 from highball.web.connections import PROVED
 
 SECONDS_FOR_BULK = 600.0

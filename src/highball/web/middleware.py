@@ -26,13 +26,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from highball.errors import HighballError, Misuse, Problem
-from highball.facts import Reason
 from highball.hub.auth.known_browsers import COUNTS_FOR
 from highball.hub.auth.sessions import (
     Access,
     Known,
     LoggedIn,
 )
+from highball.model.run import Reason
 from highball.secret import SecretValue
 from highball.web import error_responses
 from highball.web.disconnect import while_there

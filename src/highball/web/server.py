@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from highball.protocol import LARGEST_FRAME
+from highball.protocol.wire import LARGEST_FRAME
 from highball.web.connections import Connections, make_protocols, raise_file_limit
 
 LARGEST_MESSAGE = 4 * LARGEST_FRAME

@@ -15,9 +15,9 @@ from datetime import datetime
 from starlette.concurrency import run_in_threadpool
 
 from highball.errors import Unknown
-from highball.facts import Node, Snapshot
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
+from highball.model.snapshot import Node, Snapshot
 
 FOLDERS_KEPT = 32
 SNAPSHOTS_KEPT = 20_000

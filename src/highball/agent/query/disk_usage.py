@@ -14,7 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from highball.protocol import Amount, Measure, Measured, MeasuredSource
+from highball.protocol.queries import (
+    Amount,
+    Measure,
+    Measured,
+    MeasuredSource,
+)
 from highball.source.path import Patterns
 
 ENTRIES_BETWEEN_LOOKS = 256

@@ -26,9 +26,17 @@ from highball.engine.restic.commands import Restic
 from highball.engine.restic.keyring import list_keys
 from highball.engine.restic.location import ResticRepository
 from highball.errors import HighballError, RepositoryError, Unknown
-from highball.facts import Difference, Lock, Node, NodeKind, RepositoryKey, Snapshot
+from highball.model.snapshot import (
+    Difference,
+    Lock,
+    Node,
+    NodeKind,
+    RepositoryKey,
+    Snapshot,
+)
 from highball.process.child import Stop
-from highball.protocol import Overwrite, RestorePlan, SampledNames
+from highball.protocol.queries import RestorePlan, SampledNames
+from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
 
 LISTING_TIMEOUT = timedelta(minutes=15)

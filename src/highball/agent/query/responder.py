@@ -22,11 +22,20 @@ from pydantic import TypeAdapter
 from highball.agent import veto
 from highball.agent.repository_folder import Storage, look_at_storage
 from highball.errors import Failed, HighballError, NotAllowed
-from highball.facts import Fact, Lock, Node, NodeKind, PathText, Snapshot, UtcTime, path_for_people
 from highball.humanize import counted
-from highball.protocol import (
-    Answer,
-    Ask,
+from highball.model.fact import Fact
+from highball.model.snapshot import (
+    Lock,
+    Node,
+    NodeKind,
+    Snapshot,
+)
+from highball.model.text import (
+    PathText,
+    UtcTime,
+    path_for_people,
+)
+from highball.protocol.queries import (
     Browse,
     CompareSnapshots,
     Dump,
@@ -46,6 +55,7 @@ from highball.protocol import (
     TestRepository,
     TestSources,
 )
+from highball.protocol.wire import Answer, Ask
 
 if TYPE_CHECKING:
     from highball.agent.query.repository_queries import Asked

@@ -10,7 +10,7 @@ import http.client
 from urllib.parse import urlsplit
 
 from highball.errors import Failed
-from highball.handshake import Packer
+from highball.protocol.handshake import Packer
 
 AT_ONCE = 64 * 1024
 

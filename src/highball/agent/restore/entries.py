@@ -14,8 +14,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from highball.facts import Node, NodeKind
-from highball.protocol import Overwrite
+from highball.model.snapshot import Node, NodeKind
+from highball.protocol.tasks import Overwrite
 
 REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
 """The rules under which what is there may be replaced."""

@@ -40,8 +40,8 @@ from highball.agent.restore.staging import (
     make_folder,
     put_aside,
 )
-from highball.facts import NodeKind
-from highball.protocol import Overwrite
+from highball.model.snapshot import NodeKind
+from highball.protocol.tasks import Overwrite
 
 _BLOCK = 1024 * 1024
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -34,8 +34,10 @@ from highball.agent.restore.nofollow import (
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import LOST
 from highball.errors import Failed
-from highball.facts import Node, NodeKind, path_for_people
-from highball.protocol import Overwrite, PlanPart, RestorePlan
+from highball.model.snapshot import Node, NodeKind
+from highball.model.text import path_for_people
+from highball.protocol.queries import PlanPart, RestorePlan
+from highball.protocol.tasks import Overwrite
 
 EXAMPLES = 20
 FOLDERS_AT_ONCE = 1000

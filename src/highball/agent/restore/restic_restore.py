@@ -19,7 +19,7 @@ from highball.engine.restic.output import (
     LOST,
 )
 from highball.engine.restic.retrying import Finished
-from highball.facts import Caution
+from highball.model.run import Caution
 
 MOST_NAMED = 100
 """So many cautions of one kind are listed; the rest is counted."""

@@ -57,9 +57,17 @@ from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import LOST
 from highball.errors import Cancelled, Failed
-from highball.facts import Caution, NodeKind, Outcome, Progress, Reason, path_for_people
+from highball.model.run import (
+    Caution,
+    Outcome,
+    Progress,
+    Reason,
+)
+from highball.model.snapshot import NodeKind
+from highball.model.text import path_for_people
 from highball.process.child import Inside, Stop
-from highball.protocol import Overwrite, RestorePlan, RestoreTask
+from highball.protocol.queries import RestorePlan
+from highball.protocol.tasks import Overwrite, RestoreTask
 
 OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are"
 COARSE_NS = 2_000_000_000

@@ -15,7 +15,7 @@ from typing import Self
 
 from highball.agent.restore.nofollow import Ground, undisturbed
 from highball.agent.restore.rmtree import empty, identity_of
-from highball.facts import path_for_people
+from highball.model.text import path_for_people
 
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ASIDES = b"asides"

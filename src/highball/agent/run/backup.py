@@ -26,19 +26,21 @@ from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import BackupReport
 from highball.engine.restic.retrying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
-from highball.facts import (
+from highball.model.event import (
     DISK_AWAY,
+    SnapshotSaved,
+    Statistics,
+)
+from highball.model.run import (
     Action,
     Caution,
     Outcome,
     Reason,
-    Snapshot,
-    SnapshotSaved,
-    Statistics,
     Step,
 )
+from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
-from highball.protocol import BackupTask, Expectation
+from highball.protocol.tasks import BackupTask, Expectation
 from highball.source.contents import Content, Omissions, examine_whole, find_too_large, list_idle
 from highball.source.path import PathSource, patterns
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from highball.agent.run.steps import Done
 from highball.config.job import Hook
 from highball.errors import Cancelled, Failed, ProgramMissing
-from highball.facts import Outcome, Reason
+from highball.model.run import Outcome, Reason
 from highball.process.child import (
     HOOK_MANNERS,
     MARKER,

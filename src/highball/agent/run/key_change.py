@@ -13,8 +13,9 @@ from highball.agent.state_dir import meet
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.keyring import add_key, list_keys, remove_key
 from highball.errors import RepositoryError
-from highball.facts import Action, Outcome, RepositoryKey
-from highball.protocol import KeyTask
+from highball.model.run import Action, Outcome
+from highball.model.snapshot import RepositoryKey
+from highball.protocol.tasks import KeyTask
 from highball.secret import SecretValue
 
 

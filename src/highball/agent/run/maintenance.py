@@ -22,10 +22,24 @@ from highball.engine.restic.output import (
 )
 from highball.engine.restic.retrying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
-from highball.facts import Action, Outcome, Reason, Snapshot, Statistics
 from highball.humanize import counted
+from highball.model.event import Statistics
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
-from highball.protocol import CheckTask, ForgetTask, InitTask, PruneTask, Removal, StatsTask, UnlockTask
+from highball.protocol.tasks import (
+    CheckTask,
+    ForgetTask,
+    InitTask,
+    PruneTask,
+    Removal,
+    StatsTask,
+    UnlockTask,
+)
 from highball.retention import judge_removal
 
 LISTING_TIMEOUT = timedelta(minutes=15)

@@ -20,8 +20,13 @@ from highball.engine.restic.location import (
     passed_over,
 )
 from highball.errors import Cancelled
-from highball.facts import DISK_AWAY, Reason, RunStarted, Waiting
-from highball.protocol import Assignment, BackupTask
+from highball.model.event import (
+    DISK_AWAY,
+    RunStarted,
+    Waiting,
+)
+from highball.model.run import Reason
+from highball.protocol.tasks import Assignment, BackupTask
 from highball.schedule import next_times
 
 LOOK_SECONDS = 5.0

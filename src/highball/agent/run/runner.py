@@ -35,23 +35,26 @@ from highball.agent.state_dir import Workplace
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import TAG_JOB, TAG_SET
 from highball.errors import Conflict, HighballError
-from highball.facts import (
-    Action,
-    Caution,
+from highball.model.event import (
     Event,
-    Outcome,
-    Progress,
-    Reason,
     RunEnded,
     RunStarted,
-    Snapshot,
-    Step,
     StepEnded,
     StepStarted,
 )
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Progress,
+    Reason,
+    Step,
+)
+from highball.model.snapshot import Snapshot
 from highball.process.child import Stop, end_marked
 from highball.process.file_lock import Lock as FileLock
-from highball.protocol import (
+from highball.protocol.fields import check_run
+from highball.protocol.tasks import (
     BackupTask,
     CheckTask,
     ForgetTask,
@@ -64,7 +67,6 @@ from highball.protocol import (
     Task,
     UnlockTask,
     VerifyTask,
-    check_run,
 )
 from highball.secret import SecretValue
 

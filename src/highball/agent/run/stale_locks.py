@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from highball.agent.run.steps import Steps
 from highball.agent.state_dir import describe_lock, hostname
 from highball.errors import HighballError
-from highball.facts import Event, Lock, ProcessStarted
+from highball.model.event import Event, ProcessStarted
+from highball.model.snapshot import Lock
 from highball.process.child import (
     Stop,
     await_reaped,

@@ -30,26 +30,28 @@ from highball.engine.restic.commands import Listener, Restic
 from highball.engine.restic.output import PASSING
 from highball.engine.restic.retrying import Finished
 from highball.errors import Cancelled, HighballError, RepositoryError
-from highball.facts import (
-    Action,
-    Caution,
+from highball.model.event import (
     Event,
     LogLine,
-    Outcome,
     ProcessStarted,
-    Progress,
-    Reason,
-    Snapshot,
     Statistics,
-    Step,
     StepEnded,
     StepStarted,
     Waiting,
     WarningSeen,
-    path_for_people,
 )
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Progress,
+    Reason,
+    Step,
+)
+from highball.model.snapshot import Snapshot
+from highball.model.text import path_for_people
 from highball.process.child import Stop
-from highball.protocol import Assignment
+from highball.protocol.tasks import Assignment
 from highball.schedule import duration_to_text
 from highball.secret import SecretReference, SecretValue, mask, resolve
 

@@ -19,7 +19,17 @@ from highball.engine.restic.output import (
     Summary,
     as_listed,
 )
-from highball.facts import DISK_AWAY, Action, Caution, Outcome, Reason, Snapshot, Step, path_for_people, worst
+from highball.model.event import DISK_AWAY
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    Step,
+    worst,
+)
+from highball.model.snapshot import Snapshot
+from highball.model.text import path_for_people
 from highball.source.path import pattern_of
 
 

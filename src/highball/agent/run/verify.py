@@ -42,8 +42,15 @@ from highball.agent.run.steps import Done, Steps
 from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.commands import Restic
 from highball.errors import Cancelled, Failed
-from highball.facts import Caution, Node, NodeKind, Outcome, Progress, Reason, path_for_people
-from highball.protocol import VerifyTask
+from highball.model.run import (
+    Caution,
+    Outcome,
+    Progress,
+    Reason,
+)
+from highball.model.snapshot import Node, NodeKind
+from highball.model.text import path_for_people
+from highball.protocol.tasks import VerifyTask
 
 SPARE_BYTES = 16 * 1024 * 1024
 _BLOCK = 1024 * 1024

@@ -17,7 +17,7 @@ from highball.cli.options import (
 )
 from highball.cli.output import Output
 from highball.errors import Misuse, Unknown
-from highball.facts import ForeignGroup
+from highball.model.snapshot import ForeignGroup
 
 
 def adopt(

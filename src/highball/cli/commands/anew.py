@@ -11,7 +11,7 @@ from highball.errors import Cancelled, Misuse
 if TYPE_CHECKING:
     from highball.cli.context import Place
     from highball.cli.output import Output
-    from highball.facts import Loss
+    from highball.model.snapshot import Loss
 
 
 def begin_anew(session: Session, place: Place, repository: str, *, yes: bool) -> None:

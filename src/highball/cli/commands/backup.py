@@ -29,10 +29,10 @@ from highball.config.document import (
 from highball.config.misread import find_misread
 from highball.config.repository import demand_right_to_delete
 from highball.errors import Conflict
-from highball.facts import Run, RunState
 from highball.hub.retention.planner import list_discards_after
 from highball.hub.runs.record import utc_now
-from highball.protocol import Assignment
+from highball.model.run import Run, RunState
+from highball.protocol.tasks import Assignment
 
 CANCEL_SECONDS = 60.0
 

@@ -17,9 +17,10 @@ from highball.cli.options import (
     RunArgument,
     TellsByExit,
 )
-from highball.facts import Event, Run
 from highball.hub.runs.record import utc_now
 from highball.hub.status.health import list_standings
+from highball.model.event import Event
+from highball.model.run import Run
 
 
 def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = False) -> None:

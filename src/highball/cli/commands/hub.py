@@ -41,7 +41,6 @@ from highball.errors import (
     StateUnusable,
     Unknown,
 )
-from highball.facts import Snapshot, time_to_text
 from highball.hub.audit import COMMAND
 from highball.hub.disaster import rebuild as rebuilding
 from highball.hub.document.store import Documents
@@ -54,6 +53,8 @@ from highball.hub.storage.leader_lock import (
     lease_on,
     refuse_if_served,
 )
+from highball.model.snapshot import Snapshot
+from highball.model.text import time_to_text
 from highball.secret import SecretValue
 
 if TYPE_CHECKING:

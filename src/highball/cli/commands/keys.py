@@ -18,7 +18,8 @@ from highball.cli.options import (
     read_wait,
 )
 from highball.errors import Cancelled, Conflict, Misuse, Unknown
-from highball.facts import KeyTold, Outcome, Run
+from highball.model.run import Outcome, Run
+from highball.model.snapshot import KeyTold
 
 if TYPE_CHECKING:
     from highball.cli.context import Place

@@ -34,7 +34,8 @@ from highball.config.document import effective_job
 from highball.config.pin import names_snapshot
 from highball.config.repository import demand_maintained
 from highball.errors import Failed, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
-from highball.facts import NOT_BY_A_PERSON, HoldCause, Run
+from highball.model.run import Run
+from highball.model.standing import NOT_BY_A_PERSON, HoldCause
 from highball.retention import Plan
 
 if TYPE_CHECKING:

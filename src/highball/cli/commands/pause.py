@@ -12,7 +12,7 @@ from highball.cli.context import Session
 from highball.cli.lookup import choose_jobs
 from highball.cli.options import Jobs
 from highball.errors import Misuse
-from highball.facts import time_to_text
+from highball.model.text import time_to_text
 from highball.schedule import duration_from_value
 
 Until = Annotated[

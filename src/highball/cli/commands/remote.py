@@ -60,7 +60,7 @@ from highball.config.dump import as_json
 from highball.config.load import read
 from highball.config.references import TABLE_OF
 from highball.errors import Conflict, Failed
-from highball.facts import Outcome, RunState
+from highball.model.run import Outcome, RunState
 
 if TYPE_CHECKING:
     from highball.cli.hub_client import Hub

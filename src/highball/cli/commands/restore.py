@@ -28,8 +28,10 @@ from highball.cli.output import Output
 from highball.cli.snapshot_choice import choose_to_restore
 from highball.config.document import effective_job
 from highball.errors import Misuse
-from highball.facts import Outcome, Run, Snapshot, path_for_people
-from highball.protocol import RestorePlan
+from highball.model.run import Outcome, Run
+from highball.model.snapshot import Snapshot
+from highball.model.text import path_for_people
+from highball.protocol.queries import RestorePlan
 
 if TYPE_CHECKING:
     from highball.cli.context import Place

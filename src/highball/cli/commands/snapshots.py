@@ -23,7 +23,7 @@ from highball.cli.options import (
 )
 from highball.cli.snapshot_choice import find_named, is_of
 from highball.errors import Failed, HighballError, Misuse
-from highball.facts import Snapshot
+from highball.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from highball.cli.context import Place

@@ -40,18 +40,20 @@ from highball.engine.restic.retrying import (
 from highball.engine.restic.ssh import Words, listening
 from highball.engine.restic.variables import kept_environment
 from highball.errors import Cancelled, Failed, RepositoryError
-from highball.facts import (
+from highball.humanize import length
+from highball.model.run import (
     Action,
     Caution,
+    Progress,
+    Reason,
+)
+from highball.model.snapshot import (
     Difference,
     Lock,
     Node,
-    Progress,
-    Reason,
     Snapshot,
-    path_for_people,
 )
-from highball.humanize import length
+from highball.model.text import path_for_people
 from highball.place.local import Here, Priority
 from highball.process.child import (
     LOCKING_MANNERS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from highball.engine.restic import output
-from highball.facts import Node, NodeKind
+from highball.model.snapshot import Node, NodeKind
 
 if TYPE_CHECKING:
     from highball.engine.restic.commands import Restic

@@ -15,7 +15,7 @@ import pydantic_core
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.retrying import Finished
 from highball.errors import RepositoryError
-from highball.facts import RepositoryKey
+from highball.model.snapshot import RepositoryKey
 from highball.process.child import Input
 from highball.secret import SecretValue
 

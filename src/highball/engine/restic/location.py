@@ -32,7 +32,8 @@ from highball.engine.restic import ssh
 from highball.engine.restic.ssh import Ssh
 from highball.engine.restic.variables import refuse_variable
 from highball.errors import Failed, SecretUnavailable
-from highball.facts import DISK_AWAY, Reason
+from highball.model.event import DISK_AWAY
+from highball.model.run import Reason
 from highball.schedule import Duration
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 

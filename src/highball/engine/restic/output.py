@@ -18,18 +18,20 @@ import pydantic_core
 
 from highball.engine.restic.program import Version
 from highball.engine.restic.ssh import SAID
-from highball.facts import (
-    LARGEST_NUMBER,
+from highball.model.fact import LARGEST_NUMBER
+from highball.model.run import (
     Caution,
+    Progress,
+    Reason,
+)
+from highball.model.snapshot import (
     Difference,
     Lock,
     Node,
     NodeKind,
-    Progress,
-    Reason,
     Snapshot,
-    path_from_text,
 )
+from highball.model.text import path_from_text
 
 TAG_JOB = "hb:job="
 TAG_SET = "hb:set="

@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from highball.config.document import Document, effective_job
-from highball.facts import Action, RunKind
 from highball.hub.agents.refusals import Refused
 from highball.hub.document.rename import FormerKeys
 from highball.hub.runs.queue import Backlog, Queued
@@ -24,7 +23,9 @@ from highball.hub.runs.scopes import (
     scope_of_word,
 )
 from highball.hub.runs.subjects import planned_of
-from highball.protocol import Assignment, RunHeld
+from highball.model.run import Action, RunKind
+from highball.protocol.tasks import Assignment
+from highball.protocol.wire import RunHeld
 from highball.schedule import fire_id
 
 MOST_BY_WORD = 1000

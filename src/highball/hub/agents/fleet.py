@@ -24,7 +24,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable, Unknown
-from highball.handshake import Conversation, Exchange, Unpacker
 from highball.hub.agents.pending_queries import AGAIN_IN, Questions
 from highball.hub.agents.refusals import (
     Refusals,
@@ -40,7 +39,13 @@ from highball.hub.storage.database import (
     agents,
     enrolments,
 )
-from highball.protocol import (
+from highball.protocol.handshake import (
+    Conversation,
+    Exchange,
+    Unpacker,
+)
+from highball.protocol.queries import Flowing, Question
+from highball.protocol.wire import (
     OFFLINE_AFTER,
     VERSIONS,
     Answer,
@@ -51,12 +56,10 @@ from highball.protocol import (
     Challenge,
     Enrol,
     Enrolled,
-    Flowing,
     Heartbeat,
     Hello,
     Message,
     Misunderstood,
-    Question,
     Refusal,
     RunsWanted,
     StopAsking,

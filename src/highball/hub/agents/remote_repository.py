@@ -11,22 +11,28 @@ from pydantic import TypeAdapter
 
 from highball.config.repository import Repository
 from highball.errors import Unknown
-from highball.facts import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.hub.agents.fleet import Fleet
 from highball.hub.retention.planner import Seen, Wanted
-from highball.protocol import (
+from highball.model.snapshot import (
+    Difference,
+    Lock,
+    Node,
+    RepositoryKey,
+    Snapshot,
+)
+from highball.protocol.queries import (
     CompareSnapshots,
     ListFolder,
     ListKeys,
     ListLocks,
     ListSnapshots,
-    Overwrite,
     PlanRestore,
     Question,
     RehearseForget,
     RestorePlan,
     TestRepository,
 )
+from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
 
 LISTING_SECONDS = 15 * 60.0

@@ -22,7 +22,6 @@ import sqlalchemy as sa
 from highball.config.document import HUB_JOB
 from highball.config.job import Job
 from highball.config.keys import key_from
-from highball.facts import Node, NodeKind, Snapshot, path_to_text
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.adoption import own_set_of, take_in
 from highball.hub.storage.database import (
@@ -32,7 +31,13 @@ from highball.hub.storage.database import (
     revisions,
 )
 from highball.hub.storage.dialects import BACKUP_NAMES
-from highball.protocol import FILES_SET
+from highball.model.snapshot import (
+    Node,
+    NodeKind,
+    Snapshot,
+)
+from highball.model.text import path_to_text
+from highball.protocol.tasks import FILES_SET
 from highball.source.path import lies_inside
 
 FROM_REBUILD = "rebuild"

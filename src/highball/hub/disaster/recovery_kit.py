@@ -24,7 +24,7 @@ from highball.engine.restic.location import (
     secrets_of,
 )
 from highball.errors import NotAllowed, SecretUnavailable
-from highball.protocol import FILES_SET
+from highball.protocol.tasks import FILES_SET
 from highball.secret import SecretValue
 
 FOLDER = "highball-recovery"

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from highball.config.references import Place
 from highball.errors import Conflict
-from highball.facts import RunState
 from highball.hub.storage.database import (
     ANEW,
     NOT_BY_WORD,
@@ -29,6 +28,7 @@ from highball.hub.storage.database import (
     snapshots,
     steps,
 )
+from highball.model.run import RunState
 
 HOST = "host"
 """The mark that holds the key of the hub's own machine, where the settings name none."""

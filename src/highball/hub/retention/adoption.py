@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from highball.config.document import effective_job
 from highball.config.keys import key_from
 from highball.errors import Misuse, Unknown
-from highball.facts import ForeignGroup, Snapshot
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.planner import Asked, Retainer
 from highball.hub.runs.ingest import LONGEST_ID, SetOf
 from highball.hub.storage.database import Database, snapshots
-from highball.protocol import FILES_SET
+from highball.model.snapshot import ForeignGroup, Snapshot
+from highball.protocol.tasks import FILES_SET
 from highball.retention import Plan
 
 HUB = "hub"

@@ -16,7 +16,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.errors import Misuse, NotAllowed, Unknown
-from highball.facts import NOT_BY_A_PERSON, Hold, HoldCause, Reason
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.storage.database import (
     Database,
@@ -25,6 +24,12 @@ from highball.hub.storage.database import (
     objects,
     repositories,
     snapshots,
+)
+from highball.model.run import Reason
+from highball.model.standing import (
+    NOT_BY_A_PERSON,
+    Hold,
+    HoldCause,
 )
 from highball.retention import stands_still
 

@@ -20,7 +20,6 @@ from highball.config.document import (
 )
 from highball.config.repository import Repository, parts_of
 from highball.errors import NotAllowed, Unknown
-from highball.facts import Action, Hold, HoldCause, Reason, Run, RunKind, Snapshot
 from highball.hub.disaster.self_backup import KEPT
 from highball.hub.document.rename import UNCHANGED, FormerKeys
 from highball.hub.retention.holds import (
@@ -35,7 +34,19 @@ from highball.hub.runs.ingest import (
 )
 from highball.hub.runs.record import Governed, Record
 from highball.hub.runs.subjects import HUB_BACKUP_DAILY
-from highball.protocol import ForgetTask, HeldRemoval, Removal
+from highball.model.run import (
+    Action,
+    Reason,
+    Run,
+    RunKind,
+)
+from highball.model.snapshot import Snapshot
+from highball.model.standing import Hold, HoldCause
+from highball.protocol.tasks import (
+    ForgetTask,
+    HeldRemoval,
+    Removal,
+)
 from highball.retention import (
     GapsKnown,
     Plan,

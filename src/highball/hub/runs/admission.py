@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import IntEnum
 
-from highball.facts import Reason, RunKind
+from highball.model.run import Reason, RunKind
 from highball.schedule import is_within
 
 # --- what is known -------------------------------------------------------------------------------

@@ -20,14 +20,15 @@ from highball.config.document import (
 from highball.config.job import Job
 from highball.config.repository import demand_right_to_delete
 from highball.errors import Unknown
-from highball.facts import RunKind, Snapshot, Step
 from highball.hub.document.rename import UNCHANGED, FormerKeys
 from highball.hub.retention.planner import next_slice
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import Record, utc_now
 from highball.hub.storage.database import new_run_id
-from highball.protocol import (
+from highball.model.run import RunKind, Step
+from highball.model.snapshot import Snapshot
+from highball.protocol.tasks import (
     FILES_SET,
     Assignment,
     BackupTask,

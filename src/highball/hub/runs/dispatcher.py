@@ -30,20 +30,6 @@ from highball.engine.restic.location import (
     passed_over,
 )
 from highball.errors import HighballError, Misuse, StateUnusable, Unknown
-from highball.facts import (
-    DISK_AWAY,
-    Action,
-    Event,
-    Outcome,
-    Progress,
-    Reason,
-    RunEnded,
-    RunKind,
-    RunState,
-    Snapshot,
-    Step,
-    StepStarted,
-)
 from highball.hub.agents.claims import Claims
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.pending_queries import each_of
@@ -73,28 +59,46 @@ from highball.hub.runs.queue import (
 from highball.hub.runs.record import Record, utc_now
 from highball.hub.runs.scopes import Scope
 from highball.hub.secrets.vault import Vault
+from highball.model.event import (
+    DISK_AWAY,
+    Event,
+    RunEnded,
+    StepStarted,
+)
 from highball.model.event_lines import read_told
-from highball.protocol import (
+from highball.model.run import (
+    Action,
+    Outcome,
+    Progress,
+    Reason,
+    RunKind,
+    RunState,
+    Step,
+)
+from highball.model.snapshot import Snapshot
+from highball.protocol.tasks import (
     FILES_SET,
+    Assignment,
+    ForgetTask,
+    KeyTask,
+    PruneTask,
+    RestoreTask,
+    UnlockTask,
+)
+from highball.protocol.wire import (
     OFFLINE_AFTER,
     Acknowledged,
     Assign,
-    Assignment,
     Declined,
     Events,
-    ForgetTask,
     Inventory,
-    KeyTask,
     Message,
     ProgressSeen,
-    PruneTask,
-    RestoreTask,
     RunHeld,
     RunsWanted,
     Secrets,
     SecretsWanted,
     Taken,
-    UnlockTask,
 )
 from highball.retention import Plan
 from highball.secret import SecretValue

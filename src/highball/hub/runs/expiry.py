@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from highball.config.settings import History
-from highball.facts import Outcome, RunState
 from highball.hub.storage.database import (
     Database,
     events,
@@ -25,6 +24,7 @@ from highball.hub.storage.database import (
     steps,
 )
 from highball.humanize import counted
+from highball.model.run import Outcome, RunState
 
 EXPIRED_AT = "history_expired_at"
 """The mark of when a machine without a hub did this last."""

@@ -13,27 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.facts import (
-    LARGEST_NUMBER,
-    Action,
-    Event,
-    HoldCause,
-    LogLine,
-    Outcome,
-    ProcessStarted,
-    Reason,
-    RunEnded,
-    RunStarted,
-    RunState,
-    Snapshot,
-    SnapshotSaved,
-    Statistics,
-    Step,
-    StepEnded,
-    StepStarted,
-    Waiting,
-    WarningSeen,
-)
 from highball.hub.retention.holds import (
     Held,
     find_since,
@@ -61,8 +40,31 @@ from highball.hub.storage.database import (
     steps,
 )
 from highball.humanize import counted
+from highball.model.event import (
+    Event,
+    LogLine,
+    ProcessStarted,
+    RunEnded,
+    RunStarted,
+    SnapshotSaved,
+    Statistics,
+    StepEnded,
+    StepStarted,
+    Waiting,
+    WarningSeen,
+)
 from highball.model.event_lines import put_aside, read_line
-from highball.protocol import Assignment
+from highball.model.fact import LARGEST_NUMBER
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    RunState,
+    Step,
+)
+from highball.model.snapshot import Snapshot
+from highball.model.standing import HoldCause
+from highball.protocol.tasks import Assignment
 from highball.schedule import fire_id
 
 LONGEST_ID = 36

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from highball.facts import Event, LogLine
 from highball.hub.runs.ingest import chunk
 from highball.hub.storage.database import events
 from highball.humanize import counted
+from highball.model.event import Event, LogLine
 
 MOST_BY_WORD = 1024 * 1024
 """So many bytes are kept of the account of a run that nobody here ordered, as they are stored."""

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.errors import Misuse
-from highball.facts import time_to_text
 from highball.hub.audit import Actor, write_down
 from highball.hub.storage.database import pauses
+from highball.model.text import time_to_text
 
 LONGEST_PAUSE = timedelta(days=3653)
 

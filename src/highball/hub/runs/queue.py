@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from highball.errors import Conflict
-from highball.facts import Action, Fact, Outcome, PathText, Reason, Run, RunKind, RunState
 from highball.hub.audit import Actor, write_down
 from highball.hub.runs.ingest import update_run
 from highball.hub.runs.record import Record
@@ -28,7 +27,17 @@ from highball.hub.storage.database import (
     idempotency,
     runs,
 )
-from highball.protocol import Overwrite
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.text import PathText
+from highball.protocol.tasks import Overwrite
 from highball.secret import SecretReference
 from highball.source.path import check_path
 

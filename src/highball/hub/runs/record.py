@@ -15,19 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.errors import Conflict, Unknown
-from highball.facts import (
-    Action,
-    Event,
-    Fact,
-    Loss,
-    Outcome,
-    Reason,
-    Run,
-    RunKind,
-    RunState,
-    Snapshot,
-    Step,
-)
 from highball.hub.audit import Actor, write_down
 from highball.hub.document.rows import note_untested
 from highball.hub.retention.holds import Holds
@@ -70,8 +57,24 @@ from highball.hub.storage.database import (
     snapshots,
     steps,
 )
+from highball.model.event import Event
 from highball.model.event_lines import read_line
-from highball.protocol import Assignment, BackupTask, Expectation
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+)
+from highball.model.snapshot import Loss, Snapshot
+from highball.protocol.tasks import (
+    Assignment,
+    BackupTask,
+    Expectation,
+)
 
 NOTHING_LEFT = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
 """Why a run is over of which nothing was left to read."""

@@ -22,7 +22,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from highball.errors import Unknown
-from highball.facts import Action, Outcome, RunKind, RunState, time_to_text
 from highball.hub.audit import HUB, Actor
 from highball.hub.runs.ingest import missed_words
 from highball.hub.runs.pauses import (
@@ -42,6 +41,13 @@ from highball.hub.storage.database import (
     pauses,
     runs,
 )
+from highball.model.run import (
+    Action,
+    Outcome,
+    RunKind,
+    RunState,
+)
+from highball.model.text import time_to_text
 from highball.schedule import (
     Schedule,
     duration_from_value,

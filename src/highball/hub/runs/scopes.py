@@ -12,19 +12,21 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from highball.facts import (
-    Action,
+from highball.model.event import (
     Event,
-    Fact,
-    RunKind,
     SnapshotSaved,
     Statistics,
-    Step,
     StepEnded,
     StepStarted,
-    UtcTime,
 )
-from highball.protocol import (
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    RunKind,
+    Step,
+)
+from highball.model.text import UtcTime
+from highball.protocol.tasks import (
     Assignment,
     BackupTask,
     CheckTask,

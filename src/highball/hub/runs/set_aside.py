@@ -12,9 +12,17 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from highball.facts import Action, Caution, Outcome, Reason, RunEnded, Step, WarningSeen, storable
 from highball.hub.storage.database import runs, steps
+from highball.model.event import RunEnded, WarningSeen
 from highball.model.event_lines import CODE
+from highball.model.fact import storable
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Reason,
+    Step,
+)
 
 MOST_TOLD = 10
 """So many of a step's events that were set aside are told one by one."""

@@ -13,7 +13,7 @@ from highball.config.document import (
     effective_cadences,
     effective_job,
 )
-from highball.facts import Action
+from highball.model.run import Action
 from highball.schedule import Schedule, duration_to_text
 
 

@@ -16,7 +16,6 @@ from uuid import UUID
 
 from highball.config.repository import demand_right_to_delete
 from highball.errors import HighballError, Misuse, NotAllowed, Unknown
-from highball.facts import Action, KeyTold, Outcome, RepositoryKey, Run, RunKind, RunState, Use
 from highball.hub.audit import Actor, write_down
 from highball.hub.auth.users import demand_present
 from highball.hub.hub import Hub
@@ -32,6 +31,18 @@ from highball.hub.secrets.vault import (
     Sealed,
 )
 from highball.hub.storage.database import new_run_id
+from highball.model.run import (
+    Action,
+    Outcome,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.snapshot import (
+    KeyTold,
+    RepositoryKey,
+    Use,
+)
 from highball.secret import SecretReference, SecretValue
 
 UNCLAIMED = timedelta(minutes=10)

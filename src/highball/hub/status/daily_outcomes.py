@@ -12,14 +12,14 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from highball.config.document import Document, effective_job
-from highball.facts import Outcome, RunKind
-from highball.facts import worst as worst_of
 from highball.hub.storage.database import (
     NOT_REHEARSED,
     Database,
     runs,
 )
 from highball.hub.storage.dialects import as_rows, bytewise
+from highball.model.run import Outcome, RunKind
+from highball.model.run import worst as worst_of
 from highball.schedule import Schedule, next_times
 
 DAYS = 30

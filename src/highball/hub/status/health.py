@@ -14,7 +14,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.config.document import Document, effective_job
-from highball.facts import Action, Hold, Outcome, Reason, Standing
 from highball.hub.retention.holds import covering, list_open
 from highball.hub.storage.database import (
     ANEW,
@@ -29,7 +28,13 @@ from highball.hub.storage.database import (
     steps,
 )
 from highball.hub.storage.dialects import as_rows
-from highball.protocol import FILES_SET
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+)
+from highball.model.standing import Hold, Standing
+from highball.protocol.tasks import FILES_SET
 from highball.retention import LARGEST_SKEW
 from highball.schedule import Schedule, health
 

@@ -23,20 +23,6 @@ from highball.config.document import (
     place_of,
 )
 from highball.config.job import Job
-from highball.facts import (
-    Action,
-    Fact,
-    Health,
-    Hold,
-    HoldCause,
-    Outcome,
-    Progress,
-    Reason,
-    Run,
-    RunKind,
-    Standing,
-    UtcTime,
-)
 from highball.hub.hub import Hub
 from highball.hub.retention.holds import is_shown_by, list_open
 from highball.hub.runs.pauses import Pause
@@ -63,6 +49,22 @@ from highball.hub.storage.database import (
     steps,
 )
 from highball.hub.storage.dialects import as_rows
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Progress,
+    Reason,
+    Run,
+    RunKind,
+)
+from highball.model.standing import (
+    Health,
+    Hold,
+    HoldCause,
+    Standing,
+)
+from highball.model.text import UtcTime
 from highball.schedule import (
     OVERDUE_WITHOUT_SCHEDULE,
     Schedule,

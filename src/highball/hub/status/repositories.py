@@ -19,7 +19,6 @@ from highball.engine.restic.location import (
     secrets_of,
     take_apart,
 )
-from highball.facts import Action, Fact, Outcome, Step, UtcTime, time_for_people
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import as_size, sum_of_sizes
 from highball.hub.runs.set_aside import read_account
@@ -32,6 +31,13 @@ from highball.hub.storage.database import (
     steps,
 )
 from highball.hub.storage.dialects import as_rows
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Step,
+)
+from highball.model.text import UtcTime, time_for_people
 from highball.schedule import next_times
 
 UPKEEP = (Action.CHECK, Action.FORGET, Action.PRUNE, Action.VERIFY)

@@ -17,7 +17,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from highball.errors import HighballError, StateUnusable
-from highball.facts import in_utc, storable
 from highball.hub.storage.dialects import (
     READING,
     WRITING,
@@ -27,6 +26,8 @@ from highball.hub.storage.dialects import (
     open_engine,
     told,
 )
+from highball.model.fact import storable
+from highball.model.text import in_utc
 
 REVISION = "0012"
 """The schema that this program knows; `migrations` leads to it."""

@@ -25,7 +25,6 @@ from highball.config.roles import (
     User,
 )
 from highball.errors import ConfigurationInvalid, LoginNeeded, Problem, Unknown
-from highball.facts import Reason, UtcTime
 from highball.hub.audit import Actor, Entry, Wanted, as_csv
 from highball.hub.auth.second_factor import spell_code
 from highball.hub.auth.sessions import (
@@ -36,6 +35,8 @@ from highball.hub.auth.sessions import (
 )
 from highball.hub.auth.users import Account, Program
 from highball.hub.secrets.vault import Sealed, Vault
+from highball.model.run import Reason
+from highball.model.text import UtcTime
 from highball.secret import SecretValue
 from highball.web.authorize import (
     demand,

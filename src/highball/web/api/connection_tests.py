@@ -18,7 +18,6 @@ from highball.config.roles import Role
 from highball.engine.restic.endpoints import endpoint_of
 from highball.engine.restic.location import deleting_location
 from highball.errors import Failed, HighballError
-from highball.facts import Fact, PathText, UtcTime
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor
@@ -26,13 +25,15 @@ from highball.hub.hub import Hub
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import utc_now
 from highball.humanize import counted
-from highball.protocol import (
-    FILES_SET,
+from highball.model.fact import Fact
+from highball.model.text import PathText, UtcTime
+from highball.protocol.queries import (
     SampledNames,
     SampleNames,
     TestRepository,
     TestSources,
 )
+from highball.protocol.tasks import FILES_SET
 from highball.secret import SecretValue
 from highball.web.authorize import demand
 from highball.web.disconnect import while_asked

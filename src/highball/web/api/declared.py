@@ -30,7 +30,6 @@ from highball.config.references import (
 )
 from highball.config.roles import Role
 from highball.errors import Misuse, RevisionMissing
-from highball.facts import Standing, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.document.diff import (
     Change,
@@ -40,6 +39,8 @@ from highball.hub.document.diff import (
 )
 from highball.hub.document.store import Documents
 from highball.hub.runs.record import utc_now
+from highball.model.standing import Standing
+from highball.model.text import UtcTime
 from highball.web.authorize import demand
 from highball.web.error_responses import REFUSALS
 

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from highball.config.keys import Key
 from highball.config.roles import Role
-from highball.facts import ForeignGroup
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
+from highball.model.snapshot import ForeignGroup
 from highball.retention import Plan
 from highball.web.authorize import demand
 from highball.web.error_responses import ASKED_IN_VAIN

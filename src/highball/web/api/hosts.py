@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import ConfigDict
 
 from highball.config.roles import Role
-from highball.facts import Fact, UtcTime
 from highball.hub.agents.fleet import ENROLMENT
 from highball.hub.agents.refusals import Refusal
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
-from highball.protocol import (
+from highball.model.fact import Fact
+from highball.model.text import UtcTime
+from highball.protocol.queries import (
     Browse,
     Measure,
     Measured,

@@ -13,7 +13,6 @@ from starlette.concurrency import run_in_threadpool
 from highball.config.document import effective_job
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
-from highball.facts import Action, Fact, Hold, Outcome, Run, RunKind, RunState, Step, UtcTime
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
@@ -24,6 +23,17 @@ from highball.hub.runs.subjects import (
     Subject,
     planned_of,
 )
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+)
+from highball.model.standing import Hold
+from highball.model.text import UtcTime
 from highball.retention import Plan
 from highball.web.authorize import demand
 from highball.web.disconnect import while_asked

@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
 from highball.config.roles import Role
-from highball.facts import Fact, Run, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.disaster.self_backup import examine, list_backups
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
+from highball.model.fact import Fact
+from highball.model.run import Run
+from highball.model.text import UtcTime
 from highball.web.authorize import demand
 
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]

@@ -14,14 +14,20 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from highball.config.roles import Role
-from highball.facts import Difference, Lock, Loss, Node, Snapshot
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish
 from highball.hub.runs.record import RepositoryDay, utc_now
 from highball.hub.status.repositories import Holding, list_holdings
-from highball.protocol import (
+from highball.model.snapshot import (
+    Difference,
+    Lock,
+    Loss,
+    Node,
+    Snapshot,
+)
+from highball.protocol.queries import (
     Dump,
     Flowing,
     ListNodes,

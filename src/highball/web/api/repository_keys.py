@@ -9,11 +9,12 @@ from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from highball.config.roles import Role
-from highball.facts import KeyTold, Run
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import KEY_NAME
 from highball.hub.secrets import key_rotation
+from highball.model.run import Run
+from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
 from highball.web.authorize import demand
 from highball.web.error_responses import ASKED_IN_VAIN

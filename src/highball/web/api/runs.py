@@ -15,12 +15,21 @@ from starlette.types import Receive, Scope, Send
 from highball.config.moment import Moment
 from highball.config.roles import Role
 from highball.errors import Misuse
-from highball.facts import Action, Fact, Outcome, Run, RunKind, RunState, Standing, time_to_text
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import Placing, RunRequest
 from highball.hub.runs.record import RunFilter, utc_now
 from highball.hub.status.health import list_standings
+from highball.model.fact import Fact
+from highball.model.run import (
+    Action,
+    Outcome,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.standing import Standing
+from highball.model.text import time_to_text
 from highball.web.api.maintenance import Accepted, Word, reason_of
 from highball.web.authorize import demand
 from highball.web.middleware import is_still_known

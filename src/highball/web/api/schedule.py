@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from highball.config.document import effective_job
 from highball.config.moment import Moment
 from highball.config.roles import Role
-from highball.facts import Fact, UtcTime
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.record import utc_now
+from highball.model.fact import Fact
+from highball.model.text import UtcTime
 from highball.web.authorize import demand
 
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]

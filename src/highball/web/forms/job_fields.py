@@ -24,7 +24,7 @@ from highball.config.merge import (
 )
 from highball.config.references import Spec
 from highball.errors import Problem
-from highball.facts import path_from_text, path_to_text
+from highball.model.text import path_from_text, path_to_text
 from highball.retention import BUILT_IN
 from highball.schedule import Schedule, with_times
 from highball.web.forms import job_options

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from highball.config.roles import Role
-from highball.facts import time_to_text
 from highball.hub.audit import Actor, Entry, Wanted
 from highball.hub.document.diff import FieldDifference, differences
 from highball.hub.hub import Hub
+from highball.model.text import time_to_text
 from highball.web.authorize import demand
 from highball.web.forms.fields import begin_of
 from highball.web.pages.history import NAMES, history_of

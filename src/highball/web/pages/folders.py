@@ -17,10 +17,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.facts import path_from_text
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
-from highball.protocol import Browse, Measure, MeasuredSource
+from highball.model.text import path_from_text
+from highball.protocol.queries import (
+    Browse,
+    Measure,
+    MeasuredSource,
+)
 from highball.web.api.hosts import measure_on
 from highball.web.authorize import demand
 from highball.web.forms.job_fields import spell_path

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from highball import __version__
 from highball.config.document import effective_job
 from highball.config.roles import Role
-from highball.facts import Health
 from highball.hub.agents.fleet import Twin
 from highball.hub.agents.refusals import Refusal
 from highball.hub.audit import Actor
@@ -22,6 +21,7 @@ from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.overview import Overview, ProblemKind
 from highball.humanize import counted
+from highball.model.standing import Health
 from highball.retention import LARGEST_SKEW
 from highball.web.authorize import demand
 from highball.web.forms.fields import Question, ask

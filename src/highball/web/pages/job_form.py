@@ -26,7 +26,12 @@ from highball.hub.document.diff import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import utc_now
-from highball.protocol import FILES_SET, Amount, Measure, Measured
+from highball.protocol.queries import (
+    Amount,
+    Measure,
+    Measured,
+)
+from highball.protocol.tasks import FILES_SET
 from highball.retention import BUILT_IN, Retention
 from highball.schedule import Schedule, next_times
 from highball.web.api.connection_tests import try_job

@@ -18,7 +18,6 @@ from highball import humanize
 from highball.config.document import effective_job, effective_retention
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
-from highball.facts import Action, Outcome, Run, RunKind, RunState, Step
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
 from highball.hub.document.diff import is_of_file
@@ -34,7 +33,15 @@ from highball.hub.status.overview import (
     look_at,
     look_over,
 )
-from highball.protocol import FILES_SET
+from highball.model.run import (
+    Action,
+    Outcome,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+)
+from highball.protocol.tasks import FILES_SET
 from highball.retention import (
     Plan,
     Retention,

@@ -11,12 +11,18 @@ from starlette.concurrency import run_in_threadpool
 
 from highball.config.roles import Role
 from highball.errors import HighballError, Misuse
-from highball.facts import Action, KeyTold, Run, RunKind, RunState
 from highball.hub.audit import Actor, Entry, Wanted
 from highball.hub.hub import Hub
 from highball.hub.runs.record import RunFilter, utc_now
 from highball.hub.secrets import key_rotation
 from highball.hub.status.repositories import list_secrets
+from highball.model.run import (
+    Action,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
 from highball.web.authorize import demand
 from highball.web.forms.fields import Question, ask

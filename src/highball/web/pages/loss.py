@@ -19,10 +19,10 @@ from highball import humanize
 from highball.config.document import effective_job
 from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.facts import Loss
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
+from highball.model.snapshot import Loss
 from highball.web.authorize import demand
 from highball.web.forms.fields import (
     Offer,

@@ -15,7 +15,6 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from highball.config.document import HUB_JOB, effective_cadences
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
-from highball.facts import Action, Hold, RunKind
 from highball.hub.audit import Actor
 from highball.hub.disaster.self_backup import list_backups
 from highball.hub.hub import Hub
@@ -30,6 +29,8 @@ from highball.hub.runs.subjects import (
     planned_of,
 )
 from highball.hub.status.repositories import Done, list_last_done
+from highball.model.run import Action, RunKind
+from highball.model.standing import Hold
 from highball.schedule import Schedule
 from highball.web.authorize import demand
 from highball.web.forms import pause as pausing

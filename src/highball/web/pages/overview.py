@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from highball import humanize
 from highball.config.roles import Role
-from highball.facts import HoldCause, RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.status.overview import (
@@ -26,6 +25,8 @@ from highball.hub.status.overview import (
     Verdict,
     look_over,
 )
+from highball.model.run import RunState
+from highball.model.standing import HoldCause
 from highball.web.authorize import demand
 from highball.web.ui import status_looks
 from highball.web.ui.render import Pages

@@ -24,10 +24,10 @@ from highball.engine.restic.location import (
     deleting_location,
     local_folder,
 )
-from highball.facts import HoldCause
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.status.repositories import list_holdings
+from highball.model.standing import HoldCause
 from highball.secret import SecretReference
 from highball.web.authorize import demand
 from highball.web.ui.render import Pages

@@ -19,7 +19,6 @@ from highball.config.document import effective_cadences
 from highball.config.repository import Repository
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
-from highball.facts import Action, Lock, Outcome, RunKind, RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
@@ -38,6 +37,13 @@ from highball.hub.status.repositories import (
     list_holdings,
     list_secrets,
 )
+from highball.model.run import (
+    Action,
+    Outcome,
+    RunKind,
+    RunState,
+)
+from highball.model.snapshot import Lock
 from highball.retention import Plan
 from highball.web.api.connection_tests import RepositoryTestAnswer, try_each
 from highball.web.authorize import demand

@@ -22,13 +22,14 @@ from starlette.concurrency import run_in_threadpool
 from highball.config.document import Document, effective_job
 from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.facts import Node, Run, RunKind, Snapshot
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish, RunOrder
 from highball.hub.runs.record import RunFilter
 from highball.humanize import counted, size
-from highball.protocol import RestorePlan
+from highball.model.run import Run, RunKind
+from highball.model.snapshot import Node, Snapshot
+from highball.protocol.queries import RestorePlan
 from highball.web.authorize import demand
 from highball.web.pages.folders import Entry, Folder
 from highball.web.snapshot_cache import (

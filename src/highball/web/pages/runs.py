@@ -16,7 +16,6 @@ from highball.config.document import effective_job
 from highball.config.job import Job
 from highball.config.roles import Role
 from highball.errors import Conflict, Unknown
-from highball.facts import Action, Hold, Outcome, Progress, Run, RunKind, RunState
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import LONGEST_ID
@@ -26,6 +25,15 @@ from highball.hub.runs.record import (
     RunFilter,
     utc_now,
 )
+from highball.model.run import (
+    Action,
+    Outcome,
+    Progress,
+    Run,
+    RunKind,
+    RunState,
+)
+from highball.model.standing import Hold
 from highball.web.authorize import demand
 from highball.web.forms.fields import (
     Question,

@@ -18,12 +18,12 @@ from starlette.concurrency import run_in_threadpool
 from highball.config.document import Document
 from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.facts import Difference, Snapshot
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.humanize import counted
+from highball.model.snapshot import Difference, Snapshot
 from highball.web.authorize import demand
 from highball.web.forms.fields import (
     Question,

@@ -22,14 +22,19 @@ from highball.config.document import effective_job
 from highball.config.repository import Repository
 from highball.config.roles import Role
 from highball.errors import Conflict, Failed, HighballError, Misuse
-from highball.facts import Outcome, Run, RunState, path_for_people, path_to_text
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor, Wanted
 from highball.hub.auth.users import demand_present
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import RunFilter, utc_now
-from highball.protocol import Browse, TestSources
+from highball.model.run import (
+    Outcome,
+    Run,
+    RunState,
+)
+from highball.model.text import path_for_people, path_to_text
+from highball.protocol.queries import Browse, TestSources
 from highball.secret import SecretValue
 from highball.web.authorize import demand
 from highball.web.forms.job_fields import When, read_path

@@ -13,13 +13,11 @@ from datetime import datetime
 
 from markupsafe import escape
 
-from highball.facts import (
-    Action,
+from highball.hub.runs.record import Record
+from highball.humanize import counted
+from highball.model.event import (
     Event,
     LogLine,
-    Outcome,
-    Reason,
-    Run,
     RunEnded,
     RunStarted,
     SnapshotSaved,
@@ -28,8 +26,12 @@ from highball.facts import (
     Waiting,
     WarningSeen,
 )
-from highball.hub.runs.record import Record
-from highball.humanize import counted
+from highball.model.run import (
+    Action,
+    Outcome,
+    Reason,
+    Run,
+)
 from highball.web.ui import run_summary, status_looks
 
 LAST_LINES = 500

@@ -31,7 +31,6 @@ from highball import __version__, humanize
 from highball.config.document import Document
 from highball.config.roles import Role
 from highball.errors import ConfirmationNeeded, HighballError, LoginNeeded, StateUnusable
-from highball.facts import Run
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import Placing
@@ -43,6 +42,7 @@ from highball.hub.status.overview import (
     look_over,
     survey,
 )
+from highball.model.run import Run
 from highball.web.middleware import find_known
 from highball.web.snapshot_cache import Listings
 from highball.web.ui import run_summary, status_looks

@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from highball.config.job import Job
-from highball.facts import Action, Caution, Outcome, Run, RunKind, RunState, Step
 from highball.humanize import (
     counted,
     length,
     number,
     sample,
     size,
+)
+from highball.model.run import (
+    Action,
+    Caution,
+    Outcome,
+    Run,
+    RunKind,
+    RunState,
+    Step,
 )
 from highball.web.ui import status_looks
 from highball.web.ui.status_looks import Look

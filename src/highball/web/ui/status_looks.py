@@ -14,7 +14,6 @@ from datetime import date, datetime, timedelta
 
 from markupsafe import Markup
 
-from highball.facts import Action, Health, Outcome, Run, RunState, Standing, path_for_people
 from highball.hub.status.overview import JobOverview, ProblemKind
 from highball.hub.status.repositories import Coverage
 from highball.humanize import (
@@ -23,6 +22,14 @@ from highball.humanize import (
     sample,
     size,
 )
+from highball.model.run import (
+    Action,
+    Outcome,
+    Run,
+    RunState,
+)
+from highball.model.standing import Health, Standing
+from highball.model.text import path_for_people
 from highball.schedule import Schedule
 
 PROOF_IS_OLD = timedelta(days=35)

@@ -10,11 +10,15 @@ from highball.config.document import Document
 from highball.config.host import Host
 from highball.config.job import Job
 from highball.config.repository import Repository
-from highball.facts import Action, Run, RunKind
 from highball.hub.runs.subjects import (
     HISTORY,
     HUB_BACKUP,
     Subject,
+)
+from highball.model.run import (
+    Action,
+    Run,
+    RunKind,
 )
 from highball.web.ui.status_looks import ACTIONS, TITLES
 

@@ -13,8 +13,6 @@ from pydantic import (
     Field,
 )
 
-from highball.model.event import StepEnded
-
 LARGEST_NUMBER = 2**63 - 1
 """What every database and every program that reads our answers can hold."""
 
@@ -74,5 +72,3 @@ class Fact(BaseModel):
 
 
 JsonObject = dict[str, Any]
-
-StepEnded.model_rebuild()

@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 MIB = 1024 * 1024
+USUAL_ANSWER = 4 * MIB
+"""So many bytes the answer to a question has at most, as text, where its class says nothing else."""
 
 MOST_HELD = 20_000
 """So many run directories an agent may have."""

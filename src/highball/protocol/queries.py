@@ -13,9 +13,8 @@ from highball.config.keys import Key
 from highball.engine.restic.location import ResticRepository
 from highball.model.fact import Fact
 from highball.model.text import PathText
-from highball.protocol.fields import MIB, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
+from highball.protocol.fields import MIB, USUAL_ANSWER, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
 from highball.protocol.tasks import Overwrite
-from highball.protocol.wire import USUAL_ANSWER
 from highball.retention import Retention
 from highball.source.path import PathSource, Pattern
 

@@ -17,7 +17,6 @@ from highball.model.run import (
     Progress,
 )
 from highball.protocol.fields import (
-    MIB,
     MOST_HELD,
     Octets,
     Octets32,
@@ -34,8 +33,6 @@ VERSIONS = (2, 2)
 """The oldest and the newest protocol that this program speaks."""
 
 LARGEST_FRAME = 256 * 1024
-USUAL_ANSWER = 4 * MIB
-"""So many bytes the answer to a question has at most, as text, where its class says nothing else."""
 
 HEARTBEAT = timedelta(seconds=30)
 OFFLINE_AFTER = timedelta(seconds=90)

@@ -193,11 +193,11 @@ def watch(event, arguments):
     if event == "open" or event.startswith(("os.", "subprocess.", "socket.", "shutil.", "tempfile.")):
         seen.extend((event, text) for text in told(arguments) if b"canary" in text)
 
-from highball.agent import work
+from highball.agent.run import runner
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.process.child import Stop
-from highball.protocol import Assignment
+from highball.protocol.tasks import Assignment
 
 state, orders = Path(sys.argv[1]), json.load(sys.stdin)
 place = Workplace(state)
@@ -207,7 +207,7 @@ outcomes = []
 for order in orders:
     assignment = Assignment.model_validate({"run": str(uuid4()), "created_at": datetime.now(UTC), **order})
     directory = RunDirectory.create(place.runs, assignment)
-    outcomes.append(work.carry_out(directory, place, Stop()).outcome.value)
+    outcomes.append(runner.carry_out(directory, place, Stop()).outcome.value)
     directory.release()
 try:
     open("/nowhere/a canary that is seen")

@@ -391,7 +391,7 @@ def test_across_file_systems(bench: Bench, source: Path, small_disk: Path) -> No
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from highball.protocol import Overwrite
+from highball.protocol.tasks import Overwrite
 from restore.bench import Bench
 from testbed.restic import ResticBinary
 binary, version, folder = sys.argv[1:4]

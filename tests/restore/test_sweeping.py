@@ -112,7 +112,7 @@ def test_the_folder_above_a_lost_source_keeps_its_mode(bench: Bench, above: Path
 WHOLE_RESTORE = """
 import shutil, sys
 from pathlib import Path
-from highball.protocol import Overwrite
+from highball.protocol.tasks import Overwrite
 from restore.bench import Bench, no_leftovers
 from testbed.restic import ResticBinary
 from testbed.restic import ResticBinary

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from database.older import OLDEST, TOO_OLD, make_older
 from highball.errors import Conflict, HighballError, StateUnusable, Unknown
 from highball.hub.disaster import self_backup
 from highball.hub.disaster.self_backup import (
@@ -28,7 +29,6 @@ from highball.hub.disaster.self_backup import (
 from highball.hub.runs.record import Record
 from highball.hub.storage import database as db
 from highball.hub.storage.database import (
-    REVISION,
     Database,
     audit,
     marks,
@@ -36,9 +36,8 @@ from highball.hub.storage.database import (
     open_database,
     vault,
 )
-from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.dialects import open_engine
 from highball.hub.storage.leader_lock import lease_on
-from highball.hub.storage.upgrade import migrate
 from record import stories
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -403,26 +402,38 @@ def test_while_a_hub_serves_nothing_is_restored(copy: Path, database_place: Path
     lease.release()
 
 
+@pytest.fixture
+def copy_of(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Makes a copy as an older program made it, of a revision."""
+
+    def make(revision: str) -> Path:
+        make_older(tmp_path / "old.db", revision)
+        monkeypatch.setattr(self_backup, "REVISION", revision)
+        copy = back_up(Database(open_engine(tmp_path / "old.db")), state, NOW)
+        monkeypatch.undo()
+        assert examine(copy).schema == revision
+        return copy
+
+    return make
+
+
 def test_a_copy_of_an_older_program_is_brought_to_this_ones_schema(
-    state: Path, target: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy_of: Callable[[str], Path], target: Path | str
 ) -> None:
-    engine = open_engine(tmp_path / "old.db")
-    with engine.execution_options(**WRITING).begin() as connection:
-        migrate(connection, "0001")
-        connection.execute(
-            sa.text(
-                "insert into objects (kind, key, spec, revision, origin, former_keys, changed_at) values"
-                " ('job', 'docs', '{\"a\": 1}', 1, 'file', '[]', '2026-03-01T02:00:00.000000Z')"
-            )
-        )
-    monkeypatch.setattr(self_backup, "REVISION", "0001")
-    copy = back_up(Database(engine), state, NOW)
-    monkeypatch.setattr(self_backup, "REVISION", REVISION)
-    assert examine(copy).schema == "0001"
-    restore_backup(copy, target, NOW)
+    restore_backup(copy_of(OLDEST), target, NOW)
     with open_database(target).read() as connection:
         [row] = connection.execute(sa.select(db.objects)).all()
     assert (row.key, row.spec, len(row.id)) == ("docs", {"a": 1}, 36)
+
+
+def test_a_copy_from_before_the_baseline_is_refused_and_nothing_is_made(
+    copy_of: Callable[[str], Path], state: Path
+) -> None:
+    copy = copy_of(TOO_OLD[-1])
+    with pytest.raises(StateUnusable, match=f"{copy.name} is too old for this Highball") as raised:
+        restore_backup(copy, state / "back.db", NOW)
+    assert raised.value.code == "database_too_old"
+    assert not (state / "back.db").exists()
 
 
 # --- a full disk ---------------------------------------------------------------------------------

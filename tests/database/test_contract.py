@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
 
+from database.older import TOO_OLD, make_older
 from highball.errors import StateUnusable
 from highball.hub.runs.record import Record
 from highball.hub.storage import database as db
@@ -30,7 +30,7 @@ from highball.hub.storage.database import (
     vault,
 )
 from highball.hub.storage.dialects import WRITING, open_engine
-from highball.hub.storage.upgrade import configuration, migrate
+from highball.hub.storage.upgrade import migrate
 from record.stories import back_up, order
 from testbed.together import at_once
 
@@ -74,42 +74,70 @@ def structure(engine: sa.Engine) -> dict[str, Any]:
     return found
 
 
+def rows_in(engine: sa.Engine) -> dict[str, list[Any]]:
+    """All that a database holds, by table."""
+    tables = sa.MetaData()
+    tables.reflect(engine)
+    with engine.connect() as connection:
+        held = {t.name: [*connection.execute(sa.select(t)).all()] for t in tables.sorted_tables}
+    engine.dispose()
+    return held
+
+
 def rows_of(index: Mapping[str, Any]) -> str:
     """Which rows an index is about, where not all."""
     options = index.get("dialect_options", {})
     return str(options.get("sqlite_where", options.get("postgresql_where", "")))
 
 
-def test_all_migrations_from_empty_make_the_schema_of_this_program(
-    empty_place: Path | str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture
+def schema(empty_place: Path | str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The structure of a database that this program made, on the same of the two."""
     on_a_server = isinstance(empty_place, str)
     created = open_database(request.getfixturevalue("postgres") if on_a_server else tmp_path / "created.db")
+    return structure(created.engine)
+
+
+def test_all_migrations_from_empty_make_the_schema_of_this_program(
+    empty_place: Path | str, schema: dict[str, Any]
+) -> None:
     migrated = open_engine(empty_place)
     with migrated.execution_options(**WRITING).begin() as connection:
-        settings = configuration()
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        migrate(connection, "head")
         assert db.read_revision(connection) == db.REVISION
-    assert structure(migrated) == structure(created.engine)
+    assert structure(migrated) == schema
 
 
-def test_an_older_database_is_upgraded_and_keeps_what_it_holds(empty_place: Path | str) -> None:
-    engine = open_engine(empty_place)
-    with engine.execution_options(**WRITING).begin() as connection:
-        migrate(connection, "0001")
-        connection.execute(
-            sa.text(
-                "insert into objects (kind, key, spec, revision, origin, former_keys, changed_at) values"
-                " ('job', 'docs', '{\"a\": 1}', 1, 'file', '[]', '2026-03-01T02:00:00.000000Z')"
-            )
-        )
-    engine.dispose()
+def test_the_oldest_database_is_upgraded_and_keeps_what_it_holds(
+    empty_place: Path | str, schema: dict[str, Any]
+) -> None:
+    make_older(empty_place)
     database = open_database(empty_place)
+    there = {name: len(rows) for name, rows in rows_in(database.engine).items() if rows}
+    assert there.pop("holds") == 1, "of the snapshot that shrank"
+    assert there == dict.fromkeys(
+        ("agents", "alembic_version", "marks", "objects", "runs", "sessions", "snapshots", "steps"), 1
+    )
     with database.read() as connection:
         [row] = connection.execute(sa.select(objects)).all()
     assert (row.key, row.spec, row.changed_at, len(row.id)) == ("docs", {"a": 1}, NOW, 36)
-    database.close()
+    assert structure(database.engine) == schema
+
+
+@pytest.mark.parametrize("revision", TOO_OLD)
+def test_a_database_from_before_the_baseline_is_refused_and_left_as_it_is(
+    empty_place: Path | str, revision: str
+) -> None:
+    make_older(empty_place, revision)
+    engine = open_engine(empty_place)
+    before = structure(engine), rows_in(engine)
+    with pytest.raises(
+        StateUnusable, match=f"too old for this Highball .schema {revision}; .* 0006 and"
+    ) as raised:
+        open_database(empty_place)
+    assert raised.value.code == "database_too_old"
+    assert "with the Highball of commit " in (raised.value.hint or "")
+    assert (structure(engine), rows_in(engine)) == before
 
 
 def test_its_mark_is_another_after_every_change_and_the_same_while_it_is_only_read(

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
+from database.older import OLDEST, TOO_OLD, make_older
 from highball.errors import StateUnusable
 from highball.hub.runs.record import Record
 from highball.hub.storage import database as db
 from highball.hub.storage.database import Database, open_database
-from highball.hub.storage.dialects import WRITING, open_engine
-from highball.hub.storage.upgrade import migrate
 from record.stories import back_up, order
 from testbed.together import at_once
 
@@ -57,35 +55,33 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path, record: Recor
     assert [file.name for file in path.parent.iterdir() if "before" in file.name] == []
 
 
-def make_the_first_schema(path: Path) -> None:
-    """A database as the first release made it, with one run."""
-    with open_engine(path).execution_options(**WRITING).begin() as connection:
-        migrate(connection, "0001")
-        connection.execute(
-            sa.text(
-                "insert into runs (id, kind, action, host, state, created_at, last_seq)"
-                " values ('1', 'backup', 'backup', 'here', 'done', '2026-03-01T02:00:00.000000Z', 0)"
-            )
-        )
+@pytest.mark.parametrize("revision", TOO_OLD)
+def test_a_database_that_is_too_old_stays_the_same_byte_for_byte(path: Path, revision: str) -> None:
+    make_older(path, revision)
+    before = path.read_bytes()
+    with pytest.raises(StateUnusable, match="this database is too old"):
+        open_database(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_an_upgrade_copies_the_database_first_for_its_owners_eyes_only(path: Path) -> None:
-    make_the_first_schema(path)
+    make_older(path)
     Record(open_database(path)).list_runs()
     copy = path.with_name(f"{path.name}.before-{db.REVISION}")
     assert copy.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(copy) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("select version_num from alembic_version").fetchall() == [(OLDEST,)]
         assert connection.execute("select id from runs").fetchall() == [("1",)]
     connection.close()
     assert [run.id for run in Record(open_database(copy)).list_runs()] == ["1"]
 
 
 def test_many_may_upgrade_at_once_and_the_copy_is_of_before(path: Path) -> None:
-    make_the_first_schema(path)
+    make_older(path)
     assert at_once(lambda: Record(open_database(path)).list_runs(), times=6) == []
     with sqlite3.connect(path.with_name(f"{path.name}.before-{db.REVISION}")) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("select version_num from alembic_version").fetchall() == [(OLDEST,)]
     connection.close()
 
 

@@ -494,7 +494,7 @@ def open_database(where: Path | str | None, *, serving: bool = False) -> Databas
 
     None is one in memory. Whoever is `serving` keeps connections open. That is quicker, and needed on a full disk:
     when the last one closes, SQLite removes the log beside the file, and could not make it again to read. Raises
-    StateUnusable when it cannot be opened, is damaged, or a newer Highball wrote it.
+    StateUnusable when it cannot be opened, is damaged, too old, or a newer Highball wrote it.
     """
     if isinstance(where, Path):
         keep_private(where)

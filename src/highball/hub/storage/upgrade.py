@@ -1,4 +1,7 @@
-"""Bring an older database to the schema of this program, after a copy of it was made; refuse a newer one."""
+"""Bring an older database to the schema of this program, after a copy of it was made.
+
+A newer one is refused, and one that is older than the first migration: nothing in it is changed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ from highball.errors import StateUnusable
 from highball.hub.storage.database import read_revision
 from highball.hub.storage.dialects import WRITING
 
+_BEFORE_THE_BASELINE = "be736df"
+"""A commit whose migrations begin with the very first schema: it brings any database to one that is known here."""
+
 
 def upgrade(engine: sa.Engine, found: str, path: Path | None, known: str) -> None:
     """Run the migrations from the revision that was found to the known one; SQLite is copied first, beside itself."""
@@ -28,14 +34,23 @@ def upgrade(engine: sa.Engine, found: str, path: Path | None, known: str) -> Non
 
 
 def demand_known(found: str, known: str, what: str) -> None:
-    """Raise StateUnusable where this program does not know the schema."""
+    """Raise StateUnusable where no migration leads from the schema that was found to the known one."""
     script = ScriptDirectory.from_config(configuration())
-    if found not in {revision.revision for revision in script.walk_revisions()}:
+    if found in {revision.revision for revision in script.walk_revisions()}:
+        return
+    first = script.get_base() or known
+    if found < first:
         raise StateUnusable(
-            f"a newer Highball wrote {what} (schema {found}; this one knows {known})",
-            code="database_newer",
-            hint="use the newer Highball, or the copy that it made before it upgraded",
+            f"{what} is too old for this Highball (schema {found}; it brings up {first} and later)",
+            code="database_too_old",
+            hint=f"open it (a copy: restore it) once with the Highball of commit {_BEFORE_THE_BASELINE}, which brings"
+            " it to a schema that this one knows",
         )
+    raise StateUnusable(
+        f"a newer Highball wrote {what} (schema {found}; this one knows {known})",
+        code="database_newer",
+        hint="use the newer Highball, or the copy that it made before it upgraded",
+    )
 
 
 def migrate(connection: sa.Connection, revision: str) -> None:

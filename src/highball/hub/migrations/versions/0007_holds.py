@@ -1,7 +1,5 @@
 """What makes retention stand still lies in a table of its own; what held until now goes on doing so."""
 
-from __future__ import annotations
-
 import json
 import secrets
 from datetime import UTC, datetime
@@ -9,22 +7,17 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-from highball.hub.storage.database import (
-    Moment,
-    Prose,
-    new_run_id,
-)
+from highball.hub.storage.database import new_run_id
 
 revision = "0007"
 down_revision = "0006"
 
 _HOLDS = sa.table(
     "holds",
-    *(
-        sa.column(name)
-        for name in ("id", "repository", "job", "host", "set", "cause", "message", "run", "about")
+    *map(
+        sa.column,
+        ("id", "repository", "job", "host", "set", "cause", "message", "run", "about", "since"),
     ),
-    sa.column("since", Moment),
 )
 
 
@@ -38,13 +31,13 @@ def upgrade() -> None:
         sa.Column("host", sa.String(63)),
         sa.Column("set", sa.String(63)),
         sa.Column("cause", sa.String(40), nullable=False),
-        sa.Column("message", Prose, nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
         sa.Column("run", sa.String(36)),
         sa.Column("about", sa.String(200)),
-        sa.Column("since", Moment, nullable=False),
-        sa.Column("lifted_at", Moment),
+        sa.Column("since", sa.String(27), nullable=False),
+        sa.Column("lifted_at", sa.String(27)),
         sa.Column("lifted_by", sa.String(100)),
-        sa.Column("why", Prose),
+        sa.Column("why", sa.Text),
     )
     op.create_index("holds_by_place", "holds", ["repository", "lifted_at"])
     op.drop_column("runs", "accepted_at")
@@ -56,12 +49,8 @@ def upgrade() -> None:
 
 def _shrunken(connection: sa.Connection) -> list[dict[str, object]]:
     """Sets whose newest snapshot is much smaller than those before it, and nobody has accepted that."""
-    names = ("repository", "id", "host", "job", "set", "run", "shrank", "accepted_at")
-    found = sa.table(
-        "snapshots",
-        *(sa.column(name) for name in (*names, "forgotten_at", "missing_since")),
-        sa.column("time", Moment),
-    )
+    names = ("repository", "id", "host", "job", "set", "run", "time", "shrank")
+    found = sa.table("snapshots", *map(sa.column, (*names, "accepted_at", "forgotten_at", "missing_since")))
     asked = (
         sa.select(found)
         .where(found.c.forgotten_at.is_(None), found.c.missing_since.is_(None))
@@ -86,8 +75,7 @@ def _damaged(connection: sa.Connection) -> list[dict[str, object]]:
     """Repositories in which a check found damage, and none has succeeded since."""
     steps = sa.table(
         "steps",
-        *(sa.column(name) for name in ("run", "action", "repository", "outcome")),
-        sa.column("ended_at", Moment),
+        *map(sa.column, ("run", "action", "repository", "outcome", "ended_at")),
         sa.column("account", sa.JSON),
     )
     asked = sa.select(steps).where(steps.c.action == "check", steps.c.outcome.in_(["success", "failure"]))

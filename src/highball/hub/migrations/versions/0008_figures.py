@@ -1,11 +1,7 @@
 """How many snapshots a repository last showed in all, and when: what is not ours is told apart."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
-
-from highball.hub.storage.database import Moment
 
 revision = "0008"
 down_revision = "0007"
@@ -14,4 +10,4 @@ down_revision = "0007"
 def upgrade() -> None:
     """Add the columns; what was never counted is not known."""
     op.add_column("repositories", sa.Column("snapshots_listed", sa.Integer))
-    op.add_column("repositories", sa.Column("listed_at", Moment))
+    op.add_column("repositories", sa.Column("listed_at", sa.String(27)))

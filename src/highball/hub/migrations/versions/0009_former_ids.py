@@ -1,7 +1,5 @@
 """A snapshot whose tags were changed has another id: the record knows those that it had before."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
 

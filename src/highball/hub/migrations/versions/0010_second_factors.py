@@ -1,11 +1,7 @@
 """Who needs the code of an authenticator app beside the password."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
-
-from highball.hub.storage.database import Moment
 
 revision = "0010"
 down_revision = "0009"
@@ -16,6 +12,6 @@ def upgrade() -> None:
     op.create_table(
         "authenticators",
         sa.Column("user", sa.String(36), primary_key=True),
-        sa.Column("since", Moment, nullable=False),
+        sa.Column("since", sa.String(27), nullable=False),
         sa.Column("used_step", sa.BigInteger, nullable=False),
     )

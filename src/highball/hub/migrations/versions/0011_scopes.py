@@ -1,11 +1,7 @@
 """What a run was ordered to do bounds what its agent may tell of it; what is refused of an agent's word is counted."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
-
-from highball.hub.storage.database import Moment
 
 revision = "0011"
 down_revision = "0010"
@@ -16,4 +12,4 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("scope", sa.JSON))
     op.add_column("agents", sa.Column("refused", sa.Integer))
     op.add_column("agents", sa.Column("refused_why", sa.Text))
-    op.add_column("agents", sa.Column("refused_at", Moment))
+    op.add_column("agents", sa.Column("refused_at", sa.String(27)))

@@ -1,11 +1,7 @@
 """Whose accounts an OpenID Connect provider opens, and when who came from there proved who they are."""
 
-from __future__ import annotations
-
 import sqlalchemy as sa
 from alembic import op
-
-from highball.hub.storage.database import Moment
 
 revision = "0012"
 down_revision = "0011"
@@ -18,6 +14,6 @@ def upgrade() -> None:
         sa.Column("issuer", sa.String(500), primary_key=True),
         sa.Column("subject", sa.String(255), primary_key=True),
         sa.Column("user", sa.String(36), nullable=False, unique=True),
-        sa.Column("since", Moment, nullable=False),
+        sa.Column("since", sa.String(27), nullable=False),
     )
-    op.add_column("sessions", sa.Column("proved_at", Moment))
+    op.add_column("sessions", sa.Column("proved_at", sa.String(27)))

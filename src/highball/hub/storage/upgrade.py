@@ -63,7 +63,7 @@ def migrate(connection: sa.Connection, revision: str) -> None:
 def configuration() -> Config:
     """Where the migrations lie."""
     settings = Config()
-    settings.set_main_option("script_location", "highball.hub:migrations")
+    settings.set_main_option("script_location", "highball.hub.storage:migrations")
     return settings
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, time
 
 from highball.cli import formatting
 from highball.cli.output import Output
+from highball.engine.tags import names_job
 from highball.errors import HighballError, Unknown
 from highball.model.snapshot import Snapshot
 from highball.model.text import path_for_people
@@ -28,13 +29,13 @@ class Keys:
 
     def carry(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot says that it is the job's."""
-        tagged = any(f"hb:job={job}" in snapshot.tags for job in self.jobs)
+        tagged = any(names_job(snapshot.tags, job) for job in self.jobs)
         return tagged and (self.hosts is None or snapshot.host in self.hosts)
 
 
 def is_of(snapshot: Snapshot, job: str) -> bool:
     """Whether a snapshot is governed by a job, or says that it is the job's."""
-    return snapshot.job == job or f"hb:job={job}" in snapshot.tags
+    return snapshot.job == job or names_job(snapshot.tags, job)
 
 
 def find_named(lists: Lists, repositories: Sequence[str], named: str) -> Snapshot:
@@ -100,7 +101,7 @@ def _pick(
         own = [s for s in old_enough if s.run is not None or not s.governed]
         if not own and old_enough:
             raise _only_adopted(job, old_enough[0])
-        if not ours and (others := [s for s in found if f"hb:job={job}" in s.tags]):
+        if not ours and (others := [s for s in found if names_job(s.tags, job)]):
             raise _of_other_hosts(job, others)
         as_old = "yet" if until is None else f"as old as {named}"
         return _first(own, f"{job} has no snapshot here {as_old}")

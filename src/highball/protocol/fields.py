@@ -17,6 +17,8 @@ from pydantic import (
     StringConstraints,
 )
 
+from highball.engine.tags import TAG_LIST
+
 MIB = 1024 * 1024
 USUAL_ANSWER = 4 * MIB
 """So many bytes the answer to a question has at most, as text, where its class says nothing else."""
@@ -49,9 +51,7 @@ KeyId = RepositoryId
 
 TagList = Annotated[
     str,
-    StringConstraints(
-        pattern=r"\Ahb:[a-z]+=[a-z0-9][a-z0-9._-]{0,62}(,hb:[a-z]+=[a-z0-9][a-z0-9._-]{0,62})*\z"
-    ),
+    StringConstraints(pattern=TAG_LIST),
 ]
 """Tags of ours that a snapshot has to carry, all of them."""
 

@@ -25,6 +25,7 @@ from highball.engine.restic.argv import BackupOrder
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import BackupReport
 from highball.engine.restic.retrying import Finished
+from highball.engine.tags import backup_tags, set_tag_list
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.model.event import (
     DISK_AWAY,
@@ -252,7 +253,7 @@ class Backup:
             paths=[source.path for source in sound],
             excludes=[pattern for source in sound for pattern in source.patterns(job.exclude)],
             host=self._steps.assignment.host,
-            tags=(*self._our_tags(self._key), f"{output.TAG_RUN}{self._steps.assignment.run}"),
+            tags=backup_tags(self._key, self._task.set, self._steps.assignment.run),
             parent=parent,
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
@@ -280,11 +281,8 @@ class Backup:
 
     def _list(self, restic: Restic, timeout: timedelta) -> tuple[list[Snapshot], int]:
         keys = (self._key, *self._steps.assignment.former_jobs)
-        tags = [",".join(self._our_tags(key)) for key in keys]
+        tags = [set_tag_list(key, self._task.set) for key in keys]
         return restic.list_some(self._steps.assignment.hosts, tags, timeout)
-
-    def _our_tags(self, job: str) -> tuple[str, str]:
-        return f"{output.TAG_JOB}{job}", f"{output.TAG_SET}{self._task.set}"
 
     def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
         reason = restic.why(finished)

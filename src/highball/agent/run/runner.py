@@ -33,7 +33,7 @@ from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.output import TAG_JOB, TAG_SET
+from highball.engine.tags import set_tag_list
 from highball.errors import Conflict, HighballError
 from highball.model.event import (
     Event,
@@ -238,7 +238,7 @@ def _list_set(steps: Steps, begun: Step) -> list[Snapshot] | None:
         return None
     removal = _find_removal(steps, begun)
     keys = (begun.job, *steps.assignment.former_jobs)
-    tags = [f"{TAG_JOB}{key},{TAG_SET}{begun.set}" for key in keys]
+    tags = [set_tag_list(key, begun.set) for key in keys]
     try:
         restic = steps.open(begun.repository)
         if removal is not None:

@@ -18,6 +18,7 @@ import pydantic_core
 
 from highball.engine.restic.program import Version
 from highball.engine.restic.ssh import SAID
+from highball.engine.tags import read_job, read_run, read_set
 from highball.model.fact import LARGEST_NUMBER
 from highball.model.run import (
     Caution,
@@ -32,10 +33,6 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.model.text import path_from_text
-
-TAG_JOB = "hb:job="
-TAG_SET = "hb:set="
-TAG_RUN = "hb:run="
 
 JsonMessage = dict[str, Any]
 """One JSON object that restic printed."""
@@ -506,9 +503,9 @@ def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
     return Snapshot(
         id=entry["id"],
         time=read_time(entry["time"]),
-        job=_tagged(tags, TAG_JOB),
-        set=_tagged(tags, TAG_SET),
-        run=_tagged(tags, TAG_RUN),
+        job=read_job(tags),
+        set=read_set(tags),
+        run=read_run(tags),
         host=entry.get("hostname") or "",
         tags=tags,
         paths=tuple(path_from_text(path) for path in entry.get("paths") or ()),
@@ -524,10 +521,6 @@ def read_snapshot(entry: dict[str, Any], repository: str) -> Snapshot:
 
 def _read_id(value: object) -> str | None:
     return value if isinstance(value, str) and is_id(value) else None
-
-
-def _tagged(tags: Iterable[str], prefix: str) -> str | None:
-    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), None)
 
 
 _KINDS = {"file": NodeKind.FILE, "dir": NodeKind.DIRECTORY, "symlink": NodeKind.SYMLINK}

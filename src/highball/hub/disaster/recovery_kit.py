@@ -23,7 +23,9 @@ from highball.engine.restic.location import (
     address,
     secrets_of,
 )
+from highball.engine.tags import job_tag, set_tag_list
 from highball.errors import NotAllowed, SecretUnavailable
+from highball.hub.retention.adoption import HUB as HUB_JOB
 from highball.protocol.tasks import FILES_SET
 from highball.secret import SecretValue
 
@@ -129,7 +131,7 @@ def repository_kit(
         _block(_way_in(reach)),
         "## 3. See what there is",
         _block(["restic snapshots"]),
-        "The first column is a snapshot's ID. Highball's tags (`hb:job=…`) say whose data it holds.",
+        f"The first column is a snapshot's ID. Highball's tags (`{job_tag('…')}`) say whose data it holds.",
         "## 4. Bring everything back",
         "Below, `latest` is the newest snapshot; for an older one put its ID instead, and leave out `--tag …`."
         " Nothing is overwritten: it goes into new folders here, and from there to where you want it.",
@@ -167,7 +169,7 @@ def _way_in(reach: Reach) -> list[str]:
 
 
 def _restore(one: Kept) -> str:
-    return f"restic restore latest --tag {_word(f'hb:job={one.job},hb:set={FILES_SET}')}"
+    return f"restic restore latest --tag {_word(set_tag_list(one.job, FILES_SET))}"
 
 
 def _restore_any() -> str:
@@ -183,7 +185,7 @@ def _one_path(kept: Sequence[Kept]) -> list[str]:
     if not kept:
         return []
     one = kept[0]
-    tag = _word(f"hb:job={one.job},hb:set={FILES_SET}")
+    tag = _word(set_tag_list(one.job, FILES_SET))
     return [
         "## 5. Or only one file or folder",
         "List the paths, then name one, whole and from the beginning `/` (before `* ? [ ] \\` in it put a `\\`):",
@@ -230,7 +232,7 @@ def hub_kit(
         *_key_parts(key, key_file),
         "## 3. Bring the database back",
         "From the newest file you still have: it lies beside the database, and where the settings name a"
-        " repository, as its newest snapshot with the tag `hb:job=hub`.",
+        f" repository, as its newest snapshot with the tag `{job_tag(HUB_JOB)}`.",
         _block([" ".join(map(_word, restore))]),
         "Without any backup, begin from the repositories; nothing is deleted until you confirm what was found:",
         _block([" ".join(map(_word, [*here, "hub", "rebuild"]))]),

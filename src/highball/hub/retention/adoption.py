@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from highball.config.document import effective_job
 from highball.config.keys import key_from
+from highball.engine.tags import without_run
 from highball.errors import Misuse, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.planner import Asked, Retainer
@@ -28,8 +29,6 @@ from highball.retention import Plan
 
 HUB = "hub"
 """The job of the hub's copies of itself, a key that no other job has: these are nobody's to adopt."""
-
-_RUN = "hb:run="
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ class Adoption:
 
 def group_of(snapshot: Snapshot) -> str:
     """The id of a snapshot's group: a digest of host, tags and paths. Every run of ours has a tag of its own."""
-    tags = sorted(tag for tag in snapshot.tags if not tag.startswith(_RUN))
+    tags = sorted(without_run(snapshot.tags))
     text = json.dumps([snapshot.host, tags, sorted(map(repr, snapshot.paths))])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
@@ -184,7 +183,7 @@ def _as_group(found: Sequence[Snapshot], whose: _Whose) -> ForeignGroup:
         id=group_of(first),
         repository=first.repository,
         host=first.host,
-        tags=tuple(tag for tag in first.tags if not tag.startswith(_RUN)),
+        tags=without_run(first.tags),
         paths=first.paths,
         snapshots=len(found),
         oldest_at=first.time,

@@ -19,6 +19,7 @@ from highball.config.document import (
     effective_retention,
 )
 from highball.config.repository import Repository, parts_of
+from highball.engine.tags import set_tag_list
 from highball.errors import NotAllowed, Unknown
 from highball.hub.disaster.self_backup import KEPT
 from highball.hub.document.rename import UNCHANGED, FormerKeys
@@ -393,7 +394,7 @@ def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:
 
 def tags_of(of: SetOf, former: FormerKeys = UNCHANGED) -> tuple[str, ...]:
     """The tag lists by which restic finds a set: one for each key that its job has and had."""
-    return tuple(f"hb:job={key},hb:set={of.set}" for key in (of.job, *former.of("job", of.job)))
+    return tuple(set_tag_list(key, of.set) for key in (of.job, *former.of("job", of.job)))
 
 
 def next_slice(record: Record, key: str, repository: Repository, share: float | None = None) -> str | None:

@@ -30,6 +30,7 @@ from starlette.types import Scope
 from highball import __version__, humanize
 from highball.config.document import Document
 from highball.config.roles import Role
+from highball.engine.tags import is_ours
 from highball.errors import ConfirmationNeeded, HighballError, LoginNeeded, StateUnusable
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
@@ -138,7 +139,7 @@ class Pages:
             "urlpart": lambda text: quote(str(text), safe=""),
             "urlbytes": lambda path: quote(path, safe="/"),
         }
-        self._environment.tests["hub_tag"] = lambda tag: str(tag).startswith("hb:")
+        self._environment.tests["hub_tag"] = lambda tag: is_ours(str(tag))
         self._environment.globals["kit"] = self._environment.get_template("kit.html").module
 
     def answer(

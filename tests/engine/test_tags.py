@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+from pydantic import TypeAdapter
+
 import highball
 from highball.engine import tags
+from highball.protocol.fields import TagList
 
 
 def test_tags_are_spelled_as_in_every_repository_so_far() -> None:
     assert tags.backup_tags("docs", "files", "7f") == ("hb:job=docs", "hb:set=files", "hb:run=7f")
     assert tags.set_tag_list("docs", "files") == "hb:job=docs,hb:set=files"
-    assert re.search(tags.TAG_LIST, "hb:job=docs,hb:set=files")
-    assert not re.search(tags.TAG_LIST, "hb:job=docs,theirs")
+    read = TypeAdapter(TagList).validate_python
+    assert read("hb:job=docs,hb:set=files") == "hb:job=docs,hb:set=files"
+    with pytest.raises(ValueError, match="pattern"):
+        read("hb:job=docs,theirs")
 
 
 def test_what_was_written_is_read() -> None:

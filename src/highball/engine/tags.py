@@ -15,7 +15,7 @@ _RUN = f"{_OURS}run="
 
 _ONE = rf"{_OURS}[a-z]+=[a-z0-9][a-z0-9._-]{{0,62}}"
 TAG_LIST = rf"\A{_ONE}(,{_ONE})*\z"
-"""What a comma-joined list of our tags looks like, as a pattern."""
+"""What a comma-joined list of our tags looks like, as a pattern of pydantic's."""
 
 
 def job_tag(job: str) -> str:

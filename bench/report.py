@@ -22,6 +22,8 @@ ORDER = (
     "ticking",
     "lists-sqlite",
     "lists-postgresql",
+    "pages",
+    "house",
 )
 
 HEAD = """\
@@ -31,6 +33,7 @@ Measured by the scripts in this folder; anyone can run them (`.venv/bin/python b
 Every figure is a ratio or a difference from one run, the programs in turn (A B A B), told as a median. The machine
 was shared: the load stands beside each table, and where it is above the number of cores, times are longer than the
 same work would take alone. All single values are in `results/`.
+What `house.py` tells was counted, not measured: it is what the source was like that day.
 """
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from highball.actions import By
 from highball.config.document import Document, effective_job
 from highball.config.pin import names_snapshot
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
@@ -340,8 +341,8 @@ class Hub:
             repository = document.repositories.get(order.repository)
             if repository is None:
                 raise Unknown(f"there is no repository {order.repository}", code="repository_unknown")
-            if order.job is None or order.task not in ("restore", "verify"):
-                host = repository.maintainer(self.host)  # the right to delete goes nowhere else
+            if order.job is None or order.verb.by is not By.JOB_HOST:
+                host = repository.maintainer(self.host)
         if order.snapshot is not None and not self.backlog.has_answered(actor, key):
             self._demand_snapshot(order, order.snapshot)
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from highball.actions import verbs_about
 from highball.config.references import Place
 from highball.errors import Conflict
 from highball.hub.storage.database import (
@@ -70,19 +71,13 @@ _MOVED: dict[str, tuple[sa.Column[str], ...]] = {
 }
 """For each kind, the columns that hold its keys."""
 
-_SUBJECTS = {
-    "job": ("backup",),
-    "repository": ("discard", "check", "forget", "prune", "verify", "index", "stats"),
-}
-"""For each kind, the actions whose subjects (`backup:docs`) name it."""
-
 
 def move_record(connection: sa.Connection, kind: str, old: str, new: str) -> None:
     """Let the record name an object by its new key; raises Conflict while a run of it is not over."""
     _demand_quiet(connection, kind, old)
     for column in _MOVED.get(kind, ()):
         connection.execute(sa.update(column.table).where(column == old).values({column.name: new}))
-    for action in _SUBJECTS.get(kind, ()):
+    for action in verbs_about(kind):
         for column in (runs.c.subject, fires.c.subject, pauses.c.subject):
             moved = sa.update(column.table).where(column == f"{action}:{old}")
             connection.execute(moved.values({column.name: f"{action}:{new}"}))

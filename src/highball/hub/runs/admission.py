@@ -11,27 +11,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from enum import IntEnum
 
+from highball.actions import Need, need_of
 from highball.model.run import Reason, RunKind
 from highball.schedule import is_within
 
 # --- what is known -------------------------------------------------------------------------------
-
-EXCLUSIVE = frozenset({"check", "discard", "forget", "init", "key-remove", "prune"})
-"""What holds restic's exclusive lock. A repository that is being made is not to be met half made."""
-
-WITHOUT_LOCK = frozenset({"unlock"})
-"""What has to run while locks are there."""
-
-
-class Need(IntEnum):
-    """How much of a repository a run needs."""
-
-    NOTHING = 0
-    SHARED = 1
-    EXCLUSIVE = 2
-
 
 FORBIDS: Mapping[Need, tuple[Need, ...]] = {
     Need.NOTHING: (),
@@ -77,9 +62,7 @@ class Candidate:
     @property
     def need(self) -> Need:
         """How much it needs of each of its repositories."""
-        if self.task in WITHOUT_LOCK:
-            return Need.NOTHING
-        return Need.EXCLUSIVE if self.task in EXCLUSIVE else Need.SHARED
+        return need_of(self.task)
 
     @property
     def places(self) -> list[Place]:

@@ -81,9 +81,7 @@ from highball.protocol.tasks import (
     Assignment,
     ForgetTask,
     KeyTask,
-    PruneTask,
     RestoreTask,
-    UnlockTask,
 )
 from highball.protocol.wire import (
     OFFLINE_AFTER,
@@ -276,7 +274,7 @@ class Dispatcher:
             looks = await self._look_first(run)
             prepared = await asyncio.to_thread(self._prepare, run, looks)
             assignment = await asyncio.to_thread(self._claims.order, prepared)
-            values = await asyncio.to_thread(self._open_sealed, assignment)
+            values = await asyncio.to_thread(self._open_sealed, run.order, assignment)
             needs = ("hub-copy",) if assignment.done_before else ()
             needs = ("keys",) if isinstance(assignment.task, KeyTask) else needs
         except HighballError as error:
@@ -298,7 +296,7 @@ class Dispatcher:
     async def _look_first(self, run: Queued) -> Looks:
         """What has to be seen of a repository before a run there can be prepared; raises HighballError."""
         order = run.order
-        if order is None or order.task not in ("forget", "discard", "verify"):
+        if order is None or not (order.verb.plans or order.task == "verify"):
             return Looks(self.retainer)
         key = _named(order.repository)
         if order.task != "verify":
@@ -340,7 +338,7 @@ class Dispatcher:
                 overwrite=order.overwrite,
             )
             return self._placed(run, orders.bring_back(task, key, now, job=order.job, wait=wait, run=run.id))
-        if order.task in ("forget", "discard"):
+        if order.verb.plans:
             removal = self._removal(document, order, key, looks)
             return self._placed(run, orders.maintain(removal, key, now, job=order.job, wait=wait, run=run.id))
         given, job = orders.task_for(order, key, lambda: list(looks.listing))
@@ -366,19 +364,19 @@ class Dispatcher:
         ]
         return [*chain, *([("defaults", "defaults")] if tables.get("defaults") else [])]
 
-    def _open_sealed(self, assignment: Assignment) -> dict[str, bytes]:
+    def _open_sealed(self, order: RunOrder | None, assignment: Assignment) -> dict[str, bytes]:
         """The values of an assignment's sealed secrets; the admin's only for what may delete."""
-        task = assignment.task
-        deletes = isinstance(task, ForgetTask | PruneTask | UnlockTask)
-        values: dict[str, bytes] = {}
-        if isinstance(task, KeyTask):
-            deletes = task.act == "remove" or task.of_admin
-            if task.new is not None and isinstance(task.new.sealed, str):
-                values[task.new.sealed] = self._hub.vault.open(task.new.sealed).reveal()
+        values = self._open_new(order)
         for repository in assignment.repositories.values():
-            opened = self._hub.vault.open_named(repository, admin=deletes)
+            opened = self._hub.vault.open_named(repository, admin=_may_delete(order))
             values |= {place: value.reveal() for place, value in opened.items()}
         return values
+
+    def _open_new(self, order: RunOrder | None) -> dict[str, bytes]:
+        """The password that is to open a repository, too, where an order names one that is sealed."""
+        if order is None or order.new is None or not isinstance(order.new.sealed, str):
+            return {}
+        return {order.new.sealed: self._hub.vault.open(order.new.sealed).reveal()}
 
     # --- retention ---
 
@@ -630,13 +628,7 @@ class Dispatcher:
         keys = [key for key in scope.repositories if key in document.repositories]
         if found.order is None:
             keys = [key for key in keys if key in self._claims.repositories_of(found.host)]
-        values: dict[str, bytes] = {}
-        if (
-            found.order is not None
-            and found.order.new is not None
-            and isinstance(found.order.new.sealed, str)
-        ):
-            values[found.order.new.sealed] = self._hub.vault.open(found.order.new.sealed).reveal()
+        values = self._open_new(found.order)
         for key in keys:
             placed = self._hub.vault.place(key, document.repositories[key])
             opened = self._hub.vault.open_named(placed, admin=_may_delete(found.order))
@@ -646,9 +638,7 @@ class Dispatcher:
 
 def _may_delete(order: RunOrder | None) -> bool:
     """Whether a run is given the access that may delete."""
-    if order is None:
-        return False
-    return order.of_admin or order.task in ("forget", "discard", "prune", "unlock", "key-remove")
+    return order is not None and order.opens_admin
 
 
 def _own_limits(document: Document) -> dict[Place, int]:

@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticKnownError
 
+from highball.actions import ACTIONS, Verb
 from highball.errors import Conflict
 from highball.hub.audit import Actor, write_down
 from highball.hub.runs.ingest import update_run
@@ -56,55 +58,25 @@ def _share_to_check(value: object) -> float | None:
     return None if math.isnan(share) else min(max(share, 0.0), 100.0)
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """Which fields of an order a task goes by: all of `needed`, and any of `optional`."""
-
-    needed: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-
-
-_RETENTION = _Fields(("repository",), ("job", "plan", "shown"))
-_FIELDS = {
-    "backup": _Fields(("job",), ("dry_run",)),
-    "discard": _RETENTION,
-    "forget": _Fields(("repository",), (*_RETENTION.optional, "snapshot")),
-    "prune": _Fields(("repository",)),
-    "check": _Fields(("repository",), ("subset",)),
-    "verify": _Fields(("repository",), ("job", "snapshot", "all_data")),
-    "unlock": _Fields(("repository",), ("remove_all",)),
-    "stats": _Fields(("repository",)),
-    "init": _Fields(("repository",)),
-    "restore": _Fields(("repository", "snapshot", "paths"), ("job", "target", "overwrite")),
-    "hub-backup": _Fields(),
-    "history": _Fields(),
-    "key-add": _Fields(("repository", "new"), ("key_name",)),
-    "key-rotate": _Fields(("repository", "new"), ("key_name", "of_admin")),
-    "key-remove": _Fields(("repository", "key_id")),
-}
 _FOR_EVERY_TASK = frozenset({"task", "wait_seconds"})
+
+
+def _is_verb(task: object) -> str:
+    """A verb of the table of actions as it is now."""
+    if not isinstance(task, str) or task not in ACTIONS:
+        *first, last = (f"'{name}'" for name in ACTIONS)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(first)} or {last}"})
+    return task
+
+
+def _list_verbs(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(ACTIONS)
 
 
 class RunOrder(Fact):
     """What a run is to do, as somebody asked for it or a schedule says; an agent gets it as a full Assignment."""
 
-    task: Literal[
-        "backup",
-        "discard",
-        "forget",
-        "prune",
-        "check",
-        "verify",
-        "unlock",
-        "stats",
-        "init",
-        "restore",
-        "hub-backup",
-        "history",
-        "key-add",
-        "key-rotate",
-        "key-remove",
-    ]
+    task: Annotated[str, BeforeValidator(_is_verb)] = Field(json_schema_extra=_list_verbs)
     """`discard` is forget and prune in one run; `hub-backup` copies the hub's own database, `history` lets its record
     forget what is old."""
     job: str | None = None
@@ -143,23 +115,30 @@ class RunOrder(Fact):
 
     @model_validator(mode="after")
     def _names_what_it_is_about(self) -> Self:
-        lacking = [name for name in _FIELDS[self.task].needed if not getattr(self, name)]
+        lacking = [name for name in self.verb.needs if not getattr(self, name)]
         if lacking:
             raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
         return self
 
     @property
+    def verb(self) -> Verb:
+        """Its row of the table of actions."""
+        return ACTIONS[self.task]
+
+    @property
     def kind(self) -> RunKind:
         """What the run is for."""
-        return {"backup": RunKind.BACKUP, "restore": RunKind.RESTORE}.get(self.task, RunKind.MAINTENANCE)
+        return self.verb.kind
 
     @property
     def action(self) -> Action:
         """What its first step does."""
-        names = {"discard": Action.FORGET, "hub-backup": Action.BACKUP}
-        if self.task.startswith("key-"):
-            return Action.KEY
-        return names.get(self.task) or Action(self.task)
+        return self.verb.action
+
+    @property
+    def opens_admin(self) -> bool:
+        """Whether it is given the access that may delete."""
+        return self.verb.deletes or self.of_admin
 
     @property
     def may_replace(self) -> bool:
@@ -170,11 +149,8 @@ class RunOrder(Fact):
     @property
     def subject(self) -> str:
         """What it is about, as schedules and pauses name it."""
-        about = self.job if self.task == "backup" else self.repository or "hub"
+        about = self.job if "job" in self.verb.needs else self.repository or "hub"
         return f"{self.task}:{about}"
-
-
-_DEFAULTS = {name: field.default for name, field in RunOrder.model_fields.items()}
 
 
 class RunRequest(RunOrder):
@@ -184,28 +160,19 @@ class RunRequest(RunOrder):
 
     @model_validator(mode="after")
     def _says_nothing_in_vain(self) -> Self:
-        fields = _FIELDS[self.task]
-        heeded = {*_FOR_EVERY_TASK, *fields.needed, *fields.optional}
+        verb = self.verb
+        heeded = {*_FOR_EVERY_TASK, *verb.needs, *verb.takes}
         said = {
             name
             for name in self.model_fields_set
             if getattr(self, name) != self.__class__.model_fields[name].default
         }
         in_vain = sorted(said - heeded)
-        if "dry_run" in in_vain and self.task in _PREVIEWS:
-            raise ValueError(
-                f"{self.task} has no dry_run: what it would do is told by {_PREVIEWS[self.task]}"
-            )
+        if "dry_run" in in_vain and verb.preview is not None:
+            raise ValueError(f"{self.task} has no dry_run: what it would do is told by {verb.preview}")
         if in_vain:
             raise ValueError(f"{self.task} has no {' and no '.join(in_vain)}")
         return self
-
-
-_PREVIEWS = {
-    "discard": "GET /api/v1/repositories/KEY/retention",
-    "forget": "GET /api/v1/repositories/KEY/retention",
-    "restore": "POST /api/v1/restores/preview",
-}
 
 
 class RestoreWish(Fact):
@@ -389,17 +356,13 @@ def put_in_queue(
     return answer, Placing.NEW if waiting is None else Placing.WAITING
 
 
-_EACH_FOR_ITSELF = frozenset({"restore", "key-add", "key-rotate", "key-remove"})
-"""Orders that are carried out one by one, however alike."""
-
-
 def _find_waiting(connection: sa.Connection, order: RunOrder, host: str) -> str | None:
     """The run that would do the same there and that nobody was given yet.
 
     One that came by schedule is the same only while it waits for another run: one that waits for its window, or for
     a host that is away, does not begin when a person says so.
     """
-    if order.task in _EACH_FOR_ITSELF:
+    if order.verb.alone:
         return None
     asked = (
         sa.select(runs)

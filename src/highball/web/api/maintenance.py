@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from highball.actions import ACTIONS
 from highball.config.document import effective_job
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
@@ -260,25 +261,16 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
     ]
 
 
-_NAMES = {
-    "discard": "Discard in",
-    "prune": "Prune",
-    "check": "Check",
-    "verify": "Test a restore of",
-    "hub-backup": "Back up the hub:",
-    "history": "Remove old history of the hub:",
-}
-
-
 def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:
     about = Subject.of(planned.subject)
+    verb = ACTIONS.get(about.task)
     whose = f"{about.job} in {about.repository}" if about.job else about.repository or "hub"
     coming = hub.scheduler.next_of(planned.subject, now)
     return MaintenanceJob(
         id=planned.subject,
         key=planned.subject,
         job_type=about.task.replace("-", "_"),
-        name=f"{_NAMES.get(about.task, about.task)} {whose}",
+        name=(verb.words.duty if verb else f"{about.task} {{}}").format(whose),
         cron=planned.schedule.expression,
         timezone=planned.schedule.timezone or planned.timezone,
         enabled=True,

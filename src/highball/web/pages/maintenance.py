@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
+from highball.actions import ACTIONS
 from highball.config.document import HUB_JOB, effective_cadences
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
@@ -56,14 +57,6 @@ SubjectText = Annotated[str, Form(max_length=140)]
 LATEST = 25
 COMING = 20
 COPIES = 5
-DOES = {
-    "discard": Action.FORGET,
-    "prune": Action.PRUNE,
-    "check": Action.CHECK,
-    "verify": Action.VERIFY,
-    "history": Action.HISTORY,
-}
-"""The step by which a subject's last run is found."""
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -101,7 +94,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
     @router.post("/maintenance/run")
     def run(actor: Runs, subject: SubjectText, order_key: SubjectText = "") -> Response:
         about = Subject.of(_demand(hub, subject))
-        if about.task == "discard" and about.repository:
+        if about.repository and ACTIONS[about.task].plans:
             return go(plan_address(about.repository))
         order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
         return pages.to_run(*hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None))
@@ -252,7 +245,7 @@ def _task(
 ) -> Task:
     about = Subject.of(planned.subject)
     place = planned.subject if about.job else about.repository or "hub"
-    last = held.get(place, {}).get(DOES[about.task]) if about.task in DOES else None
+    last = held.get(place, {}).get(planned.action)
     outcome = last.step.outcome if last else None
     look = status_looks.OUTCOMES[outcome] if outcome else None
     if planned.subject == HUB_BACKUP and copied_at:

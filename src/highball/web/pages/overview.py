@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from markupsafe import Markup
 
 from highball import humanize
+from highball.actions import words_of
 from highball.config.roles import Role
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
@@ -239,7 +240,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
     if problem.kind is ProblemKind.HELD:
         name = f"Retention of {name}"
     elif problem.action is not None and problem.job is None:
-        name = f"{status_looks.ACTIONS[problem.action]} of {name}"
+        name = f"{words_of(problem.action).noun} of {name}"
     link = Markup('<a class="primary" href="{}">{}</a>').format(subject, name)
     word = Markup('<span class="word">{}</span>').format(look.word)
     why = f": {problem.reason.message}" if problem.reason else ""

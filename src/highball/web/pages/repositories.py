@@ -6,15 +6,17 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from markupsafe import Markup
+from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
 from highball import humanize as words
+from highball.actions import ACTIONS, words_of
 from highball.config.document import effective_cadences
 from highball.config.repository import Repository
 from highball.config.roles import Role
@@ -165,7 +167,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def run(
         key: str,
         actor: Runs,
-        task: Annotated[Literal["check", "prune", "verify", "stats", "init"], Form()],
+        task: Annotated[str, AfterValidator(_needs_no_look), Form()],
         order_key: Text = "",
     ) -> Response:
         return _ordered(hub, pages, RunOrder(task=task, repository=key), actor, order_key)
@@ -316,6 +318,13 @@ def _fresh() -> str:
     return secrets.token_urlsafe(12)
 
 
+def _needs_no_look(task: str) -> str:
+    verb = ACTIONS.get(task)
+    if verb is None or not verb.is_plain:
+        raise ValueError("one click does not order that")
+    return task
+
+
 def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) -> Response:
     return pages.to_run(*hub.order(order, actor, key=f"{key}:{order.task}" if key else None))
 
@@ -363,18 +372,6 @@ class Row:
     paused: bool
 
 
-GOING = {
-    Action.CHECK: "Checking",
-    Action.PRUNE: "Pruning",
-    Action.FORGET: "Discarding",
-    Action.VERIFY: "Proving",
-    Action.INIT: "Being made",
-    Action.UNLOCK: "Unlocking",
-    Action.STATS: "Measuring",
-    Action.KEY: "Changing keys",
-}
-
-
 def _going(hub: Hub) -> dict[str, Action]:
     """What is at work in each repository, besides backups and restores."""
     return {
@@ -386,16 +383,17 @@ def _going(hub: Hub) -> dict[str, Action]:
 
 def look_of(held: Holding, going: Action | None = None, locked: str | None = None) -> Look:
     """How a repository stands: what is at work there, that it is locked, else the worst that was last done there."""
-    if going in GOING:
-        return Look("run", "loader-circle", GOING[going])
+    doing = None if going is None else words_of(going).doing
+    if doing is not None:
+        return Look("run", "loader-circle", doing)
     if locked is not None:
         return Look(locked, "lock", "Locked")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.FAILURE:
-            return Look("bad", "circle-x", f"{status_looks.ACTIONS[action]} failed")
+            return Look("bad", "circle-x", f"{words_of(action).noun} failed")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.WARNING:
-            return Look("warn", "triangle-alert", f"{status_looks.ACTIONS[action]} warned")
+            return Look("warn", "triangle-alert", f"{words_of(action).noun} warned")
     if held.identity is None:
         return Look("idle", "circle-dashed", "Not met yet")
     if held.last_good_check is None:
@@ -450,6 +448,7 @@ def _shown(
         "problems": problems or {},
         "differences": (),
         "order_key": _fresh(),
+        "offered": [verb for verb in ACTIONS.values() if verb.is_plain and verb.words.button],
     }
 
 

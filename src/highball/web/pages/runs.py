@@ -252,7 +252,7 @@ class Account:
     def plan_address(self) -> str | None:
         """Where it is shown what would go now, for a run that removes snapshots."""
         order = self.again
-        removes = order is not None and order.task in ("forget", "discard")
+        removes = order is not None and order.verb.plans
         return plan_address(order.repository or "", order.job) if order and removes else None
 
     @property
@@ -378,7 +378,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
         order = _order_again(hub, run)
         if order is None:
             return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
-        if order.task in ("forget", "discard"):
+        if order.verb.plans:
             return go(plan_address(order.repository or "", order.job))
         return pages.to_run(*hub.order(order, actor, key=key))
 

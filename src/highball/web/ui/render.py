@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from highball import __version__, humanize
+from highball.actions import words_of
 from highball.config.document import Document
 from highball.config.roles import Role
 from highball.engine.tags import is_ours
@@ -126,6 +127,7 @@ class Pages:
             "version": __version__,
             "KEPT": KEPT,
             "showing": status_looks,
+            "words_of": words_of,
         }
         self._environment.filters |= {
             "size": humanize.size,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from highball.actions import words_of
 from highball.config.job import Job
 from highball.humanize import (
     counted,
@@ -118,17 +119,12 @@ def _success(run: Run) -> str:
         kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
         return f"All of it is saved in {_listed(kept)}." if kept else _rehearsed(run)
     facts = _facts(run)
-    told = {
-        Action.CHECK: "No damage was found.",
-        Action.VERIFY: _proof(run),
-        Action.RESTORE: "All of it is back.",
-        Action.INIT: "The repository can be used.",
-        Action.UNLOCK: "No lock of ours is left.",
-        Action.HISTORY: ", ".join(
-            status_looks.sentence(step.reason.message) for step in run.steps if step.reason
-        ),
-        Action.KEY: "The keys are changed.",
-    }.get(run.action, "Done.")
+    told = words_of(run.action).done
+    if run.action is Action.VERIFY and _is_sample(run):
+        told = ""
+    elif run.action is Action.HISTORY:
+        reasons = (step.reason for step in run.steps if step.reason)
+        told = ", ".join(status_looks.sentence(reason.message) for reason in reasons)
     return f"{told} {status_looks.sentence(facts)}".strip() if facts else told
 
 
@@ -140,10 +136,9 @@ def _facts(run: Run) -> str:
     return ("; " if several else ", ").join(told)
 
 
-def _proof(run: Run) -> str:
-    """What a restore test shows beyond what it read: nothing of the files that it did not."""
-    is_sample = any(step.files_held not in (None, step.files_compared) for step in run.steps)
-    return "" if is_sample else "It can be restored."
+def _is_sample(run: Run) -> bool:
+    """Whether a restore test read only some of the files: it shows nothing of the others."""
+    return any(step.files_held not in (None, step.files_compared) for step in run.steps)
 
 
 def _rehearsed(run: Run) -> str:
@@ -179,10 +174,10 @@ def title_of(step: Step) -> str:
     if step.action is Action.HOOK:
         return f"Hook: {step.title}" if step.title else "Hook"
     if step.repository is None:
-        return (step.title or status_looks.ACTIONS[step.action]).capitalize()
+        return (step.title or words_of(step.action).noun).capitalize()
     if step.action is Action.FORGET and step.job is not None:
-        return f"{status_looks.ACTIONS[step.action]} of {step.job} in {step.repository}"
-    return status_looks.TITLES[step.action].format(step.repository)
+        return f"{words_of(step.action).noun} of {step.job} in {step.repository}"
+    return words_of(step.action).title.format(step.repository)
 
 
 def lines_of(run: Run, now: datetime, job: Job | None, before: Run | None) -> list[Line]:

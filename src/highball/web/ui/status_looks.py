@@ -14,6 +14,7 @@ from datetime import date, datetime, timedelta
 
 from markupsafe import Markup
 
+from highball.actions import words_of
 from highball.hub.status.overview import JobOverview, ProblemKind
 from highball.hub.status.repositories import Coverage
 from highball.humanize import (
@@ -97,37 +98,8 @@ PAUSED = Look("idle", "circle-pause", "Paused")
 NO_GOOD_BACKUP = Look("warn", "circle-dashed", "No good backup yet")
 WARNS = Look("warn", "triangle-alert", "Warning")
 
-ACTIONS = {
-    Action.HOOK: "Hook",
-    Action.BACKUP: "Backup",
-    Action.FORGET: "Discard",
-    Action.PRUNE: "Prune",
-    Action.CHECK: "Check",
-    Action.VERIFY: "Proof of restore",
-    Action.UNLOCK: "Unlock",
-    Action.INIT: "New repository",
-    Action.RESTORE: "Restore",
-    Action.STATS: "Measurement",
-    Action.HISTORY: "Clean-up of old history",
-    Action.KEY: "Change of keys",
-}
-
 SECTIONS = {"job": "Jobs", "host": "Hosts", "repository": "Repositories"}
 """The entry of the rail that an object belongs to; all others are found from the settings."""
-
-TITLES = {
-    Action.BACKUP: "Backup to {}",
-    Action.FORGET: "Discard in {}",
-    Action.PRUNE: "Prune of {}",
-    Action.CHECK: "Check of {}",
-    Action.VERIFY: "Proof of restore from {}",
-    Action.UNLOCK: "Unlock of {}",
-    Action.INIT: "New repository {}",
-    Action.RESTORE: "Restore from {}",
-    Action.STATS: "Measurement of {}",
-    Action.KEY: "Keys of {}",
-}
-"""What is done to a repository."""
 
 
 def look_of_run(run: Run) -> Look:
@@ -202,7 +174,7 @@ def doing(run: Run) -> str:
     if not going:
         return "begins"
     step = going[-1]
-    return f"{ACTIONS[step.action]}{f' in {step.repository}' if step.repository else ''} "
+    return f"{words_of(step.action).noun}{f' in {step.repository}' if step.repository else ''} "
 
 
 def came_to(run: Run, *, took: bool = True) -> str:

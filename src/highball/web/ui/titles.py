@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from highball.actions import ACTIONS, Words, words_of
 from highball.config.document import Document
 from highball.config.host import Host
 from highball.config.job import Job
@@ -20,7 +21,6 @@ from highball.model.run import (
     Run,
     RunKind,
 )
-from highball.web.ui.status_looks import ACTIONS, TITLES
 
 
 @dataclass(frozen=True)
@@ -57,33 +57,31 @@ class Names:
             return f"Dry run of {name}" if run.dry_run else name
         if run.kind is RunKind.RESTORE:
             return f"Restore of {self.job(run.job)}" if run.job else "Restore"
-        if run.repository and run.action in TITLES:
-            return TITLES[run.action].format(self.repository(run.repository))
-        return ACTIONS[run.action]
+        words = words_of(run.action)
+        return words.title.format(self.repository(run.repository)) if run.repository else words.noun
 
     def subject(self, subject: str) -> Named:
         """The name of something that fires, and where more is said of it."""
         about = Subject.of(subject)
-        task, key = about.task, about.repository or ""
+        task, key, words = about.task, about.repository or "", _words_of(about.task)
         if task == "backup":
             job = about.job or ""
             return Named(self.job(job), "archive", f"/jobs/{quote(job, safe='')}")
         if task == "verify" and about.job:
-            name = f"{TITLES[Action.VERIFY].format(self.repository(key))}: {self.job(about.job)}"
+            name = f"{words_of(Action.VERIFY).title.format(self.repository(key))}: {self.job(about.job)}"
             return Named(name, "shield-check", f"/jobs/{quote(about.job, safe='')}#proof")
         if subject == HUB_BACKUP:
-            return Named("Copy of the hub", "save", "/maintenance#copies")
+            return Named(words.noun, words.icon, "/maintenance#copies")
         if subject == HISTORY:
-            return Named("Clean-up of old history", "history", "/settings/general#history")
-        verb, icon = _SUBJECTS.get(task, (task, "wrench"))
-        return Named(f"{verb} {self.repository(key)}", icon, f"/repositories/{quote(key, safe='')}")
+            return Named(words.noun, words.icon, "/settings/general#history")
+        name = words.title.format(self.repository(key))
+        return Named(name, words.icon, f"/repositories/{quote(key, safe='')}")
 
 
-_SUBJECTS = {
-    "discard": ("Discard in", "scissors"),
-    "prune": ("Prune of", "shredder"),
-    "check": ("Check of", "stethoscope"),
-}
+def _words_of(task: str) -> Words:
+    """Of a task that the table knows no more, its name is all there is."""
+    verb = ACTIONS.get(task)
+    return Words(task, f"{task} {{}}") if verb is None else verb.words
 
 
 def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:

@@ -1,0 +1,295 @@
+"""The table of actions: one row for each verb that can be ordered, with all that is true of it everywhere.
+
+What an order has to name, how much of a repository it needs, whether it deletes, who carries it out and what people
+call it stands here and nowhere else; API, pages and CLI read it. A row says what a verb is, never how it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from highball.model.run import Action, RunKind
+
+
+class Need(IntEnum):
+    """How much of a repository a run needs: restic's locks."""
+
+    NOTHING = 0
+    SHARED = 1
+    EXCLUSIVE = 2
+
+
+class By(StrEnum):
+    """Who carries a run out."""
+
+    JOB_HOST = "job host"
+    """The host of its job; where it names none, the one that maintains its repository."""
+    MAINTAINER = "maintainer"
+    """The host that maintains its repository: the right to delete goes nowhere else."""
+    HUB = "hub"
+    """The hub itself."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What people call an action: `Check`, `Check of nas`, `Checking`, and what it came to when all went well."""
+
+    noun: str
+    title: str
+    """With `{}` for the repository that it is done to."""
+    doing: str | None = None
+    """While it goes on in a repository; nothing where that is not worth a badge."""
+    done: str = "Done."
+    duty: str = ""
+    """What comes by itself, as a duty: `Check {}`, with `{}` for what it is done to."""
+    button: str | None = None
+    """Its entry in the menu of a repository; nothing where the page has another place for it."""
+    icon: str = "wrench"
+    help: str = ""
+    """One sentence for who orders it."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One row: a verb that can be ordered, as `task` of an order names it."""
+
+    name: str
+    action: Action
+    """What its first step does."""
+    words: Words
+    needs: tuple[str, ...] = ("repository",)
+    """What an order of it has to name."""
+    takes: tuple[str, ...] = ()
+    """What an order of it may say besides."""
+    kind: RunKind = RunKind.MAINTENANCE
+    lock: Need = Need.SHARED
+    deletes: bool = False
+    """Whether it is given the access that may delete."""
+    by: By = By.MAINTAINER
+    preview: str | None = None
+    """Where it is shown what it would do, for what a person looks at first."""
+    alone: bool = False
+    """Whether every order of it is carried out by itself, however alike."""
+    ordered_at: str | None = None
+    """The address that it is ordered at instead of where all runs are, with `{}` for the repository."""
+
+    @property
+    def plans(self) -> bool:
+        """Whether it carries out plans of retention."""
+        return "plan" in self.takes
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one click orders it: it needs no more than a repository, and nobody has to look first."""
+        return self.needs == ("repository",) and self.preview is None
+
+
+_RETENTION = "GET /api/v1/repositories/KEY/retention"
+_KEYS = Words("Change of keys", "Keys of {}", "Changing keys", "The keys are changed.")
+_KEYS_AT = "/api/v1/repositories/{}/keys"
+_DISCARD = Words(
+    "Discard",
+    "Discard in {}",
+    "Discarding",
+    duty="Discard in {}",
+    icon="scissors",
+    help="Apply retention: remove the snapshots that no rule keeps.",
+)
+
+VERBS = (
+    Verb(
+        "backup",
+        Action.BACKUP,
+        kind=RunKind.BACKUP,
+        by=By.JOB_HOST,
+        needs=("job",),
+        takes=("dry_run",),
+        words=Words("Backup", "Backup to {}", icon="archive", help="Back up a job."),
+    ),
+    Verb(
+        "discard",
+        Action.FORGET,
+        lock=Need.EXCLUSIVE,
+        deletes=True,
+        preview=_RETENTION,
+        takes=("job", "plan", "shown"),
+        words=_DISCARD,
+    ),
+    Verb(
+        "forget",
+        Action.FORGET,
+        lock=Need.EXCLUSIVE,
+        deletes=True,
+        preview=_RETENTION,
+        takes=("job", "plan", "shown", "snapshot"),
+        words=_DISCARD,
+    ),
+    Verb(
+        "prune",
+        Action.PRUNE,
+        lock=Need.EXCLUSIVE,
+        deletes=True,
+        words=Words(
+            "Prune",
+            "Prune of {}",
+            "Pruning",
+            duty="Prune {}",
+            button="Prune",
+            icon="shredder",
+            help="Remove data that no snapshot needs any more.",
+        ),
+    ),
+    Verb(
+        "check",
+        Action.CHECK,
+        lock=Need.EXCLUSIVE,
+        takes=("subset",),
+        words=Words(
+            "Check",
+            "Check of {}",
+            "Checking",
+            "No damage was found.",
+            duty="Check {}",
+            icon="stethoscope",
+            help="Check the structure, and read the next slice of the data, so that in time all of it is read.",
+        ),
+    ),
+    Verb(
+        "verify",
+        Action.VERIFY,
+        by=By.JOB_HOST,
+        takes=("job", "snapshot", "all_data"),
+        words=Words(
+            "Proof of restore",
+            "Proof of restore from {}",
+            "Proving",
+            "It can be restored.",
+            duty="Test a restore of {}",
+            button="Prove a restore",
+            icon="shield-check",
+            help="Prove that the newest snapshots can be restored: bring files back to scratch and compare them.",
+        ),
+    ),
+    Verb(
+        "unlock",
+        Action.UNLOCK,
+        lock=Need.NOTHING,
+        deletes=True,
+        takes=("remove_all",),
+        preview="GET /api/v1/repositories/KEY/locks",
+        words=Words(
+            "Unlock",
+            "Unlock of {}",
+            "Unlocking",
+            "No lock of ours is left.",
+            help="Show the locks with their owners, and remove those that restic calls stale.",
+        ),
+    ),
+    Verb(
+        "stats",
+        Action.STATS,
+        words=Words(
+            "Measurement",
+            "Measurement of {}",
+            "Measuring",
+            button="Measure",
+            icon="chart-line",
+            help="Measure what each repository stores.",
+        ),
+    ),
+    Verb(
+        "init",
+        Action.INIT,
+        lock=Need.EXCLUSIVE,
+        words=Words(
+            "New repository",
+            "New repository {}",
+            "Being made",
+            "The repository can be used.",
+            help="Make a repository, or meet the one that is there.",
+        ),
+    ),
+    Verb(
+        "restore",
+        Action.RESTORE,
+        kind=RunKind.RESTORE,
+        by=By.JOB_HOST,
+        alone=True,
+        needs=("repository", "snapshot", "paths"),
+        takes=("job", "target", "overwrite"),
+        preview="POST /api/v1/restores/preview",
+        words=Words("Restore", "Restore from {}", done="All of it is back.", help="Bring files back."),
+    ),
+    Verb(
+        "hub-backup",
+        Action.BACKUP,
+        by=By.HUB,
+        needs=(),
+        words=Words("Copy of the hub", "Copy of the hub", duty="Back up the hub: {}", icon="save"),
+    ),
+    Verb(
+        "history",
+        Action.HISTORY,
+        by=By.HUB,
+        needs=(),
+        words=Words(
+            "Clean-up of old history",
+            "Clean-up of old history",
+            duty="Remove old history of the hub: {}",
+            icon="history",
+        ),
+    ),
+    Verb(
+        "key-add",
+        Action.KEY,
+        alone=True,
+        ordered_at=_KEYS_AT,
+        needs=("repository", "new"),
+        takes=("key_name",),
+        words=_KEYS,
+    ),
+    Verb(
+        "key-rotate",
+        Action.KEY,
+        alone=True,
+        ordered_at=_KEYS_AT,
+        needs=("repository", "new"),
+        takes=("key_name", "of_admin"),
+        words=_KEYS,
+    ),
+    Verb(
+        "key-remove",
+        Action.KEY,
+        lock=Need.EXCLUSIVE,
+        deletes=True,
+        alone=True,
+        ordered_at=_KEYS_AT,
+        needs=("repository", "key_id"),
+        words=_KEYS,
+    ),
+)
+"""Every verb. `discard` is forget and prune in one run; `hub-backup` copies the hub's own database, `history` lets
+its record forget what is old. The first verb of an action gives it its words."""
+
+ACTIONS: dict[str, Verb] = {verb.name: verb for verb in VERBS}
+"""The same by name."""
+
+_HOOK = Words("Hook", "Hook")
+
+
+def words_of(action: Action) -> Words:
+    """What people call what a step does."""
+    return next((verb.words for verb in ACTIONS.values() if verb.action is action), _HOOK)
+
+
+def need_of(task: str) -> Need:
+    """How much a run needs of each of its repositories; of a task that is no verb, some of it."""
+    verb = ACTIONS.get(task)
+    return Need.SHARED if verb is None else verb.lock
+
+
+def verbs_about(kind: str) -> Iterator[str]:
+    """The verbs whose subjects (`check:nas`) name an object of this kind."""
+    return (verb.name for verb in ACTIONS.values() if verb.needs[:1] == (kind,))

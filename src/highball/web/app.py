@@ -31,6 +31,7 @@ from highball.web.api import (
     runs,
     schedule,
 )
+from highball.web.dependencies import equip
 from highball.web.middleware import (
     Guard,
     Rules,
@@ -85,6 +86,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     )
     error_responses.register(app)
     pages = Pages(hub)
+    equip(app, hub, pages)
     rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",), lasting=("/api/v1/stream",))
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     if root:
@@ -113,35 +115,35 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     app.include_router(agent_socket.make_router(hub.fleet))
 
     app.mount("/static", Assets())
-    for place in (
-        entrance,
-        start,
-        overview_page,
-        runs_page,
-        restore_page,
-        snapshots,
-        repository_form,
-        keyrings,
-        loss,
-        repair,
-        repositories_page,
-        maintenance_page,
-        hosts_page,
-        settings,
-        second_factor,
-        elsewhere,
-        people,
-        activity,
-        history,
-        keys,
-        configuration,
-        profiles,
-        folders,
-        job_form,
-        trends,
-        jobs,
+    for router in (
+        entrance.make_router(hub, pages),
+        start.make_router(hub, pages),
+        overview_page.router,
+        runs_page.make_router(hub, pages),
+        restore_page.make_router(hub, pages),
+        snapshots.make_router(hub, pages),
+        repository_form.make_router(hub, pages),
+        keyrings.make_router(hub, pages),
+        loss.router,
+        repair.router,
+        repositories_page.make_router(hub, pages),
+        maintenance_page.make_router(hub, pages),
+        hosts_page.make_router(hub, pages),
+        settings.make_router(hub, pages),
+        second_factor.make_router(hub, pages),
+        elsewhere.make_router(hub, pages),
+        people.make_router(hub, pages),
+        activity.make_router(hub, pages),
+        history.make_router(hub, pages),
+        keys.make_router(hub, pages),
+        configuration.router,
+        profiles.make_router(hub, pages),
+        folders.router,
+        job_form.make_router(hub, pages),
+        trends.router,
+        jobs.make_router(hub, pages),
     ):
-        app.include_router(place.make_router(hub, pages), dependencies=[Depends(pages.note_news)])
+        app.include_router(router, dependencies=[Depends(pages.note_news)])
     error_responses.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
     @app.get("/healthz", include_in_schema=False)

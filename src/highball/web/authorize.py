@@ -7,8 +7,9 @@ read, and held against the role that an address demands.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from highball.config.roles import Role
 from highball.errors import LoginNeeded, NotAllowed
@@ -40,6 +41,11 @@ def demand(role: Role) -> Callable[[Request], Actor]:
         return actor
 
     return demanded
+
+
+Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 
 def known(request: Request) -> Known:

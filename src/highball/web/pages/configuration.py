@@ -5,18 +5,16 @@ applied if nobody was quicker.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from highball.config.roles import Role
 from highball.errors import HighballError, Stale
-from highball.hub.audit import Actor
 from highball.hub.document.diff import Preview
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.humanize import counted
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     LongText,
     Number,
@@ -29,55 +27,63 @@ from highball.web.ui.render import (
     go,
 )
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+router = APIRouter(include_in_schema=False)
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The page of the whole configuration."""
-    router = APIRouter(include_in_schema=False)
+def _answer(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    text: str,
+    found: Preview | None = None,
+    error: HighballError | None = None,
+) -> Response:
+    context = {
+        "text": text,
+        "lines": min(max(text.count("\n") + 2, 16), 40),
+        "preview": found,
+        "seen": _mark_of(text),
+        "file": hub.documents.file(),
+        "name_of": name_of,
+        "history_of": history_of,
+        "kinds": NAMES,
+        "error": error,
+    }
+    status = error.http_status if error else 422 if found and found.problems else 200
+    return pages.answer(request, "configuration", context, status=status)
 
-    def answer(
-        request: Request, text: str, found: Preview | None = None, error: HighballError | None = None
-    ) -> Response:
-        context = {
-            "text": text,
-            "lines": min(max(text.count("\n") + 2, 16), 40),
-            "preview": found,
-            "seen": _mark_of(text),
-            "file": hub.documents.file(),
-            "name_of": name_of,
-            "history_of": history_of,
-            "kinds": NAMES,
-            "error": error,
-        }
-        status = error.http_status if error else 422 if found and found.problems else 200
-        return pages.answer(request, "configuration", context, status=status)
 
-    @router.get("/configuration")
-    def show(request: Request, _: Admin) -> Response:
-        return answer(request, hub.documents.as_yaml())
+@router.get("/configuration")
+def show(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    return _answer(hub, pages, request, hub.documents.as_yaml())
 
-    @router.post("/configuration/preview")
-    def preview(request: Request, _: Admin, text: LongText = "") -> Response:
-        text = _plain_lines(text)
-        return answer(request, text, hub.documents.preview(text))
 
-    @router.post("/configuration")
-    def apply(
-        request: Request, actor: Admin, text: LongText = "", token: Number = 0, seen: Text = ""
-    ) -> Response:
-        text = _plain_lines(text)
-        if seen != _mark_of(text):  # it was changed after somebody looked at what it changes
-            return answer(request, text, hub.documents.preview(text))
-        try:
-            made = hub.documents.write_back(text, expected=token, now=utc_now(), actor=actor)
-        except Stale as error:
-            return answer(request, text, hub.documents.preview(text), error)
-        except HighballError:
-            return answer(request, text, hub.documents.preview(text))
-        return go("/configuration", said=Said(f"Applied: {counted(len(made), 'change')}."))
+@router.post("/configuration/preview")
+def preview(hub: TheHub, pages: ThePages, request: Request, _: Admin, text: LongText = "") -> Response:
+    text = _plain_lines(text)
+    return _answer(hub, pages, request, text, hub.documents.preview(text))
 
-    return router
+
+@router.post("/configuration")
+def apply(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    text: LongText = "",
+    token: Number = 0,
+    seen: Text = "",
+) -> Response:
+    text = _plain_lines(text)
+    if seen != _mark_of(text):  # it was changed after somebody looked at what it changes
+        return _answer(hub, pages, request, text, hub.documents.preview(text))
+    try:
+        made = hub.documents.write_back(text, expected=token, now=utc_now(), actor=actor)
+    except Stale as error:
+        return _answer(hub, pages, request, text, hub.documents.preview(text), error)
+    except HighballError:
+        return _answer(hub, pages, request, text, hub.documents.preview(text))
+    return go("/configuration", said=Said(f"Applied: {counted(len(made), 'change')}."))
 
 
 def _plain_lines(text: str) -> str:

@@ -13,11 +13,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote, quote_from_bytes
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.model.text import path_from_text
 from highball.protocol.queries import (
@@ -26,15 +24,15 @@ from highball.protocol.queries import (
     MeasuredSource,
 )
 from highball.web.api.hosts import measure_on
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.job_fields import spell_path
 from highball.web.ui.byte_paths import ByPath
-from highball.web.ui.render import Pages
-
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 BROWSE_SECONDS = 20.0
 ICONS = {"dir": "folder", "symlink": "link"}
+
+router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
@@ -80,24 +78,20 @@ class Folder:
     trouble: HighballError | None = None
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The folders of hosts, for whoever declares what is to be backed up."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/folders")
-    async def show(
-        request: Request,
-        _: Admin,
-        path: ByPath,
-        host: Annotated[str, Query(max_length=200)] = "",
-        source: Annotated[list[str] | None, Query()] = None,
-        sizes: Annotated[str, Query(max_length=200)] = "",
-    ) -> Response:
-        wanted = set(source or ())
-        found = await _look(hub, host or hub.host, path or b"/", wanted, measuring=bool(sizes))
-        return pages.answer(request, "folder", {"folder": found}, block="folder")
-
-    return router
+@router.get("/folders")
+async def show(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Admin,
+    path: ByPath,
+    host: Annotated[str, Query(max_length=200)] = "",
+    source: Annotated[list[str] | None, Query()] = None,
+    sizes: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    wanted = set(source or ())
+    found = await _look(hub, host or hub.host, path or b"/", wanted, measuring=bool(sizes))
+    return pages.answer(request, "folder", {"folder": found}, block="folder")
 
 
 async def _look(hub: Hub, host: str, path: bytes, chosen: Collection[str], *, measuring: bool) -> Folder:

@@ -12,18 +12,17 @@ from datetime import tzinfo
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball import humanize
 from highball.config.document import effective_job
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.model.snapshot import Loss
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Offer,
     Question,
@@ -37,43 +36,39 @@ from highball.web.ui.render import (
     go,
 )
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+router = APIRouter(include_in_schema=False)
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The question what becomes of a repository that is gone, and its answer."""
-    router = APIRouter(include_in_schema=False)
+@router.get("/repositories/{key}/anew")
+async def ask_to_begin_anew(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    try:
+        loss = await hub.tell_loss(key)
+    except HighballError as error:
+        return go(_address(key), said=_why_not(error))
+    return await run_in_threadpool(_ask, hub, pages, request, loss)
 
-    @router.get("/repositories/{key}/anew")
-    async def ask_to_begin_anew(request: Request, key: str, _: Admin) -> Response:
-        try:
-            loss = await hub.tell_loss(key)
-        except HighballError as error:
-            return go(_address(key), said=_why_not(error))
-        return await run_in_threadpool(_ask, hub, pages, request, loss)
 
-    @router.post("/repositories/{key}/anew")
-    async def begin_anew(
-        key: str,
-        actor: Admin,
-        identity: Annotated[str, Form(max_length=64)] = "",
-        sure: Text = "",
-        order_key: Text = "",
-    ) -> Response:
-        if not sure:
-            told = Said(
-                "Nothing was given up: it has to be confirmed by the tick that it is gone for good.", "warn"
-            )
-            return go(_address(key), said=told)
-        try:
-            await hub.give_up(key, identity or None, actor)
-        except HighballError as error:
-            return go(_address(key), said=_why_not(error))
-        order = RunOrder(task="init", repository=key)
-        run, _ = await run_in_threadpool(hub.order, order, actor, key=order_key[:200] or None)
-        return go(f"/runs/{run.id}")
-
-    return router
+@router.post("/repositories/{key}/anew")
+async def begin_anew(
+    hub: TheHub,
+    key: str,
+    actor: Admin,
+    identity: Annotated[str, Form(max_length=64)] = "",
+    sure: Text = "",
+    order_key: Text = "",
+) -> Response:
+    if not sure:
+        told = Said(
+            "Nothing was given up: it has to be confirmed by the tick that it is gone for good.", "warn"
+        )
+        return go(_address(key), said=told)
+    try:
+        await hub.give_up(key, identity or None, actor)
+    except HighballError as error:
+        return go(_address(key), said=_why_not(error))
+    order = RunOrder(task="init", repository=key)
+    run, _ = await run_in_threadpool(hub.order, order, actor, key=order_key[:200] or None)
+    return go(f"/runs/{run.id}")
 
 
 def _ask(hub: Hub, pages: Pages, request: Request, loss: Loss) -> Response:

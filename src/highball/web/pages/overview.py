@@ -8,14 +8,11 @@ from datetime import UTC, datetime, tzinfo
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
 
 from highball import humanize
 from highball.actions import words_of
-from highball.config.roles import Role
-from highball.hub.audit import Actor
-from highball.hub.hub import Hub
 from highball.hub.status.overview import (
     JobFilter,
     JobOverview,
@@ -28,44 +25,42 @@ from highball.hub.status.overview import (
 )
 from highball.model.run import RunState
 from highball.model.standing import HoldCause
-from highball.web.authorize import demand
+from highball.web.authorize import Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import status_looks
 from highball.web.ui.render import Pages
 from highball.web.ui.status_looks import Look
 from highball.web.ui.titles import Names
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-
 MOST_PROBLEMS = 20
 MOST_NAMED = 5
 UNPROVED = f"/jobs?state={JobFilter.UNPROVED}"
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The landing page."""
-    router = APIRouter(include_in_schema=False)
 
-    @router.get("/")
-    def show(request: Request, _: Sees) -> Response:
-        survey = pages.survey()
-        found = look_over(hub, survey)
-        told, left = tell_all(found.problems, survey.at, Names(survey.document))
-        context = {
-            "verdict": found.verdict,
-            "sentence": _sentence(found.verdict, pages),
-            "problems": told,
-            "more_problems": left,
-            "jobs": list_rows(found),
-            "running": found.running,
-            "next": found.next,
-        }
-        return pages.answer(request, "overview", context, overview=found)
+@router.get("/")
+def show(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    survey = pages.survey()
+    found = look_over(hub, survey)
+    told, left = tell_all(found.problems, survey.at, Names(survey.document))
+    context = {
+        "verdict": found.verdict,
+        "sentence": _sentence(found.verdict, pages),
+        "problems": told,
+        "more_problems": left,
+        "jobs": list_rows(found),
+        "running": found.running,
+        "next": found.next,
+    }
+    return pages.answer(request, "overview", context, overview=found)
 
-    @router.get("/rail")
-    def show_rail(request: Request, _: Sees, at: Annotated[str, Query(max_length=40)] = "") -> Response:
-        return pages.rail(request, at)
 
-    return router
+@router.get("/rail")
+def show_rail(
+    pages: ThePages, request: Request, _: Sees, at: Annotated[str, Query(max_length=40)] = ""
+) -> Response:
+    return pages.rail(request, at)
 
 
 # --- the verdict ---------------------------------------------------------------------------------

@@ -11,12 +11,10 @@ import secrets
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from highball.config.roles import Role
 from highball.engine.restic.location import (
     Location,
     ResticRepository,
@@ -24,46 +22,38 @@ from highball.engine.restic.location import (
     deleting_location,
     local_folder,
 )
-from highball.hub.audit import Actor
-from highball.hub.hub import Hub
 from highball.hub.status.repositories import list_holdings
 from highball.model.standing import HoldCause
 from highball.secret import SecretReference
-from highball.web.authorize import demand
-from highball.web.ui.render import Pages
+from highball.web.authorize import Sees
+from highball.web.dependencies import TheHub, ThePages
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+router = APIRouter(include_in_schema=False)
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The page that explains a repair."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/repositories/{key}/repair")
-    def show(request: Request, key: str, _: Sees) -> Response:
-        repository = hub.dispatcher.find_repository(key)
-        [held] = list_holdings(hub, [key])
-        damage = next(
-            (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None
-        )
-        restic = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
-        is_old = cannot_repair(restic)
-        context = {
-            "key": key,
-            "held": held,
-            "damage": damage,
-            "place": f"/repositories/{quote(key, safe='')}",
-            "way_in": way_in(repository),
-            "by_admin": repository.admin is not None,
-            "steps": list(steps_of(repository, key, is_old=is_old)),
-            "old": restic if is_old else None,
-            "order_key": secrets.token_urlsafe(12),
-        }
-        return pages.answer(request, "repair", context)
-
-    return router
+@router.get("/repositories/{key}/repair")
+def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
+    repository = hub.dispatcher.find_repository(key)
+    [held] = list_holdings(hub, [key])
+    damage = next(
+        (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None
+    )
+    restic = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
+    is_old = cannot_repair(restic)
+    context = {
+        "key": key,
+        "held": held,
+        "damage": damage,
+        "place": f"/repositories/{quote(key, safe='')}",
+        "way_in": way_in(repository),
+        "by_admin": repository.admin is not None,
+        "steps": list(steps_of(repository, key, is_old=is_old)),
+        "old": restic if is_old else None,
+        "order_key": secrets.token_urlsafe(12),
+    }
+    return pages.answer(request, "repair", context)
 
 
 @dataclass(frozen=True)

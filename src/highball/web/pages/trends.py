@@ -8,38 +8,36 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
 
 from highball import humanize
 from highball.config.document import effective_job
-from highball.config.roles import Role
-from highball.hub.audit import Actor
-from highball.hub.hub import Hub
 from highball.hub.runs.record import Figures, utc_now
-from highball.web.authorize import demand
+from highball.web.authorize import Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import charts
-from highball.web.ui.render import Pages
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 
 Reading = tuple[date, float]
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The part of a job's page that draws lines; a page of its own without script."""
-    router = APIRouter(include_in_schema=False)
 
-    @router.get("/jobs/{key}/trend")
-    def show(request: Request, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=366)] = 30) -> Response:
-        job, now = effective_job(hub.document(), key), utc_now()
-        found = hub.record.list_figures(key, now - timedelta(days=days))
-        told = {"key": key, "title": job.title, "days": days, "periods": PERIODS}
-        return pages.answer(request, "job-trend", {**told, "plots": draw(found, days, now, pages.zone())})
-
-    return router
+@router.get("/jobs/{key}/trend")
+def show(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    _: Sees,
+    days: Annotated[int, Query(ge=1, le=366)] = 30,
+) -> Response:
+    job, now = effective_job(hub.document(), key), utc_now()
+    found = hub.record.list_figures(key, now - timedelta(days=days))
+    told = {"key": key, "title": job.title, "days": days, "periods": PERIODS}
+    return pages.answer(request, "job-trend", {**told, "plots": draw(found, days, now, pages.zone())})
 
 
 def draw(found: Sequence[Figures], days: int, now: datetime, zone: tzinfo) -> list[tuple[str, Markup]]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from highball.engine.base import Summary
 from highball.engine.restic import output
 from highball.engine.restic.output import classify
 from highball.engine.restic.program import (
@@ -21,6 +22,7 @@ from highball.engine.restic.program import (
 )
 from highball.errors import ProgramMissing
 from highball.model.snapshot import NodeKind
+from highball.model.text import as_listed
 
 # --- lines ------------------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ def test_progress_never_goes_beyond_the_whole() -> None:
 
 def test_numbers_that_are_missing_from_a_summary_are_0() -> None:
     empty = output.read_summary({"message_type": "summary"})
-    assert empty == output.Summary(None, 0, 0, 0, 0, 0)
+    assert empty == Summary(None, 0, 0, 0, 0, 0)
     unnamed = output.read_summary({"snapshot_id": ""})
     assert unnamed is not None
     assert unnamed.snapshot_id is None
@@ -490,9 +492,10 @@ def test_what_a_check_found() -> None:
     ],
 )
 def test_what_a_prune_shows(lines: list[str], shows: tuple[bool, int | None, int]) -> None:
-    report = output.PruneReport()
+    told = output.PruneText()
     for line in ["loading indexes...", *lines]:
-        report.hear(line)
+        told.hear(line)
+    report = told.report
     assert (report.is_shown, report.freed, report.left) == shows
 
 
@@ -571,7 +574,7 @@ def test_a_name_as_restic_lists_it(name: bytes) -> None:
         width = next((w for w in (1, 2, 3, 4) if _is_rune(rest[:w])), 0)
         expected += rest[:width] if width else b"\xef\xbf\xbd"
         rest = rest[width or 1 :]
-    assert output.as_listed(name) == expected
+    assert as_listed(name) == expected
 
 
 # --- the program ------------------------------------------------------------------------------------

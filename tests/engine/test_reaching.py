@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from highball.engine.restic.argv import BackupOrder
-from highball.engine.restic.commands import Listener, Restic
+from highball.engine.base import BackupOrder, Listener
+from highball.engine.restic.commands import Restic
 from highball.engine.restic.location import ResticRepository, access
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.retrying import FirstAnswer, Trying

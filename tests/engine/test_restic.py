@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from engine.test_messages import go_quote
+from highball.engine.base import BackupOrder, Listener
 from highball.engine.restic import output
-from highball.engine.restic.argv import BackupOrder, RestoreOrder
+from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.commands import (
     LONGEST_MESSAGE,
-    Listener,
     Restic,
 )
 from highball.engine.restic.location import Access, ResticRepository
@@ -31,6 +31,7 @@ from highball.engine.restic.ssh import Words
 from highball.errors import Failed, RepositoryError
 from highball.model.run import Caution
 from highball.model.snapshot import Node, Snapshot
+from highball.model.text import as_listed
 from highball.retention import BUILT_IN, Retention
 from highball.secret import SecretValue
 from testbed.rest import RestServer
@@ -185,7 +186,7 @@ def test_every_flag_is_accepted(opened: Opener, local_location: Location, tmp_pa
     assert accepted(restic.forget([saved.id]))
     finished, pruned = restic.prune()
     assert accepted(finished)
-    assert pruned.is_shown
+    assert pruned.report.is_shown
     for part in (None, "1/2"):
         finished, found = restic.check(part)
         assert accepted(finished)
@@ -424,7 +425,7 @@ def test_names_that_look_the_same_each_get_their_own_bytes_back(
 
     shown: list[Node] = []
     restic.each_node(saved.id, shown.append, exact=False)
-    assert {node.path for node in shown} == {output.as_listed(node.path) for node in found}
+    assert {node.path for node in shown} == {as_listed(node.path) for node in found}
 
 
 def test_one_folder_below_an_odd_one_is_listed_with_its_exact_path(

@@ -13,9 +13,11 @@ from highball.agent.run.steps import Done, Steps
 from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
-from highball.engine.restic.commands import Listener, Restic
+from highball.engine.base import Listener, OpenRepository
+from highball.engine.restic.commands import Restic
 from highball.engine.restic.location import Access, ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
+from highball.engine.restic.repository import OpenResticRepository
 from highball.errors import HighballError
 from highball.model.run import (
     Outcome,
@@ -117,7 +119,7 @@ class Bench:
         """What a restore would do."""
         return plan_restore(self.restic(Listener()), self.snapshot, paths, target, overwrite)
 
-    def restic(self, listener: Listener) -> Restic:
+    def restic(self, listener: Listener) -> OpenRepository:
         """The product's own restic on this repository."""
         access = Access(
             location=SecretValue(os.fsencode(self.location.repository)),
@@ -125,15 +127,19 @@ class Bench:
             password=SecretValue(PASSWORD),
         )
         binary = Binary(self.binary.path, self.binary.version)
-        return Restic(
-            binary, KEY, access, self.place.cache, self.place.scratch, "run", "UTC", listener, self.stop
+        return OpenResticRepository(
+            Restic(
+                binary, KEY, access, self.place.cache, self.place.scratch, "run", "UTC", listener, self.stop
+            )
         )
 
     def log(self) -> str:
         """The log of the last run."""
         return "\n".join(getattr(event, "text", "") for event in self.directory.read_events())
 
-    def _carry_out(self, task: RestoreTask | VerifyTask, body: Callable[[Steps, Restic], Done]) -> Done:
+    def _carry_out(
+        self, task: RestoreTask | VerifyTask, body: Callable[[Steps, OpenRepository], Done]
+    ) -> Done:
         secret = SecretReference(file=self.password_file)
         assignment = Assignment(
             run=str(uuid.uuid4()),

@@ -18,7 +18,7 @@ from highball.agent.run.success import (
     missing_ids,
     shrank,
 )
-from highball.engine.restic.output import Summary
+from highball.engine.base import Summary, Words
 from highball.model.run import (
     Action,
     Caution,
@@ -30,6 +30,7 @@ from highball.model.run import (
 from highball.model.snapshot import Snapshot
 
 RUN = "019b0000-0000-7000-8000-000000000001"
+RESTIC = Words(name="restic", failed="restic_failed", passing=frozenset())
 NEW = "a" * 64
 OLD = "b" * 64
 OLDER = "c" * 64
@@ -56,7 +57,7 @@ LISTING = (snapshot(OLDER, "other", days=2), snapshot(OLD, "another", days=1), s
 PERFECT = BackupEvidence(
     repository="nas",
     run=RUN,
-    exit_status=0,
+    engine=RESTIC,
     stopped=False,
     summary=SUMMARY,
     complaints=(),
@@ -91,12 +92,11 @@ def test_a_first_backup_with_a_short_id_is_a_success() -> None:
 TAKEN_AWAY: list[tuple[str, dict[str, Any], Outcome, str]] = [
     (
         "restic's own success, with a snapshot",
-        {"exit_status": 3, "failure": FAILED},
+        {"failure": FAILED},
         Outcome.WARNING,
         "restic_failed",
     ),
-    ("restic's own success, unexplained", {"exit_status": 99}, Outcome.WARNING, "restic_failed"),
-    ("the end of its own will", {"exit_status": 130, "stopped": True}, Outcome.WARNING, "cancelled"),
+    ("the end of its own will", {"failure": FAILED, "stopped": True}, Outcome.WARNING, "cancelled"),
     ("a summary", {"summary": None}, Outcome.WARNING, "no_summary"),
     (
         "an id in the summary",
@@ -148,7 +148,7 @@ def test_exit_0_without_summary_and_snapshot_is_a_failure() -> None:
 
 def test_a_failure_says_why_restic_failed_and_keeps_what_was_odd() -> None:
     verdict = judge_backup(
-        replace(PERFECT, exit_status=1, failure=FAILED, listing=(), complaints=(UNREADABLE,), summary=None)
+        replace(PERFECT, failure=FAILED, listing=(), complaints=(UNREADABLE,), summary=None)
     )
     assert (verdict.outcome, verdict.reason, verdict.warnings) == (Outcome.FAILURE, FAILED, (UNREADABLE,))
 
@@ -159,14 +159,14 @@ def test_a_listing_that_failed_says_why() -> None:
 
 
 def test_a_step_cancelled_before_its_snapshot_is_cancelled() -> None:
-    verdict = judge_backup(replace(PERFECT, exit_status=130, stopped=True, summary=None, listing=LISTING[:2]))
+    verdict = judge_backup(replace(PERFECT, failure=FAILED, stopped=True, summary=None, listing=LISTING[:2]))
     assert verdict.outcome is Outcome.CANCELLED
     assert verdict.reason is not None
     assert verdict.reason.code == "cancelled"
 
 
 def test_a_step_cancelled_after_its_snapshot_is_judged_by_the_same_rule() -> None:
-    verdict = judge_backup(replace(PERFECT, exit_status=130, stopped=True, listing=LISTING[1:]))
+    verdict = judge_backup(replace(PERFECT, failure=FAILED, stopped=True, listing=LISTING[1:]))
     assert verdict.outcome is Outcome.WARNING
     assert [warning.code for warning in verdict.warnings] == ["cancelled", "deleted_elsewhere"]
 
@@ -344,7 +344,7 @@ summaries = st.builds(
 evidences = st.builds(
     replace,
     st.just(PERFECT),
-    exit_status=st.sampled_from([0, 0, 1, 3, 130]),
+    engine=st.just(RESTIC),
     stopped=st.booleans(),
     summary=st.none() | summaries,
     complaints=st.lists(st.sampled_from([UNREADABLE, NO_SOURCE]), max_size=2),
@@ -367,7 +367,7 @@ def without_listing(evidence: BackupEvidence) -> BackupEvidence:
 
 
 def with_failure(evidence: BackupEvidence) -> BackupEvidence:
-    return replace(evidence, exit_status=1, failure=FAILED)
+    return replace(evidence, failure=FAILED)
 
 
 def with_complaint(evidence: BackupEvidence) -> BackupEvidence:
@@ -418,7 +418,7 @@ def test_a_shorter_listing_never_makes_a_better_outcome(
 def test_success_means_all_of_it(evidence: BackupEvidence) -> None:
     verdict = judge_backup(evidence)
     if verdict.outcome is Outcome.SUCCESS:
-        assert evidence.exit_status == 0
+        assert evidence.failure is None
         assert not evidence.stopped
         assert evidence.summary is not None
         assert evidence.summary.snapshot_id

@@ -19,7 +19,7 @@ from highball.model.run import Action
 from highball.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from highball.engine.restic.commands import Restic
+    from highball.engine.base import OpenRepository
 
 SAVED = Path("agent", "saved")
 MOST_BYTES = 16 * 1024 * 1024
@@ -77,25 +77,25 @@ def _saved_by(run: RunDirectory) -> list[str]:
     return [step.snapshot_id for step in ended if step.action is Action.BACKUP and step.snapshot_id]
 
 
-def demand_own(state: Path, policy: Policy, restic: Restic, wanted: str, *, in_place: bool) -> str:
+def demand_own(state: Path, policy: Policy, opened: OpenRepository, wanted: str, *, in_place: bool) -> str:
     """The whole id of a snapshot that a hub may have restored here; raises NotAllowed, or Unknown."""
     saved = SavedHere(state)
     if wanted in saved:
         return wanted
-    found = _find(restic, wanted)
+    found = _find(opened, wanted)
     if found.id in saved or policy.believes(found.host, in_place=in_place):
         return found.id
     raise _refusal(policy, found, in_place=in_place)
 
 
-def _find(restic: Restic, wanted: str) -> Snapshot:
-    listed = restic.list_snapshots()
+def _find(opened: OpenRepository, wanted: str) -> Snapshot:
+    listed = opened.list_snapshots()
     if wanted == "latest":
         found = max(listed, key=lambda one: one.time, default=None)
     else:
         found = next((one for one in listed if one.id.startswith(wanted)), None)
     if found is None:
-        message = f"{restic.repository} holds no snapshot {wanted[:8]}"
+        message = f"{opened.key} holds no snapshot {wanted[:8]}"
         raise Unknown(message, code="snapshot_unknown")
     return found
 

@@ -1,4 +1,4 @@
-"""Where an agent works on its host: the folders of its state, and restic made ready on one repository."""
+"""Where an agent works on its host: the folders of its state, and a repository made ready there."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from pathlib import Path
 
 from highball.agent.host_policy import Policy
 from highball.agent.provenance import demand_own
-from highball.engine.restic.commands import Listener, Restic
+from highball.engine.base import Listener, OpenRepository
+from highball.engine.restic.commands import Restic
 from highball.engine.restic.location import (
     ResticRepository,
     access,
     check_certificate,
 )
 from highball.engine.restic.program import ResticBinary, find_restic
+from highball.engine.restic.repository import OpenResticRepository
 from highball.engine.restic.ssh import check_identity
 from highball.errors import RepositoryError
 from highball.model.snapshot import Lock
@@ -81,11 +83,11 @@ class Workplace:
         state = os.fsencode(self.state.resolve())
         return (state,) if self.policy is None else (state, *self.policy.own)
 
-    def demand_own(self, restic: Restic, snapshot: str, *, in_place: bool) -> str:
+    def demand_own(self, opened: OpenRepository, snapshot: str, *, in_place: bool) -> str:
         """A snapshot that may be restored here, by its whole id; raises NotAllowed, or Unknown."""
         if self.policy is None:
             return snapshot
-        return demand_own(self.state, self.policy, restic, snapshot, in_place=in_place)
+        return demand_own(self.state, self.policy, opened, snapshot, in_place=in_place)
 
     def find_restic(self) -> ResticBinary:
         """The restic to use here; raises ProgramMissing."""
@@ -103,17 +105,17 @@ class Workplace:
         stop: Stop | None = None,
         scratch: Path | None = None,
         environment: Mapping[str, str] | None = None,
-    ) -> Restic:
-        """restic, ready on a repository; raises SecretUnavailable, ProgramMissing, and Failed for its files."""
-        opened = access(repository, admin=admin, environment=environment, sealed=self.sealed)
-        if opened.certificate is not None:
-            check_certificate(opened.certificate)
-        if opened.identity_file is not None:
-            check_identity(opened.identity_file)
-        return Restic(
+    ) -> OpenRepository:
+        """A repository, ready to work with; raises SecretUnavailable, ProgramMissing, and Failed for its files."""
+        way = access(repository, admin=admin, environment=environment, sealed=self.sealed)
+        if way.certificate is not None:
+            check_certificate(way.certificate)
+        if way.identity_file is not None:
+            check_identity(way.identity_file)
+        restic = Restic(
             binary=self.find_restic(),
             repository=key,
-            access=opened,
+            access=way,
             cache=self.cache,
             scratch=scratch or self.scratch,
             marker=marker,
@@ -122,6 +124,7 @@ class Workplace:
             stop=stop or Stop(),
             answer_within=repository.answer_within,
         )
+        return OpenResticRepository(restic)
 
     @contextmanager
     def scratch_directory(self) -> Iterator[Path]:
@@ -150,7 +153,7 @@ def keep_private(state: Path) -> None:
                 path.chmod(stat.S_IMODE(mode) & 0o700)
 
 
-def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = None) -> str:
+def meet(opened: OpenRepository, known: str | None, others: Mapping[str, str] | None = None) -> str:
     """The repository's identity, compared with the one that the record knows, and with those of the `others`.
 
     Raises RepositoryError: `repository_changed` when another repository answers at this address,
@@ -158,21 +161,21 @@ def meet(restic: Restic, known: str | None, others: Mapping[str, str] | None = N
     is one of the others (their keys by their ids), under another key.
     """
     try:
-        found = restic.read_identity()
+        found = opened.read_identity()
     except RepositoryError as error:
-        raise as_gone(error, known, restic.repository) from None
+        raise as_gone(error, known, opened.key) from None
     if known is not None and found != known:
         raise RepositoryError(
-            f"another repository lies at {restic.access.shown}: its id is {found[:10]}, not {known[:10]} as before",
+            f"another repository lies at {opened.shown}: its id is {found[:10]}, not {known[:10]} as before",
             code="repository_changed",
-            hint=f"is the right disk mounted? nothing was touched; to give the old one up: {anew(restic.repository)}",
+            hint=f"is the right disk mounted? nothing was touched; to give the old one up: {anew(opened.key)}",
         )
     twin = None if known is not None else (others or {}).get(found)
-    if twin not in (None, restic.repository):
+    if twin not in (None, opened.key):
         raise RepositoryError(
-            f"{restic.repository} leads to the same repository as {twin}: one copy would count as two",
+            f"{opened.key} leads to the same repository as {twin}: one copy would count as two",
             code="repository_twice",
-            hint=f"give {restic.repository} an address of its own, or take one of the two keys away",
+            hint=f"give {opened.key} an address of its own, or take one of the two keys away",
         )
     return found
 

@@ -352,7 +352,7 @@ class Machine:
     ) -> RestorePlan:
         """What a restore would do; without `counts` only where something is in use already."""
         asked = self.ask(of.repository)
-        wanted = paths or asked.restic.exact_paths(of)
+        wanted = paths or asked.opened.exact_paths(of)
         return asked.plan_restore(of.id, wanted, target, overwrite, counts=counts)
 
     def order_restore(

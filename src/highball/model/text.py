@@ -41,6 +41,27 @@ def path_to_text(path: bytes) -> str | dict[str, str]:
         return {"b64": base64.b64encode(path).decode()}
 
 
+LOST_CHARACTER = "\ufffd"
+"""What a program's listing shows in place of a byte that is not UTF-8."""
+
+LOST = LOST_CHARACTER.encode()
+"""The same as bytes of a path."""
+
+
+def as_listed(name: bytes) -> bytes:
+    """A name as lossy listings show it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder of JSON does."""
+    shown: list[str] = []
+    rest = name
+    while rest:
+        try:
+            shown.append(rest.decode())
+            break
+        except UnicodeDecodeError as error:
+            shown.append(rest[: error.start].decode() + LOST_CHARACTER)
+            rest = rest[error.start + 1 :]
+    return "".join(shown).encode()
+
+
 def path_for_people(path: bytes) -> str:
     """A path as one printable line: control characters and bytes that are not UTF-8 are escaped."""
     text = path.decode("utf-8", "backslashreplace")

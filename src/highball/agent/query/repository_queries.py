@@ -1,4 +1,4 @@
-"""Answer questions that are no runs: list a repository, show its locks, ask restic what it would forget.
+"""Answer questions that are no runs: list a repository, show its locks, ask its engine what it would forget.
 
 An answer changes nothing and is never recorded. The command line calls this in process; a hub asks over the
 wire.
@@ -11,7 +11,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 from highball.agent.restore.nofollow import holds_something, resolve
@@ -22,10 +21,9 @@ from highball.agent.state_dir import (
     as_gone,
     meet,
 )
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.keyring import list_keys
+from highball.engine.base import OpenRepository
 from highball.engine.restic.location import ResticRepository
-from highball.errors import HighballError, RepositoryError, Unknown
+from highball.errors import HighballError, Misuse, RepositoryError, Unknown
 from highball.model.snapshot import (
     Difference,
     Lock,
@@ -65,11 +63,11 @@ class Asked:
         self._others = others
         self._is_met = False
         opened = place.open(key, repository, f"ask_{key}", stop=stop)
-        self.restic: Restic = replace(opened, patience=PATIENCE)
+        self.opened: OpenRepository = opened.having(patience=PATIENCE)
 
     def compare_identity(self) -> str:
         """The repository's identity, as the record knows it; raises RepositoryError where it is another or none."""
-        found = meet(self.restic, self._identity, self._others)
+        found = meet(self.opened, self._identity, self._others)
         self._is_met = True
         return found
 
@@ -79,7 +77,7 @@ class Asked:
         A listing that shows the known snapshot tells that it is not; else its identity is asked for.
         """
         try:
-            found = self.restic.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
+            found = self.opened.list_snapshots(hosts=hosts, tags=tags, timeout=LISTING_TIMEOUT)
         except RepositoryError as error:
             raise as_gone(error, self._identity, self.key) from None
         if not any(snapshot.id == self._known for snapshot in found):
@@ -103,27 +101,30 @@ class Asked:
     def list_locks(self) -> list[Lock]:
         """The locks in it."""
         self._demand_the_same()
-        return self.restic.list_locks()
+        return self.opened.locks.list_locks() if self.opened.locks else []
 
     def list_keys(self) -> list[RepositoryKey]:
         """The keys of it, that by which this access opens it marked."""
         self._demand_the_same()
-        return list_keys(self.restic)
+        return self.opened.keys.list_keys() if self.opened.keys else []
 
     def list_folder(self, snapshot: str, folder: bytes) -> list[Node]:
         """What a snapshot's folder holds."""
         with self._of_a_snapshot():
-            return list(self.restic.list_nodes(snapshot, folder, recursive=False))
+            return list(self.opened.list_folder(snapshot, folder))
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
-        """The ids that restic itself would remove."""
-        return self.restic.plan_forget(hosts, tags, retention)
+        """The ids that the engine itself would remove; it has to rehearse retention."""
+        rehearsal = self.opened.rehearsal
+        if rehearsal is None:
+            raise Misuse(f"{self.opened.words.name} rehearses no retention", code="no_rehearsal")
+        return rehearsal.plan_forget(hosts, tags, retention)
 
     def compare(self, old: str, new: str) -> list[Difference]:
         """What differs between two snapshots."""
         found: list[Difference] = []
         with self._of_a_snapshot():
-            self.restic.compare(old, new, found.append)
+            self.opened.compare(old, new, found.append)
         return found
 
     def plan_restore(
@@ -140,14 +141,14 @@ class Asked:
         No paths are all of them. Without a rule, what is there is replaced in place, and kept in a folder that
         was named.
         """
-        snapshot = self._place.demand_own(self.restic, snapshot, in_place=target is None)
+        snapshot = self._place.demand_own(self.opened, snapshot, in_place=target is None)
         base = None if target is None else resolve(target)
         in_use = base is None or holds_something(base)
         wanted = tuple(paths) or tuple(self._paths_of(snapshot))
         rule = overwrite or _usual_rule(base, in_use=in_use)
         if counts or in_use:
             with self._of_a_snapshot():
-                plan = plan_restore(self.restic, snapshot, wanted, target, rule, self._place.own)
+                plan = plan_restore(self.opened, snapshot, wanted, target, rule, self._place.own)
             return plan.model_copy(update={"paths": wanted})
         return RestorePlan(
             snapshot_id=snapshot, overwrite=rule, in_place=False, in_use=False, paths=wanted, target=base
@@ -157,25 +158,25 @@ class Asked:
         found = next((one for one in self.list_snapshots() if one.id == snapshot), None)
         if found is None:
             raise Unknown(f"{self.key} holds no snapshot {snapshot[:8]}", code="snapshot_unknown")
-        return self.restic.exact_paths(found)
+        return self.opened.exact_paths(found)
 
     def sample_names(self, snapshot: str) -> SampledNames:
         """Look on this machine for some of what a snapshot holds, every name as likely as any other."""
         sample = _Sample(time.monotonic() + SAMPLING_SECONDS, self._place.may_read)
         with contextlib.suppress(_Enough), self._of_a_snapshot():
-            self.restic.each_node(snapshot, sample.take)
+            self.opened.each_node(snapshot, sample.take)
         found = sum(os.path.lexists(path) for path in sample.paths)
         return SampledNames(sampled=len(sample.paths), found=found)
 
     def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
         """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""
         with self._of_a_snapshot():
-            self.restic.each_node(snapshot, on_node, path, recursive=False)
+            self.opened.each_node(snapshot, on_node, () if path is None else (path,), recursive=False)
 
     def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
         """The content of a file, or a folder as a tar archive."""
         with self._of_a_snapshot():
-            self.restic.dump(snapshot, path, on_data)
+            self.opened.dump(snapshot, path, on_data)
 
 
 class _Enough(Exception):

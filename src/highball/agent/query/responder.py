@@ -303,16 +303,16 @@ class _Repository:
             if error.code == "repository_missing" and question.identity is None:
                 return told("uninitialised", error.message, hint=_TO_MAKE_ONE, action="init")
             return told(state, error.message, hint=error.hint, action=action)
-        restic = asked.restic.binary.text
+        version = asked.opened.version
         if locks:
             lock = locks[0]
             message = f"is locked by {lock.username or 'somebody'} on {lock.hostname} (process {lock.pid})"
-            return told("locked", message, action="unlock", snapshots=len(snapshots), restic=restic)
+            return told("locked", message, action="unlock", snapshots=len(snapshots), restic=version)
         if not snapshots:
-            return told("empty", "can be used, and holds no snapshots yet", snapshots=0, restic=restic)
+            return told("empty", "can be used, and holds no snapshots yet", snapshots=0, restic=version)
         newest = max(snapshot.time for snapshot in snapshots)
         message = f"can be used, and holds {counted(len(snapshots), 'snapshot')}"
-        return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=restic)
+        return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=version)
 
 
 def _as_line(node: Node) -> bytes:

@@ -31,11 +31,10 @@ from highball.agent.restore.nofollow import (
     outermost,
     resolve,
 )
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.output import LOST
+from highball.engine.base import OpenRepository
 from highball.errors import Failed
 from highball.model.snapshot import Node, NodeKind
-from highball.model.text import path_for_people
+from highball.model.text import LOST, path_for_people
 from highball.protocol.queries import PlanPart, RestorePlan
 from highball.protocol.tasks import Overwrite
 
@@ -103,7 +102,7 @@ class Survey:
 
     def __init__(
         self,
-        restic: Restic,
+        opened: OpenRepository,
         snapshot: str,
         paths: Sequence[bytes],
         target: bytes | None,
@@ -118,8 +117,8 @@ class Survey:
         self.places: list[Place] = []
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.foreign_owners = False
-        self.spool = Spool(restic.scratch)
-        self._restic = restic
+        self.spool = Spool(opened.scratch)
+        self._opened = opened
         self._ground = Ground()
         self._resume: tuple[bytes, Verdict] | None = None
         self._safe: dict[bytes, bool] = {}
@@ -239,17 +238,17 @@ class Survey:
 
     def _list_root(self) -> list[bytes]:
         found: list[bytes] = []
-        self._restic.each_node(
+        self._opened.each_node(
             self.snapshot,
             lambda node: None if node.inexact else found.append(node.path),
-            b"/",
+            (b"/",),
             recursive=False,
         )
         return sorted(found)
 
     def _begin(self, sources: Sequence[bytes]) -> None:
         self.spool.close()
-        self.spool = Spool(self._restic.scratch)
+        self.spool = Spool(self._opened.scratch)
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.parents, self._uncertain = {}, set()
         self._resume = self._current = None
@@ -270,7 +269,7 @@ class Survey:
         missing = {parent.source: parent for parent in self.parents.values()}
         if missing:
             folders = sorted({ancestor for source in missing for ancestor in ancestors(source)})
-            self._restic.each_node(
+            self._opened.each_node(
                 self.snapshot, lambda node: self._note(missing, node), folders, recursive=False
             )
         for parent in sorted(self.parents.values(), key=lambda parent: parent.target):
@@ -306,7 +305,7 @@ class Survey:
         if not sources:
             return
         whole = folders == [b"/"] or len(folders) > FOLDERS_AT_ONCE
-        self._restic.each_node(self.snapshot, self._see, None if whole else folders)
+        self._opened.each_node(self.snapshot, self._see, () if whole else folders)
 
     def _see(self, node: Node) -> None:
         place = self._place_of(node.path)

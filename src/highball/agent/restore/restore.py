@@ -1,9 +1,9 @@
 """Bring paths of a snapshot back: plan, restore, and look whether all of it is there.
 
-restic never gets `--target /`, and every target is a real path. It writes straight to the target only where
+No engine ever gets `/` as its target, and every target is a real path. It writes straight to the target only where
 Highball itself has just made it and nobody else may write on the way; else into a staging directory on the target's
 file system, from which `placing` moves entry by entry. What was restored is judged by our own look at the target,
-never by restic's word alone.
+never by the engine's word alone.
 """
 
 from __future__ import annotations
@@ -14,9 +14,17 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from highball import humanize
+from highball.agent.restore.attempt import (
+    MOST_NAMED,
+    PATHS_AT_ONCE,
+    Attempt,
+    as_shown,
+    named,
+    restore_portion,
+)
 from highball.agent.restore.attributes import Traits, give_traits
 from highball.agent.restore.entries import (
     WANTED,
@@ -36,16 +44,6 @@ from highball.agent.restore.plan import (
     Place,
     Survey,
 )
-from highball.agent.restore.restic_restore import (
-    MOST_NAMED,
-    PATTERNS_AT_ONCE,
-    Attempt,
-    as_shown,
-    escaped,
-    named,
-    run_restic,
-    slices,
-)
 from highball.agent.restore.rmtree import Identity, identity_of
 from highball.agent.restore.staging import (
     Staging,
@@ -53,9 +51,7 @@ from highball.agent.restore.staging import (
     put_aside,
 )
 from highball.agent.run.steps import Done, Steps
-from highball.engine.restic.argv import RestoreOrder
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.output import LOST
+from highball.engine.base import OpenRepository, Portion
 from highball.errors import Cancelled, Failed
 from highball.model.run import (
     Caution,
@@ -64,7 +60,7 @@ from highball.model.run import (
     Reason,
 )
 from highball.model.snapshot import NodeKind
-from highball.model.text import path_for_people
+from highball.model.text import LOST, path_for_people
 from highball.process.child import Inside, Stop
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import Overwrite, RestoreTask
@@ -73,32 +69,32 @@ OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are
 COARSE_NS = 2_000_000_000
 """FAT keeps times to two seconds."""
 WORTH_A_PROCESS = 1 << 30
-"""So many bytes must be spared for each further process of restic that brings only what is wanted."""
+"""So many bytes must be spared for each further portion that brings only what is wanted."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def plan_restore(
-    restic: Restic,
+    opened: OpenRepository,
     snapshot: str,
     paths: Sequence[bytes],
     target: bytes | None,
     overwrite: Overwrite,
     own: Sequence[bytes] = (),
 ) -> RestorePlan:
-    """What a restore would do, and what this restic cannot promise; touches nothing.
+    """What a restore would do, and what the engine here cannot promise; touches nothing.
 
     Nothing is restored to where Highball's `own` files lie.
     Raises Failed: `path_unknown`, `target_unusable`, or what the repository says.
     """
-    with Survey(restic, snapshot, paths, target, overwrite, own) as survey:
-        return survey.plan(_limits(restic, survey))
+    with Survey(opened, snapshot, paths, target, overwrite, own) as survey:
+        return survey.plan(_limits(opened, survey))
 
 
-def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
+def restore(steps: Steps, opened: OpenRepository, task: RestoreTask) -> Done:
     """Carry out a restore; success is that everything planned is there, in number and size."""
-    snapshot = steps.place.demand_own(restic, task.snapshot_id, in_place=task.target is None)
-    with Survey(restic, snapshot, task.paths, task.target, task.overwrite, steps.place.own) as survey:
-        work = _Restoring(steps, restic, survey)
+    snapshot = steps.place.demand_own(opened, task.snapshot_id, in_place=task.target is None)
+    with Survey(opened, snapshot, task.paths, task.target, task.overwrite, steps.place.own) as survey:
+        work = _Restoring(steps, opened, survey)
         try:
             work.carry_out()
         except OSError as error:
@@ -106,10 +102,8 @@ def restore(steps: Steps, restic: Restic, task: RestoreTask) -> Done:
         return work.judge()
 
 
-def _limits(restic: Restic, survey: Survey) -> tuple[str, ...]:
-    sentences = ["sparse files are written out in full", "sockets are never saved"]
-    if not restic.binary.names_folders:
-        sentences.append("restic before 0.16 loses targets of links that are not UTF-8 when it saves")
+def _limits(opened: OpenRepository, survey: Survey) -> tuple[str, ...]:
+    sentences = [*opened.abilities.limits]
     beside = sum(_size_beside(survey, place) for place in survey.places)
     if beside:
         sentences.append(
@@ -190,15 +184,15 @@ class _Made:
 class _Restoring:
     """One restore under way."""
 
-    def __init__(self, steps: Steps, restic: Restic, survey: Survey) -> None:
+    def __init__(self, steps: Steps, opened: OpenRepository, survey: Survey) -> None:
         self._steps = steps
-        self._restic = restic
+        self._opened = opened
         self._survey = survey
         self._rule = survey.rule
         self._groups = _grouped(survey)
         self._attempt = Attempt()
         self._bad: set[bytes] = set()
-        """Snapshot paths, as shown, whose content restic could not restore."""
+        """Snapshot paths, as shown, whose content could not be restored."""
         self._cautions: list[Caution] = []
         self._trouble: Reason | None = None
         self._made: list[_Made] = []
@@ -209,7 +203,7 @@ class _Restoring:
     # --- doing ---
 
     def carry_out(self) -> None:
-        """Restore every group, then set right what restic leaves to us."""
+        """Restore every group, then set right what the engine leaves to us."""
         self._tell_plan()
         groups = [group for group in self._groups if self._has_work(group)]
         try:
@@ -237,7 +231,7 @@ class _Restoring:
         self._trouble = self._trouble or Reason(code=code, message=f"the target cannot be written: {error}")
 
     def _tell_plan(self) -> None:
-        plan = self._survey.plan(_limits(self._restic, self._survey))
+        plan = self._survey.plan(_limits(self._opened, self._survey))
         parts = [
             f"{getattr(plan, name).entries} {name.replace('_', ' ')} ({getattr(plan, name).size_bytes} bytes)"
             for name in ("new", "replaced", "unchanged", "kept", "other_kind")
@@ -251,33 +245,28 @@ class _Restoring:
             yield from self._survey.spool.read(place.start, place.end)
 
     def _restore(self, group: _Group) -> None:
-        if not self._is_fresh or not self._restic.binary.names_folders:
+        if not self._is_fresh or not self._opened.abilities.restores_folders:
             self._restore_by_staging(group)
             return
         self._make_parents(group, None)
         attempt = Attempt()
-        self._bring(group, group.target, attempt, self._restic)
+        self._bring(group, group.target, attempt, self._opened)
         self._take_up(group, attempt)
 
-    def _bring(self, group: _Group, target: bytes | Inside, attempt: Attempt, restic: Restic) -> None:
-        """Run restic for what is wanted of a group; before 0.16 the folder's whole path is below the target."""
-        folder: bytes | None = group.folder
-        above = b""
-        if not restic.binary.names_folders:
-            folder, above = None, escaped(group.folder).rstrip(b"/")
-        patterns = self._choose(group)
-        for some in slices(above + escaped(path) for path in patterns) if patterns else ():
-            run_restic(
-                self._steps, restic, RestoreOrder(self._survey.snapshot, folder, some, target), attempt
-            )
+    def _bring(self, group: _Group, target: bytes | Inside, attempt: Attempt, opened: OpenRepository) -> None:
+        """Restore what is wanted of a group."""
+        chosen = self._choose(group)
+        for some in opened.portions(chosen) if chosen else ():
+            portion = Portion(self._survey.snapshot, group.folder, some, target)
+            restore_portion(self._steps, opened, portion, attempt)
 
     def _choose(self, group: _Group) -> list[bytes]:
-        """Paths below the group's folder that restic is to bring: what is wanted alone, unless those are too many."""
+        """Paths below the group's folder that are to be brought: what is wanted alone, unless those are too many."""
         folder = len(group.folder.rstrip(b"/"))
         whole = [place.source[folder:] for place in group.places if not place.blocked]
         if self._rule is Overwrite.ALWAYS or any(place.unsure for place in group.places):
             return whole
-        most = PATTERNS_AT_ONCE * (1 + (group.all_bytes - group.wanted_bytes) // WORTH_A_PROCESS)
+        most = PATHS_AT_ONCE * (1 + (group.all_bytes - group.wanted_bytes) // WORTH_A_PROCESS)
         chosen: list[bytes] = []
         top: bytes | None = None
         for entry in self._entries(group):
@@ -290,18 +279,18 @@ class _Restoring:
         return chosen
 
     def _take_up(self, group: _Group, attempt: Attempt) -> None:
-        """Remember what one group's processes said; from 0.16 on their paths begin at the group's folder."""
+        """Remember what was said of one group; the paths may begin at the group's folder."""
         self._attempt.take_up(attempt)
-        folder = group.folder if self._restic.binary.names_folders else b"/"
+        folder = group.folder if self._opened.abilities.restores_folders else b"/"
         prefix = as_shown(folder).rstrip(b"/")
         for path in attempt.bad:
             self._bad.update({path, prefix + path})
         failed = attempt.failed
         if failed is not None and not failed.stopped:
-            reason = self._restic.why(failed)
-            if attempt.full or any("no space left" in text for text in failed.log):
+            reason = failed.reason
+            if attempt.full or (reason is not None and reason.code == "no_space"):
                 self._trouble = self._no_space(group)
-            elif reason.code not in ("restic_failed", "no_space"):
+            elif reason is not None and reason.code != self._opened.words.failed:
                 self._trouble = reason
 
     def _no_space(self, group: _Group) -> Reason:
@@ -312,7 +301,7 @@ class _Restoring:
             code="no_space", message=f"there is no space left on the file system of {where}{needed}"
         )
 
-    # --- folders that restic does not care for ---
+    # --- folders that no engine cares for ---
 
     def _make_base(self) -> None:
         """Make the new directory, and what is missing above it; the run takes along what stays empty of them."""
@@ -390,10 +379,10 @@ class _Restoring:
             message = f"the staging directory could not be removed: {staging.left}"
             self._cautions.append(Caution(code="staging_left", message=message, path=staging.path))
 
-    def _watched(self, group: _Group, where: bytes) -> Restic:
-        """restic, with progress by the disk's free space where the version gives none."""
-        if self._restic.binary.names_folders:
-            return self._restic
+    def _watched(self, group: _Group, where: bytes) -> OpenRepository:
+        """The repository, with progress by the disk's free space where its engine tells none."""
+        if self._opened.abilities.tells_progress_of_restores:
+            return self._opened
         before, total = _free_bytes(where), group.wanted_bytes
 
         def ask() -> bool:
@@ -402,12 +391,12 @@ class _Restoring:
                 self._steps.progress(Progress(bytes_done=written, bytes_total=total))
             return self._steps.stop.requested
 
-        return replace(self._restic, stop=Stop(ask))
+        return self._opened.having(stop=Stop(ask))
 
     def _place(self, group: _Group, staging: Staging, *, whole_folders: bool) -> None:
         _, files, size = self._survey.wanted
         done = 0
-        above = len(group.folder.rstrip(b"/")) if self._restic.binary.names_folders else 0
+        above = len(group.folder.rstrip(b"/")) if self._opened.abilities.restores_folders else 0
         with Placer(staging, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer:
             for entry in self._entries(group):
                 if self._steps.stop.requested:
@@ -458,8 +447,8 @@ class _Restoring:
         if reason is not None:
             return Done(Outcome.FAILURE, reason, warnings, facts)
         failed = self._attempt.failed
-        if not warnings and failed is not None:
-            warnings = [Caution(code="restic_failed", message=self._restic.why(failed).message)]
+        if not warnings and failed is not None and failed.reason is not None:
+            warnings = [Caution(code=self._opened.words.failed, message=failed.reason.message)]
         if not warnings:
             return Done(facts=facts)
         first = warnings[0]
@@ -479,7 +468,9 @@ class _Restoring:
         if self._trouble is not None:
             return self._trouble
         if self._attempt.bad or self._attempt.unclear:
-            message = f"restic could not restore all of it: {self._attempt.cautions[0].message}"
+            message = (
+                f"{self._opened.words.name} could not restore all of it: {self._attempt.cautions[0].message}"
+            )
             return Reason(code="restore_incomplete", message=message)
         if not entries and not self._stands():
             if self._survey.tallies[Verdict.OWN].entries:
@@ -547,7 +538,7 @@ class _Found:
 
     def lost_targets(self) -> list[Caution]:
         """Links that lead elsewhere than they did, named."""
-        message = "restic before 0.16 saved this link without the bytes of its target that are not UTF-8"
+        message = "this link was saved without the bytes of its target that are not UTF-8, as restic did before 0.16"
         lost = [
             Caution(code="link_target_lost", message=message, path=path) for path in self.lost[:MOST_NAMED]
         ]

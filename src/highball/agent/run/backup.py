@@ -1,7 +1,7 @@
 """Back up a job: hooks before, its sources into each repository, hooks after.
 
-One failing repository does not stop the next. What restic did is evidence; `proof` judges it. By the job's
-`retry` a repository is tried again when what stood in the way may pass (`engine.restic.messages.PASSING`); an
+One failing repository does not stop the next. What the engine did is evidence; `success` judges it. By the job's
+`retry` a repository is tried again when what stood in the way may pass (as its engine says); an
 attempt never saves what one before it has saved already.
 """
 
@@ -20,13 +20,9 @@ from highball.agent.run.steps import (
 )
 from highball.agent.state_dir import as_gone
 from highball.config.job import Hook
-from highball.engine.restic import output
-from highball.engine.restic.argv import BackupOrder
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.output import BackupReport
-from highball.engine.restic.retrying import Finished
+from highball.engine.base import BackupOrder, BackupReport, Finished, OpenRepository, Words
 from highball.engine.tags import backup_tags, set_tag_list
-from highball.errors import Cancelled, HighballError, RepositoryError
+from highball.errors import Cancelled, HighballError
 from highball.model.event import (
     DISK_AWAY,
     SnapshotSaved,
@@ -153,18 +149,18 @@ class Backup:
         )
 
     def _attempt(self, repository: str, made: list[_Made]) -> Done:
-        """Back up, unless what an earlier attempt made turns out to be there: restic may fail after it saved, and
+        """Back up, unless what an earlier attempt made turns out to be there: an engine may fail after it saved, and
         a repository that cannot be listed proves nothing. Then only the proof is made up for.
         """
         if made:
-            restic = self._steps.open(repository)
-            if self._is_saved(restic):
-                return self._prove(repository, restic, made[-1])
+            opened = self._steps.open(repository)
+            if self._is_saved(opened):
+                return self._prove(repository, opened, made[-1])
         return self._back_up(repository, made)
 
-    def _is_saved(self, restic: Restic) -> bool:
+    def _is_saved(self, opened: OpenRepository) -> bool:
         run = self._steps.assignment.run
-        listing, _ = self._list(restic, LISTING_TIMEOUT)
+        listing, _ = self._list(opened, LISTING_TIMEOUT)
         return any(snapshot.run == run for snapshot in listing)
 
     def _back_up(self, repository: str, made: list[_Made]) -> Done:
@@ -177,42 +173,42 @@ class Backup:
             self._steps.warn(_idle(pattern))
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
-        restic = self._steps.open(repository)
-        if not restic.binary.keeps_named_files:
+        opened = self._steps.open(repository)
+        if not opened.abilities.keeps_named_files:
             complaints += [found for one in sound if (found := find_too_large(one.path, self._job.omissions))]
         order = self._order(sound, self._expected_in(repository).parent)
         if order.parent is None or repository not in self._steps.assignment.identities:
-            self._steps.meet(repository, restic)
-        finished, report = self._steps.patiently(lambda: self._back_up_once(repository, restic, order))
+            self._steps.meet(repository, opened)
+        finished, report = self._steps.patiently(lambda: self._back_up_once(repository, opened, order))
         if self._task.dry_run:
             complaints += _nothing_saved(sound, report, complaints)
-            return _judge_dry_run(restic, finished, report, complaints)
+            return _judge_dry_run(opened.words, finished, report, complaints)
         if finished.unanswered and report.summary is None:  # nor would it answer a listing
-            return Done(Outcome.FAILURE, self._why(restic, finished, repository), complaints)
+            return Done(Outcome.FAILURE, self._why(finished, repository), complaints)
         complaints += [found for source in sound if (found := source.find_what_became()) is not None]
         complaints += _nothing_saved(sound, report, complaints)
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
         made.append(_Made(order, finished, report, complaints))
-        return self._prove(repository, restic, made[-1])
+        return self._prove(repository, opened, made[-1])
 
     def _expected_in(self, repository: str) -> Expectation:
         return self._task.expected.get(repository, Expectation())
 
-    def _prove(self, repository: str, restic: Restic, made: _Made) -> Done:
+    def _prove(self, repository: str, opened: OpenRepository, made: _Made) -> Done:
         """Look at the repository with other eyes, and judge."""
         finished, report, expected = made.finished, made.report, self._expected_in(repository)
-        listing, failure = self._look(repository, restic, finished.stopped)
+        listing, failure = self._look(repository, opened, finished.stopped)
         verdict = success.judge_backup(
             success.BackupEvidence(
                 run=self._steps.assignment.run,
                 repository=repository,
-                exit_status=finished.exit_status,
+                engine=opened.words,
                 stopped=finished.stopped,
                 summary=report.summary,
                 complaints=[*made.complaints, *report.cautions, *_unlisted(report)],
-                failure=None if finished.exit_status == 0 else self._why(restic, finished, repository),
+                failure=self._why(finished, repository),
                 listing=listing,
                 listing_failure=failure,
                 paths=made.order.paths,
@@ -225,26 +221,26 @@ class Backup:
             self._steps.note_saved(verdict.snapshot.id)
         facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
         shown = tuple(listing) if listing is not None else None
-        # a backup that restic calls good lacks only its listing: that may be had later
-        obstacle = failure.code if failure is not None and finished.exit_status == 0 else None
+        # a backup that its engine calls good lacks only its listing: that may be had later
+        obstacle = failure.code if failure is not None and finished.failure is None else None
         return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
 
     def _back_up_once(
-        self, repository: str, restic: Restic, order: BackupOrder
+        self, repository: str, opened: OpenRepository, order: BackupOrder
     ) -> tuple[Finished, BackupReport]:
-        """Where the repository does not know the parent, restic stops before it stores anything."""
-        finished, report = restic.backup(order)
-        if finished.exit_status == 0 or report.summary is not None or finished.stopped:
+        """Where the repository does not know the parent, the engine stops before it stores anything."""
+        finished, report = opened.back_up(order)
+        failure = finished.failure
+        if failure is None or report.summary is not None or finished.stopped:
             return finished, report
-        code = restic.why(finished).code
-        if code == "repository_locked":
-            raise restic.locked(finished)
-        if code == "snapshot_unknown" and order.parent is not None:
-            self._steps.meet(repository, restic)
+        if failure.code == "repository_locked":
+            raise failure
+        if failure.code == "snapshot_unknown" and order.parent is not None:
+            self._steps.meet(repository, opened)
             self._steps.log(
                 "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
             )
-            return restic.backup(replace(order, parent=None))
+            return opened.back_up(replace(order, parent=None))
         return finished, report
 
     def _order(self, sound: Sequence[_Source], parent: str | None) -> BackupOrder:
@@ -267,33 +263,33 @@ class Backup:
         )
 
     def _look(
-        self, repository: str, restic: Restic, cancelled: bool
+        self, repository: str, opened: OpenRepository, cancelled: bool
     ) -> tuple[list[Snapshot] | None, Reason | None]:
         """The independent listing of this job's snapshots, or why it could not be had."""
         timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
         try:
             # a Stop of its own: a cancelled run wants the truth as well
-            listing, count = self._list(replace(restic, stop=Stop()), timeout)
+            listing, count = self._list(opened.having(stop=Stop()), timeout)
             self._steps.say(Statistics, step=self._steps.current, repository=repository, snapshots=count)
             return listing, None
         except HighballError as error:
             return None, _reason(error.code, error.message)
 
-    def _list(self, restic: Restic, timeout: timedelta) -> tuple[list[Snapshot], int]:
+    def _list(self, opened: OpenRepository, timeout: timedelta) -> tuple[list[Snapshot], int]:
         keys = (self._key, *self._steps.assignment.former_jobs)
         tags = [set_tag_list(key, self._task.set) for key in keys]
-        return restic.list_some(self._steps.assignment.hosts, tags, timeout)
+        return opened.list_some(self._steps.assignment.hosts, tags, timeout)
 
-    def _why(self, restic: Restic, finished: Finished, repository: str) -> Reason:
-        reason = restic.why(finished)
-        error = RepositoryError(reason.message, code=reason.code, hint=output.hint(reason.code))
-        told = as_gone(error, self._steps.assignment.identities.get(repository), repository)
+    def _why(self, finished: Finished, repository: str) -> Reason | None:
+        if finished.failure is None:
+            return None
+        told = as_gone(finished.failure, self._steps.assignment.identities.get(repository), repository)
         return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
 
 
 @dataclass(frozen=True)
 class _Made:
-    """A `restic backup` that came to its end, and what it was to do: the evidence for its proof."""
+    """A backup that came to its end, and what it was to do: the evidence for its proof."""
 
     order: BackupOrder
     finished: Finished
@@ -343,15 +339,15 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
 
 
 def _judge_dry_run(
-    restic: Restic, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
+    engine: Words, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
 ) -> Done:
     if finished.stopped:
         raise Cancelled("cancelled")
     warnings = [*complaints, *report.cautions, *_unlisted(report)]
     facts = _facts_of(report) | {"snapshot_id": None}
     if report.summary is None:
-        restic.require(finished)
-        return Done(Outcome.FAILURE, _reason("no_proof", "restic gave no summary"), warnings, facts)
+        finished.demand()
+        return Done(Outcome.FAILURE, _reason("no_proof", f"{engine.name} gave no summary"), warnings, facts)
     if warnings:
         return Done(Outcome.WARNING, _reason(warnings[0].code, warnings[0].message), warnings, facts)
     return Done(facts=facts)
@@ -380,7 +376,7 @@ def _unlisted(report: BackupReport) -> Iterator[Caution]:
 def _nothing_saved(
     sources: Sequence[_Source], report: BackupReport, complaints: Sequence[Caution]
 ) -> Iterator[Caution]:
-    """That restic counted no file at all, where nothing else tells of it and no source is so."""
+    """That no file at all was counted, where nothing else tells of it and no source is so."""
     is_known = bool(complaints) or any(source.may_hold_no_file for source in sources)
     if report.summary is not None and not report.summary.files and not is_known:
         yield Caution(code="nothing_saved", message="not one file was saved; see what the job leaves out")

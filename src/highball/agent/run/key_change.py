@@ -6,14 +6,11 @@ the new one alone. Nothing that opens it for us is ever removed; whether a key i
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from highball.agent.run.steps import Done, Steps
 from highball.agent.state_dir import meet
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.keyring import add_key, list_keys, remove_key
+from highball.engine.base import Keys, OpenRepository
 from highball.errors import RepositoryError
-from highball.model.run import Action, Outcome
+from highball.model.run import Action, Outcome, Reason
 from highball.model.snapshot import RepositoryKey
 from highball.protocol.tasks import KeyTask
 from highball.secret import SecretValue
@@ -26,19 +23,26 @@ def change_keys(steps: Steps, task: KeyTask) -> None:
     steps.step(Action.KEY, task.repository, lambda: body(steps, task), title=title)
 
 
+def _keys_of(opened: OpenRepository) -> Keys:
+    """Raise RepositoryError where a repository of this kind has no keys."""
+    if opened.keys is None:
+        raise RepositoryError(f"{opened.words.name} has no keys that could be changed", code="no_keys")
+    return opened.keys
+
+
 def _add(steps: Steps, task: KeyTask) -> Done:
     assert task.new is not None
     value = steps.resolve(task.new)
 
-    def body(restic: Restic) -> Done:
-        _demand_new(restic, value, task.repository)
-        before = list_keys(restic)
+    def body(opened: OpenRepository) -> Done:
+        keys = _keys_of(opened)
+        _demand_new(keys, value, task.repository)
+        before = keys.list_keys()
         former = next((one.id for one in before if one.current), None)
-        finished = steps.finish(restic, lambda: add_key(restic, value, task.name, steps.assignment.host))
-        restic.require(finished)
-        added = _demand_added(list_keys(restic), before)
+        steps.finish(lambda: keys.add_key(value, task.name, steps.assignment.host)).demand()
+        added = _demand_added(opened, keys.list_keys(), before)
         try:
-            _open_with(restic, value, added, steps.assignment.identities.get(task.repository))
+            _open_with(keys.opened_by(value), added, steps.assignment.identities.get(task.repository))
         except RepositoryError as error:
             steps.log("highball", f"the key {added.id[:8]} stays in the repository, and nothing uses it")
             raise error
@@ -50,9 +54,9 @@ def _add(steps: Steps, task: KeyTask) -> Done:
     return steps.with_identity(task.repository, body, admin=task.of_admin)
 
 
-def _demand_new(restic: Restic, value: SecretValue, repository: str) -> None:
+def _demand_new(keys: Keys, value: SecretValue, repository: str) -> None:
     """Raise RepositoryError where the password opens the repository already, as after a rotation that was killed."""
-    anew = replace(restic, access=replace(restic.access, password=value))
+    anew = keys.opened_by(value)
     try:
         anew.read_identity()
     except RepositoryError as error:
@@ -62,13 +66,13 @@ def _demand_new(restic: Restic, value: SecretValue, repository: str) -> None:
     raise RepositoryError(
         "this password opens the repository already",
         code="password_not_new",
-        hint=_out(restic, anew, repository),
+        hint=_out(keys, _keys_of(anew), repository),
     )
 
 
-def _out(restic: Restic, anew: Restic, repository: str) -> str:
+def _out(keys: Keys, anew: Keys, repository: str) -> str:
     """What to do where a password opens a repository already: it is the one in use, or a key that is left of before."""
-    used, found = (next((one for one in list_keys(by) if one.current), None) for by in (restic, anew))
+    used, found = (next((one for one in by.list_keys() if one.current), None) for by in (keys, anew))
     if found is None or used is None or found.id == used.id:
         return "it is the one in use: choose another"
     return (
@@ -77,22 +81,24 @@ def _out(restic: Restic, anew: Restic, repository: str) -> str:
     )
 
 
-def _demand_added(after: list[RepositoryKey], before: list[RepositoryKey]) -> RepositoryKey:
+def _demand_added(
+    opened: OpenRepository, after: list[RepositoryKey], before: list[RepositoryKey]
+) -> RepositoryKey:
     known = {one.id for one in before}
     fresh = [one for one in after if one.id not in known]
     if not fresh:
         raise RepositoryError(
-            "restic said that it added a key, and the repository lists none that is new", code="key_not_added"
+            f"{opened.words.name} said that it added a key, and the repository lists none that is new",
+            code="key_not_added",
         )
     return fresh[-1]
 
 
-def _open_with(restic: Restic, value: SecretValue, added: RepositoryKey, known: str | None) -> None:
+def _open_with(anew: OpenRepository, added: RepositoryKey, known: str | None) -> None:
     """Raise RepositoryError where the new password alone does not open this very repository by the new key."""
-    anew = replace(restic, access=replace(restic.access, password=value))
     meet(anew, known)
-    opened = next((one.id for one in list_keys(anew) if one.current), None)
-    if opened != added.id:
+    current = next((one.id for one in _keys_of(anew).list_keys() if one.current), None)
+    if current != added.id:
         raise RepositoryError(
             "the new password does not open the repository by the key that was added for it",
             code="key_not_proved",
@@ -106,23 +112,24 @@ def _remove(steps: Steps, task: KeyTask) -> Done:
     everyday = steps.open(task.repository)
     known = steps.assignment.identities.get(task.repository)
     meet(everyday, known)
-    in_use = {one.id for one in list_keys(everyday) if one.current}
+    in_use = {one.id for one in _keys_of(everyday).list_keys() if one.current}
 
-    def body(restic: Restic) -> Done:
-        keys = list_keys(restic)
-        used = in_use | {one.id for one in keys if one.current}
+    def body(opened: OpenRepository) -> Done:
+        keys = _keys_of(opened)
+        before = keys.list_keys()
+        used = in_use | {one.id for one in before if one.current}
         if gone in used:
             raise RepositoryError(
                 f"the key {gone[:8]} opens the repository for Highball: it is never removed",
                 code="key_in_use",
                 hint="rotate the password first",
             )
-        if gone not in {one.id for one in keys}:
+        if gone not in {one.id for one in before}:
             raise RepositoryError(f"the repository has no key {gone[:8]}", code="key_unknown")
-        finished = steps.finish(restic, lambda: remove_key(restic, gone))
-        if gone not in {one.id for one in list_keys(restic)}:
+        finished = steps.finish(lambda: keys.remove_key(gone))
+        if gone not in {one.id for one in keys.list_keys()}:
             return Done(facts={"key": gone})
-        why = restic.why(finished)
+        why = finished.reason or finished.last_words or Reason(code=opened.words.failed, message="it stays")
         message = f"the key {gone[:8]} is still there: {why.message}"
         return Done(Outcome.FAILURE, why.model_copy(update={"message": message}))
 

@@ -6,21 +6,13 @@ names the ids that go and the ids that stay, and anything else in the listing is
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from highball.agent.run.steps import Done, Steps
 from highball.agent.run.success import judge_prune, no_result
 from highball.agent.state_dir import PATIENCE, describe_lock
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.output import (
-    CheckResult,
-    PruneReport,
-    finds_damage,
-    was_kept_out,
-)
-from highball.engine.restic.retrying import Finished
+from highball.engine.base import CheckReport, Finished, OpenRepository, PruneReport
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.humanize import counted
 from highball.model.event import Statistics
@@ -51,7 +43,7 @@ def forget(steps: Steps, task: ForgetTask) -> None:
 
         def body(removal: Removal = removal) -> Done:
             return steps.with_identity(
-                task.repository, lambda restic: _remove(steps, restic, removal), admin=True
+                task.repository, lambda opened: _remove(steps, opened, removal), admin=True
             )
 
         steps.step(
@@ -67,30 +59,32 @@ def forget(steps: Steps, task: ForgetTask) -> None:
         steps.leave_out(Action.FORGET, task.repository, Outcome.WARNING, reason, job=held.job)
 
 
-def _remove(steps: Steps, restic: Restic, removal: Removal) -> Done:
-    listing = tuple(list_set(restic, removal))
+def _remove(steps: Steps, opened: OpenRepository, removal: Removal) -> Done:
+    listing = tuple(list_set(opened, removal))
     if {snapshot.id for snapshot in listing} != {*removal.remove, *removal.stay, *removal.unknown}:
         message = "the repository changed since this plan was made, so nothing was removed; plan again"
         return Done(Outcome.FAILURE, Reason(code="listing_changed", message=message))
     if not removal.remove:
         facts = {"snapshots_removed": (), "snapshots_kept": len(removal.stay)}
         return Done(facts=facts, snapshots=listing)
-    finished = steps.finish(restic, lambda: restic.forget(removal.remove))
-    looking = replace(restic, stop=Stop())  # a cancelled run wants the truth as well
-    return _judge(restic, removal, finished, list_set(looking, removal))
+    finished = steps.finish(lambda: opened.remove(removal.remove))
+    looking = opened.having(stop=Stop())  # a cancelled run wants the truth as well
+    return _judge(removal, finished, list_set(looking, removal))
 
 
-def list_set(restic: Restic, removal: Removal, timeout: timedelta = LISTING_TIMEOUT) -> list[Snapshot]:
+def list_set(
+    opened: OpenRepository, removal: Removal, timeout: timedelta = LISTING_TIMEOUT
+) -> list[Snapshot]:
     """What the repository holds of the set: by its tags, and what was adopted into it by id."""
     hosts = (removal.host, *removal.former_hosts)
-    tagged = restic.list_snapshots(hosts=hosts, tags=removal.tags, timeout=timeout)
+    tagged = opened.list_snapshots(hosts=hosts, tags=removal.tags, timeout=timeout)
     apart = set(removal.adopted).difference(snapshot.id for snapshot in tagged)
     if not apart:
         return tagged
-    return [*tagged, *(one for one in restic.list_snapshots(timeout=timeout) if one.id in apart)]
+    return [*tagged, *(one for one in opened.list_snapshots(timeout=timeout) if one.id in apart)]
 
 
-def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:
+def _judge(removal: Removal, finished: Finished, listing: list[Snapshot]) -> Done:
     after = {snapshot.id for snapshot in listing}
     gone = tuple(id for id in removal.remove if id not in after)
     facts = {"snapshots_removed": gone, "snapshots_kept": len(after - set(removal.unknown))}
@@ -100,29 +94,29 @@ def _judge(restic: Restic, removal: Removal, finished: Finished, listing: list[S
     if finished.stopped:
         reason = Reason(code="cancelled", message=f"cancelled: {reason.message}")
         return Done(Outcome.CANCELLED, reason, (), facts, tuple(listing))
-    if finished.log:
-        reason = Reason(code=reason.code, message=f"{reason.message}: {restic.why(finished).message}")
+    if finished.last_words is not None:
+        reason = Reason(code=reason.code, message=f"{reason.message}: {finished.last_words.message}")
     return Done(Outcome.FAILURE, reason, (), facts, tuple(listing))
 
 
 def prune(steps: Steps, task: PruneTask) -> Done:
     """Remove data that no snapshot needs.
 
-    How much that was, restic tells as rounded text only; measuring before and after would show no difference,
-    since `stats` counts what snapshots need.
+    How much that was, the engine tells; measuring before and after would show no difference where it counts what
+    snapshots need.
     """
 
-    def body(restic: Restic) -> Done:
+    def body(opened: OpenRepository) -> Done:
         reports: list[PruneReport] = []
 
         def call() -> Finished:
-            finished, report = restic.prune()
+            finished, report = opened.prune()
             reports.append(report)
             return finished
 
-        restic.require(steps.finish(restic, call))
-        stored = _tell_sizes(steps, restic)
-        outcome, reason = judge_prune(reports[-1], steps.assignment.run)
+        steps.finish(call).demand()
+        stored = _tell_sizes(steps, opened)
+        outcome, reason = judge_prune(reports[-1], opened.words, steps.assignment.run)
         return Done(outcome, reason, (), {"bytes_freed": reports[-1].freed, "bytes_stored": stored})
 
     return steps.with_identity(task.repository, body, admin=True)
@@ -131,64 +125,62 @@ def prune(steps: Steps, task: PruneTask) -> Done:
 def check(steps: Steps, task: CheckTask) -> Done:
     """Check the structure and, where a slice is named, read that part of the data."""
 
-    def body(restic: Restic) -> Done:
-        found: list[CheckResult | None] = []
+    def body(opened: OpenRepository) -> Done:
+        reports: list[CheckReport] = []
 
         def call() -> Finished:
-            finished, result = restic.check(task.slice)
-            found.append(result)
+            finished, report = opened.check(task.slice)
+            reports.append(report)
             return finished
 
-        finished = steps.finish(restic, call)
+        finished = steps.finish(call)
         if finished.stopped:
             raise Cancelled("cancelled")
-        facts, result = {"slice": task.slice}, found[-1]
-        if finished.exit_status == 0 and result is None:
-            return Done(Outcome.FAILURE, no_result("check", steps.assignment.run), (), facts)
-        if finished.exit_status == 0 and not (result and result.errors):
-            _tell_sizes(steps, restic)
+        facts, report = {"slice": task.slice}, reports[-1]
+        if finished.failure is None and not report.is_shown:
+            return Done(Outcome.FAILURE, no_result("check", opened.words, steps.assignment.run), (), facts)
+        if finished.failure is None and not report.is_damaged:
+            _tell_sizes(steps, opened)
             return Done(facts=facts)
-        return Done(Outcome.FAILURE, _damage(restic, finished, result), (), facts)
+        return Done(Outcome.FAILURE, _damage(report) if report.is_damaged else finished.reason, (), facts)
 
     return steps.with_identity(task.repository, body)
 
 
-def _damage(restic: Restic, finished: Finished, result: CheckResult | None) -> Reason:
-    """That it is damaged, unless restic says of something else that it kept it from looking: it counts that, too."""
-    reason = restic.why(finished)
-    is_found = finished.exit_status == 0 or bool(result and result.broken_packs) or finds_damage(finished.log)
-    if not is_found and (reason.code != "restic_failed" or was_kept_out(finished.log)):
-        return reason
-    count = counted(result.errors, "error") if result and result.errors else "errors"
+def _damage(report: CheckReport) -> Reason:
+    count = counted(report.errors, "error") if report.errors else "errors"
     message = f"the repository is damaged: {count} found, see the log; keep every other copy, retention stands still"
     return Reason(code="repository_damaged", message=message)
 
 
 def unlock(steps: Steps, task: UnlockTask) -> Done:
-    """Remove the locks that restic calls stale, or every lock; those that stay are named."""
+    """Remove the locks that its engine calls stale, or every lock; those that stay are named."""
 
-    def body(restic: Restic) -> Done:
-        before = restic.list_locks()
-        restic.require(restic.unlock(remove_all=task.remove_all))
-        left = restic.list_locks()
+    def body(opened: OpenRepository) -> Done:
+        locks = opened.locks
+        if locks is None:
+            return Done(facts={"locks_removed": 0})
+        before = locks.list_locks()
+        locks.unlock(remove_all=task.remove_all).demand()
+        left = locks.list_locks()
         for lock in left:
             steps.log("highball", f"left: {describe_lock(lock)}")
-        _tell_sizes(steps, restic, measures=False)
+        _tell_sizes(steps, opened, measures=False)
         return Done(facts={"locks_removed": len({lock.id for lock in before} - {lock.id for lock in left})})
 
     return steps.with_identity(task.repository, body)
 
 
-def _tell_sizes(steps: Steps, restic: Restic, *, measures: bool = True) -> int | None:
+def _tell_sizes(steps: Steps, opened: OpenRepository, *, measures: bool = True) -> int | None:
     """What the repository holds now, as far as it can be had: what was done before is done all the same."""
     told: dict[str, Any] = {}
     try:
-        told["snapshots"] = len(restic.list_snapshots(timeout=LISTING_TIMEOUT))
+        told["snapshots"] = len(opened.list_snapshots(timeout=LISTING_TIMEOUT))
         if measures:
-            told["bytes_stored"] = restic.measure()
+            told["bytes_stored"] = opened.measure()
     except HighballError as error:
         steps.log("highball", f"what it holds now is not known: {error.message}")
-    steps.say(Statistics, step=steps.current, repository=restic.repository, **told)
+    steps.say(Statistics, step=steps.current, repository=opened.key, **told)
     stored: int | None = told.get("bytes_stored")
     return stored
 
@@ -196,8 +188,8 @@ def _tell_sizes(steps: Steps, restic: Restic, *, measures: bool = True) -> int |
 def measure(steps: Steps, task: StatsTask) -> Done:
     """Measure what the repository stores."""
 
-    def body(restic: Restic) -> Done:
-        stored, count = restic.measure(), len(restic.list_snapshots())
+    def body(opened: OpenRepository) -> Done:
+        stored, count = opened.measure(), len(opened.list_snapshots())
         steps.say(
             Statistics, step=steps.current, repository=task.repository, bytes_stored=stored, snapshots=count
         )
@@ -208,17 +200,17 @@ def measure(steps: Steps, task: StatsTask) -> Done:
 
 def initialise(steps: Steps, task: InitTask) -> Done:
     """Make the repository, or meet the one that is there; never make one where one was met before and is gone."""
-    restic = replace(steps.open(task.repository), patience=PATIENCE)
+    opened = steps.open(task.repository).having(patience=PATIENCE)
     try:
-        steps.meet(task.repository, restic)
+        steps.meet(task.repository, opened)
         if task.repository not in steps.assignment.identities:
             _tell_sizes(
-                steps, restic
+                steps, opened
             )  # what others stored there nothing else tells before a check or a prune
         return Done(reason=Reason(code="met", message="it was there already"))
     except RepositoryError as error:
         if error.code != "repository_missing":
             raise
-    restic.initialise()
-    steps.meet(task.repository, restic, bytes_stored=0, snapshots=0)
+    opened.initialise()
+    steps.meet(task.repository, opened, bytes_stored=0, snapshots=0)
     return Done(reason=Reason(code="made", message="made"))

@@ -32,7 +32,7 @@ from highball.agent.run.success import judge_run
 from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
-from highball.engine.restic.commands import Restic
+from highball.engine.base import OpenRepository
 from highball.engine.tags import set_tag_list
 from highball.errors import Conflict, HighballError
 from highball.model.event import (
@@ -129,9 +129,9 @@ def _do(steps: Steps, task: Task) -> None:
         case KeyTask():
             key_change.change_keys(steps, task)
         case VerifyTask():
-            _on_snapshot(steps, task, Action.VERIFY, lambda restic: verify(steps, restic, task))
+            _on_snapshot(steps, task, Action.VERIFY, lambda opened: verify(steps, opened, task))
         case RestoreTask():
-            _on_snapshot(steps, task, Action.RESTORE, lambda restic: restore(steps, restic, task))
+            _on_snapshot(steps, task, Action.RESTORE, lambda opened: restore(steps, opened, task))
 
 
 def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Done]) -> None:
@@ -139,7 +139,7 @@ def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Do
 
 
 def _on_snapshot(
-    steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[Restic], Done]
+    steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[OpenRepository], Done]
 ) -> None:
     def on_known() -> Done:
         if isinstance(task, VerifyTask) and task.unconfirmed:
@@ -240,10 +240,10 @@ def _list_set(steps: Steps, begun: Step) -> list[Snapshot] | None:
     keys = (begun.job, *steps.assignment.former_jobs)
     tags = [set_tag_list(key, begun.set) for key in keys]
     try:
-        restic = steps.open(begun.repository)
+        opened = steps.open(begun.repository)
         if removal is not None:
-            return maintenance.list_set(restic, removal, SETTLING_TIMEOUT)
-        return restic.list_snapshots(hosts=steps.assignment.hosts, tags=tags, timeout=SETTLING_TIMEOUT)
+            return maintenance.list_set(opened, removal, SETTLING_TIMEOUT)
+        return opened.list_snapshots(hosts=steps.assignment.hosts, tags=tags, timeout=SETTLING_TIMEOUT)
     except HighballError:
         return None
 

@@ -1,4 +1,4 @@
-"""Remove the lock that a killed restic of ours left in a repository, and never another.
+"""Remove the lock that a killed engine of ours left in a repository, and never another.
 
 It is told from all others by what the run directory says of the processes that were started: their host, pid and
 time. Until it is gone, nobody can forget, prune or check there.
@@ -7,8 +7,7 @@ time. Until it is gone, nobody can forget, prune or check there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from highball.agent.run.steps import Steps
 from highball.agent.state_dir import describe_lock, hostname
@@ -21,36 +20,35 @@ from highball.process.child import (
     is_alive,
 )
 
-STALE_AFTER = timedelta(minutes=30)
-"""restic calls a lock stale that was not refreshed for so long."""
-
 
 def remove_own_lock(steps: Steps, repository: str, events: Iterable[Event]) -> None:
-    """`restic unlock`, when the lock of a dead restic of this run is there and no other that would go with it."""
+    """Unlock, when the lock of a dead program of this run is there and no other that would go with it."""
     processes = [event for event in events if isinstance(event, ProcessStarted)]
     try:
-        restic = replace(steps.open(repository), stop=Stop())
-        locks = restic.list_locks()
+        opened = steps.open(repository).having(stop=Stop())
+        if opened.locks is None:
+            return
+        engine, locks = opened.words.name, opened.locks.list_locks()
         for found in locks:
             if any(_names(found, process) for process in processes):
                 await_reaped(found.pid)
         ours = [lock for lock in locks if any(_is_of_dead(lock, process) for process in processes)]
-        others = [lock for lock in locks if lock not in ours and _restic_calls_stale(lock)]
+        others = [lock for lock in locks if lock not in ours and opened.locks.is_stale(lock)]
         if ours and others:
             other = describe_lock(others[0])
             steps.log(
                 "highball",
-                f"{repository}: the lock of a killed restic stays; unlocking would remove another: {other}",
+                f"{repository}: the lock of a killed {engine} stays; unlocking would remove another: {other}",
             )
         elif ours:
-            restic.require(restic.unlock())
+            opened.locks.unlock().demand()
             steps.log(
                 "highball",
-                f"{repository}: a restic was killed, so its lock was removed: {describe_lock(ours[0])}",
+                f"{repository}: a {engine} was killed, so its lock was removed: {describe_lock(ours[0])}",
             )
     except HighballError as error:
         steps.log(
-            "highball", f"{repository}: the lock of a killed restic could not be looked for: {error.message}"
+            "highball", f"{repository}: the lock of a killed program could not be looked for: {error.message}"
         )
 
 
@@ -62,8 +60,3 @@ def _names(lock: Lock, process: ProcessStarted) -> bool:
     # the time as well: in containers of one host name, process ids alone would tell nothing
     since = lock.created_at >= process.at - timedelta(seconds=10)
     return since and lock.hostname == process.hostname == hostname() and lock.pid == process.pid
-
-
-def _restic_calls_stale(lock: Lock) -> bool:
-    dead_here = lock.hostname == hostname() and not is_alive(lock.pid)
-    return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER

@@ -1,4 +1,4 @@
-"""The steps of a run, and what every step needs: telling what happens, restic made ready, patience.
+"""The steps of a run, and what every step needs: telling what happens, a repository made ready, patience.
 
 What happens goes to the run directory first and then to whoever listens. A step that raises an error of ours
 ends as failed or cancelled; the run goes on with the next.
@@ -26,9 +26,7 @@ from highball.agent.state_dir import (
     meet,
 )
 from highball.config.job import Retry
-from highball.engine.restic.commands import Listener, Restic
-from highball.engine.restic.output import PASSING
-from highball.engine.restic.retrying import Finished
+from highball.engine.base import Finished, Listener, OpenRepository
 from highball.errors import Cancelled, HighballError, RepositoryError
 from highball.model.event import (
     Event,
@@ -94,11 +92,13 @@ class Steps:
         self.stop = stop
         self.ended: list[Step] = []
         self.cut_short: set[str] = set()
-        """The repositories where a killed restic may have left its lock."""
+        """The repositories where a killed program may have left its lock."""
         self._directory = directory
         self._on_event = on_event
         self._on_progress = on_progress
         self._secrets: list[SecretValue] = []
+        self._passing: frozenset[str] = frozenset()
+        """The codes of what may be gone after a while, by the engines that were at work."""
         self._met: dict[str, str] = {}
         """The repositories that were met in this run, by their ids."""
         self._step: int | None = None
@@ -246,7 +246,7 @@ class Steps:
             self.say(StepStarted, step=begun.number, running=running)
             done = self._guarded(body, always=always)
             reason = done.reason
-            if reason is None or self._attempt > retry.max or not _may_pass(done):
+            if reason is None or self._attempt > retry.max or not self._may_pass(done):
                 return done
             try:
                 self._await_next(reason, retry)
@@ -258,6 +258,10 @@ class Steps:
                     done, outcome=Outcome.CANCELLED, reason=Reason(code="cancelled", message=message)
                 )
             self._attempt += 1
+
+    def _may_pass(self, done: Done) -> bool:
+        code = done.obstacle or (done.reason.code if done.reason else None)
+        return done.outcome is Outcome.FAILURE and code in self._passing
 
     def _await_next(self, failed: Reason, retry: Retry) -> None:
         """Say when the next attempt begins and why it is needed, and wait for it; raises Cancelled."""
@@ -297,9 +301,9 @@ class Steps:
         """How the run ended, were it over after the steps so far."""
         return judge_run(self.ended)
 
-    def open(self, repository: str, *, admin: bool = False) -> Restic:
-        """restic on one of the assignment's repositories, telling this run."""
-        restic = self.place.open(
+    def open(self, repository: str, *, admin: bool = False) -> OpenRepository:
+        """One of the assignment's repositories, made ready, telling this run."""
+        opened = self.place.open(
             repository,
             self.assignment.repositories[repository],
             self.assignment.marker,
@@ -316,8 +320,9 @@ class Steps:
             stop=self.stop,
             scratch=self.scratch,
         )
-        self._secrets += restic.access.secrets
-        return restic
+        self._secrets += opened.secrets
+        self._passing |= opened.words.passing
+        return opened
 
     def resolve(self, reference: SecretReference) -> SecretValue:
         """A secret of the task's own, masked from now on; raises SecretUnavailable."""
@@ -361,26 +366,26 @@ class Steps:
                 raise Cancelled("cancelled while it waited for the repository")
             time.sleep(min(left, 0.2))
 
-    def with_identity(self, key: str, body: Callable[[Restic], Done], *, admin: bool = False) -> Done:
+    def with_identity(self, key: str, body: Callable[[OpenRepository], Done], *, admin: bool = False) -> Done:
         """Compare the repository's identity before anything is done to it."""
-        restic = self.open(key, admin=admin)
-        self.meet(key, restic)
-        return body(restic)
+        opened = self.open(key, admin=admin)
+        self.meet(key, opened)
+        return body(opened)
 
-    def meet(self, key: str, restic: Restic, **told: Any) -> None:
+    def meet(self, key: str, opened: OpenRepository, **told: Any) -> None:
         """Compare the repository's identity, and say what is known of it; raises RepositoryError."""
         known = self.assignment.identities.get(key)
-        found = meet(restic, known, {**self.assignment.others, **self._met})
+        found = meet(opened, known, {**self.assignment.others, **self._met})
         self._met[found] = key
         self.say(Statistics, step=self._step, repository=key, repository_id=found, **told)
 
-    def finish(self, restic: Restic, call: Callable[[], Finished]) -> Finished:
+    def finish(self, call: Callable[[], Finished]) -> Finished:
         """Run a command that needs the repository for itself, waiting for it where it is busy."""
 
         def once() -> Finished:
             finished = call()
-            if finished.exit_status != 0 and restic.why(finished).code == "repository_locked":
-                raise restic.locked(finished)
+            if finished.failure is not None and finished.failure.code == "repository_locked":
+                raise finished.failure
             return finished
 
         return self.patiently(once)
@@ -399,8 +404,3 @@ def _some_of(warnings: Sequence[Caution]) -> Iterator[Caution]:
     if left:
         count = sum(warning.count for warning in left)
         yield Caution(code=left[0].code, message=f"{count:,} more like these, see the log", count=count)
-
-
-def _may_pass(done: Done) -> bool:
-    code = done.obstacle or (done.reason.code if done.reason else None)
-    return done.outcome is Outcome.FAILURE and code in PASSING

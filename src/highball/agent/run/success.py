@@ -1,6 +1,6 @@
 """The rule for success: what must be seen before anything is called good. Pure; it judges evidence.
 
-A backup is good when restic said so, gave a summary, reported no error, every source was sound, a listing of
+A backup is good when its engine said so, gave a summary, reported no error, every source was sound, a listing of
 its own shows the new snapshot and all the earlier ones, and the snapshot is not suspiciously small. It is a
 warning when the snapshot is there but something of that is missing, and a failure otherwise.
 """
@@ -13,12 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from highball import humanize
-from highball.engine.restic.output import (
-    LACKING,
-    PruneReport,
-    Summary,
-    as_listed,
-)
+from highball.engine.base import LACKING, PruneReport, Summary, Words
 from highball.model.event import DISK_AWAY
 from highball.model.run import (
     Action,
@@ -29,7 +24,7 @@ from highball.model.run import (
     worst,
 )
 from highball.model.snapshot import Snapshot
-from highball.model.text import path_for_people
+from highball.model.text import as_listed, path_for_people
 from highball.source.path import pattern_of
 
 
@@ -49,13 +44,13 @@ class BackupEvidence:
 
     run: str
     repository: str
-    exit_status: int
+    engine: Words
     stopped: bool
     summary: Summary | None
     complaints: Sequence[Caution]
-    """What restic could not read, and what was wrong with the sources."""
+    """What could not be read, and what was wrong with the sources."""
     failure: Reason | None
-    """Why restic failed, where its exit status is not 0."""
+    """Why the engine failed; None where it calls it a success."""
     listing: Sequence[Snapshot] | None
     """The independent listing; None when it could not be had."""
     listing_failure: Reason | None
@@ -85,10 +80,10 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
     return Verdict(Outcome.WARNING, _first_reason(warnings, evidence), warnings, snapshot)
 
 
-def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
-    """The outcome of a prune that restic calls a success."""
+def judge_prune(report: PruneReport, engine: Words, run: str) -> tuple[Outcome, Reason | None]:
+    """The outcome of a prune that the engine calls a success."""
     if not report.is_shown:
-        return Outcome.FAILURE, no_result("prune", run)
+        return Outcome.FAILURE, no_result("prune", engine, run)
     if report.left:
         files = humanize.counted(report.left, "file")
         message = f"{files} could not be removed, see the log: highball logs {run}"
@@ -96,11 +91,10 @@ def judge_prune(report: PruneReport, run: str) -> tuple[Outcome, Reason | None]:
     return Outcome.SUCCESS, None
 
 
-def no_result(command: str, run: str) -> Reason:
+def no_result(command: str, engine: Words, run: str) -> Reason:
     """Why a command that ended well is no success all the same."""
-    message = (
-        f"restic reported success, but its {command} shows no result; see what it said: highball logs {run}"
-    )
+    seen = f"{engine.name} reported success, but its {command} shows no result"
+    message = f"{seen}; see what it said: highball logs {run}"
     return Reason(code="no_proof", message=message)
 
 
@@ -131,7 +125,7 @@ def missing_ids(expected: Iterable[str], listing: Iterable[Snapshot]) -> tuple[s
 
 
 def _find_snapshot(evidence: BackupEvidence) -> Snapshot | None:
-    """The one that restic named, else the latest that carries this run's tag."""
+    """The one that the engine named, else the latest that carries this run's tag."""
     mine = [snapshot for snapshot in evidence.listing or () if snapshot.run == evidence.run]
     return max(mine, key=lambda snapshot: (_is_named(evidence, snapshot), snapshot.time), default=None)
 
@@ -153,31 +147,32 @@ def _without_snapshot(evidence: BackupEvidence) -> Verdict:
     if evidence.failure is not None:
         return Verdict(Outcome.FAILURE, evidence.failure, warnings)
     if evidence.listing is None and evidence.listing_failure is not None:
-        message = f"restic reported success, but the repository could not be listed: {evidence.listing_failure.message}"
+        why = evidence.listing_failure.message
+        message = f"{evidence.engine.name} reported success, but the repository could not be listed: {why}"
         return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
-    message = "restic reported success, but the repository shows no snapshot of this run"
+    message = f"{evidence.engine.name} reported success, but the repository shows no snapshot of this run"
     return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
 
 
 def _odd_ending(evidence: BackupEvidence) -> Iterable[Caution]:
     if evidence.summary is None:
         yield Caution(
-            code="no_summary", message="restic gave no summary, so what the snapshot holds is not known"
+            code="no_summary",
+            message=f"{evidence.engine.name} gave no summary, so what the snapshot holds is not known",
         )
     if evidence.stopped:
         yield Caution(code="cancelled", message="cancelled, but the snapshot was saved already")
-    elif evidence.exit_status != 0 and not evidence.complaints:
-        message = (
-            evidence.failure.message if evidence.failure else f"restic ended with {evidence.exit_status}"
-        )
-        yield Caution(code="restic_failed", message=f"a snapshot was saved, but {message}")
+    elif evidence.failure is not None and not evidence.complaints:
+        message = f"a snapshot was saved, but {evidence.failure.message}"
+        yield Caution(code=evidence.engine.failed, message=message)
 
 
 def _other_snapshot(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]:
     if evidence.summary is not None and not _is_named(evidence, snapshot):
         named = (evidence.summary.snapshot_id or "none")[:8]
         message = (
-            f"the repository shows the snapshot {snapshot.id[:8]} of this run, where restic named {named}"
+            f"the repository shows the snapshot {snapshot.id[:8]} of this run, "
+            f"where {evidence.engine.name} named {named}"
         )
         yield Caution(code="other_snapshot", message=message)
 

@@ -1,7 +1,7 @@
 """The proof of restore: a random sample (or all) of a snapshot really read back, and compared with its source.
 
-A file whose source is unchanged since is compared byte for byte. Where the source changed or is gone, restic's
-own hashes vouch for the content and the size has to be the listed one; these are counted apart.
+A file whose source is unchanged since is compared byte for byte. Where the source changed or is gone, the
+engine's own hashes vouch for the content and the size has to be the listed one; these are counted apart.
 """
 
 # Paths of bytes are beyond pathlib.
@@ -20,6 +20,13 @@ from typing import BinaryIO
 
 from highball import humanize
 from highball.agent.host_policy import POLICY
+from highball.agent.restore.attempt import (
+    MOST_NAMED,
+    Attempt,
+    as_shown,
+    named,
+    restore_portion,
+)
 from highball.agent.restore.entries import (
     Entry,
     Spool,
@@ -28,19 +35,9 @@ from highball.agent.restore.entries import (
     kind_of,
 )
 from highball.agent.restore.nofollow import Ground
-from highball.agent.restore.restic_restore import (
-    MOST_NAMED,
-    Attempt,
-    as_shown,
-    escaped,
-    named,
-    run_restic,
-    slices,
-)
 from highball.agent.restore.rmtree import remove_tree
 from highball.agent.run.steps import Done, Steps
-from highball.engine.restic.argv import RestoreOrder
-from highball.engine.restic.commands import Restic
+from highball.engine.base import OpenRepository, Portion, Words
 from highball.errors import Cancelled, Failed
 from highball.model.run import (
     Caution,
@@ -56,17 +53,17 @@ SPARE_BYTES = 16 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
 
-def verify(steps: Steps, restic: Restic, task: VerifyTask) -> Done:
+def verify(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Done:
     """Read a part of a snapshot back and compare it; any difference is a failure `proof_failed`."""
-    with _chosen(steps, restic, task) as chosen:
+    with _chosen(steps, opened, task) as chosen:
         if not chosen.files or chosen.seen == chosen.markers:
             facts = {"files_compared": 0, "bytes_compared": 0, "files_held": chosen.seen}
             return Done(Outcome.WARNING, _nothing(chosen), (), facts)
-        _require_space(restic, chosen.bytes)
-        scratch = os.fsencode(tempfile.mkdtemp(dir=restic.scratch, prefix="verify-"))
+        _require_space(opened, chosen.bytes)
+        scratch = os.fsencode(tempfile.mkdtemp(dir=opened.scratch, prefix="verify-"))
         try:
-            attempt = _read_back(steps, restic, task, chosen, scratch)
-            return _Comparison(steps, chosen, attempt, scratch).judged()
+            attempt = _read_back(steps, opened, task, chosen, scratch)
+            return _Comparison(steps, opened.words, chosen, attempt, scratch).judged()
         finally:
             remove_tree(scratch)
 
@@ -121,13 +118,13 @@ class _Chosen:
 
 
 @contextmanager
-def _chosen(steps: Steps, restic: Restic, task: VerifyTask) -> Iterator[_Chosen]:
-    chosen = _Chosen(Spool(restic.scratch), task.all_data)
+def _chosen(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Iterator[_Chosen]:
+    chosen = _Chosen(Spool(opened.scratch), task.all_data)
     try:
         if task.all_data:
-            restic.each_node(task.snapshot_id, lambda node: _take(chosen, node, task))
+            opened.each_node(task.snapshot_id, lambda node: _take(chosen, node, task))
         else:
-            _draw(steps, restic, task, chosen)
+            _draw(steps, opened, task, chosen)
         yield chosen
     finally:
         chosen.spool.close()
@@ -145,7 +142,7 @@ def _take(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
             chosen.add(entry_of(0, Verdict.NEW, node))
 
 
-def _draw(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen) -> None:
+def _draw(steps: Steps, opened: OpenRepository, task: VerifyTask, chosen: _Chosen) -> None:
     seed = SystemRandom().getrandbits(64)
     steps.log("highball", f"the sample is drawn with seed {seed}")
     filled = Reservoir(task.sample_files, Random(seed))  # noqa: S311 - the seed is from the system, and said
@@ -158,7 +155,7 @@ def _draw(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen) -> No
         if not node.inexact and (node.size_bytes or 0) <= task.sample_bytes:
             (filled if node.size_bytes else empty).offer(entry_of(0, Verdict.NEW, node))
 
-    restic.each_node(task.snapshot_id, offer)
+    opened.each_node(task.snapshot_id, offer)
     for entry in filled.within(task.sample_bytes) or empty.within(task.sample_bytes):
         chosen.add(entry)
 
@@ -175,31 +172,29 @@ def _nothing(chosen: _Chosen) -> Reason:
 # --- reading back --------------------------------------------------------------------------------
 
 
-def _require_space(restic: Restic, size: int) -> None:
-    free = shutil.disk_usage(restic.scratch).free
+def _require_space(opened: OpenRepository, size: int) -> None:
+    free = shutil.disk_usage(opened.scratch).free
     if size + SPARE_BYTES > free:
         raise Failed(
-            f"{humanize.size(size)} are to be restored below {restic.scratch}, where {humanize.size(free)} are free",
+            f"{humanize.size(size)} are to be restored below {opened.scratch}, where {humanize.size(free)} are free",
             code="no_space",
             hint="make room there, or verify a sample",
         )
 
 
-def _read_back(steps: Steps, restic: Restic, task: VerifyTask, chosen: _Chosen, scratch: bytes) -> Attempt:
+def _read_back(
+    steps: Steps, opened: OpenRepository, task: VerifyTask, chosen: _Chosen, scratch: bytes
+) -> Attempt:
     attempt = Attempt()
-    for patterns in _portions(chosen):
-        run_restic(steps, restic, RestoreOrder(task.snapshot_id, None, patterns, scratch), attempt)
+    paths = iter(()) if chosen.whole else (entry.path for entry in chosen.spool.read())
+    for some in opened.portions(paths):
+        restore_portion(steps, opened, Portion(task.snapshot_id, b"/", some, scratch), attempt)
     if steps.stop.requested or any(finished.stopped for finished in attempt.finished):
         raise Cancelled("cancelled before anything was compared")
     failed = attempt.failed
     if failed is not None and not attempt.cautions:
-        restic.require(failed)
+        failed.demand()
     return attempt
-
-
-def _portions(chosen: _Chosen) -> Iterator[list[bytes]]:
-    """Patterns for one process each; none at all for a whole snapshot."""
-    return slices([] if chosen.whole else (escaped(entry.path) for entry in chosen.spool.read()))
 
 
 # --- comparing -----------------------------------------------------------------------------------
@@ -210,6 +205,7 @@ class _Comparison:
     """What was read back, file by file against its source."""
 
     steps: Steps
+    words: Words
     chosen: _Chosen
     attempt: Attempt
     scratch: bytes
@@ -275,8 +271,11 @@ class _Comparison:
     def _done(self) -> Done:
         done, held = self.compared + self.read, self.chosen.seen
         facts = {"files_compared": done, "bytes_compared": self.bytes_done, "files_held": held}
-        restics = self.attempt.cautions
-        said = [*named(self.problems, self.wrong), *named(restics, len(restics) + self.attempt.unlisted)]
+        said_of_it = self.attempt.cautions
+        said = [
+            *named(self.problems, self.wrong),
+            *named(said_of_it, len(said_of_it) + self.attempt.unlisted),
+        ]
         if self.wrong or self.attempt.bad or self.attempt.unclear:
             return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
         came = humanize.sample(done, held)
@@ -290,7 +289,7 @@ class _Comparison:
 
     def _failure(self) -> str:
         if not self.problems:
-            return f"restic could not read all of it back: {self.attempt.cautions[0].message}"
+            return f"{self.words.name} could not read all of it back: {self.attempt.cautions[0].message}"
         first = "; ".join(f"{path_for_people(p.path or b'')}: {p.message}" for p in self.problems[:3])
         return f"{self.wrong} of {self.chosen.files} files did not come back as they were saved: {first}"
 

@@ -53,7 +53,7 @@ from highball.hub.storage.leader_lock import (
     lease_on,
     refuse_if_served,
 )
-from highball.model.snapshot import Snapshot
+from highball.model.snapshot import Node, Snapshot
 from highball.model.text import time_to_text
 from highball.secret import SecretValue
 
@@ -368,7 +368,9 @@ def _fetch(output: Output, place: Place, copy: Snapshot) -> None:
     from highball.hub.disaster import self_backup
 
     asked = _ask(place, copy.repository)
-    path = rebuilding.find_copy_within(asked.restic.list_nodes(copy.id))
+    nodes: list[Node] = []
+    asked.opened.each_node(copy.id, nodes.append)
+    path = rebuilding.find_copy_within(nodes)
     if path is None:
         raise Unknown(
             f"the snapshot {copy.id[:8]} of the hub in {copy.repository} holds no backup of it",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from highball.engine.base import BackupOrder
 from highball.engine.restic.program import ResticBinary
 from highball.process.child import (
     Argument,
@@ -15,26 +17,6 @@ from highball.retention import Retention, rules
 
 
 @dataclass(frozen=True)
-class BackupOrder:
-    """What a backup reads and how; shapes as restic takes them, patterns already anchored."""
-
-    paths: Sequence[bytes]
-    excludes: Sequence[bytes]
-    host: str
-    tags: Sequence[str]
-    parent: str | None = None
-    one_file_system: bool = False
-    exclude_caches: bool = False
-    exclude_if_present: Sequence[str] = ()
-    exclude_larger_than: str | None = None
-    compression: str | None = None
-    read_concurrency: int | None = None
-    limit_upload: int | None = None
-    limit_download: int | None = None
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
 class RestoreOrder:
     """One restic process of a restore: a folder of a snapshot (or the whole, before 0.16) into a real directory."""
 
@@ -42,6 +24,11 @@ class RestoreOrder:
     folder: bytes | None
     includes: Sequence[bytes]
     target: bytes | Inside
+
+
+PATTERNS_AT_ONCE = 1000
+PATTERN_BYTES_AT_ONCE = 1024 * 1024
+"""A command line holds twice as much."""
 
 
 def backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
@@ -84,3 +71,24 @@ def keep_argv(retention: Retention) -> list[Argument]:
 def in_folder(snapshot: str, folder: bytes) -> bytes:
     """A folder of a snapshot, as restic names it since 0.16."""
     return snapshot.encode() + b":" + folder
+
+
+def pattern_of_path(path: bytes) -> bytes:
+    """A path as a pattern of restic that matches only it."""
+    return re.sub(rb"([\\*?\[\]])", rb"\\\1", path)
+
+
+def portions(paths: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The paths in portions that fit a command line; one empty portion where there are none: all of it."""
+    portion: list[bytes] = []
+    size, count = 0, 0
+    for path in paths:
+        length = len(pattern_of_path(path))
+        if portion and (len(portion) == PATTERNS_AT_ONCE or size + length > PATTERN_BYTES_AT_ONCE):
+            yield portion
+            portion, size = [], 0
+        portion.append(path)
+        size += length
+        count += 1
+    if portion or not count:
+        yield portion

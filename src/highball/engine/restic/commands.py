@@ -1,7 +1,7 @@
 """restic at work on one repository: each action as one function that starts restic and says what happened.
 
 Nothing here decides whether something is good: what restic did is returned as it was, and judged elsewhere
-(`agent.proof`). Every invocation gets a clean environment, its secrets through pipes, and an empty input.
+(`agent.run.success`). Every invocation gets a clean environment, its secrets through pipes, and an empty input.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pydantic_core
 
+from highball.engine.base import BackupOrder, BackupReport, Listener
 from highball.engine.restic import output
 from highball.engine.restic.argv import (
-    BackupOrder,
     RestoreOrder,
     backup_argv,
     in_folder,
@@ -26,9 +26,8 @@ from highball.engine.restic.argv import (
 from highball.engine.restic.exact import ExactNames
 from highball.engine.restic.location import Access, as_csv
 from highball.engine.restic.output import (
-    BackupReport,
     CheckResult,
-    PruneReport,
+    PruneText,
     TreeEntry,
 )
 from highball.engine.restic.program import ResticBinary
@@ -44,7 +43,6 @@ from highball.humanize import length
 from highball.model.run import (
     Action,
     Caution,
-    Progress,
     Reason,
 )
 from highball.model.snapshot import (
@@ -53,7 +51,7 @@ from highball.model.snapshot import (
     Node,
     Snapshot,
 )
-from highball.model.text import path_for_people
+from highball.model.text import LOST, as_listed, path_for_people
 from highball.place.local import Here, Priority
 from highball.process.child import (
     LOCKING_MANNERS,
@@ -82,21 +80,6 @@ LATEST = "latest"
 LONGEST_MESSAGE = 500
 
 ARGUMENTS_AT_ONCE = 5000
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told what happens while restic runs."""
-
-    log: Callable[[str, str], None] = lambda stream, text: None
-    progress: Callable[[Progress], None] = lambda progress: None
-    started: Callable[[int], None] = lambda pid: None
-    cut_short: Callable[[], None] = lambda: None
-    """A restic was killed or crashed, so that its lock may be left in the repository."""
-    waiting: Callable[[str, timedelta], None] = lambda why, left: None
-    """The repository has not answered yet: why, and how long it still has."""
-    answered: Callable[[], None] = lambda: None
-    """It has, after all."""
 
 
 @dataclass
@@ -289,20 +272,20 @@ class Restic:
         known: dict[bytes, str] = {}
         found: list[bytes] = []
         for path in snapshot.paths:
-            found += self._spelled_so(snapshot, path, known) if output.LOST in path else [path]
+            found += self._spelled_so(snapshot, path, known) if LOST in path else [path]
         return list(dict.fromkeys(found))
 
     def _spelled_so(self, snapshot: Snapshot, listed: bytes, known: dict[bytes, str]) -> list[bytes]:
         exact = [b""]
         for part in listed.strip(b"/").split(b"/"):
-            if output.LOST not in part:
+            if LOST not in part:
                 exact = [above + b"/" + part for above in exact]
                 continue
             exact = [
                 above + b"/" + entry.name
                 for above in exact
                 for entry in self.read_tree(snapshot.id, above, snapshot.tree, known)
-                if output.as_listed(entry.name) == part
+                if as_listed(entry.name) == part
             ]
         return exact
 
@@ -368,9 +351,9 @@ class Restic:
                 break
         return finished
 
-    def prune(self) -> tuple[Finished, PruneReport]:
+    def prune(self) -> tuple[Finished, PruneText]:
         """Remove data that no snapshot needs."""
-        report = PruneReport()
+        report = PruneText()
         finished = self._run(
             ["prune"], None, Priority.MAINTENANCE, json=False, on_text=lambda _, text: report.hear(text)
         )
@@ -424,7 +407,12 @@ class Restic:
 
     # --- restore ---
 
-    def restore(self, order: RestoreOrder, on_error: Callable[[Caution], None]) -> Finished:
+    def restore(
+        self,
+        order: RestoreOrder,
+        on_error: Callable[[Caution], None],
+        on_text: Callable[[str, str], None] = lambda stream, text: None,
+    ) -> Finished:
         """Write a part of a snapshot into a directory; what could not be written is told as it comes."""
 
         def on_message(message: output.JsonMessage) -> bool:
@@ -435,7 +423,7 @@ class Restic:
                 on_error(output.read_file_error(message))
             return kind in {"status", "summary", "error", "verbose_status"}
 
-        return self._run(restore_argv(order), on_message, Priority.BACKUP)
+        return self._run(restore_argv(order), on_message, Priority.BACKUP, on_text=on_text)
 
     # --- running restic ---
 

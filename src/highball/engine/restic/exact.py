@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from highball.engine.restic import output
 from highball.model.snapshot import Node, NodeKind
+from highball.model.text import LOST, as_listed
 
 if TYPE_CHECKING:
     from highball.engine.restic.commands import Restic
@@ -24,7 +24,7 @@ class ExactNames:
         self._restic = restic
         self._snapshot = snapshot
         # the folders that were asked for are listed without those above them
-        self._asked = {output.as_listed(folder): folder for folder in folders}
+        self._asked = {as_listed(folder): folder for folder in folders}
         self._folders = {shown: folder for shown, folder in self._asked.items() if shown != folder}
         self._names: dict[bytes, dict[bytes, deque[bytes]]] = {}
         self._trees: dict[bytes, str] = {}
@@ -38,7 +38,7 @@ class ExactNames:
             return node.model_copy(update={"path": asked, "inexact": False})
         shown_parent, _, shown_name = node.path.rpartition(b"/")
         parent = self._folders.get(shown_parent, self._parent_of(shown_parent))
-        name = self._exact_name(parent, shown_name) if output.LOST in shown_name else shown_name
+        name = self._exact_name(parent, shown_name) if LOST in shown_name else shown_name
         if name is None:
             return node
         path = parent + b"/" + name
@@ -48,7 +48,7 @@ class ExactNames:
 
     def _parent_of(self, shown: bytes) -> bytes:
         above, _, name = shown.rpartition(b"/")
-        if not shown or output.LOST not in shown:
+        if not shown or LOST not in shown:
             return shown
         return self._folders.get(above, self._parent_of(above)) + b"/" + name
 
@@ -56,7 +56,7 @@ class ExactNames:
         if parent not in self._names:
             names: dict[bytes, deque[bytes]] = {}
             for entry in self._restic.read_tree(self._snapshot, parent, known=self._trees):
-                names.setdefault(output.as_listed(entry.name), deque()).append(entry.name)
+                names.setdefault(as_listed(entry.name), deque()).append(entry.name)
             self._names[parent] = names
         queue = self._names[parent].get(shown)
         return queue.popleft() if queue else None

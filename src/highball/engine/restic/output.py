@@ -8,14 +8,16 @@ that is not known is a failure. Nothing here starts a program.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pydantic_core
 
+from highball.engine.base import LACKING, PruneReport, Summary
 from highball.engine.restic.program import Version
 from highball.engine.restic.ssh import SAID
 from highball.engine.tags import read_job, read_run, read_set
@@ -32,19 +34,10 @@ from highball.model.snapshot import (
     NodeKind,
     Snapshot,
 )
-from highball.model.text import path_from_text
+from highball.model.text import LOST_CHARACTER, path_from_text
 
 JsonMessage = dict[str, Any]
 """One JSON object that restic printed."""
-
-LOST_CHARACTER = "\ufffd"
-"""What restic's JSON shows in place of a byte that is not UTF-8."""
-
-LOST = LOST_CHARACTER.encode()
-"""The same as bytes of a path."""
-
-MOST_KEPT = 1000
-"""Of the files that could not be read, so many are listed one by one; the rest is only counted."""
 
 
 def read_json(line: bytes) -> dict[str, Any] | None:
@@ -84,45 +77,6 @@ _ID = re.compile("[0-9a-f]{8,64}")
 
 
 # --- backup --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What restic says at the end of a backup; the id is a short one before 0.15, None in a dry run."""
-
-    snapshot_id: str | None
-    files_new: int
-    files_changed: int
-    files_unmodified: int
-    bytes_processed: int
-    bytes_added: int
-    bytes_packed: int | None = None
-    """What the repository grew by: as it is stored, compressed; not known before 0.17."""
-
-    @property
-    def files(self) -> int:
-        """All files that the snapshot holds."""
-        return self.files_new + self.files_changed + self.files_unmodified
-
-
-@dataclass
-class BackupReport:
-    """What one `restic backup` told while it ran."""
-
-    summary: Summary | None = None
-    cautions: list[Caution] = field(default_factory=list)
-    unlisted: int = 0
-    """How many more files could not be read than `cautions` lists."""
-    log: list[str] = field(default_factory=list)
-    """The last plain lines, for the classification of a failure."""
-
-    def note(self, caution: Caution) -> bool:
-        """One more file that could not be read; false where it is only counted."""
-        if len(self.cautions) >= MOST_KEPT:
-            self.unlisted += 1
-            return False
-        self.cautions.append(caution)
-        return True
 
 
 def read_status(message: dict[str, Any]) -> Progress:
@@ -205,9 +159,6 @@ def read_file_error(message: dict[str, Any]) -> Caution:
 
 LONGEST_MESSAGE = 4096
 """A message of restic names a path and says what is wrong with it."""
-
-LACKING = "repository_lacking"
-"""The code of what an earlier backup saved and the repository does not have."""
 
 _OF_THE_REPOSITORY = re.compile(
     r"(is not known|could not be loaded); the repository could be damaged|not found in the repository index"
@@ -640,20 +591,6 @@ def _unescape(found: re.Match[str]) -> bytes:
     return _SHORT.get(short, short.encode())
 
 
-def as_listed(name: bytes) -> bytes:
-    """A name as restic's JSON shows it: each byte that is not UTF-8 becomes U+FFFD, as Go's encoder does."""
-    shown: list[str] = []
-    rest = name
-    while rest:
-        try:
-            shown.append(rest.decode())
-            break
-        except UnicodeDecodeError as error:
-            shown.append(rest[: error.start].decode() + LOST_CHARACTER)
-            rest = rest[error.start + 1 :]
-    return "".join(shown).encode()
-
-
 @dataclass(frozen=True)
 class CheckResult:
     """What `check` found: how many errors, and the lines that tell them."""
@@ -689,7 +626,7 @@ NO_ERRORS = "no errors were found"
 
 
 @dataclass
-class PruneReport:
+class PruneText:
     """What `prune` says of its work: text on every version, of which a long one prints much."""
 
     freed: int | None = None
@@ -705,9 +642,30 @@ class PruneReport:
         self._is_done = self._is_done or line == "done"
 
     @property
-    def is_shown(self) -> bool:
-        """Whether it came to its end, and said what that was."""
-        return self._is_done and self.freed is not None
+    def report(self) -> PruneReport:
+        """What it came to."""
+        return PruneReport(self._is_done and self.freed is not None, self.freed, self.left)
+
+
+_IGNORED = re.compile(r"ignoring error for (?P<path>.*?): (?P<message>.*)")
+_METADATA = re.compile(r"(l?chown|l?chmod|utimes?|mknod|.{0,12}xattr)", re.IGNORECASE)
+"""What a restore's complaints about anything but content begin with."""
+
+
+def read_ignored(line: str) -> Caution | None:
+    """What a restore before 0.17.1 says in plain words of an entry that it goes on without; None for other lines."""
+    if not line.startswith("ignoring error for "):
+        return None
+    found = _IGNORED.fullmatch(line[: LONGEST_PATH + LONGEST_MESSAGE])
+    path = os.fsencode(found["path"]) if found else None
+    message = found["message"] if found else line
+    is_path = path is not None and len(path) <= LONGEST_PATH
+    return Caution(code="file_unreadable", message=message[:LONGEST_MESSAGE], path=path if is_path else None)
+
+
+def spares_content(message: str) -> bool:
+    """Whether a restore complains of an entry's owner, mode, times or the like alone."""
+    return _METADATA.match(message) is not None
 
 
 _PLAIN_ERROR = re.compile(r"error: (?P<what>\S.*)")

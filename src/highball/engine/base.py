@@ -1,0 +1,370 @@
+"""The engine port: how a repository is reached, and what it says of the work that was done in it.
+
+An engine is one room with a class of declared fields and a class that opens them, named in `kinds`. It decides
+nothing: what it did is evidence, judged by `agent.run.success` and its like, which know no engine. What not every
+engine can do (locks, keys, a rehearsal of retention) is a capability of its own, None where it is lacking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol, Self
+
+from highball.errors import Cancelled, RepositoryError
+from highball.model.run import Caution, Progress, Reason
+from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
+from highball.process.child import Inside, Stop
+from highball.retention import Retention
+from highball.secret import SecretValue
+
+LACKING = "repository_lacking"
+"""The code of what an earlier backup saved and the repository does not have."""
+
+MOST_KEPT = 1000
+"""Of the files that could not be read, so many are listed one by one; the rest is only counted."""
+
+# --- what is ordered -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BackupOrder:
+    """What a backup reads and how; patterns already anchored.
+
+    An engine that cannot do what a field asks for leaves that field out only where nothing is lost by it.
+    """
+
+    paths: Sequence[bytes]
+    excludes: Sequence[bytes]
+    host: str
+    tags: Sequence[str]
+    parent: str | None = None
+    one_file_system: bool = False
+    exclude_caches: bool = False
+    exclude_if_present: Sequence[str] = ()
+    exclude_larger_than: str | None = None
+    compression: str | None = None
+    read_concurrency: int | None = None
+    limit_upload: int | None = None
+    limit_download: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Portion:
+    """One go of a restore: what of a snapshot's folder is brought into a real directory.
+
+    `paths` begin at the folder, each with a slash; none at all are everything. What lies at FOLDER/x comes to lie
+    at TARGET/x, or at TARGET/FOLDER/x where the engine restores no folder as such.
+    """
+
+    snapshot: str
+    folder: bytes
+    paths: Sequence[bytes]
+    target: bytes | Inside
+
+
+# --- what is told of it --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what happens while an engine works."""
+
+    log: Callable[[str, str], None] = lambda stream, text: None
+    progress: Callable[[Progress], None] = lambda progress: None
+    started: Callable[[int], None] = lambda pid: None
+    cut_short: Callable[[], None] = lambda: None
+    """A program of the engine was killed or crashed, so that its lock may be left in the repository."""
+    waiting: Callable[[str, timedelta], None] = lambda why, left: None
+    """The repository has not answered yet: why, and how long it still has."""
+    answered: Callable[[], None] = lambda: None
+    """It has, after all."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How one piece of work ended, in the engine's own view."""
+
+    failure: RepositoryError | None = None
+    """Why it failed; None where the engine calls it a success."""
+    stopped: bool = False
+    """Somebody asked it to stop."""
+    unanswered: bool = False
+    """Given up, because the repository had not answered once in the time that it had for that."""
+    last_words: Reason | None = None
+    """What it said at its end, were it a success: told where something is not as a success leaves it."""
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it failed, as a fact."""
+        return Reason(code=self.failure.code, message=self.failure.message) if self.failure else None
+
+    def demand(self) -> None:
+        """Raise Cancelled or RepositoryError where it is no success."""
+        if self.failure is None:
+            return
+        if self.stopped:
+            raise Cancelled("cancelled")
+        raise self.failure
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an engine says at the end of a backup; the id may be the beginning of one, and is None in a dry run."""
+
+    snapshot_id: str | None
+    files_new: int
+    files_changed: int
+    files_unmodified: int
+    bytes_processed: int
+    bytes_added: int
+    bytes_packed: int | None = None
+    """What the repository grew by, as it is stored; None where that is not told."""
+
+    @property
+    def files(self) -> int:
+        """All files that the snapshot holds."""
+        return self.files_new + self.files_changed + self.files_unmodified
+
+
+@dataclass
+class BackupReport:
+    """What one backup told while it ran."""
+
+    summary: Summary | None = None
+    cautions: list[Caution] = field(default_factory=list)
+    unlisted: int = 0
+    """How many more files could not be read than `cautions` lists."""
+
+    def note(self, caution: Caution) -> bool:
+        """One more file that could not be read; false where it is only counted."""
+        if len(self.cautions) >= MOST_KEPT:
+            self.unlisted += 1
+            return False
+        self.cautions.append(caution)
+        return True
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What a prune came to."""
+
+    is_shown: bool
+    """Whether it came to its end, and said what that was."""
+    freed: int | None = None
+    left: int = 0
+    """How many files could not be removed."""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found."""
+
+    is_shown: bool
+    """Whether it gave a result at all."""
+    is_damaged: bool = False
+    """Whether it found damage, rather than was kept from looking."""
+    errors: int = 0
+
+
+# --- what not every engine can do ----------------------------------------------------------------
+
+
+class Rehearsal(Protocol):
+    """An engine that applies rules of retention itself, and tells beforehand what it would remove."""
+
+    def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
+        """The ids that it would remove by these rules, of the snapshots that these hosts and tag lists find."""
+
+
+class Locks(Protocol):
+    """An engine that leaves locks in the repository while it works."""
+
+    def list_locks(self) -> list[Lock]:
+        """The locks, each with its owner."""
+
+    def is_stale(self, lock: Lock) -> bool:
+        """Whether `unlock` would take it for one that nobody holds any more."""
+
+    def unlock(self, *, remove_all: bool = False) -> Finished:
+        """Remove the locks that are stale, or all of them."""
+
+
+class Keys(Protocol):
+    """An engine whose repositories are opened by several passwords, each with a key of its own."""
+
+    def list_keys(self) -> list[RepositoryKey]:
+        """The keys, the oldest first, that by which it is open now marked."""
+
+    def add_key(self, password: SecretValue, user: str, host: str) -> Finished:
+        """Let another password open it, too; `user` and `host` are what the key is called."""
+
+    def remove_key(self, id: str) -> Finished:
+        """Let the password of this key open it no more; the one by which it is open now is refused."""
+
+    def opened_by(self, password: SecretValue) -> OpenRepository:
+        """The same repository, by this password alone."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What the program at hand can do in backups and restores, which differs from one version to the next."""
+
+    restores_folders: bool = True
+    """A folder of a snapshot is restored as such; else with its whole path below the target."""
+    tells_progress_of_restores: bool = True
+    keeps_named_files: bool = True
+    """A file that is a source itself is saved however large it is, whatever `exclude_larger_than` says."""
+    limits: Sequence[str] = ()
+    """What a restore cannot promise here, each as a sentence."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How an engine is called in sentences, and the code of its failures that have none of their own."""
+
+    name: str
+    failed: str
+    passing: frozenset[str]
+    """The codes of failures that may be gone after a while, so that another attempt is worth it."""
+
+
+# --- the port ------------------------------------------------------------------------------------
+
+
+class OpenRepository(Protocol):
+    """One repository with one access, made ready for one run or one question.
+
+    Methods that answer raise RepositoryError, or Cancelled; those that work answer with how that ended. Nothing is
+    left half: whatever cuts a backup short, no snapshot is listed that does not hold all that it says.
+    """
+
+    @property
+    def key(self) -> str:
+        """The repository's key in the Document."""
+
+    @property
+    def shown(self) -> str:
+        """Where it lies, for people, with no secret in it."""
+
+    @property
+    def secrets(self) -> Sequence[SecretValue]:
+        """All that is never to be shown."""
+
+    @property
+    def scratch(self) -> Path:
+        """Where temporary files lie."""
+
+    @property
+    def words(self) -> Words:
+        """What its engine is called."""
+
+    @property
+    def version(self) -> str:
+        """The version of the program at hand, as people write it."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the program at hand can do."""
+
+    @property
+    def rehearsal(self) -> Rehearsal | None:
+        """None where the engine knows no rules of retention."""
+
+    @property
+    def locks(self) -> Locks | None:
+        """None where the engine leaves no locks."""
+
+    @property
+    def keys(self) -> Keys | None:
+        """None where a repository has no keys."""
+
+    def having(self, *, stop: Stop | None = None, patience: timedelta | None = None) -> Self:
+        """The same, which ends when this `stop` asks for it, and tries no longer than `patience` to reach it."""
+
+    # what it is
+
+    def read_identity(self) -> str:
+        """What tells this repository from every other, for as long as it is; `repository_missing` where none is."""
+
+    def initialise(self) -> None:
+        """Make it; `already_initialised` where there is one."""
+
+    # backup
+
+    def back_up(self, order: BackupOrder) -> tuple[Finished, BackupReport]:
+        """Save the paths as one snapshot with this host and these tags; the report holds what was told meanwhile.
+
+        A parent that the repository does not know ends it, code `snapshot_unknown`, before anything is stored.
+        """
+
+    # what it holds
+
+    def list_snapshots(
+        self, *, hosts: Sequence[str] = (), tags: Sequence[str] = (), timeout: timedelta | None = None
+    ) -> list[Snapshot]:
+        """The snapshots that carry one of these hosts and, for one of the comma-joined tag lists, all its tags.
+
+        What of their paths is not UTF-8 may be spelled as `model.text.as_listed` does.
+        """
+
+    def list_some(
+        self, hosts: Sequence[str], tags: Sequence[str], timeout: timedelta
+    ) -> tuple[list[Snapshot], int]:
+        """The same, and how many snapshots there are in all."""
+
+    def exact_paths(self, snapshot: Snapshot) -> list[bytes]:
+        """The paths that a snapshot was made of, byte for byte."""
+
+    def list_folder(self, snapshot: str, folder: bytes) -> Iterator[Node]:
+        """The entries of a snapshot's folder, and the folder itself."""
+
+    def each_node(
+        self,
+        snapshot: str,
+        on_node: Callable[[Node], None],
+        folders: Sequence[bytes] = (),
+        *,
+        recursive: bool = True,
+    ) -> None:
+        """Hand every entry of a snapshot, or of these folders of it, to `on_node`, parents before children.
+
+        A name that cannot be had exactly is marked `inexact`. Raises `snapshot_unknown`.
+        """
+
+    def dump(self, snapshot: str, path: bytes, on_data: Callable[[bytes], None]) -> None:
+        """Hand the content of a file, or a folder as a tar archive, to `on_data`; raises where any of it is missing."""
+
+    def compare(self, old: str, new: str, on_difference: Callable[[Difference], None]) -> None:
+        """Hand every path that differs between two snapshots to `on_difference`."""
+
+    def measure(self) -> int:
+        """How many bytes the repository stores."""
+
+    # upkeep
+
+    def remove(self, ids: Sequence[str]) -> Finished:
+        """Remove these snapshots and no others; whether they are gone only a new listing tells."""
+
+    def prune(self) -> tuple[Finished, PruneReport]:
+        """Remove data that no snapshot needs."""
+
+    def check(self, slice: str | None) -> tuple[Finished, CheckReport]:
+        """Check that all is there that snapshots need, and read part `n/t` of the data."""
+
+    # restore
+
+    def portions(self, paths: Sequence[bytes] | Iterator[bytes]) -> Iterator[list[bytes]]:
+        """The paths in as many portions as one go takes; one empty portion where there are none."""
+
+    def restore(
+        self, portion: Portion, on_caution: Callable[[Caution], None], on_lost: Callable[[bytes | None], None]
+    ) -> Finished:
+        """Write a part of a snapshot into a directory; what went wrong with an entry is told as it comes.
+
+        `on_lost` hears which paths came back without their whole content, spelled as cautions spell them; None of
+        one that cannot be told.
+        """

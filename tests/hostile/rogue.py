@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from highball.config.document import build
 from highball.hub.audit import HUB, Actor
 from highball.hub.auth.users import kept_sound
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.scopes import scope_of
 from highball.hub.secrets.vault import open_vault

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.hub import Hub
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.queue import RunOrder
 from highball.hub.storage.database import (
     Database,

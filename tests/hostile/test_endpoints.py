@@ -15,7 +15,7 @@ from highball.config.repository import Repository
 from highball.engine.restic.endpoints import destinations_of, endpoint_of
 from highball.errors import Conflict
 from highball.hub.audit import Wanted
-from highball.hub.secrets.endpoint_bindings import FREE, HEAD
+from highball.hub.document.endpoint_bindings import FREE, HEAD
 from highball.hub.secrets.vault import (
     Vault,
     open_vault,

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.errors import HighballError
-from highball.hub.agents import claims
+from highball.hub.dispatch import claims
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.hub import Hub
 from highball.hub.runs import log_volume
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.scopes import scope_of
 from highball.hub.storage.database import (

@@ -28,9 +28,9 @@ from highball.agent.supervisor import Carrier
 from highball.config.document import build
 from highball.hub.audit import HUB
 from highball.hub.auth.users import kept_sound
+from highball.hub.dispatch import dispatcher as dispatcher_room
 from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
-from highball.hub.runs import dispatcher as dispatcher_room
 from highball.hub.runs.queue import RunOrder
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import (

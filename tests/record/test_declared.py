@@ -15,17 +15,17 @@ from highball.config.document import Document, build
 from highball.config.repository import demand_right_to_delete
 from highball.errors import NotAllowed, Unknown
 from highball.hub.audit import COMMAND
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.document import rows as stored_rows
 from highball.hub.document import store as config
 from highball.hub.document.store import load_document, read_host
-from highball.hub.retention.holds import Held
 from highball.hub.retention.planner import (
     Retainer,
     next_slice,
     order_removal,
     tags_of,
 )
-from highball.hub.runs.assignments import Orders
+from highball.hub.runs.holds import Held
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.hub.status.health import list_standings

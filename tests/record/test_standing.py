@@ -16,7 +16,7 @@ from highball.config.document import (
     build,
     effective_job,
 )
-from highball.hub.retention.holds import covering
+from highball.hub.runs.holds import covering
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.hub.status.daily_outcomes import DAYS, list_strips

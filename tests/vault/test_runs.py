@@ -13,8 +13,8 @@ from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.document import Document, build
 from highball.engine.restic.location import with_places
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.document.store import load_document
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.record import Record
 from highball.hub.secrets.vault import Vault, open_vault
 from highball.hub.storage import database as db

@@ -34,10 +34,10 @@ from highball.config.job import Job
 from highball.engine.restic.location import as_admin
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, RepositoryError, StateUnusable, Unknown
 from highball.hub.audit import COMMAND
+from highball.hub.dispatch.assignments import Orders
 from highball.hub.document.store import Documents, read_host
 from highball.hub.retention.adoption import Adoption
 from highball.hub.retention.planner import Retainer
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.expiry import expire_daily
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import RunOrder

@@ -47,10 +47,10 @@ from highball.hub.disaster.recovery_kit import (
     repository_kit,
 )
 from highball.hub.disaster.self_backup import back_up
+from highball.hub.dispatch.dispatcher import Dispatcher, Installation
 from highball.hub.document.store import FROM_FILE, Documents
 from highball.hub.retention.adoption import Adoption
 from highball.hub.retention.planner import Seen, list_discards_after
-from highball.hub.runs.dispatcher import Dispatcher, Installation
 from highball.hub.runs.expiry import expire
 from highball.hub.runs.queue import (
     Backlog,

@@ -57,6 +57,7 @@ from highball.hub.document.diff import (
     tables_of,
     take_on_new_key,
 )
+from highball.hub.document.endpoint_bindings import find_moved
 from highball.hub.document.rename import HOST, FormerKeys
 from highball.hub.document.rows import (
     FILE,
@@ -84,7 +85,6 @@ from highball.hub.document.rules import (
     get_deleted,
     get_object,
 )
-from highball.hub.secrets.endpoint_bindings import find_moved
 from highball.hub.storage.database import (
     Database,
     marks,

@@ -1,1 +1,1 @@
-"""Retention: its plans, what makes it stand still, and whose snapshots it governs."""
+"""Retention: its plans, and whose snapshots it governs."""

@@ -23,7 +23,7 @@ from highball.engine.tags import set_tag_list
 from highball.errors import NotAllowed, Unknown
 from highball.hub.disaster.self_backup import KEPT
 from highball.hub.document.rename import UNCHANGED, FormerKeys
-from highball.hub.retention.holds import (
+from highball.hub.runs.holds import (
     LIFTS,
     Held,
     as_reasons,

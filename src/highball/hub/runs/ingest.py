@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.hub.retention.holds import (
+from highball.hub.runs.holds import (
     Held,
     find_since,
     lift_hold,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from highball.errors import Conflict, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.document.rows import note_untested
-from highball.hub.retention.holds import Holds
+from highball.hub.runs.holds import Holds
 from highball.hub.runs.ingest import (
     LONGEST_ID,
     SetOf,

@@ -36,7 +36,7 @@ from highball.engine.restic.location import (
 )
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, Problem, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
-from highball.hub.secrets.endpoint_bindings import (
+from highball.hub.document.endpoint_bindings import (
     BOUND,
     ENTER_AGAIN,
     FREE,

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.config.document import Document, effective_job
-from highball.hub.retention.holds import covering, list_open
+from highball.hub.runs.holds import covering, list_open
 from highball.hub.storage.database import (
     ANEW,
     NOT_REHEARSED,

@@ -24,7 +24,7 @@ from highball.config.document import (
 )
 from highball.config.job import Job
 from highball.hub.hub import Hub
-from highball.hub.retention.holds import is_shown_by, list_open
+from highball.hub.runs.holds import is_shown_by, list_open
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.record import utc_now
 from highball.hub.runs.scheduler import Upcoming

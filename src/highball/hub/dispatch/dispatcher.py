@@ -30,13 +30,14 @@ from highball.engine.restic.location import (
     passed_over,
 )
 from highball.errors import HighballError, Misuse, StateUnusable, Unknown
-from highball.hub.agents.claims import Claims
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.refusals import Refusals, Refused
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.bus import Newsroom
+from highball.hub.dispatch.assignments import Orders
+from highball.hub.dispatch.claims import Claims
 from highball.hub.document.rename import FormerKeys
 from highball.hub.retention.planner import (
     Retainer,
@@ -49,7 +50,6 @@ from highball.hub.runs.admission import (
     Place,
     choose,
 )
-from highball.hub.runs.assignments import Orders
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import (
     Backlog,

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from highball.hub.storage.database import (
-    new_run_id,
-    open_database,
+from highball.hub.storage.database import new_run_id, open_database
+from highball.hub.storage.schema import (
     runs,
     snapshots,
     steps,

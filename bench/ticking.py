@@ -17,11 +17,8 @@ import sqlalchemy as sa
 
 from highball.hub.runs.scheduler import Scheduler
 from highball.hub.runs.subjects import Planned
-from highball.hub.storage.database import (
-    Database,
-    open_database,
-    runs,
-)
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import runs
 from highball.model.run import Action
 from highball.schedule import Schedule
 from measuring import Result, options

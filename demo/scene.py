@@ -17,9 +17,8 @@ from typing import Any
 
 from highball.hub.audit import Actor
 from highball.hub.document.store import Documents
-from highball.hub.storage.database import (
-    new_run_id,
-    open_database,
+from highball.hub.storage.database import new_run_id, open_database
+from highball.hub.storage.schema import (
     repository_days,
     runs,
     snapshots,

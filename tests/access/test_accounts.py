@@ -31,7 +31,7 @@ from highball.hub.audit import Actor
 from highball.hub.auth import passwords
 from highball.hub.auth.sessions import Access, LoggedIn
 from highball.hub.auth.users import Link, kept_sound
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database
 from highball.secret import SecretValue
 
@@ -59,7 +59,7 @@ def rows_of(database: Database, table: sa.Table) -> list[dict[str, Any]]:
 
 
 def actions(database: Database) -> list[str]:
-    return [row["action"] for row in sorted(rows_of(database, db.audit), key=lambda row: str(row["at"]))]
+    return [row["action"] for row in sorted(rows_of(database, schema.audit), key=lambda row: str(row["at"]))]
 
 
 def invite(access: Access) -> Link:
@@ -123,7 +123,7 @@ def test_where_every_admin_is_shut_out_by_a_restored_database_a_new_start_offers
     people: Access, database: Database
 ) -> None:
     with database.write() as connection:
-        connection.execute(db.vault.delete().where(db.vault.c.place.like("user:%")))
+        connection.execute(schema.vault.delete().where(schema.vault.c.place.like("user:%")))
     link = people.make_setup_token(NOW)
     assert link is not None
     with pytest.raises(Conflict):
@@ -201,7 +201,7 @@ def test_a_hash_of_less_effort_is_made_anew_at_log_in(
     people: Access, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kept() -> set[bytes]:
-        return {row["content"] for row in rows_of(database, db.vault)}
+        return {row["content"] for row in rows_of(database, schema.vault)}
 
     before = kept()
     monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=2, memory_cost=16, parallelism=1))
@@ -221,9 +221,9 @@ def test_a_session_is_in_the_database_as_a_hash_only_and_of_256_random_bits(
     tokens = {text(come_in(people).token) for _ in range(3)}
     assert {len(token) for token in tokens} == {43}
     assert len(tokens) == 3
-    stored = repr(rows_of(database, db.sessions))
+    stored = repr(rows_of(database, schema.sessions))
     assert not any(token in stored for token in tokens)
-    assert {len(row["token"]) for row in rows_of(database, db.sessions)} == {64}
+    assert {len(row["token"]) for row in rows_of(database, schema.sessions)} == {64}
 
 
 def test_a_session_ends_after_two_weeks_unused_and_after_ninety_days_at_the_latest(people: Access) -> None:
@@ -249,9 +249,9 @@ def test_reading_many_pages_in_a_minute_writes_nothing(people: Access, database:
     began = come_in(people)
     for second in range(0, 60, 10):
         assert is_believed(people, began, NOW + timedelta(seconds=second))
-    assert rows_of(database, db.sessions)[0]["seen_at"] == NOW
+    assert rows_of(database, schema.sessions)[0]["seen_at"] == NOW
     assert is_believed(people, began, NOW + timedelta(seconds=60))
-    assert rows_of(database, db.sessions)[0]["seen_at"] == NOW + timedelta(seconds=60)
+    assert rows_of(database, schema.sessions)[0]["seen_at"] == NOW + timedelta(seconds=60)
 
 
 def test_what_is_no_session_is_nobody_s(people: Access) -> None:
@@ -324,11 +324,11 @@ def test_a_sweep_removes_what_counts_no_more_and_nothing_else(people: Access, da
     people.make_link("vera", CLI, NOW)
     with database.write() as connection:
         of_agents = {"purpose": "agent", "expires_at": NOW, "actor": "anna"}
-        connection.execute(db.enrolments.insert().values(token="0" * 64, subject="nas", **of_agents))
+        connection.execute(schema.enrolments.insert().values(token="0" * 64, subject="nas", **of_agents))
     people.sweep(NOW + 15 * DAY)
     assert is_believed(people, stays, NOW + 15 * DAY)
-    assert [row["user"] for row in rows_of(database, db.sessions)] == ["otto"]
-    assert [row["purpose"] for row in rows_of(database, db.enrolments)] == ["agent"]
+    assert [row["user"] for row in rows_of(database, schema.sessions)] == ["otto"]
+    assert [row["purpose"] for row in rows_of(database, schema.enrolments)] == ["agent"]
 
 
 # --- users --------------------------------------------------------------------------------------------
@@ -346,13 +346,13 @@ def test_a_user_is_created_invited_changed_and_deleted_and_each_is_a_revision(
     people.delete_user("berta", ANNA, NOW)
     with pytest.raises(Unknown):
         people.get_user("berta")
-    history = [row for row in rows_of(database, db.revisions) if row["key"] == "berta"]
+    history = [row for row in rows_of(database, schema.revisions) if row["key"] == "berta"]
     assert [(row["revision"], row["what"], row["spec"]) for row in history] == [
         (1, "created", {"title": "Berta B", "role": "viewer"}),
         (2, "changed", {"role": "operator"}),
         (3, "deleted", None),
     ]
-    [row] = [row for row in rows_of(database, db.objects) if row["key"] == "berta"]
+    [row] = [row for row in rows_of(database, schema.objects) if row["key"] == "berta"]
     assert (row["revision"], row["origin"], row["deleted_at"]) == (3, "hand", NOW)
 
 
@@ -407,13 +407,13 @@ def test_the_last_admin_who_can_log_in_is_protected(
     add_user(people, "disabled", Role.ADMIN)
     people.change_user("disabled", User(role=Role.ADMIN, enabled=False), ANNA, NOW)
     _, value = people.create_token("of-anna", Token(user="anna", role=Role.ADMIN), ANNA, NOW)
-    began, before = come_in(people), len(rows_of(database, db.revisions))
+    began, before = come_in(people), len(rows_of(database, schema.revisions))
     with pytest.raises(NotAllowed) as raised:
         lose(people)
     assert raised.value.code == "last_admin"
     assert is_believed(people, began)
     assert people.find_by_token(text(value), NOW) is not None
-    assert len(rows_of(database, db.revisions)) == before
+    assert len(rows_of(database, schema.revisions)) == before
     add_user(people, "berta", Role.ADMIN)
     lose(people)
     assert not people.needs_setup()
@@ -443,8 +443,8 @@ def test_a_change_by_another_way_is_held_to_the_same(people: Access, database: D
 
     def change(key: str, **told: Any) -> None:
         with database.write() as connection, kept_sound(connection, ANNA, NOW):
-            here = (db.objects.c.kind == "user") & (db.objects.c.key == key)
-            connection.execute(db.objects.update().where(here).values(**told))
+            here = (schema.objects.c.kind == "user") & (schema.objects.c.key == key)
+            connection.execute(schema.objects.update().where(here).values(**told))
 
     began = come_in(people, "otto")
     _, value = people.create_token("t", Token(user="otto"), ANNA, NOW)
@@ -525,7 +525,7 @@ def test_a_token_s_value_is_told_once_and_kept_as_a_hash_only(people: Access, da
     assert (known.user, known.session) == (None, None)
     hidden = shown[12:]
     assert hidden not in repr(program)
-    assert all(hidden not in repr(rows_of(database, table)) for table in db.metadata.tables.values())
+    assert all(hidden not in repr(rows_of(database, table)) for table in schema.metadata.tables.values())
 
 
 @pytest.mark.parametrize("of_token", list(Role))
@@ -645,7 +645,7 @@ def test_a_failed_log_in_is_written_down_with_why_and_never_with_what_was_typed(
     for name, password in (("anna", "canary-guess"), (typed_into_the_name, "x"), ("otto", PASSWORD)):
         with pytest.raises(LoginNeeded):
             people.log_in(name, secret(password), NOW, address="192.0.2.66")
-    failed = [row for row in rows_of(database, db.audit) if row["action"] == "login_failed"]
+    failed = [row for row in rows_of(database, schema.audit) if row["action"] == "login_failed"]
     assert sorted((row["actor"], row["key"], row["message"], row["address"]) for row in failed) == sorted(
         [
             ("anna", "anna", "wrong password", "192.0.2.66"),
@@ -654,5 +654,5 @@ def test_a_failed_log_in_is_written_down_with_why_and_never_with_what_was_typed(
         ],
         key=str,
     )
-    everything = repr([rows_of(database, table) for table in db.metadata.tables.values()])
+    everything = repr([rows_of(database, table) for table in schema.metadata.tables.values()])
     assert "canary" not in everything

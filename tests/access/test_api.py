@@ -23,7 +23,7 @@ from highball.config.roles import (
 )
 from highball.hub.auth.sessions import Access
 from highball.hub.secrets.vault import Vault
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from highball.web.api.access import make_router
 
@@ -323,12 +323,12 @@ def test_a_secret_that_does_not_open_is_an_error_and_stays(
     here = f"{API}/repositories/nas/secrets/password"
     client.put(here, json={"value": "first"})
     with database.write() as connection:
-        spoilt = db.vault.c.place.like("repository:%")
-        connection.execute(db.vault.update().where(spoilt).values(content=b"spoilt"))
+        spoilt = schema.vault.c.place.like("repository:%")
+        connection.execute(schema.vault.update().where(spoilt).values(content=b"spoilt"))
     answer = client.put(here, json={"value": "second"})
     assert (answer.status_code, answer.json()["code"]) == (503, "vault_sealed_otherwise")
     with database.read() as connection:
-        assert connection.execute(sa.select(db.vault.c.content).where(spoilt)).scalar() == b"spoilt"
+        assert connection.execute(sa.select(schema.vault.c.content).where(spoilt)).scalar() == b"spoilt"
 
 
 def test_the_audit_is_read_page_by_page_and_as_a_table(
@@ -443,7 +443,7 @@ def test_no_secret_hash_token_or_session_shows_in_any_answer_log_audit_or_row(
 
     session = client.cookies["__Host-highball"]
     with database.read() as connection:
-        rows = {name: connection.execute(sa.select(t)).all() for name, t in db.metadata.tables.items()}
+        rows = {name: connection.execute(sa.select(t)).all() for name, t in schema.metadata.tables.items()}
     hashes = [row.content.decode("latin-1") for row in rows["vault"]]
     hashes += [row.token for row in [*rows["sessions"], *rows["enrolments"]]]
     assert len(hashes) >= 8

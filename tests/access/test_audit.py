@@ -14,7 +14,8 @@ from access.conftest import NOW
 from highball.config.roles import Role
 from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, list_audit, write_down
 from highball.hub.auth.sessions import Access
-from highball.hub.storage.database import Database, audit
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import audit
 
 ACTORS = (Actor("anna", Role.ADMIN, "192.0.2.7"), Actor("token:ci"))
 

@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 from access.conftest import NOW, secret
 from highball.errors import ConfigurationInvalid, Throttled
 from highball.hub.auth import passwords, rate_limit
-from highball.hub.storage.database import (
-    Database,
-    open_database,
-    throttles,
-)
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import throttles
 
 # --- passwords ----------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from highball.hub.auth.sessions import (
     LoggedIn,
 )
 from highball.hub.secrets.vault import Vault, open_vault
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from highball.secret import SecretValue
 
@@ -97,7 +97,7 @@ def rows_of(database: Database, table: sa.Table) -> list[dict[str, Any]]:
 
 
 def actions(database: Database) -> list[str]:
-    return [row["action"] for row in rows_of(database, db.audit)]
+    return [row["action"] for row in rows_of(database, schema.audit)]
 
 
 # --- setting up ---------------------------------------------------------------------------------------
@@ -142,17 +142,17 @@ def test_the_secret_is_sealed_in_its_user_s_place_and_recovery_codes_are_hashes(
 ) -> None:
     otto = Phone(phone.access, "otto")
     assert isinstance(phone.app._totp, pyotp.TOTP)
-    stored = repr(rows_of(database, db.vault)) + repr(rows_of(database, db.audit))
+    stored = repr(rows_of(database, schema.vault)) + repr(rows_of(database, schema.audit))
     for one in (phone.app._totp.secret, *(code.reveal().decode() for code in phone.codes)):
         assert one not in stored
-    kept = [row for row in rows_of(database, db.vault) if ":recovery-" in row["place"]]
+    kept = [row for row in rows_of(database, schema.vault) if ":recovery-" in row["place"]]
     assert {bytes(row["content"])[:10] for row in kept} == {b"$argon2id$"}
-    ids = {row["key"]: row["id"] for row in rows_of(database, db.objects) if row["kind"] == "user"}
+    ids = {row["key"]: row["id"] for row in rows_of(database, schema.objects) if row["kind"] == "user"}
     places = {name: f"user:{ids[name]}:totp" for name in ("anna", "otto")}
-    content = {row["place"]: row["content"] for row in rows_of(database, db.vault)}
-    here = db.vault.c.place == places["anna"]
+    content = {row["place"]: row["content"] for row in rows_of(database, schema.vault)}
+    here = schema.vault.c.place == places["anna"]
     with database.write() as connection:  # a row that was moved opens nowhere
-        connection.execute(db.vault.update().where(here).values(content=content[places["otto"]]))
+        connection.execute(schema.vault.update().where(here).values(content=content[places["otto"]]))
     with pytest.raises(StateUnusable):
         phone.finish(otto.app.code(STEP), STEP)
 
@@ -171,7 +171,7 @@ def test_another_key_of_the_hub_seals_the_secrets_of_apps_anew_too(
 
 def test_the_password_alone_begins_no_session_and_tokens_go_on(phone: Phone, database: Database) -> None:
     phone.begin()
-    assert rows_of(database, db.sessions) == []
+    assert rows_of(database, schema.sessions) == []
     began = phone.finish(phone.app.code(STEP), STEP)
     assert phone.access.find_by_session(began.token.reveal().decode(), NOW + STEP) is not None
     assert actions(database).count("logged_in") == 1
@@ -237,7 +237,7 @@ def test_each_recovery_code_counts_once_in_place_of_the_app_s(phone: Phone, data
     found = phone.access.authenticators.find("anna")
     assert found is not None
     assert found.recovery_codes_left == 9
-    [used] = [row for row in rows_of(database, db.audit) if row["action"] == "recovery_code_used"]
+    [used] = [row for row in rows_of(database, schema.audit) if row["action"] == "recovery_code_used"]
     assert (used["actor"], used["message"]) == ("anna", "9 left")
 
 
@@ -300,7 +300,7 @@ def test_it_is_removed_by_password_and_code_together(phone: Phone, database: Dat
     factors.remove("anna", secret(PASSWORD), phone.codes[0], ANNA, NOW)
     assert isinstance(phone.access.log_in("anna", secret(PASSWORD), NOW), LoggedIn)
     assert not any(
-        ":totp" in row["place"] or "recovery" in row["place"] for row in rows_of(database, db.vault)
+        ":totp" in row["place"] or "recovery" in row["place"] for row in rows_of(database, schema.vault)
     )
     with pytest.raises(Conflict):
         factors.remove("anna", secret(PASSWORD), phone.codes[1], ANNA, NOW)
@@ -322,7 +322,7 @@ def test_it_is_reset_for_who_lost_it_and_that_is_written_down(phone: Phone, data
     assert phone.access.authenticators.reset("anna", otto, NOW)
     assert not phone.access.authenticators.reset("anna", otto, NOW)
     assert isinstance(phone.access.log_in("anna", secret(PASSWORD), NOW), LoggedIn)
-    [told] = [row for row in rows_of(database, db.audit) if row["action"] == "second_factor_reset"]
+    [told] = [row for row in rows_of(database, schema.audit) if row["action"] == "second_factor_reset"]
     assert (told["actor"], told["key"]) == ("otto", "anna")
 
 
@@ -331,7 +331,7 @@ def test_a_name_that_comes_back_brings_no_second_factor(phone: Phone, database: 
     phone.access.delete_user("anna", CLI, NOW)
     phone.access.create_user("anna", User(), CLI, NOW)
     assert phone.access.authenticators.find("anna") is None
-    assert rows_of(database, db.authenticators) == []
+    assert rows_of(database, schema.authenticators) == []
 
 
 # --- over the API -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api.whole import ANNA, NOW, whole_hub
 from highball.hub.runs.subjects import planned_of
-from highball.hub.storage.database import pauses
+from highball.hub.storage.schema import pauses
 
 
 def test_a_restored_job_keeps_its_pause_and_a_purged_one_leaves_none(tmp_path: Path) -> None:

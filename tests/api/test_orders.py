@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from api.whole import NOW, SNAPSHOT, Whole
-from highball.hub.storage.database import runs
+from highball.hub.storage.schema import runs
 from record.stories import OF, back_up
 
 RUNS = "/api/v1/runs"

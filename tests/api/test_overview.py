@@ -24,11 +24,8 @@ from highball.hub.status.overview import (
     look_over,
     survey,
 )
-from highball.hub.storage.database import (
-    new_run_id,
-    repositories,
-    runs,
-)
+from highball.hub.storage.database import new_run_id
+from highball.hub.storage.schema import repositories, runs
 from highball.model.event import (
     DISK_AWAY,
     RunStarted,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from highball.hub.storage.database import schema_version
 from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.schema import schema_version
 
 OLDEST = "0006"
 TOO_OLD = ("0001", "0005")

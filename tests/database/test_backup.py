@@ -27,17 +27,16 @@ from highball.hub.disaster.self_backup import (
     restore_backup,
 )
 from highball.hub.runs.record import Record
-from highball.hub.storage import database as db
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage import schema
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.dialects import open_engine
+from highball.hub.storage.leader_lock import lease_on
+from highball.hub.storage.schema import (
     audit,
     marks,
     metadata,
-    open_database,
     vault,
 )
-from highball.hub.storage.dialects import open_engine
-from highball.hub.storage.leader_lock import lease_on
 from record import stories
 
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -73,11 +72,11 @@ def furnish(database: Database) -> None:
         ]
         connection.execute(vault.insert(), sealed)
         connection.execute(
-            db.pauses.insert().values(subject="backup:docs", since=NOW, actor="anna", reason="\U0001f9ea")
+            schema.pauses.insert().values(subject="backup:docs", since=NOW, actor="anna", reason="\U0001f9ea")
         )
-        connection.execute(db.throttles.insert().values(subject="login:anna", failures=3, last_at=NOW))
+        connection.execute(schema.throttles.insert().values(subject="login:anna", failures=3, last_at=NOW))
         connection.execute(
-            db.enrolments.insert().values(token="t", purpose="agent", expires_at=NOW, actor="anna")
+            schema.enrolments.insert().values(token="t", purpose="agent", expires_at=NOW, actor="anna")
         )
 
 
@@ -121,10 +120,10 @@ def test_nobody_is_let_in_by_a_copy(database: Database, state: Path, tmp_path: P
     furnish(database)
     with database.write() as connection:
         row = {"token": "t", "id": "1", "user": "anna", "created_at": NOW, "seen_at": NOW, "expires_at": NOW}
-        connection.execute(db.sessions.insert().values(**row))
+        connection.execute(schema.sessions.insert().values(**row))
     restore_backup(back_up(database, state, NOW), tmp_path / "back.db", NOW)
     with open_database(tmp_path / "back.db").read() as connection:
-        for table in (db.sessions, db.throttles, db.enrolments, db.idempotency):
+        for table in (schema.sessions, schema.throttles, schema.enrolments, schema.idempotency):
             assert connection.execute(sa.select(table)).all() == []
 
 
@@ -422,7 +421,7 @@ def test_a_copy_of_an_older_program_is_brought_to_this_ones_schema(
 ) -> None:
     restore_backup(copy_of(OLDEST), target, NOW)
     with open_database(target).read() as connection:
-        [row] = connection.execute(sa.select(db.objects)).all()
+        [row] = connection.execute(sa.select(schema.objects)).all()
     assert (row.key, row.spec, len(row.id)) == ("docs", {"a": 1}, 36)
 
 

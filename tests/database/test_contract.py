@@ -15,21 +15,20 @@ import sqlalchemy as sa
 from database.older import TOO_OLD, make_older
 from highball.errors import StateUnusable
 from highball.hub.runs.record import Record
-from highball.hub.storage import database as db
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage import schema
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.schema import (
     Moment,
     audit,
     events,
     marks,
     objects,
-    open_database,
     revisions,
     runs,
     steps,
     vault,
 )
-from highball.hub.storage.dialects import WRITING, open_engine
 from highball.hub.storage.upgrade import migrate
 from record.stories import back_up, order
 from testbed.together import at_once
@@ -91,7 +90,7 @@ def rows_of(index: Mapping[str, Any]) -> str:
 
 
 @pytest.fixture
-def schema(empty_place: Path | str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+def made(empty_place: Path | str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The structure of a database that this program made, on the same of the two."""
     on_a_server = isinstance(empty_place, str)
     created = open_database(request.getfixturevalue("postgres") if on_a_server else tmp_path / "created.db")
@@ -99,17 +98,17 @@ def schema(empty_place: Path | str, tmp_path: Path, request: pytest.FixtureReque
 
 
 def test_all_migrations_from_empty_make_the_schema_of_this_program(
-    empty_place: Path | str, schema: dict[str, Any]
+    empty_place: Path | str, made: dict[str, Any]
 ) -> None:
     migrated = open_engine(empty_place)
     with migrated.execution_options(**WRITING).begin() as connection:
         migrate(connection, "head")
-        assert db.read_revision(connection) == db.REVISION
-    assert structure(migrated) == schema
+        assert schema.read_revision(connection) == schema.REVISION
+    assert structure(migrated) == made
 
 
 def test_the_oldest_database_is_upgraded_and_keeps_what_it_holds(
-    empty_place: Path | str, schema: dict[str, Any]
+    empty_place: Path | str, made: dict[str, Any]
 ) -> None:
     make_older(empty_place)
     database = open_database(empty_place)
@@ -121,7 +120,7 @@ def test_the_oldest_database_is_upgraded_and_keeps_what_it_holds(
     with database.read() as connection:
         [row] = connection.execute(sa.select(objects)).all()
     assert (row.key, row.spec, row.changed_at, len(row.id)) == ("docs", {"a": 1}, NOW, 36)
-    assert structure(database.engine) == schema
+    assert structure(database.engine) == made
 
 
 @pytest.mark.parametrize("revision", TOO_OLD)
@@ -159,13 +158,13 @@ def test_a_database_of_a_newer_program_is_refused_and_left_as_it_is(
 ) -> None:
     back_up(Record(database), 1, 1)
     with database.write() as connection:
-        connection.execute(db.schema_version.update().values(version_num="9999"))
+        connection.execute(schema.schema_version.update().values(version_num="9999"))
     with pytest.raises(StateUnusable, match="a newer Highball wrote this database") as raised:
         open_database(database_place)
     assert raised.value.code == "database_newer"
     assert raised.value.hint
     with database.write() as connection:
-        connection.execute(db.schema_version.update().values(version_num=db.REVISION))
+        connection.execute(schema.schema_version.update().values(version_num=schema.REVISION))
     assert len(Record(open_database(database_place)).list_runs()) == 1
 
 
@@ -362,10 +361,10 @@ def test_large_numbers_and_large_blobs_come_back_as_they_were(database: Database
     Record(database).begin(order(1))
     with database.write() as connection:
         connection.execute(events.insert().values(run=order(1).run, first_seq=1, last_seq=2, lines=content))
-        connection.execute(db.repositories.insert().values(key="nas", bytes_stored=2**62))
+        connection.execute(schema.repositories.insert().values(key="nas", bytes_stored=2**62))
     with database.read() as connection:
         assert connection.execute(sa.select(events.c.lines)).scalar() == content
-        assert connection.execute(sa.select(db.repositories.c.bytes_stored)).scalar() == 2**62
+        assert connection.execute(sa.select(schema.repositories.c.bytes_stored)).scalar() == 2**62
 
 
 def test_what_belongs_to_a_run_goes_with_it(database: Database) -> None:
@@ -395,12 +394,12 @@ def test_a_flag_is_asked_for_as_it_is(database: Database) -> None:
     made = back_up(Record(database), 1, 1)
     back_up(Record(database), 2, 1)
     with database.write() as connection:
-        here = db.snapshots.c.id == made
-        connection.execute(db.snapshots.update().where(here).values(shrank=True))
+        here = schema.snapshots.c.id == made
+        connection.execute(schema.snapshots.update().where(here).values(shrank=True))
     with database.read() as connection:
-        asked = sa.select(db.snapshots.c.id).where(db.snapshots.c.shrank)
+        asked = sa.select(schema.snapshots.c.id).where(schema.snapshots.c.shrank)
         assert connection.execute(asked).scalars().all() == [made]
-        rest = sa.select(sa.func.count()).select_from(db.snapshots).where(~db.snapshots.c.shrank)
+        rest = sa.select(sa.func.count()).select_from(schema.snapshots).where(~schema.snapshots.c.shrank)
         assert connection.execute(rest).scalar() == 1
 
 

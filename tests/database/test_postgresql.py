@@ -15,11 +15,8 @@ import sqlalchemy as sa
 from highball.errors import StateUnusable
 from highball.hub.runs.record import Record
 from highball.hub.storage import dialects
-from highball.hub.storage.database import (
-    Database,
-    marks,
-    open_database,
-)
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import marks
 from record.stories import back_up
 from testbed.postgres import PASSWORD, PASSWORD_IN_ADDRESS, PostgresServer
 

@@ -20,8 +20,8 @@ from highball.hub.disaster.rebuild import (
 )
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     audit,
     objects,
     revisions,

@@ -13,7 +13,7 @@ import pytest
 from database.older import OLDEST, TOO_OLD, make_older
 from highball.errors import StateUnusable
 from highball.hub.runs.record import Record
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from record.stories import back_up, order
 from testbed.together import at_once
@@ -50,7 +50,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path, record: Recor
         open_database(path)
     assert raised.value.code == "database_newer"
     assert raised.value.hint
-    set_revision(path, db.REVISION)
+    set_revision(path, schema.REVISION)
     assert len(Record(open_database(path)).list_runs()) == 1
     assert [file.name for file in path.parent.iterdir() if "before" in file.name] == []
 
@@ -68,7 +68,7 @@ def test_a_database_that_is_too_old_stays_the_same_byte_for_byte(path: Path, rev
 def test_an_upgrade_copies_the_database_first_for_its_owners_eyes_only(path: Path) -> None:
     make_older(path)
     Record(open_database(path)).list_runs()
-    copy = path.with_name(f"{path.name}.before-{db.REVISION}")
+    copy = path.with_name(f"{path.name}.before-{schema.REVISION}")
     assert copy.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(copy) as connection:
         assert connection.execute("select version_num from alembic_version").fetchall() == [(OLDEST,)]
@@ -80,7 +80,7 @@ def test_an_upgrade_copies_the_database_first_for_its_owners_eyes_only(path: Pat
 def test_many_may_upgrade_at_once_and_the_copy_is_of_before(path: Path) -> None:
     make_older(path)
     assert at_once(lambda: Record(open_database(path)).list_runs(), times=6) == []
-    with sqlite3.connect(path.with_name(f"{path.name}.before-{db.REVISION}")) as connection:
+    with sqlite3.connect(path.with_name(f"{path.name}.before-{schema.REVISION}")) as connection:
         assert connection.execute("select version_num from alembic_version").fetchall() == [(OLDEST,)]
     connection.close()
 

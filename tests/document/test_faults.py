@@ -9,7 +9,7 @@ import pytest
 from document.conftest import DOCS, Desk
 from highball.errors import ConfigurationInvalid
 from highball.hub.document.store import Documents
-from highball.hub.storage.database import objects
+from highball.hub.storage.schema import objects
 
 
 def spoil(desk: Desk, kind: str, key: str, **fields: Any) -> None:

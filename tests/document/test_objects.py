@@ -13,7 +13,7 @@ from highball.config.document import build
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Stale, Unknown
 from highball.hub.document.diff import FieldDifference
 from highball.hub.document.store import read_host
-from highball.hub.storage.database import (
+from highball.hub.storage.schema import (
     agents,
     audit,
     fires,

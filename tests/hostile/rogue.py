@@ -26,20 +26,22 @@ from highball.hub.secrets.vault import open_vault
 from highball.hub.status.health import list_standings
 from highball.hub.storage.database import (
     Database,
+    new_run_id,
+    open_database,
+)
+from highball.hub.storage.leader_lock import lease_on
+from highball.hub.storage.schema import agents as agents_table
+from highball.hub.storage.schema import (
     audit,
     events,
     holds,
     metadata,
-    new_run_id,
-    open_database,
     repositories,
     repository_days,
     runs,
     snapshots,
     steps,
 )
-from highball.hub.storage.database import agents as agents_table
-from highball.hub.storage.leader_lock import lease_on
 from highball.model.event import StepEnded
 from highball.model.run import (
     Action,

@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.schema import (
     agents,
-    open_database,
     repositories,
     runs,
 )
-from highball.hub.storage.dialects import WRITING, open_engine
 from highball.hub.storage.upgrade import migrate
 from highball.model.run import RunState
 from highball.model.standing import Health

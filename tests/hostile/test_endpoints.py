@@ -21,7 +21,7 @@ from highball.hub.secrets.vault import (
     open_vault,
     read_key,
 )
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.secret import SecretValue
 from highball.web.api.connection_tests import try_unsaved
 
@@ -152,7 +152,7 @@ def test_what_was_sealed_before_counts_for_where_its_repository_lies_when_the_hu
     content = vault._seal(place, b"old")
     assert content.startswith(FREE)
     with database.write() as connection:
-        connection.execute(db.vault.update().where(db.vault.c.place == place).values(content=content))
+        connection.execute(schema.vault.update().where(schema.vault.c.place == place).values(content=content))
     home = vault.place("vault", Repository.model_validate(HOME))
     with pytest.raises(Conflict):
         vault.open_named(home, admin=False)
@@ -172,14 +172,14 @@ def test_the_servers_are_bound_to_the_value_and_stay_with_it_under_another_key(
     place = vault.find_place("vault", "rest_password")
     with database.read() as connection:
         found = connection.execute(
-            sa.select(db.vault.c.content).where(db.vault.c.place == place)
+            sa.select(schema.vault.c.content).where(schema.vault.c.place == place)
         ).scalar_one()
     key = read_key(tmp_path / "hub.key")
     assert key is not None
     assert bytes(found)[3:11] == key.id
     forged = bytes(found[:HEAD]) + bytes(found[HEAD:]).replace(b":8000", b":8001", 1)
     with database.write() as connection:
-        connection.execute(db.vault.update().where(db.vault.c.place == place).values(content=forged))
+        connection.execute(schema.vault.update().where(schema.vault.c.place == place).values(content=forged))
     elsewhere = {**HOME, "url": "rest:http://127.0.0.1:8001/vault"}
     with pytest.raises(Exception, match="sealed for another place"):
         vault.open_named(vault.place("vault", Repository.model_validate(elsewhere)), admin=False)

@@ -27,9 +27,8 @@ from highball.hub.storage.database import (
     Database,
     new_run_id,
     open_database,
-    repositories,
-    snapshots,
 )
+from highball.hub.storage.schema import repositories, snapshots
 from highball.model.run import Outcome, RunState
 from highball.model.standing import Health
 from highball.protocol.queries import (

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from api.whole import ANNA, CANARY, NOW, PASSWORD, Whole, whole_hub
 from highball.config.roles import Role, Token
 from highball.hub.auth.sessions import CONFIRMED_FOR
-from highball.hub.storage.database import sessions
+from highball.hub.storage.schema import sessions
 
 API = "/api/v1"
 

@@ -13,8 +13,8 @@ from highball.hub.storage.database import (
     Database,
     new_run_id,
     open_database,
-    runs,
 )
+from highball.hub.storage.schema import runs
 from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import HOST, until
 from testbed.restic import Location, ResticBinary

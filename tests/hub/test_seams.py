@@ -33,12 +33,9 @@ from highball.hub.document.store import Documents
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.secrets.vault import open_vault
-from highball.hub.storage.database import (
-    agents,
-    new_run_id,
-    open_database,
-)
+from highball.hub.storage.database import new_run_id, open_database
 from highball.hub.storage.leader_lock import lease_on
+from highball.hub.storage.schema import agents
 from highball.model.event import (
     LogLine,
     RunEnded,

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.config.repository import SPREAD
-from highball.hub.storage.database import fires, open_database
+from highball.hub.storage.database import open_database
+from highball.hub.storage.schema import fires
 from hub.served import Corner, Served
 from journeys.station import until
 

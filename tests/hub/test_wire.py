@@ -15,11 +15,10 @@ from highball.hub.audit import HUB
 from highball.hub.status.overview import ProblemKind, survey
 from highball.hub.storage.database import (
     Database,
-    audit,
-    enrolments,
     new_run_id,
     open_database,
 )
+from highball.hub.storage.schema import audit, enrolments
 from highball.model.run import Outcome, RunState
 from highball.protocol.wire import (
     Acknowledged,

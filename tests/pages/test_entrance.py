@@ -13,7 +13,7 @@ from highball.config.roles import Token
 from highball.errors import StateUnusable
 from highball.hub.auth.second_factor import spell_code
 from highball.hub.auth.sessions import CONFIRMED_FOR
-from highball.hub.storage.database import sessions
+from highball.hub.storage.schema import sessions
 from highball.secret import SecretValue
 from pages.reading import Form, read_page
 

@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from api.whole import ANNA, Whole
 from highball.hub.runs.record import utc_now
-from highball.hub.storage.database import steps
+from highball.hub.storage.schema import steps
 from highball.model.run import Outcome, Reason
 from highball.web.forms.job_fields import read_path, spell_path
 from hub.served import Corner, Served

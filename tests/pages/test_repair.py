@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from api.whole import NOW, Whole
 from highball.config.repository import Repository
 from highball.config.roles import Role
-from highball.hub.storage.database import agents
+from highball.hub.storage.schema import agents
 from highball.web.pages.repair import steps_of, way_in
 from hub.served import Corner, Served
 from pages.looking import Looker

@@ -15,7 +15,7 @@ from api.whole import ANNA, BACKUP, Whole
 from highball.hub.audit import Actor
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import events, runs
+from highball.hub.storage.schema import events, runs
 from highball.model.event import (
     LogLine,
     RunEnded,

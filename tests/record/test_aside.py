@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import Database, steps
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import steps
 from highball.model.event import (
     Event,
     RunStarted,

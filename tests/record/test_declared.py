@@ -29,12 +29,8 @@ from highball.hub.runs.holds import Held
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.hub.status.health import list_standings
-from highball.hub.storage.database import (
-    Database,
-    objects,
-    open_database,
-    revisions,
-)
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import objects, revisions
 from highball.model.event import Statistics
 from highball.model.run import Action, Outcome
 from highball.model.snapshot import Loss, Snapshot

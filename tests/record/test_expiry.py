@@ -14,8 +14,8 @@ from highball.hub.runs.expiry import (
     expire_daily,
 )
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     events,
     runs,
     snapshots,

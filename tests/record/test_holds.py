@@ -13,12 +13,9 @@ import sqlalchemy as sa
 from highball.errors import Misuse, NotAllowed, Unknown
 from highball.hub.audit import Actor
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import (
-    Database,
-    audit,
-    open_database,
-)
+from highball.hub.storage.database import Database, open_database
 from highball.hub.storage.dialects import WRITING, open_engine
+from highball.hub.storage.schema import audit
 from highball.hub.storage.upgrade import migrate
 from highball.model.run import (
     Action,

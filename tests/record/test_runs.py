@@ -23,11 +23,10 @@ from highball.hub.runs.record import (
 )
 from highball.hub.storage.database import (
     Database,
-    events,
     new_run_id,
     open_database,
-    snapshots,
 )
+from highball.hub.storage.schema import events, snapshots
 from highball.model.event import (
     LogLine,
     ProcessStarted,
@@ -218,7 +217,7 @@ def test_a_settled_run_is_judged_by_what_was_told_later(record: Record) -> None:
 
 def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
     """All rows but the chunks of events, whose borders depend on how they came; ids of holds are drawn by chance."""
-    from highball.hub.storage.database import holds, metadata
+    from highball.hub.storage.schema import holds, metadata
 
     def rows(connection: sa.Connection, table: sa.Table) -> list[tuple[object, ...]]:
         columns = [column for column in table.columns if column is not holds.c.id]

@@ -21,11 +21,8 @@ from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.hub.status.daily_outcomes import DAYS, list_strips
 from highball.hub.status.health import has_failed, list_standings
-from highball.hub.storage.database import (
-    Database,
-    new_run_id,
-    runs,
-)
+from highball.hub.storage.database import Database, new_run_id
+from highball.hub.storage.schema import runs
 from highball.model.run import (
     Action,
     Outcome,

@@ -9,11 +9,8 @@ import sqlalchemy as sa
 
 from highball.hub.runs.scheduler import Fired, Scheduler
 from highball.hub.runs.subjects import Planned
-from highball.hub.storage.database import (
-    Database,
-    fires,
-    runs,
-)
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import fires, runs
 from highball.model.run import Action
 from highball.schedule import Schedule, fire_id
 

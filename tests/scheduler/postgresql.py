@@ -10,7 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from highball.hub.storage.database import Database, metadata
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import metadata
 
 
 class Postgresql:

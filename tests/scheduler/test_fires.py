@@ -10,7 +10,7 @@ from config.declared import document
 from highball.errors import Misuse, Unknown
 from highball.hub.audit import Actor
 from highball.hub.runs.subjects import Planned, planned_of
-from highball.hub.storage.database import (
+from highball.hub.storage.schema import (
     audit,
     fires,
     pauses,

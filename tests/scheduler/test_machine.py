@@ -18,10 +18,9 @@ from highball.hub.audit import HUB
 from highball.hub.runs import scheduler as rooms
 from highball.hub.runs.scheduler import Scheduler
 from highball.hub.runs.subjects import Planned
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import (
     fires,
-    open_database,
     pauses,
     runs,
 )

@@ -16,11 +16,10 @@ import sqlalchemy as sa
 from highball.hub.audit import HUB
 from highball.hub.runs import scheduler as rooms
 from highball.hub.runs.scheduler import Fired, Scheduler
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database, open_database
+from highball.hub.storage.schema import (
     audit,
     fires,
-    open_database,
     pauses,
     runs,
 )

@@ -17,7 +17,7 @@ from highball.hub.dispatch.assignments import Orders
 from highball.hub.document.store import load_document
 from highball.hub.runs.record import Record
 from highball.hub.secrets.vault import Vault, open_vault
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from highball.model.run import Outcome, Reason
 from highball.process.child import Stop
@@ -47,7 +47,9 @@ class Hub:
     def send(self, assignment: Assignment, *, admin: bool) -> tuple[Outcome, Reason | None]:
         """Carry out a run with the values that it is handed; how it ended."""
         with self.database.read() as connection:
-            id = connection.execute(sa.select(db.objects.c.id).where(db.objects.c.key == "nas")).scalar_one()
+            id = connection.execute(
+                sa.select(schema.objects.c.id).where(schema.objects.c.key == "nas")
+            ).scalar_one()
         nas = self.document.repositories["nas"]
         placed = assignment.model_copy(update={"repositories": {"nas": with_places(nas, id)}})
         restic = self.document.settings.restic

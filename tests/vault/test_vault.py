@@ -24,7 +24,7 @@ from highball.hub.secrets.vault import (
     open_vault,
     read_key,
 )
-from highball.hub.storage import database as db
+from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from highball.secret import LARGEST_BYTES, SecretValue
 from vault.conftest import ANNA, NOW
@@ -36,19 +36,19 @@ SECRET = SecretValue(HIDDEN.encode())
 def content_of(database: Database, place: str) -> bytes:
     with database.read() as connection:
         found = connection.execute(
-            sa.select(db.vault.c.content).where(db.vault.c.place == place)
+            sa.select(schema.vault.c.content).where(schema.vault.c.place == place)
         ).scalar_one()
     return bytes(found)
 
 
 def put(database: Database, place: str, content: bytes) -> None:
     with database.write() as connection:
-        connection.execute(db.vault.update().where(db.vault.c.place == place).values(content=content))
+        connection.execute(schema.vault.update().where(schema.vault.c.place == place).values(content=content))
 
 
 def everything_in(database: Database) -> str:
     with database.read() as connection:
-        return repr([connection.execute(sa.select(table)).all() for table in db.metadata.tables.values()])
+        return repr([connection.execute(sa.select(table)).all() for table in schema.metadata.tables.values()])
 
 
 def everything_told(error: BaseException) -> str:
@@ -113,8 +113,8 @@ def test_removing_is_idempotent_and_written_down_once(vault: Vault, database: Da
     assert vault.remove(place, ANNA, NOW)
     assert not vault.remove(place, ANNA, NOW)
     with database.read() as connection:
-        of_secrets = db.audit.c.action.in_(["sealed", "unsealed"])
-        rows = connection.execute(sa.select(db.audit).where(of_secrets)).all()
+        of_secrets = schema.audit.c.action.in_(["sealed", "unsealed"])
+        rows = connection.execute(sa.select(schema.audit).where(of_secrets)).all()
     assert sorted((row.action, row.kind, row.key, row.actor, row.address) for row in rows) == [
         ("sealed", "repository", "nas", "anna", "192.0.2.7"),
         ("unsealed", "repository", "nas", "anna", "192.0.2.7"),

@@ -34,11 +34,8 @@ from highball.hub.audit import Actor, write_down
 from highball.hub.document.rename import FormerKeys
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.handouts import HandOuts
-from highball.hub.storage.database import (
-    Database,
-    agents,
-    enrolments,
-)
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import agents, enrolments
 from highball.protocol.handshake import (
     Conversation,
     Exchange,

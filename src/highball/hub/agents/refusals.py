@@ -11,7 +11,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from highball.hub.storage.database import Database, agents
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import agents
 
 MOST_COUNTED = 2**31 - 1
 MOST_LOGGED = 300

@@ -19,7 +19,7 @@ from highball.errors import NotAllowed
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.auth import users
 from highball.hub.auth.single_sign_on import Proved, find_claim
-from highball.hub.storage.database import identities
+from highball.hub.storage.schema import identities
 
 
 def role_of(provider: Provider, claims: Mapping[str, Any]) -> Role | None:

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.errors import Throttled
-from highball.hub.storage.database import throttles
+from highball.hub.storage.schema import throttles
 
 FREE = 5
 LONGEST = timedelta(minutes=15)

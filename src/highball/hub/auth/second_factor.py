@@ -20,11 +20,8 @@ from highball.errors import Conflict, NotAllowed, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.auth import passwords, rate_limit, users
 from highball.hub.secrets.vault import Vault
-from highball.hub.storage.database import (
-    Database,
-    authenticators,
-    vault,
-)
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import authenticators, vault
 from highball.secret import SecretValue
 
 ISSUER = "Highball"

@@ -49,8 +49,8 @@ from highball.hub.auth.users import (
     Program,
 )
 from highball.hub.secrets.vault import Vault
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     enrolments,
     sessions,
     token_uses,

@@ -41,11 +41,11 @@ from highball.hub.document.rows import (
     read_marks,
     write_mark,
 )
-from highball.hub.storage.database import (
+from highball.hub.storage.database import new_run_id
+from highball.hub.storage.schema import (
     authenticators,
     enrolments,
     identities,
-    new_run_id,
     objects,
     revisions,
     sessions,

@@ -24,13 +24,9 @@ from highball.config.job import Job
 from highball.config.keys import key_from
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.adoption import own_set_of, take_in
-from highball.hub.storage.database import (
-    Database,
-    new_run_id,
-    objects,
-    revisions,
-)
+from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.dialects import BACKUP_NAMES
+from highball.hub.storage.schema import objects, revisions
 from highball.model.snapshot import (
     Node,
     NodeKind,

@@ -27,13 +27,7 @@ import sqlalchemy as sa
 from highball import __version__
 from highball.errors import Conflict, Problem, StateUnusable, Unknown
 from highball.hub.audit import COMMAND, Actor, write_down
-from highball.hub.storage.database import (
-    REVISION,
-    Database,
-    create_schema,
-    metadata,
-    schema_version,
-)
+from highball.hub.storage.database import Database
 from highball.hub.storage.dialects import (
     BACKUP_NAMES,
     BACKUPS,
@@ -48,6 +42,12 @@ from highball.hub.storage.leader_lock import (
     END_FIRST,
     lease_on,
     refuse_if_served,
+)
+from highball.hub.storage.schema import (
+    REVISION,
+    create_schema,
+    metadata,
+    schema_version,
 )
 
 FORMAT = 1

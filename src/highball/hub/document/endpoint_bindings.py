@@ -18,7 +18,7 @@ from highball.engine.restic.endpoints import destinations_of, is_shown_to_storag
 from highball.engine.restic.location import secrets_of
 from highball.errors import Problem
 from highball.hub.document.diff import Edit
-from highball.hub.storage.database import objects, vault
+from highball.hub.storage.schema import objects, vault
 
 SEALED_ELSEWHERE = "sealed_for_another_endpoint"
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from highball.actions import verbs_about
 from highball.config.references import Place
 from highball.errors import Conflict
-from highball.hub.storage.database import (
+from highball.hub.storage.schema import (
     ANEW,
     NOT_BY_WORD,
     UNTESTED,

@@ -20,7 +20,7 @@ from highball.hub.document.diff import (
     differences,
 )
 from highball.hub.document.rename import move_record
-from highball.hub.storage.database import (
+from highball.hub.storage.schema import (
     UNTESTED,
     audit,
     marks,

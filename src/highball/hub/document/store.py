@@ -85,11 +85,8 @@ from highball.hub.document.rules import (
     get_deleted,
     get_object,
 )
-from highball.hub.storage.database import (
-    Database,
-    marks,
-    revisions,
-)
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import marks, revisions
 
 __all__ = [
     "BY_HAND",

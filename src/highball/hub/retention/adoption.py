@@ -22,7 +22,8 @@ from highball.errors import Misuse, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.planner import Asked, Retainer
 from highball.hub.runs.ingest import LONGEST_ID, SetOf
-from highball.hub.storage.database import Database, snapshots
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import snapshots
 from highball.model.snapshot import ForeignGroup, Snapshot
 from highball.protocol.tasks import FILES_SET
 from highball.retention import Plan

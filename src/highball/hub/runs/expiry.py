@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from highball.config.settings import History
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     events,
     holds,
     marks,

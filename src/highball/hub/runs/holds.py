@@ -17,10 +17,9 @@ import sqlalchemy as sa
 
 from highball.errors import Misuse, NotAllowed, Unknown
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.storage.database import (
-    Database,
+from highball.hub.storage.database import Database, new_run_id
+from highball.hub.storage.schema import (
     holds,
-    new_run_id,
     objects,
     repositories,
     snapshots,

@@ -27,7 +27,7 @@ from highball.hub.runs.set_aside import (
     step_set_aside,
     with_asides,
 )
-from highball.hub.storage.database import (
+from highball.hub.storage.schema import (
     UNTESTED,
     events,
     holds,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from highball.hub.runs.ingest import chunk
-from highball.hub.storage.database import events
+from highball.hub.storage.schema import events
 from highball.humanize import counted
 from highball.model.event import Event, LogLine
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from highball.errors import Misuse
 from highball.hub.audit import Actor, write_down
-from highball.hub.storage.database import pauses
+from highball.hub.storage.schema import pauses
 from highball.model.text import time_to_text
 
 LONGEST_PAUSE = timedelta(days=3653)

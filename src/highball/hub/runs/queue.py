@@ -23,9 +23,9 @@ from highball.errors import Conflict
 from highball.hub.audit import Actor, write_down
 from highball.hub.runs.ingest import update_run
 from highball.hub.runs.record import Record
-from highball.hub.storage.database import (
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     BY_WORD,
-    Database,
     idempotency,
     runs,
 )

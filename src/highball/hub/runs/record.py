@@ -40,13 +40,13 @@ from highball.hub.runs.ingest import (
 from highball.hub.runs.log_volume import within_bounds
 from highball.hub.runs.scopes import Scope, scope_of
 from highball.hub.runs.set_aside import read_account
-from highball.hub.storage.database import (
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     ANEW,
     BY_WORD,
     NOT_BACKUP,
     NOT_REHEARSED,
     NOT_SUCCESS,
-    Database,
     events,
     is_since_anew,
     marks,

@@ -33,10 +33,10 @@ from highball.hub.runs.pauses import (
     pauses_of,
 )
 from highball.hub.runs.subjects import Planned, Subject
-from highball.hub.storage.database import (
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import (
     NOT_BY_WORD,
     NOT_REHEARSED,
-    Database,
     fires,
     pauses,
     runs,

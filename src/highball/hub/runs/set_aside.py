@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from highball.hub.storage.database import runs, steps
+from highball.hub.storage.schema import runs, steps
 from highball.model.event import RunEnded, WarningSeen
 from highball.model.event_lines import CODE
 from highball.model.fact import storable

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 from highball.errors import StateUnusable
 from highball.hub.audit import HUB, write_down
 from highball.hub.runs.record import utc_now
-from highball.hub.storage.database import Database, objects
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import objects
 
 SAME_FOR = timedelta(hours=1)
 MOST_REMEMBERED = 10_000

@@ -50,11 +50,8 @@ from highball.hub.document.endpoint_bindings import (
     spell,
     take_apart,
 )
-from highball.hub.storage.database import (
-    Database,
-    objects,
-    vault,
-)
+from highball.hub.storage.database import Database
+from highball.hub.storage.schema import objects, vault
 from highball.secret import LARGEST_BYTES, PLACE, SecretValue
 
 KEY_FILE = "hub.key"

@@ -12,12 +12,9 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from highball.config.document import Document, effective_job
-from highball.hub.storage.database import (
-    NOT_REHEARSED,
-    Database,
-    runs,
-)
+from highball.hub.storage.database import Database
 from highball.hub.storage.dialects import as_rows, bytewise
+from highball.hub.storage.schema import NOT_REHEARSED, runs
 from highball.model.run import Outcome, RunKind
 from highball.model.run import worst as worst_of
 from highball.schedule import Schedule, next_times

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 
 from highball.config.document import Document, effective_job
 from highball.hub.runs.holds import covering, list_open
-from highball.hub.storage.database import (
+from highball.hub.storage.database import Database
+from highball.hub.storage.dialects import as_rows
+from highball.hub.storage.schema import (
     ANEW,
     NOT_REHEARSED,
     UNTESTED,
-    Database,
     is_since_anew,
     marks,
     repositories,
@@ -27,7 +28,6 @@ from highball.hub.storage.database import (
     snapshots,
     steps,
 )
-from highball.hub.storage.dialects import as_rows
 from highball.model.run import (
     Action,
     Outcome,

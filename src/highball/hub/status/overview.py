@@ -40,7 +40,8 @@ from highball.hub.status.health import (
     list_standings,
     list_untested,
 )
-from highball.hub.storage.database import (
+from highball.hub.storage.dialects import as_rows
+from highball.hub.storage.schema import (
     NOT_REHEARSED,
     agents,
     is_since_anew,
@@ -48,7 +49,6 @@ from highball.hub.storage.database import (
     runs,
     steps,
 )
-from highball.hub.storage.dialects import as_rows
 from highball.model.fact import Fact
 from highball.model.run import (
     Action,

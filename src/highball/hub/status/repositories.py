@@ -24,13 +24,13 @@ from highball.hub.runs.ingest import as_size, sum_of_sizes
 from highball.hub.runs.set_aside import read_account
 from highball.hub.secrets.vault import FORMER
 from highball.hub.status.health import column_of_newest
-from highball.hub.storage.database import (
+from highball.hub.storage.dialects import as_rows
+from highball.hub.storage.schema import (
     is_since_anew,
     repositories,
     snapshots,
     steps,
 )
-from highball.hub.storage.dialects import as_rows
 from highball.model.fact import Fact
 from highball.model.run import (
     Action,

@@ -15,8 +15,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from highball.errors import StateUnusable
-from highball.hub.storage.database import read_revision
 from highball.hub.storage.dialects import WRITING
+from highball.hub.storage.schema import read_revision
 
 _BEFORE_THE_BASELINE = "be736df"
 """A commit whose migrations begin with the very first schema: it brings any database to one that is known here."""

@@ -8,19 +8,18 @@ from datetime import timedelta, tzinfo
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from highball.config.roles import Role
-from highball.hub.audit import Actor, Entry, Wanted
+from highball.hub.audit import Entry, Wanted
 from highball.hub.document.diff import FieldDifference, differences
 from highball.hub.hub import Hub
 from highball.model.text import time_to_text
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import begin_of
 from highball.web.pages.history import NAMES, history_of
-from highball.web.ui.render import Pages, link
+from highball.web.ui.render import link
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Filter = Annotated[str, Query(max_length=200)]
 
 AT_ONCE = 50
@@ -67,6 +66,8 @@ WORDS = {
 
 _OF_ONESELF = frozenset({"logged_in", "logged_out", "login_failed", "set_up"})
 
+router = APIRouter(include_in_schema=False)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -79,46 +80,42 @@ class Told:
     differences: tuple[FieldDifference, ...]
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The page of who did what."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/activity")
-    def show(
-        request: Request,
-        _: Admin,
-        who: Filter = "",
-        action: Filter = "",
-        kind: Filter = "",
-        key: Filter = "",
-        since: Filter = "",
-        until: Filter = "",
-        before: Annotated[str, Query(max_length=36)] = "",
-    ) -> Response:
-        asked = {"who": who, "action": action, "kind": kind, "key": key, "since": since, "until": until}
-        asked = {name: text.strip() for name, text in asked.items()}
-        wanted = _wanted(asked, pages.zone())
-        found = hub.access.list_audit(wanted, before=before or None, limit=AT_ONCE + 1)
-        some = found[:AT_ONCE]
-        context = {
-            "entries": _tell_all(hub, some),
-            "asked": asked,
-            "filtered": any(asked.values()),
-            "first": not before,
-            "newest": link("/activity", asked),
-            "older": link("/activity", asked | {"before": some[-1].id}) if len(found) > AT_ONCE else None,
-            "csv": link("/api/v1/audit", _for_api(wanted)),
-            "actions": [("", "Anything"), *((word, word.replace("_", " ").capitalize()) for word in WORDS)],
-            "kinds": [
-                ("", "Anything"),
-                *((name, word.capitalize()) for name, word in NAMES.items()),
-                ("run", "Run"),
-                ("schedule", "Schedule"),
-            ],
-        }
-        return pages.answer(request, "activity", context)
-
-    return router
+@router.get("/activity")
+def show(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Admin,
+    who: Filter = "",
+    action: Filter = "",
+    kind: Filter = "",
+    key: Filter = "",
+    since: Filter = "",
+    until: Filter = "",
+    before: Annotated[str, Query(max_length=36)] = "",
+) -> Response:
+    asked = {"who": who, "action": action, "kind": kind, "key": key, "since": since, "until": until}
+    asked = {name: text.strip() for name, text in asked.items()}
+    wanted = _wanted(asked, pages.zone())
+    found = hub.access.list_audit(wanted, before=before or None, limit=AT_ONCE + 1)
+    some = found[:AT_ONCE]
+    context = {
+        "entries": _tell_all(hub, some),
+        "asked": asked,
+        "filtered": any(asked.values()),
+        "first": not before,
+        "newest": link("/activity", asked),
+        "older": link("/activity", asked | {"before": some[-1].id}) if len(found) > AT_ONCE else None,
+        "csv": link("/api/v1/audit", _for_api(wanted)),
+        "actions": [("", "Anything"), *((word, word.replace("_", " ").capitalize()) for word in WORDS)],
+        "kinds": [
+            ("", "Anything"),
+            *((name, word.capitalize()) for name, word in NAMES.items()),
+            ("run", "Run"),
+            ("schedule", "Schedule"),
+        ],
+    }
+    return pages.answer(request, "activity", context)
 
 
 def _tell_all(hub: Hub, entries: Sequence[Entry]) -> list[Told]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from highball.config.references import ALONE
 from highball.config.roles import Role
@@ -22,7 +22,8 @@ from highball.hub.document.diff import (
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.repositories import tell_undo_leaves
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Number,
     Question,
@@ -36,9 +37,6 @@ from highball.web.ui.render import (
     Said,
     go,
 )
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 AT_ONCE = 50
 
@@ -68,6 +66,8 @@ _PLACES = {
 }
 
 _OF_ADMINS = frozenset({"user", "token"})
+
+router = APIRouter(include_in_schema=False)
 
 
 def history_of(kind: str, key: str) -> str:
@@ -106,14 +106,6 @@ def _begun(name: str) -> str:
     return f"{name[:1].upper()}{name[1:]}"
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages of what was, and of what was deleted."""
-    router = APIRouter(include_in_schema=False)
-    _add_history(router, hub, pages)
-    _add_deleted(router, hub, pages)
-    return router
-
-
 # --- every revision ------------------------------------------------------------------------------
 
 
@@ -125,82 +117,106 @@ class Row:
     undo: Question | None
 
 
-def _add_history(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def answer(
-        request: Request,
-        actor: Actor,
-        kind: str,
-        key: str,
-        before: int = 0,
-        error: HighballError | None = None,
-    ) -> Response:
-        _demand_seen(actor, kind)
-        found = hub.documents.history(kind, key)
-        newest = found[0].revision if found else 0
-        one = _find(hub, kind, key)
-        lives, of_file = one is not None, one is not None and is_of_file(one)
-        shown = [each for each in found if not before or each.revision < before][: AT_ONCE + 1]
-        goes_back = actor.role.includes(Role.ADMIN) and lives and not of_file
-        context = {
-            "name": name_of(kind, key),
-            "kind": kind,
-            "key": key,
-            "place": page_of(kind, key),
-            "address": history_of(kind, key),
-            "rows": [
-                Row(
-                    each,
-                    _about_undo(kind, key, each, newest) if goes_back and each.spec is not None else None,
-                )
-                for each in shown[:AT_ONCE]
-            ],
-            "newest": newest,
-            "older": shown[AT_ONCE - 1].revision if len(shown) > AT_ONCE else None,
-            "lives": lives,
-            "file": (hub.documents.file() or "its configuration file") if of_file else None,
-            "error": error,
-            "faults": faults_of(error),
-        }
-        return pages.answer(request, "history", context, status=status_of(error))
+def _answer(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    actor: Actor,
+    kind: str,
+    key: str,
+    before: int = 0,
+    error: HighballError | None = None,
+) -> Response:
+    _demand_seen(actor, kind)
+    found = hub.documents.history(kind, key)
+    newest = found[0].revision if found else 0
+    one = _find(hub, kind, key)
+    lives, of_file = one is not None, one is not None and is_of_file(one)
+    shown = [each for each in found if not before or each.revision < before][: AT_ONCE + 1]
+    goes_back = actor.role.includes(Role.ADMIN) and lives and not of_file
+    context = {
+        "name": name_of(kind, key),
+        "kind": kind,
+        "key": key,
+        "place": page_of(kind, key),
+        "address": history_of(kind, key),
+        "rows": [
+            Row(
+                each,
+                _about_undo(kind, key, each, newest) if goes_back and each.spec is not None else None,
+            )
+            for each in shown[:AT_ONCE]
+        ],
+        "newest": newest,
+        "older": shown[AT_ONCE - 1].revision if len(shown) > AT_ONCE else None,
+        "lives": lives,
+        "file": (hub.documents.file() or "its configuration file") if of_file else None,
+        "error": error,
+        "faults": faults_of(error),
+    }
+    return pages.answer(request, "history", context, status=status_of(error))
 
-    @router.get("/history/{kind}/{key}")
-    def show(
-        kind: str, key: str, request: Request, actor: Sees, before: Annotated[int, Query(ge=0, le=10**9)] = 0
-    ) -> Response:
-        return answer(request, actor, kind, key, before)
 
-    @router.get("/history/{kind}/{key}/undo")
-    def ask_about_undo(
-        kind: str, key: str, request: Request, actor: Admin, to: Annotated[int, Query(ge=0, le=10**9)] = 0
-    ) -> Response:
-        _demand_seen(actor, kind)
-        found = hub.documents.history(kind, key)
-        one = next((each for each in found if each.revision == to), None)
-        if one is None:
-            raise Unknown(f"{key} has no revision {to}", code="revision_unknown")
-        question = _about_undo(kind, key, one, found[0].revision)
-        leaves = _leaves(kind, key, to)
-        return ask(pages, request, replace(question, details=(leaves,) if leaves else ()))
+@router.get("/history/{kind}/{key}")
+def show(
+    hub: TheHub,
+    pages: ThePages,
+    kind: str,
+    key: str,
+    request: Request,
+    actor: Sees,
+    before: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> Response:
+    return _answer(hub, pages, request, actor, kind, key, before)
 
-    @router.post("/history/{kind}/{key}/undo")
-    def undo(
-        kind: str, key: str, request: Request, actor: Admin, to: Number = 0, revision: Number = 0
-    ) -> Response:
-        _demand_seen(actor, kind)
-        leaves = _leaves(kind, key, to)
-        try:
-            hub.documents.undo(kind, key, to, expected=revision, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, actor, kind, key, error=error)
-        text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
-        return go(
-            history_of(kind, key),
-            said=Said(f"{text} {leaves}" if leaves else text, "warn" if leaves else "ok"),
-        )
 
-    def _leaves(kind: str, key: str, to: int) -> str | None:
-        """What an undo cannot bring back."""
-        return tell_undo_leaves(hub, key, to) if kind == "repository" and _find(hub, kind, key) else None
+@router.get("/history/{kind}/{key}/undo")
+def ask_about_undo(
+    hub: TheHub,
+    pages: ThePages,
+    kind: str,
+    key: str,
+    request: Request,
+    actor: Admin,
+    to: Annotated[int, Query(ge=0, le=10**9)] = 0,
+) -> Response:
+    _demand_seen(actor, kind)
+    found = hub.documents.history(kind, key)
+    one = next((each for each in found if each.revision == to), None)
+    if one is None:
+        raise Unknown(f"{key} has no revision {to}", code="revision_unknown")
+    question = _about_undo(kind, key, one, found[0].revision)
+    leaves = _leaves(hub, kind, key, to)
+    return ask(pages, request, replace(question, details=(leaves,) if leaves else ()))
+
+
+@router.post("/history/{kind}/{key}/undo")
+def undo(
+    hub: TheHub,
+    pages: ThePages,
+    kind: str,
+    key: str,
+    request: Request,
+    actor: Admin,
+    to: Number = 0,
+    revision: Number = 0,
+) -> Response:
+    _demand_seen(actor, kind)
+    leaves = _leaves(hub, kind, key, to)
+    try:
+        hub.documents.undo(kind, key, to, expected=revision, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer(hub, pages, request, actor, kind, key, error=error)
+    text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
+    return go(
+        history_of(kind, key),
+        said=Said(f"{text} {leaves}" if leaves else text, "warn" if leaves else "ok"),
+    )
+
+
+def _leaves(hub: Hub, kind: str, key: str, to: int) -> str | None:
+    """What an undo cannot bring back."""
+    return tell_undo_leaves(hub, key, to) if kind == "repository" and _find(hub, kind, key) else None
 
 
 def _demand_seen(actor: Actor, kind: str) -> None:
@@ -244,54 +260,67 @@ class Gone:
     purge: Question
 
 
-def _add_deleted(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def answer(request: Request, page: int = 1, error: HighballError | None = None) -> Response:
-        found = hub.documents.list_deleted()
-        from_here = (page - 1) * AT_ONCE
-        context = {
-            "gone": [
-                Gone(one, name_of(one.kind, one.key), _about_purge(one.kind, one.key))
-                for one in found[from_here : from_here + AT_ONCE]
-            ],
-            "count": len(found),
-            "page": page,
-            "more": len(found) > from_here + AT_ONCE,
-            "error": error,
-            "faults": faults_of(error),
-        }
-        return pages.answer(request, "deleted", context, status=status_of(error))
+def _answer_deleted(
+    hub: Hub, pages: Pages, request: Request, page: int = 1, error: HighballError | None = None
+) -> Response:
+    found = hub.documents.list_deleted()
+    from_here = (page - 1) * AT_ONCE
+    context = {
+        "gone": [
+            Gone(one, name_of(one.kind, one.key), _about_purge(one.kind, one.key))
+            for one in found[from_here : from_here + AT_ONCE]
+        ],
+        "count": len(found),
+        "page": page,
+        "more": len(found) > from_here + AT_ONCE,
+        "error": error,
+        "faults": faults_of(error),
+    }
+    return pages.answer(request, "deleted", context, status=status_of(error))
 
-    @router.get("/deleted")
-    def show(request: Request, _: Admin, page: Annotated[int, Query(ge=1, le=10**6)] = 1) -> Response:
-        return answer(request, page)
 
-    @router.post("/deleted/restore")
-    def restore(request: Request, actor: Admin, kind: Text = "", key: Text = "") -> Response:
-        try:
-            one = hub.documents.restore(kind, key, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, error=error)
-        return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is back."))
+@router.get("/deleted")
+def show_deleted(
+    hub: TheHub, pages: ThePages, request: Request, _: Admin, page: Annotated[int, Query(ge=1, le=10**6)] = 1
+) -> Response:
+    return _answer_deleted(hub, pages, request, page)
 
-    @router.get("/deleted/purge")
-    def ask_about_purge(
-        request: Request,
-        _: Admin,
-        kind: Annotated[str, Query(max_length=80)] = "",
-        key: Annotated[str, Query(max_length=80)] = "",
-    ) -> Response:
-        there = {(one.kind, one.key) for one in hub.documents.list_deleted()}
-        if (kind, key) not in there:
-            raise Unknown(f"there is no deleted {kind} {key}".rstrip())
-        return ask(pages, request, _about_purge(kind, key))
 
-    @router.post("/deleted/purge")
-    def purge(request: Request, actor: Admin, kind: Text = "", key: Text = "") -> Response:
-        try:
-            hub.documents.purge(kind, key, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, error=error)
-        return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is removed for good."))
+@router.post("/deleted/restore")
+def restore(
+    hub: TheHub, pages: ThePages, request: Request, actor: Admin, kind: Text = "", key: Text = ""
+) -> Response:
+    try:
+        one = hub.documents.restore(kind, key, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer_deleted(hub, pages, request, error=error)
+    return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is back."))
+
+
+@router.get("/deleted/purge")
+def ask_about_purge(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Admin,
+    kind: Annotated[str, Query(max_length=80)] = "",
+    key: Annotated[str, Query(max_length=80)] = "",
+) -> Response:
+    there = {(one.kind, one.key) for one in hub.documents.list_deleted()}
+    if (kind, key) not in there:
+        raise Unknown(f"there is no deleted {kind} {key}".rstrip())
+    return ask(pages, request, _about_purge(kind, key))
+
+
+@router.post("/deleted/purge")
+def purge(
+    hub: TheHub, pages: ThePages, request: Request, actor: Admin, kind: Text = "", key: Text = ""
+) -> Response:
+    try:
+        hub.documents.purge(kind, key, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer_deleted(hub, pages, request, error=error)
+    return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is removed for good."))
 
 
 def _about_purge(kind: str, key: str) -> Question:

@@ -6,35 +6,30 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from highball import __version__
 from highball.config.document import effective_job
-from highball.config.roles import Role
 from highball.hub.agents.fleet import Twin
 from highball.hub.agents.refusals import Refusal
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.overview import Overview, ProblemKind
 from highball.humanize import counted
 from highball.model.standing import Health
 from highball.retention import LARGEST_SKEW
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Question, ask
 from highball.web.ui import status_looks
 from highball.web.ui.render import (
-    Pages,
     Said,
     go,
 )
 from highball.web.ui.status_looks import Look
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 HOSTS = "/hosts"
 
@@ -42,30 +37,26 @@ ONLINE = Look("ok", "circle-check", "Online")
 OFFLINE = Look("bad", "unplug", "Offline")
 ASLEEP = Look("idle", "moon", "Asleep")
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The list of hosts."""
-    router = APIRouter(include_in_schema=False)
 
-    @router.get(HOSTS)
-    def list_them(request: Request, _: Sees) -> Response:
-        found = pages.in_short()
-        rows = _rows(hub, found)
-        context = {"rows": rows, "sentence": _sentence(rows)}
-        return pages.answer(request, "hosts", context, overview=found)
+@router.get(HOSTS)
+def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    found = pages.in_short()
+    rows = _rows(hub, found)
+    context = {"rows": rows, "sentence": _sentence(rows)}
+    return pages.answer(request, "hosts", context, overview=found)
 
-    @router.get("/hosts/{key}/shut-out")
-    def ask_about_agent(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about_agent(key))
 
-    @router.post("/hosts/{key}/shut-out")
-    async def shut_out(key: str, actor: Admin) -> Response:
-        await hub.shut_out(key, actor, utc_now())
-        return go(
-            HOSTS, said=Said(f"The agent of {key} is shut out. Invite the host again to let another in.")
-        )
+@router.get("/hosts/{key}/shut-out")
+def ask_about_agent(pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    return ask(pages, request, _about_agent(key))
 
-    return router
+
+@router.post("/hosts/{key}/shut-out")
+async def shut_out(hub: TheHub, key: str, actor: Admin) -> Response:
+    await hub.shut_out(key, actor, utc_now())
+    return go(HOSTS, said=Said(f"The agent of {key} is shut out. Invite the host again to let another in."))
 
 
 @dataclass(frozen=True)

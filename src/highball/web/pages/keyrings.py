@@ -6,12 +6,11 @@ import secrets
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from highball.config.roles import Role
 from highball.errors import HighballError, Misuse
-from highball.hub.audit import Actor, Entry, Wanted
+from highball.hub.audit import Entry, Wanted
 from highball.hub.hub import Hub
 from highball.hub.runs.record import RunFilter, utc_now
 from highball.hub.secrets import key_rotation
@@ -24,7 +23,8 @@ from highball.model.run import (
 )
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Question, ask
 from highball.web.pages.start import KIT_KEPT
 from highball.web.ui import status_looks
@@ -34,8 +34,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=4096)]
 KeyId = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 
@@ -54,123 +52,134 @@ USED_BY = {
     "unknown": "unknown, not made here",
 }
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The page of a repository's keys, and what can be done there."""
-    router = APIRouter(include_in_schema=False, prefix="/repositories/{key}/keys")
-    _add_looking(router, hub, pages)
-    _add_changing(router, hub, pages)
-    _add_removing(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False, prefix="/repositories/{key}/keys")
 
 
-def _add_looking(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("")
-    def show(request: Request, key: str, _: Sees) -> Response:
-        return pages.answer(request, "repository-keys", _context(hub, key))
+@router.get("")
+def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
+    return pages.answer(request, "repository-keys", _context(hub, key))
 
-    @router.get("/listed")
-    async def show_list(request: Request, key: str, _: Sees) -> Response:
-        context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
-        try:
-            context["keys"] = await key_rotation.list_told(hub, key)
-        except HighballError as error:
-            context["error"] = error
-        return await run_in_threadpool(
-            lambda: pages.answer(request, "repository-key-list", _context(hub, key) | context)
+
+@router.get("/listed")
+async def show_list(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
+    context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
+    try:
+        context["keys"] = await key_rotation.list_told(hub, key)
+    except HighballError as error:
+        context["error"] = error
+    return await run_in_threadpool(
+        lambda: pages.answer(request, "repository-key-list", _context(hub, key) | context)
+    )
+
+
+def _form(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    key: str,
+    act: str,
+    sent: dict[str, str],
+    error: HighballError | None = None,
+) -> Response:
+    context = _context(hub, key) | {"act": act, "sent": sent, "error": error}
+    status = 200 if error is None else error.http_status
+    return pages.answer(request, "repository-key-form", context, status=status)
+
+
+@router.get("/rotate")
+def ask_to_rotate(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, of: str = ""
+) -> Response:
+    return _form(hub, pages, request, key, "rotate", {"of_admin": "yes" if of == "admin" else ""})
+
+
+@router.get("/add")
+def ask_to_add(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    return _form(hub, pages, request, key, "add", {})
+
+
+@router.post("/rotate")
+def rotate(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    actor: Admin,
+    how: Text = "generate",
+    password: Text = "",
+    file: Text = "",
+    of_admin: Text = "",
+    order_key: Text = "",
+) -> Response:
+    try:
+        given = _given(how, password, file)
+        once = f"{order_key}:rotate" if order_key else None
+        run = key_rotation.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
+    except HighballError as error:
+        return _form(
+            hub, pages, request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error
         )
+    return go(f"/runs/{run.id}")
 
 
-def _add_changing(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def form(
-        request: Request, key: str, act: str, sent: dict[str, str], error: HighballError | None = None
-    ) -> Response:
-        context = _context(hub, key) | {"act": act, "sent": sent, "error": error}
-        status = 200 if error is None else error.http_status
-        return pages.answer(request, "repository-key-form", context, status=status)
-
-    @router.get("/rotate")
-    def ask_to_rotate(request: Request, key: str, _: Admin, of: str = "") -> Response:
-        return form(request, key, "rotate", {"of_admin": "yes" if of == "admin" else ""})
-
-    @router.get("/add")
-    def ask_to_add(request: Request, key: str, _: Admin) -> Response:
-        return form(request, key, "add", {})
-
-    @router.post("/rotate")
-    def rotate(
-        request: Request,
-        key: str,
-        actor: Admin,
-        how: Text = "generate",
-        password: Text = "",
-        file: Text = "",
-        of_admin: Text = "",
-        order_key: Text = "",
-    ) -> Response:
-        try:
-            given = _given(how, password, file)
-            once = f"{order_key}:rotate" if order_key else None
-            run = key_rotation.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
-        except HighballError as error:
-            return form(request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error)
-        return go(f"/runs/{run.id}")
-
-    @router.post("/add")
-    def add(
-        request: Request,
-        key: str,
-        actor: Admin,
-        name: Text = "",
-        how: Text = "enter",
-        password: Text = "",
-        file: Text = "",
-        order_key: Text = "",
-    ) -> Response:
-        try:
-            once = f"{order_key}:add" if order_key else None
-            given = _given(how, password, file)
-            run = key_rotation.add(hub, key, actor, name=_name(name), **given, order_key=once)
-        except HighballError as error:
-            return form(request, key, "add", {"how": how, "file": file, "name": name}, error)
-        return go(f"/runs/{run.id}")
-
-    @router.post("/undo")
-    def undo(key: str, actor: Admin) -> Response:
-        hub.vault.bring_back(hub.vault.find_place(key, "password"), actor, utc_now())
-        hub.newsroom.publish("object", key)
-        text = f"The password of before opens {key} again. The new key stays until it is removed."
-        return go(_address(key), said=Said(text))
+@router.post("/add")
+def add(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    actor: Admin,
+    name: Text = "",
+    how: Text = "enter",
+    password: Text = "",
+    file: Text = "",
+    order_key: Text = "",
+) -> Response:
+    try:
+        once = f"{order_key}:add" if order_key else None
+        given = _given(how, password, file)
+        run = key_rotation.add(hub, key, actor, name=_name(name), **given, order_key=once)
+    except HighballError as error:
+        return _form(hub, pages, request, key, "add", {"how": how, "file": file, "name": name}, error)
+    return go(f"/runs/{run.id}")
 
 
-def _add_removing(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/remove")
-    async def ask_to_remove(request: Request, key: str, _: Admin, id: KeyId) -> Response:
-        try:
-            found = next((one for one in await key_rotation.list_told(hub, key) if one.id == id), None)
-        except HighballError as error:
-            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
-        if found is None or not found.removable:
-            why = (
-                "is gone already"
-                if found is None
-                else "opens the repository for Highball: it is never removed"
-            )
-            return go(_address(key), said=Said(f"The key {id[:8]} {why}.", "warn"))
-        return await run_in_threadpool(ask, pages, request, _about_removal(key, found))
+@router.post("/undo")
+def undo(hub: TheHub, key: str, actor: Admin) -> Response:
+    hub.vault.bring_back(hub.vault.find_place(key, "password"), actor, utc_now())
+    hub.newsroom.publish("object", key)
+    text = f"The password of before opens {key} again. The new key stays until it is removed."
+    return go(_address(key), said=Said(text))
 
-    @router.post("/remove")
-    def remove(
-        key: str, actor: Admin, id: Annotated[str, Form(pattern="^[0-9a-f]{64}$")], order_key: Text = ""
-    ) -> Response:
-        try:
-            run = key_rotation.remove(
-                hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None
-            )
-        except HighballError as error:
-            hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
-            return go(_address(key), said=Said(f"{status_looks.sentence(error.message)}{hint}", "warn"))
-        return go(f"/runs/{run.id}")
+
+@router.get("/remove")
+async def ask_to_remove(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, id: KeyId
+) -> Response:
+    try:
+        found = next((one for one in await key_rotation.list_told(hub, key) if one.id == id), None)
+    except HighballError as error:
+        return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
+    if found is None or not found.removable:
+        why = "is gone already" if found is None else "opens the repository for Highball: it is never removed"
+        return go(_address(key), said=Said(f"The key {id[:8]} {why}.", "warn"))
+    return await run_in_threadpool(ask, pages, request, _about_removal(key, found))
+
+
+@router.post("/remove")
+def remove(
+    hub: TheHub,
+    key: str,
+    actor: Admin,
+    id: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
+    order_key: Text = "",
+) -> Response:
+    try:
+        run = key_rotation.remove(hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None)
+    except HighballError as error:
+        hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
+        return go(_address(key), said=Said(f"{status_looks.sentence(error.message)}{hint}", "warn"))
+    return go(f"/runs/{run.id}")
 
 
 # --- small steps ---------------------------------------------------------------------------------

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Number,
     faults_of,
@@ -26,50 +25,56 @@ from highball.web.ui.render import (
     go,
 )
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Kind = Literal["job", "repository", "host", "profile", "pin"]
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The page that changes a key."""
-    router = APIRouter(include_in_schema=False)
 
-    def answer(
-        request: Request, kind: Kind, key: str, new: str, revision: int, error: HighballError | None = None
-    ) -> Response:
-        one = hub.documents.get(kind, key)
-        names = dict.fromkeys(reference.of for reference in hub.documents.list_references(kind, key))
-        context = {
-            "kind": kind,
-            "was": key,
-            "new": new,
-            "revision": revision or one.revision,
-            "place": page_of(kind, key),
-            "named_by": [(name_of(*place), page_of(*place)) for place in names],
-            "file": (hub.documents.file() or "its configuration file") if is_of_file(one) else None,
-            "error": error,
-            "faults": faults_of(error),
-        }
-        return pages.answer(request, "key", context, status=status_of(error))
+def _answer(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    kind: Kind,
+    key: str,
+    new: str,
+    revision: int,
+    error: HighballError | None = None,
+) -> Response:
+    one = hub.documents.get(kind, key)
+    names = dict.fromkeys(reference.of for reference in hub.documents.list_references(kind, key))
+    context = {
+        "kind": kind,
+        "was": key,
+        "new": new,
+        "revision": revision or one.revision,
+        "place": page_of(kind, key),
+        "named_by": [(name_of(*place), page_of(*place)) for place in names],
+        "file": (hub.documents.file() or "its configuration file") if is_of_file(one) else None,
+        "error": error,
+        "faults": faults_of(error),
+    }
+    return pages.answer(request, "key", context, status=status_of(error))
 
-    @router.get("/keys/{kind}/{key}")
-    def show(kind: Kind, key: str, request: Request, _: Admin) -> Response:
-        return answer(request, kind, key, key, 0)
 
-    @router.post("/keys/{kind}/{key}")
-    def change(
-        kind: Kind,
-        key: str,
-        request: Request,
-        actor: Admin,
-        new: Annotated[str, Form(alias="key", max_length=4096)] = "",
-        revision: Number = 0,
-    ) -> Response:
-        new = new.strip()
-        try:
-            hub.documents.rekey(kind, key, new, expected=revision, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, kind, key, new, revision_that_holds(error, revision), error)
-        return go(page_of(kind, new), said=Said(f"{key} is {new} now. Its history came along."))
+@router.get("/keys/{kind}/{key}")
+def show(hub: TheHub, pages: ThePages, kind: Kind, key: str, request: Request, _: Admin) -> Response:
+    return _answer(hub, pages, request, kind, key, key, 0)
 
-    return router
+
+@router.post("/keys/{kind}/{key}")
+def change(
+    hub: TheHub,
+    pages: ThePages,
+    kind: Kind,
+    key: str,
+    request: Request,
+    actor: Admin,
+    new: Annotated[str, Form(alias="key", max_length=4096)] = "",
+    revision: Number = 0,
+) -> Response:
+    new = new.strip()
+    try:
+        hub.documents.rekey(kind, key, new, expected=revision, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer(hub, pages, request, kind, key, new, revision_that_holds(error, revision), error)
+    return go(page_of(kind, new), said=Said(f"{key} is {new} now. Its history came along."))

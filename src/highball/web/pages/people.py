@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from highball.config.roles import (
@@ -17,15 +16,11 @@ from highball.config.roles import (
     User,
 )
 from highball.errors import ConfigurationInvalid, HighballError, Problem
-from highball.hub.audit import Actor
 from highball.hub.auth.users import Account, Program
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
-from highball.web.authorize import (
-    demand,
-    known,
-    own_user,
-)
+from highball.web.authorize import Admin, Sees, known, own_user
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request
 from highball.web.forms.fields import (
     Number,
@@ -44,9 +39,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
-
 USERS = "/settings/users"
 TOKENS = "/settings/tokens"
 OWN_TOKENS = "/settings/own-tokens"
@@ -54,129 +46,138 @@ ACCOUNT = "/settings"
 
 NO_ACCOUNT = Said("A token has no account: log in for this.", "warn")
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages of users and of tokens."""
-    router = APIRouter(include_in_schema=False)
-    _add_users(router, hub, pages)
-    _add_ways_in(router, hub, pages)
-    _add_tokens(router, hub, pages)
-    _add_values(router, hub, pages)
-    _add_own_tokens(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 # --- users ---------------------------------------------------------------------------------------
 
 
-def _add_users(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def form(
-        request: Request,
-        sent: Mapping[str, object],
-        account: Account | None,
-        revision: int = 0,
-        error: HighballError | None = None,
-    ) -> Response:
-        context = {
-            "sent": sent,
-            "account": account,
-            "revision": revision,
-            "error": error,
-            "faults": _faults_of_name(error),
-            "question": _about_user(account.key) if account else None,
-            "reset": _about_factor(account.key) if account else None,
-            "provider_tells": _provider_tells(hub),
-        }
-        return pages.answer(request, "user", context, status=status_of(error))
-
-    @router.get(USERS)
-    def list_users(request: Request, _: Admin) -> Response:
-        return pages.answer(request, "users", {"users": hub.access.list_users()})
-
-    @router.get("/settings/users/new")
-    def new_user(request: Request, _: Admin) -> Response:
-        sent = {"key": "", "title": "", "role": Role.VIEWER.value, "enabled": True}
-        return form(request, sent | {"restore_in_place": False}, None)
-
-    @router.post(USERS)
-    def create_user(
-        request: Request,
-        actor: Admin,
-        key: Text = "",
-        title: Text = "",
-        role: Text = "",
-        restore_in_place: Text = "",
-    ) -> Response:
-        try:
-            user = _read_user(title, role, True, in_place=bool(restore_in_place))
-            account = hub.access.create_user(key, user, actor, utc_now())
-        except HighballError as error:
-            sent = {"key": key, "title": title, "role": role, "enabled": True}
-            return form(request, sent | {"restore_in_place": bool(restore_in_place)}, None, error=error)
-        return go(_user(account.key), said=Said(f"{account.key} has an account. Make a link to invite them."))
-
-    @router.get("/settings/users/{key}")
-    def show_user(key: str, request: Request, _: Admin) -> Response:
-        account = hub.access.get_user(key)
-        user = account.user
-        sent = {"key": key, "title": user.title or "", "role": user.role.value, "enabled": user.enabled}
-        return form(request, sent | {"restore_in_place": user.restore_in_place}, account, account.revision)
-
-    @router.post("/settings/users/{key}")
-    def change_user(
-        key: str,
-        request: Request,
-        actor: Admin,
-        title: Text = "",
-        role: Text = "",
-        restore_in_place: Text = "",
-        enabled: Text = "",
-        revision: Number = 0,
-    ) -> Response:
-        account = hub.access.get_user(key)
-        try:
-            user = _read_user(title, role, bool(enabled), in_place=bool(restore_in_place))
-            hub.access.change_user(key, user, actor, utc_now(), revision=revision)
-        except HighballError as error:
-            sent = {"key": key, "title": title, "role": role, "enabled": bool(enabled)}
-            sent |= {"restore_in_place": bool(restore_in_place)}
-            return form(request, sent, account, revision_that_holds(error, revision), error)
-        return go(USERS, said=Said(f"{key} is saved.", undo=f"/history/user/{quote(key, safe='')}"))
+def _user_form(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    sent: Mapping[str, object],
+    account: Account | None,
+    revision: int = 0,
+    error: HighballError | None = None,
+) -> Response:
+    context = {
+        "sent": sent,
+        "account": account,
+        "revision": revision,
+        "error": error,
+        "faults": _faults_of_name(error),
+        "question": _about_user(account.key) if account else None,
+        "reset": _about_factor(account.key) if account else None,
+        "provider_tells": _provider_tells(hub),
+    }
+    return pages.answer(request, "user", context, status=status_of(error))
 
 
-def _add_ways_in(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.post("/settings/users/{key}/link")
-    def make_link(key: str, request: Request, actor: Admin) -> Response:
-        link = hub.access.make_link(key, actor, utc_now())
-        address = f"{url_of(request)}/password#{link.token.reveal().decode()}"
-        shown = {"what": "user", "key": key, "value": address, "expires_at": link.expires_at, "back": USERS}
-        return pages.answer(request, "shown-once", shown)
+@router.get(USERS)
+def list_users(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    return pages.answer(request, "users", {"users": hub.access.list_users()})
 
-    @router.post("/settings/users/{key}/end-sessions")
-    def end_sessions(key: str, actor: Admin) -> Response:
-        hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
-        left = [one.key for one in hub.access.list_tokens_of(key)]
-        told = f" These tokens may still act for them: {', '.join(left)}." if left else ""
-        return go(_user(key), said=Said(f"{key} is logged out everywhere.{told}"))
 
-    @router.get("/settings/users/{key}/reset-second-factor")
-    def ask_about_factor(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about_factor(hub.access.get_user(key).key))
+@router.get("/settings/users/new")
+def new_user(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    sent = {"key": "", "title": "", "role": Role.VIEWER.value, "enabled": True}
+    return _user_form(hub, pages, request, sent | {"restore_in_place": False}, None)
 
-    @router.post("/settings/users/{key}/reset-second-factor")
-    def reset_factor(key: str, actor: Admin) -> Response:
-        had = hub.access.authenticators.reset(key, actor, utc_now())
-        told = "logs in with the password alone from now on" if had else "has no second factor"
-        return go(_user(key), said=Said(f"{key} {told}."))
 
-    @router.get("/settings/users/{key}/delete")
-    def ask_about_user(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about_user(hub.access.get_user(key).key))
+@router.post(USERS)
+def create_user(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    key: Text = "",
+    title: Text = "",
+    role: Text = "",
+    restore_in_place: Text = "",
+) -> Response:
+    try:
+        user = _read_user(title, role, True, in_place=bool(restore_in_place))
+        account = hub.access.create_user(key, user, actor, utc_now())
+    except HighballError as error:
+        sent = {"key": key, "title": title, "role": role, "enabled": True}
+        return _user_form(
+            hub, pages, request, sent | {"restore_in_place": bool(restore_in_place)}, None, error=error
+        )
+    return go(_user(account.key), said=Said(f"{account.key} has an account. Make a link to invite them."))
 
-    @router.post("/settings/users/{key}/delete")
-    def delete_user(key: str, actor: Admin) -> Response:
-        hub.access.delete_user(key, actor, utc_now())
-        return go(USERS, said=Said(f"{key} is deleted, with the tokens in that name."))
+
+@router.get("/settings/users/{key}")
+def show_user(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    account = hub.access.get_user(key)
+    user = account.user
+    sent = {"key": key, "title": user.title or "", "role": user.role.value, "enabled": user.enabled}
+    return _user_form(
+        hub, pages, request, sent | {"restore_in_place": user.restore_in_place}, account, account.revision
+    )
+
+
+@router.post("/settings/users/{key}")
+def change_user(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    request: Request,
+    actor: Admin,
+    title: Text = "",
+    role: Text = "",
+    restore_in_place: Text = "",
+    enabled: Text = "",
+    revision: Number = 0,
+) -> Response:
+    account = hub.access.get_user(key)
+    try:
+        user = _read_user(title, role, bool(enabled), in_place=bool(restore_in_place))
+        hub.access.change_user(key, user, actor, utc_now(), revision=revision)
+    except HighballError as error:
+        sent = {"key": key, "title": title, "role": role, "enabled": bool(enabled)}
+        sent |= {"restore_in_place": bool(restore_in_place)}
+        return _user_form(hub, pages, request, sent, account, revision_that_holds(error, revision), error)
+    return go(USERS, said=Said(f"{key} is saved.", undo=f"/history/user/{quote(key, safe='')}"))
+
+
+@router.post("/settings/users/{key}/link")
+def make_link(hub: TheHub, pages: ThePages, key: str, request: Request, actor: Admin) -> Response:
+    link = hub.access.make_link(key, actor, utc_now())
+    address = f"{url_of(request)}/password#{link.token.reveal().decode()}"
+    shown = {"what": "user", "key": key, "value": address, "expires_at": link.expires_at, "back": USERS}
+    return pages.answer(request, "shown-once", shown)
+
+
+@router.post("/settings/users/{key}/end-sessions")
+def end_sessions(hub: TheHub, key: str, actor: Admin) -> Response:
+    hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
+    left = [one.key for one in hub.access.list_tokens_of(key)]
+    told = f" These tokens may still act for them: {', '.join(left)}." if left else ""
+    return go(_user(key), said=Said(f"{key} is logged out everywhere.{told}"))
+
+
+@router.get("/settings/users/{key}/reset-second-factor")
+def ask_about_factor(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    return ask(pages, request, _about_factor(hub.access.get_user(key).key))
+
+
+@router.post("/settings/users/{key}/reset-second-factor")
+def reset_factor(hub: TheHub, key: str, actor: Admin) -> Response:
+    had = hub.access.authenticators.reset(key, actor, utc_now())
+    told = "logs in with the password alone from now on" if had else "has no second factor"
+    return go(_user(key), said=Said(f"{key} {told}."))
+
+
+@router.get("/settings/users/{key}/delete")
+def ask_about_user(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    return ask(pages, request, _about_user(hub.access.get_user(key).key))
+
+
+@router.post("/settings/users/{key}/delete")
+def delete_user(hub: TheHub, key: str, actor: Admin) -> Response:
+    hub.access.delete_user(key, actor, utc_now())
+    return go(USERS, said=Said(f"{key} is deleted, with the tokens in that name."))
 
 
 def _user(key: str) -> str:
@@ -235,181 +236,200 @@ def _about_factor(key: str) -> Question:
 # --- tokens --------------------------------------------------------------------------------------
 
 
-def _add_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def form(
-        request: Request,
-        sent: Mapping[str, object],
-        program: Program | None,
-        revision: int = 0,
-        error: HighballError | None = None,
-    ) -> Response:
-        context = {
-            "sent": sent,
-            "program": program,
-            "revision": revision,
-            "users": [
-                ("", "Nobody: a program of its own"),
-                *((u.key, u.key) for u in hub.access.list_users()),
-            ],
-            "error": error,
-            "faults": _faults_of_name(error),
-            "question": _about_token(program.key) if program else None,
-            "renewal": _about_value(program.key) if program else None,
-            "own": False,
-            "base": TOKENS,
-            "back": TOKENS,
-        }
-        return pages.answer(request, "token", context, status=status_of(error))
-
-    @router.get(TOKENS)
-    def list_tokens(request: Request, _: Admin) -> Response:
-        return pages.answer(request, "tokens", {"tokens": hub.access.list_tokens()})
-
-    @router.get("/settings/tokens/new")
-    def new_token(request: Request, _: Admin) -> Response:
-        sent = {"key": "", "title": "", "role": "viewer", "user": "", "ends": "", "enabled": True}
-        return form(request, sent | {"may_grant": False, "restore_in_place": False}, None)
-
-    @router.post(TOKENS)
-    def create_token(
-        request: Request,
-        actor: Admin,
-        key: Text = "",
-        title: Text = "",
-        role: Text = "",
-        user: Text = "",
-        ends: Text = "",
-        may_grant: Text = "",
-        restore_in_place: Text = "",
-    ) -> Response:
-        rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
-        try:
-            token = _read_token(pages, title, role, user, ends, True, rights=rights)
-            program, value = hub.access.create_token(key.strip(), token, actor, utc_now())
-        except HighballError as error:
-            sent = {"key": key, "title": title, "role": role, "user": user, "ends": ends, "enabled": True}
-            return form(request, sent | rights, None, error=error)
-        shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": TOKENS}
-        return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
-
-    @router.get("/settings/tokens/{key}")
-    def show_token(key: str, request: Request, _: Admin) -> Response:
-        program = hub.access.get_token(key)
-        token = program.token
-        sent = {
-            "key": key,
-            "title": token.title or "",
-            "role": token.role.value,
-            "user": token.user or "",
-            "ends": _last_day(token.expires_at, pages),
-            "enabled": token.enabled,
-            "may_grant": token.may_grant,
-            "restore_in_place": token.restore_in_place,
-        }
-        return form(request, sent, program, program.revision)
-
-    @router.post("/settings/tokens/{key}")
-    def change_token(
-        key: str,
-        request: Request,
-        actor: Admin,
-        title: Text = "",
-        role: Text = "",
-        user: Text = "",
-        ends: Text = "",
-        enabled: Text = "",
-        may_grant: Text = "",
-        restore_in_place: Text = "",
-        revision: Number = 0,
-    ) -> Response:
-        program = hub.access.get_token(key)
-        rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
-        try:
-            before = program.token.expires_at
-            token = _read_token(pages, title, role, user, ends, bool(enabled), before, rights=rights)
-            hub.access.change_token(key, token, actor, utc_now(), revision=revision)
-        except HighballError as error:
-            said = {"key": key, "title": title, "role": role, "user": user, "ends": ends}
-            sent = said | {"enabled": enabled} | rights
-            return form(request, sent, program, revision_that_holds(error, revision), error)
-        return go(TOKENS, said=Said(f"{key} is saved.", undo=f"/history/token/{quote(key, safe='')}"))
+def _token_form(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    sent: Mapping[str, object],
+    program: Program | None,
+    revision: int = 0,
+    error: HighballError | None = None,
+) -> Response:
+    context = {
+        "sent": sent,
+        "program": program,
+        "revision": revision,
+        "users": [
+            ("", "Nobody: a program of its own"),
+            *((u.key, u.key) for u in hub.access.list_users()),
+        ],
+        "error": error,
+        "faults": _faults_of_name(error),
+        "question": _about_token(program.key) if program else None,
+        "renewal": _about_value(program.key) if program else None,
+        "own": False,
+        "base": TOKENS,
+        "back": TOKENS,
+    }
+    return pages.answer(request, "token", context, status=status_of(error))
 
 
-def _add_values(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/settings/tokens/{key}/renew")
-    def ask_about_value(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about_value(hub.access.get_token(key).key))
-
-    @router.post("/settings/tokens/{key}/renew")
-    def renew_token(key: str, request: Request, actor: Admin) -> Response:
-        program, value = hub.access.renew_token(key, actor, utc_now())
-        shown = {"what": "token", "key": key, "value": value.reveal().decode(), "back": TOKENS}
-        return pages.answer(request, "shown-once", shown | {"expires_at": program.token.expires_at})
-
-    @router.get("/settings/tokens/{key}/delete")
-    def ask_about_token(key: str, request: Request, _: Admin) -> Response:
-        return ask(pages, request, _about_token(hub.access.get_token(key).key))
-
-    @router.post("/settings/tokens/{key}/delete")
-    def delete_token(key: str, actor: Admin) -> Response:
-        hub.access.delete_token(key, actor, utc_now())
-        return go(TOKENS, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+@router.get(TOKENS)
+def list_tokens(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    return pages.answer(request, "tokens", {"tokens": hub.access.list_tokens()})
 
 
-def _add_own_tokens(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def form(request: Request, sent: Mapping[str, object], error: HighballError | None = None) -> Response:
-        context = {
-            "sent": sent,
-            "program": None,
-            "revision": 0,
-            "error": error,
-            "faults": _faults_of_name(error),
-            "own": True,
-            "base": OWN_TOKENS,
-            "back": ACCOUNT,
-        }
-        return pages.answer(request, "token", context, status=status_of(error))
+@router.get("/settings/tokens/new")
+def new_token(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    sent = {"key": "", "title": "", "role": "viewer", "user": "", "ends": "", "enabled": True}
+    return _token_form(hub, pages, request, sent | {"may_grant": False, "restore_in_place": False}, None)
 
-    @router.get("/settings/own-tokens/new")
-    def new_own_token(request: Request, _: Sees) -> Response:
-        sent = {"key": "", "title": "", "role": "viewer", "ends": "", "enabled": True}
-        return form(request, sent | {"restore_in_place": False})
 
-    @router.post(OWN_TOKENS)
-    def create_own_token(
-        request: Request,
-        actor: Sees,
-        key: Text = "",
-        title: Text = "",
-        role: Text = "",
-        ends: Text = "",
-        restore_in_place: Text = "",
-    ) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        rights = {"restore_in_place": bool(restore_in_place)}
-        try:
-            token = _read_token(pages, title, role, "", ends, True, rights=rights)
-            made = hub.access.create_own_token(own_user(me), key.strip(), token, actor, utc_now())
-        except HighballError as error:
-            sent = {"key": key, "title": title, "role": role, "ends": ends, "enabled": True}
-            return form(request, sent | rights, error)
-        program, value = made
-        shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": ACCOUNT}
-        return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
+@router.post(TOKENS)
+def create_token(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    key: Text = "",
+    title: Text = "",
+    role: Text = "",
+    user: Text = "",
+    ends: Text = "",
+    may_grant: Text = "",
+    restore_in_place: Text = "",
+) -> Response:
+    rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
+    try:
+        token = _read_token(pages, title, role, user, ends, True, rights=rights)
+        program, value = hub.access.create_token(key.strip(), token, actor, utc_now())
+    except HighballError as error:
+        sent = {"key": key, "title": title, "role": role, "user": user, "ends": ends, "enabled": True}
+        return _token_form(hub, pages, request, sent | rights, None, error=error)
+    shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": TOKENS}
+    return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
 
-    @router.get("/settings/own-tokens/{key}/delete")
-    def ask_about_own_token(key: str, request: Request, _: Sees) -> Response:
-        return ask(pages, request, about_own_token(key))
 
-    @router.post("/settings/own-tokens/{key}/delete")
-    def delete_own_token(key: str, request: Request, actor: Sees) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        hub.access.delete_own_token(own_user(me), key, actor, utc_now())
-        return go(ACCOUNT, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+@router.get("/settings/tokens/{key}")
+def show_token(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    program = hub.access.get_token(key)
+    token = program.token
+    sent = {
+        "key": key,
+        "title": token.title or "",
+        "role": token.role.value,
+        "user": token.user or "",
+        "ends": _last_day(token.expires_at, pages),
+        "enabled": token.enabled,
+        "may_grant": token.may_grant,
+        "restore_in_place": token.restore_in_place,
+    }
+    return _token_form(hub, pages, request, sent, program, program.revision)
+
+
+@router.post("/settings/tokens/{key}")
+def change_token(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    request: Request,
+    actor: Admin,
+    title: Text = "",
+    role: Text = "",
+    user: Text = "",
+    ends: Text = "",
+    enabled: Text = "",
+    may_grant: Text = "",
+    restore_in_place: Text = "",
+    revision: Number = 0,
+) -> Response:
+    program = hub.access.get_token(key)
+    rights = {"may_grant": bool(may_grant), "restore_in_place": bool(restore_in_place)}
+    try:
+        before = program.token.expires_at
+        token = _read_token(pages, title, role, user, ends, bool(enabled), before, rights=rights)
+        hub.access.change_token(key, token, actor, utc_now(), revision=revision)
+    except HighballError as error:
+        said = {"key": key, "title": title, "role": role, "user": user, "ends": ends}
+        sent = said | {"enabled": enabled} | rights
+        return _token_form(hub, pages, request, sent, program, revision_that_holds(error, revision), error)
+    return go(TOKENS, said=Said(f"{key} is saved.", undo=f"/history/token/{quote(key, safe='')}"))
+
+
+@router.get("/settings/tokens/{key}/renew")
+def ask_about_value(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    return ask(pages, request, _about_value(hub.access.get_token(key).key))
+
+
+@router.post("/settings/tokens/{key}/renew")
+def renew_token(hub: TheHub, pages: ThePages, key: str, request: Request, actor: Admin) -> Response:
+    program, value = hub.access.renew_token(key, actor, utc_now())
+    shown = {"what": "token", "key": key, "value": value.reveal().decode(), "back": TOKENS}
+    return pages.answer(request, "shown-once", shown | {"expires_at": program.token.expires_at})
+
+
+@router.get("/settings/tokens/{key}/delete")
+def ask_about_token(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    return ask(pages, request, _about_token(hub.access.get_token(key).key))
+
+
+@router.post("/settings/tokens/{key}/delete")
+def delete_token(hub: TheHub, key: str, actor: Admin) -> Response:
+    hub.access.delete_token(key, actor, utc_now())
+    return go(TOKENS, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+
+
+def _own_token_form(
+    pages: Pages, request: Request, sent: Mapping[str, object], error: HighballError | None = None
+) -> Response:
+    context = {
+        "sent": sent,
+        "program": None,
+        "revision": 0,
+        "error": error,
+        "faults": _faults_of_name(error),
+        "own": True,
+        "base": OWN_TOKENS,
+        "back": ACCOUNT,
+    }
+    return pages.answer(request, "token", context, status=status_of(error))
+
+
+@router.get("/settings/own-tokens/new")
+def new_own_token(pages: ThePages, request: Request, _: Sees) -> Response:
+    sent = {"key": "", "title": "", "role": "viewer", "ends": "", "enabled": True}
+    return _own_token_form(pages, request, sent | {"restore_in_place": False})
+
+
+@router.post(OWN_TOKENS)
+def create_own_token(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Sees,
+    key: Text = "",
+    title: Text = "",
+    role: Text = "",
+    ends: Text = "",
+    restore_in_place: Text = "",
+) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    rights = {"restore_in_place": bool(restore_in_place)}
+    try:
+        token = _read_token(pages, title, role, "", ends, True, rights=rights)
+        made = hub.access.create_own_token(own_user(me), key.strip(), token, actor, utc_now())
+    except HighballError as error:
+        sent = {"key": key, "title": title, "role": role, "ends": ends, "enabled": True}
+        return _own_token_form(pages, request, sent | rights, error)
+    program, value = made
+    shown = {"what": "token", "key": program.key, "value": value.reveal().decode(), "back": ACCOUNT}
+    return pages.answer(request, "shown-once", shown | {"expires_at": token.expires_at})
+
+
+@router.get("/settings/own-tokens/{key}/delete")
+def ask_about_own_token(pages: ThePages, key: str, request: Request, _: Sees) -> Response:
+    return ask(pages, request, about_own_token(key))
+
+
+@router.post("/settings/own-tokens/{key}/delete")
+def delete_own_token(hub: TheHub, key: str, request: Request, actor: Sees) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    hub.access.delete_own_token(own_user(me), key, actor, utc_now())
+    return go(ACCOUNT, said=Said(f"{key} is deleted. Its value opens nothing any more."))
 
 
 def _token(key: str) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from highball.config.dump import spec_as_yaml
 from highball.config.job import Profile
 from highball.config.load import read
 from highball.config.references import Spec
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Problem
-from highball.hub.audit import Actor
 from highball.hub.document.diff import (
     Declared,
     Preview,
@@ -21,7 +19,8 @@ from highball.hub.document.diff import (
 )
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     LongText,
     Number,
@@ -38,32 +37,21 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
-
 PROFILES = "/profiles"
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages of profiles."""
-    router = APIRouter(include_in_schema=False)
-    _add_list(router, hub, pages)
-    _add_form(router, hub, pages)
-    _add_end(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
-def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get(PROFILES)
-    def show_all(request: Request, _: Sees) -> Response:
-        found = hub.documents.list_objects("profile")
-        used: dict[str, int] = {}
-        for job in hub.documents.list_objects("job"):
-            name = job.spec.get("profile")
-            used[str(name)] = used.get(str(name), 0) + 1
-        return pages.answer(
-            request, "profiles", {"profiles": [(one, _says(one.spec), used.get(one.key, 0)) for one in found]}
-        )
+@router.get(PROFILES)
+def show_all(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    found = hub.documents.list_objects("profile")
+    used: dict[str, int] = {}
+    for job in hub.documents.list_objects("job"):
+        name = job.spec.get("profile")
+        used[str(name)] = used.get(str(name), 0) + 1
+    return pages.answer(
+        request, "profiles", {"profiles": [(one, _says(one.spec), used.get(one.key, 0)) for one in found]}
+    )
 
 
 def _says(spec: Spec) -> str:
@@ -71,86 +59,104 @@ def _says(spec: Spec) -> str:
     return "; ".join(f"{name} {status_looks.plain(value)}" for name, value in spec.items() if name != "title")
 
 
-def _add_form(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def answer(
-        request: Request,
-        key: str,
-        text: str,
-        one: Declared | None,
-        *,
-        revision: int = 0,
-        found: Preview | None = None,
-        error: HighballError | None = None,
-    ) -> Response:
-        problems = _problems_of(found, error)
-        context: dict[str, Any] = {
-            "key": key,
-            "text": text,
-            "one": one,
-            "revision": revision,
-            "preview": found,
-            "problems": _without(f"profiles.{key}", problems),
-            "error": error,
-            "file": (hub.documents.file() or "its configuration file") if one and is_of_file(one) else None,
-            "used_by": _list_users(hub, one.key) if one else [],
-            "question": _about(one) if one else None,
-            "fields": [(name, field.description) for name, field in Profile.model_fields.items()],
-        }
-        status = error.http_status if error else 422 if problems else 200
-        return pages.answer(request, "profile", context, status=status)
-
-    @router.get("/profiles/new")
-    def new(request: Request, _: Admin) -> Response:
-        return answer(request, "", "", None)
-
-    @router.post(PROFILES)
-    def create(
-        request: Request, actor: Admin, key: Text = "", text: LongText = "", do: Text = ""
-    ) -> Response:
-        key = key.strip()
-        try:
-            spec = _read(text)
-            if do == "preview":
-                return answer(
-                    request, key, text, None, found=hub.documents.preview_change("profile", key, spec)
-                )
-            hub.documents.create("profile", key, spec, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, key, text, None, error=error)
-        return go(_address(key), said=Said(f"The profile {key} is declared. Jobs can name it now."))
-
-    @router.get("/profiles/{key}")
-    def show(key: str, request: Request, _: Sees) -> Response:
-        one = hub.documents.get("profile", key)
-        return answer(request, key, spec_as_yaml("profile", one.spec), one, revision=one.revision)
-
-    @router.post("/profiles/{key}")
-    def change(
-        key: str, request: Request, actor: Admin, text: LongText = "", do: Text = "", revision: Number = 0
-    ) -> Response:
-        one = hub.documents.get("profile", key)
-        try:
-            spec = _read(text)
-            if do == "preview":
-                found = hub.documents.preview_change("profile", key, spec)
-                return answer(request, key, text, one, revision=revision, found=found)
-            hub.documents.change("profile", key, spec, expected=revision, now=utc_now(), actor=actor)
-        except HighballError as error:
-            holds = revision_that_holds(error, revision)
-            return answer(request, key, text, one, revision=holds, error=error)
-        return go(_address(key), said=Said(f"The profile {key} is saved.", undo=history_of("profile", key)))
+def _answer(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    key: str,
+    text: str,
+    one: Declared | None,
+    *,
+    revision: int = 0,
+    found: Preview | None = None,
+    error: HighballError | None = None,
+) -> Response:
+    problems = _problems_of(found, error)
+    context: dict[str, Any] = {
+        "key": key,
+        "text": text,
+        "one": one,
+        "revision": revision,
+        "preview": found,
+        "problems": _without(f"profiles.{key}", problems),
+        "error": error,
+        "file": (hub.documents.file() or "its configuration file") if one and is_of_file(one) else None,
+        "used_by": _list_users(hub, one.key) if one else [],
+        "question": _about(one) if one else None,
+        "fields": [(name, field.description) for name, field in Profile.model_fields.items()],
+    }
+    status = error.http_status if error else 422 if problems else 200
+    return pages.answer(request, "profile", context, status=status)
 
 
-def _add_end(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/profiles/{key}/delete")
-    def ask_about(key: str, request: Request, _: Admin) -> Response:
-        declared = hub.documents.get("profile", key)
-        return ask(pages, request, in_use(hub, "profile", key) or _about(declared))
+@router.get("/profiles/new")
+def new(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    return _answer(hub, pages, request, "", "", None)
 
-    @router.post("/profiles/{key}/delete")
-    def delete(key: str, actor: Admin, revision: Number = 0) -> Response:
-        hub.documents.delete("profile", key, expected=revision, now=utc_now(), actor=actor)
-        return go(PROFILES, said=Said(f"The profile {key} is deleted.", undo="/deleted"))
+
+@router.post(PROFILES)
+def create(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    key: Text = "",
+    text: LongText = "",
+    do: Text = "",
+) -> Response:
+    key = key.strip()
+    try:
+        spec = _read(text)
+        if do == "preview":
+            return _answer(
+                hub, pages, request, key, text, None, found=hub.documents.preview_change("profile", key, spec)
+            )
+        hub.documents.create("profile", key, spec, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer(hub, pages, request, key, text, None, error=error)
+    return go(_address(key), said=Said(f"The profile {key} is declared. Jobs can name it now."))
+
+
+@router.get("/profiles/{key}")
+def show(hub: TheHub, pages: ThePages, key: str, request: Request, _: Sees) -> Response:
+    one = hub.documents.get("profile", key)
+    return _answer(hub, pages, request, key, spec_as_yaml("profile", one.spec), one, revision=one.revision)
+
+
+@router.post("/profiles/{key}")
+def change(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    request: Request,
+    actor: Admin,
+    text: LongText = "",
+    do: Text = "",
+    revision: Number = 0,
+) -> Response:
+    one = hub.documents.get("profile", key)
+    try:
+        spec = _read(text)
+        if do == "preview":
+            found = hub.documents.preview_change("profile", key, spec)
+            return _answer(hub, pages, request, key, text, one, revision=revision, found=found)
+        hub.documents.change("profile", key, spec, expected=revision, now=utc_now(), actor=actor)
+    except HighballError as error:
+        holds = revision_that_holds(error, revision)
+        return _answer(hub, pages, request, key, text, one, revision=holds, error=error)
+    return go(_address(key), said=Said(f"The profile {key} is saved.", undo=history_of("profile", key)))
+
+
+@router.get("/profiles/{key}/delete")
+def ask_about(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
+    declared = hub.documents.get("profile", key)
+    return ask(pages, request, in_use(hub, "profile", key) or _about(declared))
+
+
+@router.post("/profiles/{key}/delete")
+def delete(hub: TheHub, key: str, actor: Admin, revision: Number = 0) -> Response:
+    hub.documents.delete("profile", key, expected=revision, now=utc_now(), actor=actor)
+    return go(PROFILES, said=Said(f"The profile {key} is deleted.", undo="/deleted"))
 
 
 # --- small steps ---------------------------------------------------------------------------------

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import segno
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.auth.second_factor import Offered, spell_code
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
-from highball.web.authorize import (
-    demand,
-    known,
-    own_user,
-)
+from highball.web.authorize import Sees, known, own_user
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Text,
     secret,
@@ -32,88 +27,86 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-
 PAGE = "/settings/second-factor"
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages of one's own second factor."""
-    router = APIRouter(include_in_schema=False)
-    _add_setting_up(router, hub, pages)
-    _add_keeping(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
-def _add_setting_up(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    factors = hub.access.authenticators
-
-    def show(request: Request, offered: Offered, error: HighballError | None = None) -> Response:
-        context = {
-            "qr": _draw(offered.address),
-            "secret": _in_groups(offered.secret),
-            "error": error,
-            "faults": faults_of_proofs(error),
-        }
-        return pages.answer(request, "second-factor-setup", context, status=status_of(error))
-
-    @router.post(PAGE)
-    def offer(request: Request, actor: Sees, password: Text = "") -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        try:
-            offered = factors.offer(own_user(me), secret(password), actor, utc_now())
-        except HighballError as error:
-            return _answer(hub, pages, request, own_user(me), error)
-        return show(request, offered)
-
-    @router.post(f"{PAGE}/confirm")
-    def confirm(request: Request, actor: Sees, code: Text = "") -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        user = own_user(me)
-        try:
-            codes = factors.confirm(user, secret(code), actor, utc_now())
-        except HighballError as error:
-            if error.code not in ("code_wrong", "throttled"):
-                return _answer(hub, pages, request, user, error)
-            return show(request, factors.find_offered(user, utc_now()), error)
-        return _show_codes(pages, request, codes, fresh=True)
+def _show_offered(
+    pages: Pages, request: Request, offered: Offered, error: HighballError | None = None
+) -> Response:
+    context = {
+        "qr": _draw(offered.address),
+        "secret": _in_groups(offered.secret),
+        "error": error,
+        "faults": faults_of_proofs(error),
+    }
+    return pages.answer(request, "second-factor-setup", context, status=status_of(error))
 
 
-def _add_keeping(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    factors = hub.access.authenticators
+@router.post(PAGE)
+def offer(hub: TheHub, pages: ThePages, request: Request, actor: Sees, password: Text = "") -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    try:
+        offered = hub.access.authenticators.offer(own_user(me), secret(password), actor, utc_now())
+    except HighballError as error:
+        return _answer(hub, pages, request, own_user(me), error)
+    return _show_offered(pages, request, offered)
 
-    @router.get(PAGE)
-    def show(request: Request, _: Sees) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        return _answer(hub, pages, request, own_user(me))
 
-    @router.post(f"{PAGE}/recovery-codes")
-    def renew_codes(request: Request, actor: Sees, password: Text = "", code: Text = "") -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        try:
-            codes = factors.renew_codes(own_user(me), secret(password), secret(code), actor, utc_now())
-        except HighballError as error:
-            return _answer(hub, pages, request, own_user(me), error, form="codes")
-        return _show_codes(pages, request, codes, fresh=False)
+@router.post(f"{PAGE}/confirm")
+def confirm(hub: TheHub, pages: ThePages, request: Request, actor: Sees, code: Text = "") -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    user = own_user(me)
+    try:
+        codes = hub.access.authenticators.confirm(user, secret(code), actor, utc_now())
+    except HighballError as error:
+        if error.code not in ("code_wrong", "throttled"):
+            return _answer(hub, pages, request, user, error)
+        return _show_offered(pages, request, hub.access.authenticators.find_offered(user, utc_now()), error)
+    return _show_codes(pages, request, codes, fresh=True)
 
-    @router.post(f"{PAGE}/remove")
-    def remove(request: Request, actor: Sees, password: Text = "", code: Text = "") -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        try:
-            factors.remove(own_user(me), secret(password), secret(code), actor, utc_now())
-        except HighballError as error:
-            return _answer(hub, pages, request, own_user(me), error, form="remove")
-        return go(ACCOUNT, said=Said("Your second factor is removed. Your password alone logs you in."))
+
+@router.get(PAGE)
+def show(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    return _answer(hub, pages, request, own_user(me))
+
+
+@router.post(f"{PAGE}/recovery-codes")
+def renew_codes(
+    hub: TheHub, pages: ThePages, request: Request, actor: Sees, password: Text = "", code: Text = ""
+) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    try:
+        codes = hub.access.authenticators.renew_codes(
+            own_user(me), secret(password), secret(code), actor, utc_now()
+        )
+    except HighballError as error:
+        return _answer(hub, pages, request, own_user(me), error, form="codes")
+    return _show_codes(pages, request, codes, fresh=False)
+
+
+@router.post(f"{PAGE}/remove")
+def remove(
+    hub: TheHub, pages: ThePages, request: Request, actor: Sees, password: Text = "", code: Text = ""
+) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    try:
+        hub.access.authenticators.remove(own_user(me), secret(password), secret(code), actor, utc_now())
+    except HighballError as error:
+        return _answer(hub, pages, request, own_user(me), error, form="remove")
+    return go(ACCOUNT, said=Said("Your second factor is removed. Your password alone logs you in."))
 
 
 def _answer(

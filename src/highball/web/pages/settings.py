@@ -12,23 +12,18 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from pydantic import Field
 
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.disaster.self_backup import list_backups
 from highball.hub.document.diff import FROM_FILE
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.schedule import NAMED
-from highball.web.authorize import (
-    demand,
-    known,
-    own_user,
-)
+from highball.web.authorize import Admin, Sees, known, own_user
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Number,
     Text,
@@ -45,82 +40,74 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
-
 Keys = Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Form(max_length=1000)]
 """Boxes that were ticked, each with the key that it stands for."""
 
 GENERAL = "/settings/general"
 HUB = "/settings/hub"
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages behind Settings, but for people and programs."""
-    router = APIRouter(include_in_schema=False)
-    _add_account(router, hub, pages)
-    _add_looks(router, pages)
-    _add_general(router, hub, pages)
-    _add_hub(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 # --- one's own account ---------------------------------------------------------------------------
 
 
-def _add_account(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def answer(request: Request, error: HighballError | None = None) -> Response:
-        me = known(request)
-        has_session = me.user is not None and me.session is not None
-        context: dict[str, Any] = {
-            "account": hub.access.get_user(own_user(me)) if has_session else None,
-            "factor": hub.access.authenticators.find(own_user(me)) if has_session else None,
-            "sessions": hub.access.list_sessions(own_user(me), utc_now()) if has_session else [],
-            "own_session": me.session,
-            "tokens": [(one, about_own_token(one.key)) for one in hub.access.list_own_tokens(own_user(me))]
-            if has_session
-            else [],
-            "ways": hub.access.list_tokens_of(own_user(me)) if has_session else [],
-            "browser": name_of_browser,
-            "error": error,
-            "faults": _faults_of_password(error),
-        }
-        return pages.answer(request, "settings", context, status=status_of(error))
+def _answer_account(hub: Hub, pages: Pages, request: Request, error: HighballError | None = None) -> Response:
+    me = known(request)
+    has_session = me.user is not None and me.session is not None
+    context: dict[str, Any] = {
+        "account": hub.access.get_user(own_user(me)) if has_session else None,
+        "factor": hub.access.authenticators.find(own_user(me)) if has_session else None,
+        "sessions": hub.access.list_sessions(own_user(me), utc_now()) if has_session else [],
+        "own_session": me.session,
+        "tokens": [(one, about_own_token(one.key)) for one in hub.access.list_own_tokens(own_user(me))]
+        if has_session
+        else [],
+        "ways": hub.access.list_tokens_of(own_user(me)) if has_session else [],
+        "browser": name_of_browser,
+        "error": error,
+        "faults": _faults_of_password(error),
+    }
+    return pages.answer(request, "settings", context, status=status_of(error))
 
-    @router.get(ACCOUNT)
-    def show_account(request: Request, _: Sees) -> Response:
-        return answer(request)
 
-    @router.post("/settings/password")
-    def change_password(
-        request: Request, _: Sees, old: Text = "", new: Text = "", revoke: Keys = ()
-    ) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        try:
-            hub.access.change_password(me, secret(old), secret(new), utc_now(), revoke=revoke)
-        except HighballError as error:
-            return answer(request, error)
-        told = _tell_revoked(revoke)
-        return go(ACCOUNT, said=Said(f"Your password is changed. Your other sessions have ended.{told}"))
+@router.get(ACCOUNT)
+def show_account(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    return _answer_account(hub, pages, request)
 
-    @router.post("/settings/sessions/end-others")
-    def end_others(request: Request, actor: Sees, revoke: Keys = ()) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        hub.access.revoke(own_user(me), revoke, actor, utc_now())
-        hub.access.end_sessions(own_user(me), actor, utc_now(), keep=me.session)
-        return go(ACCOUNT, said=Said(f"All your other sessions have ended.{_tell_revoked(revoke)}"))
 
-    @router.post("/settings/sessions/{id}/end")
-    def end_session(id: str, request: Request, actor: Sees) -> Response:
-        me = known(request)
-        if me.session is None:
-            return go(ACCOUNT, said=NO_ACCOUNT)
-        hub.access.end_session(own_user(me), id, actor, utc_now())
-        return go(ACCOUNT, said=Said("That session has ended."))
+@router.post("/settings/password")
+def change_password(
+    hub: TheHub, pages: ThePages, request: Request, _: Sees, old: Text = "", new: Text = "", revoke: Keys = ()
+) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    try:
+        hub.access.change_password(me, secret(old), secret(new), utc_now(), revoke=revoke)
+    except HighballError as error:
+        return _answer_account(hub, pages, request, error)
+    told = _tell_revoked(revoke)
+    return go(ACCOUNT, said=Said(f"Your password is changed. Your other sessions have ended.{told}"))
+
+
+@router.post("/settings/sessions/end-others")
+def end_others(hub: TheHub, request: Request, actor: Sees, revoke: Keys = ()) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    hub.access.revoke(own_user(me), revoke, actor, utc_now())
+    hub.access.end_sessions(own_user(me), actor, utc_now(), keep=me.session)
+    return go(ACCOUNT, said=Said(f"All your other sessions have ended.{_tell_revoked(revoke)}"))
+
+
+@router.post("/settings/sessions/{id}/end")
+def end_session(hub: TheHub, id: str, request: Request, actor: Sees) -> Response:
+    me = known(request)
+    if me.session is None:
+        return go(ACCOUNT, said=NO_ACCOUNT)
+    hub.access.end_session(own_user(me), id, actor, utc_now())
+    return go(ACCOUNT, said=Said("That session has ended."))
 
 
 def _tell_revoked(keys: Sequence[str]) -> str:
@@ -157,76 +144,80 @@ def name_of_browser(told: str | None) -> str:
 # --- how pages look ------------------------------------------------------------------------------
 
 
-def _add_looks(router: APIRouter, pages: Pages) -> None:
-    @router.get("/settings/appearance")
-    def show_looks(request: Request, _: Sees) -> Response:
-        return pages.answer(request, "appearance", {"accents": ACCENTS})
+@router.get("/settings/appearance")
+def show_looks(pages: ThePages, request: Request, _: Sees) -> Response:
+    return pages.answer(request, "appearance", {"accents": ACCENTS})
 
 
 # --- what holds for the whole installation -------------------------------------------------------
 
 
-def _add_general(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    def answer(
-        request: Request,
-        sent: dict[str, str],
-        revision: int,
-        error: HighballError | None = None,
-    ) -> Response:
-        stored = hub.documents.get("settings", "settings")
-        nowhere = [("", "Nowhere else")]
-        context = {
-            "sent": sent,
-            "revision": revision,
-            "file": (hub.documents.file() or "its configuration file")
-            if stored.origin == FROM_FILE
-            else None,
-            "zones": sorted(available_timezones()),
-            "clock": f"{utc_now().astimezone(pages.zone()):%H:%M}",
-            "usual_times": list(NAMED.items()),
-            "repositories": nowhere + [(key, key) for key in hub.document().repositories],
-            "host": hub.host,
-            "state": str(hub.state),
-            "restic": hub.documents.own_restic(),
-            "error": error,
-            "faults": faults_of(error, "settings"),
-        }
-        return pages.answer(request, "general", context, status=status_of(error))
+def _answer_general(
+    hub: Hub,
+    pages: Pages,
+    request: Request,
+    sent: dict[str, str],
+    revision: int,
+    error: HighballError | None = None,
+) -> Response:
+    stored = hub.documents.get("settings", "settings")
+    nowhere = [("", "Nowhere else")]
+    context = {
+        "sent": sent,
+        "revision": revision,
+        "file": (hub.documents.file() or "its configuration file") if stored.origin == FROM_FILE else None,
+        "zones": sorted(available_timezones()),
+        "clock": f"{utc_now().astimezone(pages.zone()):%H:%M}",
+        "usual_times": list(NAMED.items()),
+        "repositories": nowhere + [(key, key) for key in hub.document().repositories],
+        "host": hub.host,
+        "state": str(hub.state),
+        "restic": hub.documents.own_restic(),
+        "error": error,
+        "faults": faults_of(error, "settings"),
+    }
+    return pages.answer(request, "general", context, status=status_of(error))
 
-    @router.get(GENERAL)
-    def show_general(request: Request, _: Sees) -> Response:
-        stored = hub.documents.get("settings", "settings")
-        return answer(request, _as_sent(stored.spec), stored.revision)
 
-    @router.post(GENERAL)
-    def change_general(
-        request: Request,
-        actor: Admin,
-        timezone: Text = "",
-        hourly: Text = "",
-        daily: Text = "",
-        weekly: Text = "",
-        monthly: Text = "",
-        backup_repository: Text = "",
-        logs: Text = "",
-        runs: Text = "",
-        last: Text = "",
-        revision: Number = 0,
-    ) -> Response:
-        times = {"hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly}
-        alone = {"timezone": timezone, "backup_repository": backup_repository}
-        fields: dict[str, Any] = {name: text.strip() or None for name, text in alone.items()}
-        fields["times"] = {name: text.strip() or None for name, text in times.items()}
-        if not any(fields["times"].values()):
-            fields["times"] = None
-        history = {"logs": logs, "runs": runs, "last": last}
-        fields["history"] = {name: _as_number(text) for name, text in history.items() if text.strip()} or None
-        try:
-            hub.documents.patch("settings", "settings", fields, expected=revision, now=utc_now(), actor=actor)
-        except HighballError as error:
-            return answer(request, alone | times | history, revision_that_holds(error, revision), error)
-        undo = "/history/settings/settings"
-        return go(GENERAL, said=Said("The settings are saved.", undo=undo if revision else None))
+@router.get(GENERAL)
+def show_general(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    stored = hub.documents.get("settings", "settings")
+    return _answer_general(hub, pages, request, _as_sent(stored.spec), stored.revision)
+
+
+@router.post(GENERAL)
+def change_general(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    timezone: Text = "",
+    hourly: Text = "",
+    daily: Text = "",
+    weekly: Text = "",
+    monthly: Text = "",
+    backup_repository: Text = "",
+    logs: Text = "",
+    runs: Text = "",
+    last: Text = "",
+    revision: Number = 0,
+) -> Response:
+    times = {"hourly": hourly, "daily": daily, "weekly": weekly, "monthly": monthly}
+    alone = {"timezone": timezone, "backup_repository": backup_repository}
+    fields: dict[str, Any] = {name: text.strip() or None for name, text in alone.items()}
+    fields["times"] = {name: text.strip() or None for name, text in times.items()}
+    if not any(fields["times"].values()):
+        fields["times"] = None
+    history = {"logs": logs, "runs": runs, "last": last}
+    fields["history"] = {name: _as_number(text) for name, text in history.items() if text.strip()} or None
+    try:
+        hub.documents.patch("settings", "settings", fields, expected=revision, now=utc_now(), actor=actor)
+    except HighballError as error:
+        return _answer_general(
+            hub, pages, request, alone | times | history, revision_that_holds(error, revision), error
+        )
+    undo = "/history/settings/settings"
+    return go(GENERAL, said=Said("The settings are saved.", undo=undo if revision else None))
 
 
 def _as_number(text: str) -> str | int:
@@ -253,22 +244,22 @@ class Copy:
     size: int
 
 
-def _add_hub(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get(HUB)
-    def show_hub(request: Request, _: Admin) -> Response:
-        context = {
-            "host": hub.host,
-            "state": str(hub.state),
-            "file": hub.documents.file(),
-            "copies": _list_copies(hub),
-            "order": uuid.uuid4().hex,
-        }
-        return pages.answer(request, "hub", context)
+@router.get(HUB)
+def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
+    context = {
+        "host": hub.host,
+        "state": str(hub.state),
+        "file": hub.documents.file(),
+        "copies": _list_copies(hub),
+        "order": uuid.uuid4().hex,
+    }
+    return pages.answer(request, "hub", context)
 
-    @router.post("/settings/hub/backups")
-    def back_up(actor: Admin, order: Text = "") -> Response:
-        hub.order(RunOrder(task="hub-backup"), actor, key=order[:64] or None)
-        return go(HUB, said=Said("The hub’s database is being copied."))
+
+@router.post("/settings/hub/backups")
+def back_up(hub: TheHub, actor: Admin, order: Text = "") -> Response:
+    hub.order(RunOrder(task="hub-backup"), actor, key=order[:64] or None)
+    return go(HUB, said=Said("The hub’s database is being copied."))
 
 
 def _list_copies(hub: Hub) -> Sequence[Copy]:

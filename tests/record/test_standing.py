@@ -29,8 +29,9 @@ from highball.model.run import (
     Reason,
 )
 from highball.model.standing import Standing
-from highball.protocol.tasks import FILES_SET, VerifyTask
+from highball.protocol.tasks import VerifyTask
 from highball.schedule import health
+from highball.source.base import FILES_SET
 from record.stories import START, Story, check, measure, snapshot
 
 SCHEDULES = ("hourly", "daily", "manual", "30 4 * * 1-5", {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"})

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from highball.source.contents import MOST_ENTRIES, Content, Examined, Omissions, examine_whole, list_idle
+from highball.source.base import Content, Examined, Omissions
+from highball.source.contents import MOST_ENTRIES, list_idle
 from highball.source.path import PathSource
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
@@ -20,7 +21,7 @@ SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# a cache\n"
 def look(path: Path, source: dict[str, Any] | None = None, **omissions: Any) -> Examined:
     """A source of this path, examined with all that is left out of it."""
     declared = PathSource.model_validate({"path": str(path), **(source or {})})
-    return examine_whole(declared, Omissions(**omissions))
+    return declared.examine(Omissions(**omissions))
 
 
 def make(top: Path, *names: str) -> Path:

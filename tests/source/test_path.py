@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from highball.source.path import Finding, PathSource, examine, lies_inside, misplaced
+from highball.source import contents
+from highball.source.contents import Finding
+from highball.source.path import PathSource
+from highball.source.spelling import lies_inside, misplaced
 from testbed.unprivileged import Unprivileged
 
 
 def source(path: bytes | str | Path, **more: object) -> PathSource:
     return PathSource.model_validate({"path": path if isinstance(path, bytes) else str(path), **more})
+
+
+def examine(one: PathSource) -> Finding:
+    return contents.examine(one.path, follow=one.follow, allow_empty=one.allow_empty)
 
 
 def complaint(declared: object) -> str:

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from highball.source.path import PathSource, Patterns, leaves_out, patterns
+from highball.source.base import Omissions
+from highball.source.path import PathSource
+from highball.source.patterns import Patterns, anchored, leaves_out
 from testbed.restic import Location, ResticBinary
 from testbed.written import WrittenRepository
 
 ODD = "[a]*?\\b"
 
 
-def source(path: bytes, *exclude: str) -> PathSource:
-    return PathSource(path=path, exclude=exclude)
+def patterns(path: bytes, *exclude: str) -> list[bytes]:
+    return anchored(path, PathSource(path=path, exclude=exclude).exclude)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +36,25 @@ def source(path: bytes, *exclude: str) -> PathSource:
     ],
 )
 def test_anchored_to_the_source(path: bytes, pattern: str, expected: bytes) -> None:
-    assert patterns(source(path, pattern)) == [expected]
+    assert patterns(path, pattern) == [expected]
 
 
-def test_the_jobs_come_first_and_each_once() -> None:
-    assert patterns(source(b"/etc", "b", "a"), ["a"]) == [b"/etc/**/a", b"/etc/**/b"]
+def test_the_jobs_come_first_and_each_once(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    declared = PathSource(path=os.fsencode(tmp_path), exclude=("b", "a"))
+    of_job = Omissions(exclude=("a",))
+    top = os.fsencode(tmp_path)
+    given = declared.prepare(declared.examine(of_job), of_job)
+    assert given.excludes == [top + b"/**/a", top + b"/**/b"]
 
 
-def test_where_a_link_leads() -> None:
-    assert patterns(source(b"/link", "a"), at=b"/real") == [b"/real/**/a"]
+def test_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x").touch()
+    (tmp_path / "link").symlink_to("real")
+    declared = PathSource(path=os.fsencode(tmp_path / "link"), exclude=("a",), follow=True)
+    given = declared.prepare(declared.examine(Omissions()), Omissions())
+    assert given.excludes == [os.fsencode(tmp_path / "real") + b"/**/a"]
 
 
 FILES = {
@@ -92,7 +104,7 @@ def test_what_is_left_out_is_exactly_what_was_meant(
     other = os.fsencode(tmp_path / "aab")  # what the odd name would match, were it a pattern
     for tree in (*tops, other):
         _plant(tree)
-    given = [word for top in tops for one in patterns(source(top, *EXCLUDES)) for word in ("--exclude", one)]
+    given = [word for top in tops for one in patterns(top, *EXCLUDES) for word in ("--exclude", one)]
     WrittenRepository(Path(local_location.repository), password_file.read_text().strip())
     restic.run("backup", *given, "--", *tops, other, at=local_location, password_file=password_file)
     restored = tmp_path / "restored"
@@ -134,7 +146,7 @@ def test_we_know_what_restic_leaves_out(
     given = [
         word
         for top, pattern in tops.items()
-        for one in patterns(source(os.fsencode(top), pattern))
+        for one in patterns(os.fsencode(top), pattern)
         for word in ("--exclude", one)
     ]
     WrittenRepository(Path(local_location.repository), password_file.read_text().strip())
@@ -177,7 +189,7 @@ def test_what_we_refuse_restic_refuses(
         done = restic.run(*given, at=local_location, password_file=password_file, check=False)
         assert b"invalid pattern" in done.stderr, pattern
         with pytest.raises(ValueError, match="is not a pattern"):
-            source(b"/etc", pattern)
+            patterns(b"/etc", pattern)
 
 
 def _plant(top: bytes) -> None:

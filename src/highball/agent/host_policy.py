@@ -27,7 +27,7 @@ from pydantic import (
 from highball.agent.identity import write_privately
 from highball.errors import StateUnusable
 from highball.model.text import PathText
-from highball.source.path import check_path, lies_inside
+from highball.source.spelling import check_path, lies_inside
 
 WRITTEN_AT_FIRST = """\
 # What this host allows whoever orders. The hub cannot change this file.

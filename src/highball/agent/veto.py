@@ -36,7 +36,8 @@ from highball.model.text import path_for_people
 from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
 from highball.secret import SecretReference
-from highball.source.path import PathSource
+from highball.source.base import Source
+from highball.source.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,17 @@ def within(case: Case, found: BaseModel) -> Iterator[Problem]:
 # --- what the policy is asked --------------------------------------------------------------------
 
 
-def reads(case: Case, found: PathSource | queries.Browse) -> Iterator[Problem]:
-    """A path of this host that is read."""
+def is_source(case: Case, found: Source) -> Iterator[Problem]:
+    """What a job saves: all that its kind says it reads of this host. The rest of it only says what is not saved."""
+    for path in found.reads().paths:
+        if not case.policy.may_read(path):
+            yield _outside(path, "read", "backed up")
+
+
+def looks_into(case: Case, found: queries.Browse) -> Iterator[Problem]:
+    """A folder of this host that is listed."""
     if not case.policy.may_read(found.path):
-        what = "looked into" if isinstance(found, queries.Browse) else "backed up"
-        yield _outside(found.path, "read", what)
+        yield _outside(found.path, "read", "looked into")
 
 
 def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iterator[Problem]:
@@ -406,7 +413,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         ),
         harmless,
     ),
-    PathSource: {"path": reads, "exclude": option_value, "allow_empty": harmless, "follow": harmless},
+    **{kind: dict.fromkeys(kind.model_fields, is_source) for kind in KINDS},
     ResticRepository: _LOCATION
     | dict.fromkeys(("engine", "answer_within", "when_back", "append_only"), harmless)
     | {"title": unused, "host": unused, "maintained_by": unused, "admin": within},
@@ -418,7 +425,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "sealed": looked_up,
     },
     # what is asked
-    queries.Browse: {"asks": harmless, "path": reads},
+    queries.Browse: {"asks": harmless, "path": looks_into},
     queries.Measure: {"asks": harmless, "sources": within, "exclude": option_value, "seconds": harmless},
     queries.TestSources: {"asks": harmless, "job": within},
     queries.TestRepository: _OF_REPOSITORY,

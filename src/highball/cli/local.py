@@ -73,12 +73,12 @@ from highball.process.child import Stop
 from highball.process.file_lock import Lock
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import (
-    FILES_SET,
     Assignment,
     Overwrite,
     RestoreTask,
 )
 from highball.retention import Plan
+from highball.source.base import FILES_SET
 
 _LOG = logging.getLogger(__name__)
 

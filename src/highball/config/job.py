@@ -35,8 +35,10 @@ from highball.schedule import (
     Schedule,
     window_to_text,
 )
-from highball.source.contents import Omissions
-from highball.source.path import PathSource, Pattern, check_path, lies_inside
+from highball.source.base import Omissions
+from highball.source.kinds import AnySource
+from highball.source.path import PathSource
+from highball.source.spelling import Pattern, check_path, lies_inside
 
 # --- sizes and rates -----------------------------------------------------------------------------
 
@@ -281,8 +283,8 @@ def _row(value: object, validate: ValidatorFunctionWrapHandler) -> Any:
     return None if _is_blank(value) else validate(value)
 
 
-def _check_sources(rows: tuple[PathSource | None, ...]) -> tuple[PathSource, ...]:
-    """Without blank rows; at least one, and none inside another."""
+def _check_sources(rows: tuple[AnySource | None, ...]) -> tuple[AnySource, ...]:
+    """Without blank rows; at least one, and none that reads what another reads."""
     sources = {n: source for n, source in enumerate(rows) if source is not None}
     if not sources:
         raise ValueError("names nothing to back up")
@@ -290,7 +292,9 @@ def _check_sources(rows: tuple[PathSource | None, ...]) -> tuple[PathSource, ...
         (f"[{n}]", words, None)
         for n, source in sources.items()
         for m, other in sources.items()
-        if (words := _overlap(source.path, other.path, n, m))
+        for path in source.reads().paths
+        for theirs in other.reads().paths
+        if (words := _overlap(path, theirs, n, m))
     ]
     if found:
         raise all_wrong(found)
@@ -313,8 +317,18 @@ class Job(JobSettings):
     tags: Tags = Field((), description="words to find it and others like it by")
     enabled: bool = Field(True, strict=True, description="a job that is not enabled runs only when told to")
     sources: Annotated[
-        tuple[Annotated[PathSource, WrapValidator(_row)], ...], AfterValidator(_check_sources)
+        tuple[Annotated[AnySource, WrapValidator(_row)], ...], AfterValidator(_check_sources)
     ] = Field(description="the folders and files it backs up")
+
+    @property
+    def paths(self) -> tuple[PathSource, ...]:
+        """Those of its sources that are folders and files."""
+        return tuple(source for source in self.sources if isinstance(source, PathSource))
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """What it saves, each as a snapshot of its own in each repository; in the order in which it is saved."""
+        return tuple(dict.fromkeys(source.set for source in self.sources))
 
     @property
     def omissions(self) -> Omissions:

@@ -39,7 +39,9 @@ from highball.engine.restic.location import local_folder
 from highball.errors import ConfigurationInvalid, Problem
 from highball.model.text import path_for_people
 from highball.retention import Retention, effective
-from highball.source.path import PathSource, check_pattern, leaves_out, lies_inside, misplaced
+from highball.source.path import PathSource
+from highball.source.patterns import leaves_out
+from highball.source.spelling import check_pattern, lies_inside, misplaced
 
 
 class Checks:
@@ -110,7 +112,7 @@ class Checks:
 
     def _find_misplaced(self, key: str, job: Job, merged: Merged) -> Iterator[Problem]:
         patterns = _patterns(merged)
-        for source in job.sources:
+        for source in job.paths:
             for number, message, hint in misplaced(patterns, source.path):
                 place = merged.origins.get(f"exclude[{number}]", f"jobs{step(key)}")
                 yield problem(f"{place}.exclude", message, hint)
@@ -120,7 +122,7 @@ class Checks:
     ) -> Iterator[Problem]:
         folder = local_folder(repository)
         path = None if folder is None else os.path.normpath(os.fsencode(folder))
-        for source in job.sources:
+        for source in job.paths:
             if path is not None and _swallows(source, _patterns(merged), path):
                 yield problem(
                     f"jobs{step(key)}.sources",

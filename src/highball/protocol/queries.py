@@ -16,7 +16,8 @@ from highball.model.text import PathText
 from highball.protocol.fields import MIB, USUAL_ANSWER, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
 from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
-from highball.source.path import PathSource, Pattern
+from highball.source.path import PathSource
+from highball.source.spelling import Pattern
 
 
 class PlanPart(Fact):

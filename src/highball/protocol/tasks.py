@@ -33,9 +33,7 @@ from highball.protocol.fields import (
     Words,
 )
 from highball.secret import SecretReference
-
-FILES_SET = "files"
-"""The set that all paths of a job form together."""
+from highball.source.base import FILES_SET
 
 
 class Overwrite(StrEnum):

@@ -1,4 +1,4 @@
-"""Whether anything of a source would be saved: a look into it that ends with the first thing that would.
+"""Whether a path can be read, and whether anything of it would be saved: a look that ends with the first thing that is.
 
 Folders without files, patterns that leave out everything, a folder that is left out by a marker of its own: restic
 saves nothing of these and calls it a success. Of files nothing is read, but for the first bytes of a marker.
@@ -9,15 +9,17 @@ saves nothing of these and calls it a success. Of files nothing is read, but for
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 
 from highball.model.run import Caution
 from highball.model.text import path_for_people
-from highball.source.path import PathSource, Patterns, examine
+from highball.source.base import Content, Examined, Omissions
+from highball.source.patterns import Patterns
 
 MARKER_OF_CACHES = "CACHEDIR.TAG"
 """The file that marks a folder as a cache, where it begins as such a file does."""
@@ -28,47 +30,87 @@ MOST_ENTRIES = 50_000
 """A source that begins with more entries that would not be saved is believed to hold some that would."""
 
 
-@dataclass(frozen=True)
-class Omissions:
-    """What a job leaves out of all its sources."""
-
-    exclude: Sequence[str] = ()
-    one_file_system: bool = False
-    exclude_caches: bool = False
-    exclude_if_present: Sequence[str] = ()
-    exclude_larger_than: int | None = None
-
-
-class Content(Enum):
-    """What a source holds that would be saved, as far as somebody looked."""
-
-    NOTHING = auto()
-    FILES = auto()
-    NO_FILES = auto()
-    """Links and the like, which restic does not count as files."""
-    UNKNOWN = auto()
+# --- whether it can be read -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """A source as it was found, with all that is left out of it."""
+class Finding:
+    """What an examination found: the path to hand to the engine, and what is wrong with it, if anything."""
 
     path: bytes
-    caution: Caution | None
-    """What is wrong with it, if anything."""
-    usable: bool
-    """Whether the engine can be given it; one that holds nothing to save can."""
-    holds: Content
+    caution: Caution | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the source can be backed up without a warning."""
+        return self.caution is None
 
 
-def examine_whole(source: PathSource, omissions: Omissions) -> Examined:
-    """Look at the source as it is now, and whether anything of it would be saved."""
-    found = examine(source)
-    if not found.sound or source.allow_empty:
-        return Examined(found.path, found.caution, found.sound, Content.UNKNOWN)
-    look = _Look(found.path, Patterns([*omissions.exclude, *source.exclude]), omissions)
+def examine(path: bytes, *, follow: bool = False, allow_empty: bool = False) -> Finding:
+    """Look at the path as it is now: missing, empty, unreadable, a link or a device is a caution."""
+    shown = path_for_people(path)
+    try:
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            target = os.readlink(path)  # noqa: PTH115 - paths are bytes here
+            if not follow:
+                return _caution(
+                    path,
+                    "source_is_link",
+                    f"{shown} is a symbolic link to {path_for_people(target)}, which is not followed",
+                )
+            path = os.path.realpath(path, strict=True)
+        if not _holds_data(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
+            return _caution(path, "source_special", f"{shown} is neither a folder nor a file")
+        empty = _is_empty(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            plain = "" if _PLAIN.fullmatch(path) else "; nothing fills in wildcards and variables here"
+            return _caution(path, "source_missing", f"{shown} is missing{plain}")
+        return _caution(path, "source_unreadable", f"{shown} cannot be read: {error.strerror}")
+    if empty and not allow_empty:
+        return _caution(path, "source_empty", f"{shown} is an empty folder")
+    return Finding(path)
+
+
+_PLAIN = re.compile(rb"[^*?${]*")
+
+
+def _holds_data(mode: int) -> bool:
+    return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
+
+
+def _is_empty(path: bytes) -> bool:
+    """Whether this is a folder without entries; OSError where it cannot be read."""
+    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return False
+
+
+def _caution(path: bytes, code: str, message: str) -> Finding:
+    return Finding(path, Caution(code=code, message=message, path=path))
+
+
+# --- whether anything of it would be saved -------------------------------------------------------
+
+
+def examine_whole(
+    declared: bytes,
+    omissions: Omissions,
+    *,
+    exclude: Sequence[str] = (),
+    follow: bool = False,
+    allow_empty: bool = False,
+) -> Examined:
+    """Look at the declared path as it is now, and whether anything of it would be saved."""
+    found = examine(declared, follow=follow, allow_empty=allow_empty)
+    if not found.sound or allow_empty:
+        return Examined(found.path, found.caution, found.sound, Content.UNKNOWN, may_be_empty=allow_empty)
+    look = _Look(found.path, Patterns([*omissions.exclude, *exclude]), omissions)
     holds = look.see()
-    caution = look.tell(source.path) if holds is Content.NOTHING else None
+    caution = look.tell(declared) if holds is Content.NOTHING else None
     return Examined(found.path, caution, usable=True, holds=holds)
 
 

@@ -20,7 +20,7 @@ from highball.protocol.queries import (
     Measured,
     MeasuredSource,
 )
-from highball.source.path import Patterns
+from highball.source.patterns import Patterns
 
 ENTRIES_BETWEEN_LOOKS = 256
 """So many entries are counted between two looks at the clock."""

@@ -179,11 +179,9 @@ def _kind(mode: int) -> NodeKind:
 
 def test_sources(question: TestSources) -> list[SourceTest]:
     """Each source of a job, as it is now."""
-    from highball.source.contents import examine_whole  # noqa: PLC0415 - an idle agent does without
-
     found = []
     for source in question.job.sources:
-        caution = examine_whole(source, question.job.omissions).caution
+        caution = source.examine(question.job.omissions).caution
         found.append(
             SourceTest(
                 path=source.path,

@@ -38,8 +38,9 @@ from highball.model.run import (
 from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
 from highball.protocol.tasks import BackupTask, Expectation
-from highball.source.contents import Content, Omissions, examine_whole, find_too_large, list_idle
-from highball.source.path import PathSource, patterns
+from highball.source.base import Content, Omissions, Path
+from highball.source.contents import find_too_large, list_idle
+from highball.source.kinds import AnySource
 
 LISTING_TIMEOUT = timedelta(minutes=15)
 LISTING_TIMEOUT_WHEN_CANCELLED = timedelta(seconds=30)
@@ -169,13 +170,15 @@ class Backup:
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
             self._steps.warn(caution)
-        for pattern in list_idle(self._job.exclude, [source.path for source in sound]):
+        for pattern in list_idle(self._job.exclude, [source.found.path for source in sound]):
             self._steps.warn(_idle(pattern))
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         opened = self._steps.open(repository)
         if not opened.abilities.keeps_named_files:
-            complaints += [found for one in sound if (found := find_too_large(one.path, self._job.omissions))]
+            complaints += [
+                found for one in sound if (found := find_too_large(one.found.path, self._job.omissions))
+            ]
         order = self._order(sound, self._expected_in(repository).parent)
         if order.parent is None or repository not in self._steps.assignment.identities:
             self._steps.meet(repository, opened)
@@ -245,9 +248,10 @@ class Backup:
 
     def _order(self, sound: Sequence[_Source], parent: str | None) -> BackupOrder:
         job = self._job
+        ready = [source.prepare() for source in sound]
         return BackupOrder(
-            paths=[source.path for source in sound],
-            excludes=[pattern for source in sound for pattern in source.patterns(job.exclude)],
+            paths=[one.path for one in ready],
+            excludes=[pattern for one in ready for pattern in one.excludes],
             host=self._steps.assignment.host,
             tags=backup_tags(self._key, self._task.set, self._steps.assignment.run),
             parent=parent,
@@ -300,24 +304,23 @@ class _Made:
 class _Source:
     """A source as it was found just before the backup, and what became of it."""
 
-    def __init__(self, declared: PathSource, omissions: Omissions) -> None:
+    def __init__(self, declared: AnySource, omissions: Omissions) -> None:
         self._declared = declared
         self._omissions = omissions
-        found = examine_whole(declared, omissions)
-        self.path = found.path
-        self.caution = found.caution
-        self.usable = found.usable
-        self.may_hold_no_file = declared.allow_empty or found.holds is Content.NO_FILES
+        self.found = declared.examine(omissions)
+        self.caution = self.found.caution
+        self.usable = self.found.usable
+        self.may_hold_no_file = self.found.may_be_empty or self.found.holds is Content.NO_FILES
+
+    def prepare(self) -> Path:
+        return self._declared.prepare(self.found, self._omissions)
 
     def find_what_became(self) -> Caution | None:
         """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""
-        caution = examine_whole(self._declared, self._omissions).caution
+        caution = self._declared.examine(self._omissions).caution
         if caution is None or self.caution is not None:  # else it was told before
             return None
         return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
-
-    def patterns(self, excludes: tuple[str, ...]) -> list[bytes]:
-        return patterns(self._declared, excludes, at=self.path)
 
 
 def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:

@@ -25,7 +25,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.model.text import as_listed, path_for_people
-from highball.source.path import pattern_of
+from highball.source.patterns import pattern_of
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.model.text import path_to_text
-from highball.protocol.tasks import FILES_SET
-from highball.source.path import lies_inside
+from highball.source.base import FILES_SET
+from highball.source.spelling import lies_inside
 
 FROM_REBUILD = "rebuild"
 

@@ -26,8 +26,8 @@ from highball.engine.restic.location import (
 from highball.engine.tags import job_tag, set_tag_list
 from highball.errors import NotAllowed, SecretUnavailable
 from highball.hub.retention.adoption import HUB as HUB_JOB
-from highball.protocol.tasks import FILES_SET
 from highball.secret import SecretValue
+from highball.source.base import FILES_SET
 
 FOLDER = "highball-recovery"
 

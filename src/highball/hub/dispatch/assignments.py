@@ -29,7 +29,6 @@ from highball.hub.storage.database import new_run_id
 from highball.model.run import RunKind, Step
 from highball.model.snapshot import Snapshot
 from highball.protocol.tasks import (
-    FILES_SET,
     Assignment,
     BackupTask,
     CheckTask,
@@ -41,6 +40,7 @@ from highball.protocol.tasks import (
     UnlockTask,
     VerifyTask,
 )
+from highball.source.base import FILES_SET
 from highball.source.contents import MARKER_OF_CACHES
 from highball.source.path import PathSource
 

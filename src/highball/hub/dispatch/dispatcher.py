@@ -77,7 +77,6 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.protocol.tasks import (
-    FILES_SET,
     Assignment,
     ForgetTask,
     KeyTask,
@@ -100,6 +99,7 @@ from highball.protocol.wire import (
 )
 from highball.retention import Plan
 from highball.secret import SecretValue
+from highball.source.base import FILES_SET
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""

@@ -25,8 +25,8 @@ from highball.hub.runs.ingest import LONGEST_ID, SetOf
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import snapshots
 from highball.model.snapshot import ForeignGroup, Snapshot
-from highball.protocol.tasks import FILES_SET
 from highball.retention import Plan
+from highball.source.base import FILES_SET
 
 HUB = "hub"
 """The job of the hub's copies of itself, a key that no other job has: these are nobody's to adopt."""

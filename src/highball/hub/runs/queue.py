@@ -41,7 +41,7 @@ from highball.model.run import (
 from highball.model.text import PathText
 from highball.protocol.tasks import Overwrite
 from highball.secret import SecretReference
-from highball.source.path import check_path
+from highball.source.spelling import check_path
 
 KEY_NAME = r"^[\w .,@()+-]{1,100}$"
 """What a key of a repository may be called."""

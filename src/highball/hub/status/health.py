@@ -34,9 +34,9 @@ from highball.model.run import (
     Reason,
 )
 from highball.model.standing import Hold, Standing
-from highball.protocol.tasks import FILES_SET
 from highball.retention import LARGEST_SKEW
 from highball.schedule import Schedule, health
+from highball.source.base import FILES_SET
 
 
 @dataclass(frozen=True)

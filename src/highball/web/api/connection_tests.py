@@ -33,8 +33,8 @@ from highball.protocol.queries import (
     TestRepository,
     TestSources,
 )
-from highball.protocol.tasks import FILES_SET
 from highball.secret import SecretValue
+from highball.source.base import FILES_SET
 from highball.web.authorize import demand
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN

@@ -31,9 +31,9 @@ from highball.protocol.queries import (
     Measure,
     Measured,
 )
-from highball.protocol.tasks import FILES_SET
 from highball.retention import BUILT_IN, Retention
 from highball.schedule import Schedule, next_times
+from highball.source.base import FILES_SET
 from highball.web.api.connection_tests import try_job
 from highball.web.api.hosts import measure_on
 from highball.web.authorize import demand

@@ -41,13 +41,13 @@ from highball.model.run import (
     RunState,
     Step,
 )
-from highball.protocol.tasks import FILES_SET
 from highball.retention import (
     Plan,
     Retention,
     rules,
 )
 from highball.schedule import jitter_of, next_times
+from highball.source.base import FILES_SET
 from highball.web.api.connection_tests import JobTestAnswer, try_job
 from highball.web.authorize import demand
 from highball.web.forms import fields

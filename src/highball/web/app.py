@@ -99,19 +99,20 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     )
     for router in (people_router, objects_router):
         app.include_router(router, prefix="/api/v1", dependencies=strict)
-    rooms = (
-        overview,
-        runs,
-        hosts,
-        connection_tests,
-        repositories,
-        foreign_snapshots,
-        maintenance,
-        schedule,
-        recovery,
-    )
-    for room in (*rooms, repository_keys, oidc):
-        app.include_router(room.make_router(hub), dependencies=strict)
+    for router in (
+        overview.router,
+        runs.make_router(hub),
+        hosts.router,
+        connection_tests.make_router(hub),
+        repositories.make_router(hub),
+        foreign_snapshots.make_router(hub),
+        maintenance.make_router(hub),
+        schedule.router,
+        recovery.router,
+        repository_keys.router,
+        oidc.router,
+    ):
+        app.include_router(router, dependencies=strict)
     app.include_router(agent_socket.make_router(hub.fleet))
 
     app.mount("/static", Assets())

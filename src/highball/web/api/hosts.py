@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from pydantic import ConfigDict
 
-from highball.config.roles import Role
 from highball.hub.agents.fleet import ENROLMENT
 from highball.hub.agents.refusals import Refusal
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.model.fact import Fact
@@ -21,15 +19,12 @@ from highball.protocol.queries import (
     Measure,
     Measured,
 )
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs, Sees
+from highball.web.dependencies import TheHub
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
 from highball.web.middleware import is_plain, url_of
 from highball.web.ui.byte_paths import ByPath
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 GRACE_SECONDS = 20.0
 """What bounds itself may take so much longer to begin and to answer."""
@@ -74,45 +69,46 @@ class InvitationAnswer(Fact):
     line: str
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses that ask hosts."""
-    router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
+router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
-    @router.get("/agents")
-    def list_agents(_: Sees) -> list[HostAnswer]:
-        """The agents of this hub, connected or not."""
-        refused = hub.fleet.refusals.list_them()
-        return [_host(hub, key, refused.get(key)) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
 
-    @router.post("/hosts/{host}/invitation", status_code=201)
-    def invite(host: str, actor: Admin, request: Request) -> InvitationAnswer:
-        """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
-        now = utc_now()
-        token = hub.invite(host, actor, now)
-        url = url_of(request)
-        # By standard input: everybody on a machine may read the arguments of its programs.
-        line = f"printf %s {token} | highball agent --join {quote(url)}"
-        if is_plain(url):
-            line += " --plain-http"
-        return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
+@router.get("/agents")
+def list_agents(hub: TheHub, _: Sees) -> list[HostAnswer]:
+    """The agents of this hub, connected or not."""
+    refused = hub.fleet.refusals.list_them()
+    return [_host(hub, key, refused.get(key)) for key in sorted({hub.host, *hub.fleet.list_enrolled()})]
 
-    @router.delete("/hosts/{host}/agent", status_code=204)
-    async def shut_out(host: str, actor: Admin) -> None:
-        """Shut a host's agent out: its key and its invitations count no more, and nobody is that host's agent until
-        one joins by another invitation."""
-        await hub.shut_out(host, actor, utc_now())
 
-    @router.get("/hosts/{host}/browse")
-    async def browse(host: str, _: Runs, path: ByPath) -> Any:
-        """What lies in a folder of a host."""
-        return await hub.fleet.ask(host, Browse(path=path or b"/"))
+@router.post("/hosts/{host}/invitation", status_code=201)
+def invite(hub: TheHub, host: str, actor: Admin, request: Request) -> InvitationAnswer:
+    """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
+    now = utc_now()
+    token = hub.invite(host, actor, now)
+    url = url_of(request)
+    # By standard input: everybody on a machine may read the arguments of its programs.
+    line = f"printf %s {token} | highball agent --join {quote(url)}"
+    if is_plain(url):
+        line += " --plain-http"
+    return InvitationAnswer(host=host, token=token, expires_at=now + ENROLMENT, line=line)
 
-    @router.post("/hosts/{host}/measure")
-    async def measure(request: Request, host: str, wish: MeasureRequest, _: Runs) -> Measured:
-        """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
-        return await while_asked(request, measure_on(hub, host, wish))
 
-    return router
+@router.delete("/hosts/{host}/agent", status_code=204)
+async def shut_out(hub: TheHub, host: str, actor: Admin) -> None:
+    """Shut a host's agent out: its key and its invitations count no more, and nobody is that host's agent until
+    one joins by another invitation."""
+    await hub.shut_out(host, actor, utc_now())
+
+
+@router.get("/hosts/{host}/browse")
+async def browse(hub: TheHub, host: str, _: Runs, path: ByPath) -> Any:
+    """What lies in a folder of a host."""
+    return await hub.fleet.ask(host, Browse(path=path or b"/"))
+
+
+@router.post("/hosts/{host}/measure")
+async def measure(hub: TheHub, request: Request, host: str, wish: MeasureRequest, _: Runs) -> Measured:
+    """How much lies in folders of a host, and how much of it each pattern leaves out; nothing is kept."""
+    return await while_asked(request, measure_on(hub, host, wish))
 
 
 async def measure_on(hub: Hub, host: str, wish: Measure) -> Measured:

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from highball.config.roles import Role
-from highball.hub.audit import Actor
-from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.overview import (
     Overview,
     look_over,
     survey,
 )
-from highball.web.authorize import demand
+from highball.web.authorize import Sees
+from highball.web.dependencies import TheHub
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
+router = APIRouter(prefix="/api/v1", tags=["overview"])
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The address of the overview."""
-    router = APIRouter(prefix="/api/v1", tags=["overview"])
-
-    @router.get("/overview")
-    def show_overview(
-        _: Sees,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    ) -> Overview:
-        """What needs somebody, how so many of the jobs stand (those with problems first), what runs, what is next."""
-        return look_over(hub, survey(hub, utc_now()), limit=limit, offset=offset)
-
-    return router
+@router.get("/overview")
+def show_overview(
+    hub: TheHub,
+    _: Sees,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Overview:
+    """What needs somebody, how so many of the jobs stand (those with problems first), what runs, what is next."""
+    return look_over(hub, survey(hub, utc_now()), limit=limit, offset=offset)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from highball.config.roles import Role
-from highball.hub.audit import Actor
 from highball.hub.disaster.self_backup import examine, list_backups
-from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.model.fact import Fact
 from highball.model.run import Run
 from highball.model.text import UtcTime
-from highball.web.authorize import demand
-
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub
 
 
 class BackupAnswer(Fact):
@@ -30,40 +24,39 @@ class BackupAnswer(Fact):
     rows: dict[str, int]
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses about coming back."""
-    router = APIRouter(prefix="/api/v1", tags=["recovery"])
+router = APIRouter(prefix="/api/v1", tags=["recovery"])
 
-    @router.get(
-        "/repositories/{key}/recovery-kit",
-        response_class=StreamingResponse,
-        responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
-    )
-    def recovery_kit(key: str, actor: Admin) -> StreamingResponse:
-        """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
-        page = hub.make_kit(key, actor)
-        return StreamingResponse(iter([page]), media_type="text/markdown; charset=utf-8")
 
-    @router.get("/hub/backups")
-    def list_copies(_: Admin) -> list[BackupAnswer]:
-        """The hub's copies of its own database, the newest first; each was read through to say this."""
-        found = []
-        for path in list_backups(hub.state):
-            manifest = examine(path)
-            found.append(
-                BackupAnswer(
-                    name=path.name,
-                    made_at=manifest.made_at,
-                    program=manifest.program,
-                    size_bytes=path.stat().st_size,
-                    rows=manifest.rows,
-                )
+@router.get(
+    "/repositories/{key}/recovery-kit",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
+)
+def recovery_kit(hub: TheHub, key: str, actor: Admin) -> StreamingResponse:
+    """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
+    page = hub.make_kit(key, actor)
+    return StreamingResponse(iter([page]), media_type="text/markdown; charset=utf-8")
+
+
+@router.get("/hub/backups")
+def list_copies(hub: TheHub, _: Admin) -> list[BackupAnswer]:
+    """The hub's copies of its own database, the newest first; each was read through to say this."""
+    found = []
+    for path in list_backups(hub.state):
+        manifest = examine(path)
+        found.append(
+            BackupAnswer(
+                name=path.name,
+                made_at=manifest.made_at,
+                program=manifest.program,
+                size_bytes=path.stat().st_size,
+                rows=manifest.rows,
             )
-        return found
+        )
+    return found
 
-    @router.post("/hub/backups", status_code=202)
-    def back_up(actor: Admin) -> Run:
-        """Make one more copy now."""
-        return hub.order(RunOrder(task="hub-backup"), actor)[0]
 
-    return router
+@router.post("/hub/backups", status_code=202)
+def back_up(hub: TheHub, actor: Admin) -> Run:
+    """Make one more copy now."""
+    return hub.order(RunOrder(task="hub-backup"), actor)[0]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from highball.config.roles import Role
-from highball.hub.audit import Actor
-from highball.hub.hub import Hub
 from highball.hub.runs.queue import KEY_NAME
 from highball.hub.secrets import key_rotation
 from highball.model.run import Run
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheHub
 from highball.web.error_responses import ASKED_IN_VAIN
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 KeyId = Annotated[str, Named(pattern="^[0-9a-f]{64}$")]
 
 
@@ -52,47 +48,45 @@ class Rotation(NewPassword):
     of_admin: bool = Field(False, description="the password of the access that may delete, not the usual one")
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses of keys."""
-    router = APIRouter(
-        prefix="/api/v1/repositories/{key}/keys", tags=["repositories"], responses=ASKED_IN_VAIN
+router = APIRouter(prefix="/api/v1/repositories/{key}/keys", tags=["repositories"], responses=ASKED_IN_VAIN)
+
+
+@router.get("")
+async def list_keys(hub: TheHub, key: str, _: Sees) -> list[KeyTold]:
+    """The keys of a repository, as restic lists them now, and what each is for."""
+    return await key_rotation.list_told(hub, key)
+
+
+@router.post("", status_code=202)
+def add_key(hub: TheHub, key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
+    """Let another password open it, besides the one that does; this hub does not keep it."""
+    run = key_rotation.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
+    return _begun(response, run)
+
+
+@router.post("/rotate", status_code=202)
+def rotate(hub: TheHub, key: str, actor: Admin, sent: Rotation, response: Response) -> Run:
+    """Let a new password open it, and once it has, take the place of the one before; nothing is encrypted anew.
+
+    The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
+    repository.
+    """
+    run = key_rotation.rotate(
+        hub,
+        key,
+        actor,
+        value=sent.value,
+        reference=sent.reference,
+        of_admin=sent.of_admin,
+        name=sent.name,
     )
+    return _begun(response, run)
 
-    @router.get("")
-    async def list_keys(key: str, _: Sees) -> list[KeyTold]:
-        """The keys of a repository, as restic lists them now, and what each is for."""
-        return await key_rotation.list_told(hub, key)
 
-    @router.post("", status_code=202)
-    def add_key(key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
-        """Let another password open it, besides the one that does; this hub does not keep it."""
-        run = key_rotation.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
-        return _begun(response, run)
-
-    @router.post("/rotate", status_code=202)
-    def rotate(key: str, actor: Admin, sent: Rotation, response: Response) -> Run:
-        """Let a new password open it, and once it has, take the place of the one before; nothing is encrypted anew.
-
-        The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
-        repository.
-        """
-        run = key_rotation.rotate(
-            hub,
-            key,
-            actor,
-            value=sent.value,
-            reference=sent.reference,
-            of_admin=sent.of_admin,
-            name=sent.name,
-        )
-        return _begun(response, run)
-
-    @router.post("/{id}/remove", status_code=202)
-    def remove_key(key: str, id: KeyId, actor: Admin, response: Response) -> Run:
-        """Let the password of this key open it no more; one that this hub opens it by is never removed."""
-        return _begun(response, key_rotation.remove(hub, key, id, actor))
-
-    return router
+@router.post("/{id}/remove", status_code=202)
+def remove_key(hub: TheHub, key: str, id: KeyId, actor: Admin, response: Response) -> Run:
+    """Let the password of this key open it no more; one that this hub opens it by is never removed."""
+    return _begun(response, key_rotation.remove(hub, key, id, actor))
 
 
 def _begun(response: Response, run: Run) -> Run:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from highball.config.document import effective_job
 from highball.config.moment import Moment
-from highball.config.roles import Role
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.record import utc_now
 from highball.model.fact import Fact
 from highball.model.text import UtcTime
-from highball.web.authorize import demand
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub
 
 
 class UpcomingAnswer(Fact):
@@ -56,54 +52,60 @@ class PauseOfAllWanted(PauseWanted):
     maintenance: bool = False
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses about times."""
-    router = APIRouter(prefix="/api/v1", tags=["schedule"])
+router = APIRouter(prefix="/api/v1", tags=["schedule"])
 
-    @router.get("/upcoming")
-    def upcoming(_: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 20) -> list[UpcomingAnswer]:
-        """What runs next by itself, the soonest first."""
-        return [
-            UpcomingAnswer(subject=one.subject, host=one.host, at=one.at, due_at=one.due_at)
-            for one in hub.scheduler.upcoming(limit, utc_now())
-        ]
 
-    @router.get("/pauses")
-    def list_pauses(_: Sees) -> list[PauseAnswer]:
-        """What does not fire now."""
-        return [_pause(pause) for pause in hub.scheduler.list_pauses(utc_now())]
+@router.get("/upcoming")
+def upcoming(hub: TheHub, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 20) -> list[UpcomingAnswer]:
+    """What runs next by itself, the soonest first."""
+    return [
+        UpcomingAnswer(subject=one.subject, host=one.host, at=one.at, due_at=one.due_at)
+        for one in hub.scheduler.upcoming(limit, utc_now())
+    ]
 
-    @router.post("/pauses")
-    def pause_all(wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
-        """Let no job run by itself for a while; one that is paused for longer already stays so."""
-        hub.scheduler.pause_all(wanted.until, actor, utc_now(), wanted.reason, maintenance=wanted.maintenance)
-        hub.newsroom.publish("job")
-        return list_pauses(actor)
 
-    @router.delete("/pauses")
-    def resume_all(actor: Runs) -> list[PauseAnswer]:
-        """Let everything that is paused run by itself again."""
-        hub.scheduler.resume_all(actor, utc_now())
-        hub.newsroom.publish("job")
-        return list_pauses(actor)
+@router.get("/pauses")
+def list_pauses(hub: TheHub, _: Sees) -> list[PauseAnswer]:
+    """What does not fire now."""
+    return _pauses(hub)
 
-    @router.post("/jobs/{key}/pause")
-    def pause(key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
-        """Let a job not run by itself for a while."""
-        effective_job(hub.document(), key)
-        hub.scheduler.pause(f"backup:{key}", wanted.until, actor, utc_now(), wanted.reason)
-        hub.newsroom.publish("job", key)
-        return list_pauses(actor)
 
-    @router.post("/jobs/{key}/resume")
-    def resume(key: str, actor: Runs) -> list[PauseAnswer]:
-        """Let it run by itself again."""
-        effective_job(hub.document(), key)
-        hub.scheduler.resume(f"backup:{key}", actor, utc_now())
-        hub.newsroom.publish("job", key)
-        return list_pauses(actor)
+@router.post("/pauses")
+def pause_all(hub: TheHub, wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
+    """Let no job run by itself for a while; one that is paused for longer already stays so."""
+    hub.scheduler.pause_all(wanted.until, actor, utc_now(), wanted.reason, maintenance=wanted.maintenance)
+    hub.newsroom.publish("job")
+    return _pauses(hub)
 
-    return router
+
+@router.delete("/pauses")
+def resume_all(hub: TheHub, actor: Runs) -> list[PauseAnswer]:
+    """Let everything that is paused run by itself again."""
+    hub.scheduler.resume_all(actor, utc_now())
+    hub.newsroom.publish("job")
+    return _pauses(hub)
+
+
+@router.post("/jobs/{key}/pause")
+def pause(hub: TheHub, key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
+    """Let a job not run by itself for a while."""
+    effective_job(hub.document(), key)
+    hub.scheduler.pause(f"backup:{key}", wanted.until, actor, utc_now(), wanted.reason)
+    hub.newsroom.publish("job", key)
+    return _pauses(hub)
+
+
+@router.post("/jobs/{key}/resume")
+def resume(hub: TheHub, key: str, actor: Runs) -> list[PauseAnswer]:
+    """Let it run by itself again."""
+    effective_job(hub.document(), key)
+    hub.scheduler.resume(f"backup:{key}", actor, utc_now())
+    hub.newsroom.publish("job", key)
+    return _pauses(hub)
+
+
+def _pauses(hub: Hub) -> list[PauseAnswer]:
+    return [_pause(pause) for pause in hub.scheduler.list_pauses(utc_now())]
 
 
 def _pause(pause: Pause) -> PauseAnswer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from highball.agent.restore.restore import plan_restore, restore
+from highball.agent.run.restore import plan_restore, restore
 from highball.agent.run.steps import Done, Steps
 from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory

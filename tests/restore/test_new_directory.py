@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.restore.attempt import MOST_NAMED, Attempt
+from highball.agent.run.restore_attempt import MOST_NAMED, Attempt
 from highball.model.run import Caution, Outcome
 from highball.protocol.tasks import Overwrite
 from restore.bench import Bench, came_back, no_leftovers
@@ -217,7 +217,7 @@ def test_complaints_without_number_are_counted_and_the_first_ones_named(bench: B
 
 
 def test_what_a_restore_remembers_of_complaints_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("highball.agent.restore.attempt.MOST_BAD_BYTES", 1000)
+    monkeypatch.setattr("highball.agent.run.restore_attempt.MOST_BAD_BYTES", 1000)
     found = Attempt()
     for number in range(1000):
         found.note(Caution(code="not_restored", message="no space left on device", path=b"/%0100d" % number))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from highball.agent.restore.nofollow import holds_something, resolve
-from highball.agent.restore.restore import plan_restore
+from highball.agent.run.restore import plan_restore
 from highball.agent.state_dir import (
     PATIENCE,
     Workplace,

@@ -1,1 +1,1 @@
-"""Restores: the plan, restic's part, and what is moved into place without following a link."""
+"""What restores stand on: their plan, and how entries come into place without following a link."""

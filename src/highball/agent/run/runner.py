@@ -23,9 +23,9 @@ from pathlib import Path
 
 from highball.agent import veto
 from highball.agent.host_policy import load_policy
-from highball.agent.restore.restore import restore
 from highball.agent.run import key_change, maintenance, removable_disk
 from highball.agent.run.backup import Backup, sum_up
+from highball.agent.run.restore import restore
 from highball.agent.run.stale_locks import remove_own_lock
 from highball.agent.run.steps import Done, Steps
 from highball.agent.run.success import judge_run

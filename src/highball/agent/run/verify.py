@@ -20,13 +20,6 @@ from typing import BinaryIO
 
 from highball import humanize
 from highball.agent.host_policy import POLICY
-from highball.agent.restore.attempt import (
-    MOST_NAMED,
-    Attempt,
-    as_shown,
-    named,
-    restore_portion,
-)
 from highball.agent.restore.entries import (
     Entry,
     Spool,
@@ -36,6 +29,13 @@ from highball.agent.restore.entries import (
 )
 from highball.agent.restore.nofollow import Ground
 from highball.agent.restore.rmtree import remove_tree
+from highball.agent.run.restore_attempt import (
+    MOST_NAMED,
+    Attempt,
+    as_shown,
+    named,
+    restore_portion,
+)
 from highball.agent.run.steps import Done, Steps
 from highball.engine.base import OpenRepository, Portion, Words
 from highball.errors import Cancelled, Failed

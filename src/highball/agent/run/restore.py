@@ -17,14 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from highball import humanize
-from highball.agent.restore.attempt import (
-    MOST_NAMED,
-    PATHS_AT_ONCE,
-    Attempt,
-    as_shown,
-    named,
-    restore_portion,
-)
 from highball.agent.restore.attributes import Traits, give_traits
 from highball.agent.restore.entries import (
     WANTED,
@@ -49,6 +41,14 @@ from highball.agent.restore.staging import (
     Staging,
     make_folder,
     put_aside,
+)
+from highball.agent.run.restore_attempt import (
+    MOST_NAMED,
+    PATHS_AT_ONCE,
+    Attempt,
+    as_shown,
+    named,
+    restore_portion,
 )
 from highball.agent.run.steps import Done, Steps
 from highball.engine.base import OpenRepository, Portion

@@ -9,7 +9,6 @@ from uuid import UUID
 from api.whole import ANNA, CANARY, NOW, Whole
 from highball.hub.audit import Wanted
 from highball.hub.runs.queue import RunOrder
-from highball.hub.secrets import key_rotation
 from highball.hub.secrets.vault import COMING, FORMER
 from highball.protocol.tasks import KeyTask
 from highball.secret import SecretReference, SecretValue
@@ -32,7 +31,7 @@ def test_the_end_of_a_rotation_is_settled_once_however_many_see_it(whole: Whole)
 
         def settle(ready: Barrier = ready) -> None:
             ready.wait()
-            key_rotation.settle(hub)
+            hub.key_rotations.settle()
 
         with ThreadPoolExecutor(AT_ONCE) as several:
             for done in [several.submit(settle) for _ in range(AT_ONCE)]:

@@ -68,6 +68,7 @@ from highball.hub.runs.record import (
 from highball.hub.runs.scheduler import Scheduler
 from highball.hub.runs.scopes import Scope
 from highball.hub.runs.subjects import planned_of
+from highball.hub.secrets.key_rotation import KeyRotations
 from highball.hub.secrets.vault import Vault
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.leader_lock import Lease
@@ -122,6 +123,7 @@ class Hub:
         self.sign_on = SignOn(self._provider)
         self.scheduler = Scheduler(database)
         self.newsroom = Newsroom()
+        self.key_rotations = KeyRotations(database, documents, vault, self.newsroom)
         self.fleet = Fleet(database, identity, documents.former_keys, self._take, self._note_changed)
         self.dispatcher = Dispatcher(
             Installation(
@@ -160,14 +162,11 @@ class Hub:
 
     def _after_end(self, run: str) -> None:
         """A change of keys leaves something to do; what a hub that ends here leaves undone, the house makes good."""
-        from highball.hub.secrets import key_rotation  # noqa: PLC0415 - it builds upon the hub
-
         found = self.record.find_run(run)
         if found.action is not Action.KEY:
             return
         try:
-            key_rotation.settle(self)
-            key_rotation.forget_former(self, found)
+            self.key_rotations.end(found)
         except HighballError:
             _LOG.exception("keys of %s could not be settled", found.repository)
 
@@ -183,11 +182,6 @@ class Hub:
             host, now = document.repositories[key].maintainer(self.host), utc_now()
             about = {"id": new_run_id(now, secrets.randbits(74)), "key": f"after:{run.id}:{key}"}
             put_in_queue(connection, order, host, now, actor=HUB, **about)
-
-    def _settle_keys(self) -> None:
-        from highball.hub.secrets import key_rotation  # noqa: PLC0415 - as above
-
-        key_rotation.settle(self)
 
     def _note_changed(self, host: str) -> None:
         self.newsroom.publish("host", host)
@@ -233,7 +227,7 @@ class Hub:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
                 await asyncio.to_thread(self.access.sweep, utc_now())
-                await asyncio.to_thread(self._settle_keys)
+                await asyncio.to_thread(self.key_rotations.settle)
             except Exception:  # the outermost loop of the house
                 _LOG.exception("keeping house failed")
 

@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from highball import __version__
 from highball.errors import Conflict, Problem, StateUnusable, Unknown
 from highball.hub.audit import COMMAND, Actor, write_down
+from highball.hub.runs.subjects import HUB_COPIES_KEPT
 from highball.hub.storage.database import Database
 from highball.hub.storage.dialects import (
     BACKUP_NAMES,
@@ -51,7 +52,6 @@ from highball.hub.storage.schema import (
 )
 
 FORMAT = 1
-KEPT = 7
 
 LEFT_OUT = frozenset({"sessions", "throttles", "idempotency", "enrolments"})
 """A session that was ended, or a token that was used, must not come back with an older copy."""
@@ -89,7 +89,7 @@ class Restored:
 # --- making --------------------------------------------------------------------------------------
 
 
-def back_up(database: Database, state: Path, now: datetime, kept: int = KEPT) -> Path:
+def back_up(database: Database, state: Path, now: datetime, kept: int = HUB_COPIES_KEPT) -> Path:
     """Write a copy into the state directory and remove the oldest beyond `kept`; raises StateUnusable."""
     folder = state / BACKUPS
     path = folder / f"hub-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.jsonl.gz"

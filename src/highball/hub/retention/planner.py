@@ -21,7 +21,6 @@ from highball.config.document import (
 from highball.config.repository import Repository, parts_of
 from highball.engine.tags import set_tag_list
 from highball.errors import NotAllowed, Unknown
-from highball.hub.disaster.self_backup import KEPT
 from highball.hub.document.rename import UNCHANGED, FormerKeys
 from highball.hub.runs.holds import (
     LIFTS,
@@ -34,7 +33,7 @@ from highball.hub.runs.ingest import (
     words_of_lost,
 )
 from highball.hub.runs.record import Governed, Record
-from highball.hub.runs.subjects import HUB_BACKUP_DAILY
+from highball.hub.runs.subjects import HUB_BACKUP_DAILY, HUB_COPIES_KEPT
 from highball.model.run import (
     Action,
     Reason,
@@ -319,7 +318,7 @@ class Retainer:
 
     def _retention(self, of: SetOf) -> Retention:
         if of.job == HUB_JOB:
-            return effective(Retention(last=KEPT))
+            return effective(Retention(last=HUB_COPIES_KEPT))
         return effective_retention(self.document, of.job, of.repository)
 
 

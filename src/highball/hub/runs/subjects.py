@@ -47,6 +47,9 @@ class Planned:
 
 HUB_BACKUP_DAILY = Schedule(cron="0 4 * * *")
 HUB_BACKUP = "hub-backup:hub"
+HUB_COPIES_KEPT = 7
+"""So many copies of itself the hub keeps in its state, and so many of those that it saves in a repository."""
+
 HISTORY_DAILY = Schedule(cron="30 4 * * *")
 HISTORY = "history:hub"
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from highball.hub import repository_keys
 from highball.hub.runs.queue import KEY_NAME
-from highball.hub.secrets import key_rotation
 from highball.model.run import Run
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
@@ -54,13 +54,13 @@ router = APIRouter(prefix="/api/v1/repositories/{key}/keys", tags=["repositories
 @router.get("")
 async def list_keys(hub: TheHub, key: str, _: Sees) -> list[KeyTold]:
     """The keys of a repository, as restic lists them now, and what each is for."""
-    return await key_rotation.list_told(hub, key)
+    return await repository_keys.list_told(hub, key)
 
 
 @router.post("", status_code=202)
 def add_key(hub: TheHub, key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
     """Let another password open it, besides the one that does; this hub does not keep it."""
-    run = key_rotation.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
+    run = repository_keys.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
     return _begun(response, run)
 
 
@@ -71,7 +71,7 @@ def rotate(hub: TheHub, key: str, actor: Admin, sent: Rotation, response: Respon
     The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
     repository.
     """
-    run = key_rotation.rotate(
+    run = repository_keys.rotate(
         hub,
         key,
         actor,
@@ -86,7 +86,7 @@ def rotate(hub: TheHub, key: str, actor: Admin, sent: Rotation, response: Respon
 @router.post("/{id}/remove", status_code=202)
 def remove_key(hub: TheHub, key: str, id: KeyId, actor: Admin, response: Response) -> Run:
     """Let the password of this key open it no more; one that this hub opens it by is never removed."""
-    return _begun(response, key_rotation.remove(hub, key, id, actor))
+    return _begun(response, repository_keys.remove(hub, key, id, actor))
 
 
 def _begun(response: Response, run: Run) -> Run:

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError, Misuse
+from highball.hub import repository_keys
 from highball.hub.audit import Entry, Wanted
 from highball.hub.hub import Hub
 from highball.hub.runs.record import RunFilter, utc_now
-from highball.hub.secrets import key_rotation
+from highball.hub.secrets.key_rotation import MOST_RUNS
 from highball.hub.status.repositories import list_secrets
 from highball.model.run import (
     Action,
@@ -64,7 +65,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
 async def show_list(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
     context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
     try:
-        context["keys"] = await key_rotation.list_told(hub, key)
+        context["keys"] = await repository_keys.list_told(hub, key)
     except HighballError as error:
         context["error"] = error
     return await run_in_threadpool(
@@ -114,7 +115,7 @@ def rotate(
     try:
         given = _given(how, password, file)
         once = f"{order_key}:rotate" if order_key else None
-        run = key_rotation.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
+        run = repository_keys.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
     except HighballError as error:
         return _form(
             hub, pages, request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error
@@ -138,7 +139,7 @@ def add(
     try:
         once = f"{order_key}:add" if order_key else None
         given = _given(how, password, file)
-        run = key_rotation.add(hub, key, actor, name=_name(name), **given, order_key=once)
+        run = repository_keys.add(hub, key, actor, name=_name(name), **given, order_key=once)
     except HighballError as error:
         return _form(hub, pages, request, key, "add", {"how": how, "file": file, "name": name}, error)
     return go(f"/runs/{run.id}")
@@ -157,7 +158,7 @@ async def ask_to_remove(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, id: KeyId
 ) -> Response:
     try:
-        found = next((one for one in await key_rotation.list_told(hub, key) if one.id == id), None)
+        found = next((one for one in await repository_keys.list_told(hub, key) if one.id == id), None)
     except HighballError as error:
         return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
     if found is None or not found.removable:
@@ -175,7 +176,9 @@ def remove(
     order_key: Text = "",
 ) -> Response:
     try:
-        run = key_rotation.remove(hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None)
+        run = repository_keys.remove(
+            hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None
+        )
     except HighballError as error:
         hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
         return go(_address(key), said=Said(f"{status_looks.sentence(error.message)}{hint}", "warn"))
@@ -229,7 +232,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
         "admin_password": any(one.name == "admin.password" for one in held),
         "password": password,
         "file": hub.documents.file() if declared.origin == "file" else None,
-        "former": key_rotation.has_former(hub, key),
+        "former": repository_keys.has_former(hub, key),
         "last": last,
         "taken": kit,
         "kit_outdated": is_outdated(hub, key, kit),
@@ -240,7 +243,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
 def _last_rotation(hub: Hub, key: str) -> tuple[Run, str | None, str | None] | None:
     """The newest rotation that ended or goes on: its run, the key it added and the one whose place that took."""
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
-    for run in hub.record.list_runs(chosen, limit=key_rotation.MOST_RUNS):
+    for run in hub.record.list_runs(chosen, limit=MOST_RUNS):
         if run.action is not Action.KEY:
             continue
         step = next((one for one in run.steps if one.key and one.former_key), None)

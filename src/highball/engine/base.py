@@ -17,6 +17,7 @@ from highball.errors import Cancelled, RepositoryError
 from highball.model.run import Caution, Progress, Reason
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.process.child import Inside, Stop
+from highball.process.feed import Feed
 from highball.retention import Retention
 from highball.secret import SecretValue
 
@@ -50,6 +51,20 @@ class BackupOrder:
     limit_upload: int | None = None
     limit_download: int | None = None
     dry_run: bool = False
+    stream: Stream | None = None
+    """What is saved instead of paths."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A file that is in no folder: what a command prints, saved under this name.
+
+    `open` makes a feed for one go of the engine, which begins it once it is ready to read. Where that breaks, no
+    snapshot is made; once the engine has said that it stops, the feed is let go.
+    """
+
+    name: str
+    open: Callable[[], Feed]
 
 
 @dataclass(frozen=True)
@@ -296,7 +311,8 @@ class OpenRepository(Protocol):
     # backup
 
     def back_up(self, order: BackupOrder) -> tuple[Finished, BackupReport]:
-        """Save the paths as one snapshot with this host and these tags; the report holds what was told meanwhile.
+        """Save the paths, or the stream, as one snapshot with this host and these tags; the report holds what was
+        told meanwhile.
 
         A parent that the repository does not know ends it, code `snapshot_unknown`, before anything is stored.
         """

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from highball.errors import Failed, ProgramMissing
 from highball.process.parent_death import ended_after_us
@@ -136,6 +136,29 @@ class Manners:
     whole_group: bool = False
     grace: timedelta = timedelta(seconds=30)
     outlives_us: timedelta | None = None
+    reads_to_end: bool = False
+    """Its standard output is over when nobody can write to it any more, and not soon after the child itself is."""
+
+
+class Feeding(Protocol):
+    """What a child reads on its standard input, where that is not empty."""
+
+    @property
+    def reading(self) -> int:
+        """The descriptor that becomes the child's standard input."""
+
+    @property
+    def held(self) -> int:
+        """One that the child inherits besides."""
+
+    def hand_over(self) -> None:
+        """The child has both."""
+
+    def tick(self) -> None:
+        """Asked every now and then while the child lives."""
+
+    def end(self) -> None:
+        """The child is over, or was never started."""
 
 
 RESTIC_MANNERS = Manners()
@@ -157,22 +180,24 @@ def run(
     timeout: timedelta | None = None,
     manners: Manners = RESTIC_MANNERS,
     on_start: Callable[[int], None] = lambda pid: None,
+    feed: Feeding | None = None,
 ) -> Ended:
     """Run the command to its end and hand everything it prints to `on_data` as it comes.
 
+    It reads what `feed` gives it, or nothing.
     If `on_data` raises, the child's group is killed before the exception goes on.
     Raises ProgramMissing when the program is not there, Failed when it cannot be started.
     """
     started = time.monotonic()
     deadline = started + timeout.total_seconds() if timeout else None
     _LOG.debug("starts %s", command.shown())
-    with _Outputs() as outputs:
-        child = _start(command, outputs, outlives_us=manners.outlives_us is not None)
+    with _Outputs() as outputs, _ended(feed):
+        child = _start(command, outputs, feed, outlives_us=manners.outlives_us is not None)
         try:
             with _watched(child, manners):
                 on_start(child.pid)
                 ending = _Ending(child, manners, stop or Stop(), deadline)
-                _drain(child, outputs, on_data, ending)
+                _drain(child, outputs, on_data, ending, feed)
                 status = _reap(child, ending)
         except BaseException:
             _kill_group(child)
@@ -312,12 +337,25 @@ class _Outputs:
             os.close(descriptor)
 
 
-def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _ended(feed: Feeding | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if feed is not None:
+            feed.end()
+
+
+def _start(
+    command: Command, outputs: _Outputs, feed: Feeding | None, *, outlives_us: bool
+) -> subprocess.Popen[bytes]:
     descriptors: list[int] = []
     held = []
     if outlives_us:
         outputs.widen()
         held = list(outputs.reading.values())
+    if feed is not None:
+        held.append(feed.held)
     try:
         argv = [_placed(argument, descriptors) for argument in command.argv]
         environment = {name: _revealed(value) for name, value in command.environment.items()}
@@ -330,7 +368,7 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
             argv,
             env=environment,
             cwd=command.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if feed is None else feed.reading,
             stdout=outputs.writing["stdout"],
             stderr=outputs.writing["stderr"],
             pass_fds=[*descriptors, *held],
@@ -352,6 +390,8 @@ def _start(command: Command, outputs: _Outputs, *, outlives_us: bool) -> subproc
         raise Failed(f"{_quote(command.argv[0])} could not be started: {error}", code="not_started") from None
     finally:
         outputs.close_writing()
+        if feed is not None:
+            feed.hand_over()
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -443,6 +483,11 @@ class _Ending:
         """The child itself became another user: it cannot be made to end."""
         self.left: tuple[int, ...] = ()
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether the child's output is waited for after its own end, as nobody has asked for that."""
+        return self._manners.reads_to_end and not (self.stopped or self.timed_out)
+
     def tick(self) -> None:
         now = time.monotonic()
         if self._kill_at is not None:
@@ -470,7 +515,13 @@ class _Ending:
                 self._child.send_signal(self._manners.polite_signal)
 
 
-def _drain(child: subprocess.Popen[bytes], outputs: _Outputs, on_data: OnData, ending: _Ending) -> None:
+def _drain(
+    child: subprocess.Popen[bytes],
+    outputs: _Outputs,
+    on_data: OnData,
+    ending: _Ending,
+    feed: Feeding | None,
+) -> None:
     with selectors.DefaultSelector() as selector:
         for name, descriptor in outputs.reading.items():
             selector.register(descriptor, selectors.EVENT_READ, name)
@@ -483,9 +534,12 @@ def _drain(child: subprocess.Popen[bytes], outputs: _Outputs, on_data: OnData, e
                 else:
                     selector.unregister(key.fileobj)
             ending.tick()
+            if feed is not None:
+                feed.tick()
             if ending.gave_up:
                 return
-            if listen_until is None and child.poll() is not None:
+            is_awaited = ending.is_patient and outputs.reading["stdout"] in selector.get_map()
+            if listen_until is None and child.poll() is not None and not is_awaited:
                 listen_until = time.monotonic() + LINGER_SECONDS
             if listen_until is not None and time.monotonic() >= listen_until:
                 return

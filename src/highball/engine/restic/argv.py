@@ -34,7 +34,10 @@ PATTERN_BYTES_AT_ONCE = 1024 * 1024
 def backup_argv(binary: ResticBinary, order: BackupOrder) -> list[Argument]:
     """The words of a backup, as far as this restic knows them."""
     argv: list[Argument] = ["backup", "--host", order.host, "--tag", ",".join(order.tags)]
-    argv += ["--files-from-raw", Input(b"".join(path + b"\0" for path in order.paths))]
+    if order.stream is not None:
+        argv += ["--stdin", f"--stdin-filename={order.stream.name}"]
+    else:
+        argv += ["--files-from-raw", Input(b"".join(path + b"\0" for path in order.paths))]
     argv += [b"--exclude=" + pattern for pattern in order.excludes]
     argv += [f"--exclude-if-present={name}" for name in order.exclude_if_present]
     flags = {

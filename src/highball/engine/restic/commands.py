@@ -65,6 +65,7 @@ from highball.process.child import (
     by_lines,
     run,
 )
+from highball.process.feed import Feed
 from highball.retention import Retention
 from highball.secret import mask
 
@@ -130,11 +131,14 @@ class Restic:
                 hint='use restic 0.16.4 or later, or take compression = "max" away',
             )
         report = BackupReport()
+        feed = order.stream.open() if order.stream else None
 
         def on_message(message: output.JsonMessage) -> bool:
             kind = message.get("message_type")
             if kind == "status":
                 self.listener.progress(output.read_status(message))
+                if feed is not None:  # it holds its lock, and reads
+                    feed.begin()
             elif kind == "summary":
                 report.summary = output.read_summary(message)
                 return report.summary is not None  # what makes no sense stands in the log
@@ -149,10 +153,17 @@ class Restic:
             plain = output.read_plain_error(text) if stream == "stderr" else None
             if plain is not None:
                 report.note(plain)
+            if feed is not None and output.is_stopping(
+                text
+            ):  # from 0.17 on it would first read on to the end
+                feed.let_go()
 
+        restic = self
+        if feed is not None:
+            restic = replace(self, stop=Stop(lambda: self.stop.requested or feed.is_broken))
         try:
-            finished = self._run(
-                backup_argv(self.binary, order), on_message, Priority.BACKUP, on_text=on_text
+            finished = restic._run(
+                backup_argv(self.binary, order), on_message, Priority.BACKUP, on_text=on_text, feed=feed
             )
         except Failed as error:
             raise _with_excludes_counted(error, order) from None
@@ -509,6 +520,7 @@ class Restic:
         *,
         json: bool = True,
         on_text: Callable[[str, str], None] = lambda stream, text: None,
+        feed: Feed | None = None,
     ) -> Finished:
         """Run a command line by line: JSON messages to `on_message`, what it does not take to `on_text` and the log."""
         attempts = self._trying()
@@ -541,6 +553,7 @@ class Restic:
                 # backups and maintenance hold a lock in the repository
                 manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
                 on_start=self.listener.started,
+                feed=feed,
             )
             finish()
             self._hear(ssh, attempts)

@@ -287,6 +287,7 @@ _HINTS: dict[str, str] = {
 }
 
 _RETRYING = re.compile(r"^\S.* returned error, retrying after (?P<pause>\S+): ")
+_STOPPING = re.compile(r"signal \S+ received, cleaning up")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|µs|ns|h|m|s)")
 _GO_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "ns": 1e-9}
 _VAIN = frozenset({"certificate_refused", "wrong_scheme", "access_denied", "repository_missing"})
@@ -295,6 +296,11 @@ _VAIN = frozenset({"certificate_refused", "wrong_scheme", "access_denied", "repo
 def is_retrying(line: str) -> bool:
     """Whether restic says that it tries again: from 0.17 on it does for a quarter of an hour, whatever the error."""
     return _RETRYING.match(line) is not None
+
+
+def is_stopping(line: str) -> bool:
+    """Whether restic says that it was asked to stop, and heeds it: whatever it reads from then on, it saves nothing."""
+    return _STOPPING.search(line) is not None
 
 
 def next_try(line: str) -> timedelta:

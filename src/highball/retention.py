@@ -19,7 +19,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from highball.errors import ConfigurationInvalid, Problem
+from highball.errors import ConfigurationInvalid, Problem, Unknown
 from highball.model.fact import Fact
 from highball.model.run import Reason
 from highball.model.snapshot import Snapshot
@@ -272,6 +272,15 @@ class Plan(Fact):
     def ids_to_stay(self) -> tuple[str, ...]:
         """What must be there before and after."""
         return tuple(verdict.id for verdict in self.keep)
+
+
+def plan_unknown(approval: str) -> Unknown:
+    """The error where no plan is the one that a person approved: an approval is for one plan and no other."""
+    return Unknown(
+        f"no plan is {approval} now: it was never made, or the repository has changed since",
+        code="plan_unknown",
+        hint="see the plans with: highball forget --dry-run",
+    )
 
 
 def make_plan(

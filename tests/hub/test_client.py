@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import tarfile
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
-from highball.cli.commands import remote, table
 from highball.cli.follow import follow
 from highball.cli.hub_client import Hub
+from highball.cli.local import FileHere, Machine
+from highball.cli.operations import Declared, Operations
 from highball.cli.output import Output
 from highball.cli.progress import Narrator
 from highball.cli.urls import check_url, is_exposed
@@ -170,12 +170,20 @@ def test_answered_as_at_home(
         assert shape(told) == shape(document)
 
 
-def test_called_as_at_home() -> None:
-    for name, verb in remote.COMMANDS.items():
-        here = table.COMMANDS[name]
-        assert inspect.signature(verb).parameters.keys() == inspect.signature(here).parameters.keys(), name
-        ours = typing.get_type_hints(verb, include_extras=True)
-        assert ours == typing.get_type_hints(here, include_extras=True), name
+PORTS = [(Operations, Machine), (Operations, Hub), (Declared, FileHere), (Declared, Hub)]
+
+
+@pytest.mark.parametrize(("port", "kind"), PORTS, ids=lambda one: one.__name__)
+def test_every_question_and_order_there_is_has_one_form_here_and_over_a_hub(port: type, kind: type) -> None:
+    asked = {name: one for name, one in vars(port).items() if inspect.isfunction(one) and name[0] != "_"}
+    assert asked
+    for name, one in asked.items():
+        assert defaults_of(getattr(kind, name)) == defaults_of(one), name
+
+
+def defaults_of(method: Any) -> list[Any]:
+    """What a method takes, as far as callers may leave it away."""
+    return [one.default for one in inspect.signature(method).parameters.values()]
 
 
 def test_a_backup_told_as_it_goes(away: Away) -> None:
@@ -526,7 +534,10 @@ def test_which_hub(away: Away) -> None:
 
 
 def test_nothing_of_the_hub_is_loaded_to_ask_one() -> None:
-    code = "import sys; from highball.cli import app; from highball.cli.commands import remote; print(*sys.modules)"
+    code = (
+        "import sys; from highball.cli import app, hub_client; from highball.cli.commands import table;"
+        " print(*sys.modules)"
+    )
     found = subprocess.run(
         [HIGHBALL.with_name("python"), "-c", code], capture_output=True, text=True, check=True
     )

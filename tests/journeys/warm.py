@@ -254,10 +254,11 @@ def _leave(status: int) -> None:
 
 
 if __name__ == "__main__":
-    from highball.cli import main
-    from highball.cli.commands import (
-        remote,  # noqa: F401 - all that a command needs, here or over a hub
+    from highball.cli import (
+        hub_client,  # noqa: F401
+        main,
     )
+    from highball.cli.commands import table, this_machine  # noqa: F401
 
     if sys.argv[2] == "hub":
         from uvicorn.lifespan import on  # noqa: F401

@@ -145,13 +145,13 @@ Verbs = dict[str, Callable[..., Any]]
 
 def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
     """The commands by name, the groups of commands, and their titles; a hub's need far less of the program."""
-    if over_hub:
-        from highball.cli.commands import remote
-
-        return remote.COMMANDS, {}, {}
     from highball.cli.commands import table
 
-    return table.COMMANDS, table.GROUPS, table.TITLES
+    if over_hub:
+        return table.COMMANDS, {}, {}
+    from highball.cli.commands import this_machine
+
+    return this_machine.COMMANDS | table.COMMANDS, this_machine.GROUPS, this_machine.TITLES
 
 
 def _as_group(verbs: Verbs) -> typer.Typer:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from highball.cli.output import Output
 from highball.cli.urls import is_exposed
@@ -20,9 +20,7 @@ from highball.model.standing import Health, Standing
 if TYPE_CHECKING:
     from highball.cli.hub_client import Hub
     from highball.cli.local import Machine
-
-    Place: TypeAlias = Machine | Hub
-    """Where a command's work is done: verbs that ask only for what both answer are written once."""
+    from highball.cli.operations import Declared, Operations
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -43,10 +41,19 @@ class Session:
     """The hub that this call speaks to, where it is not this machine's own."""
     output: Output = field(default_factory=Output)
     exit_status: int = 0
+    _reached: Hub | None = None
 
-    def place(self, *, looks: bool = False) -> Place:
+    def place(self, *, looks: bool = False) -> Operations:
         """Where this call's work is done: at the hub that it names, else on this machine."""
         return self.open(looks=looks) if self.hub is None else self.reach()
+
+    def declared(self) -> Declared:
+        """What the hub that this call names declares, else this machine's file; raises ConfigurationInvalid."""
+        if self.hub is not None:
+            return self.reach()
+        from highball.cli.local import FileHere
+
+        return FileHere(self.config)
 
     def open(self, *, looks: bool = False) -> Machine:
         """The machine of this call's configuration; who only `looks` (or restores) needs no state to write to."""
@@ -66,12 +73,13 @@ class Session:
         from highball.cli.hub_client import Hub, find_token
 
         assert self.hub is not None
-        hub = Hub(self.hub, find_token(os.environ))
-        if is_exposed(hub.url):
-            self.output.note(
-                f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"
-            )
-        return hub
+        if self._reached is None:
+            hub = self._reached = Hub(self.hub, find_token(os.environ))
+            if is_exposed(hub.url):
+                self.output.note(
+                    f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"
+                )
+        return self._reached
 
 
 def exit_status_of(runs: Sequence[Run], *, refused: bool = False) -> int:

@@ -85,16 +85,6 @@ def follow(hub: Followed, run: Run, narrator: Narrator, *, is_ours: bool = True)
     return following.run
 
 
-def await_end(hub: Followed, run: str, seconds: float) -> Run:
-    """The run once it has ended, or as it is after so many seconds."""
-    until = time.monotonic() + seconds
-    while True:
-        found = hub.find_run(run)
-        if found.state is RunState.DONE or time.monotonic() > until:
-            return found
-        time.sleep(0.2)
-
-
 class _Following:
     """One run on its way."""
 

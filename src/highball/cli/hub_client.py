@@ -1,7 +1,7 @@
 """A hub, asked over HTTP: its answers as facts, its problems as the errors that they were.
 
 The token comes from the environment or from a file of its owner's alone, never from the command line. Everything
-that a verb needs of a hub is here; how verbs use it is in `remote`, and how a run is followed in `following`. No
+that a command asks for (`operations`) is here, and how a run is followed in `follow`. No
 room of the hub itself is imported: whoever asks a hub needs none of them.
 """
 
@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_from_bytes
@@ -25,7 +25,9 @@ import httpx
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from highball import __version__
+from highball.actions import ACTIONS
 from highball.cli.follow import Stopping, follow
+from highball.cli.operations import Titled
 from highball.cli.options import whole_path
 from highball.cli.progress import Narrator
 from highball.cli.snapshot_choice import Keys
@@ -35,8 +37,8 @@ from highball.config.document import (
     build,
     effective_job,
 )
-from highball.config.load import kind_of_file, read_file
-from highball.config.references import ALONE
+from highball.config.load import kind_of_file, read, read_file
+from highball.config.references import ALONE, TABLE_OF, changes_of_key
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -126,9 +128,31 @@ class Hub:
             tables[table] = {one["key"]: one["spec"] for one in self._pages(table, "after", limit=1000)}
         return build({name: spec for name, spec in tables.items() if spec})
 
-    def read_configuration(self) -> bytes:
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return self.url
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """No file of this machine."""
+        return {"file": None, "hub": self.url}
+
+    def find_problems(self) -> list[Problem]:
+        """A hub takes in nothing that is wrong."""
+        return []
+
+    def read_tables(self) -> Mapping[str, Any]:
+        """The whole configuration as plain tables."""
+        return read(self.read_yaml(), "yaml")
+
+    def read_yaml(self) -> bytes:
         """The whole configuration as YAML."""
         return self._ask("GET", "configuration").content
+
+    def plan_setup(self) -> tuple[str, str]:
+        """Nothing but repositories."""
+        return "hub", self.url
 
     def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
         """Let the hub say what this file says; what that changed, or would change. `name` is whose file it is there."""
@@ -146,20 +170,25 @@ class Hub:
         """What this file would change of what is declared now; nothing is applied."""
         return self.apply(file, dry_run=True)
 
-    def find_revision(self, table: str, key: str) -> int:
-        """At which revision an object is; raises Unknown."""
-        return int(self._get(f"{table}/{quote(key, safe='')}")["revision"])
-
-    def rekey(self, table: str, key: str, new: str, revision: int) -> None:
-        """Give an object another key, everywhere."""
-        at = {"If-Match": f'"{revision}"'}
-        self._ask("POST", f"{table}/{quote(key, safe='')}/rekey", json={"key": new}, headers=at)
+    def rekey(
+        self, kind: str, old: str, new: str, agree: Callable[[list[dict[str, Any]]], None], *, dry_run: bool
+    ) -> list[dict[str, Any]]:
+        """Give an object another key, everywhere; as it was when it was looked at."""
+        address = f"{TABLE_OF[kind]}/{quote(old, safe='')}"
+        revision = self._get(address)["revision"]
+        changes = changes_of_key(self.document.tables, kind, old, new)
+        agree(changes)
+        self._ask("POST", f"{address}/rekey", json={"key": new}, headers={"If-Match": f'"{revision}"'})
+        return changes
 
     # --- how things stand ---
 
-    def list_standings(self) -> list[Standing]:
-        """How each job stands in each of its repositories."""
-        return [Standing.model_validate(one) for one in self._get("status")]
+    def list_standings(self, jobs: Sequence[str] | None = None) -> list[Standing]:
+        """How these jobs, or all, stand in each of their repositories."""
+        found = [Standing.model_validate(one) for one in self._get("status")]
+        if jobs is None:
+            return found
+        return sorted((one for one in found if one.job in jobs), key=lambda one: jobs.index(one.job))
 
     def list_runs(self, *, job: str | None, limit: int) -> list[Run]:
         """The latest runs, newest first."""
@@ -194,10 +223,31 @@ class Hub:
         """Ask a run to end; raises Unknown, and Conflict where it has ended."""
         self._post(f"{_address_of(run)}/cancel")
 
-    def test_job(self, job: str) -> dict[str, Any]:
-        """How a job's sources and repositories are found from its host; raises Failed where that is not there."""
-        found: dict[str, Any] = self._post(f"jobs/{job}/test?content=false", timeout=PATIENT)
-        return found
+    def tell_set_up(self) -> dict[str, Any]:
+        """Which hub it was."""
+        return {"hub": self.url}
+
+    def look_from_hosts(self) -> list[dict[str, Any]]:
+        """How each repository is found from each host whose jobs use it, where that does not look after it itself."""
+        found: dict[tuple[str | None, str], dict[str, Any]] = {}
+        for key in self.document.jobs:
+            job = effective_job(self.document, key)
+            used = {name for name in job.repositories if not self._looks_after(job.host, name)}
+            if used <= {name for host, name in found if host == job.host}:
+                continue
+            try:
+                told = self._post(f"jobs/{key}/test?content=false", timeout=PATIENT)
+                found |= {
+                    (job.host, name): {"host": told["host"], **told["repositories"][name]} for name in used
+                }
+            except Failed as error:
+                unknown = {"host": job.host, "state": error.code, "message": error.message}
+                found |= {(job.host, name): unknown for name in used}
+        return [{"repository": name, **told} for (_, name), told in found.items()]
+
+    def _looks_after(self, host: str | None, repository: str) -> bool:
+        own = self.document.settings.host or ""
+        return self.document.repositories[repository].maintainer(own) == (host or own)
 
     # --- what rests ---
 
@@ -238,7 +288,9 @@ class Hub:
         found = self._get(f"repositories/{repository}/locks", timeout=PATIENT)
         return [Lock.model_validate(one) for one in found]
 
-    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+    def make_ready(
+        self, repositories: Sequence[str], *, begins_run: bool = False, starts_restic: bool = False
+    ) -> None:
         """A hub is ready for all that may be asked."""
 
     def list_repositories_of(self, job: str) -> list[str]:
@@ -315,10 +367,20 @@ class Hub:
 
     # --- maintenance ---
 
-    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> dict[str, Any]:
-        """One thing to be done to a repository."""
-        order = {"task": task, "repository": repository, **more}
+    def order(
+        self, action: str, subject: str, wait: timedelta | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """A run of a verb on a job or a repository, as its row in the table of actions says."""
+        needs = ACTIONS[action].needs
+        about = {"job": subject} if "job" in needs else {"repository": subject} if needs else {}
+        order = {"task": action, **about, **fields}
         return order if wait is None else order | {"wait_seconds": wait.total_seconds()}
+
+    def each_backup(self, jobs: Sequence[str], wait: timedelta | None, *, dry_run: bool) -> Iterator[Titled]:
+        """A backup of each job; what is to follow it the hub orders by itself."""
+        rehearsal = {"dry_run": True} if dry_run else {}
+        for job in jobs:
+            yield job, partial(self.order, "backup", job, wait, **rehearsal)
 
     def order_forget(
         self, repository: str, job: str, plans: Sequence[Plan], approve: str | None, wait: timedelta | None

@@ -11,35 +11,51 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from highball.actions import ACTIONS, By
 from highball.agent.query.repository_queries import Asked
 from highball.agent.run import runner
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
-from highball.cli.lookup import choose_jobs, choose_repositories
+from highball.cli.operations import Titled
 from highball.cli.snapshot_choice import Keys
 from highball.cli.standin import can_be_written, make_standin
 from highball.config.document import (
     Document,
+    effective_cadences,
     effective_job,
     find_obstacles,
     load,
 )
+from highball.config.dump import as_yaml
 from highball.config.job import Job
+from highball.config.misread import find_misread
+from highball.config.references import TABLE_OF, changes_of_key, place_of
+from highball.config.repository import demand_maintained, demand_right_to_delete
 from highball.engine.restic.location import as_admin
-from highball.errors import ConfigurationInvalid, Conflict, Misuse, RepositoryError, StateUnusable, Unknown
+from highball.errors import (
+    ConfigurationInvalid,
+    Conflict,
+    HighballError,
+    Misuse,
+    Problem,
+    RepositoryError,
+    StateUnusable,
+    Unknown,
+)
 from highball.hub.audit import COMMAND
 from highball.hub.dispatch.assignments import Orders
+from highball.hub.document.rules import OWN_FILE
 from highball.hub.document.store import Documents, read_host
 from highball.hub.retention.adoption import Adoption
-from highball.hub.retention.planner import Retainer
+from highball.hub.retention.planner import Retainer, list_discards_after
 from highball.hub.runs.expiry import expire_daily
-from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import (
     LOST,
@@ -49,6 +65,7 @@ from highball.hub.runs.record import (
     utc_now,
 )
 from highball.hub.secrets.key_rotation import tell_keys
+from highball.hub.status.health import list_standings
 from highball.hub.storage.database import Database, open_database
 from highball.hub.storage.leader_lock import refuse_if_served
 from highball.model.event import Event, LogLine
@@ -67,7 +84,7 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.model.snapshot import Lock as LockHeld
-from highball.model.standing import Hold
+from highball.model.standing import Hold, Standing
 from highball.model.text import path_for_people
 from highball.process.child import Stop
 from highball.process.file_lock import Lock
@@ -76,9 +93,9 @@ from highball.protocol.tasks import (
     Assignment,
     Overwrite,
     RestoreTask,
+    Task,
 )
 from highball.retention import Plan
-from highball.source.base import FILES_SET
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,12 +120,85 @@ class Watcher(Protocol):
         """A run is over."""
 
 
-@dataclass(frozen=True)
-class Refused:
-    """A job that was not begun, because another process is at it."""
+class FileHere:
+    """What this machine's configuration file declares; nothing is opened for it but the file."""
 
-    job: str
-    error: Conflict
+    def __init__(self, named: Path | None) -> None:
+        self._named = named
+        self.path = find_configuration(named)
+        self.name = str(self.path)
+        self.about = {"file": str(self.path)}
+
+    @cached_property
+    def document(self) -> Document:
+        """All that it declares; raises ConfigurationInvalid."""
+        return load(self.path)
+
+    def find_problems(self) -> list[Problem]:
+        """What a shell would read otherwise, and secrets that cannot be had here."""
+        return [
+            *find_misread(self.document.tables),
+            *find_obstacles(self.document, list(self.document.repositories)),
+        ]
+
+    def read_tables(self) -> Mapping[str, Any]:
+        """All of it as plain tables."""
+        return self.document.tables
+
+    def read_yaml(self) -> bytes:
+        """The same as YAML, whatever it was written in."""
+        return as_yaml(self.document.tables).encode()
+
+    def plan_setup(self) -> tuple[str, str]:
+        """The state directory."""
+        return "state", str(find_state(self.path, self.document))
+
+    def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
+        """Never: the file that this machine reads is changed by whoever writes it."""
+        raise Misuse(
+            "apply speaks to a hub",
+            hint="name it with --hub; on one machine every command reads the file that -c names",
+        )
+
+    def rekey(
+        self, kind: str, old: str, new: str, agree: Callable[[list[dict[str, Any]]], None], *, dry_run: bool
+    ) -> list[dict[str, Any]]:
+        """Let the record follow a file that says the new key already; before it is taken in as another object."""
+        wanted = self.document.tables
+        changed: list[dict[str, Any]] = []
+
+        def give_key(documents: Documents) -> None:
+            try:
+                one = documents.get(kind, old)
+            except Unknown as error:
+                raise _too_late(error, kind, old, new) from None
+            changed.extend(changes_of_key(documents.document().tables, kind, old, new))
+            table = wanted.get(TABLE_OF[kind], {})
+            if not dry_run and (old in table or new not in table):
+                raise Misuse(
+                    f"{self.path} does not say {place_of(kind, new)} yet",
+                    code="key_not_in_file",
+                    hint=f"write {new} there wherever it says {old}, and call this again before anything else",
+                )
+            agree(changed)
+            told: dict[str, Any] = {"expected": one.revision, "now": utc_now(), "actor": COMMAND}
+            documents.rekey(kind, old, new, owner=OWN_FILE, **told)
+
+        open_machine(self._named, before=give_key)
+        return changed
+
+
+def _too_late(error: Unknown, kind: str, old: str, new: str) -> HighballError:
+    """The file was read without the old key already: what is left to do."""
+    if error.code != f"{kind}_deleted" or kind not in ("repository", "job"):
+        return error
+    repository = new if kind == "repository" else "REPOSITORY"
+    job = new if kind == "job" else "JOB"
+    return Misuse(
+        f"the {kind} {old} is deleted: {new} was read from the file as another one before it was rekeyed",
+        code="rekeyed_too_late",
+        hint=f"let {job} keep the snapshots that are there: highball adopt {repository} (then GROUP --job {job})",
+    )
 
 
 class Machine:
@@ -158,14 +248,6 @@ class Machine:
 
     # --- names ---
 
-    def choose_jobs(self, named: Sequence[str]) -> list[str]:
-        """The jobs that were named; none named means all that are enabled. Raises Unknown."""
-        return choose_jobs(self.document, named)
-
-    def choose_repositories(self, named: Sequence[str]) -> list[str]:
-        """The repositories that were named; none named means all. Raises Unknown."""
-        return choose_repositories(self.document, named)
-
     def job(self, key: str) -> Job:
         """A job as it takes effect, everything merged."""
         return effective_job(self.document, key)
@@ -187,10 +269,12 @@ class Machine:
 
     # --- what a verb asks for, here or over a hub ---
 
-    def make_ready(self, repositories: Sequence[str], *, begins_run: bool = False) -> None:
+    def make_ready(
+        self, repositories: Sequence[str], *, begins_run: bool = False, starts_restic: bool = False
+    ) -> None:
         """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
         self.demand_secrets(repositories)
-        if begins_run:
+        if begins_run or starts_restic:
             self.place.find_restic()
         self.settle(begins_run=begins_run)
 
@@ -234,12 +318,11 @@ class Machine:
 
     # --- maintenance ---
 
-    def list_plans(self, repository: str, job: str, approve: str | None) -> list[Plan]:
-        """What retention would do for a job in a repository, also for what it left while it was another host's."""
+    def list_plans(self, repository: str, job: str | None, approve: str | None) -> list[Plan]:
+        """What retention would do for a job in a repository, or for all that is there."""
         asked = self.ask(repository)
         asked.compare_identity()
-        own = [SetOf(repository, self.host, job, FILES_SET)] * (repository in self.job(job).repositories)
-        sets = dict.fromkeys([*own, *self.record.list_sets(job=job, repository=repository)])
+        sets = self.retainer.list_sets(repository, self.host, job)
         return [self.retainer.plan(of, asked, utc_now(), approve) for of in sets]
 
     def order_forget(
@@ -251,10 +334,7 @@ class Machine:
 
     def order_forget_one(self, repository: str, snapshot: str, wait: timedelta | None) -> Assignment:
         """Remove this snapshot alone; raises NotAllowed where a guard keeps it."""
-        asked = self.ask(repository)
-        asked.compare_identity()
-        task = self.retainer.order_one(repository, snapshot, asked, utc_now())
-        return self.orders.maintain(task, repository, utc_now(), wait=wait)
+        return self.order("forget", repository, wait, snapshot=snapshot)
 
     def accept(self, target: str, reason: str | None) -> list[Hold]:
         """A person says that what a run showed, or all that holds retention in a repository, is right."""
@@ -263,11 +343,58 @@ class Machine:
             return held.accept_repository(target, COMMAND, utc_now(), reason)
         return held.accept_run(self.record.find_run(target).id, COMMAND, utc_now(), reason)
 
-    def order(self, task: str, repository: str, wait: timedelta | None, **more: Any) -> Assignment:
-        """One thing to be done to a repository, as `RunOrder` names it."""
-        order = RunOrder.model_validate({"task": task, "repository": repository, **more})
-        given, job = self.orders.task_for(order, repository, self.ask(repository).list_snapshots)
-        return self.orders.maintain(given, repository, utc_now(), job=job, wait=wait)
+    def order(self, action: str, subject: str, wait: timedelta | None = None, **fields: Any) -> Assignment:
+        """A run of a verb on a job or a repository, as its row in the table of actions says."""
+        verb = ACTIONS[action]
+        if verb.by is By.HUB:
+            raise Misuse(f"{action} is done by a hub for itself", hint="name it with --hub")
+        about = "job" if "job" in verb.needs else "repository"
+        order = RunOrder.model_validate({"task": action, about: subject, **fields})
+        if order.task == "backup":
+            return self.orders.back_up(subject, utc_now(), wait=wait, dry_run=order.dry_run)
+        if order.task == "restore":
+            return self._order_restore(order, subject, wait)
+        given, job = self._find_task(order, subject)
+        return self.orders.maintain(given, subject, utc_now(), job=job, wait=wait)
+
+    def _order_restore(self, order: RunOrder, repository: str, wait: timedelta | None) -> Assignment:
+        task = RestoreTask(
+            repository=repository,
+            snapshot_id=order.snapshot or "",
+            paths=order.paths,
+            target=order.target,
+            overwrite=order.overwrite,
+        )
+        return self.orders.bring_back(task, repository, utc_now(), job=order.job, wait=wait)
+
+    def _find_task(self, order: RunOrder, repository: str) -> tuple[Task, str | None]:
+        """What is to be done to a repository, by a plan where it needs one; and the job that it is about."""
+        if not order.verb.plans:
+            return self.orders.task_for(order, repository, self.ask(repository).list_snapshots)
+        demand_maintained(repository, self.document.repositories[repository])
+        if order.snapshot is not None:
+            asked = self.ask(repository)
+            asked.compare_identity()
+            return self.retainer.order_one(repository, order.snapshot, asked, utc_now()), None
+        plans = self.list_plans(repository, order.job, order.plan)
+        prune = order.task == "discard" and effective_cadences(self.document, repository).prune is None
+        about = (repository, plans, utc_now(), order.plan)
+        return self.retainer.order(*about, shown=order.shown, prune=prune), order.job
+
+    def each_backup(self, jobs: Sequence[str], wait: timedelta | None, *, dry_run: bool) -> Iterator[Titled]:
+        """Each backup, and behind it the retention that is to be applied then: a run of its own in each repository."""
+        for job in jobs:
+            before = self._find_latest(job)
+            yield job, partial(self.order, "backup", job, wait, dry_run=dry_run)
+            done = self._find_latest(job)
+            if dry_run or done is None or done == before:
+                continue
+            for key in list_discards_after(self.document, self.record.find_run(done)):
+                yield f"{job} in {key}", partial(self._discard, job, key, wait)
+
+    def _discard(self, job: str, key: str, wait: timedelta | None) -> Assignment:
+        demand_right_to_delete(key, self.document.repositories[key])
+        return self.order_forget(key, job, self.list_plans(key, job, None), None, wait)
 
     # --- a repository that is lost ---
 
@@ -320,7 +447,7 @@ class Machine:
             f"and take a new recovery kit: highball recovery-kit {repository} --out FILE",
         ]
 
-    def find_latest(self, job: str) -> str | None:
+    def _find_latest(self, job: str) -> str | None:
         """The newest backup of a job, if there is any."""
         found = self.record.list_runs(RunFilter(job=job, kind=RunKind.BACKUP), limit=1)
         return found[0].id if found else None
@@ -359,14 +486,8 @@ class Machine:
         self, of: Snapshot, job: str, plan: RestorePlan, target: bytes | None, wait: timedelta | None
     ) -> Assignment:
         """The restore that was planned."""
-        task = RestoreTask(
-            repository=of.repository,
-            snapshot_id=of.id,
-            paths=plan.paths,
-            target=target,
-            overwrite=plan.overwrite,
-        )
-        return self.orders.bring_back(task, of.repository, utc_now(), job=job, wait=wait)
+        what = {"paths": plan.paths, "target": target, "overwrite": plan.overwrite}
+        return self.order("restore", of.repository, wait, job=job, snapshot=of.id, **what)
 
     # --- whose snapshots are ---
 
@@ -391,6 +512,44 @@ class Machine:
     def release(self, repository: str, group: str) -> ForeignGroup:
         """Let nobody govern a group any more."""
         return self._adoption(repository).release(group, utc_now(), COMMAND)
+
+    # --- what is known of runs ---
+
+    def find_run(self, id_or_start: str) -> Run:
+        """The run with this id, or the only one whose id begins so; raises Unknown."""
+        return self.record.find_run(id_or_start)
+
+    def list_runs(self, *, job: str | None, limit: int) -> list[Run]:
+        """The latest runs, newest first."""
+        return self.record.list_runs(job=job, limit=limit)
+
+    def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
+        """From the record, and while the run goes on the rest from its directory."""
+        last = after
+        for event in self.record.read_events(run, after=after):
+            last = event.seq
+            yield event
+        yield from RunDirectory(self.place.runs / run).read_events(after=last)
+
+    def list_standings(self, jobs: Sequence[str] | None = None) -> list[Standing]:
+        """How these jobs, or all, stand in each of their repositories."""
+        chosen = list(self.document.jobs) if jobs is None else jobs
+        return list_standings(self.document, self.database, self.host, utc_now(), chosen)
+
+    def cancel(self, run: str) -> None:
+        """Ask the process of a run to end it; raises Conflict where it has ended."""
+        found = self.record.find_run(run)
+        if found.state is RunState.DONE:
+            raise Conflict(f"run {found.id} has ended already", code="run_ended")
+        RunDirectory(self.place.runs / found.id).request_cancel()
+
+    def tell_set_up(self) -> dict[str, Any]:
+        """Where its state lies."""
+        return {"state": str(self.state)}
+
+    def look_from_hosts(self) -> list[dict[str, Any]] | None:
+        """There is no other machine."""
+        return None
 
     # --- runs ---
 

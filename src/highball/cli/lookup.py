@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -59,6 +60,16 @@ def find_run_of(named: str, jobs: Iterable[str], runs: Runs) -> Run:
     if going is None:
         raise Unknown(f"no run of {named} goes on", code="run_unknown", hint="see them with: highball runs")
     return going
+
+
+def await_end(runs: Runs, run: str, seconds: float) -> Run:
+    """The run once it has ended, or as it is after so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        found = runs.find_run(run)
+        if found.state is RunState.DONE or time.monotonic() > until:
+            return found
+        time.sleep(0.2)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:

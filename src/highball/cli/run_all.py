@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from highball.cli import formatting
 from highball.cli.context import (
@@ -13,34 +13,18 @@ from highball.cli.context import (
     exit_status_of,
     outcome_of,
 )
+from highball.cli.operations import Operations, Titled
 from highball.cli.output import MARKS, TONES, Form, Output
 from highball.cli.progress import Narrator
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.model.run import Outcome, Run
 from highball.process.child import Stop
 
-Order = TypeVar("Order")
-Order_contra = TypeVar("Order_contra", contravariant=True)
-
-
-class Worker(Protocol[Order_contra]):
-    """Where runs are carried out: this machine, or a hub."""
-
-    @property
-    def stop(self) -> Stop:
-        """How its run is asked to end."""
-
-    def carry_out(self, order: Order_contra, narrator: Narrator, /) -> Run:
-        """Carry out a run and return its account; raises HighballError where it cannot begin."""
-
-    def rehearse(self, order: Order_contra, narrator: Narrator, /) -> Run:
-        """Carry out a dry run."""
-
 
 def carry_out(
     session: Session,
-    worker: Worker[Order],
-    orders: Iterable[tuple[str, Callable[[], Order]]],
+    place: Operations,
+    orders: Iterable[Titled],
     *,
     rehearse: bool = False,
     extra: Callable[[], dict[str, Any]] = dict,
@@ -55,13 +39,13 @@ def carry_out(
     done: list[Run] = []
     refused: list[tuple[str, HighballError]] = []
     cut_short = False
-    with ends_politely(worker.stop):
+    with ends_politely(place.stop):
         for subject, order in orders:
-            if worker.stop.requested and done:
+            if place.stop.requested and done:
                 cut_short = True
                 break
             try:
-                do = worker.rehearse if rehearse else worker.carry_out
+                do = place.rehearse if rehearse else place.carry_out
                 done.append(do(order(), narrator))
             except (Conflict, NotAllowed, Unknown, RepositoryError) as error:
                 refused.append((subject, error))

@@ -72,6 +72,26 @@ def with_new_key(kind: str, spec: Spec, of: Place, new: str) -> Spec:
     return spec | {field: _renamed(spec[field], old, new) for field in fields}
 
 
+def changes_of_key(tables: Mapping[str, Any], kind: str, old: str, new: str) -> list[dict[str, Any]]:
+    """What another key for an object changes: the object itself, and each that names it."""
+    key = {"at": "key", "before": old, "after": new}
+    found = [{"kind": kind, "key": old, "what": "rekeyed", "differences": [key]}]
+    declared = [(name, name, tables.get(name) or {}) for name in ALONE]
+    declared += [
+        (TABLES[table], key, spec) for table in TABLES for key, spec in tables.get(table, {}).items()
+    ]
+    for of, name, spec in declared:
+        after = with_new_key(of, spec, (kind, old), new)
+        differing = [
+            {"at": field, "before": spec[field], "after": after[field]}
+            for field in spec
+            if after[field] != spec[field]
+        ]
+        if differing:
+            found.append({"kind": of, "key": name, "what": "changed", "differences": differing})
+    return found
+
+
 def _renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, list):
         return [new if name == old else name for name in value]

@@ -9,12 +9,12 @@ from highball.cli.context import Session
 from highball.errors import Cancelled, Misuse
 
 if TYPE_CHECKING:
-    from highball.cli.context import Place
+    from highball.cli.operations import Operations
     from highball.cli.output import Output
     from highball.model.snapshot import Loss
 
 
-def begin_anew(session: Session, place: Place, repository: str, *, yes: bool) -> None:
+def begin_anew(session: Session, place: Operations, repository: str, *, yes: bool) -> None:
     """Show what is given up, ask, and forget it. Raises Conflict where nothing is lost, Misuse and Cancelled."""
     output, loss = session.output, place.tell_loss(repository)
     _show_loss(output, loss)
@@ -26,7 +26,7 @@ def begin_anew(session: Session, place: Place, repository: str, *, yes: bool) ->
     place.give_up(repository, loss)
 
 
-def show_what_is_given_up(session: Session, place: Place, repository: str) -> None:
+def show_what_is_given_up(session: Session, place: Operations, repository: str) -> None:
     """What `--anew` would give up; nothing is changed. Raises Conflict where nothing is lost."""
     output, loss = session.output, place.tell_loss(repository)
     if not output.for_people:

@@ -22,7 +22,7 @@ from highball.model.run import Outcome, Run
 from highball.model.snapshot import KeyTold
 
 if TYPE_CHECKING:
-    from highball.cli.context import Place
+    from highball.cli.operations import Operations
 
 Adds = Annotated[
     str | None,
@@ -79,7 +79,7 @@ def keys(
 
 def _add(
     session: Session,
-    place: Place,
+    place: Operations,
     key: str,
     act: str,
     file: Path | None,
@@ -101,9 +101,8 @@ def _add(
     )
 
 
-def _carry_out(session: Session, place: Place, key: str, order: Any) -> list[Run]:
-    worker: run_all.Worker[Any] = place
-    return run_all.carry_out(session, worker, [(key, lambda: order)])
+def _carry_out(session: Session, place: Operations, key: str, order: Any) -> list[Run]:
+    return run_all.carry_out(session, place, [(key, lambda: order)])
 
 
 def _find(found: list[KeyTold], id: str, repository: str) -> KeyTold:

@@ -33,13 +33,13 @@ from highball.cli.output import Output
 from highball.config.document import effective_job
 from highball.config.pin import names_snapshot
 from highball.config.repository import demand_maintained
-from highball.errors import Failed, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
+from highball.errors import Failed, HighballError, Misuse, NotAllowed, RepositoryError
 from highball.model.run import Run
 from highball.model.standing import NOT_BY_A_PERSON, HoldCause
-from highball.retention import Plan
+from highball.retention import Plan, plan_unknown
 
 if TYPE_CHECKING:
-    from highball.cli.context import Place
+    from highball.cli.operations import Operations
 
 Shown = dict[tuple[str, str], list[Plan]]
 """The plans that somebody was shown, by job and repository."""
@@ -138,7 +138,7 @@ def _forget_one(
     )
 
 
-def _list_plans_of(place: Place, pairs: list[tuple[str, str]]) -> Shown:
+def _list_plans_of(place: Operations, pairs: list[tuple[str, str]]) -> Shown:
     """The plans of each pair; one that cannot be planned is left to its run, which tells why."""
     shown: Shown = {}
     for job, key in pairs:
@@ -160,20 +160,21 @@ def _may_remove(output: Output, plans: list[Plan]) -> bool:
     return False
 
 
-def _approved(place: Place, pairs: list[tuple[str, str]], plan: str) -> tuple[str, str]:
+def _approved(place: Operations, pairs: list[tuple[str, str]], plan: str) -> tuple[str, str]:
     """The pair whose plan has this id now; raises Unknown: an approval is for one plan and no other."""
     for job, key in pairs:
         if any(found.id == plan for found in place.list_plans(key, job, plan)):
             return job, key
-    raise Unknown(
-        f"no plan is {plan} now: it was never made, or the repository has changed since",
-        code="plan_unknown",
-        hint="see the plans with: highball forget --dry-run",
-    )
+    raise plan_unknown(plan)
 
 
 def _forgets(
-    place: Place, job: str, key: str, approve: str | None, wait: timedelta | None, shown: list[Plan] | None
+    place: Operations,
+    job: str,
+    key: str,
+    approve: str | None,
+    wait: timedelta | None,
+    shown: list[Plan] | None,
 ) -> Callable[[], Any]:
     def order() -> Any:
         demand_maintained(key, place.document.repositories[key])
@@ -249,7 +250,7 @@ def _maintain(
     return _carry_out(session, place, orders, answers=answers)
 
 
-def _does(place: Place, task: str, key: str, wait: timedelta | None, **more: Any) -> Callable[[], Any]:
+def _does(place: Operations, task: str, key: str, wait: timedelta | None, **more: Any) -> Callable[[], Any]:
     return lambda: place.order(task, key, wait, **more)
 
 
@@ -272,7 +273,7 @@ def unlock(
     _carry_out(session, place, orders)
 
 
-def _show_locks(output: Output, place: Place, key: str) -> None:
+def _show_locks(output: Output, place: Operations, key: str) -> None:
     from highball.agent.state_dir import describe_lock
 
     try:
@@ -289,6 +290,5 @@ def _show_locks(output: Output, place: Place, key: str) -> None:
         output.note(f"{key}: no locks")
 
 
-def _carry_out(session: Session, place: Place, orders: Orders, *, answers: bool = True) -> list[Run]:
-    worker: run_all.Worker[Any] = place
-    return run_all.carry_out(session, worker, orders, answers=answers)
+def _carry_out(session: Session, place: Operations, orders: Orders, *, answers: bool = True) -> list[Run]:
+    return run_all.carry_out(session, place, orders, answers=answers)

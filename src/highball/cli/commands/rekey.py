@@ -6,26 +6,15 @@ last word, and would bring the old key back otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from highball.cli import render
 from highball.cli.context import Session
 from highball.cli.options import PlansChanges, Yes
-from highball.config.references import (
-    ALONE,
-    TABLE_OF,
-    TABLES,
-    place_of,
-    with_new_key,
-)
-from highball.errors import Cancelled, HighballError, Misuse, Unknown
-
-if TYPE_CHECKING:
-    from highball.hub.document.store import Documents
+from highball.errors import Cancelled, Misuse
 
 
 class Kind(StrEnum):
@@ -52,79 +41,23 @@ def rekey(
     dry_run: PlansChanges = False,
 ) -> None:
     """Give a job, repository, host, profile or pin another key; snapshots and history stay with it."""
-    from highball.cli.local import find_configuration, open_machine
-    from highball.config.document import load
-    from highball.hub.audit import COMMAND
-    from highball.hub.document.rules import OWN_FILE
-    from highball.hub.runs.record import utc_now
-
     session: Session = context.obj
-    path = find_configuration(session.config)
-    wanted = load(path).tables
-    changed: list[dict[str, Any]] = []
 
-    def give_key(documents: Documents) -> None:
-        try:
-            one = documents.get(kind, old)
-        except Unknown as error:
-            raise _too_late(error, kind, old, new) from None
-        changed.extend(what_changes(documents.document().tables, kind, old, new))
-        table = wanted.get(TABLE_OF[kind], {})
-        if not dry_run and (old in table or new not in table):
-            raise Misuse(
-                f"{path} does not say {place_of(kind, new)} yet",
-                code="key_not_in_file",
-                hint=f"write {new} there wherever it says {old}, and call this again before anything else",
-            )
-        agree(session, changed, yes=yes, dry_run=dry_run)
-        told: dict[str, Any] = {"expected": one.revision, "now": utc_now(), "actor": COMMAND}
-        documents.rekey(kind, old, new, owner=OWN_FILE, **told)
+    def agree(changes: list[dict[str, Any]]) -> None:
+        _agree(session, changes, yes=yes, dry_run=dry_run)
 
     try:
-        open_machine(session.config, before=give_key)
+        changes = session.declared().rekey(kind, old, new, agree, dry_run=dry_run)
     except Planned:
         return
-    tell(session, changed)
-
-
-def _too_late(error: Unknown, kind: str, old: str, new: str) -> HighballError:
-    """The file was read without the old key already: what is left to do."""
-    if error.code != f"{kind}_deleted" or kind not in (Kind.REPOSITORY, Kind.JOB):
-        return error
-    repository = new if kind == Kind.REPOSITORY else "REPOSITORY"
-    job = new if kind == Kind.JOB else "JOB"
-    return Misuse(
-        f"the {kind} {old} is deleted: {new} was read from the file as another one before it was rekeyed",
-        code="rekeyed_too_late",
-        hint=f"let {job} keep the snapshots that are there: highball adopt {repository} (then GROUP --job {job})",
-    )
+    _tell(session, changes)
 
 
 class Planned(Exception):
     """Only what would change was asked for, and it was shown."""
 
 
-def what_changes(tables: Mapping[str, Any], kind: str, old: str, new: str) -> list[dict[str, Any]]:
-    """The object with its new key, and each that names it."""
-    key = {"at": "key", "before": old, "after": new}
-    found = [{"kind": kind, "key": old, "what": "rekeyed", "differences": [key]}]
-    declared = [(name, name, tables.get(name) or {}) for name in ALONE]
-    declared += [
-        (TABLES[table], key, spec) for table in TABLES for key, spec in tables.get(table, {}).items()
-    ]
-    for of, name, spec in declared:
-        after = with_new_key(of, spec, (kind, old), new)
-        differing = [
-            {"at": field, "before": spec[field], "after": after[field]}
-            for field in spec
-            if after[field] != spec[field]
-        ]
-        if differing:
-            found.append({"kind": of, "key": name, "what": "changed", "differences": differing})
-    return found
-
-
-def agree(session: Session, changes: list[dict[str, Any]], *, yes: bool, dry_run: bool) -> None:
+def _agree(session: Session, changes: list[dict[str, Any]], *, yes: bool, dry_run: bool) -> None:
     """Show what changes, and ask. Raises Planned, Cancelled, and Misuse where nobody can be asked."""
     output = session.output
     if output.for_people or dry_run:
@@ -139,7 +72,7 @@ def agree(session: Session, changes: list[dict[str, Any]], *, yes: bool, dry_run
         raise Cancelled("nothing was changed")
 
 
-def tell(session: Session, changes: list[dict[str, Any]]) -> None:
+def _tell(session: Session, changes: list[dict[str, Any]]) -> None:
     """Say that it is done."""
     if session.output.for_people:
         first = changes[0]

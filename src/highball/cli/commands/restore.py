@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -34,7 +34,7 @@ from highball.model.text import path_for_people
 from highball.protocol.queries import RestorePlan
 
 if TYPE_CHECKING:
-    from highball.cli.context import Place
+    from highball.cli.operations import Operations
 
 EXAMPLES_SHOWN = 10
 
@@ -80,10 +80,9 @@ def restore(
     if in_place and not _agreed(session.output, yes):
         session.output.note("Nothing was changed.")
         return
-    worker: run_all.Worker[Any] = place
     done = run_all.carry_out(
         session,
-        worker,
+        place,
         [(job, lambda: place.order_restore(found, job, plan, where, patience))],
         extra=lambda: {"target": None if where is None else os.fsdecode(where)},
     )
@@ -91,7 +90,7 @@ def restore(
         session.output.line(f"  in {path_for_people(where)}")
 
 
-def _repositories_for(place: Place, job: str, repository: str | None) -> list[str]:
+def _repositories_for(place: Operations, job: str, repository: str | None) -> list[str]:
     choose_jobs(place.document, [job])
     if repository is not None:
         return choose_repositories(place.document, [repository])

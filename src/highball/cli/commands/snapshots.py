@@ -26,7 +26,7 @@ from highball.errors import Failed, HighballError, Misuse
 from highball.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from highball.cli.context import Place
+    from highball.cli.operations import Operations
 
 # --- snapshots -----------------------------------------------------------------------------------
 
@@ -51,14 +51,14 @@ def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: I
     render.show_snapshots(session.output, found)
 
 
-def _repositories_for(place: Place, job: str | None, repository: str | None) -> list[str]:
+def _repositories_for(place: Operations, job: str | None, repository: str | None) -> list[str]:
     if repository is not None or job is None:
         return choose_repositories(place.document, [repository] if repository else [])
     choose_jobs(place.document, [job])
     return place.list_repositories_of(job)
 
 
-def find_snapshot(place: Place, named: str, repository: str | None) -> Snapshot:
+def find_snapshot(place: Operations, named: str, repository: str | None) -> Snapshot:
     """The snapshot with this id, or the only one whose id begins so."""
     keys = choose_repositories(place.document, [repository] if repository else [])
     place.make_ready(keys)

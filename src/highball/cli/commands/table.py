@@ -1,4 +1,7 @@
-"""All commands on one machine, by group; one visible line each."""
+"""The commands that speak to a hub as to one machine, by name; one visible line each.
+
+No room of the hub or of the agent is needed for them over a hub: what one machine needs is loaded by `local`.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,18 @@ from typing import Any
 
 from highball.cli.commands import (
     adopt,
-    agent,
     backup,
     configuration,
     history,
-    hub,
     keys,
     maintenance,
     pause,
-    recovery_kit,
     rekey,
     restore,
-    serve,
     snapshots,
 )
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "serve": serve.serve,
-    "agent": agent.agent,
-    "init-config": configuration.init_config,
     "validate": configuration.validate,
     "list": configuration.list_jobs,
     "export": configuration.export,
@@ -45,7 +41,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "dump": snapshots.dump,
     "verify": maintenance.verify,
     "restore": restore.restore,
-    "recovery-kit": recovery_kit.recovery_kit,
     "forget": maintenance.forget,
     "prune": maintenance.prune,
     "check": maintenance.check,
@@ -55,19 +50,4 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "keys": keys.keys,
     "pause": pause.pause,
     "resume": pause.resume,
-}
-
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
-    "hub": {
-        "backup": hub.back_up,
-        "restore-backup": hub.restore_backup,
-        "recovery-kit": recovery_kit.hub_recovery_kit,
-        "rebuild": hub.rebuild,
-        "reset-password": hub.reset_password,
-    },
-}
-"""Commands of two words, like `highball hub backup`."""
-
-TITLES = {
-    "hub": "Look after the hub itself: its backups, its recovery kit, its way back, a forgotten password."
 }

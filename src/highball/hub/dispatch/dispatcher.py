@@ -99,7 +99,6 @@ from highball.protocol.wire import (
 )
 from highball.retention import Plan
 from highball.secret import SecretValue
-from highball.source.base import FILES_SET
 
 AT_ONCE = 2
 """So many runs go on at once on a host that says nothing else."""
@@ -410,7 +409,7 @@ class Dispatcher:
         if snapshot is not None:
             sets = [retainer.find_set(key, snapshot)[0]]
         else:
-            sets = [of for of in self._sets(retainer.document, key) if job is None or of.job == job]
+            sets = retainer.list_sets(key, self._hub.host(), job)
         return asked, retainer, [retainer.want(of) for of in sets]
 
     @property
@@ -422,16 +421,6 @@ class Dispatcher:
         """How far the clock of a host's agent is from ours, where it is connected."""
         connection = self._fleet.find(host)
         return connection.skew if connection else None
-
-    def _sets(self, document: Document, key: str) -> list[SetOf]:
-        jobs = {job: effective_job(document, job) for job in document.jobs}
-        own = [
-            SetOf(key, job.host or self._hub.host(), name, FILES_SET)
-            for name, job in jobs.items()
-            if key in job.repositories
-        ]
-        known = [of for of in self._record.list_sets(repository=key) if of.job in (HUB_JOB, *document.jobs)]
-        return list(dict.fromkeys([*own, *known]))
 
     def demand_removable(self, key: str, snapshot: str) -> None:
         """Raise NotAllowed or Unknown where it is known by now that this snapshot cannot be removed."""

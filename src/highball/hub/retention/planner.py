@@ -54,10 +54,12 @@ from highball.retention import (
     decide,
     effective,
     make_plan,
+    plan_unknown,
     stands_still,
     what_is_odd,
 )
 from highball.schedule import interval
+from highball.source.base import FILES_SET
 
 SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG, HoldCause.GAP)
 """What only the look that a plan is made from tells: it holds for as long as such a look finds it."""
@@ -212,6 +214,23 @@ class Retainer:
         )
         return plan.model_copy(update={"lost": lost})
 
+    def list_sets(self, key: str, host: str, job: str | None = None) -> list[SetOf]:
+        """The sets of a repository that retention looks at, or of one job there; `host` is whose the jobs are that
+        name none.
+
+        Those that jobs save there now, and those that they left there before, also on other hosts.
+        """
+        declared = self.document.jobs if job is None else [job]
+        jobs = {name: effective_job(self.document, name) for name in declared if name in self.document.jobs}
+        own = [
+            SetOf(key, one.host or host, name, FILES_SET)
+            for name, one in jobs.items()
+            if key in one.repositories
+        ]
+        known = self.record.list_sets(job=job, repository=key)
+        kept = [of for of in known if of.job in (HUB_JOB, *self.document.jobs)]
+        return list(dict.fromkeys([*own, *kept]))
+
     def order(
         self,
         key: str,
@@ -231,11 +250,7 @@ class Retainer:
         if approval is not None:
             plans = [plan for plan in plans if plan.id == approval]
             if not plans:
-                raise Unknown(
-                    f"no plan is {approval} now: it was never made, or the repository has changed since",
-                    code="plan_unknown",
-                    hint="see the plans with: highball forget --dry-run",
-                )
+                raise plan_unknown(approval)
             self.record.agree(key, [id for plan in plans if plan.held is None for id in plan.adopted], now)
         held = [(plan, plan.held or _changed_since(plan, shown)) for plan in plans]
         return ForgetTask(

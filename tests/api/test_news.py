@@ -82,7 +82,7 @@ async def key_of_next(listening: AsyncIterator[News | None]) -> str | None:
 
 
 def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
-    dispatcher, run = whole.hub.dispatcher, run_id(71)
+    hub, run = whole.hub, run_id(71)
     story = Story(71).tell(RunStarted, pid=1)
     story.tell(StepStarted, step=1, running=Step(number=1, action=Action.BACKUP, repository="nas"))
     story.into(whole.hub.record)
@@ -90,10 +90,10 @@ def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
 
     def hear(body: Body) -> None:
         message = Message(type=body.type, id="1", re=None, at=NOW, body=body)
-        asyncio.run(dispatcher.take(agent, message))
+        asyncio.run(hub.reports.take(agent, message))
 
     hear(ProgressSeen(run=run, progress=Progress(percent=100)))
-    assert dispatcher.progress_of(run) is not None
+    assert hub.progress.find(run) is not None
     second = story.tell(StepStarted, step=2, running=Step(number=2, action=Action.BACKUP, repository="far"))
     hear(Events(run=run, events=(second.events[-1].model_dump(mode="json"),)))
-    assert dispatcher.progress_of(run) is None
+    assert hub.progress.find(run) is None

@@ -261,7 +261,7 @@ def test_what_runs_is_told_with_how_far_it_is(hub: Whole) -> None:
     progress = Progress(
         percent=62, bytes_done=5, bytes_per_second=2.5, seconds_left=660, current=b"/tank/\xff"
     )
-    hub.hub.dispatcher._progress[run.id] = progress
+    hub.hub.progress.note(run.id, progress)
     found = {one.run.id: one for one in look_over(hub.hub, survey(hub.hub, SOON)).running}[run.id]
     assert (found.run.state, found.progress) == ("queued", progress)
 

@@ -623,4 +623,4 @@ def test_whatever_it_says_others_lose_nothing_and_no_secret_leaves(stage: Stage,
     rows = {name: len(found) for name, found in stage.look(all_of_it=True).items()}
     assert rows["runs"] <= len(stage.pools["run"])
     assert rows["snapshots"] <= 3 + len(stage.own)
-    assert len(stage.hub.dispatcher._progress) <= len(stage.own)
+    assert len(stage.hub.progress) <= len(stage.own)

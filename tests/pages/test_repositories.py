@@ -334,7 +334,7 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
     about = {"repository": "nas", "host": "here", "job": "docs", "set": "files"}
     plan = Plan(id="abc123", **about, remove=tuple(gone), keep=(stays,), held=held, messages=(held,))
     client = whole.client(Role.OPERATOR)
-    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+    with mock.patch.object(whole.hub.plans, "plan", return_value=[plan]):
         page = client.get("/repositories/nas/retention").text
         asked = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "abc123"}).text
         other = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "another"}).text
@@ -359,7 +359,7 @@ def test_only_what_was_shown_is_removed_wherever_it_is_ordered(whole: Whole) -> 
     gone = Verdict(id=f"{2:064x}", time=NOW, keep=False)
     about = {"repository": "nas", "host": "here", "job": "docs", "set": "files", "keep": ()}
     plan = Plan(id="as-shown", **about, remove=(gone,))
-    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+    with mock.patch.object(whole.hub.plans, "plan", return_value=[plan]):
         page = client.get(where).text
     assert 'name="shown" value="as-shown"' in page and "Discard 1 snapshot" in page
 
@@ -380,7 +380,7 @@ def test_only_what_was_shown_is_removed_wherever_it_is_ordered(whole: Whole) -> 
 
 
 def _seen_by_viewer(whole: Whole, plan: Plan) -> str:
-    with mock.patch.object(whole.hub.dispatcher, "plan", return_value=[plan]):
+    with mock.patch.object(whole.hub.plans, "plan", return_value=[plan]):
         page: str = whole.client(Role.VIEWER).get("/repositories/nas/retention").text
         return page
 

@@ -14,15 +14,10 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import sqlalchemy as sa
 
 from highball.actions import By
 from highball.config.document import Document, effective_job
@@ -30,7 +25,7 @@ from highball.config.pin import names_snapshot
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.pending_queries import each_of
-from highball.hub.agents.remote_repository import LISTING_SECONDS
+from highball.hub.agents.remote_repository import LISTING_SECONDS, RemoteRepositories
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.auth.sessions import Access
 from highball.hub.auth.single_sign_on import (
@@ -40,25 +35,29 @@ from highball.hub.auth.single_sign_on import (
 )
 from highball.hub.auth.users import demand_present
 from highball.hub.bus import Newsroom
+from highball.hub.data import HubData
 from highball.hub.disaster.recovery_kit import (
     Kept,
     demand_makeable,
     reach_of,
     repository_kit,
 )
-from highball.hub.disaster.self_backup import back_up
-from highball.hub.dispatch.dispatcher import Dispatcher, Installation
+from highball.hub.dispatch.claims import Claims
+from highball.hub.dispatch.dispatcher import Dispatcher
+from highball.hub.dispatch.own_work import OwnWork
+from highball.hub.dispatch.preparation import Preparation
+from highball.hub.dispatch.progress import LatestProgress
+from highball.hub.dispatch.reports import Reports
+from highball.hub.dispatch.run_secrets import RunSecrets
 from highball.hub.document.store import FROM_FILE, Documents
 from highball.hub.retention.adoption import Adoption
-from highball.hub.retention.planner import Seen, list_discards_after
-from highball.hub.runs.expiry import expire
+from highball.hub.retention.live_plans import LivePlans, look
+from highball.hub.retention.planner import Seen
 from highball.hub.runs.queue import (
     Backlog,
     Placing,
-    Queued,
     RestoreWish,
     RunOrder,
-    put_in_queue,
 )
 from highball.hub.runs.record import (
     Record,
@@ -66,26 +65,13 @@ from highball.hub.runs.record import (
     utc_now,
 )
 from highball.hub.runs.scheduler import Scheduler
-from highball.hub.runs.scopes import Scope
 from highball.hub.runs.subjects import planned_of
 from highball.hub.secrets.key_rotation import KeyRotations
 from highball.hub.secrets.vault import Vault
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.leader_lock import Lease
-from highball.model.event import (
-    Event,
-    LogLine,
-    RunEnded,
-    RunStarted,
-    StepEnded,
-    StepStarted,
-)
 from highball.model.run import (
-    Action,
-    Outcome,
-    Reason,
     Run,
-    Step,
 )
 from highball.model.snapshot import Loss, Snapshot
 from highball.protocol.queries import RestorePlan
@@ -113,10 +99,11 @@ class Hub:
         """Why the hub's own file could not be read when it began: what it declared before holds."""
         self._lease = lease
         self.documents = documents
-        self.host = documents.former_keys().now("host", host)
         self.vault = vault
         self.record = Record(database)
         self.backlog = Backlog(database)
+        self.data = HubData(database, documents, vault, self.record, self.backlog, host)
+        self.data.follow_keys()
         identity = vault.identity(HUB, utc_now())
         signing = hashlib.sha256(b"highball signs of browsers\0" + identity.private_bytes_raw()).digest()
         self.access = Access(database, vault, key=signing)
@@ -125,63 +112,41 @@ class Hub:
         self.newsroom = Newsroom()
         self.key_rotations = KeyRotations(database, documents, vault, self.newsroom)
         self.fleet = Fleet(database, identity, documents.former_keys, self._take, self._note_changed)
+        self.repositories = RemoteRepositories(self.data, self.fleet)
+        self.plans = LivePlans(self.data, self.repositories, self.fleet)
+        self.progress = LatestProgress()
+        own_work = OwnWork(self.data, state, self.newsroom)
+        claims = Claims(self.data, self.fleet)
+        run_secrets = RunSecrets(self.data, claims)
+        preparation = Preparation(self.data, self.plans, claims, run_secrets, own_work)
         self.dispatcher = Dispatcher(
-            Installation(
-                self.record,
-                self.backlog,
-                self.document,
-                lambda: self.host,
-                vault,
-                self._is_from_file,
-                documents.former_keys,
-                self._copy_itself,
-                self._do_itself,
-                self._absorb,
-                self._after_end,
-                self.fleet.refusals,
-            ),
-            self.fleet,
-            self.newsroom,
+            self.data, self.fleet, self.newsroom, preparation, own_work, self.progress
+        )
+        self.reports = Reports(
+            data=self.data,
+            fleet=self.fleet,
+            newsroom=self.newsroom,
+            claims=claims,
+            secrets=run_secrets,
+            progress=self.progress,
+            dispatcher=self.dispatcher,
+            key_rotations=self.key_rotations,
         )
         self._planned: Document | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[asyncio.Task[None]] = []
 
+    @property
+    def host(self) -> str:
+        """The hub's own machine, by its key of now."""
+        return self.data.host
+
     def document(self) -> Document:
         """What is declared now; the same object for as long as nothing changes."""
         return self.documents.document()
 
-    def _is_from_file(self, kind: str, key: str) -> bool:
-        try:
-            return self.documents.get(kind, key).origin == FROM_FILE
-        except Unknown:
-            return False
-
     async def _take(self, connection: Connection, message: Message) -> None:
-        await self.dispatcher.take(connection, message)
-
-    def _after_end(self, run: str) -> None:
-        """A change of keys leaves something to do; what a hub that ends here leaves undone, the house makes good."""
-        found = self.record.find_run(run)
-        if found.action is not Action.KEY:
-            return
-        try:
-            self.key_rotations.end(found)
-        except HighballError:
-            _LOG.exception("keys of %s could not be settled", found.repository)
-
-    def _absorb(self, run: str, told: Sequence[Event], scope: Scope, refuse: Callable[[str], None]) -> int:
-        """Take in what an agent tells of a run, and with its end what is to follow; the last event that is known."""
-        follow = partial(self._discard_after, self.document()) if scope.ordered else None
-        return self.record.absorb(run, told, scope, refuse, on_end=follow)
-
-    def _discard_after(self, document: Document, connection: sa.Connection, run: Run) -> None:
-        """Queue the retention of a job where that comes after each backup; once for each, however often told."""
-        for key in list_discards_after(document, run):
-            order = RunOrder(task="forget", repository=key, job=run.job)
-            host, now = document.repositories[key].maintainer(self.host), utc_now()
-            about = {"id": new_run_id(now, secrets.randbits(74)), "key": f"after:{run.id}:{key}"}
-            put_in_queue(connection, order, host, now, actor=HUB, **about)
+        await self.reports.take(connection, message)
 
     def _note_changed(self, host: str) -> None:
         self.newsroom.publish("host", host)
@@ -231,65 +196,6 @@ class Hub:
             except Exception:  # the outermost loop of the house
                 _LOG.exception("keeping house failed")
 
-    def _copy_itself(self) -> tuple[Path, Step]:
-        """Copy the hub's own database into the state, and account for that; raises StateUnusable."""
-        step = self._copying(utc_now())
-        path = back_up(self.database, self.state, step.started_at or utc_now())
-        told = {"outcome": Outcome.SUCCESS, "bytes_stored": path.stat().st_size, "ended_at": utc_now()}
-        return path, step.model_copy(update=told)
-
-    @staticmethod
-    def _copying(now: datetime) -> Step:
-        return Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=now)
-
-    def _expire(self) -> tuple[str, Step]:
-        """Let the record forget what is old; what to say of it, and its account."""
-        begun = utc_now()
-        expired = expire(self.database, self.document().settings.history, begun)
-        reason = Reason(code="expired", message=expired.in_words)
-        told = {"outcome": Outcome.SUCCESS, "reason": reason, "ended_at": utc_now()}
-        return expired.in_words, self._expiring(begun).model_copy(update=told)
-
-    @staticmethod
-    def _expiring(now: datetime) -> Step:
-        return Step(number=1, action=Action.HISTORY, title="old runs and logs", started_at=now)
-
-    def _do_itself(self, queued: Queued, left_out: Step | None) -> None:
-        """A run that the hub carries out without an agent, told by events like every other.
-
-        `left_out` is the step that was to follow, where it cannot be done.
-        """
-        run = queued.id
-        if not self.backlog.mark_assigned(run, utc_now()):
-            return
-        expires = queued.action is Action.HISTORY
-        running = self._expiring(utc_now()) if expires else self._copying(utc_now())
-        try:
-            if expires:
-                words, step = self._expire()
-            else:
-                path, step = self._copy_itself()
-                words = f"the hub's database is copied to {path}"
-        except (HighballError, OSError) as error:
-            words = error.message if isinstance(error, HighballError) else str(error)
-            code = "history_not_expired" if expires else "hub_backup_failed"
-            failed = {"outcome": Outcome.FAILURE, "reason": Reason(code=code, message=words)}
-            step = running.model_copy(update={**failed, "ended_at": utc_now()})
-        told: dict[str, Any] = {"run": run, "at": utc_now()}
-        events: list[Event] = [
-            RunStarted(seq=1, pid=os.getpid(), **told),
-            StepStarted(seq=2, step=1, running=running, **told),
-            LogLine(seq=3, step=1, stream="highball", text=words, **told),
-            StepEnded(seq=4, step=1, done=step, **told),
-        ]
-        if left_out is not None:
-            events.append(StepEnded(seq=5, step=2, done=left_out, **told))
-        last = left_out if left_out is not None and step.outcome is Outcome.SUCCESS else step
-        ended = {"outcome": last.outcome, "reason": last.reason}
-        events.append(RunEnded.model_validate({"seq": len(events) + 1, **ended, **told}))
-        self.record.absorb(run, events)
-        self.newsroom.publish("run", run, ended=True)
-
     def _tick(self, now: datetime) -> bool:
         document = self.document()
         fired = []
@@ -303,8 +209,7 @@ class Hub:
 
     def _follow_keys(self) -> None:
         """Know the hosts by the keys that they have now: the hub's own, and those whose agents are here."""
-        former = self.documents.former_keys()
-        self.host = former.now("host", self.host)
+        former = self.data.follow_keys()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self.fleet.follow_keys, former)
 
@@ -371,7 +276,7 @@ class Hub:
                 f"see highball snapshots, or /api/v1/repositories/{key}/snapshots",
             )
         if order.task == "forget":
-            self.dispatcher.demand_removable(key, snapshot)
+            self.plans.demand_removable(key, snapshot)
 
     def host_of(self, job: str | None) -> str:
         """The machine whose data a job reads, and where a restore of it goes; raises Unknown."""
@@ -383,7 +288,7 @@ class Hub:
 
         Raises HighballError, also where the look takes longer than so many seconds.
         """
-        asked = replace(await asyncio.to_thread(self.dispatcher.asked, wish.repository), seconds=seconds)
+        asked = replace(await asyncio.to_thread(self.repositories.asked, wish.repository), seconds=seconds)
         if wish.job is not None:
             asked = replace(asked, host=await asyncio.to_thread(self.host_of, wish.job))
         return await asked.plan_restore(
@@ -395,18 +300,18 @@ class Hub:
 
         What it answers with is not to be used in the loop's own thread.
         """
-        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        asked = await asyncio.to_thread(self.repositories.asked, key)
         listed = Seen(frozenset(), (), await asked.list_snapshots(), ())
-        retainer, skew = self.dispatcher.retainer, self.dispatcher.find_skew(asked.host)
+        retainer, skew = self.plans.retainer, self.fleet.find_skew(asked.host)
         return Adoption(self.database, retainer, self.host, key, listed, skew)
 
     async def preview_adoption(self, key: str, group: str, job: str) -> list[Plan]:
         """What a job's retention would do once it governs a group of a repository; raises HighballError."""
         adoption = await self.adoption(key)
-        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        asked = await asyncio.to_thread(self.repositories.asked, key)
         sets = await asyncio.to_thread(adoption.list_sets, group, job)
         wanted = await asyncio.to_thread(lambda: [adoption.retainer.want(of) for of in sets])
-        seen = await each_of(asked.look(one) for one in wanted)
+        seen = await each_of(look(asked, one) for one in wanted)
         return await asyncio.to_thread(
             adoption.preview, group, job, utc_now(), dict(zip(sets, seen, strict=True))
         )
@@ -432,7 +337,7 @@ class Hub:
 
     async def list_snapshots(self, key: str) -> list[Snapshot]:
         """What a repository holds, of other tools too, newest first; raises HighballError."""
-        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        asked = await asyncio.to_thread(self.repositories.asked, key)
         return await asyncio.to_thread(self._recognise, key, await asked.list_snapshots())
 
     def _recognise(self, key: str, listing: list[Snapshot]) -> list[Snapshot]:
@@ -445,7 +350,7 @@ class Hub:
 
         Raises Conflict where the one that was met is there, and HighballError where nobody can say.
         """
-        asked = await asyncio.to_thread(self.dispatcher.asked, key)
+        asked = await asyncio.to_thread(self.repositories.asked, key)
         found = await asked.test()
         if found["state"] in ("existing", "empty", "locked"):
             raise not_lost(key)
@@ -476,7 +381,7 @@ class Hub:
         repository = document.repositories.get(key)
         if repository is None:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
-        demand_makeable(key, repository, from_file=self._is_from_file("repository", key))
+        demand_makeable(key, repository, from_file=self.documents.is_from_file("repository", key))
         placed = self.vault.place(key, repository)
         reach = reach_of(placed, sealed=self.vault.open_named(placed, admin=False))
         jobs = {name: effective_job(document, name) for name in document.jobs}

@@ -29,12 +29,12 @@ from highball.secret import SecretReference, SecretValue
 
 async def list_told(hub: Hub, key: str) -> list[KeyTold]:
     """The keys of a repository as its agent lists them, with what they are for; raises HighballError."""
-    declared = await asyncio.to_thread(hub.dispatcher.find_repository, key)
-    asked = await asyncio.to_thread(hub.dispatcher.asked, key)
+    declared = await asyncio.to_thread(hub.repositories.get, key)
+    asked = await asyncio.to_thread(hub.repositories.asked, key)
     found = await asked.list_keys()
     by_admin: list[RepositoryKey] = []
     if declared.admin is not None and declared.admin.password is not None:
-        deleting = await asyncio.to_thread(partial(hub.dispatcher.asked, key, admin=True))
+        deleting = await asyncio.to_thread(partial(hub.repositories.asked, key, admin=True))
         by_admin = await deleting.list_keys()
     return await asyncio.to_thread(tell_keys, hub.record, key, found, by_admin)
 
@@ -65,7 +65,7 @@ def rotate(
             code="managed_by_file",
             hint="name the file with the new password: highball keys REPOSITORY --rotate --new-password-file FILE",
         )
-    repository = hub.dispatcher.find_repository(key)
+    repository = hub.repositories.get(key)
     if of_admin and (repository.admin is None or repository.admin.password is None):
         raise Misuse(f"{key} has no password of its own for deleting", code="admin_password_unset")
     made = value or SecretValue(secrets.token_urlsafe(30).encode())
@@ -95,7 +95,7 @@ def add(
 
 def remove(hub: Hub, key: str, id: str, actor: Actor, *, order_key: str | None = None) -> Run:
     """Begin to remove a key; raises NotAllowed where nothing can be removed there."""
-    demand_right_to_delete(key, hub.dispatcher.find_repository(key))
+    demand_right_to_delete(key, hub.repositories.get(key))
     run, _ = hub.order(RunOrder(task="key-remove", repository=key, key_id=id), actor, key=order_key)
     return run
 

@@ -46,7 +46,7 @@ async def prove_secret(hub: Hub, key: str, slot: str, value: SecretValue, anyway
         found, why = None, error.message
     if found is not None and found.state == "wrong_password":
         raise refused(key)
-    if found is not None and found.state in OPENS and hub.dispatcher.find_repository(key).admin is None:
+    if found is not None and found.state in OPENS and hub.repositories.get(key).admin is None:
         await asyncio.to_thread(hub.record.note_test, key, None, utc_now())
     proved = found is not None and found.state in (*OPENS, "uninitialised")
     if replaces and not proved and not anyway:
@@ -82,7 +82,7 @@ def _replaces(hub: Hub, key: str, slot: str, value: SecretValue) -> bool:
 
 def _asked_with(hub: Hub, key: str, slot: str, value: SecretValue) -> AskedOverWire | None:
     """The repository as this value would open it; None where it has no such access."""
-    repository, sealed = hub.dispatcher.find_repository(key), SecretReference(sealed=True)
+    repository, sealed = hub.repositories.get(key), SecretReference(sealed=True)
     if slot == "password":
         tried = repository.model_copy(update={"password": sealed})
     elif repository.admin is not None:
@@ -90,4 +90,4 @@ def _asked_with(hub: Hub, key: str, slot: str, value: SecretValue) -> AskedOverW
         tried = repository.model_copy(update={"admin": admin})
     else:
         return None
-    return hub.dispatcher.asked_unsaved(key, tried, {OPENERS[slot]: value}, admin=slot == "admin")
+    return hub.repositories.asked_unsaved(key, tried, {OPENERS[slot]: value}, admin=slot == "admin")

@@ -95,7 +95,7 @@ class Listings:
         return self._listings[key]
 
     async def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
-        asked = await run_in_threadpool(self._hub.dispatcher.asked, key)
+        asked = await run_in_threadpool(self._hub.repositories.asked, key)
         found = await asked.list_folder(snapshot, path)
         inside = [node for node in found if node.path != path]
         return tuple(sorted(inside, key=lambda node: (node.kind != "dir", node.path)))

@@ -274,6 +274,11 @@ class Fleet:
         """The connection of a host's agent, if it is there now."""
         return self._connections.get(host)
 
+    def find_skew(self, host: str) -> timedelta | None:
+        """How far the clock of a host's agent is from ours, where it is connected."""
+        connection = self.find(host)
+        return connection.skew if connection else None
+
     @property
     def here(self) -> frozenset[str]:
         """The hosts whose agents are connected, those too that have not told yet what they hold."""

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from highball.config.repository import Repository
+from highball.engine.restic.location import as_admin
 from highball.errors import Unknown
 from highball.hub.agents.fleet import Fleet
-from highball.hub.retention.planner import Seen, Wanted
+from highball.hub.data import HubData
 from highball.model.snapshot import (
     Difference,
     Lock,
@@ -34,6 +35,7 @@ from highball.protocol.queries import (
 )
 from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
+from highball.secret import SecretValue
 
 LISTING_SECONDS = 15 * 60.0
 
@@ -116,14 +118,6 @@ class AskedOverWire:
         question = PlanRestore(**wanted, counts=counts, **self.about())
         return RestorePlan.model_validate(await self._ask(question))
 
-    async def look(self, wanted: Wanted) -> Seen:
-        """What it shows of a set now, for a plan; raises HighballError."""
-        listing = await self.list_snapshots(hosts=wanted.hosts, tags=wanted.tags)
-        shown = {snapshot.id for snapshot in listing}
-        everything = await self.list_snapshots() if wanted.adopted - shown else []
-        removes = await self.plan_forget(wanted.hosts, wanted.tags, wanted.retention) if listing else set()
-        return Seen(wanted.own, listing, everything, removes)
-
     def about(self) -> dict[str, Any]:
         """What every question about it says."""
         return {
@@ -138,4 +132,61 @@ class AskedOverWire:
     async def _ask(self, question: Question) -> Any:
         return await self.fleet.ask(
             self.host, question, self.seconds, dict(self.sealed), patient=self.patient
+        )
+
+
+class RemoteRepositories:
+    """The repositories that are declared, each ready to be asked."""
+
+    def __init__(self, data: HubData, fleet: Fleet) -> None:
+        self._data = data
+        self._fleet = fleet
+
+    def get(self, key: str) -> Repository:
+        """What is declared of a repository; raises Unknown."""
+        repository = self._data.document().repositories.get(key)
+        if repository is None:
+            raise Unknown(f"there is no repository {key}", code="repository_unknown")
+        return repository
+
+    def asked(self, key: str, *, admin: bool = False) -> AskedOverWire:
+        """A repository, ready to be asked through the agent that maintains it; raises Unknown.
+
+        With `admin` by the access that may delete: only to see whether it opens.
+        """
+        placed = self._data.vault.place(key, self.get(key))
+        if admin:
+            placed = as_admin(placed)
+        opened = self._data.vault.open_named(placed, admin=False)
+        return self._asked(
+            key, placed, opened, from_file=self._data.documents.is_from_file("repository", key)
+        )
+
+    def asked_unsaved(
+        self, key: str, repository: Repository, secrets: Mapping[str, SecretValue], *, admin: bool = False
+    ) -> AskedOverWire:
+        """A repository as somebody would declare it; sealed secrets that are not given are those of its key now.
+
+        Raises ConfigurationInvalid where one is neither given nor sealed.
+        """
+        placed, opened = self._data.vault.place_unsaved(key, repository, secrets, admin=admin)
+        return self._asked(key, placed, opened, from_file=False)
+
+    def _asked(
+        self, key: str, placed: Repository, opened: Mapping[str, SecretValue], *, from_file: bool
+    ) -> AskedOverWire:
+        host = placed.maintainer(self._data.host)
+        values = {place: value.reveal() for place, value in opened.items()}
+        identity, known = self._data.record.find_identity(key), self._data.record.find_newest(key)
+        others = self._data.record.list_others(key, self._data.document().repositories)
+        return AskedOverWire(
+            fleet=self._fleet,
+            host=host,
+            key=key,
+            repository=placed,
+            identity=identity,
+            sealed=values,
+            from_file=from_file,
+            known=known,
+            others=others,
         )

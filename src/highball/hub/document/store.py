@@ -176,6 +176,13 @@ class Documents:
         """An object; settings and defaults always are, blank at revision 0. Raises Unknown."""
         return get_object(self._know().stored, kind, key)
 
+    def is_from_file(self, kind: str, key: str) -> bool:
+        """Whether a configuration file declares the object of this kind and key."""
+        try:
+            return self.get(kind, key).origin == FROM_FILE
+        except Unknown:
+            return False
+
     def history(self, kind: str, key: str) -> list[Revision]:
         """All revisions of an object, also of a deleted one, the newest first. Raises Unknown."""
         known = self._know().stored.get((kind, key))

@@ -259,7 +259,7 @@ def look_over(
         matching=len(chosen),
         jobs=tuple(_look_at_each(hub, found, chosen[offset : offset + limit])),
         running=tuple(
-            UnderWay(run=run, progress=hub.dispatcher.progress_of(run.id))
+            UnderWay(run=run, progress=hub.progress.find(run.id))
             for run in hub.record.list_under_way(MOST_SHOWN)
         ),
         next=tuple(hub.scheduler.upcoming(NEXT_SHOWN, now)),

@@ -175,7 +175,7 @@ async def try_job(hub: Hub, job: Job, key: str | None = None) -> JobTestAnswer:
 
 
 async def _try_for_job(hub: Hub, repository: str, host: str, key: str | None) -> RepositoryTestAnswer:
-    tested = await try_out(hub, await asyncio.to_thread(hub.dispatcher.asked, repository), host)
+    tested = await try_out(hub, await asyncio.to_thread(hub.repositories.asked, repository), host)
     if key is None or tested.state != "existing":
         return tested
     content = await _compare_content(hub, SetOf(repository, host, key, FILES_SET))
@@ -188,7 +188,7 @@ async def _compare_content(hub: Hub, of: SetOf) -> ContentAnswer | None:
     if not own:
         return None
     newest = own[0].id
-    asked = await asyncio.to_thread(hub.dispatcher.asked, of.repository)
+    asked = await asyncio.to_thread(hub.repositories.asked, of.repository)
     question = SampleNames(snapshot=newest, **asked.about())
     try:
         found = await hub.fleet.ask(of.host, question, TEST_SECONDS, dict(asked.sealed))
@@ -226,11 +226,11 @@ async def try_unsaved(
 
     def judge() -> Iterator[AskedOverWire]:
         repository = hub.documents.rehearse("repository", key, spec).repositories[key]
-        everyday = hub.dispatcher.asked_unsaved(key, repository, values)
+        everyday = hub.repositories.asked_unsaved(key, repository, values)
         _note_tried(hub, key, repository, actor)
         yield everyday
         if repository.admin is not None:
-            yield hub.dispatcher.asked_unsaved(key, repository, values, admin=True)
+            yield hub.repositories.asked_unsaved(key, repository, values, admin=True)
 
     return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
 
@@ -246,9 +246,9 @@ async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
     """How a declared repository is found from the host that maintains it, by each access that it has."""
 
     def judge() -> Iterator[AskedOverWire]:
-        yield hub.dispatcher.asked(key)
-        if hub.dispatcher.find_repository(key).admin is not None:
-            yield hub.dispatcher.asked(key, admin=True)
+        yield hub.repositories.asked(key)
+        if hub.repositories.get(key).admin is not None:
+            yield hub.repositories.asked(key, admin=True)
 
     found = await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
     each = [one for one in (found, found.admin) if one is not None]

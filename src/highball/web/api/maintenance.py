@@ -179,7 +179,7 @@ def make_router(hub: Hub) -> APIRouter:
     async def preview(request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
         """What would go, and why each snapshot stays."""
         pairs = await run_in_threadpool(_pairs, hub, chosen)
-        waits = each_of(hub.dispatcher.plan(repository, job) for repository, job in pairs)
+        waits = each_of(hub.plans.plan(repository, job) for repository, job in pairs)
         return [plan for plans in await while_asked(request, waits) for plan in plans]
 
     @router.post("/settings/retention/run", status_code=202)
@@ -205,7 +205,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.post("/repositories/{key}/accept")
     def accept_all(key: str, actor: Runs, word: Word | None = None) -> Accepted:
         """Say so of all that waits for a person in a repository."""
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         return Accepted.of(hub.record.holds.accept_repository(key, actor, utc_now(), reason_of(word)))
 
     return router

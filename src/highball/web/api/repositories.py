@@ -75,7 +75,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/figures")
     def show_figures(key: str, _: Sees) -> Holding:
         """The same of one."""
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         return list_holdings(hub, [key])[0]
 
     @router.get("/repositories/{key}/loss")
@@ -91,32 +91,32 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/locks")
     async def list_locks(key: str, _: Sees) -> list[Lock]:
         """The locks in a repository, each with its owner."""
-        return await (await run_in_threadpool(hub.dispatcher.asked, key)).list_locks()
+        return await (await run_in_threadpool(hub.repositories.asked, key)).list_locks()
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
     async def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
         """What a snapshot's folder holds."""
-        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        asked = await run_in_threadpool(hub.repositories.asked, key)
         return await asked.list_folder(snapshot, path or b"/")
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
     async def list_nodes(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
         """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
-        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        asked = await run_in_threadpool(hub.repositories.asked, key)
         question = ListNodes(snapshot=snapshot, path=path, **asked.about())
         return await _flow(hub, asked, question, "application/x-ndjson")
 
     @router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
     async def read_content(key: str, snapshot: SnapshotId, _: Runs, path: ByPath) -> StreamingResponse:
         """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
-        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        asked = await run_in_threadpool(hub.repositories.asked, key)
         question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
         return await _flow(hub, asked, question, "application/octet-stream")
 
     @router.get("/repositories/{key}/differences")
     async def compare(key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
         """What differs between two snapshots."""
-        return await (await run_in_threadpool(hub.dispatcher.asked, key)).compare(old, new)
+        return await (await run_in_threadpool(hub.repositories.asked, key)).compare(old, new)
 
     @router.post("/restores/preview")
     async def preview_restore(request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
@@ -131,12 +131,12 @@ def make_router(hub: Hub) -> APIRouter:
 
         `approve` shows them as they would be if a person had approved the plan with this id.
         """
-        return await hub.dispatcher.plan(key, job, approve)
+        return await hub.plans.plan(key, job, approve)
 
     @router.get("/repositories/{key}/trend")
     def trend(key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90) -> list[RepositoryDay]:
         """What a repository held at the end of each of the last days, as far as it was measured; oldest first."""
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
 
     return router

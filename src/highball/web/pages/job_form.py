@@ -442,7 +442,7 @@ def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> Keeping:
 
 
 def _foresee(hub: Hub, of: SetOf, policy: Retention) -> Foreseen:
-    plan = hub.dispatcher.retainer.foresee(of, policy, utc_now())
+    plan = hub.plans.retainer.foresee(of, policy, utc_now())
     return Foreseen(
         of.repository,
         len(plan.keep),

@@ -553,7 +553,7 @@ class Kept:
 
 async def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
     try:
-        plans = await hub.dispatcher.plan(repository, key)
+        plans = await hub.plans.plan(repository, key)
     except HighballError as error:
         return Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)
     return await run_in_threadpool(lambda: _explain(hub, key, repository, plans, short=short))

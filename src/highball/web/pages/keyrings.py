@@ -214,7 +214,7 @@ def _name(name: str) -> str:
 
 
 def _context(hub: Hub, key: str) -> dict[str, Any]:
-    repository = hub.dispatcher.find_repository(key)
+    repository = hub.repositories.get(key)
     declared = hub.documents.get("repository", key)
     held = list_secrets(hub, key)
     password = next((one for one in held if one.name == "password"), None)

@@ -35,7 +35,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/repositories/{key}/repair")
 def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
-    repository = hub.dispatcher.find_repository(key)
+    repository = hub.repositories.get(key)
     [held] = list_holdings(hub, [key])
     damage = next(
         (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None

@@ -156,7 +156,7 @@ def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> No
 def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/repositories/{key}/test")
     async def test(key: str, _: Runs) -> Response:
-        await run_in_threadpool(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.repositories.get, key)
         try:
             found = await try_each(hub, key)
         except HighballError as error:
@@ -214,10 +214,10 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
 def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/retention")
     async def preview(request: Request, key: str, _: Sees, job: str | None = None) -> Response:
-        repository = await run_in_threadpool(hub.dispatcher.find_repository, key)
+        repository = await run_in_threadpool(hub.repositories.get, key)
         context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
         try:
-            context |= {"plans": await hub.dispatcher.plan(key, job), "error": None}
+            context |= {"plans": await hub.plans.plan(key, job), "error": None}
         except HighballError as error:
             context |= {"plans": [], "error": error}
         return await run_in_threadpool(pages.answer, request, "repository-retention", context)
@@ -226,9 +226,9 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
     async def ask_to_approve(
         request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
     ) -> Response:
-        await run_in_threadpool(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.repositories.get, key)
         try:
-            plans = await hub.dispatcher.plan(key, job or None)
+            plans = await hub.plans.plan(key, job or None)
         except HighballError as error:
             return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
         found = next((one for one in plans if one.id == plan), None)
@@ -254,7 +254,7 @@ def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def ask_to_switch_off(
         request: Request, key: str, _: Admin, revision: Annotated[int, Query(ge=0)] = 0
     ) -> Response:
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         return ask(pages, request, _about_off(key, revision))
 
     @router.post("/repositories/{key}/maintenance")
@@ -279,7 +279,7 @@ def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
 def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/kit")
     def offer_kit(request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = "") -> Response:
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
         return pages.answer(request, "repository-kit", told)
 
@@ -299,7 +299,7 @@ def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.post("/repositories/{key}/kept")
     def note_kept(key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         if not kept:
             return go(link(f"{_address(key)}/kit", {"made": "yes", "to": to}))
         hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
@@ -346,7 +346,7 @@ def _said_of(found: RepositoryTestAnswer) -> Said:
 
 def _subjects(hub: Hub, key: str) -> list[str]:
     """What fires by itself to keep a repository in order."""
-    hub.dispatcher.find_repository(key)
+    hub.repositories.get(key)
     return upkeep_subjects(hub.document(), key, hub.host)
 
 
@@ -412,7 +412,7 @@ def _shown(
     problems: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All that the page of a repository says; `sent` is what somebody wants of its maintenance, and may not have."""
-    repository = hub.dispatcher.find_repository(key)
+    repository = hub.repositories.get(key)
     declared = hub.documents.get("repository", key)
     now = utc_now()
     [held] = list_holdings(hub, [key])
@@ -582,11 +582,11 @@ class SeenLocks:
 
 
 async def _locks(hub: Hub, key: str) -> dict[str, Any]:
-    await run_in_threadpool(hub.dispatcher.find_repository, key)
+    await run_in_threadpool(hub.repositories.get, key)
     now = utc_now()
     context: dict[str, Any] = {"key": key, "locks": [], "error": None, "gone": False, "order_key": _fresh()}
     try:
-        asked = await run_in_threadpool(hub.dispatcher.asked, key)
+        asked = await run_in_threadpool(hub.repositories.asked, key)
         found = await asked.list_locks()
     except HighballError as error:
         gone = error.code in LOST and await run_in_threadpool(hub.record.find_identity, key) is not None

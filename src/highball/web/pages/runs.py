@@ -185,7 +185,7 @@ class Account:
     @cached_property
     def progress(self) -> Progress | None:
         """How far it is."""
-        return None if self.is_done else self._hub.dispatcher.progress_of(self.run.id)
+        return None if self.is_done else self._hub.progress.find(self.run.id)
 
     @property
     def left_until(self) -> datetime | None:

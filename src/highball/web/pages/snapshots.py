@@ -89,7 +89,7 @@ def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
         list: Word = "",
         job: Word = "",
     ) -> Response:
-        await run_in_threadpool(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.repositories.get, key)
         context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
         context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
         listing = None if list == ANEW else pages.listings.find_listing(key)
@@ -154,7 +154,7 @@ def find_pin(document: Document, repository: str, snapshot: str) -> tuple[str, s
 def _add_pins(router: APIRouter, hub: Hub) -> None:
     @router.post("/repositories/{key}/snapshots/{snapshot}/pin")
     def pin(actor: Admin, key: str, snapshot: SnapshotId, reason: Text = "") -> Response:
-        hub.dispatcher.find_repository(key)
+        hub.repositories.get(key)
         spec = {
             "repository": key,
             "snapshot": snapshot,
@@ -189,13 +189,13 @@ def _back(key: str, said: Said) -> Response:
 def _add_comparison(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/compare")
     async def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
-        await run_in_threadpool(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.repositories.get, key)
         context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
         context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
         try:
             pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
             pair.sort(key=lambda one: one.time)
-            asked = await run_in_threadpool(hub.dispatcher.asked, key)
+            asked = await run_in_threadpool(hub.repositories.asked, key)
             found = await asked.compare(pair[0].id, pair[1].id)
         except HighballError as error:
             context["trouble"] = error
@@ -217,7 +217,7 @@ def _count(found: Sequence[Difference]) -> list[str]:
 def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/snapshots/{snapshot}/remove")
     def ask_to_remove(request: Request, _: Runs, key: str, snapshot: SnapshotId) -> Response:
-        hub.dispatcher.demand_removable(key, snapshot)
+        hub.plans.demand_removable(key, snapshot)
         return ask(pages, request, _about_removal(key, snapshot))
 
     @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
@@ -244,7 +244,7 @@ def _about_removal(key: str, id: str) -> Question:
 def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/foreign")
     async def list_groups(request: Request, _: Sees, key: str) -> Response:
-        await run_in_threadpool(hub.dispatcher.find_repository, key)
+        await run_in_threadpool(hub.repositories.get, key)
         jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
         context: dict[str, Any] = {
             "key": key,

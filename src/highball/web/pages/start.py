@@ -236,7 +236,7 @@ async def _test(hub: Hub, folder: str, password: str) -> dict[str, Any]:
     value = SecretValue(password.encode() or b"none yet")
 
     def place() -> AskedOverWire:
-        return hub.dispatcher.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
+        return hub.repositories.asked_unsaved(REPOSITORY, _spec(hub, folder.strip()), {"password": value})
 
     asked = replace(await run_in_threadpool(place), seconds=ASK_SECONDS)
     found = await asked.test()
@@ -443,7 +443,7 @@ def _first_run(hub: Hub) -> dict[str, Any]:
         "run": run,
         "going": going,
         "told": run_summary,
-        "progress": hub.dispatcher.progress_of(run.id) if run is not None and going else None,
+        "progress": hub.progress.find(run.id) if run is not None and going else None,
         "repository": min(hub.document().repositories),
         "place": _place_of(hub, min(hub.document().repositories)),
     }

@@ -21,6 +21,7 @@ from highball.protocol.handshake import (
     LONGEST_RECORD,
     Conversation,
     Exchange,
+    Line,
     Packer,
     Tampered,
     Unpacker,
@@ -173,6 +174,42 @@ def test_a_hub_believes_no_word_but_its_agents_in_their_order() -> None:
     assert [hub.open(agent.seal(text)) for text in ("first", "second", "")] == ["first", "second", ""]
     with pytest.raises(Tampered):
         agent.open(agent.seal("an echo"))
+
+
+class SlowSocket:
+    """It takes in nothing until it may."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self.begun, self.may = asyncio.Event(), asyncio.Event()
+
+    async def send(self, text: str) -> None:
+        self.begun.set()
+        await self.may.wait()
+        self.sent.append(text)
+
+    async def receive(self) -> str:
+        raise OSError
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_who_gives_up_while_sending_takes_no_number_away_from_who_comes_next() -> None:
+    async def story() -> None:
+        hub, agent = conversations()
+        socket = SlowSocket()
+        for ours, theirs in ((agent, hub), (hub, agent)):
+            line = Line(socket, ours)
+            leaving = asyncio.create_task(line.send("first"))
+            await socket.begun.wait()
+            leaving.cancel()
+            socket.may.set()
+            await line.send("second")
+            assert [theirs.open(text) for text in socket.sent] == ["first", "second"]
+            socket = SlowSocket()
+
+    asyncio.run(story())
 
 
 def test_keys_differ_where_anything_that_was_signed_differs() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosedOK, InvalidHandshake, WebSocketException
 
 from highball import __version__
 from highball.agent import veto
@@ -38,6 +38,7 @@ from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnus
 from highball.protocol.handshake import (
     Conversation,
     Exchange,
+    Line,
     Packer,
 )
 from highball.protocol.queries import (
@@ -119,7 +120,7 @@ class Link:
         self._carriers = Carriers(state, self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
-        self._line: _Line | None = None
+        self._line: Line | None = None
 
     async def keep(self) -> None:
         """Stay linked for as long as this process lives."""
@@ -153,7 +154,7 @@ class Link:
                 if membership is not None and error.code == "invitation_invalid":
                     self._identity.drop_invitation()  # and dial as whom it is
                 raise
-            line = self._line = _Line(socket, conversation)
+            line = self._line = Line(_Socket(socket), conversation)
             self._tell(f"linked to {membership.hub} as {membership.host}")
             try:
                 await self._work(line)
@@ -194,7 +195,7 @@ class Link:
 
     # --- while linked ---
 
-    async def _work(self, line: _Line) -> None:
+    async def _work(self, line: Line) -> None:
         self._kept.sweep()
         for carrier in self._carriers:
             carrier.hold_back()
@@ -226,8 +227,9 @@ class Link:
             await asyncio.sleep(HEARTBEAT.total_seconds())
             await self._say(Heartbeat())
 
-    async def _listen(self, line: _Line) -> None:
-        async for text in line.hear():
+    async def _listen(self, line: Line) -> None:
+        while True:
+            text = await line.receive()
             try:
                 message = read(text)
             except Misunderstood as error:
@@ -237,7 +239,6 @@ class Link:
                 await self._say(Unsupported(name=message.type), re=message.id)
             else:
                 await self._answer(message)
-        raise OSError("the hub ended the connection")
 
     async def _refuse(self, error: Misunderstood) -> None:
         """Answer what is not understood, so that nobody waits for it and nothing else suffers."""
@@ -418,27 +419,27 @@ class Link:
             pass
 
 
-class _Line:
-    """A connection after the greeting: every message bears a code of whoever said it."""
+class _Socket:
+    """A WebSocket to the hub, as a line wants it."""
 
-    def __init__(self, socket: ClientConnection, conversation: Conversation) -> None:
+    def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._conversation = conversation
-        self._turn = asyncio.Lock()
 
     async def send(self, text: str) -> None:
-        """Say something."""
-        async with self._turn:  # they are sent in the order of their numbers
-            await self._socket.send(self._conversation.seal(text))
+        """Send one message; raises WebSocketException when the connection is gone."""
+        await self._socket.send(text)
 
-    def key_of(self, ticket: str) -> bytes:
-        """The key of what is posted by a ticket."""
-        return self._conversation.key_of(ticket)
+    async def receive(self) -> str:
+        """The next message; raises OSError where the hub ended it, and WebSocketException where it broke."""
+        try:
+            text = await self._socket.recv()
+        except ConnectionClosedOK:
+            raise OSError("the hub ended the connection") from None
+        return text if isinstance(text, str) else text.decode()
 
-    async def hear(self) -> AsyncIterator[str]:
-        """What the hub says; raises ValueError at the first message that is not the hub's, or not in its turn."""
-        async for text in self._socket:
-            yield self._conversation.open(text if isinstance(text, str) else text.decode())
+    async def close(self) -> None:
+        """End it."""
+        await self._socket.close()
 
 
 @contextlib.asynccontextmanager

@@ -8,9 +8,11 @@ out, repeat nor reorder one. It hides nothing: that is what TLS is for.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -108,6 +110,52 @@ class Conversation:
     def key_of(self, ticket: str) -> bytes:
         """The key of what the agent posts by a ticket."""
         return hmac.digest(self._of_agent, b"bulk " + ticket.encode(), "sha256")
+
+
+class Socket(Protocol):
+    """A connection that carries texts whole and in their order, whoever made it."""
+
+    async def send(self, text: str) -> None:
+        """Send one message; raises OSError when the connection is gone."""
+
+    async def receive(self) -> str:
+        """The next message; raises OSError when the connection is gone."""
+
+    async def close(self) -> None:
+        """End it."""
+
+
+class Line:
+    """A connection after the greeting: every message bears a code of whoever said it."""
+
+    def __init__(self, socket: Socket, conversation: Conversation) -> None:
+        self._socket = socket
+        self._conversation = conversation
+        self._turn = asyncio.Lock()
+
+    async def send(self, text: str) -> None:
+        """Say something; raises OSError."""
+        await asyncio.shield(self._send(text))  # who leaves takes no number away, or the next is not believed
+
+    async def _send(self, text: str) -> None:
+        async with self._turn:  # they are sent in the order of their numbers
+            await self._socket.send(self._conversation.seal(text))
+
+    async def receive(self) -> str:
+        """What the other side says; raises OSError, and Tampered where it is not theirs, or not in its turn."""
+        return self._conversation.open(await self._socket.receive())
+
+    async def close(self) -> None:
+        """End it."""
+        await self._socket.close()
+
+    def key_of(self, ticket: str) -> bytes:
+        """The key of what the agent posts by a ticket."""
+        return self._conversation.key_of(ticket)
+
+    def unpacker(self, ticket: str) -> Unpacker:
+        """What reads that which the agent posts by a ticket."""
+        return Unpacker(self._conversation.key_of(ticket))
 
 
 # --- what is posted by a ticket ------------------------------------------------------------------

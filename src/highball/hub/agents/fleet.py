@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
@@ -39,7 +39,8 @@ from highball.hub.storage.schema import agents, enrolments
 from highball.protocol.handshake import (
     Conversation,
     Exchange,
-    Unpacker,
+    Line,
+    Socket,
 )
 from highball.protocol.queries import Flowing, Question
 from highball.protocol.wire import (
@@ -90,48 +91,6 @@ ALIVE_SECONDS = 5.0
 
 TWIN_KNOWN_FOR = timedelta(minutes=5)
 """A second agent with the same key dials at least once a minute: one that did not for so long has gone."""
-
-
-class Socket(Protocol):
-    """A connection as the web hands it over."""
-
-    async def send(self, text: str) -> None:
-        """Send one message; raises OSError when the connection is gone."""
-
-    async def receive(self) -> str:
-        """The next message; raises OSError when the connection is gone."""
-
-    async def close(self) -> None:
-        """End it."""
-
-
-class Line:
-    """A connection after the greeting: every message bears a code of whoever said it."""
-
-    def __init__(self, socket: Socket, conversation: Conversation) -> None:
-        self._socket = socket
-        self._conversation = conversation
-        self._turn = asyncio.Lock()
-
-    async def send(self, text: str) -> None:
-        """Say something; raises OSError."""
-        await asyncio.shield(self._send(text))  # who leaves takes no number away, or the next is not believed
-
-    async def _send(self, text: str) -> None:
-        async with self._turn:  # they are sent in the order of their numbers
-            await self._socket.send(self._conversation.seal(text))
-
-    async def receive(self) -> str:
-        """What the agent says; raises OSError, and Tampered where it is not the agent's, or not in its turn."""
-        return self._conversation.open(await self._socket.receive())
-
-    async def close(self) -> None:
-        """End it."""
-        await self._socket.close()
-
-    def unpacker(self, ticket: str) -> Unpacker:
-        """What reads that which the agent posts by a ticket."""
-        return Unpacker(self._conversation.key_of(ticket))
 
 
 @dataclass

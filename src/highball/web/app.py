@@ -15,21 +15,27 @@ from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.health import list_standings
 from highball.hub.status.repositories import tell_undo_leaves
-from highball.web import access_trial, agent_socket, error_responses
+from highball.web import agent_socket, error_responses
 from highball.web.api import (
-    access,
+    accounts,
+    audit_log,
     connection_tests,
     declared,
     foreign_snapshots,
     hosts,
+    login,
     maintenance,
     oidc,
     overview,
+    own_account,
+    own_tokens,
     recovery,
     repositories,
     repository_keys,
     runs,
     schedule,
+    sealed_secrets,
+    tokens,
 )
 from highball.web.dependencies import equip
 from highball.web.middleware import (
@@ -92,13 +98,20 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     if root:
         app.add_middleware(SubPath, root=root)
     strict = [Depends(refuse_unknown_parameters)]
-    proving = partial(access_trial.prove_secret, hub)
-    people_router = access.make_router(hub.access, hub.vault, utc_now, proving)
+    for router in (
+        login.router,
+        own_account.router,
+        own_tokens.router,
+        accounts.router,
+        tokens.router,
+        audit_log.router,
+        sealed_secrets.router,
+    ):
+        app.include_router(router, dependencies=strict)
     objects_router = declared.make_router(
         hub.documents, standings=_standings_of(hub), leaves=partial(tell_undo_leaves, hub)
     )
-    for router in (people_router, objects_router):
-        app.include_router(router, prefix="/api/v1", dependencies=strict)
+    app.include_router(objects_router, prefix="/api/v1", dependencies=strict)
     for router in (
         overview.router,
         runs.make_router(hub),

@@ -1,4 +1,4 @@
-"""What handlers ask for in their parameters: the hub and the pages of the app that was asked.
+"""What handlers ask for in their parameters: the hub of the app that was asked, what belongs to it, and its pages.
 
 The app itself holds them, and no module does: routers stand at the top of their modules, and one process may hold
 several apps, each of another hub. These are `async`, as FastAPI takes a thread for each that is not.
@@ -6,13 +6,20 @@ several apps, each of another hub. These are `async`, as FastAPI takes a thread 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
+from highball.hub.auth.sessions import Access
 from highball.hub.hub import Hub
+from highball.hub.runs.record import utc_now
+from highball.hub.secrets.vault import Vault
 from highball.web.ui.render import Pages
+
+Clock = Callable[[], datetime]
 
 
 def equip(app: FastAPI, hub: Hub, pages: Pages) -> None:
@@ -35,3 +42,23 @@ async def pages_of(asked: HTTPConnection) -> Pages:
 
 TheHub = Annotated[Hub, Depends(hub_of)]
 ThePages = Annotated[Pages, Depends(pages_of)]
+
+
+async def access_of(hub: TheHub) -> Access:
+    """Who may come in to that hub."""
+    return hub.access
+
+
+async def vault_of(hub: TheHub) -> Vault:
+    """What that hub keeps sealed."""
+    return hub.vault
+
+
+async def clock_of() -> Clock:
+    """What tells the time."""
+    return utc_now
+
+
+TheAccess = Annotated[Access, Depends(access_of)]
+TheVault = Annotated[Vault, Depends(vault_of)]
+TheClock = Annotated[Clock, Depends(clock_of)]

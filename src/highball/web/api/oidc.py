@@ -9,7 +9,7 @@ from highball.hub.auth.single_sign_on import place_of_secret
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
-from highball.web.api.access import SecretSent
+from highball.web.api.sealed_secrets import SecretSent
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub
 

@@ -27,7 +27,7 @@ from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.hub.status.repositories import read_address, spell_address
 from highball.secret import SecretValue
-from highball.web.access_trial import OPENS
+from highball.web.api.access_trial import OPENS
 from highball.web.api.connection_tests import (
     UNSAVED,
     RepositoryTestAnswer,

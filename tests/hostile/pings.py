@@ -9,7 +9,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from highball.web import server
-from highball.web.connections import Connections, make_protocols
+from highball.web.connections import Connections
+from highball.web.uvicorn_protocols import make_protocols
 from hostile.slow_fleet import PATIENCE
 
 PINGS = (b"\x89\xfd" + bytes(4) + b"x" * 125) * 32_000

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from highball.hub.hub import Hub
-from highball.web import connections, server
+from highball.web import connections, server, uvicorn_protocols
 from hostile.pings import PINGS, ping_and_read_nothing, watch_talks
 from hostile.slow_fleet import PATIENCE, asking, declared, make_hub, served, until
 
@@ -112,7 +112,7 @@ async def _pour(one: Stranger) -> None:
 def test_a_header_that_never_ends_is_hung_up_on_and_who_listens_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "SECONDS_FOR_HEADER", SHORT)
+    monkeypatch.setattr(uvicorn_protocols, "SECONDS_FOR_HEADER", SHORT)
 
     async def story(hub: Hub, url: str, port: int) -> None:
         async with (
@@ -143,12 +143,12 @@ def test_a_header_that_never_ends_is_hung_up_on_and_who_listens_is_not(
 
 
 def test_who_takes_in_no_answer_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "SECONDS_TO_TAKE_IN", SHORT)
+    monkeypatch.setattr(uvicorn_protocols, "SECONDS_TO_TAKE_IN", SHORT)
     held: list[connections.Connections] = []
 
     def watched(of: connections.Connections) -> Any:
         held.append(of)
-        return connections.make_protocols(of)
+        return uvicorn_protocols.make_protocols(of)
 
     monkeypatch.setattr(server, "make_protocols", watched)
 

@@ -12,7 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from highball.protocol.wire import LARGEST_FRAME
-from highball.web.connections import Connections, make_protocols, raise_file_limit
+from highball.web.connections import Connections, raise_file_limit
+from highball.web.uvicorn_protocols import make_protocols
 
 LARGEST_MESSAGE = 4 * LARGEST_FRAME
 """What an agent is told may be so large, and it tells that back when it is asked what it holds."""

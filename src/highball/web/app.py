@@ -6,7 +6,7 @@ import warnings
 from dataclasses import replace
 from functools import partial
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
@@ -97,6 +97,15 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
     if root:
         app.add_middleware(SubPath, root=root)
+    _add_addresses(app, hub)
+    app.mount("/static", Assets())
+    _add_pages(app, hub, pages)
+    app.include_router(itself)
+    return app
+
+
+def _add_addresses(app: FastAPI, hub: Hub) -> None:
+    """Those for programs; agents have theirs."""
     strict = [Depends(refuse_unknown_parameters)]
     for router in (
         login.router,
@@ -128,7 +137,13 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         app.include_router(router, dependencies=strict)
     app.include_router(agent_socket.make_router(hub.fleet))
 
-    app.mount("/static", Assets())
+
+def _standings_of(hub: Hub) -> declared.Standings:
+    return lambda jobs: list_standings(hub.document(), hub.database, hub.host, utc_now(), list(jobs))
+
+
+def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
+    """Those for people, and what went wrong shown as one of them."""
     for router in (
         entrance.router,
         start.make_router(hub, pages),
@@ -160,25 +175,25 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         app.include_router(router, dependencies=[Depends(pages.note_news)])
     error_responses.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz(request: Request) -> dict[str, str]:
-        """Whether the hub answers, for whoever restarts it when not; which version it is, whoever is logged in.
 
-        No thread is needed for that.
-        """
-        told = {"status": "ok"}
-        return told if find_known(request) is None else told | {"version": __version__}
-
-    @app.get("/api/v1/openapi.json", include_in_schema=False)
-    def describe(request: Request) -> JSONResponse:
-        """The whole API; which version it is of, whoever is logged in."""
-        told = app.openapi()
-        if find_known(request) is None:
-            told = told | {"info": told["info"] | {"version": "-"}}
-        return JSONResponse(told)
-
-    return app
+itself = APIRouter(include_in_schema=False)
+"""What an app tells of itself, to whoever asks."""
 
 
-def _standings_of(hub: Hub) -> declared.Standings:
-    return lambda jobs: list_standings(hub.document(), hub.database, hub.host, utc_now(), list(jobs))
+@itself.get("/healthz")
+async def healthz(request: Request) -> dict[str, str]:
+    """Whether the hub answers, for whoever restarts it when not; which version it is, whoever is logged in.
+
+    No thread is needed for that.
+    """
+    told = {"status": "ok"}
+    return told if find_known(request) is None else told | {"version": __version__}
+
+
+@itself.get("/api/v1/openapi.json")
+def describe(request: Request) -> JSONResponse:
+    """The whole API; which version it is of, whoever is logged in."""
+    told = request.app.openapi()
+    if find_known(request) is None:
+        told = told | {"info": told["info"] | {"version": "-"}}
+    return JSONResponse(told)

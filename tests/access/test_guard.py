@@ -18,6 +18,7 @@ from access.conftest import CLI, NOW, Clock, log_in, make_app
 from highball.config.roles import Role, Token
 from highball.errors import StateUnusable
 from highball.hub.auth.sessions import IDLE_FOR, Access
+from highball.hub.bus.in_process import LocalLimits
 from highball.hub.secrets.vault import Vault
 from highball.web.middleware import (
     MOST_BYTES,
@@ -27,7 +28,6 @@ from highball.web.middleware import (
 from highball.web.request_rates import (
     AT_ONCE,
     EACH_SECOND,
-    MOST_ADDRESSES,
     Rates,
 )
 
@@ -354,20 +354,18 @@ def test_no_page_without_end_is_drawn_for_whoever_asks_by_another_name_or_at_too
 
 def test_an_address_is_admitted_again_as_time_goes_by_and_a_network_of_ipv6_is_one() -> None:
     now = [1000.0]
-    rates = Rates(lambda: now[0])
-    assert [rates.admit("2001:db8::1") for _ in range(AT_ONCE + 1)][-2:] == [True, False]
-    assert not rates.admit("2001:db8::2") and rates.admit("2001:db8:0:1::1")
+    rates = Rates(LocalLimits(lambda: now[0]))
+
+    def admitted(*addresses: str) -> list[bool]:
+        async def ask() -> list[bool]:
+            return [await rates.admit(address) for address in addresses]
+
+        return asyncio.run(ask())
+
+    assert admitted(*["2001:db8::1"] * (AT_ONCE + 1))[-2:] == [True, False]
+    assert admitted("2001:db8::2", "2001:db8:0:1::1") == [False, True]
     now[0] += 1
-    assert [rates.admit("2001:db8::2") for _ in range(int(EACH_SECOND) + 1)] == [True] * int(EACH_SECOND) + [
-        False
-    ]
-
-
-def test_what_is_remembered_of_addresses_is_bounded() -> None:
-    rates = Rates(lambda: 1.0)
-    for number in range(MOST_ADDRESSES + 10):
-        rates.admit(str(ipaddress.ip_address(number)))
-    assert len(rates) == MOST_ADDRESSES
+    assert admitted(*["2001:db8::2"] * (int(EACH_SECOND) + 1)) == [True] * int(EACH_SECOND) + [False]
 
 
 # --- how much -----------------------------------------------------------------------------------------

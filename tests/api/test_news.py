@@ -8,11 +8,8 @@ from unittest import mock
 
 from api.whole import NOW, Whole
 from highball.hub.agents.fleet import Connection
-from highball.hub.bus import (
-    MOST_KEPT,
-    News,
-    Newsroom,
-)
+from highball.hub.bus.base import News, Newsroom
+from highball.hub.bus.in_process import MOST_KEPT, LocalNewsroom
 from highball.model.event import RunStarted, StepStarted
 from highball.model.run import (
     Action,
@@ -35,7 +32,7 @@ def test_whoever_listens_too_late_is_told_that_something_is_lost() -> None:
         return None
 
     async def tell() -> None:
-        newsroom = Newsroom()
+        newsroom = LocalNewsroom("here")
         newsroom.open(asyncio.get_running_loop())
         early = newsroom.mark
         newsroom.publish("run", "0")
@@ -54,7 +51,7 @@ def test_whoever_listens_too_late_is_told_that_something_is_lost() -> None:
 
 def test_whoever_reads_too_slowly_is_told_that_something_is_lost_and_hears_on() -> None:
     async def tell() -> None:
-        newsroom = Newsroom()
+        newsroom = LocalNewsroom("here")
         newsroom.open(asyncio.get_running_loop())
         listening = newsroom.listen(5, newsroom.mark)
         newsroom.publish("run", "first")

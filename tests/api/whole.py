@@ -113,7 +113,7 @@ def whole_hub(folder: Path, where: Path | str | None = None) -> Iterator[Whole]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        hub.newsroom.open(loop)
+        hub.bus.open(loop)
         hub.dispatcher.open(loop)
         with mock.patch.object(passwords, "_HASHER", QUICK):
             passwords._nobodys.cache_clear()

@@ -229,7 +229,7 @@ class Stage:
         self._told = 0
 
     async def _join(self) -> None:
-        self.hub.newsroom.open(self.loop)
+        self.hub.bus.open(self.loop)
         self.hub.dispatcher.open(self.loop)
         rogue = Rogue(self.hub, "evil", self.key)
         await rogue.enrol(self.hub.fleet.invite("evil", HUB, datetime.now(UTC)))

@@ -175,7 +175,7 @@ async def served(hub: Hub) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = server.force_exit = True
-        hub.newsroom.close()
+        hub.bus.close()
         await serving_it
         await hub.end()
 

@@ -20,6 +20,7 @@ from highball.agent.connection import Link
 from highball.agent.identity import Identity, Invitation, write_privately
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.audit import HUB
+from highball.hub.bus.in_process import InProcessBus
 from highball.hub.document.rename import UNCHANGED
 from highball.hub.storage.database import open_database
 from highball.protocol.wire import (
@@ -75,7 +76,7 @@ class StolenHub:
         folder.mkdir(parents=True, exist_ok=True)
         database, key = open_database(folder / "stolen.db"), Ed25519PrivateKey.generate()
         self.state = folder / "state"
-        self.fleet = Fleet(database, key, lambda: UNCHANGED, self._note, lambda host: None)
+        self.fleet = Fleet(database, key, lambda: UNCHANGED, InProcessBus(), self._note, lambda host: None)
         self.said: list[str] = []
         self.acknowledges = True
         """Whether it says that it has what a run told."""

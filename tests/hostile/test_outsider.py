@@ -131,7 +131,7 @@ def test_a_header_that_never_ends_is_hung_up_on_and_who_listens_is_not(
             for one in (silent, half, dripping, second):
                 await one.hear_all()
             drops.cancel()
-            hub.newsroom.publish("object", "still")
+            hub.bus.news.publish("object", "still")
             async with asyncio.timeout(PATIENCE):
                 told = ""
                 async for text in stream.aiter_text():

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.errors import HighballError
+from highball.hub.agents.fleet import Bulk
 from highball.hub.dispatch import claims
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.hub import Hub
@@ -573,8 +574,8 @@ def test_an_answer_is_as_large_as_its_question_allows_and_holds_no_more_values(
                 asked = await rogue.hear()
                 head = f'{{"type":"answer","id":"1","at":"2026-01-01T00:00:00Z","re":"{asked.id}","body":'
                 text = f'{head}{{"value":{value}}}}}'
-                held = hub.fleet.take_ticket(asked.body.ticket)
-                assert held is not None
+                held = await hub.fleet.redeem(asked.body.ticket)
+                assert isinstance(held, Bulk)
                 if code is None:
                     await hub.fleet.take_bulk(held, zlib.compress(text.encode()))
                     assert await asking == ["fine"]

@@ -145,7 +145,7 @@ def make_hub(folder: Path, database: Database) -> Hub:
 @contextlib.asynccontextmanager
 async def agents(hub: Hub, *hosts: str) -> AsyncIterator[list[FakeAgent]]:
     """Agents of these hosts, let in."""
-    hub.newsroom.open(asyncio.get_running_loop())
+    hub.bus.open(asyncio.get_running_loop())
     hub.dispatcher.open(asyncio.get_running_loop())
     found = []
     for host in hosts:

@@ -55,7 +55,7 @@ class Wire:
 @contextlib.asynccontextmanager
 async def served(hub: Hub) -> AsyncIterator[int]:
     """The port at which the hub answers."""
-    hub.newsroom.open(asyncio.get_running_loop())
+    hub.bus.open(asyncio.get_running_loop())
     hub.dispatcher.open(asyncio.get_running_loop())
     port = serving.free_port()
     server = uvicorn.Server(

@@ -167,7 +167,7 @@ class World:
 
     async def live(self) -> None:
         """Until the run has ended and is put by, or somebody is killed."""
-        self.hub.newsroom.open(asyncio.get_running_loop())
+        self.hub.bus.open(asyncio.get_running_loop())
         self.hub.dispatcher.open(asyncio.get_running_loop())
         link = Link(self.folder / "agent")
         lives = [asyncio.create_task(coroutine) for coroutine in (self.hub.dispatcher.keep(), link.keep())]

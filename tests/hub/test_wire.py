@@ -222,7 +222,7 @@ def test_a_connection_that_falls_silent_is_given_up_and_the_agent_comes_back(
             hub.fleet.offline_after = timedelta(seconds=0.01)
             half_open = FakeAgent(hub, "station", agent.key)
             assert isinstance((await half_open.greet(await half_open.dial())).body, Welcome)
-            news = asyncio.ensure_future(anext(hub.newsroom.listen(10)))
+            news = asyncio.ensure_future(anext(hub.bus.news.listen(10)))
             assert half_open.serving is not None
             await asyncio.wait_for(half_open.serving, 10)
             told = await news

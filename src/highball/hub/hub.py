@@ -34,7 +34,8 @@ from highball.hub.auth.single_sign_on import (
     secret_of,
 )
 from highball.hub.auth.users import demand_present
-from highball.hub.bus import Newsroom
+from highball.hub.bus.base import Bus
+from highball.hub.bus.in_process import InProcessBus
 from highball.hub.data import HubData
 from highball.hub.disaster.recovery_kit import (
     Kept,
@@ -109,23 +110,25 @@ class Hub:
         self.access = Access(database, vault, key=signing)
         self.sign_on = SignOn(self._provider)
         self.scheduler = Scheduler(database)
-        self.newsroom = Newsroom()
-        self.key_rotations = KeyRotations(database, documents, vault, self.newsroom)
-        self.fleet = Fleet(database, identity, documents.former_keys, self._take, self._note_changed)
+        self.bus: Bus = InProcessBus()
+        self.key_rotations = KeyRotations(database, documents, vault, self.bus.news)
+        self.fleet = Fleet(
+            database, identity, documents.former_keys, self.bus, self._take, self._note_changed
+        )
         self.repositories = RemoteRepositories(self.data, self.fleet)
         self.plans = LivePlans(self.data, self.repositories, self.fleet)
         self.progress = LatestProgress()
-        own_work = OwnWork(self.data, state, self.newsroom)
+        own_work = OwnWork(self.data, state, self.bus.news)
         claims = Claims(self.data, self.fleet)
         run_secrets = RunSecrets(self.data, claims)
         preparation = Preparation(self.data, self.plans, claims, run_secrets, own_work)
         self.dispatcher = Dispatcher(
-            self.data, self.fleet, self.newsroom, preparation, own_work, self.progress
+            self.data, self.fleet, self.bus.news, preparation, own_work, self.progress
         )
         self.reports = Reports(
             data=self.data,
             fleet=self.fleet,
-            newsroom=self.newsroom,
+            newsroom=self.bus.news,
             claims=claims,
             secrets=run_secrets,
             progress=self.progress,
@@ -149,7 +152,7 @@ class Hub:
         await self.reports.take(connection, message)
 
     def _note_changed(self, host: str) -> None:
-        self.newsroom.publish("host", host)
+        self.bus.news.publish("host", host)
         self.dispatcher.wake()
 
     # --- life ---
@@ -158,7 +161,7 @@ class Hub:
         """Start the clock and the queue in this loop."""
         self._loop = loop
         loop.set_default_executor(ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database"))
-        self.newsroom.open(loop)
+        self.bus.open(loop)
         self.dispatcher.open(loop)
         for task in (self._keep_ticking(), self._keep_house(), self.dispatcher.keep()):
             self._loops.append(asyncio.create_task(task))
@@ -177,7 +180,7 @@ class Hub:
                 await asyncio.to_thread(self.fleet.note_seen, self.fleet.take_seen())
                 if await asyncio.to_thread(self._tick, utc_now()):
                     self.dispatcher.wake()
-                    self.newsroom.publish("queue")
+                    self.bus.news.publish("queue")
             except Exception:  # the outermost loop of the clock
                 _LOG.exception("a tick failed")
             await asyncio.sleep(TICK_SECONDS)
@@ -203,7 +206,7 @@ class Hub:
             self._follow_keys()
             fired += self.scheduler.reconcile(planned_of(document, self.host), now)
             self._planned = document
-            self.newsroom.publish("object")
+            self.bus.news.publish("object")
         fired += self.scheduler.tick(now, self.fleet.connected)
         return bool(fired)
 
@@ -251,7 +254,7 @@ class Hub:
         except StateUnusable as error:
             raise self._with_way_out(order, error) from None
         if placing is Placing.NEW:
-            self.newsroom.publish("run", run.id)
+            self.bus.news.publish("run", run.id)
             self.dispatcher.wake()
         return run, placing
 
@@ -367,7 +370,7 @@ class Hub:
                 hint="look at what would be given up once more",
             )
         await asyncio.to_thread(self.record.give_up, key, actor, utc_now())
-        self.newsroom.publish("object", key)
+        self.bus.news.publish("object", key)
 
     # --- the way back ---
 

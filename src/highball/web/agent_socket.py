@@ -36,18 +36,18 @@ def make_router(fleet: Fleet) -> APIRouter:
 
     @router.post("/bulk/{ticket}", status_code=204)
     async def bulk(ticket: str, request: Request) -> Response:
-        if (flow := fleet.take_flow(ticket)) is not None:
-            unpacker = flow.connection.socket.unpacker(ticket)
-            return Response(status_code=204) if await _let_flow(flow, request, unpacker) else _refusal(410)
-        answer = fleet.take_ticket(ticket)
-        if answer is None:
+        awaited = await fleet.redeem(ticket)
+        if awaited is None:
             return _refusal(404)
+        unpacker = awaited.connection.socket.unpacker(ticket)
+        if isinstance(awaited, Flow):
+            return Response(status_code=204) if await _let_flow(awaited, request, unpacker) else _refusal(410)
         try:
             async with asyncio.timeout(SECONDS_FOR_BULK):
-                packed = await _collect(request, answer, answer.connection.socket.unpacker(ticket))
+                packed = await _collect(request, awaited, unpacker)
             if packed is None:
                 return _refusal(413)
-            await fleet.take_bulk(answer, packed)
+            await fleet.take_bulk(awaited, packed)
         except TimeoutError:
             return _refusal(408)
         except ValueError:

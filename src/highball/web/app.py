@@ -94,7 +94,14 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     pages = Pages(hub)
     equip(app, hub, pages)
     rules = replace(rules or Rules(), streams=("/agent/v1/bulk/",), lasting=("/api/v1/stream",))
-    app.add_middleware(Guard, access=hub.access, clock=utc_now, rules=rules, draw=pages.answer_error)
+    app.add_middleware(
+        Guard,
+        access=hub.access,
+        clock=utc_now,
+        rules=rules,
+        draw=pages.answer_error,
+        limits=hub.bus.limits,
+    )
     if root:
         app.add_middleware(SubPath, root=root)
     _add_addresses(app, hub)

@@ -32,6 +32,8 @@ from highball.hub.auth.sessions import (
     Known,
     LoggedIn,
 )
+from highball.hub.bus.base import Limits
+from highball.hub.bus.in_process import LocalLimits
 from highball.model.run import Reason
 from highball.secret import SecretValue
 from highball.web import error_responses
@@ -115,6 +117,7 @@ class Guard:
         clock: Callable[[], datetime],
         rules: Rules | None = None,
         draw: DrawRefusal | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._app = app
         self._access = access
@@ -122,7 +125,7 @@ class Guard:
         self._rules = rules or Rules()
         self._draw = draw
         self._proofs: dict[str, asyncio.Future[Known | None]] = {}
-        self._rates = Rates()
+        self._rates = Rates(limits or LocalLimits())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -208,11 +211,11 @@ class Guard:
     async def _demand_patience(self, scope: Scope, headers: Headers) -> None:
         """Refuse a stranger who has asked too often, but for a sign of life and what agents send by their tickets."""
         address = _address(address_of(scope) or "")
-        if scope["path"].startswith(_ANY_HOST) or address is None or self._rates.admit(str(address)):
+        if scope["path"].startswith(_ANY_HOST) or address is None or await self._rates.admit(str(address)):
             return
         for sign in _read_signs(scope, headers):
             browser = await run_in_threadpool(self._find_browser, sign)
-            if browser is not None and self._rates.admit_browser(browser):
+            if browser is not None and await self._rates.admit_browser(browser):
                 return
         raise _refuse(
             429,

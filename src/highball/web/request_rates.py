@@ -6,45 +6,28 @@ whoever asks without end from the same address does not keep it out.
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-
 from highball.hub.auth.rate_limit import for_address, for_browser
+from highball.hub.bus.base import Limits, Rate
 
 EACH_SECOND = 20.0
 AT_ONCE = 300
 """A browser asks for a page's ten parts, and behind a proxy that is not trusted many browsers are one address."""
 
-MOST_ADDRESSES = 10_000
-
 
 class Rates:
-    """For each address, how many requests it may make now and when that was."""
+    """Counts requests, at all processes of the hub together."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
 
-    def __len__(self) -> int:
-        """How many addresses are remembered."""
-        return len(self._left)
-
-    def admit(self, address: str) -> bool:
+    async def admit(self, address: str) -> bool:
         """Count a request; false where its address made too many."""
         [subject] = for_address(address)
-        return self._take(subject)
+        return await self._take(subject)
 
-    def admit_browser(self, id: str) -> bool:
+    async def admit_browser(self, id: str) -> bool:
         """The same of a browser in which somebody had logged in before, wherever it is."""
-        return self._take(for_browser(id))
+        return await self._take(for_browser(id))
 
-    def _take(self, subject: str) -> bool:
-        now = self._clock()
-        left, at = self._left.pop(subject, (float(AT_ONCE), now))
-        left = min(float(AT_ONCE), left + (now - at) * EACH_SECOND)
-        admitted = left >= 1
-        self._left[subject] = (left - admitted, now)
-        if len(self._left) > MOST_ADDRESSES:
-            self._left.popitem(last=False)  # the one that asked longest ago
-        return admitted
+    async def _take(self, subject: str) -> bool:
+        return await self._limits.admit(f"request:{subject}", Rate(EACH_SECOND, AT_ONCE))

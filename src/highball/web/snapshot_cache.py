@@ -82,7 +82,7 @@ class Listings:
         return self._folders[about]
 
     def _now(self) -> tuple[object, ...]:
-        return tuple(self._hub.newsroom.find_last(topic) for topic in ("run", "object"))
+        return tuple(self._hub.bus.news.find_last(topic) for topic in ("run", "object"))
 
     async def _ask_snapshots(self, key: str) -> SnapshotList:
         before, asked_at = self._now(), utc_now()

@@ -111,7 +111,7 @@ class _Serving:
             asked = asyncio.create_task(self._end_asked.wait())
             await asyncio.wait({asked, serving}, return_when=asyncio.FIRST_COMPLETED)
             server.should_exit = True  # not before it has started: it would leave its work lying about
-            hub.newsroom.close()
+            hub.bus.close()
             await serving
         finally:
             await hub.end()

@@ -31,6 +31,7 @@ from highball.hub.agents.refusals import (
     quote,
 )
 from highball.hub.audit import Actor, write_down
+from highball.hub.bus.base import Bus, Present
 from highball.hub.document.rename import FormerKeys
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.handouts import HandOuts
@@ -192,12 +193,14 @@ class Fleet:
         database: Database,
         key: Ed25519PrivateKey,
         former_keys: Callable[[], FormerKeys],
+        bus: Bus,
         on_message: OnMessage,
         on_change: OnChange,
     ) -> None:
         self._database = database
         self._key = key
         self._former_keys = former_keys
+        self._bus = bus
         self._on_message = on_message
         self._on_change = on_change
         self.handouts = HandOuts(database)
@@ -241,12 +244,12 @@ class Fleet:
     @property
     def here(self) -> frozenset[str]:
         """The hosts whose agents are connected, those too that have not told yet what they hold."""
-        return frozenset(self._connections)
+        return frozenset(self._bus.presence.here)
 
     @property
     def connected(self) -> set[str]:
         """The hosts whose agents are connected and have told what they hold."""
-        return {host for host, connection in self._connections.items() if connection.reported}
+        return {host for host, present in self._bus.presence.here.items() if present.has_reported}
 
     def list_twins(self, now: datetime) -> dict[str, Twin]:
         """The hosts as which a second agent dials, and what is known of that one."""
@@ -470,11 +473,17 @@ class Fleet:
         self._twins = {former.now("host", host): twin for host, twin in self._twins.items()}
         for connection in self._connections.values():
             connection.host = former.now("host", connection.host)
-        self._connections = {connection.host: connection for connection in self._connections.values()}
+        moved = {connection.host: connection for connection in self._connections.values()}
+        for host in self._connections.keys() - moved.keys():
+            self._bus.presence.leave(host)
+        for host in moved.keys() - self._connections.keys():
+            self._tell_presence(moved[host])
+        self._connections = moved
 
     async def _replace(self, connection: Connection) -> None:
         former = self._connections.get(connection.host)
         self._connections[connection.host] = connection
+        self._tell_presence(connection)
         self.met.add(connection.host)
         if former is not None:
             with contextlib.suppress(OSError):
@@ -486,8 +495,20 @@ class Fleet:
                 future.set_exception(_gone(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._bus.presence.leave(connection.host)
             self._on_change(connection.host)
-        self._tickets = {t: held for t, held in self._tickets.items() if held.connection is not connection}
+        for ticket in [ticket for ticket, held in self._tickets.items() if held.connection is connection]:
+            self._withdraw(ticket)
+
+    def _tell_presence(self, connection: Connection) -> None:
+        about = Present(connection.host, connection.since, has_reported=connection.reported)
+        self._bus.presence.enter(about)
+
+    def note_reported(self, connection: Connection) -> None:
+        """An agent has told which runs it holds."""
+        connection.reported = True
+        if self._connections.get(connection.host) is connection:
+            self._tell_presence(connection)
 
     async def _take(self, connection: Connection, message: Message) -> None:
         """Hand an answer to who waits for it; the rest comes in its turn, and answers and heartbeats pass it."""
@@ -592,6 +613,7 @@ class Fleet:
         self._tickets[ticket] = Bulk(connection, id, question.largest)
         try:
             async with asyncio.timeout(seconds + 5):
+                await self._bus.tickets.issue(ticket)
                 await connection.say(
                     Ask(question=question, seconds=seconds, ticket=ticket, secrets=values), id=id
                 )
@@ -606,7 +628,7 @@ class Fleet:
             raise _gone(host) from None
         finally:
             connection.waiting.pop(id, None)
-            self._tickets.pop(ticket, None)
+            self._withdraw(ticket)
         if answer.error is not None:
             raise _as_raised(answer.error)
         return answer.value
@@ -634,6 +656,7 @@ class Fleet:
         try:
             seconds = FLOW.total_seconds()
             ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
+            await self._bus.tickets.issue(ticket)
             await connection.say(ask, id=id)
             while (piece := await _next_piece(flow, verdict)) is not None:
                 yield piece
@@ -642,7 +665,7 @@ class Fleet:
             raise _gone(host) from None
         finally:
             connection.waiting.pop(id, None)
-            self._flows.pop(ticket, None)
+            self._withdraw(ticket)
             self._reading.discard(flow)
             flow.leave()
             if not verdict.done():  # whoever read it has gone, and nothing more may be waited for here
@@ -652,13 +675,16 @@ class Fleet:
         if answer.error is not None:
             raise _as_raised(answer.error)
 
-    def take_flow(self, ticket: str) -> Flow | None:
-        """The flow that this ticket is for, once; None where it is for none."""
-        return self._flows.pop(ticket, None)
+    async def redeem(self, ticket: str) -> Flow | Bulk | None:
+        """What is awaited here from who has this ticket, once; None where nobody waits for that."""
+        if await self._bus.tickets.redeem(ticket) != self._bus.name:
+            return None
+        return self._tickets.pop(ticket, None) or self._flows.pop(ticket, None)
 
-    def take_ticket(self, ticket: str) -> Bulk | None:
-        """The answer that may be sent by this ticket, once; None where it is for nobody."""
-        return self._tickets.pop(ticket, None)
+    def _withdraw(self, ticket: str) -> None:
+        self._bus.tickets.revoke(ticket)
+        self._tickets.pop(ticket, None)
+        self._flows.pop(ticket, None)
 
     async def take_bulk(self, bulk: Bulk, packed: bytes) -> None:
         """An answer that was larger than a frame; raises ValueError where it is larger than its question allows."""

@@ -24,7 +24,7 @@ from highball.engine.restic.location import (
 from highball.errors import HighballError, StateUnusable
 from highball.hub.agents.fleet import Fleet
 from highball.hub.audit import Actor
-from highball.hub.bus import Newsroom
+from highball.hub.bus.base import Newsroom
 from highball.hub.data import HubData
 from highball.hub.dispatch.own_work import OwnWork
 from highball.hub.dispatch.preparation import Preparation

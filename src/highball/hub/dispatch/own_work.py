@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from highball.errors import HighballError
-from highball.hub.bus import Newsroom
+from highball.hub.bus.base import Newsroom
 from highball.hub.data import HubData
 from highball.hub.disaster.self_backup import back_up
 from highball.hub.runs.expiry import expire

@@ -19,7 +19,7 @@ from highball.errors import HighballError
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.refusals import Refused
 from highball.hub.audit import HUB
-from highball.hub.bus import Newsroom
+from highball.hub.bus.base import Newsroom
 from highball.hub.data import HubData
 from highball.hub.dispatch.claims import Claims
 from highball.hub.dispatch.dispatcher import Dispatcher
@@ -131,7 +131,7 @@ class Reports:
                 await asyncio.to_thread(self.data.record.abandon, run.id, utc_now())
                 self.progress.forget(run.id)
                 self.newsroom.publish("run", run.id, ended=True)
-        connection.reported = True
+        self.fleet.note_reported(connection)
         self.newsroom.publish("host", connection.host)
         self.dispatcher.wake()
 

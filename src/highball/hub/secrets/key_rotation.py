@@ -13,7 +13,7 @@ from uuid import UUID
 
 from highball.errors import Unknown
 from highball.hub.audit import HUB, Actor, write_down
-from highball.hub.bus import Newsroom
+from highball.hub.bus.base import Newsroom
 from highball.hub.document.store import Documents
 from highball.hub.runs.queue import Backlog
 from highball.hub.runs.record import (

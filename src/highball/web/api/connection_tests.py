@@ -255,7 +255,7 @@ async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
     lost = next((one for one in each if one.state in ("wrong_password", "gone", "changed", "twice")), None)
     if lost is not None or all(one.state in ("existing", "empty", "locked") for one in each):
         await asyncio.to_thread(hub.record.note_test, key, lost.message if lost else None, utc_now())
-        hub.newsroom.publish("object", key)
+        hub.bus.news.publish("object", key)
     return found
 
 

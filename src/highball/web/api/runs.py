@@ -198,7 +198,7 @@ class _Stream(StreamingResponse):
 
 
 async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:
-    async for news in hub.newsroom.listen(KEEP_ALIVE_SECONDS, since):
+    async for news in hub.bus.news.listen(KEEP_ALIVE_SECONDS, since):
         if not await is_still_known(request):
             return
         if news is None:

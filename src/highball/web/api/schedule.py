@@ -74,7 +74,7 @@ def list_pauses(hub: TheHub, _: Sees) -> list[PauseAnswer]:
 def pause_all(hub: TheHub, wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
     """Let no job run by itself for a while; one that is paused for longer already stays so."""
     hub.scheduler.pause_all(wanted.until, actor, utc_now(), wanted.reason, maintenance=wanted.maintenance)
-    hub.newsroom.publish("job")
+    hub.bus.news.publish("job")
     return _pauses(hub)
 
 
@@ -82,7 +82,7 @@ def pause_all(hub: TheHub, wanted: PauseOfAllWanted, actor: Runs) -> list[PauseA
 def resume_all(hub: TheHub, actor: Runs) -> list[PauseAnswer]:
     """Let everything that is paused run by itself again."""
     hub.scheduler.resume_all(actor, utc_now())
-    hub.newsroom.publish("job")
+    hub.bus.news.publish("job")
     return _pauses(hub)
 
 
@@ -91,7 +91,7 @@ def pause(hub: TheHub, key: str, wanted: PauseWanted, actor: Runs) -> list[Pause
     """Let a job not run by itself for a while."""
     effective_job(hub.document(), key)
     hub.scheduler.pause(f"backup:{key}", wanted.until, actor, utc_now(), wanted.reason)
-    hub.newsroom.publish("job", key)
+    hub.bus.news.publish("job", key)
     return _pauses(hub)
 
 
@@ -100,7 +100,7 @@ def resume(hub: TheHub, key: str, actor: Runs) -> list[PauseAnswer]:
     """Let it run by itself again."""
     effective_job(hub.document(), key)
     hub.scheduler.resume(f"backup:{key}", actor, utc_now())
-    hub.newsroom.publish("job", key)
+    hub.bus.news.publish("job", key)
     return _pauses(hub)
 
 

@@ -218,7 +218,7 @@ def _rest(hub: Hub, key: str, actor: Actor, *, pausing: bool, until: datetime | 
         hub.scheduler.pause(f"backup:{key}", until, actor, utc_now())
     else:
         hub.scheduler.resume(f"backup:{key}", actor, utc_now())
-    hub.newsroom.publish("job", key)
+    hub.bus.news.publish("job", key)
 
 
 def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, Any]:
@@ -255,14 +255,14 @@ def _add_pauses(router: APIRouter, hub: Hub, pages: Pages) -> None:
             hub.scheduler.pause_all(until, actor, now, maintenance=bool(maintenance))
         except HighballError as error:
             return go(to, said=pausing.why_not(error))
-        hub.newsroom.publish("job")
+        hub.bus.news.publish("job")
         what = "All jobs and all maintenance are" if maintenance else "All jobs are"
         return go(to, said=Said(f"{what} paused{pausing.lasting(until, now, pages.zone())}."))
 
     @router.post("/pauses/end")
     def resume_all(actor: Runs, to: Text = "/jobs") -> Response:
         hub.scheduler.resume_all(actor, utc_now())
-        hub.newsroom.publish("job")
+        hub.bus.news.publish("job")
         return go(to, said=Said("Everything runs by its schedule again."))
 
 

@@ -148,7 +148,7 @@ def add(
 @router.post("/undo")
 def undo(hub: TheHub, key: str, actor: Admin) -> Response:
     hub.vault.bring_back(hub.vault.find_place(key, "password"), actor, utc_now())
-    hub.newsroom.publish("object", key)
+    hub.bus.news.publish("object", key)
     text = f"The password of before opens {key} again. The new key stays until it is removed."
     return go(_address(key), said=Said(text))
 

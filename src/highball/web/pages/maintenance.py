@@ -113,14 +113,14 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
             hub.scheduler.pause(_demand(hub, subject), until, actor, now)
         except (ConfigurationInvalid, Misuse) as error:
             return go("/maintenance", said=pausing.why_not(error))
-        hub.newsroom.publish("job", subject)
+        hub.bus.news.publish("job", subject)
         lasting = pausing.lasting(until, now, pages.zone())
         return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is paused{lasting}."))
 
     @router.post("/maintenance/resume")
     def resume(actor: Runs, subject: SubjectText) -> Response:
         hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
-        hub.newsroom.publish("job", subject)
+        hub.bus.news.publish("job", subject)
         return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
 
     _add_holds(router, hub, pages)
@@ -141,7 +141,7 @@ def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
             hold = hub.record.holds.accept(id, actor, utc_now(), why.strip() or None)
         except HighballError as error:
             return go("/", said=Said(status_looks.sentence(error.message), "warn"))
-        hub.newsroom.publish("object", hold.repository)
+        hub.bus.news.publish("object", hold.repository)
         return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
 
 

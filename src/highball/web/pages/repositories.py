@@ -183,7 +183,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
                 hub.scheduler.pause(subject, until, actor, now)
         except (ConfigurationInvalid, Misuse) as error:
             return go(_address(key), said=pausing.why_not(error))
-        hub.newsroom.publish("job", key)
+        hub.bus.news.publish("job", key)
         lasting = pausing.lasting(until, now, pages.zone())
         return go(_address(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
 
@@ -191,7 +191,7 @@ def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
     def resume(key: str, actor: Runs) -> Response:
         for subject in _subjects(hub, key):
             hub.scheduler.resume(subject, actor, utc_now())
-        hub.newsroom.publish("job", key)
+        hub.bus.news.publish("job", key)
         return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
 
     @router.get("/repositories/{key}/delete")

@@ -455,7 +455,7 @@ def _save(
         hub.vault.seal(place, fresh, actor, utc_now(), keep_former=untested is not None)
     if reaches:
         hub.record.note_test(made, untested, utc_now())
-        hub.newsroom.publish("object", made)
+        hub.bus.news.publish("object", made)
     if sent.init:
         hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"

@@ -180,7 +180,7 @@ class Pages:
 
     async def note_news(self, request: Request) -> None:
         """Note where the news are before anything is looked up for a page: its stream goes on from there."""
-        request.state.news = self._hub.newsroom.mark
+        request.state.news = self._hub.bus.news.mark
 
     def answer_error(self, request: Request, error: HighballError, status: int | None = None) -> Response:
         """What went wrong, as a page; who is not logged in is sent to log in, and back again."""
@@ -221,7 +221,7 @@ class Pages:
         actor = getattr(request.state, "actor", None)
         return {
             "here": here(request),
-            "stream": f"/api/v1/stream?since={getattr(request.state, 'news', self._hub.newsroom.mark)}",
+            "stream": f"/api/v1/stream?since={getattr(request.state, 'news', self._hub.bus.news.mark)}",
             "actor": actor if isinstance(actor, Actor) else None,
             "can_run": isinstance(actor, Actor) and actor.role.includes(Role.OPERATOR),
             "can_replace": isinstance(actor, Actor) and actor.may_restore_in_place,

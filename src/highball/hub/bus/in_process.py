@@ -1,42 +1,48 @@
-"""What changed, for whoever looks on: a page's stream, a program's, the hub's own rooms.
-
-Every piece of news has a mark. Who noted the mark before looking at the record hears what came since, however long
-it takes until they listen; only the latest news are kept for that. Whoever is too late, or too slow, is told that
-something was lost; the truth is always in the record.
-"""
+"""The bus of a hub of one process: all of it lies in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import AsyncIterator
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from pydantic import Field
-
-from highball.model.fact import Fact
+from highball.hub.bus.base import News, Present, Rate
 
 MOST_KEPT: Final = 1000
+MOST_SUBJECTS: Final = 10_000
 
 
-class News(Fact):
-    """One thing that changed: a topic like `run`, `progress`, `object`, `host`, and what it is about."""
-
-    topic: str
-    key: str | None = None
-    body: dict[str, Any] = Field(default_factory=dict)
-    mark: str = ""
-
-
-class Newsroom:
-    """Hands news to everybody who listens; safe to call from any thread."""
+class InProcessBus:
+    """What the hub's rooms share."""
 
     def __init__(self) -> None:
+        self.name = secrets.token_hex(4)
+        self.news = LocalNewsroom(self.name)
+        self.tickets = LocalTickets(self.name)
+        self.limits = LocalLimits()
+        self.presence = LocalPresence(self.name)
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """From now on news are handed out, in this loop."""
+        self.news.open(loop)
+
+    def close(self) -> None:
+        """Whoever listens is let go."""
+        self.news.close()
+
+
+class LocalNewsroom:
+    """News, the latest of which are kept: who noted a mark before looking at the record hears what came since."""
+
+    def __init__(self, name: str) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Future[None]] = set()
         self._closed = False
-        self._name = secrets.token_hex(4)
+        self._name = name
         self._told = 0
         self._kept: deque[News] = deque(maxlen=MOST_KEPT)
         self._last: dict[str, News] = {}
@@ -111,3 +117,66 @@ class Newsroom:
         """The number of a mark; None where it is of another hub's life."""
         name, _, number = mark.rpartition("-")
         return int(number) if name == self._name and number.isdecimal() else None
+
+
+class LocalTickets:
+    """The tickets that this process gave."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._issued: set[str] = set()
+
+    async def issue(self, ticket: str) -> None:
+        """Wait for who has it."""
+        self._issued.add(ticket)
+
+    async def redeem(self, ticket: str) -> str | None:
+        """This process, once, where it waits for it."""
+        if ticket not in self._issued:
+            return None
+        self._issued.discard(ticket)
+        return self._name
+
+    def revoke(self, ticket: str) -> None:
+        """Wait for it no more."""
+        self._issued.discard(ticket)
+
+
+class LocalLimits:
+    """For each subject, how often it may now and when that was."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many subjects are remembered."""
+        return len(self._left)
+
+    async def admit(self, subject: str, rate: Rate) -> bool:
+        """Count once."""
+        now = self._clock()
+        left, at = self._left.pop(subject, (float(rate.at_once), now))
+        left = min(float(rate.at_once), left + (now - at) * rate.each_second)
+        admitted = left >= 1
+        self._left[subject] = (left - admitted, now)
+        if len(self._left) > MOST_SUBJECTS:
+            self._left.popitem(last=False)  # the one that was counted longest ago
+        return admitted
+
+
+class LocalPresence:
+    """Who is connected to this process."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.here: Mapping[str, Present] = {}
+        """Another one after each change, so that it may be read in any thread."""
+
+    def enter(self, present: Present) -> None:
+        """It is connected here."""
+        self.here = {**self.here, present.host: replace(present, at=self._name)}
+
+    def leave(self, host: str) -> None:
+        """It is connected no more."""
+        self.here = {key: present for key, present in self.here.items() if key != host}

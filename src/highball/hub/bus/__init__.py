@@ -1,0 +1,1 @@
+"""What the processes of a hub share: news, tickets, limits, and who is connected."""

@@ -3,6 +3,30 @@
 Two kinds of data and no third: what people declared (objects and their revisions) and the record (runs, steps,
 events, snapshots, holds, repositories, audit), which is only appended to and expired. Beside them lie the vault (sealed
 values and hashes) and working state that may be deleted (fires, pauses, sessions, throttles, enrolments).
+
+Which modules of `hub` write a table, and no others do, but for the migrations and a copy that is restored:
+
+    objects, revisions: auth.users, disaster.rebuild, document.rows
+    marks: document.rename, document.rows, document.store, runs.expiry, runs.ingest, runs.record
+    repositories: runs.ingest, runs.record
+    repository_days, steps: runs.ingest
+    runs: runs.expiry, runs.ingest, runs.queue, runs.record, runs.scheduler
+    events: runs.expiry, runs.log_volume, runs.record
+    snapshots: retention.adoption, runs.holds, runs.ingest, runs.record
+    holds: runs.holds, runs.ingest
+    fires: document.rename, runs.scheduler
+    pauses: document.rows, runs.pauses
+    idempotency: runs.queue
+    agents: agents.fleet, agents.refusals
+    enrolments: agents.fleet, auth.sessions, auth.users
+    vault: auth.second_factor, auth.sessions, auth.users, document.rows, secrets.vault
+    sessions: auth.sessions, auth.users
+    identities: auth.identities, auth.users
+    authenticators: auth.second_factor, auth.users
+    token_uses: auth.sessions
+    throttles: auth.rate_limit
+    audit: audit, document.rows
+    schema_version: storage.schema
 """
 
 from __future__ import annotations
@@ -173,7 +197,12 @@ runs = sa.Table(
 """Every run. `subject` is what fired (`backup:docs`, `check:nas`), `nominal_at` the time it was due, `origin`
 schedule, manual, hub, agent (it told of a run that nobody here ordered) or (null) a command on the machine, `order`
 what a queued run is to do, `scope` what the assignment covered that was made of it; a row of missed times is one run,
-from `nominal_at` to `missed_last`."""
+from `nominal_at` to `missed_last`.
+
+Who makes a run writes what it is; then each column has its writer. `queue`: `assigned_at`, `cancel_requested_at`,
+`cancelled_by`, and how one ends that has not begun. `scheduler`: `missed_last` and `missed_count` of a row of missed
+times. `record`: `scope`, `last_seq`, and `origin` where it is but an agent's word. `ingest`: `state`, `started_at`,
+`ended_at`, `outcome` and the reason, as events tell them."""
 
 BY_WORD = "agent"
 """The origin of a run that the hub knows only by its agent's word."""

@@ -283,6 +283,10 @@ def plan_unknown(approval: str) -> Unknown:
     )
 
 
+DRY_RUN = "restic's own dry run"
+"""What is held against a plan where the engine rehearses retention."""
+
+
 def make_plan(
     *,
     repository: str,
@@ -292,7 +296,8 @@ def make_plan(
     retention: Retention,
     listing: Iterable[Snapshot],
     governed: Collection[str],
-    restic_removes: Collection[str],
+    judge_removes: Collection[str],
+    judge: str = DRY_RUN,
     now: datetime,
     newest_known: datetime | None,
     last_verified: str | None,
@@ -306,8 +311,8 @@ def make_plan(
 ) -> Plan:
     """What retention would do to one set by a fresh listing of it, and whether it may.
 
-    `restic_removes`: what restic's own dry run of this policy on this set would remove. `newest_known`: the
-    newest time in the record. `skew`: how far the clocks are apart, where that was measured. `holds`: what
+    `judge_removes`: what `judge`, who is asked the same of this set, would remove. `newest_known`: the newest
+    time in the record. `skew`: how far the clocks are apart, where that was measured. `holds`: what
     makes retention of the set stand still by the record. `unjudged`: adopted snapshots that the dry run could
     not see, for want of our tags; beside these the dry run judged only a part of the set, and what it would
     keep of that part stays.
@@ -321,7 +326,8 @@ def make_plan(
     guards = _Guards(
         last_verified=last_verified,
         pinned=tuple(pinned),
-        kept_by_restic=seen.difference(restic_removes) if unjudged else frozenset(),
+        judge=judge,
+        kept_by_judge=seen.difference(judge_removes) if unjudged else frozenset(),
     )
     verdicts = tuple(
         guards.apply(verdict, newest=number == 0)
@@ -346,7 +352,7 @@ def make_plan(
         *_wrong_clock(now, times, skew),
         *_odd_gap(gap),
         *holds,
-        *_beyond_restic(plan, restic_removes, unjudged),
+        *_beyond_judge(plan, judge, judge_removes, unjudged),
         *_unapproved(plan, frozenset(unjudged).difference(agreed), approval),
     )
     told = {"gap": gap[1].id if gap else None, "messages": messages, "held": next(iter(messages), None)}
@@ -359,7 +365,8 @@ class _Guards:
 
     last_verified: str | None
     pinned: tuple[str, ...]
-    kept_by_restic: Collection[str] = ()
+    judge: str
+    kept_by_judge: Collection[str] = ()
 
     def apply(self, verdict: Verdict, *, newest: bool) -> Verdict:
         """The verdict after the guards: they only ever add reasons to keep."""
@@ -369,9 +376,9 @@ class _Guards:
             verdict = _kept_also(verdict, "last_verified", "last verified")
         if verdict.id.startswith(self.pinned):
             verdict = _kept_also(verdict, "pinned", "pinned")
-        if not verdict.keep and verdict.id in self.kept_by_restic:
+        if not verdict.keep and verdict.id in self.kept_by_judge:
             verdict = _kept_also(
-                verdict, "restic", "kept by restic's dry run, which sees none that were adopted"
+                verdict, "restic", f"kept by {self.judge}, which sees none that were adopted"
             )
         return verdict
 
@@ -485,15 +492,15 @@ def _odd_gap(gap: tuple[Verdict, Verdict] | None) -> Iterator[Reason]:
 # --- what else holds a plan ----------------------------------------------------------------------
 
 
-def _beyond_restic(
-    plan: Plan, restic_removes: Collection[str], unjudged: Collection[str]
+def _beyond_judge(
+    plan: Plan, judge: str, judge_removes: Collection[str], unjudged: Collection[str]
 ) -> Iterator[Reason]:
-    allowed = frozenset(restic_removes).union(unjudged)
+    allowed = frozenset(judge_removes).union(unjudged)
     beyond = [snapshot_id for snapshot_id in plan.ids_to_remove if snapshot_id not in allowed]
     if beyond:
         yield Reason(
             code="differs_from_restic",
-            message=f"restic's own dry run would keep {_named(beyond)}; nothing is removed:"
+            message=f"{judge} would keep {_named(beyond)}; nothing is removed:"
             " plan again, and report it if it stays so",
         )
 

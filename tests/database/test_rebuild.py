@@ -69,7 +69,7 @@ def test_what_is_found_can_be_put_into_a_file_as_it_stands() -> None:
     assert {source.path for source in job.sources} == set(odd) - {b"/a/b"}
     assert not job.enabled
     assert not effective_job(document, "x.y").enabled
-    assert document.repositories["nas"].url == "/mnt/nas"
+    assert document.repositories["nas"].address == "/mnt/nas"
 
 
 def stored(database: Database) -> dict[tuple[str, str], tuple[int, str, Any]]:

@@ -285,5 +285,5 @@ def test_the_spec_of_an_answer_can_be_sent_back(api: TestClient, desk: Desk) -> 
         "/repositories/nas", json=shown.json()["spec"], headers={"If-Match": shown.headers["ETag"]}
     )
     assert again.status_code == 200
-    assert build(desk.documents.document().tables).repositories["nas"].url == NAS["url"]
+    assert build(desk.documents.document().tables).repositories["nas"].address == NAS["url"]
     assert who is not None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from highball.config.job import Job
-from highball.engine.restic.location import ResticRepository
+from highball.engine.base import DeclaredRepository
 from highball.model.event import Event
 from highball.protocol.wire import (
     Declined,
@@ -105,7 +105,7 @@ def _objects(model: type[BaseModel], pools: Pools, depth: int) -> st.SearchStrat
 def _values(name: str, annotation: Any, pools: Pools, depth: int) -> st.SearchStrategy[Any]:
     if get_origin(annotation) is Annotated:
         return _values(name, get_args(annotation)[0], pools, depth)
-    if isinstance(annotation, type) and annotation in (Job, ResticRepository):
+    if isinstance(annotation, type) and annotation in (Job, DeclaredRepository):
         return st.sampled_from(pools[annotation.__name__])
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):

@@ -261,7 +261,7 @@ class Stage:
             "original": [*kept, None],
             "id": kept,
             "Job": [DOCUMENT["jobs"]["docs"], DOCUMENT["jobs"]["own"]],
-            "ResticRepository": [password],
+            "DeclaredRepository": [password],
         }
 
     def play(self, said: Sequence[tuple[str, lies.Table]]) -> list[Message]:

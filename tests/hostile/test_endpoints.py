@@ -12,7 +12,6 @@ import sqlalchemy as sa
 
 from api.whole import ANNA, NOW, Whole, whole_hub
 from highball.config.repository import Repository
-from highball.engine.restic.endpoints import destinations_of, endpoint_of
 from highball.errors import Conflict
 from highball.hub.audit import Wanted
 from highball.hub.document.endpoint_bindings import FREE, HEAD
@@ -240,9 +239,9 @@ def test_who_tried_which_server_is_in_the_audit_and_so_is_every_hand_out(whole: 
 def test_a_server_is_its_scheme_name_port_and_user_and_what_could_lead_past_it(
     fields: dict[str, Any], server: str
 ) -> None:
-    assert endpoint_of(Repository.model_validate({"password": SEALED, **fields})) == server
+    assert Repository.model_validate({"password": SEALED, **fields}).endpoints() == {server}
 
 
 def test_the_repositorys_own_password_is_shown_to_no_server() -> None:
-    told = destinations_of(Repository.model_validate(HOME), admin=True)
+    told = Repository.model_validate(HOME).destinations(admin=True)
     assert set(told) == {"rest_password", "admin.rest_password"}

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from highball.engine.base import Kept
 from highball.engine.restic.location import ResticRepository
-from highball.hub.disaster.recovery_kit import (
-    Kept,
-    reach_of,
-    repository_kit,
-)
+from highball.engine.restic.recovery_kit import reach_of, repository_kit
 from journeys.places import declare_elsewhere, quicken_elsewhere
 from journeys.station import PASSWORD, Station
 from testbed.restic import ResticBinary
@@ -125,7 +122,7 @@ def test_a_password_of_any_characters_opens_the_repository(
         subprocess.run(argv, env=environment, check=True, capture_output=True)
     declared = {"url": str(tmp_path / "repository"), "password": {"file": str(file)}}
     repository = ResticRepository.model_validate(declared)
-    kept = [Kept("docs", os.fsencode(source))]
+    kept = [Kept("docs", os.fsencode(source), "files")]
     page = repository_kit("nas", repository, reach_of(repository), kept, NOW)
     found = type_in(page, newest_restic, tmp_path / "elsewhere")
     assert (found / "restored-docs" / str(source)[1:] / "file").read_text() == "content"

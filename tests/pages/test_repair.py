@@ -14,8 +14,8 @@ from playwright.sync_api import expect
 from api.whole import NOW, Whole
 from highball.config.repository import Repository
 from highball.config.roles import Role
+from highball.engine.restic.engine import RESTIC
 from highball.hub.storage.schema import agents
-from highball.web.pages.repair import steps_of, way_in
 from hub.served import Corner, Served
 from pages.looking import Looker
 
@@ -92,7 +92,7 @@ def test_a_restic_that_is_too_old_is_said_to_be_before_anything_is_typed(
 
 def test_no_command_holds_a_secret_and_what_is_sealed_is_told_by_the_kit() -> None:
     def way(**fields: object) -> list[str] | None:
-        return way_in(Repository.model_validate(fields))
+        return RESTIC.repair.way_in(Repository.model_validate(fields))
 
     assert way(url="/mnt/my backups", password={"file": "/etc/the key"}) == [
         "export RESTIC_REPOSITORY='/mnt/my backups'",
@@ -111,4 +111,6 @@ def test_no_command_holds_a_secret_and_what_is_sealed_is_told_by_the_kit() -> No
     ]
     assert way(url="/mnt/x", password={"sealed": True}) is None
     far = Repository.model_validate({"url": "b2:bucket:x", "password": {"env": "P"}})
-    assert "copy them with what the storage itself offers" in list(steps_of(far, "far"))[1].text
+    assert (
+        "copy them with what the storage itself offers" in RESTIC.repair.steps(far, "far", "0.19.1")[1].text
+    )

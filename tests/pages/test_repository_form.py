@@ -101,7 +101,7 @@ def test_one_that_is_saved_while_its_host_is_away_is_told_to_be_untested(whole: 
     sent = dict(form.fields) | {"path": "/mnt/elsewhere"}
     saved = client.post(address, data=sent, follow_redirects=False)
     assert saved.status_code == 303, saved.text
-    assert whole.hub.document().repositories["nas"].path == "/mnt/elsewhere"
+    assert whole.hub.document().repositories["nas"].address == "/mnt/elsewhere"
     told = "its agent was away when it was saved, so it was never tested"
     assert told in client.get("/").text
 

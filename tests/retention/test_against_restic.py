@@ -166,7 +166,7 @@ def test_a_plan_agrees_with_restics_dry_run_of_its_set_among_others(
         retention=policy,
         listing=ours,
         governed=[snapshot.id for snapshot in ours],
-        restic_removes=ids_of(group["remove"]),
+        judge_removes=ids_of(group["remove"]),
         now=datetime(2026, 2, 1, tzinfo=UTC),
         newest_known=None,
         last_verified=None,

@@ -40,7 +40,7 @@ def _plan(listing: Iterable[Snapshot], retention: Retention | None = None, **giv
         "retention": retention or Retention(last=1),
         "listing": snapshots,
         "governed": everything,
-        "restic_removes": everything,
+        "judge_removes": everything,
         "now": NOW,
         "newest_known": None,
         "last_verified": None,
@@ -124,7 +124,7 @@ def test_the_id_of_a_plan_is_of_what_goes_and_of_what_stays_and_of_nothing_else(
     listing = _days(4)
     plan = _plan(listing)
     assert len(plan.id) == 16
-    assert _plan(listing, holds=[HELD], restic_removes=(), now=NOW + timedelta(days=9)).id == plan.id
+    assert _plan(listing, holds=[HELD], judge_removes=(), now=NOW + timedelta(days=9)).id == plan.id
     assert _plan([*listing, snapshot(NOW, 99)], governed=[s.id for s in listing]).id == plan.id
     assert _plan(listing, pinned=[listing[3].id]).id != plan.id
     assert _plan(listing[:3]).id != plan.id
@@ -136,7 +136,7 @@ def test_the_id_of_a_plan_is_of_what_goes_and_of_what_stays_and_of_nothing_else(
 
 def test_nothing_goes_that_restic_would_keep() -> None:
     listing = _days(7)
-    plan = _plan(listing, restic_removes={listing[1].id, listing[6].id})
+    plan = _plan(listing, judge_removes={listing[1].id, listing[6].id})
     assert _codes(plan) == ["differs_from_restic"]
     assert "4 (00000000, 00000000, 00000000, …)" in plan.messages[0].message
     assert len(plan.remove) == 6, "what would go is still shown"
@@ -144,7 +144,7 @@ def test_nothing_goes_that_restic_would_keep() -> None:
 
 def test_restic_may_remove_more_than_the_plan() -> None:
     listing = _days(3)
-    assert _plan(listing, Retention(last=2), restic_removes={s.id for s in listing}).held is None
+    assert _plan(listing, Retention(last=2), judge_removes={s.id for s in listing}).held is None
 
 
 @pytest.mark.parametrize(
@@ -208,25 +208,25 @@ def test_an_approval_is_of_exactly_this_plan() -> None:
 def test_an_approval_lifts_no_other_guard() -> None:
     listing = _days(30)
     approved = _plan(listing).id
-    plan = _plan(listing, approval=approved, holds=[HELD], restic_removes=())
+    plan = _plan(listing, approval=approved, holds=[HELD], judge_removes=())
     assert _codes(plan) == ["check_failed", "differs_from_restic"]
 
 
 def test_an_adopted_snapshot_that_no_dry_run_can_see_waits_for_a_person() -> None:
     listing = _days(3)
     seen, adopted = {listing[1].id}, {listing[2].id}
-    plan = _plan(listing, restic_removes=seen, unjudged=adopted)
+    plan = _plan(listing, judge_removes=seen, unjudged=adopted)
     assert _codes(plan) == ["approval_required"]
-    assert _plan(listing, restic_removes=seen, unjudged=adopted, approval=plan.id).held is None
-    assert _plan(listing, Retention(last=3), restic_removes=(), unjudged=adopted).held is None
-    assert _plan(listing, restic_removes=seen, unjudged=adopted, agreed=adopted).held is None
-    assert _plan(listing, restic_removes=seen, unjudged=adopted, agreed=seen).held == plan.held
+    assert _plan(listing, judge_removes=seen, unjudged=adopted, approval=plan.id).held is None
+    assert _plan(listing, Retention(last=3), judge_removes=(), unjudged=adopted).held is None
+    assert _plan(listing, judge_removes=seen, unjudged=adopted, agreed=adopted).held is None
+    assert _plan(listing, judge_removes=seen, unjudged=adopted, agreed=seen).held == plan.held
 
 
 def test_beside_adopted_snapshots_what_the_dry_run_would_keep_stays() -> None:
     listing = _days(4)
     seen, adopted = {listing[1].id}, {listing[3].id}
-    plan = _plan(listing, Retention(last=1), restic_removes=seen, unjudged=adopted)
+    plan = _plan(listing, Retention(last=1), judge_removes=seen, unjudged=adopted)
     assert plan.ids_to_remove == (listing[1].id, listing[3].id)
     assert _why(plan)[listing[2].id] == ["restic"]
     assert plan.adopted == (listing[3].id,)
@@ -239,7 +239,7 @@ def test_all_that_holds_a_plan_is_said_in_a_fixed_order() -> None:
         now=NOW - timedelta(days=1),
         skew=timedelta(days=1),
         holds=[HELD],
-        restic_removes=(),
+        judge_removes=(),
     )
     assert _codes(plan) == [
         "clock_wrong",
@@ -318,7 +318,7 @@ def _situations(draw: st.DrawFn) -> tuple[list[Snapshot], dict[str, Any]]:
         "governed": draw(st.just(set(ids)) | some),
         "pinned": draw(some),
         "last_verified": draw(st.sampled_from([None, *ids])),
-        "restic_removes": draw(st.just(set(ids)) | some),
+        "judge_removes": draw(st.just(set(ids)) | some),
         "holds": draw(st.sampled_from([(), (HELD,)])),
     }
 
@@ -359,7 +359,7 @@ def test_what_may_go_is_within_what_restic_would_remove(
     listing, given_facts = situation
     plan = _plan(listing, **given_facts)
     if plan.held is None:
-        assert set(plan.ids_to_remove) <= given_facts["restic_removes"]
+        assert set(plan.ids_to_remove) <= given_facts["judge_removes"]
         assert not given_facts["holds"]
 
 

@@ -16,7 +16,7 @@ from highball.agent.run.success import judge_run
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.job import Job
-from highball.engine.restic.location import ResticRepository, comes_and_goes
+from highball.engine.restic.location import ResticRepository
 from highball.model.event import DISK_AWAY
 from highball.model.run import (
     Action,
@@ -72,7 +72,7 @@ def backup(folder: Path, schedule: str = "daily", **told: Any) -> Assignment:
     ],
 )
 def test_which_disks_are_waited_for(url: str, fields: Task, waits: bool) -> None:
-    assert comes_and_goes(repository(url, **fields)) is waits
+    assert repository(url, **fields).comes_and_goes is waits
 
 
 def test_only_a_backup_that_a_schedule_began_waits_until_its_next_time_is_near(tmp_path: Path) -> None:

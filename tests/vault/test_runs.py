@@ -12,7 +12,6 @@ from highball.agent.run import runner
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.document import Document, build
-from highball.engine.restic.location import with_places
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.document.store import load_document
 from highball.hub.runs.record import Record
@@ -51,7 +50,7 @@ class Hub:
                 sa.select(schema.objects.c.id).where(schema.objects.c.key == "nas")
             ).scalar_one()
         nas = self.document.repositories["nas"]
-        placed = assignment.model_copy(update={"repositories": {"nas": with_places(nas, id)}})
+        placed = assignment.model_copy(update={"repositories": {"nas": nas.with_places(id)}})
         restic = self.document.settings.restic
         place = Workplace(self.folder / "state", restic, sealed=self.vault.open_for(nas, id, admin=admin))
         place.prepare()

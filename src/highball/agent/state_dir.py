@@ -7,7 +7,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,16 +15,8 @@ from pathlib import Path
 
 from highball.agent.host_policy import Policy
 from highball.agent.provenance import demand_own
-from highball.engine.base import Listener, OpenRepository
-from highball.engine.restic.commands import Restic
-from highball.engine.restic.location import (
-    ResticRepository,
-    access,
-    check_certificate,
-)
-from highball.engine.restic.program import ResticBinary, find_restic
-from highball.engine.restic.repository import OpenResticRepository
-from highball.engine.restic.ssh import check_identity
+from highball.engine.base import DeclaredRepository, Listener, OpenRepository, Setting
+from highball.engine.kinds import engine_named, engine_of
 from highball.errors import RepositoryError
 from highball.model.snapshot import Lock
 from highball.model.text import time_for_people
@@ -59,8 +51,8 @@ class Workplace:
 
     @property
     def cache(self) -> Path:
-        """restic's cache."""
-        return self.state / "cache" / "restic"
+        """Where engines keep what they may do without."""
+        return self.state / "cache"
 
     @property
     def scratch(self) -> Path:
@@ -69,7 +61,7 @@ class Workplace:
 
     def prepare(self) -> None:
         """Make the folders, and let nobody but their owner read what lies in the state; raises OSError."""
-        for folder in (self.state, self.runs, self.locks, self.cache.parent, self.cache, self.scratch):
+        for folder in (self.state, self.runs, self.locks, self.cache, self.scratch):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keep_private(self.state)
 
@@ -89,14 +81,15 @@ class Workplace:
             return snapshot
         return demand_own(self.state, self.policy, opened, snapshot, in_place=in_place)
 
-    def find_restic(self) -> ResticBinary:
-        """The restic to use here; raises ProgramMissing."""
-        return find_restic(self.restic, self.state / "cache" / "restic-versions.json")
+    def demand_programs(self, repositories: Iterable[DeclaredRepository]) -> None:
+        """Raise ProgramMissing where the engine of one of these finds no program here."""
+        for name in dict.fromkeys(repository.engine for repository in repositories):
+            engine_named(name).demand_program(self.restic, self.cache)
 
     def open(
         self,
         key: str,
-        repository: ResticRepository,
+        repository: DeclaredRepository,
         marker: str,
         *,
         admin: bool = False,
@@ -107,24 +100,18 @@ class Workplace:
         environment: Mapping[str, str] | None = None,
     ) -> OpenRepository:
         """A repository, ready to work with; raises SecretUnavailable, ProgramMissing, and Failed for its files."""
-        way = access(repository, admin=admin, environment=environment, sealed=self.sealed)
-        if way.certificate is not None:
-            check_certificate(way.certificate)
-        if way.identity_file is not None:
-            check_identity(way.identity_file)
-        restic = Restic(
-            binary=self.find_restic(),
-            repository=key,
-            access=way,
+        setting = Setting(
+            key=key,
+            marker=marker,
             cache=self.cache,
             scratch=scratch or self.scratch,
-            marker=marker,
+            program=self.restic,
             timezone=timezone,
             listener=listener or Listener(),
             stop=stop or Stop(),
-            answer_within=repository.answer_within,
         )
-        return OpenResticRepository(restic)
+        engine = engine_of(repository)
+        return engine.open(repository, setting, admin=admin, environment=environment, sealed=self.sealed)
 
     @contextmanager
     def scratch_directory(self) -> Iterator[Path]:

@@ -38,7 +38,6 @@ from highball.config.job import Job
 from highball.config.misread import find_misread
 from highball.config.references import TABLE_OF, changes_of_key, place_of
 from highball.config.repository import demand_maintained, demand_right_to_delete
-from highball.engine.restic.location import as_admin
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -275,7 +274,7 @@ class Machine:
         """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
         self.demand_secrets(repositories)
         if begins_run or starts_restic:
-            self.place.find_restic()
+            self.place.demand_programs(self.document.repositories[key] for key in repositories)
         self.settle(begins_run=begins_run)
 
     def plan_changes(self, file: Path) -> list[dict[str, Any]]:
@@ -419,9 +418,9 @@ class Machine:
         """The keys of a repository, and what each is for."""
         declared = self.document.repositories[repository]
         found, by_admin = self.ask(repository).list_keys(), []
-        if declared.admin is not None and declared.admin.password is not None:
+        if declared.has_admin_password:
             identity = self.record.find_identity(repository)
-            by_admin = Asked(self.place, repository, as_admin(declared), identity, self.stop).list_keys()
+            by_admin = Asked(self.place, repository, declared.as_admin(), identity, self.stop).list_keys()
         return tell_keys(self.record, repository, found, by_admin)
 
     def order_key(

@@ -20,7 +20,6 @@ from highball.cli.progress import describe_step
 from highball.config.document import Document, effective_job
 from highball.config.merge import replaced_hooks
 from highball.config.references import place_of
-from highball.engine.restic.location import address
 from highball.errors import HighballError, Misuse
 from highball.model.event import (
     Event,
@@ -589,7 +588,7 @@ def _describe_job(document: Document, key: str) -> dict[str, Any]:
         "next_at": time_to_text(upcoming[0]) if upcoming else None,
         "sources": [path_to_text(source.path) for source in job.sources],
         "repositories": [
-            {"key": name, "address": address(document.repositories[name])} for name in job.repositories
+            {"key": name, "address": document.repositories[name].address} for name in job.repositories
         ],
     }
 
@@ -608,7 +607,7 @@ def _job_row(document: Document, key: str) -> list[str]:
 
 def show_setup(output: Output, document: Document, what: str, where: str) -> None:
     """What `setup` would make: the repositories, and what a place of this kind needs besides."""
-    addresses = {key: address(repository) for key, repository in document.repositories.items()}
+    addresses = {key: repository.address for key, repository in document.repositories.items()}
     if not output.for_people:
         plan = [
             {"repository": key, "address": shown, "would": "make it where there is none"}

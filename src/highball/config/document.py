@@ -7,11 +7,12 @@ were written: what is merged is what people wrote, not what a class made of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SerializeAsAny, ValidationError
 from pydantic_core import PydanticCustomError
 
 from highball.config.host import Host
@@ -56,11 +57,11 @@ from highball.config.repository import (
     DISCARD,
     SPREAD,
     Repository,
+    class_of,
 )
 from highball.config.roles import Token, User
 from highball.config.settings import Settings
 from highball.config.validate import Checks
-from highball.engine.restic.location import secrets_of
 from highball.errors import ConfigurationInvalid, Problem, Unknown
 from highball.retention import Retention, effective
 from highball.schedule import Schedule, with_times
@@ -102,6 +103,14 @@ MODEL_OF: Mapping[str, type[BaseModel]] = {
 """Every kind of declared thing, and its class."""
 
 
+def model_for(kind: str, written: object) -> type[BaseModel]:
+    """The class of an object as people wrote it: of a repository that of its engine, where that is known."""
+    if kind == "repository":
+        with suppress(PydanticCustomError):
+            return class_of(written)
+    return MODEL_OF[kind]
+
+
 class Document(BaseModel):
     """Everything that people declared."""
 
@@ -112,7 +121,7 @@ class Document(BaseModel):
     defaults: JobSettings = Field(JobSettings(), description="what every job inherits")
     hosts: dict[Key, Host] = Field({}, description="the machines whose data is protected")
     profiles: dict[Key, Profile] = Field({}, description="named sets of what jobs inherit")
-    repositories: dict[Key, Repository] = Field({}, description="where backups go")
+    repositories: dict[Key, SerializeAsAny[Repository]] = Field({}, description="where backups go")
     jobs: dict[Key, Job] = Field({}, description="what is backed up")
     pins: dict[Key, Pin] = Field({}, description="snapshots that are never removed")
     users: dict[Key, User] = Field({}, description="people with an account")
@@ -244,6 +253,9 @@ class _Reader:
 
     def _one(self, model: type[_Model], table: object, at: str) -> _Model | None:
         written = {} if table is None else table
+        if issubclass(model, Repository):
+            with suppress(PydanticCustomError):
+                model = class_of(written)  # type: ignore[assignment]
         try:
             return model.model_validate(_readable(model, written) if isinstance(written, dict) else written)
         except ValidationError as error:
@@ -306,7 +318,7 @@ def _mended(
     whole = {name: value for name, value in _readable(model, table).items() if name not in names}
     if isinstance(rows := table.get("sources"), list):
         whole["sources"] = [None if ("sources", n) in broken else row for n, row in enumerate(rows)]
-    if model is Repository and "password" in names:
+    if issubclass(model, Repository) and "password" in names:
         whole["password"] = {"env": "-"}
     return whole
 
@@ -414,7 +426,7 @@ def find_obstacles(
     for key in chosen:
         if key not in document.repositories:
             raise _unknown("repository", key, document.repositories)
-        for place, reference in secrets_of(document.repositories[key]):
+        for place, reference in document.repositories[key].secrets():
             obstacle = find_obstacle(reference, environment)
             if obstacle is not None:
                 hint = _hint_for(reference)

@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from functools import lru_cache
 from typing import Any
 
-from highball.config.document import FORMAT, MODEL_OF
+from highball.config.document import FORMAT, model_for
 from highball.config.references import (
     ALONE,
     TABLE_OF,
@@ -61,7 +61,7 @@ def _below_its_table(key: str, spec: str) -> str:
 
 
 def _in_order(kind: str, spec: Spec) -> Spec:
-    return {name: spec[name] for name in MODEL_OF[kind].model_fields if name in spec}
+    return {name: spec[name] for name in model_for(kind, spec).model_fields if name in spec}
 
 
 def as_json(value: Any) -> Any:

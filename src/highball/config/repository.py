@@ -6,23 +6,32 @@ declared beside that, here, because engines know nothing of retention.
 
 from __future__ import annotations
 
+import functools
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     PlainSerializer,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from highball.config.keys import Key
 from highball.config.problems import all_wrong
-from highball.engine.restic.location import Location, ResticRepository
+from highball.config.references import Spec
+from highball.engine.base import DeclaredRepository
+from highball.engine.kinds import engine_in
 from highball.errors import NotAllowed
 from highball.retention import Retention
 from highball.schedule import Schedule
@@ -121,8 +130,11 @@ Discarding = Annotated[
 """When retention is applied: by a schedule, after each backup, or both."""
 
 
-class Repository(ResticRepository):
-    """A restic repository and its maintenance."""
+class Repository(DeclaredRepository):
+    """A repository as people declare it: the fields of its engine, and its maintenance.
+
+    What is read as one becomes an object of a class with both (`class_of`), so that the form is flat.
+    """
 
     host: Key | None = Field(None, description="the host that a local path belongs to")
     maintained_by: Key | None = Field(None, description="the host whose agent lists, checks and prunes it")
@@ -155,6 +167,23 @@ class Repository(ResticRepository):
         description="how much of the data a check reads, like 5%; the next check reads the next part",
         json_schema_extra={"default": "5%"},
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_of_its_engine(
+        cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        if cls is not Repository or isinstance(value, Repository):
+            return handler(value)
+        return cast(Self, class_of(value).model_validate(value, context=info.context))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if cls is not Repository:
+            return handler(core)
+        usual = class_of({})
+        usual.model_rebuild()
+        return handler.resolve_ref_schema(handler(usual.__pydantic_core_schema__))
 
     @model_validator(mode="after")
     def _growth_is_accepted(self) -> Self:
@@ -194,8 +223,30 @@ class Repository(ResticRepository):
         return parts_of(self.check_share)
 
 
-REACHES = frozenset({*Location.model_fields, "engine", "host", "maintained_by", "password", "admin"})
-"""The fields that say how a repository is reached and opened: changed, it is tested before it counts."""
+def class_of(written: object) -> type[Repository]:
+    """The class of a repository as people wrote it, by the engine that it names. Raises PydanticCustomError."""
+    return _joined(engine_in(written).declared)
+
+
+@functools.cache
+def _joined(declared: type[DeclaredRepository]) -> type[Repository]:
+    engine: Any = declared.model_fields["engine"]  # of both bases it would be the one that knows no name
+    bases = cast(tuple[type[Repository], ...], (Repository, declared))
+    return create_model(
+        "Repository",
+        __base__=bases,
+        __doc__=Repository.__doc__,
+        engine=(engine.annotation, engine),
+    )
+
+
+def is_reached_otherwise(before: Spec, after: Spec) -> bool:
+    """Whether two declarations differ in how a repository is reached and opened: then it is tested before it counts."""
+    return any(before.get(name) != after.get(name) for name in (*before, *after) if name not in _ASIDE)
+
+
+_ASIDE = frozenset({*Repository.model_fields} - {"engine", "host", "maintained_by"})
+"""The fields that say nothing of how a repository is reached."""
 
 
 def parts_of(share: float) -> int | None:
@@ -205,7 +256,7 @@ def parts_of(share: float) -> int | None:
 
 def demand_right_to_delete(key: str, repository: Repository) -> None:
     """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
-    if repository.append_only and repository.admin is None:
+    if repository.append_only and not repository.has_admin:
         raise NotAllowed(
             f"the repository {key} is append-only, and no admin access is named for it",
             code="admin_creds_required",

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from highball.config.document import FORMAT, MODEL_OF
+from highball.config.document import FORMAT, model_for
 from highball.config.job import HOOK_VARIABLES, JobSettings
 from highball.engine.restic.location import Location
 
@@ -112,7 +112,7 @@ def _section(section: str, kind: str, words: str, timezone: str) -> Iterator[str
 
 def _fields(kind: str) -> Iterator[tuple[str, str, Any]]:
     """Each field's name, description and value; of a repository's address only the short form."""
-    model = MODEL_OF[kind]
+    model = model_for(kind, _SET.get(kind, {}))
     given = _SET.get(kind, {})
     properties = model.model_json_schema()["properties"]
     for name, told in properties.items():

@@ -35,7 +35,6 @@ from highball.config.references import (
     references_of,
 )
 from highball.config.repository import Repository
-from highball.engine.restic.location import local_folder
 from highball.errors import ConfigurationInvalid, Problem
 from highball.model.text import path_for_people
 from highball.retention import Retention, effective
@@ -120,7 +119,7 @@ class Checks:
     def _find_swallowed(
         self, key: str, job: Job, merged: Merged, name: str, repository: Repository
     ) -> Iterator[Problem]:
-        folder = local_folder(repository)
+        folder = repository.local_folder
         path = None if folder is None else os.path.normpath(os.fsencode(folder))
         for source in job.paths:
             if path is not None and _swallows(source, _patterns(merged), path):

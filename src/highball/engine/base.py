@@ -7,25 +7,167 @@ engine can do (locks, keys, a rehearsal of retention) is a capability of its own
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Annotated, Any, Protocol, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.errors import Cancelled, RepositoryError
+from highball.model.event import DISK_AWAY
 from highball.model.run import Caution, Progress, Reason
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.process.child import Inside, Stop
 from highball.process.feed import Feed
 from highball.retention import Retention
-from highball.secret import SecretValue
+from highball.schedule import Duration
+from highball.secret import SecretReference, SecretValue
 
 LACKING = "repository_lacking"
 """The code of what an earlier backup saved and the repository does not have."""
 
 MOST_KEPT = 1000
 """Of the files that could not be read, so many are listed one by one; the rest is only counted."""
+
+# --- what is declared ----------------------------------------------------------------------------
+
+
+def _check_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds a character that cannot be printed")
+    if not text.strip():
+        raise ValueError("is blank")
+    return text.strip()
+
+
+def _check_duration(duration: timedelta) -> timedelta:
+    if not timedelta(seconds=1) <= duration <= timedelta(days=1):
+        raise ValueError("must lie between 1s and 1d")
+    return duration
+
+
+Line = Annotated[str, AfterValidator(_check_line)]
+"""Text of one line."""
+
+_WHERE_DISKS_COME = tuple(Path(folder) for folder in ("/media", "/run/media", "/mnt"))
+
+
+class DeclaredRepository(BaseModel, ABC):
+    """What every repository declares whatever its engine, and what is asked of that; an engine adds fields of its own.
+
+    Secrets are references, each in a slot that is called as its field is (`environment.B2_ACCOUNT_KEY`); those of a
+    second access, which may delete, begin with `admin.`. Nothing here starts a program or touches the repository.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    title: Line | None = Field(None, description="a name for people")
+    engine: str = Field(description="what writes it")
+    host: str | None = Field(None, description="the host that a local path belongs to")
+    maintained_by: str | None = Field(None, description="the host whose agent lists, checks and prunes it")
+    answer_within: Annotated[Duration, AfterValidator(_check_duration)] = Field(
+        timedelta(minutes=2),
+        description="how long it may take until it answers for the first time; then a run goes on without it",
+        json_schema_extra={"default": "2m"},
+    )
+    when_back: bool | None = Field(
+        None,
+        strict=True,
+        description="local: a scheduled backup that finds its disk away waits until it is back; "
+        "maintenance is skipped meanwhile; "
+        "without a word so below /media, /run/media and /mnt",
+    )
+    append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where it lies, for people and on one line, with no secret in it."""
+
+    @property
+    @abstractmethod
+    def local_folder(self) -> Path | None:
+        """The folder of its host that it lies in; None where it lies elsewhere."""
+
+    @abstractmethod
+    def is_in_its_folder(self) -> bool:
+        """Whether the local folder holds a repository now; raises OSError."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Mapping[str, Path]:
+        """The files of the machine that works by which a server is reached, by their fields."""
+
+    @abstractmethod
+    def secrets(self) -> list[tuple[str, SecretReference]]:
+        """Every reference to a secret, with its slot."""
+
+    @abstractmethod
+    def with_places(self, id: str) -> Self:
+        """The same, each sealed secret with its place in the vault, whatever place it named before.
+
+        `id` is the stored object's: so no declaration can point at what belongs to another.
+        """
+
+    @property
+    @abstractmethod
+    def has_admin(self) -> bool:
+        """Whether a second access is named, which may delete."""
+
+    @abstractmethod
+    def as_admin(self) -> Self:
+        """The same with that access as the everyday one; itself where none is named."""
+
+    @abstractmethod
+    def without_admin(self) -> Self:
+        """The same without that access."""
+
+    @abstractmethod
+    def with_sealed(self, slot: str) -> Self | None:
+        """The same, what opens it in the slot `password` or `admin` said to be sealed; None where it has no such."""
+
+    @abstractmethod
+    def destinations(self, *, admin: bool) -> dict[str, frozenset[str]]:
+        """The servers that each secret is shown to, by its slot; those of the second access only with `admin`."""
+
+    @abstractmethod
+    def servers_for(self, slot: str) -> frozenset[str]:
+        """The servers that a value of this slot is for, whether it is named yet or not."""
+
+    @abstractmethod
+    def endpoints(self) -> frozenset[str]:
+        """The servers that its accesses lead to."""
+
+    @property
+    def has_admin_password(self) -> bool:
+        """Whether the second access opens it by a password of its own."""
+        return any(slot == "admin.password" for slot, _ in self.secrets())
+
+    @property
+    def comes_and_goes(self) -> bool:
+        """Whether it lies on a disk that is waited for when it is away: as declared, else by where it lies."""
+        folder = self.local_folder
+        if folder is None or self.when_back is not None:
+            return folder is not None and bool(self.when_back)
+        return any(folder.is_relative_to(place) for place in _WHERE_DISKS_COME)
+
+
+def passed_over(key: str, repository: DeclaredRepository) -> Reason:
+    """Why nothing was done in a repository whose disk is away."""
+    return Reason(code=DISK_AWAY, message=f"skipped: the disk of {key} was away ({repository.local_folder})")
+
+
+def is_shown_to_storage(slot: str) -> bool:
+    """Whether the secret of this slot, as `rest_password` or `admin.rest_password`, proves somebody to a server.
+
+    A repository's own password is shown to none: it never leaves the machine that works.
+    """
+    kept = slot in ("password", "admin", "admin.password") or slot.startswith("coming.")
+    return not kept and not slot.endswith(".former")
+
 
 # --- what is ordered -----------------------------------------------------------------------------
 
@@ -383,4 +525,108 @@ class OpenRepository(Protocol):
 
         `on_lost` hears which paths came back without their whole content, spelled as cautions spell them; None of
         one that cannot be told.
+        """
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A job whose snapshots lie in a repository, with the first path that it reads and the set that this is in."""
+
+    job: str
+    path: bytes
+    set: str
+
+
+@dataclass(frozen=True)
+class RepairStep:
+    """What a person types, and what it does."""
+
+    title: str
+    text: str
+    commands: tuple[str, ...] = ()
+
+
+class Repair(Protocol):
+    """How a damaged repository is repaired by hand; no command holds a secret."""
+
+    def way_in(self, repository: DeclaredRepository) -> list[str] | None:
+        """What opens the repository in a shell; None where only the recovery kit can tell."""
+
+    def steps(self, repository: DeclaredRepository, key: str, version: str) -> list[RepairStep]:
+        """The steps, in the order in which they are taken, with this version of the engine."""
+
+    def is_too_old(self, version: str) -> bool:
+        """Whether this version cannot repair as well as later ones."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """For whom and where on this machine a repository is opened."""
+
+    key: str
+    marker: str
+    """By which the processes of a run are recognised."""
+    cache: Path
+    """Below it an engine keeps what it may do without."""
+    scratch: Path
+    program: Path | None = None
+    """The engine's program, where this machine's own file names one."""
+    timezone: str = "UTC"
+    listener: Listener = field(default_factory=Listener)
+    stop: Stop = field(default_factory=Stop)
+
+
+class Engine(Protocol):
+    """One kind of repository, a line in `kinds`."""
+
+    @property
+    def words(self) -> Words:
+        """What it is called; its name is what `engine = "…"` says."""
+
+    @property
+    def declared(self) -> type[DeclaredRepository]:
+        """The class of its declared fields."""
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether its repositories rehearse retention; else a plan is computed twice."""
+
+    @property
+    def repair(self) -> Repair | None:
+        """None where nothing is repaired by hand."""
+
+    def spell_address(self, fields: Mapping[str, Any]) -> str:
+        """What the fields of a form come to as one line, however far they are filled."""
+
+    def read_address(self, text: str) -> dict[str, str | int]:
+        """The fields that stand for such a line."""
+
+    def recovery_page(
+        self,
+        key: str,
+        repository: DeclaredRepository,
+        kept: Sequence[Kept],
+        now: datetime,
+        *,
+        identity: str | None = None,
+        sealed: Mapping[str, SecretValue] | None = None,
+    ) -> str:
+        """A page to print, by which the data comes back without Highball; made of secrets. Raises SecretUnavailable."""
+
+    def demand_program(self, named: Path | None, cache: Path) -> str:
+        """The version of what works here, as people write it; raises ProgramMissing."""
+
+    def open(
+        self,
+        repository: DeclaredRepository,
+        setting: Setting,
+        *,
+        admin: bool = False,
+        environment: Mapping[str, str] | None = None,
+        sealed: Mapping[str, SecretValue] | None = None,
+    ) -> OpenRepository:
+        """The repository by its everyday access, or the one that may delete; nothing of it is read yet.
+
+        `environment` is where references to variables are looked up, `sealed` holds the values that a hub handed over.
+        Raises SecretUnavailable, ProgramMissing, and Failed for files of the access.
         """

@@ -22,6 +22,8 @@ from pathlib import Path
 from highball.actions import By
 from highball.config.document import Document, effective_job
 from highball.config.pin import names_snapshot
+from highball.engine.base import Kept
+from highball.engine.kinds import engine_of
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
 from highball.hub.agents.fleet import Connection, Fleet
 from highball.hub.agents.pending_queries import each_of
@@ -37,12 +39,7 @@ from highball.hub.auth.users import demand_present
 from highball.hub.bus.base import Bus
 from highball.hub.bus.in_process import InProcessBus
 from highball.hub.data import HubData
-from highball.hub.disaster.recovery_kit import (
-    Kept,
-    demand_makeable,
-    reach_of,
-    repository_kit,
-)
+from highball.hub.disaster.recovery_kit import demand_makeable
 from highball.hub.dispatch.claims import Claims
 from highball.hub.dispatch.dispatcher import Dispatcher
 from highball.hub.dispatch.own_work import OwnWork
@@ -78,6 +75,7 @@ from highball.model.snapshot import Loss, Snapshot
 from highball.protocol.queries import RestorePlan
 from highball.protocol.wire import Message
 from highball.retention import Plan
+from highball.source.base import FILES_SET
 
 DATABASE_THREADS = 8
 """The loop's own threads. They are for the database and for short thinking: nothing in them waits for an agent."""
@@ -386,12 +384,17 @@ class Hub:
             raise Unknown(f"there is no repository {key}", code="repository_unknown")
         demand_makeable(key, repository, from_file=self.documents.is_from_file("repository", key))
         placed = self.vault.place(key, repository)
-        reach = reach_of(placed, sealed=self.vault.open_named(placed, admin=False))
+        sealed = self.vault.open_named(placed, admin=False)
         jobs = {name: effective_job(document, name) for name in document.jobs}
-        kept = [Kept(name, job.sources[0].path) for name, job in jobs.items() if key in job.repositories]
+        kept = [
+            Kept(name, job.sources[0].path, FILES_SET)
+            for name, job in jobs.items()
+            if key in job.repositories
+        ]
         with self.database.write() as connection:
             write_down(connection, actor, "took_kit", now, kind="repository", key=key)
-        return repository_kit(key, repository, reach, kept, now, identity=self.record.find_identity(key))
+        identity = self.record.find_identity(key)
+        return engine_of(placed).recovery_page(key, placed, kept, now, identity=identity, sealed=sealed)
 
 
 def _demand_in_place(actor: Actor) -> None:

@@ -33,7 +33,7 @@ async def list_told(hub: Hub, key: str) -> list[KeyTold]:
     asked = await asyncio.to_thread(hub.repositories.asked, key)
     found = await asked.list_keys()
     by_admin: list[RepositoryKey] = []
-    if declared.admin is not None and declared.admin.password is not None:
+    if declared.has_admin_password:
         deleting = await asyncio.to_thread(partial(hub.repositories.asked, key, admin=True))
         by_admin = await deleting.list_keys()
     return await asyncio.to_thread(tell_keys, hub.record, key, found, by_admin)
@@ -66,7 +66,7 @@ def rotate(
             hint="name the file with the new password: highball keys REPOSITORY --rotate --new-password-file FILE",
         )
     repository = hub.repositories.get(key)
-    if of_admin and (repository.admin is None or repository.admin.password is None):
+    if of_admin and not repository.has_admin_password:
         raise Misuse(f"{key} has no password of its own for deleting", code="admin_password_unset")
     made = value or SecretValue(secrets.token_urlsafe(30).encode())
     new = _New("key-rotate", name, None if reference else made, reference, of_admin)

@@ -10,7 +10,7 @@ from pydantic import (
 
 from highball.config.job import Job
 from highball.config.keys import Key
-from highball.engine.restic.location import ResticRepository
+from highball.engine.kinds import AnyRepository
 from highball.model.fact import Fact
 from highball.model.text import PathText
 from highball.protocol.fields import MIB, USUAL_ANSWER, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
@@ -113,7 +113,7 @@ class OfRepository(WireModel):
     """A question about a repository: the access to it, and what the record knows it by."""
 
     key: Key
-    repository: ResticRepository
+    repository: AnyRepository
     identity: RepositoryId | None = None
     known: SnapshotId | None = None
     """A snapshot that it holds as far as is known: a listing that shows it tells that it is no other repository."""

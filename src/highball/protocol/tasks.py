@@ -12,7 +12,7 @@ from pydantic import (
 
 from highball.config.job import Job
 from highball.config.keys import Key
-from highball.engine.restic.location import ResticRepository
+from highball.engine.kinds import AnyRepository
 from highball.model.run import (
     RunKind,
     Step,
@@ -213,7 +213,7 @@ class Assignment(WireModel):
     done_before: tuple[Step, ...] = ()
     """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
-    repositories: dict[Key, ResticRepository]
+    repositories: dict[Key, AnyRepository]
     identities: dict[Key, RepositoryId] = Field(default_factory=dict)
     """restic's id of each repository that was met before."""
     others: dict[RepositoryId, Key] = Field(default_factory=dict)

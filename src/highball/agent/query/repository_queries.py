@@ -21,8 +21,7 @@ from highball.agent.state_dir import (
     as_gone,
     meet,
 )
-from highball.engine.base import OpenRepository
-from highball.engine.restic.location import ResticRepository
+from highball.engine.base import DeclaredRepository, OpenRepository
 from highball.errors import HighballError, Misuse, RepositoryError, Unknown
 from highball.model.snapshot import (
     Difference,
@@ -50,7 +49,7 @@ class Asked:
         self,
         place: Workplace,
         key: str,
-        repository: ResticRepository,
+        repository: DeclaredRepository,
         identity: str | None,
         stop: Stop | None = None,
         known: str | None = None,

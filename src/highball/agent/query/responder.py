@@ -280,10 +280,9 @@ class _Repository:
 
     def _test(self, question: TestRepository) -> RepositoryTest:
         from highball.agent.query.repository_queries import Asked  # noqa: PLC0415
-        from highball.engine.restic.location import local_folder  # noqa: PLC0415
 
         begun = time.monotonic()
-        folder = local_folder(question.repository)
+        folder = question.repository.local_folder
         storage = look_at_storage(folder) if folder else None
 
         def told(state: str, message: str, **more: Any) -> RepositoryTest:

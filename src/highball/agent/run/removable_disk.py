@@ -14,11 +14,7 @@ from pathlib import Path
 
 from highball.agent.run.steps import Steps
 from highball.agent.run_directory import RunDirectory
-from highball.engine.restic.location import (
-    comes_and_goes,
-    local_folder,
-    passed_over,
-)
+from highball.engine.base import passed_over
 from highball.errors import Cancelled
 from highball.model.event import (
     DISK_AWAY,
@@ -85,17 +81,17 @@ def is_passed_over(assignment: Assignment, key: str) -> bool:
 
 
 def _is_waited_for(assignment: Assignment, key: str) -> bool:
-    return key in assignment.identities and comes_and_goes(assignment.repositories[key])
+    return key in assignment.identities and assignment.repositories[key].comes_and_goes
 
 
 def _is_here(assignment: Assignment, key: str) -> bool:
     try:
-        return (_folder(assignment, key) / "config").exists()
+        return assignment.repositories[key].is_in_its_folder()
     except OSError:  # a disk that is just going
         return False
 
 
 def _folder(assignment: Assignment, key: str) -> Path:
-    folder = local_folder(assignment.repositories[key])
+    folder = assignment.repositories[key].local_folder
     assert folder is not None
     return folder

@@ -17,6 +17,7 @@ from highball.config.document import effective_job, find_nearest
 from highball.errors import Conflict, Failed, Misuse
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import find_key_file
+from highball.source.base import FILES_SET
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
@@ -31,12 +32,9 @@ def recovery_kit(
     show: ShowOption = False,
 ) -> None:
     """Make the page to print for a repository: address, password, and the restic commands that bring data back."""
+    from highball.engine.base import Kept
+    from highball.engine.kinds import engine_of
     from highball.errors import Unknown
-    from highball.hub.disaster.recovery_kit import (
-        Kept,
-        reach_of,
-        repository_kit,
-    )
 
     session: Session = context.obj
     _demand_a_place(out, show)
@@ -49,15 +47,18 @@ def recovery_kit(
             hint=find_nearest(repository, list(document.repositories)) or "see them with: highball list",
         )
     jobs = {key: effective_job(document, key) for key in document.jobs}
-    kept = [Kept(key, job.sources[0].path) for key, job in jobs.items() if repository in job.repositories]
+    kept = [
+        Kept(key, job.sources[0].path, FILES_SET)
+        for key, job in jobs.items()
+        if repository in job.repositories
+    ]
     declared = document.repositories[repository]
-    page = repository_kit(repository, declared, reach_of(declared, sealed=place.sealed), kept, utc_now())
+    page = engine_of(declared).recovery_page(repository, declared, kept, utc_now(), sealed=place.sealed)
     _hand_out(session, page, out, {"repository": repository})
 
 
 def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOption = False) -> None:
     """Make the page to print for the hub: the key of its vault, and the way back to its database."""
-    from highball.engine.restic.location import address
     from highball.hub.disaster.recovery_kit import hub_kit
     from highball.hub.storage.dialects import (
         find_newest_backup,
@@ -76,7 +77,7 @@ def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOp
         state=place.state,
         database=name_of(open_engine(place.database)),
         newest_backup=find_newest_backup(place.state),
-        repositories={key: address(one) for key, one in place.document.repositories.items()},
+        repositories={key: one.address for key, one in place.document.repositories.items()},
         now=utc_now(),
     )
     _hand_out(session, page, out, {"hub": str(place.state)})

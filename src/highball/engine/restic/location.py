@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -28,13 +27,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from highball.engine.base import DeclaredRepository, Line, is_shown_to_storage
 from highball.engine.restic import ssh
 from highball.engine.restic.ssh import Ssh
 from highball.engine.restic.variables import refuse_variable
 from highball.errors import Failed, SecretUnavailable
-from highball.model.event import DISK_AWAY
-from highball.model.run import Reason
-from highball.schedule import Duration
 from highball.secret import Secret, SecretReference, SecretValue, resolve
 
 # --- what is declared ----------------------------------------------------------------------------
@@ -42,14 +39,6 @@ from highball.secret import Secret, SecretReference, SecretValue, resolve
 
 def _wrong(message: str, hint: str | None = None) -> PydanticCustomError:
     return PydanticCustomError("wrong", "{message}", {"message": message, "hint": hint})
-
-
-def _check_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds a character that cannot be printed")
-    if not text.strip():
-        raise ValueError("is blank")
-    return text.strip()
 
 
 def _check_file(path: Path) -> Path:
@@ -76,12 +65,6 @@ def _check_user(name: str) -> str:
     return name
 
 
-def _check_duration(duration: timedelta) -> timedelta:
-    if not timedelta(seconds=1) <= duration <= timedelta(days=1):
-        raise ValueError("must lie between 1s and 1d")
-    return duration
-
-
 def _as_text(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
@@ -91,9 +74,6 @@ def _as_text(value: object) -> object:
 def _text_or_reference(value: object) -> str:
     return "text" if isinstance(value, str) else "reference"
 
-
-Line = Annotated[str, AfterValidator(_check_line)]
-"""Text of one line."""
 
 _Url = Annotated[Line, AfterValidator(lambda url: check_url(url))]  # noqa: PLW0108 - that stands below
 _File = Annotated[Path, AfterValidator(_check_file)]
@@ -177,28 +157,79 @@ class Admin(Location):
     password: Secret | None = Field(None, description="the repository's password for this access")
 
 
-class ResticRepository(Location):
+class ResticRepository(DeclaredRepository, Location):
     """A restic repository: its everyday access and, apart, the one that may delete."""
 
-    title: Line | None = Field(None, description="a name for people")
     engine: Literal["restic"] = Field("restic", description="what writes it")
-    host: str | None = Field(None, description="the host that a local path belongs to")
-    maintained_by: str | None = Field(None, description="the host whose agent lists, checks and prunes it")
     password: Secret = Field(description="the repository's own password, which encrypts it")
-    answer_within: Annotated[Duration, AfterValidator(_check_duration)] = Field(
-        timedelta(minutes=2),
-        description="how long it may take until it answers for the first time; then a run goes on without it",
-        json_schema_extra={"default": "2m"},
-    )
-    when_back: bool | None = Field(
-        None,
-        strict=True,
-        description="local: a scheduled backup that finds its disk away waits until it is back; "
-        "maintenance is skipped meanwhile; "
-        "without a word so below /media, /run/media and /mnt",
-    )
-    append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
     admin: Admin | None = Field(None, description="a second access that may delete")
+
+    @property
+    def address(self) -> str:
+        """The restic location, without any secret."""
+        return address(self)
+
+    @property
+    def local_folder(self) -> Path | None:
+        """The folder of its host, where it is a path."""
+        return local_folder(self)
+
+    def is_in_its_folder(self) -> bool:
+        """Whether the folder holds restic's config."""
+        folder = self.local_folder
+        return folder is not None and (folder / "config").exists()
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Keys and certificates."""
+        named = {name: getattr(self, name) for name in ("identity_file", "known_hosts", "certificate")}
+        return {name: path for name, path in named.items() if path is not None}
+
+    def secrets(self) -> list[tuple[str, SecretReference]]:
+        """Every reference to a secret, with its slot."""
+        return secrets_of(self)
+
+    def with_places(self, id: str) -> Self:
+        """The same, each sealed secret with its place in the vault."""
+        return with_places(self, id)
+
+    @property
+    def has_admin(self) -> bool:
+        """Whether a second access is named."""
+        return self.admin is not None
+
+    def as_admin(self) -> Self:
+        """The same by its second access."""
+        return as_admin(self)
+
+    def without_admin(self) -> Self:
+        """The same without it."""
+        return self.model_copy(update={"admin": None})
+
+    def with_sealed(self, slot: str) -> Self | None:
+        """The same, opened by what is sealed."""
+        sealed = {"password": SecretReference(sealed=True)}
+        if slot == "password":
+            return self.model_copy(update=sealed)
+        if self.admin is None:
+            return None
+        return self.model_copy(update={"admin": self.admin.model_copy(update=sealed)})
+
+    def destinations(self, *, admin: bool) -> dict[str, frozenset[str]]:
+        """The servers that each secret is shown to, by its slot."""
+        return _destinations_of(self, admin=admin)
+
+    def servers_for(self, slot: str) -> frozenset[str]:
+        """The servers that a value of this slot is for."""
+        found = self.destinations(admin=True).get(slot)
+        if found is not None:
+            return found
+        location = deleting_location(self) if slot.startswith("admin.") else self
+        return frozenset({endpoint_of(location)})
+
+    def endpoints(self) -> frozenset[str]:
+        """The servers that both accesses lead to."""
+        return frozenset({endpoint_of(self), endpoint_of(deleting_location(self))})
 
     @model_validator(mode="after")
     def _check_both_ways(self) -> Self:
@@ -464,22 +495,6 @@ def local_path(location: Location) -> Path | None:
 
 _SOCKET = "http+unix://"
 
-_WHERE_DISKS_COME = tuple(Path(folder) for folder in ("/media", "/run/media", "/mnt"))
-
-
-def comes_and_goes(repository: ResticRepository) -> bool:
-    """Whether it lies on a disk that is waited for when it is away: as declared, else by where it lies."""
-    folder = local_folder(repository)
-    if folder is None or repository.when_back is not None:
-        return folder is not None and bool(repository.when_back)
-    return any(folder.is_relative_to(place) for place in _WHERE_DISKS_COME)
-
-
-def passed_over(key: str, repository: ResticRepository) -> Reason:
-    """Why nothing was done in a repository whose disk is away."""
-    return Reason(code=DISK_AWAY, message=f"skipped: the disk of {key} was away ({local_folder(repository)})")
-
-
 _Kept = TypeVar("_Kept", bound=ResticRepository)
 
 # --- the access ----------------------------------------------------------------------------------
@@ -728,3 +743,85 @@ def _ssh_of(location: Location) -> Ssh | None:
 def as_csv(option: str) -> str:
     """restic reads each `-o` as a line of comma-separated values (0.14, 0.18 and 0.19 alike)."""
     return '"' + option.replace('"', '""') + '"' if re.search(r'[,"]', option) else option
+
+
+# --- where its secrets go ------------------------------------------------------------------------
+
+_LEADS_ELSEWHERE = re.compile(r"URL|ENDPOINT|HOST|SUFFIX|PROXY|DOMAIN|SERVER|AUTH$")
+"""What a variable is called that says to which server its neighbours are shown."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def endpoint_of(location: Location) -> str:
+    """The server that a location leads to, with its port and the user there, and all that could lead elsewhere."""
+    where = address(location)
+    scheme, _, rest = ("local", "", where) if where.startswith("/") else where.partition(":")
+    told = _SERVER[scheme](rest) if scheme in _SERVER else ""
+    user = location.rest_username or location.access_key_id
+    parts = [f"{scheme}:{told}" if told else scheme]
+    parts += [f"as {user}"] if isinstance(user, str) else []
+    parts += [
+        f"with {name}={value}"
+        for name, value in sorted(location.environment.items())
+        if isinstance(value, str) and _LEADS_ELSEWHERE.search(name.upper())
+    ]
+    return " ".join(parts)
+
+
+def _destinations_of(repository: ResticRepository, *, admin: bool) -> dict[str, frozenset[str]]:
+    """The servers that each secret of a repository is shown to, by the path of its field; the ones of the access that
+    may delete only where `admin` asks for it.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for slot, endpoint in _shown(repository, admin):
+        found[slot] = found.get(slot, frozenset()) | {endpoint}
+    return found
+
+
+def _shown(repository: ResticRepository, admin: bool) -> Iterator[tuple[str, str]]:
+    everyday = endpoint_of(repository)
+    for slot, _ in secrets_of(repository.model_copy(update={"admin": None})):
+        if is_shown_to_storage(slot):
+            yield slot, everyday
+    if not admin or repository.admin is None:
+        return
+    own = {slot for slot, _ in secrets_of(repository) if slot.startswith("admin.")}
+    merged = as_admin(repository)
+    for slot, _ in secrets_of(merged):
+        named = f"admin.{slot}" if f"admin.{slot}" in own else slot
+        if is_shown_to_storage(named):
+            yield named, endpoint_of(merged)
+
+
+def _web_server(rest: str) -> str:
+    """`https://host:port` of an address; of the socket of a server on this machine, all of it."""
+    if "://" not in rest:
+        rest = f"https://{rest.lstrip('/')}"
+    if not rest.startswith(("http://", "https://")):
+        return rest
+    found = urlsplit(rest)
+    try:
+        port = found.port
+    except ValueError:
+        return rest
+    return f"{found.scheme}://{(found.hostname or '').lower()}:{port or _PORTS[found.scheme]}"
+
+
+def _ssh_server(rest: str) -> str:
+    if rest.startswith("//"):
+        found = rest.removeprefix("//").partition("/")[0]
+        return found if re.search(r":\d+$", found) else f"{found}:22"
+    return rest.rpartition(":")[0] if "/" not in rest.partition(":")[0] else rest
+
+
+def _remote(rest: str) -> str:
+    return rest.partition(":")[0]
+
+
+_SERVER: Mapping[str, Callable[[str], str]] = {
+    "rest": _web_server,
+    "s3": _web_server,
+    "sftp": _ssh_server,
+    "rclone": _remote,
+}

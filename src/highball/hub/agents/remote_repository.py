@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from highball.config.repository import Repository
-from highball.engine.restic.location import as_admin
 from highball.errors import Unknown
 from highball.hub.agents.fleet import Fleet
 from highball.hub.data import HubData
@@ -95,7 +94,7 @@ class AskedOverWire:
         return _KEYS.validate_python(await self._ask(ListKeys(**self.about())))
 
     async def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
-        """What restic itself would remove; raises HighballError."""
+        """What its engine itself would remove; raises HighballError."""
         carried = {"host": hosts[0], "former_hosts": tuple(hosts[1:]), "tags": tuple(tags)}
         return set(await self._ask(RehearseForget(**carried, retention=retention, **self.about())))
 
@@ -156,7 +155,7 @@ class RemoteRepositories:
         """
         placed = self._data.vault.place(key, self.get(key))
         if admin:
-            placed = as_admin(placed)
+            placed = placed.as_admin()
         opened = self._data.vault.open_named(placed, admin=False)
         return self._asked(
             key, placed, opened, from_file=self._data.documents.is_from_file("repository", key)

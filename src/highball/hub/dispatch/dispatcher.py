@@ -17,10 +17,7 @@ from highball.config.document import (
     Document,
     effective_job,
 )
-from highball.engine.restic.location import (
-    comes_and_goes,
-    passed_over,
-)
+from highball.engine.base import passed_over
 from highball.errors import HighballError, StateUnusable
 from highball.hub.agents.fleet import Fleet
 from highball.hub.audit import Actor
@@ -234,7 +231,7 @@ def _why_not(run: Queued, error: HighballError, document: Document) -> tuple[Rea
     repository = document.repositories.get(run.repository or "")
     if run.nominal_at is None:
         return reason, Outcome.FAILURE
-    if error.code == "repository_gone" and repository is not None and comes_and_goes(repository):
+    if error.code == "repository_gone" and repository is not None and repository.comes_and_goes:
         return passed_over(run.repository or "", repository), Outcome.SKIPPED
     never = error.code in ("admin_creds_required", "maintenance_off")
     nothing_yet = run.action is Action.VERIFY and error.code in ("snapshot_unknown", "repository_missing")

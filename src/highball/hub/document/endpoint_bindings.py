@@ -14,8 +14,7 @@ from pydantic import ValidationError
 
 from highball.config.references import Spec
 from highball.config.repository import Repository
-from highball.engine.restic.endpoints import destinations_of, is_shown_to_storage, servers_for
-from highball.engine.restic.location import secrets_of
+from highball.engine.base import is_shown_to_storage
 from highball.errors import Problem
 from highball.hub.document.diff import Edit
 from highball.hub.storage.schema import objects, vault
@@ -66,7 +65,7 @@ def servers_at(connection: sa.Connection, place: str) -> frozenset[str] | None:
         return None
     spec = connection.execute(sa.select(objects.c.spec).where(objects.c.id == id)).scalar()
     repository = _read(spec)
-    return frozenset() if repository is None else servers_for(repository, slot)
+    return frozenset() if repository is None else repository.servers_for(slot)
 
 
 def find_moved(connection: sa.Connection, edits: Iterable[Edit], entered: Collection[str]) -> list[Problem]:
@@ -112,8 +111,8 @@ def _needed(spec: Spec) -> dict[str, frozenset[str]]:
     repository = _read(spec)
     if repository is None:
         return {}
-    sealed = {name for name, reference in secrets_of(repository) if reference.sealed is not None}
-    found = destinations_of(repository, admin=True)
+    sealed = {name for name, reference in repository.secrets() if reference.sealed is not None}
+    found = repository.destinations(admin=True)
     return {slot: servers for slot, servers in found.items() if slot in sealed}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.config.references import Place, Spec
-from highball.config.repository import REACHES
+from highball.config.repository import is_reached_otherwise
 from highball.hub.audit import Actor, entry
 from highball.hub.document.diff import (
     FROM_FILE,
@@ -116,7 +116,7 @@ def _why_untested(edit: Edit) -> str | None:
         return None
     if before is None:
         return None if after.origin == FROM_FILE else "it was declared, and no test of it succeeded since"
-    if all(before.spec.get(name) == after.spec.get(name) for name in REACHES):
+    if not is_reached_otherwise(before.spec, after.spec):
         return None
     return "how it is reached was changed, and no test of it succeeded since"
 

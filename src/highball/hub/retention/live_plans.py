@@ -109,5 +109,7 @@ async def look(asked: AskedOverWire, wanted: Wanted) -> Seen:
     listing = await asked.list_snapshots(hosts=wanted.hosts, tags=wanted.tags)
     shown = {snapshot.id for snapshot in listing}
     everything = await asked.list_snapshots() if wanted.adopted - shown else []
-    removes = await asked.plan_forget(wanted.hosts, wanted.tags, wanted.retention) if listing else set()
+    removes: set[str] = set()
+    if listing and wanted.rehearses:
+        removes = await asked.plan_forget(wanted.hosts, wanted.tags, wanted.retention)
     return Seen(wanted.own, listing, everything, removes)

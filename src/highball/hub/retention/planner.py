@@ -19,6 +19,7 @@ from highball.config.document import (
     effective_retention,
 )
 from highball.config.repository import Repository, parts_of
+from highball.engine.kinds import engine_of
 from highball.engine.tags import set_tag_list
 from highball.errors import NotAllowed, Unknown
 from highball.hub.document.rename import UNCHANGED, FormerKeys
@@ -48,6 +49,7 @@ from highball.protocol.tasks import (
     Removal,
 )
 from highball.retention import (
+    DRY_RUN,
     GapsKnown,
     Plan,
     Retention,
@@ -61,6 +63,9 @@ from highball.retention import (
 from highball.schedule import interval
 from highball.source.base import FILES_SET
 
+ITS_RECORD = "the same policy on what the record knows"
+"""What is held against a plan where the engine rehearses no retention."""
+
 SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG, HoldCause.GAP)
 """What only the look that a plan is made from tells: it holds for as long as such a look finds it."""
 
@@ -72,7 +77,7 @@ class Asked(Protocol):
         """What the repository holds."""
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
-        """What restic itself would remove."""
+        """What the engine itself would remove."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class _Recorded:
         ]
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
-        """What restic would remove of those that it finds by the tags."""
+        """What the rules remove of those that bear the tags."""
         found = decide(retention, self.list_snapshots(hosts=hosts, tags=tags), now=self.now)
         return {verdict.id for verdict in found if not verdict.keep}
 
@@ -105,6 +110,8 @@ class Wanted:
     hosts: tuple[str, ...]
     tags: tuple[str, ...]
     retention: Retention
+    rehearses: bool
+    """Whether the engine is to say what it would remove."""
     own: frozenset[str]
     """The snapshots that runs of ours made."""
     adopted: frozenset[str]
@@ -126,7 +133,7 @@ class Seen:
         return [*(self.listing if tags else self.everything)]
 
     def plan_forget(self, hosts: Sequence[str], tags: Sequence[str], retention: Retention) -> set[str]:
-        """What restic itself would remove."""
+        """What the engine itself would remove."""
         return set(self.removes)
 
 
@@ -161,6 +168,7 @@ class Retainer:
             hosts=(of.host, *self.former.of("host", of.host)),
             tags=tags_of(of, self.former),
             retention=self._retention(of),
+            rehearses=self._is_rehearsed(of.repository),
             own=frozenset(one.id for one in self.record.list_own(of)),
             adopted=frozenset(one.id for one in governed if one.run is None),
         )
@@ -200,7 +208,8 @@ class Retainer:
             retention=retention,
             listing=[*listing, *unseen],
             governed={one.id for one in governed} | {one.id for one in also},
-            restic_removes=asked.plan_forget(hosts, tags, retention) if listing else set(),
+            judge_removes=self._judge(of, asked, retention, governed, now) if listing else set(),
+            judge=DRY_RUN if self._is_rehearsed(of.repository) else ITS_RECORD,
             now=now,
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
@@ -308,6 +317,20 @@ class Retainer:
                 about = plan.gap if cause is HoldCause.GAP else None
                 self.record.holds.settle(held, cause, what_is_odd(found) if found else None, now, about)
 
+    def _is_rehearsed(self, repository: str) -> bool:
+        """Whether the engine of a repository tells beforehand what it would remove."""
+        declared = self.document.repositories.get(repository)
+        return declared is None or engine_of(declared).rehearses
+
+    def _judge(
+        self, of: SetOf, asked: Asked, retention: Retention, governed: Sequence[Governed], now: datetime
+    ) -> set[str]:
+        """What the plan is held against: what the engine would remove, or else the plan of what the record knows."""
+        judge = asked if self._is_rehearsed(of.repository) else _Recorded(of, governed, now)
+        return judge.plan_forget(
+            (of.host, *self.former.of("host", of.host)), tags_of(of, self.former), retention
+        )
+
     def _list_adopted(self, of: SetOf, seen: Collection[str], asked: Asked) -> list[Snapshot]:
         """The adopted snapshots of a set that a listing by its tags does not show; no run of ours made these."""
 
@@ -407,7 +430,7 @@ def order_removal(plan: Plan, former: FormerKeys = UNCHANGED) -> Removal:
 
 
 def tags_of(of: SetOf, former: FormerKeys = UNCHANGED) -> tuple[str, ...]:
-    """The tag lists by which restic finds a set: one for each key that its job has and had."""
+    """The tag lists by which an engine finds a set: one for each key that its job has and had."""
     return tuple(set_tag_list(key, of.set) for key in (of.job, *former.of("job", of.job)))
 
 

@@ -27,13 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from highball.engine.restic.endpoints import destinations_of
-from highball.engine.restic.location import (
-    ResticRepository,
-    as_admin,
-    secrets_of,
-    with_places,
-)
+from highball.engine.base import DeclaredRepository
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, Problem, StateUnusable, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.document.endpoint_bindings import (
@@ -57,7 +51,7 @@ from highball.secret import LARGEST_BYTES, PLACE, SecretValue
 KEY_FILE = "hub.key"
 KEY_BYTES = 32
 
-_Kept = TypeVar("_Kept", bound=ResticRepository)
+_Kept = TypeVar("_Kept", bound=DeclaredRepository)
 
 IDENTITY = "hub:identity"
 """The place of the Ed25519 key by which the hub proves itself to its agents."""
@@ -295,29 +289,29 @@ class Vault:
             )
         return SecretValue(self._unseal(place, content))
 
-    def open_for(self, repository: ResticRepository, id: str, *, admin: bool) -> dict[str, SecretValue]:
+    def open_for(self, repository: DeclaredRepository, id: str, *, admin: bool) -> dict[str, SecretValue]:
         """The values that a run on this repository needs, by their places; the admin's only where asked for.
 
         `id` is the stored object's. Raises as `open` does.
         """
-        return self.open_named(with_places(repository, id), admin=admin)
+        return self.open_named(repository.with_places(id), admin=admin)
 
     def place(self, key: str, repository: _Kept) -> _Kept:
         """The declared repository with this key, its sealed secrets with their places. Raises Unknown."""
-        if not any(reference.sealed for _, reference in secrets_of(repository)):
+        if not any(reference.sealed for _, reference in repository.secrets()):
             return repository
-        return with_places(repository, self.find_place(key, "password").split(":")[1])
+        return repository.with_places(self.find_place(key, "password").split(":")[1])
 
-    def open_named(self, repository: ResticRepository, *, admin: bool) -> dict[str, SecretValue]:
+    def open_named(self, repository: DeclaredRepository, *, admin: bool) -> dict[str, SecretValue]:
         """The values at the places that a repository names; the admin's only where asked for.
 
         Raises as `open` does, and Conflict (`sealed_for_another_endpoint`) where one would be shown to another server
         than it was entered for.
         """
-        servers = destinations_of(repository, admin=admin)
+        servers = repository.destinations(admin=admin)
         return {
             reference.sealed: self._open_to(reference.sealed, servers.get(name, frozenset()), name)
-            for name, reference in secrets_of(repository)
+            for name, reference in repository.secrets()
             if isinstance(reference.sealed, str) and (admin or not name.startswith("admin."))
         }
 
@@ -334,12 +328,12 @@ class Vault:
             id = self.find_place(key, "password").split(":")[1]
         except Unknown:
             id = str(uuid4())
-        declared = with_places(repository, id)
-        placed = as_admin(declared) if admin else declared.model_copy(update={"admin": None})
-        servers = destinations_of(placed, admin=False)
-        needed = {one.sealed: servers.get(slot, frozenset()) for slot, one in secrets_of(placed)}
+        declared = repository.with_places(id)
+        placed = declared.as_admin() if admin else declared.without_admin()
+        servers = placed.destinations(admin=False)
+        needed = {one.sealed: servers.get(slot, frozenset()) for slot, one in placed.secrets()}
         opened, problems = {}, []
-        for name, reference in secrets_of(declared):
+        for name, reference in declared.secrets():
             place = reference.sealed
             if not isinstance(place, str) or place not in needed:
                 continue

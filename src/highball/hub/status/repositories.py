@@ -13,12 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from highball.config.document import effective_cadences, effective_job
-from highball.engine.restic.location import (
-    Location,
-    address,
-    secrets_of,
-    take_apart,
-)
+from highball.engine.kinds import engine_in
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import as_size, sum_of_sizes
 from highball.hub.runs.set_aside import read_account
@@ -136,7 +131,7 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
         Holding(
             key=key,
             title=document.repositories[key].title,
-            address=address(document.repositories[key]),
+            address=document.repositories[key].address,
             host=document.repositories[key].maintainer(hub.host),
             maintenance=document.repositories[key].maintenance,
             jobs=tuple(users[key]),
@@ -287,7 +282,7 @@ def list_secrets(hub: Hub, key: str) -> list[HeldSecret]:
     placed = hub.vault.place(key, hub.document().repositories[key])
     sealed = {one.place: one for one in hub.vault.list_places()}
     found = []
-    for name, reference in secrets_of(placed):
+    for name, reference in placed.secrets():
         if reference.sealed is not None:
             held = sealed.get(str(reference.sealed))
             told = {"sealed_at": held.set_at, "sealed_by": held.set_by} if held else {}
@@ -323,9 +318,9 @@ def _called(slot: str) -> str:
 
 def spell_address(fields: Mapping[str, Any]) -> str:
     """The location that these fields come to, however far they are filled."""
-    return address(Location.model_construct(**fields))
+    return engine_in(fields).spell_address(fields)
 
 
 def read_address(text: str) -> dict[str, str | int]:
     """The kind and fields that stand for a location, or its url alone."""
-    return take_apart(text)
+    return engine_in({}).read_address(text)

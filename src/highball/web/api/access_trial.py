@@ -13,7 +13,7 @@ from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import FORMER
-from highball.secret import SecretReference, SecretValue
+from highball.secret import SecretValue
 from highball.web.api.connection_tests import RepositoryTestAnswer, try_out
 
 OPENS = ("existing", "empty", "locked")
@@ -46,7 +46,7 @@ async def prove_secret(hub: Hub, key: str, slot: str, value: SecretValue, anyway
         found, why = None, error.message
     if found is not None and found.state == "wrong_password":
         raise refused(key)
-    if found is not None and found.state in OPENS and hub.repositories.get(key).admin is None:
+    if found is not None and found.state in OPENS and not hub.repositories.get(key).has_admin:
         await asyncio.to_thread(hub.record.note_test, key, None, utc_now())
     proved = found is not None and found.state in (*OPENS, "uninitialised")
     if replaces and not proved and not anyway:
@@ -82,12 +82,7 @@ def _replaces(hub: Hub, key: str, slot: str, value: SecretValue) -> bool:
 
 def _asked_with(hub: Hub, key: str, slot: str, value: SecretValue) -> AskedOverWire | None:
     """The repository as this value would open it; None where it has no such access."""
-    repository, sealed = hub.repositories.get(key), SecretReference(sealed=True)
-    if slot == "password":
-        tried = repository.model_copy(update={"password": sealed})
-    elif repository.admin is not None:
-        admin = repository.admin.model_copy(update={"password": sealed})
-        tried = repository.model_copy(update={"admin": admin})
-    else:
+    tried = hub.repositories.get(key).with_sealed(slot)
+    if tried is None:
         return None
     return hub.repositories.asked_unsaved(key, tried, {OPENERS[slot]: value}, admin=slot == "admin")

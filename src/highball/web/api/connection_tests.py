@@ -15,8 +15,6 @@ from highball.config.keys import Key
 from highball.config.references import Spec
 from highball.config.repository import Repository
 from highball.config.roles import Role
-from highball.engine.restic.endpoints import endpoint_of
-from highball.engine.restic.location import deleting_location
 from highball.errors import Failed, HighballError
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import AskedOverWire
@@ -229,14 +227,14 @@ async def try_unsaved(
         everyday = hub.repositories.asked_unsaved(key, repository, values)
         _note_tried(hub, key, repository, actor)
         yield everyday
-        if repository.admin is not None:
+        if repository.has_admin:
             yield hub.repositories.asked_unsaved(key, repository, values, admin=True)
 
     return await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))
 
 
 def _note_tried(hub: Hub, key: str, repository: Repository, actor: Actor) -> None:
-    servers = {endpoint_of(repository), endpoint_of(deleting_location(repository))}
+    servers = repository.endpoints()
     hub.access.note(
         actor, "tested_unsaved", utc_now(), kind="repository", key=key, after={"servers": sorted(servers)}
     )
@@ -247,7 +245,7 @@ async def try_each(hub: Hub, key: str) -> RepositoryTestAnswer:
 
     def judge() -> Iterator[AskedOverWire]:
         yield hub.repositories.asked(key)
-        if hub.repositories.get(key).admin is not None:
+        if hub.repositories.get(key).has_admin:
             yield hub.repositories.asked(key, admin=True)
 
     found = await _try_by_each(hub, await asyncio.to_thread(lambda: [*judge()]))

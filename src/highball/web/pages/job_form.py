@@ -19,7 +19,6 @@ from highball.config.job import HOOK_VARIABLES
 from highball.config.keys import key_from
 from highball.config.references import Spec
 from highball.config.roles import Role
-from highball.engine.restic.location import address
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
 from highball.hub.document.diff import Declared, is_of_file
@@ -265,7 +264,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "chosen": [(one, read_path(one.path)) for one in fields.sources],
         "hosts": sorted({hub.host, *document.hosts, fields.host}),
         "repositories": sorted(document.repositories.items()),
-        "lies": {name: address(one) for name, one in document.repositories.items()},
+        "lies": {name: one.address for name, one in document.repositories.items()},
         "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
         "rhythms": ({INHERITED: "Inherited"} if "schedule" in inherited.table else {}) | RHYTHMS,
         "days": DAYS,

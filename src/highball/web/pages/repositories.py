@@ -466,7 +466,7 @@ def _check_state(held: Holding) -> Look:
 
 
 def _admin_in_words(repository: Repository, held: Sequence[HeldSecret]) -> str:
-    if repository.admin is not None:
+    if repository.has_admin:
         named = (
             "its own password" if any(one.name == "admin.password" for one in held) else "its own credentials"
         )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from highball.config.keys import key_from
 from highball.config.references import Spec
-from highball.config.repository import REACHES
+from highball.config.repository import is_reached_otherwise
 from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
 from highball.hub.audit import Actor
@@ -366,7 +366,7 @@ def _reaches_otherwise(hub: Hub, key: str | None, sent: RepositoryForm) -> bool:
     spec, sealed = sent.applied_to(before)
     if hub.documents.preview_change("repository", _key_of(key, sent), spec, entered=sealed).problems:
         return False
-    return key is None or bool(sealed) or any(spec.get(name) != before.get(name) for name in REACHES)
+    return key is None or bool(sealed) or is_reached_otherwise(before, spec)
 
 
 def _key_of(key: str | None, sent: RepositoryForm) -> str:

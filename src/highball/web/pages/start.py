@@ -201,7 +201,7 @@ def _first_repository(hub: Hub) -> str:
 
 
 def _place_of(hub: Hub, key: str) -> str:
-    return str(hub.document().repositories[key].url or key)
+    return str(hub.document().repositories[key].address or key)
 
 
 def _recovery_key(hub: Hub, key: str) -> str:

@@ -1,0 +1,164 @@
+"""The recovery kit of a repository: a page by which a tired person gets the data back by plain restic commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from highball.engine.base import Kept
+from highball.engine.printed import block, for_people, preamble, word
+from highball.engine.restic.location import Access, ResticRepository, access, address
+from highball.engine.tags import job_tag, set_tag_list
+from highball.errors import SecretUnavailable
+from highball.secret import SecretValue
+
+FOLDER = "highball-recovery"
+
+_FILES = {"identity_file": "ssh-key", "known_hosts": "ssh-known-hosts", "certificate": "certificates.pem"}
+"""What a repository's access reads from files of this machine, and their names in the kit's folder."""
+
+_MORE = {
+    "rclone": "It is reached by rclone, whose own configuration (rclone.conf) is needed as well.",
+    "gs": "The file that GOOGLE_APPLICATION_CREDENTIALS names is needed as well.",
+}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """All that reaches a repository from anywhere: its access, and the content of the files that it needs."""
+
+    access: Access
+    files: Mapping[str, bytes]
+
+
+def reach_of(
+    repository: ResticRepository,
+    environment: Mapping[str, str] | None = None,
+    sealed: Mapping[str, SecretValue] | None = None,
+) -> Reach:
+    """Resolve the everyday access and read its files, here; raises SecretUnavailable."""
+    files = {}
+    named: dict[str, Path] = {}
+    for field, name in _FILES.items():
+        path: Path | None = getattr(repository, field)
+        if path is not None:
+            files[name] = _read(path)
+            named[field] = Path(name)
+    placed = repository.model_copy(update=named)
+    return Reach(access(placed, environment=environment, sealed=sealed), files)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SecretUnavailable(f"the file {path} cannot be read: {error.strerror}") from None
+
+
+# --- a repository --------------------------------------------------------------------------------
+
+
+def repository_kit(
+    key: str,
+    repository: ResticRepository,
+    reach: Reach,
+    kept: Sequence[Kept],
+    now: datetime,
+    *,
+    identity: str | None = None,
+) -> str:
+    """The page for a repository."""
+    title = f"{key} ({repository.title})" if repository.title else key
+    scheme = address(repository).partition(":")[0]
+    facts = [
+        f"- Address: `{address(repository)}`",
+        f"- Password: {for_people(reach.access.password)}",
+        *([f"- restic's id of it: `{identity}`"] if identity else []),
+        *([f"- {_MORE[scheme]}"] if scheme in _MORE else []),
+    ]
+    parts = [
+        f"# Recovery kit: the repository {title}",
+        preamble(now, "Whoever has this page can read every backup in this repository."),
+        "\n".join(facts),
+        "## 1. Get restic",
+        "Any restic from 0.14 on: from your system (`apt install restic`), or from https://restic.net."
+        " Highball is not needed.",
+        "## 2. Say where the repository is",
+        f"In a shell. This makes the folder `{FOLDER}` and stays in it; do it again in every new shell."
+        + (" The repository is a folder of this path: mount its disk first." if scheme[:1] == "/" else ""),
+        block(_way_in(reach)),
+        "## 3. See what there is",
+        block(["restic snapshots"]),
+        f"The first column is a snapshot's ID. Highball's tags (`{job_tag('…')}`) say whose data it holds.",
+        "## 4. Bring everything back",
+        "Below, `latest` is the newest snapshot; for an older one put its ID instead, and leave out `--tag …`."
+        " Nothing is overwritten: it goes into new folders here, and from there to where you want it.",
+        block([f"{_restore(one)} --target {word(_folder(one))}" for one in kept] or [_restore_any()]),
+        *_one_path(kept),
+        "## If something is in the way",
+        "- *repository is already locked*: a machine died while it worked. When nothing runs any more:"
+        " `restic unlock`\n"
+        "- *Is it sound?* `restic check --read-data` reads all of it; that takes as long as a download.\n"
+        "- More: `restic help restore`, https://restic.readthedocs.io",
+        "When you are done, remove the folder: the password lies in it.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _way_in(reach: Reach) -> list[str]:
+    way = reach.access
+    lines = ["umask 077", f"mkdir -p {FOLDER}", f"cd {FOLDER}"]
+    for name, content in {"password": way.password.reveal(), **reach.files}.items():
+        lines.append(f"printf '%s' {word(content)} > {name}")
+    lines.append('export RESTIC_PASSWORD_FILE="$PWD/password"')
+    lines.append(f"export RESTIC_REPOSITORY={word(way.location.reveal())}")
+    for variable, value in way.files.items():
+        lines.append(f"printf '%s' {word(value.reveal())} > {variable.lower()}")
+        lines.append(f'export {variable}="$PWD/{variable.lower()}"')
+    for variable, told in way.environment.items():
+        content = told.reveal() if isinstance(told, SecretValue) else told.encode()
+        lines.append(f"export {variable}={word(content)}")
+    options = [f"-o {word(option)}" for option in way.options]
+    if way.certificate is not None:
+        options.append(f"--cacert {word(str(way.certificate))}")
+    if options:
+        lines.append(f'restic() {{ command restic {" ".join(options)} "$@"; }}')
+    return lines
+
+
+def _restore(one: Kept) -> str:
+    return f"restic restore latest --tag {word(set_tag_list(one.job, one.set))}"
+
+
+def _restore_any() -> str:
+    return "restic restore latest --target restored"
+
+
+def _folder(one: Kept) -> str:
+    return f"restored-{one.job}"
+
+
+def _one_path(kept: Sequence[Kept]) -> list[str]:
+    """How to bring one file or folder back, on an example that is there."""
+    if not kept:
+        return []
+    one = kept[0]
+    tag = word(set_tag_list(one.job, one.set))
+    return [
+        "## 5. Or only one file or folder",
+        "List the paths, then name one, whole and from the beginning `/` (before `* ? [ ] \\` in it put a `\\`):",
+        block(
+            [
+                f"restic ls latest --tag {tag} > paths.txt",
+                f"{_restore(one)} --target restored-part --include {word(_literal(one.path))}",
+            ]
+        ),
+    ]
+
+
+def _literal(path: bytes) -> bytes:
+    """A path as a pattern that matches nothing else."""
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", path)

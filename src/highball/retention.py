@@ -287,76 +287,98 @@ DRY_RUN = "restic's own dry run"
 """What is held against a plan where the engine rehearses retention."""
 
 
-def make_plan(
-    *,
-    repository: str,
-    host: str,
-    job: str,
-    set: str,
-    retention: Retention,
-    listing: Iterable[Snapshot],
-    governed: Collection[str],
-    judge_removes: Collection[str],
-    judge: str = DRY_RUN,
-    now: datetime,
-    newest_known: datetime | None,
-    last_verified: str | None,
-    pinned: Collection[str],
-    skew: timedelta | None,
-    holds: Sequence[Reason] = (),
-    unjudged: Collection[str] = (),
-    agreed: Collection[str] = (),
-    approval: str | None = None,
-    gaps: GapsKnown | None = None,
-) -> Plan:
-    """What retention would do to one set by a fresh listing of it, and whether it may.
+@dataclass(frozen=True, slots=True)
+class PlannedSet:
+    """Whose snapshots are planned for, in which repository."""
 
-    `judge_removes`: what `judge`, who is asked the same of this set, would remove. `newest_known`: the newest
-    time in the record. `skew`: how far the clocks are apart, where that was measured. `holds`: what
-    makes retention of the set stand still by the record. `unjudged`: adopted snapshots that the dry run could
-    not see, for want of our tags; beside these the dry run judged only a part of the set, and what it would
-    keep of that part stays.
-    `agreed`: those of them that a person saw in a plan and approved; the policy goes on with these by itself.
-    `approval`: the id of the plan that a person approved. `gaps`: what is known of times without a snapshot.
-    """
-    present = {snapshot.id: snapshot for snapshot in listing}
-    known = frozenset(governed)
+    repository: str
+    host: str
+    job: str
+    set: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a fresh look at the set's repository showed."""
+
+    now: datetime
+    listing: Sequence[Snapshot]
+    judge_removes: Collection[str]
+    """What `judge`, who is asked the same of this set, would remove."""
+    judge: str = DRY_RUN
+    unjudged: Collection[str] = ()
+    """Adopted snapshots that the dry run could not see, for want of our tags; beside these it judged only a part of the
+    set, and what it would keep of that part stays."""
+    skew: timedelta | None = None
+    """How far the clocks are apart, where that was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnRecord:
+    """What the record knows of the set."""
+
+    governed: Collection[str]
+    newest_known: datetime | None = None
+    """The newest time in the record."""
+    last_verified: str | None = None
+    pinned: Collection[str] = ()
+    holds: Sequence[Reason] = ()
+    """What makes retention of the set stand still."""
+    agreed: Collection[str] = ()
+    """Those that nobody judged, and that a person saw in a plan and approved: the policy goes on with these itself."""
+    gaps: GapsKnown | None = None
+    """What is known of times without a snapshot."""
+
+
+def make_plan(
+    of: PlannedSet, retention: Retention, look: Look, record: OnRecord, approval: str | None = None
+) -> Plan:
+    """What retention would do to one set, and whether it may; `approval` is the plan that a person approved."""
+    present = {snapshot.id: snapshot for snapshot in look.listing}
+    known, unjudged = frozenset(record.governed), frozenset(look.unjudged)
+    seen = frozenset(present) - unjudged
     ours = [snapshot for snapshot in present.values() if snapshot.id in known]
-    seen = present.keys() - frozenset(unjudged)
-    guards = _Guards(
-        last_verified=last_verified,
-        pinned=tuple(pinned),
-        judge=judge,
-        kept_by_judge=seen.difference(judge_removes) if unjudged else frozenset(),
-    )
-    verdicts = tuple(
-        guards.apply(verdict, newest=number == 0)
-        for number, verdict in enumerate(decide(retention, ours, now=now))
-    )
+    verdicts = _guarded(decide(retention, ours, now=look.now), look, record, seen)
     plan = Plan(
-        id=_digest(repository, host, job, set, verdicts),
-        repository=repository,
-        host=host,
-        job=job,
-        set=set,
+        id=_digest(of, verdicts),
+        repository=of.repository,
+        host=of.host,
+        job=of.job,
+        set=of.set,
         remove=tuple(verdict for verdict in verdicts if not verdict.keep),
         keep=tuple(verdict for verdict in verdicts if verdict.keep),
         unknown=tuple(sorted(present.keys() - known)),
-        adopted=tuple(sorted(present.keys() & frozenset(unjudged))),
+        adopted=tuple(sorted(present.keys() & unjudged)),
     )
-    # A snapshot that we do not know still tells the time: if it is of tomorrow, a clock somewhere is wrong.
-    times = [snapshot.time for snapshot in present.values()] + ([newest_known] if newest_known else [])
     tagged = [verdict for verdict in verdicts if verdict.id in seen]
-    gap = _find_gap(tagged, retention, gaps or GapsKnown(), now)
+    gap = _find_gap(tagged, retention, record.gaps or GapsKnown(), look.now)
     messages = (
-        *_wrong_clock(now, times, skew),
+        *_wrong_clock(look.now, _times_of(look, record), look.skew),
         *_odd_gap(gap),
-        *holds,
-        *_beyond_judge(plan, judge, judge_removes, unjudged),
-        *_unapproved(plan, frozenset(unjudged).difference(agreed), approval),
+        *record.holds,
+        *_beyond_judge(plan, look.judge, look.judge_removes, unjudged),
+        *_unapproved(plan, unjudged.difference(record.agreed), approval),
     )
     told = {"gap": gap[1].id if gap else None, "messages": messages, "held": next(iter(messages), None)}
     return plan.model_copy(update=told)
+
+
+def _guarded(
+    verdicts: Iterable[Verdict], look: Look, record: OnRecord, seen: frozenset[str]
+) -> tuple[Verdict, ...]:
+    guards = _Guards(
+        last_verified=record.last_verified,
+        pinned=tuple(record.pinned),
+        judge=look.judge,
+        kept_by_judge=seen.difference(look.judge_removes) if look.unjudged else frozenset(),
+    )
+    return tuple(guards.apply(verdict, newest=number == 0) for number, verdict in enumerate(verdicts))
+
+
+def _times_of(look: Look, record: OnRecord) -> list[datetime]:
+    """A snapshot that we do not know still tells the time: if it is of tomorrow, a clock somewhere is wrong."""
+    times = [snapshot.time for snapshot in look.listing]
+    return [*times, record.newest_known] if record.newest_known else times
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,9 +405,9 @@ class _Guards:
         return verdict
 
 
-def _digest(repository: str, host: str, job: str, of_set: str, verdicts: tuple[Verdict, ...]) -> str:
+def _digest(of: PlannedSet, verdicts: tuple[Verdict, ...]) -> str:
     fates = sorted((verdict.id, verdict.keep) for verdict in verdicts)
-    text = json.dumps([repository, host, job, of_set, fates])
+    text = json.dumps([of.repository, of.host, of.job, of.set, fates])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

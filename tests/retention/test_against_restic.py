@@ -16,6 +16,9 @@ import pytest
 
 from highball.model.snapshot import Snapshot
 from highball.retention import (
+    Look,
+    OnRecord,
+    PlannedSet,
     Retention,
     decide,
     make_plan,
@@ -158,21 +161,9 @@ def test_a_plan_agrees_with_restics_dry_run_of_its_set_among_others(
     policy = Retention(last=3, daily=5, monthly=6)
     selection = ("--group-by", "", "--host", "web", "--tag", "hb:job=documents,hb:set=files")
     (group,) = dry_run(restic, repository, policy, *selection)
-    plan = make_plan(
-        repository="nas",
-        host="web",
-        job="documents",
-        set="files",
-        retention=policy,
-        listing=ours,
-        governed=[snapshot.id for snapshot in ours],
-        judge_removes=ids_of(group["remove"]),
-        now=datetime(2026, 2, 1, tzinfo=UTC),
-        newest_known=None,
-        last_verified=None,
-        pinned=(),
-        skew=None,
-    )
+    look = Look(now=datetime(2026, 2, 1, tzinfo=UTC), listing=ours, judge_removes=ids_of(group["remove"]))
+    record = OnRecord(governed=[snapshot.id for snapshot in ours])
+    plan = make_plan(PlannedSet("nas", "web", "documents", "files"), policy, look, record)
     assert [reason.code for reason in plan.messages] == ["approval_required"]
     assert set(plan.ids_to_remove) <= ids_of(group["remove"])
     assert len(ids_of(group["keep"])) in (len(plan.keep), len(plan.keep) - 1), "0.14 lets the oldest go"

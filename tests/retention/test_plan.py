@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from highball.model.snapshot import Snapshot
 from highball.retention import (
     GapsKnown,
+    Look,
+    OnRecord,
     Plan,
+    PlannedSet,
     Retention,
     decide,
     judge_removal,
@@ -28,26 +32,26 @@ from .samples import NOW, policies, sets, snapshot, snapshots_at
 HELD = stands_still("check_failed", "the last check failed", until="one succeeds")
 
 
-def _plan(listing: Iterable[Snapshot], retention: Retention | None = None, **given: Any) -> Plan:
+OF = PlannedSet("nas", "web", "documents", "files")
+LOOKED_AT = {one.name for one in fields(Look)}
+
+
+def _plan(
+    listing: Iterable[Snapshot],
+    retention: Retention | None = None,
+    *,
+    of: PlannedSet = OF,
+    approval: str | None = None,
+    **given: Any,
+) -> Plan:
     """A plan with nothing against it, but for what is given."""
     snapshots = list(listing)
     everything = {s.id for s in snapshots}
-    facts: dict[str, Any] = {
-        "repository": "nas",
-        "host": "web",
-        "job": "documents",
-        "set": "files",
-        "retention": retention or Retention(last=1),
-        "listing": snapshots,
-        "governed": everything,
-        "judge_removes": everything,
-        "now": NOW,
-        "newest_known": None,
-        "last_verified": None,
-        "pinned": (),
-        "skew": None,
-    }
-    return make_plan(**facts | given)
+    look: dict[str, Any] = {"now": NOW, "listing": snapshots, "judge_removes": everything}
+    record: dict[str, Any] = {"governed": everything}
+    for name, value in given.items():
+        (look if name in LOOKED_AT else record)[name] = value
+    return make_plan(of, retention or Retention(last=1), Look(**look), OnRecord(**record), approval)
 
 
 def _days(count: int, newest: datetime = NOW) -> list[Snapshot]:
@@ -115,8 +119,7 @@ def test_a_plan_survives_json_unchanged() -> None:
 
 @given(st.sets(st.sampled_from(["repository", "host", "job", "set"]), min_size=1))
 def test_the_id_of_a_plan_is_of_its_place(changed: set[str]) -> None:
-    place: dict[str, Any] = dict.fromkeys(changed, "other")
-    other = _plan(_days(3), **place)
+    other = _plan(_days(3), of=replace(OF, **dict.fromkeys(changed, "other")))
     assert other.id != _plan(_days(3)).id
 
 

@@ -51,7 +51,10 @@ from highball.protocol.tasks import (
 from highball.retention import (
     DRY_RUN,
     GapsKnown,
+    Look,
+    OnRecord,
     Plan,
+    PlannedSet,
     Retention,
     decide,
     effective,
@@ -200,26 +203,25 @@ class Retainer:
         governed = self.record.list_governed(of)
         lost = tuple(one.id for one in governed if one.id in known - seen)
         holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
-        plan = make_plan(
-            repository=of.repository,
-            host=of.host,
-            job=of.job,
-            set=of.set,
-            retention=retention,
+        look = Look(
+            now=now,
             listing=[*listing, *unseen],
-            governed={one.id for one in governed} | {one.id for one in also},
             judge_removes=self._judge(of, asked, retention, governed, now) if listing else set(),
             judge=DRY_RUN if self._is_rehearsed(of.repository) else ITS_RECORD,
-            now=now,
+            unjudged=[snapshot.id for snapshot in unseen],
+            skew=skew,
+        )
+        on_record = OnRecord(
+            governed={one.id for one in governed} | {one.id for one in also},
             newest_known=self.record.newest_time(of.repository),
             last_verified=self.record.find_last_verified(of),
-            pinned=_pinned(self.document, of, [*listing, *unseen], governed),
-            skew=skew,
+            pinned=_pinned(self.document, of, look.listing, governed),
             holds=(*_about_lost(of, lost), *as_reasons(h for h in holds if h.cause not in SEEN_IN_A_PLAN)),
-            gaps=self._gaps_of(of, holds, now),
-            unjudged=[snapshot.id for snapshot in unseen],
             agreed={one.id for one in governed if one.run is None and one.accepted_at is not None},
-            approval=approval,
+            gaps=self._gaps_of(of, holds, now),
+        )
+        plan = make_plan(
+            PlannedSet(of.repository, of.host, of.job, of.set), retention, look, on_record, approval
         )
         return plan.model_copy(update={"lost": lost})
 

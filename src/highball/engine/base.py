@@ -270,7 +270,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Summary:
-    """What an engine says at the end of a backup; the id may be the beginning of one, and is None in a dry run."""
+    """What an engine says at the end of a backup; the id may be the beginning of one, and in a dry run is nobody's."""
 
     snapshot_id: str | None
     files_new: int

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from unittest import mock
 
 from api.whole import NOW, Whole
-from highball.hub.agents.fleet import Connection
+from highball.hub.agents.connected import Connection
 from highball.hub.bus.base import News, Newsroom
 from highball.hub.bus.in_process import MOST_KEPT, LocalNewsroom
 from highball.model.event import RunStarted, StepStarted

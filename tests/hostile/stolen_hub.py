@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from highball.agent.connection import Link
 from highball.agent.identity import Identity, Invitation, write_privately
-from highball.hub.agents.fleet import Connection, Fleet
+from highball.hub.agents.connected import Connection
+from highball.hub.agents.fleet import Fleet
 from highball.hub.audit import HUB
 from highball.hub.bus.in_process import InProcessBus
 from highball.hub.document.rename import UNCHANGED

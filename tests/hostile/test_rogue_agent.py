@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.errors import HighballError
-from highball.hub.agents.fleet import Bulk
+from highball.hub.agents.transfers import Bulk
 from highball.hub.dispatch import claims
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.hub import Hub

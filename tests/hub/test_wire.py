@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from highball.hub.agents import fleet
+from highball.hub.agents import connected
 from highball.hub.agents.fleet import TWIN_KNOWN_FOR
 from highball.hub.audit import HUB
 from highball.hub.status.overview import ProblemKind, survey
@@ -182,7 +182,7 @@ def test_a_second_agent_with_the_same_key_is_kept_out_and_told_as_long_as_the_fi
             assert told.host == "station" and told.reason is not None and r"new\n," in told.reason.message
             assert hub.fleet.list_twins(datetime.now(UTC) + TWIN_KNOWN_FOR) == {}
 
-            monkeypatch.setattr(fleet, "ALIVE_SECONDS", 0.01)  # the first says nothing more
+            monkeypatch.setattr(connected, "ALIVE_SECONDS", 0.01)  # the first says nothing more
             later = FakeAgent(hub, "station", first.key, facts={"hostname": "new", "process": "two"})
             assert isinstance((await later.greet(await later.dial())).body, Welcome)
             assert hub.fleet.list_twins(datetime.now(UTC)) == {}

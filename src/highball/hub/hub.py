@@ -25,7 +25,8 @@ from highball.config.pin import names_snapshot
 from highball.engine.base import Kept
 from highball.engine.kinds import engine_of
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
-from highball.hub.agents.fleet import Connection, Fleet
+from highball.hub.agents.connected import Connection
+from highball.hub.agents.fleet import Fleet
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import LISTING_SECONDS, RemoteRepositories
 from highball.hub.audit import HUB, Actor, write_down

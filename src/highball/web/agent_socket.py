@@ -10,11 +10,8 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from highball.hub.agents.fleet import (
-    Bulk,
-    Fleet,
-    Flow,
-)
+from highball.hub.agents.fleet import Fleet
+from highball.hub.agents.transfers import Bulk, Flow
 from highball.protocol.handshake import Tampered, Unpacker
 from highball.web.connections import PROVED
 

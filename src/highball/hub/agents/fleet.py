@@ -11,11 +11,10 @@ import contextlib
 import hashlib
 import logging
 import secrets
-import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,12 +23,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from highball.errors import Busy, Failed, HighballError, NotAllowed, StateUnusable, Unknown
+from highball.hub.agents.connected import Connection, is_alive, not_connected, stop_asking
 from highball.hub.agents.pending_queries import AGAIN_IN, Questions
 from highball.hub.agents.refusals import (
     Refusals,
     is_told,
     quote,
 )
+from highball.hub.agents.transfers import Bulk, Flow, TooLarge, next_piece, unpack_answer
 from highball.hub.audit import Actor, write_down
 from highball.hub.bus.base import Bus, Present
 from highball.hub.document.rename import FormerKeys
@@ -50,7 +51,6 @@ from highball.protocol.wire import (
     Answer,
     Ask,
     Assign,
-    Body,
     CancelRun,
     Challenge,
     Enrol,
@@ -60,7 +60,6 @@ from highball.protocol.wire import (
     Message,
     Misunderstood,
     Refusal,
-    RunsWanted,
     StopAsking,
     Unsupported,
     Welcome,
@@ -73,80 +72,17 @@ GREETING_SECONDS = 15
 ENROLMENT = timedelta(hours=1)
 FLOW = timedelta(days=2)
 """So long a flow may take: as long as whoever reads it."""
-
-SAYING_SECONDS = 30.0
 LAST_WORDS_SECONDS = 5.0
-MOST_IN_MAILBOX = 32
 
 FLOWS_AT_ONCE = 4
 """So many contents does a host send at a time."""
 
 LARGEST_GREETING = 16 * 1024
-LEAST_BYTES = 24
-"""A large answer is of values that take so many bytes each or more; one of smaller ones is there to fill the memory."""
 
 _LOG = logging.getLogger(__name__)
 
-ALIVE_SECONDS = 5.0
-"""So long the agent that is here may take to answer, before another process with its key takes its place."""
-
 TWIN_KNOWN_FOR = timedelta(minutes=5)
 """A second agent with the same key dials at least once a minute: one that did not for so long has gone."""
-
-
-@dataclass
-class Connection:
-    """A connected agent."""
-
-    host: str
-    socket: Line
-    hello: Hello
-    since: datetime
-    skew: timedelta
-    reported: bool = False
-    """Whether the agent has told which runs it holds."""
-    waiting: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
-    wanted: set[str] = field(default_factory=set)
-    """The runs that it was asked to tell once more."""
-    public_key: str = ""
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set whenever it says anything."""
-    mailbox: asyncio.Queue[Message | None] = field(default_factory=lambda: asyncio.Queue(MOST_IN_MAILBOX))
-    """What it told that is not taken in yet; None is the end."""
-    is_behind: bool = False
-    """Something that it told could not be written down: it tells all of that again over another connection."""
-
-    async def say(self, body: Body, *, id: str | None = None, re: str | None = None) -> None:
-        """Send a message; raises OSError, also where the other end takes in nothing."""
-        async with asyncio.timeout(SAYING_SECONDS):
-            await self.socket.send(spell(body, id=id, re=re))
-
-
-class Flow:
-    """An answer that comes piece by piece: whoever reads it holds back whoever sends it."""
-
-    AT_ONCE = 8
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(self.AT_ONCE)
-        self._left = False
-
-    async def put(self, piece: bytes | None) -> bool:
-        """One more piece; None is the end. False where nobody reads any more."""
-        if not self._left:
-            await self._pieces.put(piece)
-        return not self._left
-
-    async def get(self) -> bytes | None:
-        """The next piece, None at the end."""
-        return await self._pieces.get()
-
-    def leave(self) -> None:
-        """Nobody reads any more: whoever waits to send learns of it."""
-        self._left = True
-        while not self._pieces.empty():
-            self._pieces.get_nowait()
 
 
 @dataclass(frozen=True)
@@ -157,28 +93,6 @@ class Twin:
     seen_at: datetime
     hostname: str
     """What its machine calls itself."""
-
-
-@dataclass(frozen=True)
-class Bulk:
-    """An answer that is larger than a frame, while it is handed over."""
-
-    connection: Connection
-    id: str
-    largest: int
-    """So many bytes it may have as text, and so no more as they come."""
-
-    @property
-    def awaited(self) -> bool:
-        """Whether anybody waits for it still."""
-        return self.id in self.connection.waiting
-
-    def refuse(self, why: str) -> None:
-        """Tell whoever waits that it cannot be had."""
-        future = self.connection.waiting.get(self.id)
-        if future is not None and not future.done():
-            told = {"code": "answer_too_large", "message": f"the answer of {self.connection.host} {why}"}
-            future.set_result(Answer(error=told))
 
 
 OnMessage = Callable[[Connection, Message], Awaitable[None]]
@@ -452,7 +366,7 @@ class Fleet:
         and what one of them runs the other knows nothing of. Where the first is gone, the newcomer takes its place."""
         former = self._connections.get(host)
         is_other = former is not None and former.public_key == public_key and _is_other(former.hello, hello)
-        if former is None or not is_other or not await _answers(former):
+        if former is None or not is_other or not await is_alive(former):
             if self._twins.pop(host, None) is not None:
                 self._on_change(host)
             return
@@ -492,7 +406,7 @@ class Fleet:
     def _forget(self, connection: Connection) -> None:
         for future in connection.waiting.values():
             if not future.done():
-                future.set_exception(_gone(connection.host))
+                future.set_exception(not_connected(connection.host))
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
             self._bus.presence.leave(connection.host)
@@ -625,7 +539,7 @@ class Fleet:
                 await connection.say(StopAsking(), re=id)
             raise
         except OSError:
-            raise _gone(host) from None
+            raise not_connected(host) from None
         finally:
             connection.waiting.pop(id, None)
             self._withdraw(ticket)
@@ -658,18 +572,18 @@ class Fleet:
             ask = Ask(question=question, seconds=seconds, ticket=ticket, secrets=values or {})
             await self._bus.tickets.issue(ticket)
             await connection.say(ask, id=id)
-            while (piece := await _next_piece(flow, verdict)) is not None:
+            while (piece := await next_piece(flow, verdict)) is not None:
                 yield piece
             answer: Answer = await verdict
         except OSError:
-            raise _gone(host) from None
+            raise not_connected(host) from None
         finally:
             connection.waiting.pop(id, None)
             self._withdraw(ticket)
             self._reading.discard(flow)
             flow.leave()
             if not verdict.done():  # whoever read it has gone, and nothing more may be waited for here
-                task = asyncio.create_task(_stop_asking(connection, id))
+                task = asyncio.create_task(stop_asking(connection, id))
                 self._last_words.add(task)
                 task.add_done_callback(self._last_words.discard)
         if answer.error is not None:
@@ -690,8 +604,8 @@ class Fleet:
         """An answer that was larger than a frame; raises ValueError where it is larger than its question allows."""
         loop = asyncio.get_running_loop()
         try:
-            message = await loop.run_in_executor(self._unpacking, _unpack, packed, bulk.largest)
-        except _TooLarge as error:
+            message = await loop.run_in_executor(self._unpacking, unpack_answer, packed, bulk.largest)
+        except TooLarge as error:
             bulk.refuse(str(error))
             raise
         await self._take(bulk.connection, message)
@@ -699,7 +613,7 @@ class Fleet:
     def _demand(self, host: str, question: Question | None = None) -> Connection:
         connection = self._connections.get(host)
         if connection is None:
-            raise _gone(host)
+            raise not_connected(host)
         needed = getattr(question, "needs", None)
         if needed is not None and needed not in connection.hello.capabilities:
             raise Failed(
@@ -710,54 +624,12 @@ class Fleet:
         return connection
 
 
-async def _next_piece(flow: Flow, verdict: asyncio.Future[Answer]) -> bytes | None:
-    """The next piece; None at the end, or where the agent says that none will come."""
-    coming = asyncio.ensure_future(flow.get())
-    try:
-        await asyncio.wait((coming, verdict), return_when=asyncio.FIRST_COMPLETED)
-        if not coming.done() and verdict.result().error is None:  # the last pieces come another way
-            await coming
-        return coming.result() if coming.done() else None
-    finally:
-        coming.cancel()
-
-
-async def _stop_asking(connection: Connection, id: str) -> None:
-    with contextlib.suppress(OSError):
-        await connection.say(StopAsking(), re=id)
-
-
-class _TooLarge(ValueError):
-    """An answer that nobody could have asked for."""
-
-
-def _unpack(packed: bytes, largest: int) -> Message:
-    unpacking = zlib.decompressobj()
-    try:
-        text = unpacking.decompress(packed, largest + 1)
-    except zlib.error:
-        raise ValueError("the answer is not compressed") from None
-    if len(text) > largest:
-        raise _TooLarge(f"is larger than {largest >> 20} MiB")
-    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > largest // LEAST_BYTES:
-        raise _TooLarge("holds more values than any answer to that question")
-    return read(text)
-
-
 def _tell_end(connection: Connection, ended: BaseException | None) -> None:
     """Say why a connection ended, where that is not just that its other end has gone."""
     if isinstance(ended, HighballError):
         _LOG.error("the connection to %s ends: %s", connection.host, ended.message)
     elif ended is not None and not isinstance(ended, asyncio.CancelledError | OSError | ValueError):
         _LOG.error("the connection to %s ends", connection.host, exc_info=ended)
-
-
-def _gone(host: str) -> Failed:
-    return Failed(
-        f"the agent of {host} is not connected",
-        code="host_offline",
-        hint="it dials by itself: is it running, and can it reach this hub?",
-    )
 
 
 def _as_raised(error: dict[str, Any]) -> HighballError:
@@ -779,18 +651,6 @@ def _is_other(former: Hello, newer: Hello) -> bool:
 def _hostname(hello: Hello) -> str:
     """What an agent calls its machine, short enough for a sentence."""
     return ascii(str(hello.facts.get("hostname") or "unknown"))[1:-1][:64]
-
-
-async def _answers(connection: Connection) -> bool:
-    """Whether the other end of a connection is alive."""
-    connection.heard.clear()
-    try:
-        async with asyncio.timeout(ALIVE_SECONDS):
-            await connection.say(RunsWanted(runs={}))  # every agent answers that with what it holds
-            await connection.heard.wait()
-    except (OSError, TimeoutError):
-        return False
-    return True
 
 
 def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:

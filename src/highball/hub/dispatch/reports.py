@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from highball.config.document import Document
 from highball.errors import HighballError
-from highball.hub.agents.fleet import Connection, Fleet
+from highball.hub.agents.connected import Connection
+from highball.hub.agents.fleet import Fleet
 from highball.hub.agents.refusals import Refused
 from highball.hub.audit import HUB
 from highball.hub.bus.base import Newsroom

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from highball.engine.base import Summary
-from highball.engine.restic import output
-from highball.engine.restic.output import classify
+from highball.engine.restic import failures, output
+from highball.engine.restic.failures import classify
 from highball.engine.restic.program import (
     ResticBinary,
     find_restic,
@@ -315,8 +315,8 @@ def test_exit_statuses_have_a_meaning_only_where_the_version_gives_them_one() ->
 def test_words_say_why_where_the_status_does_not(line: str, code: str) -> None:
     reason = classify((0, 14, 0), 1, ["", "some line before", line])
     assert reason.code == code
-    assert output.sentence(code) in reason.message
-    assert code in {"restic_failed", "already_initialised"} or output.hint(code)
+    assert failures.sentence(code) in reason.message
+    assert code in {"restic_failed", "already_initialised"} or failures.hint(code)
 
 
 def test_the_telling_line_is_the_last_fatal_one() -> None:
@@ -328,19 +328,19 @@ def test_the_telling_line_is_the_last_fatal_one() -> None:
         == "the repository's password is wrong (exit status 12)"
     )
     assert (
-        output.read_exit_error({"message_type": "exit_error", "code": 1, "message": " Fatal: x\n"})
+        failures.read_exit_error({"message_type": "exit_error", "code": 1, "message": " Fatal: x\n"})
         == "Fatal: x"
     )
-    assert output.read_exit_error({}) == ""
+    assert failures.read_exit_error({}) == ""
 
 
 def test_what_restic_tries_again_is_told_without_how_often() -> None:
     line = "Stat(<config/>) returned error, retrying after 1.2s: dial tcp 127.0.0.1:1: connect: connection refused"
-    assert output.is_retrying(line)
-    assert not output.is_in_vain(line)
+    assert failures.is_retrying(line)
+    assert not failures.is_in_vain(line)
     told = classify((0, 19, 1), 130, [line]).message
-    assert told == f"{output.sentence('unreachable')}: dial tcp 127.0.0.1:1: connect: connection refused"
-    assert output.is_in_vain(line.replace("connect: connection refused", "x509: certificate has expired"))
+    assert told == f"{failures.sentence('unreachable')}: dial tcp 127.0.0.1:1: connect: connection refused"
+    assert failures.is_in_vain(line.replace("connect: connection refused", "x509: certificate has expired"))
 
 
 def test_a_stack_does_not_hide_the_error_above_it() -> None:
@@ -356,9 +356,9 @@ def test_a_panic_is_told_by_its_first_words() -> None:
 
 
 def test_every_code_has_its_sentence() -> None:
-    codes = {code for _, code in output._PATTERNS} | set(output._HINTS)
-    codes |= output.RETRYABLE | output.PASSING
-    assert codes <= set(output._SENTENCES)
+    codes = {code for _, code in failures._PATTERNS} | set(failures._HINTS)
+    codes |= failures.RETRYABLE | failures.PASSING
+    assert codes <= set(failures._SENTENCES)
 
 
 def test_the_owner_of_a_lock_in_words() -> None:
@@ -367,9 +367,9 @@ def test_the_owner_of_a_lock_in_words() -> None:
         " by root (UID 0, GID 0)\n"
         "lock was created at 2026-03-01 12:00:00 (1h2m3s ago)\nstorage ID abc"
     )
-    assert output.describe_lock(text) == "root on web-1 (pid 42, since 1h2m3s)"
-    assert output.describe_lock(text.splitlines()[0]) == "root on web-1 (pid 42)"
-    assert output.describe_lock("repository is already locked") is None
+    assert failures.describe_lock(text) == "root on web-1 (pid 42, since 1h2m3s)"
+    assert failures.describe_lock(text.splitlines()[0]) == "root on web-1 (pid 42)"
+    assert failures.describe_lock("repository is already locked") is None
 
 
 # --- lists ------------------------------------------------------------------------------------------

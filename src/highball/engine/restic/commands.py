@@ -15,7 +15,7 @@ from pathlib import Path
 import pydantic_core
 
 from highball.engine.base import BackupOrder, BackupReport, Listener
-from highball.engine.restic import output
+from highball.engine.restic import failures, output
 from highball.engine.restic.argv import (
     RestoreOrder,
     backup_argv,
@@ -153,7 +153,7 @@ class Restic:
             plain = output.read_plain_error(text) if stream == "stderr" else None
             if plain is not None:
                 report.note(plain)
-            if feed is not None and output.is_stopping(
+            if feed is not None and failures.is_stopping(
                 text
             ):  # from 0.17 on it would first read on to the end
                 feed.let_go()
@@ -444,7 +444,7 @@ class Restic:
 
     def why(self, finished: Finished) -> Reason:
         """Why a process failed."""
-        reason = output.classify(self.binary.version, finished.exit_status, finished.log)
+        reason = failures.classify(self.binary.version, finished.exit_status, finished.log)
         if finished.unanswered:
             reason = self._unanswered(reason if finished.log else None)
         if reason.code == "repository_missing":
@@ -455,17 +455,17 @@ class Restic:
 
     def _unanswered(self, failed: Reason | None) -> Reason:
         told = failed or Reason(
-            code="unreachable", message=f"{output.sentence('unreachable')}: it does not answer"
+            code="unreachable", message=f"{failures.sentence('unreachable')}: it does not answer"
         )
         return Reason(code=told.code, message=f"{told.message} (given up after {length(self.answer_within)})")
 
     def locked(self, finished: Finished) -> RepositoryError:
         """The error that says who holds the lock a process ran into."""
-        owner = output.describe_lock("\n".join(finished.log))
+        owner = failures.describe_lock("\n".join(finished.log))
         return RepositoryError(
             f"the repository is locked by {owner}" if owner else "the repository is locked",
             code="repository_locked",
-            hint=output.hint("repository_locked"),
+            hint=failures.hint("repository_locked"),
             retryable=True,
         )
 
@@ -482,8 +482,8 @@ class Restic:
         raise RepositoryError(
             reason.message,
             code=reason.code,
-            hint=output.hint(reason.code),
-            retryable=reason.code in output.RETRYABLE,
+            hint=failures.hint(reason.code),
+            retryable=reason.code in failures.RETRYABLE,
         )
 
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
@@ -494,7 +494,7 @@ class Restic:
         def on_line(stream: str, line: bytes) -> None:
             text = self._plain_or_fatal(line)
             attempts.hear(text)
-            if output.is_retrying(text):  # for a quarter of an hour nothing else would be heard
+            if failures.is_retrying(text):  # for a quarter of an hour nothing else would be heard
                 self._tell(stream, text)
 
         on_error, finish = by_lines(on_line)
@@ -593,7 +593,7 @@ class Restic:
     def _plain_or_fatal(line: bytes) -> str:
         message = output.read_json(line)
         if message is not None and _is_exit(message):
-            return output.read_exit_error(message)
+            return failures.read_exit_error(message)
         return _plain(line)
 
     def _command(self, argv: Sequence[Argument], ssh: Words, *, json: bool) -> Command:
@@ -675,7 +675,7 @@ def _unreadable(message: str) -> RepositoryError:
 
 def _unknown_snapshot() -> RepositoryError:
     code = "snapshot_unknown"
-    return RepositoryError(output.sentence(code), code=code, hint=output.hint(code))
+    return RepositoryError(failures.sentence(code), code=code, hint=failures.hint(code))
 
 
 def _is_exit(message: output.JsonMessage) -> bool:

@@ -23,7 +23,7 @@ from highball.engine.base import (
     PruneReport,
     Words,
 )
-from highball.engine.restic import keyring, output
+from highball.engine.restic import failures, keyring, output
 from highball.engine.restic.argv import RestoreOrder, pattern_of_path, portions
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import CheckResult
@@ -35,7 +35,7 @@ from highball.process.child import Stop, is_alive
 from highball.retention import Retention
 from highball.secret import SecretValue
 
-WORDS = Words(name="restic", failed="restic_failed", passing=output.PASSING)
+WORDS = Words(name="restic", failed="restic_failed", passing=failures.PASSING)
 
 STALE_AFTER = timedelta(minutes=30)
 """restic calls a lock stale that was not refreshed for so long."""
@@ -273,8 +273,8 @@ class OpenResticRepository:
         return RepositoryError(
             reason.message,
             code=reason.code,
-            hint=output.hint(reason.code),
-            retryable=reason.code in output.RETRYABLE,
+            hint=failures.hint(reason.code),
+            retryable=reason.code in failures.RETRYABLE,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from highball.engine.restic import output
+from highball.engine.restic import failures
 from highball.process.child import Ended, Stop
 
 LINES_KEPT = 50
@@ -37,7 +37,7 @@ class Finished:
     @property
     def cut_short(self) -> bool:
         """Whether it could not tidy up: it died by a signal (130 is its own answer to SIGINT), or crashed."""
-        return self.exit_status == output.CRASHED or (self.exit_status > 128 and self.exit_status != 130)
+        return self.exit_status == failures.CRASHED or (self.exit_status > 128 and self.exit_status != 130)
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class Trying:
         if self._in_vain:
             return
         self._log.append(line[:LONGEST_LINE_KEPT])
-        self._retrying = output.is_retrying(line)
-        self._in_vain = output.is_in_vain(line)
+        self._retrying = failures.is_retrying(line)
+        self._in_vain = failures.is_in_vain(line)
         if self._retrying and self._first is not None:
-            self._hear_failing(self._first, output.next_try(line), output.cause_of(line))
+            self._hear_failing(self._first, failures.next_try(line), failures.cause_of(line))
 
     def _hear_failing(self, first: FirstAnswer, pause: timedelta, cause: str) -> None:
         now = time.monotonic()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from highball.engine.restic.output import TreeEntry
 from highball.model.snapshot import Node, NodeKind
 from highball.model.text import LOST, as_listed
 
-if TYPE_CHECKING:
-    from highball.engine.restic.commands import Restic
+
+class Trees(Protocol):
+    """Whoever reads the trees of a repository."""
+
+    def read_tree(
+        self, snapshot: str, folder: bytes, *, known: dict[bytes, str] | None = None
+    ) -> list[TreeEntry]:
+        """The entries of one folder with their exact names; `known` remembers trees between calls."""
 
 
 class ExactNames:
@@ -20,8 +27,8 @@ class ExactNames:
     spelling is the nth such name in the tree.
     """
 
-    def __init__(self, restic: Restic, snapshot: str, folders: Iterable[bytes] = ()) -> None:
-        self._restic = restic
+    def __init__(self, trees: Trees, snapshot: str, folders: Iterable[bytes] = ()) -> None:
+        self._source = trees
         self._snapshot = snapshot
         # the folders that were asked for are listed without those above them
         self._asked = {as_listed(folder): folder for folder in folders}
@@ -55,7 +62,7 @@ class ExactNames:
     def _exact_name(self, parent: bytes, shown: bytes) -> bytes | None:
         if parent not in self._names:
             names: dict[bytes, deque[bytes]] = {}
-            for entry in self._restic.read_tree(self._snapshot, parent, known=self._trees):
+            for entry in self._source.read_tree(self._snapshot, parent, known=self._trees):
                 names.setdefault(as_listed(entry.name), deque()).append(entry.name)
             self._names[parent] = names
         queue = self._names[parent].get(shown)

@@ -12,7 +12,7 @@ import pytest
 from highball.hub.audit import HUB
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import RunFilter
+from highball.hub.runs.recorded import RunFilter
 from highball.model.run import Outcome, RunState
 from highball.protocol.queries import ListSnapshots
 from hostile.slow_fleet import PATIENCE, Clock, SlowAgent, asking, declared, joined, make_hub, served, until

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from api.whole import Whole
-from highball.hub.runs.record import RunFilter
+from highball.hub.runs.recorded import RunFilter
 from highball.model.run import (
     Outcome,
     Reason,

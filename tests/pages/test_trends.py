@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import expect
 
-from highball.hub.runs.record import Figures
+from highball.hub.runs.recorded import Figures
 from highball.web.pages.trends import draw
 from highball.web.ui import charts
 from hub.served import Served

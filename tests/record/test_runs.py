@@ -16,11 +16,8 @@ from highball.errors import Unknown
 from highball.hub.audit import COMMAND
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import Backlog, RunOrder
-from highball.hub.runs.record import (
-    Record,
-    RunFilter,
-    utc_now,
-)
+from highball.hub.runs.record import Record, utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.storage.database import (
     Database,
     new_run_id,

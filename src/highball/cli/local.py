@@ -59,10 +59,10 @@ from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import (
     LOST,
     Record,
-    RunFilter,
     not_lost,
     utc_now,
 )
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.secrets.key_rotation import tell_keys
 from highball.hub.status.health import list_standings
 from highball.hub.storage.database import Database, open_database

@@ -33,7 +33,8 @@ from highball.hub.runs.ingest import (
     held_by,
     words_of_lost,
 )
-from highball.hub.runs.record import Governed, Record
+from highball.hub.runs.record import Record
+from highball.hub.runs.recorded import Governed
 from highball.hub.runs.subjects import HUB_BACKUP_DAILY, HUB_COPIES_KEPT
 from highball.model.run import (
     Action,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -38,15 +37,25 @@ from highball.hub.runs.ingest import (
     was_not_missed,
 )
 from highball.hub.runs.log_volume import within_bounds
+from highball.hub.runs.recorded import (
+    Ending,
+    Figures,
+    Governed,
+    Made,
+    RepositoryDay,
+    RunFilter,
+    as_governed,
+    as_run,
+    as_scope,
+    list_steps,
+)
 from highball.hub.runs.scopes import Scope, scope_of
 from highball.hub.runs.set_aside import read_account
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import (
     ANEW,
     BY_WORD,
-    NOT_BACKUP,
     NOT_REHEARSED,
-    NOT_SUCCESS,
     events,
     is_since_anew,
     marks,
@@ -59,7 +68,6 @@ from highball.hub.storage.schema import (
 )
 from highball.model.event import Event
 from highball.model.event_lines import read_line
-from highball.model.fact import Fact
 from highball.model.run import (
     Action,
     Outcome,
@@ -67,7 +75,6 @@ from highball.model.run import (
     Run,
     RunKind,
     RunState,
-    Step,
 )
 from highball.model.snapshot import Loss, Snapshot
 from highball.protocol.tasks import (
@@ -81,106 +88,6 @@ NOTHING_LEFT = Reason(code="interrupted", message="interrupted: nothing is left 
 
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
-
-
-@dataclass(frozen=True)
-class Governed:
-    """A snapshot that a known run made, or that a person adopted, as the record knows it.
-
-    `run` is null on one that carries no tags of ours: the listing of its set does not show it.
-    """
-
-    id: str
-    time: datetime
-    run: str | None
-    size_bytes: int | None
-    shrank: bool
-    accepted_at: datetime | None
-    formerly: tuple[str, ...] = ()
-    """The ids that it had before its tags were changed, the first one first."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All ids that it has and had."""
-        return (*self.formerly, self.id)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How the last step of some kind ended."""
-
-    outcome: Outcome
-    ended_at: datetime
-    account: Step
-    run: str
-
-
-@dataclass(frozen=True)
-class RunFilter:
-    """Which runs are wanted; None is any."""
-
-    job: str | None = None
-    repository: str | None = None
-    host: str | None = None
-    kind: RunKind | None = None
-    state: RunState | None = None
-    outcome: Outcome | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
-        """The same as SQL."""
-        for name in ("job", "repository", "host", "kind", "state", "outcome"):
-            wanted = getattr(self, name)
-            if wanted is not None:
-                yield runs.c[name] == wanted
-        if self.job is None and self.repository is None:  # else their own runs are the fewest
-            if self.kind not in (None, RunKind.BACKUP):
-                yield NOT_BACKUP
-            if self.outcome not in (None, Outcome.SUCCESS):
-                yield NOT_SUCCESS
-        if self.since is not None:
-            yield runs.c.created_at >= self.since
-        if self.until is not None:
-            yield runs.c.created_at < self.until
-
-
-@dataclass(frozen=True)
-class Made:
-    """A snapshot that a run made, and what became of it."""
-
-    repository: str
-    id: str
-    size_bytes: int | None
-    shrank: bool
-    accepted_at: datetime | None
-    forgotten_at: datetime | None
-    missing_since: datetime | None
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a backup that saved a snapshot took: how long, how much was new, and how much was read."""
-
-    at: datetime
-    seconds: float
-    added: float
-    read: float
-
-    @property
-    def speed(self) -> float:
-        """How many bytes were read a second."""
-        return self.read / self.seconds if self.seconds else 0.0
-
-
-class RepositoryDay(Fact):
-    """What a repository held at the end of a day (UTC), as far as it was measured."""
-
-    day: str
-    bytes_stored: int | None = None
-    bytes_restorable: int | None = None
-    """What its snapshots would bring back, all together."""
-    snapshots: int | None = None
 
 
 class Record:
@@ -239,7 +146,7 @@ class Record:
     def find_scope(self, run: str) -> Scope | None:
         """What a run was ordered to do; None where no assignment was made of it, or none is remembered."""
         with self._database.read() as connection:
-            return _as_scope(connection.execute(sa.select(runs.c.scope).where(runs.c.id == run)).scalar())
+            return as_scope(connection.execute(sa.select(runs.c.scope).where(runs.c.id == run)).scalar())
 
     def absorb(
         self,
@@ -269,7 +176,7 @@ class Record:
                 return last
             if row.state == RunState.DONE.value and not told_its_end(connection, run):
                 open_again(connection, row)
-            scope = scope or _as_scope(row.scope)
+            scope = scope or as_scope(row.scope)
             fresh = within_bounds(
                 connection,
                 run,
@@ -284,7 +191,7 @@ class Record:
             connection.execute(runs.update().where(runs.c.id == run).values(last_seq=last))
             if on_end is not None and any(map(is_end, taken)):
                 row = connection.execute(sa.select(runs).where(runs.c.id == run)).one()
-                on_end(connection, _as_run(row, _steps_of(connection, [run]).get(run, [])))
+                on_end(connection, as_run(row, list_steps(connection, [run]).get(run, [])))
             return last
 
     def open_again(self, run: str) -> None:
@@ -352,7 +259,7 @@ class Record:
             if len(found) != 1 or not start:
                 what = "more than one run begins" if found else "no run begins"
                 raise Unknown(f"{what} with {start}", code="run_unknown", hint="see them with: highball runs")
-            return _as_run(found[0], _steps_of(connection, [found[0].id]).get(found[0].id, []))
+            return as_run(found[0], list_steps(connection, [found[0].id]).get(found[0].id, []))
 
     def list_runs(
         self, chosen: RunFilter | None = None, *, job: str | None = None, limit: int = 50, after: str = ""
@@ -368,8 +275,8 @@ class Record:
             )
         with self._database.read() as connection:
             found = connection.execute(asked).all()
-            accounts = _steps_of(connection, [row.id for row in found])
-        return [_as_run(row, accounts.get(row.id, [])) for row in found]
+            accounts = list_steps(connection, [row.id for row in found])
+        return [as_run(row, accounts.get(row.id, [])) for row in found]
 
     def find_before(self, run: Run) -> Run | None:
         """The last run of the same job and kind that saved something before this one; None where there is none."""
@@ -380,7 +287,7 @@ class Record:
         )
         with self._database.read() as connection:
             row = connection.execute(asked.order_by(runs.c.created_at.desc()).limit(1)).first()
-            return None if row is None else _as_run(row, _steps_of(connection, [row.id]).get(row.id, []))
+            return None if row is None else as_run(row, list_steps(connection, [row.id]).get(row.id, []))
 
     def list_known(self, ids: Iterable[str]) -> set[str]:
         """Those of these runs that the record still has."""
@@ -418,8 +325,8 @@ class Record:
         asked = sa.select(runs).where(runs.c.state.in_(going))
         with self._database.read() as connection:
             found = connection.execute(asked.order_by(waits, runs.c.created_at, runs.c.id).limit(limit)).all()
-            accounts = _steps_of(connection, [row.id for row in found])
-        return [_as_run(row, accounts.get(row.id, [])) for row in found]
+            accounts = list_steps(connection, [row.id for row in found])
+        return [as_run(row, accounts.get(row.id, [])) for row in found]
 
     def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
         """The events of a run behind a number, in order."""
@@ -533,7 +440,7 @@ class Record:
             .order_by(snapshots.c.time.desc())
         )
         with self._database.read() as connection:
-            return [_as_governed(row) for row in connection.execute(asked)]
+            return [as_governed(row) for row in connection.execute(asked)]
 
     def list_own(self, of: SetOf) -> list[Governed]:
         """Those of them that hold what the set is of; what was adopted without its tags is of somebody else."""
@@ -780,53 +687,6 @@ def _recognised(snapshot: Snapshot, known: tuple[SetOf, Governed] | None) -> Sna
     size = snapshot.size_bytes if snapshot.size_bytes is not None else one.size_bytes
     told = {"job": of.job, "run": one.run, "set": of.set, "governed": True, "size_bytes": size}
     return snapshot.model_copy(update=told)
-
-
-# --- rows as facts -------------------------------------------------------------------------------
-
-
-def _as_governed(row: sa.Row[Any]) -> Governed:
-    return Governed(
-        row.id, row.time, row.run, row.size_bytes, row.shrank, row.accepted_at, tuple(row.formerly or ())
-    )
-
-
-def _steps_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Step]]:
-    accounts: dict[str, list[Step]] = {}
-    for start in range(0, len(ids), 500):
-        asked = sa.select(steps).where(steps.c.run.in_(ids[start : start + 500])).order_by(steps.c.number)
-        for row in connection.execute(asked):
-            accounts.setdefault(row.run, []).append(read_account(row.account))
-    return accounts
-
-
-def _as_scope(told: Mapping[str, Any] | None) -> Scope | None:
-    return None if told is None else Scope.model_validate(told)
-
-
-def _as_run(row: sa.Row[Any], accounts: Sequence[Step]) -> Run:
-    reason = Reason(code=row.reason_code, message=row.reason_message) if row.reason_code else None
-    return Run(
-        id=row.id,
-        kind=RunKind(row.kind),
-        action=Action(row.action),
-        job=row.job,
-        repository=row.repository,
-        state=RunState(row.state),
-        outcome=Outcome(row.outcome) if row.outcome else None,
-        reason=reason,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        host=row.host,
-        origin=row.origin,
-        actor=row.actor,
-        nominal_at=row.nominal_at,
-        missed_last=row.missed_last,
-        missed_count=row.missed_count,
-        dry_run=bool((row.order or {}).get("dry_run")),
-        steps=tuple(accounts),
-    )
 
 
 LOST = ("repository_gone", "repository_changed", "repository_missing")

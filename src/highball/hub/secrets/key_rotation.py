@@ -16,11 +16,8 @@ from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.bus.base import Newsroom
 from highball.hub.document.store import Documents
 from highball.hub.runs.queue import Backlog
-from highball.hub.runs.record import (
-    Record,
-    RunFilter,
-    utc_now,
-)
+from highball.hub.runs.record import Record, utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.secrets.vault import (
     COMING,
     Sealed,

@@ -18,7 +18,8 @@ from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.runs.subjects import (
     Planned,
     Subject,

@@ -18,7 +18,8 @@ from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish
-from highball.hub.runs.record import RepositoryDay, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RepositoryDay
 from highball.hub.status.repositories import Holding, list_holdings
 from highball.model.snapshot import (
     Difference,

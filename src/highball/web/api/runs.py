@@ -18,7 +18,8 @@ from highball.errors import Misuse
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import Placing, RunRequest
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.status.health import list_standings
 from highball.model.fact import Fact
 from highball.model.run import (

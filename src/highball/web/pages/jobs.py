@@ -24,7 +24,8 @@ from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import Placing, RunOrder
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.status.daily_outcomes import first_day
 from highball.hub.status.overview import (
     JobFilter,

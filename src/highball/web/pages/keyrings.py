@@ -13,7 +13,8 @@ from highball.errors import HighballError, Misuse
 from highball.hub import repository_keys
 from highball.hub.audit import Entry, Wanted
 from highball.hub.hub import Hub
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.secrets.key_rotation import MOST_RUNS
 from highball.hub.status.repositories import list_secrets
 from highball.model.run import (

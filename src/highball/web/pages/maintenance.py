@@ -21,7 +21,8 @@ from highball.hub.disaster.self_backup import list_backups
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.hub.runs.scheduler import Upcoming
 from highball.hub.runs.subjects import (
     HUB_BACKUP,

@@ -25,12 +25,8 @@ from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import (
-    LOST,
-    RepositoryDay,
-    RunFilter,
-    utc_now,
-)
+from highball.hub.runs.record import LOST, utc_now
+from highball.hub.runs.recorded import RepositoryDay, RunFilter
 from highball.hub.runs.subjects import upkeep_subjects
 from highball.hub.status.repositories import (
     HeldSecret,

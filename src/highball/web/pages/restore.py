@@ -25,7 +25,7 @@ from highball.errors import HighballError
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish, RunOrder
-from highball.hub.runs.record import RunFilter
+from highball.hub.runs.recorded import RunFilter
 from highball.humanize import counted, size
 from highball.model.run import Run, RunKind
 from highball.model.snapshot import Node, Snapshot

@@ -20,11 +20,8 @@ from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import LONGEST_ID
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import (
-    Made,
-    RunFilter,
-    utc_now,
-)
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import Made, RunFilter
 from highball.model.run import (
     Action,
     Outcome,

@@ -27,7 +27,8 @@ from highball.hub.audit import Actor, Wanted
 from highball.hub.auth.users import demand_present
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import RunFilter, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import RunFilter
 from highball.model.run import (
     Outcome,
     Run,

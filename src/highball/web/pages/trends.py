@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from highball import humanize
 from highball.config.document import effective_job
-from highball.hub.runs.record import Figures, utc_now
+from highball.hub.runs.record import utc_now
+from highball.hub.runs.recorded import Figures
 from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import charts

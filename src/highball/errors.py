@@ -207,7 +207,7 @@ class SecretUnavailable(Failed):
 
 
 class RepositoryError(Failed):
-    """A repository could not be used; the code is one of `engine.restic.messages`."""
+    """A repository could not be used; the code is its engine's."""
 
     default_code = "repository_failed"
 

@@ -289,7 +289,7 @@ class Hub:
         return [Lock.model_validate(one) for one in found]
 
     def make_ready(
-        self, repositories: Sequence[str], *, begins_run: bool = False, starts_restic: bool = False
+        self, repositories: Sequence[str], *, begins_run: bool = False, starts_engine: bool = False
     ) -> None:
         """A hub is ready for all that may be asked."""
 

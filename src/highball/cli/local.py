@@ -269,11 +269,11 @@ class Machine:
     # --- what a verb asks for, here or over a hub ---
 
     def make_ready(
-        self, repositories: Sequence[str], *, begins_run: bool = False, starts_restic: bool = False
+        self, repositories: Sequence[str], *, begins_run: bool = False, starts_engine: bool = False
     ) -> None:
         """Let these be asked: their secrets are there, and what a killed process left behind is settled."""
         self.demand_secrets(repositories)
-        if begins_run or starts_restic:
+        if begins_run or starts_engine:
             self.place.demand_programs(self.document.repositories[key] for key in repositories)
         self.settle(begins_run=begins_run)
 

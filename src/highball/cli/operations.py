@@ -81,11 +81,11 @@ class Operations(Protocol):
         """How a run is asked to end."""
 
     def make_ready(
-        self, repositories: Sequence[str], *, begins_run: bool = False, starts_restic: bool = False
+        self, repositories: Sequence[str], *, begins_run: bool = False, starts_engine: bool = False
     ) -> None:
         """Let these be asked, and the record be right; before the first order and the first question.
 
-        Raises ConfigurationInvalid where a secret cannot be had, and RepositoryError where restic is missing.
+        Raises ConfigurationInvalid where a secret cannot be had, and RepositoryError where an engine finds no program.
         """
 
     # --- runs ---

@@ -17,7 +17,7 @@ LEAST_ROOM = 64 * 1024
 """Bytes that a command needs to write at least, to note anything."""
 
 SPARE_ROOM = 16 * 1024 * 1024
-"""And a stand-in beside the copy: for what restic keeps while it works."""
+"""And a stand-in beside the copy: for what an engine keeps while it works."""
 
 _RECORD = ("highball.db", "highball.db-wal")
 _TRIES = 5

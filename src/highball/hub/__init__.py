@@ -1,1 +1,1 @@
-"""Decides and records; never starts restic, ssh or a hook."""
+"""Decides and records; never starts an engine, ssh or a hook."""

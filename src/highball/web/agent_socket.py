@@ -18,7 +18,7 @@ from highball.web.connections import PROVED
 SECONDS_FOR_BULK = 600.0
 SECONDS_OF_SILENCE = 60.0
 SECONDS_OF_SILENCE_IN_A_FLOW = 15 * 60.0
-"""Who sends a content may be silent while restic looks for the next piece of it."""
+"""Who sends a content may be silent while an engine looks for the next piece of it."""
 
 
 def make_router(fleet: Fleet) -> APIRouter:

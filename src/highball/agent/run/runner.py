@@ -1,9 +1,9 @@
 """Carry out one run, and settle one whose process vanished.
 
-The process that calls `carry_out` is the run's own: when it dies, restic dies with it. On one machine that is the
-command itself; an agent starts `python -m highball.agent.run.runner STATE RUN` for each run, in a session of its own,
-so that agent, hub and connection may go while the run goes on. Whoever finds the run directory with a free lock
-and no end looks for the snapshot, and ends the account truthfully; what the dead run held (its lock in the
+The process that calls `carry_out` is the run's own: when it dies, what it started dies with it. On one machine that
+is the command itself; an agent starts `python -m highball.agent.run.runner STATE RUN` for each run, in a session of
+its own, so that agent, hub and connection may go while the run goes on. Whoever finds the run directory with a free
+lock and no end looks for the snapshot, and ends the account truthfully; what the dead run held (its lock in the
 repository, its `after` hooks) is released as well: at once by an agent, on one machine by the next command that
 begins a run.
 """
@@ -286,7 +286,7 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
 
 
 def _unfinished_repositories(events: list[Event]) -> list[str]:
-    """Where restic may have left a lock: in the repositories of the steps that were cut short."""
+    """Where a program may have left a lock: in the repositories of the steps that were cut short."""
     done = [event.done for event in events if isinstance(event, StepEnded)]
     return [
         step.repository

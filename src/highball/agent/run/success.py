@@ -131,7 +131,7 @@ def _find_snapshot(evidence: BackupEvidence) -> Snapshot | None:
 
 
 def _is_named(evidence: BackupEvidence, snapshot: Snapshot) -> bool:
-    # restic 0.14 names only the first characters
+    # an older program names only the first characters
     named = evidence.summary.snapshot_id if evidence.summary else None
     return named is not None and snapshot.id.startswith(named)
 

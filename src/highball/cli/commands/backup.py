@@ -41,7 +41,7 @@ def run(
     place = session.place()
     chosen = choose_jobs(place.document, jobs or [])
     used = [key for job in chosen for key in effective_job(place.document, job).repositories]
-    place.make_ready(used, begins_run=not dry_run, starts_restic=True)
+    place.make_ready(used, begins_run=not dry_run, starts_engine=True)
     if not chosen:
         session.output.note("No jobs are enabled; see: highball list")
     _tell_misread(session, place.document, chosen)

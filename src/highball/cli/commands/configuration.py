@@ -89,7 +89,7 @@ def setup(
     document = declared.document
     keys = list(document.repositories) if anew is None else choose_repositories(document, [anew])
     place = session.place()
-    place.make_ready(keys, begins_run=not dry_run, starts_restic=True)
+    place.make_ready(keys, begins_run=not dry_run, starts_engine=True)
     if dry_run:
         show_what_is_given_up(session, place, keys[0])
         return

@@ -81,7 +81,7 @@ def list_nodes(
     found = find_snapshot(place, snapshot, repository)
     with render.Listing(session.output) as listing:
         place.each_node(found, folder, listing.add)
-        if path is not None and listing.count == 0:  # restic lists a folder itself, even an empty one
+        if path is not None and listing.count == 0:  # an engine lists a folder itself, even an empty one
             raise Failed(
                 f"{path} is not in this snapshot", code="path_unknown", hint=f"see: highball ls {snapshot}"
             )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from highball.errors import Busy
 
 AT_ONCE = 4
-"""So many questions does a host work on at a time: each is a process of its own there, and most of them a restic."""
+"""So many questions does a host work on at a time: each is a process of its own there, and most of them an engine's."""
 
 MOST_WAITING = 32
 """So many more may wait for their turn."""

@@ -1,7 +1,7 @@
 """The queue's rules: which runs may be sent now, and for what the others wait.
 
 Pure: what is queued, what runs, who is connected and the limits go in; a decision for each queued run comes out.
-Two runs conflict where restic's locks forbid both in one repository, where both are of one subject, and where a
+Two runs conflict where one needs a repository for itself, where both are of one subject, and where a
 host, a destination or a repository takes no more at a time. Nothing here reads or writes, or sends anything.
 """
 
@@ -23,7 +23,7 @@ FORBIDS: Mapping[Need, tuple[Need, ...]] = {
     Need.SHARED: (Need.EXCLUSIVE,),
     Need.EXCLUSIVE: (Need.EXCLUSIVE, Need.SHARED),
 }
-"""What may not be there for each need; restic's locks."""
+"""What may not be there for each need: what locks in a repository forbid, and is kept to where it has none."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Candidate:
     """Whose clock its windows are read on."""
     manual: bool = False
     limited: bool = True
-    """Whether limits hold for it; a job may opt out of them, never of restic's locks."""
+    """Whether limits hold for it; a job may opt out of them, never of what a repository forbids."""
 
     @property
     def title(self) -> str:
@@ -186,7 +186,7 @@ class _Board:
                 yield from ((other, because) for other in held)
 
     def _forbidding(self, candidate: Candidate) -> Iterator[Candidate]:
-        """What works on the same subject, or holds a lock that restic forbids beside its own."""
+        """What works on the same subject, or works where it may not be beside it."""
         if candidate.subject is not None:
             yield from self._of_subject[candidate.subject]
         for key in candidate.repositories:

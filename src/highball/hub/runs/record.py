@@ -354,7 +354,7 @@ class Record:
     # --- what is known of jobs and repositories ---
 
     def find_identity(self, repository: str) -> str | None:
-        """restic's id of a repository, where it was met before."""
+        """The identity of a repository, where it was met before."""
         asked = sa.select(repositories.c.identity).where(repositories.c.key == repository)
         with self._database.read() as connection:
             return connection.execute(asked).scalar()
@@ -365,7 +365,7 @@ class Record:
             connection.execute(repositories.delete().where(repositories.c.key == repository))
 
     def list_identities(self) -> dict[str, str]:
-        """restic's ids of all the repositories that were met."""
+        """The identities of all the repositories that were met."""
         asked = sa.select(repositories.c.key, repositories.c.identity).where(
             repositories.c.identity.is_not(None)
         )

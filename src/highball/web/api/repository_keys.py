@@ -53,7 +53,7 @@ router = APIRouter(prefix="/api/v1/repositories/{key}/keys", tags=["repositories
 
 @router.get("")
 async def list_keys(hub: TheHub, key: str, _: Sees) -> list[KeyTold]:
-    """The keys of a repository, as restic lists them now, and what each is for."""
+    """The keys of a repository, as its engine lists them now, and what each is for."""
     return await repository_keys.list_told(hub, key)
 
 

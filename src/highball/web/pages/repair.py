@@ -31,8 +31,8 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
     damage = next(
         (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None
     )
-    restic = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
-    is_old = repair.is_too_old(restic)
+    version = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
+    is_old = repair.is_too_old(version)
     context = {
         "key": key,
         "held": held,
@@ -40,8 +40,8 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
         "place": f"/repositories/{quote(key, safe='')}",
         "way_in": repair.way_in(repository),
         "by_admin": repository.has_admin,
-        "steps": repair.steps(repository, key, restic),
-        "old": restic if is_old else None,
+        "steps": repair.steps(repository, key, version),
+        "old": version if is_old else None,
         "order_key": secrets.token_urlsafe(12),
     }
     return pages.answer(request, "repair", context)

@@ -76,7 +76,7 @@ Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 LATEST = 6
 STALE = timedelta(minutes=30)
-"""restic takes a lock for abandoned that nobody has renewed for so long."""
+"""A lock that nobody has renewed for so long is shown as abandoned."""
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
@@ -554,7 +554,7 @@ class LockTold:
 
 
 class SeenLocks:
-    """What a look into each repository found lately, for what is drawn beside: to look anew takes a restic process."""
+    """What a look into each repository found lately, for what is drawn beside: to look anew takes a process."""
 
     LASTS = timedelta(minutes=2)
 

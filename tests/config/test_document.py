@@ -47,7 +47,7 @@ def test_the_example_of_the_design() -> None:
     )
     job = effective_job(read, "documents")
     assert job.exclude == ("*.tmp",)
-    assert [source.path for source in job.sources] == [b"/home/me/documents", b"/etc"]
+    assert [source.path for source in job.paths] == [b"/home/me/documents", b"/etc"]
     assert effective_retention(read, "documents", "nas").daily == 30
     assert Job.model_validate_json(job.model_dump_json()) == job
 
@@ -125,7 +125,7 @@ def test_repositories_may_be_inherited() -> None:
 
 def test_blank_sources_are_ignored_and_the_others_keep_their_numbers() -> None:
     read = document({"sources": ["", "/srv", None, {"path": "/etc"}, "  "]})
-    assert [source.path for source in read.jobs["j"].sources] == [b"/srv", b"/etc"]
+    assert [source.path for source in read.jobs["j"].paths] == [b"/srv", b"/etc"]
     assert problems_in_job(sources=["", "/srv", "x", {"path": "/srv/"}]) == [
         'sources[2]: "x" is not a whole path (it begins with /)',
         "sources[3]: /srv stands here twice",

@@ -99,7 +99,7 @@ def test_the_order_is_defaults_then_profiles_from_the_first_ancestor_on() -> Non
     assert job.exclude == ("defaults", "a", "b", "c", "job")
     assert job.compression == "off"
     assert job.profile == "c"
-    assert job.sources[0].path == b"/srv"
+    assert job.paths[0].path == b"/srv"
     assert effective_job(read, "j") is job
 
 

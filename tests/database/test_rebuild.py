@@ -66,7 +66,7 @@ def test_what_is_found_can_be_put_into_a_file_as_it_stands() -> None:
     repositories = {"nas": {"url": "/mnt/nas", "password": {"file": "/etc/key"}}}
     document = parse(as_toml(found, repositories).encode(), "toml")
     job = effective_job(document, "docs")
-    assert {source.path for source in job.sources} == set(odd) - {b"/a/b"}
+    assert {source.path for source in job.paths} == set(odd) - {b"/a/b"}
     assert not job.enabled
     assert not effective_job(document, "x.y").enabled
     assert document.repositories["nas"].address == "/mnt/nas"

@@ -41,7 +41,10 @@ class Around:
 
     def _asked(self) -> list[bytes]:
         named = self._values(b"-p", b"--path") or [
-            _path_of(source) for job in self._station.jobs.values() for source in job["sources"]
+            _path_of(source)
+            for job in self._station.jobs.values()
+            for source in job["sources"]
+            if not (isinstance(source, dict) and "run" in source)
         ]
         named = [path.rstrip(b"/") for path in named]
         if b"--in-place" in self._words:

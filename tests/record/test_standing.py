@@ -28,10 +28,10 @@ from highball.model.run import (
     Outcome,
     Reason,
 )
+from highball.model.snapshot import FILES_SET
 from highball.model.standing import Standing
 from highball.protocol.tasks import VerifyTask
 from highball.schedule import health
-from highball.source.base import FILES_SET
 from record.stories import START, Story, check, measure, snapshot
 
 SCHEDULES = ("hourly", "daily", "manual", "30 4 * * 1-5", {"cron": "0 3 * * *", "timezone": "Asia/Tokyo"})

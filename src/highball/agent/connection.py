@@ -102,6 +102,7 @@ CAPABILITIES = (
     "names",
     "keys",
     "retention-rules",
+    "streams",
 )
 PROCESS = secrets.token_hex(8)
 """Tells this process from another that uses a copy of the same key."""

@@ -181,7 +181,10 @@ def within(case: Case, found: BaseModel) -> Iterator[Problem]:
 
 def is_source(case: Case, found: Source) -> Iterator[Problem]:
     """What a job saves: all that its kind says it reads of this host. The rest of it only says what is not saved."""
-    for path in found.reads().paths:
+    reads = found.reads()
+    if reads.command is not None:
+        yield from _command(case, reads.command)
+    for path in reads.paths:
         if not case.policy.may_read(path):
             yield _outside(path, "read", "backed up")
 
@@ -371,6 +374,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "job": within,
         "set": harmless,
         "expected": within,
+        "streams": within,
         "dry_run": harmless,
     },
     tasks.Expectation: dict.fromkeys(("snapshot_ids", "parent", "sizes"), harmless),
@@ -386,7 +390,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
     tasks.PruneTask: dict.fromkeys(("type", "repository"), harmless),
     tasks.CheckTask: dict.fromkeys(("type", "repository", "slice"), harmless),
     tasks.VerifyTask: {
-        **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed"), harmless),
+        **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed", "stream"), harmless),
         **dict.fromkeys(("sample_files", "sample_bytes"), harmless),
         "markers": compared,
     },

@@ -58,6 +58,7 @@ from highball.model.text import (
 )
 from highball.retention import Plan
 from highball.schedule import next_times
+from highball.source.kinds import AnySource
 
 TYPE_BITS = {NodeKind.FILE: stat.S_IFREG, NodeKind.DIRECTORY: stat.S_IFDIR, NodeKind.SYMLINK: stat.S_IFLNK}
 
@@ -586,11 +587,17 @@ def _describe_job(document: Document, key: str) -> dict[str, Any]:
         "profile": job.profile,
         "schedule": job.schedule.cron,
         "next_at": time_to_text(upcoming[0]) if upcoming else None,
-        "sources": [path_to_text(source.path) for source in job.sources],
+        "sources": [_source(source) for source in job.sources],
         "repositories": [
             {"key": name, "address": document.repositories[name].address} for name in job.repositories
         ],
     }
+
+
+def _source(source: AnySource) -> Any:
+    """A path by itself, as ever; of another kind all that was declared of it."""
+    is_path = source.kind == "path"
+    return path_to_text(source.path_within) if is_path else source.model_dump(mode="json", exclude_unset=True)
 
 
 def _job_row(document: Document, key: str) -> list[str]:
@@ -598,7 +605,7 @@ def _job_row(document: Document, key: str) -> list[str]:
     upcoming = next_times(job.schedule, datetime.now(UTC), document.settings.timezone) if job.enabled else []
     return [
         key,
-        ", ".join(path_for_people(source.path) for source in job.sources),
+        ", ".join(source.title for source in job.sources),
         ", ".join(job.repositories),
         job.schedule.cron if job.enabled else "disabled",
         formatting.moment(upcoming[0] if upcoming else None),

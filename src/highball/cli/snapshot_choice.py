@@ -95,6 +95,7 @@ def _pick(
     ours.sort(key=lambda s: s.time, reverse=True)
     if named is None and output.interactive and len(ours) > 1:
         return _ask_which(output, ours)
+    ours = [s for s in ours if not s.is_stream] or ours  # of a job that has both, its files are meant
     until = None if named in (None, "latest") else _read_date(named or "")
     if named in (None, "latest") or until is not None:
         old_enough = [s for s in ours if until is None or s.time <= until]

@@ -16,10 +16,8 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
     PlainSerializer,
-    Tag,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
@@ -36,6 +34,7 @@ from highball.schedule import (
     window_to_text,
 )
 from highball.source.base import Omissions
+from highball.source.command import CommandLine, CommandSource, check_timeout
 from highball.source.kinds import AnySource
 from highball.source.path import PathSource
 from highball.source.spelling import Pattern, check_path, lies_inside
@@ -96,40 +95,17 @@ Rate = Annotated[
 # --- hooks ---------------------------------------------------------------------------------------
 
 
-def _text_or_list(value: object) -> str:
-    return "text" if isinstance(value, str) else "list"
-
-
-def _check_command(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    words = (command,) if isinstance(command, str) else command
-    if not words or not words[0].strip():
-        raise ValueError("is blank")
-    if any("\0" in word for word in words):
-        raise ValueError("a command cannot hold the character NUL")
-    return command
-
-
-def _check_timeout(timeout: timedelta) -> timedelta:
-    if not timeout:
-        raise ValueError("must be more than nothing")
-    return timeout
-
-
 class Hook(BaseModel):
     """A command that runs before or after a backup."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str | None = Field(None, description="what messages call it")
-    run: Annotated[
-        Annotated[str, Tag("text")] | Annotated[tuple[str, ...], Tag("list")],
-        Discriminator(_text_or_list),
-        AfterValidator(_check_command),
-    ] = Field(description="a command for the shell, or a list: a program and its arguments")
+    run: CommandLine = Field(description="a command for the shell, or a list: a program and its arguments")
     dir: Annotated[PathText, AfterValidator(check_path)] | None = Field(
         None, description="the folder to run it in"
     )
-    timeout: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
+    timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
         timedelta(minutes=10),
         description="end it, with all that it did not start in a session of its own, after this long",
         json_schema_extra={"default": "10m"},
@@ -182,7 +158,7 @@ class Retry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     max: int = Field(0, ge=0, le=10, strict=True, description="how many times at most; 0 is never")
-    backoff: Annotated[Duration, AfterValidator(_check_timeout)] = Field(
+    backoff: Annotated[Duration, AfterValidator(check_timeout)] = Field(
         timedelta(minutes=10),
         description="how long to wait before the first; each later one waits twice as long, up to 30m",
         json_schema_extra={"default": "10m"},
@@ -296,6 +272,12 @@ def _check_sources(rows: tuple[AnySource | None, ...]) -> tuple[AnySource, ...]:
         for theirs in other.reads().paths
         if (words := _overlap(path, theirs, n, m))
     ]
+    found += [
+        (f"[{n}]", f'its name stands for the set "{source.set}", and so does that of another source', None)
+        for n, source in sources.items()
+        if not isinstance(source, PathSource)
+        and any(source.set == other.set for m, other in sources.items() if m < n)
+    ]
     if found:
         raise all_wrong(found)
     return tuple(sources.values())
@@ -318,12 +300,17 @@ class Job(JobSettings):
     enabled: bool = Field(True, strict=True, description="a job that is not enabled runs only when told to")
     sources: Annotated[
         tuple[Annotated[AnySource, WrapValidator(_row)], ...], AfterValidator(_check_sources)
-    ] = Field(description="the folders and files it backs up")
+    ] = Field(description="the folders and files it backs up, and commands whose output it does")
 
     @property
     def paths(self) -> tuple[PathSource, ...]:
         """Those of its sources that are folders and files."""
         return tuple(source for source in self.sources if isinstance(source, PathSource))
+
+    @property
+    def streams(self) -> tuple[CommandSource, ...]:
+        """Those of its sources that are commands."""
+        return tuple(source for source in self.sources if isinstance(source, CommandSource))
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -22,7 +22,6 @@ from pathlib import Path
 from highball.actions import By
 from highball.config.document import Document, effective_job
 from highball.config.pin import names_snapshot
-from highball.engine.base import Kept
 from highball.engine.kinds import engine_of
 from highball.errors import Conflict, Failed, HighballError, Misuse, NotAllowed, StateUnusable, Unknown
 from highball.hub.agents.connected import Connection
@@ -40,7 +39,7 @@ from highball.hub.auth.users import demand_present
 from highball.hub.bus.base import Bus
 from highball.hub.bus.in_process import InProcessBus
 from highball.hub.data import HubData
-from highball.hub.disaster.recovery_kit import demand_makeable
+from highball.hub.disaster.recovery_kit import demand_makeable, list_kept
 from highball.hub.dispatch.claims import Claims
 from highball.hub.dispatch.dispatcher import Dispatcher
 from highball.hub.dispatch.own_work import OwnWork
@@ -76,7 +75,6 @@ from highball.model.snapshot import Loss, Snapshot
 from highball.protocol.queries import RestorePlan
 from highball.protocol.wire import Message
 from highball.retention import Plan
-from highball.source.base import FILES_SET
 
 DATABASE_THREADS = 8
 """The loop's own threads. They are for the database and for short thinking: nothing in them waits for an agent."""
@@ -387,11 +385,7 @@ class Hub:
         placed = self.vault.place(key, repository)
         sealed = self.vault.open_named(placed, admin=False)
         jobs = {name: effective_job(document, name) for name in document.jobs}
-        kept = [
-            Kept(name, job.sources[0].path, FILES_SET)
-            for name, job in jobs.items()
-            if key in job.repositories
-        ]
+        kept = list_kept(jobs, key)
         with self.database.write() as connection:
             write_down(connection, actor, "took_kit", now, kind="repository", key=key)
         identity = self.record.find_identity(key)

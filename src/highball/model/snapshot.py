@@ -12,6 +12,9 @@ from pydantic import (
 from highball.model.fact import Count, Fact, Id
 from highball.model.text import PathText, RecordedTime, UtcTime
 
+FILES_SET = "files"
+"""The set that all paths of a job form together."""
+
 
 class Snapshot(Fact):
     """One snapshot. `job`, `run` and `set` come from its tags and are null on snapshots of other tools."""
@@ -33,6 +36,12 @@ class Snapshot(Fact):
     """The id that it had before its tags were changed for the first time."""
     user: str | None = None
     governed: bool | None = None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it holds what a command printed: one file that lies in no folder, and nowhere on its host."""
+        is_alone = len(self.paths) == 1 and self.paths[0].count(b"/") == 1
+        return is_alone and self.set not in (None, FILES_SET)
 
 
 class ForeignGroup(Fact):

@@ -37,12 +37,10 @@ class Feed:
         on_complaint: Callable[[bytes], None],
         *,
         timeout: timedelta | None = None,
-        allow_empty: bool = False,
     ) -> None:
         self._command = command
         self._on_complaint = on_complaint
         self._timeout = timeout
-        self._allow_empty = allow_empty
         self._ours, self._theirs = socket.socketpair()
         self._ours.setblocking(False)
         self._complaints: SimpleQueue[bytes] = SimpleQueue()
@@ -132,7 +130,7 @@ class Feed:
     def _settle(self) -> None:
         ended = self.ended
         well = ended is not None and ended.exit_status == 0 and not (ended.stopped or ended.timed_out)
-        if well and (self.size or self._allow_empty):
+        if well and self.size:  # a dump that holds nothing is none
             self.is_whole = True
             self.let_go()
         else:

@@ -17,6 +17,7 @@ from highball.model.run import (
     RunKind,
     Step,
 )
+from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, UtcTime
 from highball.protocol.fields import (
     FileName,
@@ -33,7 +34,7 @@ from highball.protocol.fields import (
     Words,
 )
 from highball.secret import SecretReference
-from highball.source.base import FILES_SET
+from highball.source.kinds import AnySource
 
 
 class Overwrite(StrEnum):
@@ -61,9 +62,26 @@ class BackupTask(WireModel):
     type: Literal["backup"] = "backup"
     job: Job
     set: Key = FILES_SET
-    """What the snapshot is called among the job's; files are read whatever it is."""
+    """What the snapshot of its paths is called among the job's; they are read whatever it is."""
     expected: dict[Key, Expectation] = Field(default_factory=dict)
+    """By repository, of that set."""
+    streams: dict[Key, dict[Key, Expectation]] = Field(default_factory=dict)
+    """The same of each stream of the job, by its set."""
     dry_run: bool = False
+
+    @property
+    def sets(self) -> dict[str, tuple[AnySource, ...]]:
+        """What it saves, each as a snapshot of its own: the sources, by the set as the snapshot calls it."""
+        found: dict[str, tuple[AnySource, ...]] = {}
+        for source in self.job.sources:
+            key = self.set if source.set == FILES_SET else source.set
+            found[key] = (*found.get(key, ()), source)
+        return found
+
+    def expected_of(self, set: str, repository: str) -> Expectation:
+        """What the record knows of one of its sets in a repository."""
+        known = self.expected if set == self.set else self.streams.get(set, {})
+        return known.get(repository, Expectation())
 
 
 class Removal(WireModel):
@@ -128,6 +146,8 @@ class VerifyTask(WireModel):
     """Whether only its tags say that the snapshot is the job's: no run that is known made it."""
     sample_files: int = 20
     sample_bytes: int = 1024**3
+    stream: bool = False
+    """Whether it holds what a command printed, which lies nowhere on the host and is compared with nothing."""
     markers: tuple[FileName, ...] = ()
     """Files of these names mark folders that are left out: where there is nothing else, nothing was saved."""
 

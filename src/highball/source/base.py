@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from typing import ClassVar, Protocol
 
 from highball.model.run import Caution
-
-FILES_SET = "files"
-"""The set that all paths of a job form together."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class Reads:
     """What a source reads of its host, for that host's policy to allow or refuse."""
 
     paths: tuple[bytes, ...] = ()
+    command: str | None = None
+    """What it runs there, in words, if anything: `a command as a source`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,23 @@ class Path:
     excludes: Sequence[bytes] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a command prints, saved as a file of this name that lies in no folder: nothing, unless it prints something
+    and ends well."""
+
+    name: str
+    argv: tuple[str, ...]
+    directory: bytes | None = None
+    timeout: timedelta | None = None
+
+
 class Source(Protocol):
     """What a job reads, as it was declared.
 
     In a backup each source is examined, then prepared, then read once for each repository, and at last released,
-    whatever happened. Sources of one `set` are saved together, as one snapshot in each repository.
+    whatever happened. Sources of one `set` are saved together, as one snapshot in each repository; a stream is always
+    a set by itself.
     """
 
     kind: ClassVar[str]
@@ -91,6 +103,11 @@ class Source(Protocol):
         """What people see it called, in one line."""
         ...
 
+    @property
+    def path_within(self) -> bytes:
+        """Under which path it lies in a snapshot, as far as that is known from its declaration."""
+        ...
+
     def reads(self) -> Reads:
         """All that it reads of its host; what is not named here is not asked about, and so must not be read."""
         ...
@@ -102,7 +119,7 @@ class Source(Protocol):
         """
         ...
 
-    def prepare(self, found: Examined, omissions: Omissions) -> Path:
+    def prepare(self, found: Examined, omissions: Omissions) -> Path | Stream:
         """Make it ready to be read, as it was just found, and say what the engine is to read."""
         ...
 

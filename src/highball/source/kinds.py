@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Discriminator, Tag
+
+from highball.source.command import CommandSource
 from highball.source.path import PathSource
-
-KINDS = (PathSource,)
-
-AnySource = PathSource
 
 
 def kind_of(declared: Any) -> str:
     """Which kind is meant by what somebody wrote, or by a source itself; a path where no kind claims it."""
-    if isinstance(declared, KINDS):
-        return declared.kind
-    claiming = (kind.kind for kind in KINDS if kind.claims(declared))
+    claiming = (kind.kind for kind in KINDS if isinstance(declared, kind) or kind.claims(declared))
     return next(claiming, PathSource.kind)
+
+
+AnySource = Annotated[
+    Annotated[PathSource, Tag(PathSource.kind)] | Annotated[CommandSource, Tag(CommandSource.kind)],
+    Discriminator(kind_of),
+]
+"""What a job may name as a source."""
+
+KINDS: tuple[type[PathSource | CommandSource], ...] = (
+    PathSource,
+    CommandSource,
+)

@@ -17,8 +17,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, path_for_people
-from highball.source.base import FILES_SET, Examined, Omissions, Path, Reads
+from highball.source.base import Examined, Omissions, Path, Reads
 from highball.source.contents import examine_whole
 from highball.source.patterns import anchored
 from highball.source.spelling import Pattern, check_path, misplaced
@@ -63,7 +64,9 @@ class PathSource(BaseModel):
     @classmethod
     def claims(cls, declared: object) -> bool:
         """A path by itself, or a table that says where."""
-        return not isinstance(declared, dict) or "path" in declared or set(declared) == {"b64"}
+        return isinstance(declared, str | bytes) or (
+            isinstance(declared, dict) and bool({"path", "b64"} & declared.keys())
+        )
 
     @property
     def set(self) -> str:
@@ -74,6 +77,11 @@ class PathSource(BaseModel):
     def title(self) -> str:
         """Its path."""
         return path_for_people(self.path)
+
+    @property
+    def path_within(self) -> bytes:
+        """As it lies here."""
+        return self.path
 
     def reads(self) -> Reads:
         """Its path, and all that lies below."""

@@ -59,6 +59,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def wrong(message: str, hint: str) -> PydanticCustomError:
+    """The error that says so, with what to do about it."""
     return PydanticCustomError("wrong", "{message}", {"message": message, "hint": hint})
 
 

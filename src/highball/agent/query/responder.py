@@ -105,6 +105,8 @@ class SourceTest(Fact):
     """How one source of a job was found."""
 
     path: PathText
+    title: str | None = None
+    """What people call it, where it is no path."""
     sound: bool
     code: str | None = None
     message: str | None = None
@@ -184,7 +186,8 @@ def test_sources(question: TestSources) -> list[SourceTest]:
         caution = source.examine(question.job.omissions).caution
         found.append(
             SourceTest(
-                path=source.path,
+                path=source.path_within,
+                title=None if source.kind == "path" else source.title,
                 sound=caution is None,
                 code=caution.code if caution else None,
                 message=caution.message if caution else None,

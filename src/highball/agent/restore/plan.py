@@ -126,6 +126,8 @@ class Survey:
         self._by_source: dict[bytes, Place] = {}
         self._uncertain: set[bytes] = set()
         try:
+            if self.base is None:
+                self._demand_a_place(paths)
             self._look(outermost(normal(path) for path in paths))
         except OSError as error:
             self.close()
@@ -133,6 +135,18 @@ class Survey:
         except BaseException:
             self.close()
             raise
+
+    def _demand_a_place(self, paths: Sequence[bytes]) -> None:
+        """In place is nowhere for what a command printed."""
+        if all(normal(path).count(b"/") != 1 for path in paths):  # it lies in no folder
+            return
+        listed = self._opened.list_snapshots()
+        if any(one.is_stream and one.id.startswith(self.snapshot) for one in listed):
+            raise Failed(
+                "what a command printed lies nowhere on this host, so it cannot be restored in place",
+                code="target_unusable",
+                hint="name a folder to restore it to",
+            )
 
     def __enter__(self) -> Self:
         return self

@@ -18,8 +18,10 @@ from highball.agent.run.steps import (
     Done,
     Steps,
 )
+from highball.agent.run.stream import Printing
 from highball.agent.state_dir import as_gone
 from highball.config.job import Hook
+from highball.engine import base as engine
 from highball.engine.base import BackupOrder, BackupReport, Finished, OpenRepository, Words
 from highball.engine.tags import backup_tags, set_tag_list
 from highball.errors import Cancelled, HighballError
@@ -35,10 +37,10 @@ from highball.model.run import (
     Reason,
     Step,
 )
-from highball.model.snapshot import Snapshot
+from highball.model.snapshot import FILES_SET, Snapshot
 from highball.process.child import Stop
-from highball.protocol.tasks import BackupTask, Expectation
-from highball.source.base import Content, Omissions, Path
+from highball.protocol.tasks import BackupTask
+from highball.source.base import Content, Omissions, Path, Stream
 from highball.source.contents import find_too_large, list_idle
 from highball.source.kinds import AnySource
 
@@ -90,8 +92,14 @@ class Backup:
                 self._steps.leave_out(Action.BACKUP, repository, *obstacle)
             else:
                 self._back_up_into(repository)
+        self.release_sources()
         if not self._task.dry_run:
             self.run_after_hooks()
+
+    def release_sources(self) -> None:
+        """Give back what was taken to read them; more than once does no harm."""
+        for source in self._job.sources:
+            source.release()
 
     # --- hooks ---
 
@@ -124,68 +132,81 @@ class Backup:
 
     def _run_hook(self, hook: Hook, told: dict[str, str], stop: Stop, *, always: bool) -> Step:
         assignment = self._steps.assignment
-        environment = {
-            "HIGHBALL_JOB": self._key,
-            "HIGHBALL_RUN": assignment.run,
-            "HIGHBALL_HOST": assignment.host,
-            **told,
-        }
+        environment = {**self._facts(), **told}
 
         def body() -> Done:
             return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log)
 
         return self._steps.step(Action.HOOK, None, body, title=hooks.title_of(hook), always=always)
 
+    def _facts(self) -> dict[str, str]:
+        assignment = self._steps.assignment
+        return {
+            "HIGHBALL_JOB": self._key,
+            "HIGHBALL_RUN": assignment.run,
+            "HIGHBALL_HOST": assignment.host,
+        }
+
     # --- one repository ---
 
     def _back_up_into(self, repository: str) -> None:
+        """Each set becomes a snapshot of its own, in a step of its own: one that fails does not stop the next."""
+        for name, sources in self._task.sets.items():
+            self._save(_Part(repository, name, sources))
+
+    def _save(self, part: _Part) -> None:
         made: list[_Made] = []
         self._steps.step(
             Action.BACKUP,
-            repository,
-            lambda: self._attempt(repository, made),
+            part.repository,
+            lambda: self._attempt(part, made),
             job=self._key,
-            set=self._task.set,
+            set=part.set,
             retry=ONCE if self._task.dry_run else self._job.retry,
         )
 
-    def _attempt(self, repository: str, made: list[_Made]) -> Done:
+    def _attempt(self, part: _Part, made: list[_Made]) -> Done:
         """Back up, unless what an earlier attempt made turns out to be there: an engine may fail after it saved, and
         a repository that cannot be listed proves nothing. Then only the proof is made up for.
         """
         if made:
-            opened = self._steps.open(repository)
-            if self._is_saved(opened):
-                return self._prove(repository, opened, made[-1])
-        return self._back_up(repository, made)
+            opened = self._steps.open(part.repository)
+            if self._is_saved(part, opened):
+                return self._prove(part, opened, made[-1])
+        return self._back_up(part, made)
 
-    def _is_saved(self, opened: OpenRepository) -> bool:
+    def _is_saved(self, part: _Part, opened: OpenRepository) -> bool:
         run = self._steps.assignment.run
-        listing, _ = self._list(opened, LISTING_TIMEOUT)
+        listing, _ = self._list(part, opened, LISTING_TIMEOUT)
         return any(snapshot.run == run for snapshot in listing)
 
-    def _back_up(self, repository: str, made: list[_Made]) -> Done:
-        sources = [_Source(source, self._job.omissions) for source in self._job.sources]
+    def _back_up(self, part: _Part, made: list[_Made]) -> Done:
+        repository = part.repository
+        sources = [_Source(source, self._job.omissions) for source in part.sources]
         sound = [source for source in sources if source.usable]
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
             self._steps.warn(caution)
-        for pattern in list_idle(self._job.exclude, [source.found.path for source in sound]):
-            self._steps.warn(_idle(pattern))
         if not sound:
             return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
+        ready = [source.prepare() for source in sound]
+        stream = next((one for one in ready if isinstance(one, Stream)), None)
+        if stream is not None and self._task.dry_run:
+            message = f"a rehearsal runs no command, so {stream.name} was left out"
+            return Done(Outcome.SKIPPED, _reason("not_rehearsed", message), complaints)
         opened = self._steps.open(repository)
-        if not opened.abilities.keeps_named_files:
-            complaints += [
-                found for one in sound if (found := find_too_large(one.found.path, self._job.omissions))
-            ]
-        order = self._order(sound, self._expected_in(repository).parent)
+        printing = self._print(stream) if stream is not None else None
+        if printing is None:
+            complaints += self._left_out(sound, opened)
+        order = self._order(part, ready, printing)
         if order.parent is None or repository not in self._steps.assignment.identities:
             self._steps.meet(repository, opened)
         finished, report = self._steps.patiently(lambda: self._back_up_once(repository, opened, order))
         if self._task.dry_run:
             complaints += _nothing_saved(sound, report, complaints)
             return _judge_dry_run(opened.words, finished, report, complaints)
+        if printing is not None and (failed := printing.find_failure()) is not None:
+            return Done(Outcome.FAILURE, failed, complaints)
         if finished.unanswered and report.summary is None:  # nor would it answer a listing
             return Done(Outcome.FAILURE, self._why(finished, repository), complaints)
         complaints += [found for source in sound if (found := source.find_what_became()) is not None]
@@ -194,15 +215,26 @@ class Backup:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
         made.append(_Made(order, finished, report, complaints))
-        return self._prove(repository, opened, made[-1])
+        return self._prove(part, opened, made[-1])
 
-    def _expected_in(self, repository: str) -> Expectation:
-        return self._task.expected.get(repository, Expectation())
+    def _left_out(self, sound: Sequence[_Source], opened: OpenRepository) -> Iterator[Caution]:
+        """What the job leaves out in vain is only told; what it leaves out by mistake is yielded."""
+        for pattern in list_idle(self._job.exclude, [source.found.path for source in sound]):
+            self._steps.warn(_idle(pattern))
+        if not opened.abilities.keeps_named_files:
+            for one in sound:
+                if (found := find_too_large(one.found.path, self._job.omissions)) is not None:
+                    yield found
 
-    def _prove(self, repository: str, opened: OpenRepository, made: _Made) -> Done:
+    def _print(self, stream: Stream) -> Printing:
+        environment = hooks.surroundings(self._facts(), self._steps.assignment.marker)
+        return Printing(stream, environment, self._steps.log)
+
+    def _prove(self, part: _Part, opened: OpenRepository, made: _Made) -> Done:
         """Look at the repository with other eyes, and judge."""
-        finished, report, expected = made.finished, made.report, self._expected_in(repository)
-        listing, failure = self._look(repository, opened, finished.stopped)
+        repository, finished, report = part.repository, made.finished, made.report
+        expected = self._task.expected_of(part.set, repository)
+        listing, failure = self._look(part, opened, finished.stopped)
         verdict = success.judge_backup(
             success.BackupEvidence(
                 run=self._steps.assignment.run,
@@ -246,14 +278,14 @@ class Backup:
             return opened.back_up(replace(order, parent=None))
         return finished, report
 
-    def _order(self, sound: Sequence[_Source], parent: str | None) -> BackupOrder:
+    def _order(self, part: _Part, ready: Sequence[Path | Stream], printing: Printing | None) -> BackupOrder:
         job = self._job
-        ready = [source.prepare() for source in sound]
-        return BackupOrder(
-            paths=[one.path for one in ready],
-            excludes=[pattern for one in ready for pattern in one.excludes],
+        parent = self._task.expected_of(part.set, part.repository).parent
+        order = BackupOrder(
+            paths=[one.path for one in ready if isinstance(one, Path)],
+            excludes=[pattern for one in ready if isinstance(one, Path) for pattern in one.excludes],
             host=self._steps.assignment.host,
-            tags=backup_tags(self._key, self._task.set, self._steps.assignment.run),
+            tags=backup_tags(self._key, part.set, self._steps.assignment.run),
             parent=parent,
             one_file_system=job.one_file_system,
             exclude_caches=job.exclude_caches,
@@ -265,23 +297,35 @@ class Backup:
             limit_download=job.limit_download,
             dry_run=self._task.dry_run,
         )
+        if printing is None:
+            return order
+        name = printing.declared.name  # it has no parent: it is read whole, and nothing is left out of it
+        return replace(
+            order,
+            paths=[source.path_within for source in part.sources],
+            parent=None,
+            exclude_if_present=(),
+            exclude_larger_than=None,
+            stream=engine.Stream(name, printing.open),
+        )
 
     def _look(
-        self, repository: str, opened: OpenRepository, cancelled: bool
+        self, part: _Part, opened: OpenRepository, cancelled: bool
     ) -> tuple[list[Snapshot] | None, Reason | None]:
-        """The independent listing of this job's snapshots, or why it could not be had."""
+        """The independent listing of this set's snapshots, or why it could not be had."""
         timeout = LISTING_TIMEOUT_WHEN_CANCELLED if cancelled else LISTING_TIMEOUT
         try:
             # a Stop of its own: a cancelled run wants the truth as well
-            listing, count = self._list(opened.having(stop=Stop()), timeout)
-            self._steps.say(Statistics, step=self._steps.current, repository=repository, snapshots=count)
+            listing, count = self._list(part, opened.having(stop=Stop()), timeout)
+            step = self._steps.current
+            self._steps.say(Statistics, step=step, repository=part.repository, snapshots=count)
             return listing, None
         except HighballError as error:
             return None, _reason(error.code, error.message)
 
-    def _list(self, opened: OpenRepository, timeout: timedelta) -> tuple[list[Snapshot], int]:
+    def _list(self, part: _Part, opened: OpenRepository, timeout: timedelta) -> tuple[list[Snapshot], int]:
         keys = (self._key, *self._steps.assignment.former_jobs)
-        tags = [set_tag_list(key, self._task.set) for key in keys]
+        tags = [set_tag_list(key, part.set) for key in keys]
         return opened.list_some(self._steps.assignment.hosts, tags, timeout)
 
     def _why(self, finished: Finished, repository: str) -> Reason | None:
@@ -289,6 +333,15 @@ class Backup:
             return None
         told = as_gone(finished.failure, self._steps.assignment.identities.get(repository), repository)
         return _reason(told.code, f"{told.message} — {told.hint}" if told.hint else told.message)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one step of a backup does: sources that become one snapshot of one repository."""
+
+    repository: str
+    set: str
+    sources: tuple[AnySource, ...]
 
 
 @dataclass(frozen=True)
@@ -312,7 +365,7 @@ class _Source:
         self.usable = self.found.usable
         self.may_hold_no_file = self.found.may_be_empty or self.found.holds is Content.NO_FILES
 
-    def prepare(self) -> Path:
+    def prepare(self) -> Path | Stream:
         return self._declared.prepare(self.found, self._omissions)
 
     def find_what_became(self) -> Caution | None:
@@ -321,6 +374,12 @@ class _Source:
         if caution is None or self.caution is not None:  # else it was told before
             return None
         return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
+
+
+def _place_of(step: Step) -> str | None:
+    """Where a step was at work, and at what where that is not all of a job."""
+    is_part = step.action is Action.BACKUP and step.set not in (None, FILES_SET, step.job)
+    return f"{step.repository} ({step.set})" if step.repository and is_part else step.repository
 
 
 def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
@@ -334,7 +393,7 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
     first = told[0] if told else next(away, None) if outcome is Outcome.WARNING else None
     if first is None or first.reason is None or outcome is Outcome.SUCCESS:
         return None
-    where = first.repository or (f"the hook {first.title}" if first.title else None)
+    where = _place_of(first) or (f"the hook {first.title}" if first.title else None)
     good = [step.repository for step in steps if step.snapshot_id and step is not first and step.repository]
     safe = f"; a snapshot lies in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
     message = f"{where}: {first.reason.message}" if where else first.reason.message

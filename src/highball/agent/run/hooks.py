@@ -8,7 +8,6 @@ of its output only the first part is kept.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from highball.process.child import (
     run,
 )
 from highball.schedule import duration_to_text
+from highball.source.command import in_one_line
 
 LONGEST_OUTPUT_BYTES = 256 * 1024
 
@@ -43,13 +43,15 @@ KEPT = (
 )
 
 
+def surroundings(facts: Mapping[str, str], marker: str) -> dict[str, str]:
+    """The environment of a command that a person typed: small and known, without any secret."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {"PATH": os.defpath, **kept, **facts, MARKER: marker}
+
+
 def title_of(hook: Hook) -> str:
     """What messages call the hook: its name, else the beginning of its command."""
-    if hook.name:
-        return hook.name
-    text = hook.run if isinstance(hook.run, str) else shlex.join(hook.run)
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:59]}…"
+    return hook.name or in_one_line(hook.run)
 
 
 def run_hook(
@@ -57,10 +59,9 @@ def run_hook(
 ) -> Done:
     """Run the hook to its end and say how it ended; `on_error` decides what a failure means."""
     argv = ("/bin/sh", "-c", hook.run) if isinstance(hook.run, str) else tuple(hook.run)
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     command = Command(
         argv=argv,
-        environment={"PATH": os.defpath, **kept, **facts, MARKER: marker},
+        environment=surroundings(facts, marker),
         directory=Path(os.fsdecode(hook.dir)) if hook.dir else None,
     )
     # a line that is longer is not kept at all: one that is cut may end in half a secret

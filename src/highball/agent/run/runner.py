@@ -281,7 +281,9 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
     if isinstance(task, BackupTask) and not task.dry_run:
         ended = next((event for event in events if isinstance(event, RunEnded)), None)
         told = (ended.outcome, ended.reason) if ended else None
-        Backup(steps, task).run_after_hooks(_count_after_hooks(events), told)
+        backup = Backup(steps, task)
+        backup.release_sources()
+        backup.run_after_hooks(_count_after_hooks(events), told)
     (directory.path / "released").touch()
 
 

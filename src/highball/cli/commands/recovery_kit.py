@@ -17,7 +17,6 @@ from highball.config.document import effective_job, find_nearest
 from highball.errors import Conflict, Failed, Misuse
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import find_key_file
-from highball.source.base import FILES_SET
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
@@ -32,9 +31,9 @@ def recovery_kit(
     show: ShowOption = False,
 ) -> None:
     """Make the page to print for a repository: address, password, and the restic commands that bring data back."""
-    from highball.engine.base import Kept
     from highball.engine.kinds import engine_of
     from highball.errors import Unknown
+    from highball.hub.disaster.recovery_kit import list_kept
 
     session: Session = context.obj
     _demand_a_place(out, show)
@@ -47,11 +46,7 @@ def recovery_kit(
             hint=find_nearest(repository, list(document.repositories)) or "see them with: highball list",
         )
     jobs = {key: effective_job(document, key) for key in document.jobs}
-    kept = [
-        Kept(key, job.sources[0].path, FILES_SET)
-        for key, job in jobs.items()
-        if repository in job.repositories
-    ]
+    kept = list_kept(jobs, repository)
     declared = document.repositories[repository]
     page = engine_of(declared).recovery_page(repository, declared, kept, utc_now(), sealed=place.sealed)
     _hand_out(session, page, out, {"repository": repository})

@@ -13,6 +13,7 @@ from highball.engine.printed import block, for_people, preamble, word
 from highball.engine.restic.location import Access, ResticRepository, access, address
 from highball.engine.tags import job_tag, set_tag_list
 from highball.errors import SecretUnavailable
+from highball.model.snapshot import FILES_SET
 from highball.secret import SecretValue
 
 FOLDER = "highball-recovery"
@@ -138,7 +139,7 @@ def _restore_any() -> str:
 
 
 def _folder(one: Kept) -> str:
-    return f"restored-{one.job}"
+    return f"restored-{one.job}" if one.set == FILES_SET else f"restored-{one.job}-{one.set}"
 
 
 def _one_path(kept: Sequence[Kept]) -> list[str]:

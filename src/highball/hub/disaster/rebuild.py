@@ -8,6 +8,7 @@ removed, until a person has confirmed the job it belongs to.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,10 +34,13 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.model.text import path_to_text
-from highball.source.base import FILES_SET
 from highball.source.spelling import lies_inside
 
 FROM_REBUILD = "rebuild"
+
+
+UNKNOWN_COMMAND = "echo 'no snapshot tells what printed this: write the command again' >&2; exit 1"
+"""In place of a command that has to be written again: it fails, so that nobody takes it for one."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Skeleton:
     key: str
     host: str
     sources: tuple[bytes, ...]
+    streams: tuple[str, ...]
+    """Names of files that held what commands printed; no snapshot tells which commands."""
     repositories: tuple[str, ...]
     snapshots: int
     newest_at: datetime
@@ -58,7 +64,10 @@ class Skeleton:
             "title": f"{self.key} of {self.host}, found again",
             "enabled": False,
             **of_host,
-            "sources": [path_to_text(path) for path in self.sources],
+            "sources": [
+                *(path_to_text(path) for path in self.sources),
+                *({"run": UNKNOWN_COMMAND, "name": name} for name in self.streams),
+            ],
             "repositories": list(self.repositories),
         }
 
@@ -78,12 +87,14 @@ def find_skeletons(listing: Iterable[Snapshot], known: Iterable[str] = ()) -> li
 
 
 def _skeleton(job: str, found: Sequence[Snapshot]) -> Skeleton:
-    files = [snapshot for snapshot in found if snapshot.set in (FILES_SET, None)] or found
-    newest = files[-1]
+    files = [snapshot for snapshot in found if not snapshot.is_stream]
+    newest = (files or found)[-1]
+    streams = {snapshot.set: os.fsdecode(snapshot.paths[0][1:]) for snapshot in found if snapshot.is_stream}
     return Skeleton(
         key=job,
         host=newest.host,
-        sources=_outermost(newest.paths),
+        sources=_outermost(files[-1].paths) if files else (),
+        streams=tuple(streams.values()),
         repositories=tuple(sorted({snapshot.repository for snapshot in found})),
         snapshots=len(found),
         newest_at=newest.time,

@@ -12,11 +12,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
-from highball.engine.base import DeclaredRepository
+from highball.config.job import Job
+from highball.engine.base import DeclaredRepository, Kept
 from highball.engine.printed import as_text, block, preamble, word
 from highball.engine.tags import job_tag
 from highball.errors import NotAllowed
 from highball.hub.retention.adoption import HUB as HUB_JOB
+
+
+def list_kept(jobs: Mapping[str, Job], repository: str) -> list[Kept]:
+    """What these jobs keep in a repository: all their paths as one, each stream by itself."""
+    return [
+        Kept(key, next(source.path_within for source in job.sources if source.set == set), set)
+        for key, job in jobs.items()
+        if repository in job.repositories
+        for set in job.sets
+    ]
 
 
 def demand_makeable(key: str, repository: DeclaredRepository, *, from_file: bool) -> None:

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from highball.config.document import (
@@ -27,11 +27,12 @@ from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import Record, utc_now
 from highball.hub.storage.database import new_run_id
 from highball.model.run import RunKind, Step
-from highball.model.snapshot import Snapshot
+from highball.model.snapshot import FILES_SET, Snapshot
 from highball.protocol.tasks import (
     Assignment,
     BackupTask,
     CheckTask,
+    Expectation,
     InitTask,
     KeyTask,
     PruneTask,
@@ -40,9 +41,10 @@ from highball.protocol.tasks import (
     UnlockTask,
     VerifyTask,
 )
-from highball.source.base import FILES_SET
 from highball.source.contents import MARKER_OF_CACHES
 from highball.source.path import PathSource
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,9 @@ class Orders:
     ) -> Assignment:
         """Back up a job into all its repositories."""
         merged = effective_job(self.document, job)
-        expected = {
-            key: self.record.expect(SetOf(key, self.host, job, FILES_SET)) for key in merged.repositories
-        }
-        task = BackupTask(job=merged, expected=expected, dry_run=dry_run)
+        expected = {set: self._expect(job, merged, set) for set in (FILES_SET, *merged.sets)}
+        files = expected.pop(FILES_SET)
+        task = BackupTask(job=merged, expected=files, streams=expected, dry_run=dry_run)
         zone = merged.schedule.timezone or self.document.settings.timezone
         return self._order(
             RunKind.BACKUP,
@@ -80,6 +81,10 @@ class Orders:
             wait=merged.wait if wait is None else wait,
             run=run,
         )
+
+    def _expect(self, key: str, job: Job, set: str) -> dict[str, Expectation]:
+        """What a backup of one of a job's sets should find, by repository."""
+        return {name: self.record.expect(SetOf(name, self.host, key, set)) for name in job.repositories}
 
     def save_copy(
         self, copy: Path, copied: Step, repository: str, now: datetime, *, run: str, wait: timedelta | None
@@ -138,10 +143,13 @@ class Orders:
             case "verify":
                 snapshot, job, confirmed = self._snapshot_to_verify(order, key, lists)
                 markers = self._markers_of(job)
+                set = self.record.find_set_of(key, snapshot)
+                streams = effective_job(self.document, job).streams if job in self.document.jobs else ()
                 return VerifyTask(
                     repository=key,
                     snapshot_id=snapshot,
                     all_data=order.all_data,
+                    stream=any(one.set == set for one in streams),
                     markers=markers,
                     unconfirmed=not confirmed,
                 ), job
@@ -180,11 +188,14 @@ class Orders:
 
     def _find_newest(self, key: str, job: str | None) -> tuple[str, str] | None:
         sets = self.record.list_sets(job=job, repository=key)
-        found = [(snapshot, of.job) for of in sets for snapshot in self.record.list_own(of)[:1]]
+        found = [(of, snapshot) for of in sets for snapshot in self.record.list_own(of)[:1]]
         if not found:
             return None
-        newest, whose = max(found, key=lambda one: one[0].time)
-        return newest.id, whose
+        of, newest = max(found, key=lambda one: one[1].time)
+        together = [one for one in found if newest.run is not None and one[1].run == newest.run]
+        if len(together) > 1:  # the sets of a job take turns
+            of, newest = min(together, key=lambda one: self.record.find_last_tested(one[0]) or _NEVER)
+        return newest.id, of.job
 
     def _is_tagged(self, snapshot: Snapshot, job: str) -> bool:
         """Whether a snapshot says that it is this job's on this host, by any key that they have or had."""

@@ -22,7 +22,7 @@ from highball.hub.dispatch.run_secrets import RunSecrets
 from highball.hub.retention.live_plans import LivePlans, Looks
 from highball.hub.runs.queue import Queued, RunOrder
 from highball.hub.runs.record import utc_now
-from highball.protocol.tasks import Assignment, KeyTask, RestoreTask
+from highball.protocol.tasks import Assignment, BackupTask, KeyTask, RestoreTask
 from highball.protocol.wire import Assign
 
 
@@ -123,6 +123,8 @@ def _needs_of(assignment: Assignment) -> tuple[str, ...]:
     """What an agent must be able to, where not every one is."""
     if isinstance(assignment.task, KeyTask):
         return ("keys",)
+    if isinstance(assignment.task, BackupTask) and assignment.task.streams:
+        return ("streams",)
     return ("hub-copy",) if assignment.done_before else ()
 
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from highball.config.document import effective_job
+from highball.config.job import Job
 from highball.config.keys import key_from
 from highball.engine.tags import without_run
 from highball.errors import Misuse, Unknown
@@ -24,9 +25,8 @@ from highball.hub.retention.planner import Asked, Retainer
 from highball.hub.runs.ingest import LONGEST_ID, SetOf
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import snapshots
-from highball.model.snapshot import ForeignGroup, Snapshot
+from highball.model.snapshot import FILES_SET, ForeignGroup, Snapshot
 from highball.retention import Plan
-from highball.source.base import FILES_SET
 
 HUB = "hub"
 """The job of the hub's copies of itself, a key that no other job has: these are nobody's to adopt."""
@@ -137,7 +137,7 @@ class Adoption:
                 code="repository_not_of_job",
                 hint="only a job that keeps its own snapshots there can keep others",
             )
-        usual = SetOf(self.repository, merged.host or self.host, job, FILES_SET)
+        usual = SetOf(self.repository, merged.host or self.host, job, _usual_set(merged))
         sets: dict[SetOf, list[Snapshot]] = {}
         for snapshot in found:
             sets.setdefault(self._own_set_of(snapshot, job) or usual, []).append(snapshot)
@@ -245,3 +245,8 @@ def take_in(
 def _drop(connection: sa.Connection, repository: str, ids: Sequence[str]) -> None:
     for here in _here(repository, ids):
         connection.execute(snapshots.delete().where(here))
+
+
+def _usual_set(job: Job) -> str:
+    """Where snapshots of another tool belong that say nothing of a set: they hold files, if the job has any."""
+    return FILES_SET if FILES_SET in job.sets else job.sets[0]

@@ -65,7 +65,6 @@ from highball.retention import (
     what_is_odd,
 )
 from highball.schedule import interval
-from highball.source.base import FILES_SET
 
 ITS_RECORD = "the same policy on what the record knows"
 """What is held against a plan where the engine rehearses no retention."""
@@ -235,9 +234,10 @@ class Retainer:
         declared = self.document.jobs if job is None else [job]
         jobs = {name: effective_job(self.document, name) for name in declared if name in self.document.jobs}
         own = [
-            SetOf(key, one.host or host, name, FILES_SET)
+            SetOf(key, one.host or host, name, set)
             for name, one in jobs.items()
             if key in one.repositories
+            for set in one.sets
         ]
         known = self.record.list_sets(job=job, repository=key)
         kept = [of for of in known if of.job in (HUB_JOB, *self.document.jobs)]

@@ -86,6 +86,9 @@ from highball.protocol.tasks import (
 NOTHING_LEFT = Reason(code="interrupted", message="interrupted: nothing is left of this run but its name")
 """Why a run is over of which nothing was left to read."""
 
+TESTS_LOOKED_AT = 100
+"""So many of a job's last restore tests are looked through for one of a set."""
+
 SIZES_COMPARED = 10
 """A new snapshot's size is held against the median of so many before it."""
 
@@ -655,10 +658,35 @@ class Record:
 
     def find_last_verified(self, of: SetOf) -> str | None:
         """The snapshot of a set that was last proved restorable."""
-        good = (Outcome.SUCCESS,)
-        ending = self.find_last(Action.VERIFY, of.repository, job=of.job, outcomes=good)
-        id = ending.account.snapshot_id if ending else None
-        return next((one.id for one in self.list_governed(of) if id in one.names), id)
+        tests = self._list_tests(of)
+        return tests[0][0] if tests else None
+
+    def find_last_tested(self, of: SetOf) -> datetime | None:
+        """When a snapshot of a set was last proved restorable."""
+        tests = self._list_tests(of)
+        return tests[0][1] if tests else None
+
+    def _list_tests(self, of: SetOf) -> list[tuple[str, datetime]]:
+        """The snapshots of a set that were proved restorable, each with when, the last one first."""
+        tested = steps.c.account["snapshot_id"].as_string().label("snapshot")
+        asked = (
+            sa.select(tested, steps.c.ended_at)
+            .where(steps.c.action == Action.VERIFY.value, steps.c.repository == of.repository)
+            .where(steps.c.job == of.job, steps.c.outcome == Outcome.SUCCESS.value)
+            .order_by(steps.c.ended_at.desc())
+            .limit(TESTS_LOOKED_AT)
+        )
+        names = {name: one.id for one in self.list_governed(of) for name in one.names}
+        with self._database.read() as connection:
+            rows = connection.execute(asked).all()
+        return [(names[row.snapshot], row.ended_at) for row in rows if row.snapshot in names]
+
+    def find_set_of(self, repository: str, snapshot: str) -> str | None:
+        """The set that a snapshot is of, as far as the record knows it."""
+        named = snapshots.c.id.startswith(snapshot, autoescape=True)
+        asked = sa.select(snapshots.c.set).where(snapshots.c.repository == repository, named).limit(1)
+        with self._database.read() as connection:
+            return connection.execute(asked).scalar()
 
 
 def _list_twins(listing: Sequence[Snapshot], known: Collection[str]) -> set[str]:

@@ -118,8 +118,12 @@ def scope_of(assignment: Assignment) -> Scope:
 def _sets_of(assignment: Assignment) -> tuple[CoveredSet, ...]:
     task, job = assignment.task, assignment.job
     if isinstance(task, BackupTask) and job is not None:
-        about = {"host": assignment.host, "job": job, "set": task.set}
-        return tuple(CoveredSet(repository=key, **about) for key in sorted(assignment.repositories))
+        about = {"host": assignment.host, "job": job}
+        return tuple(
+            CoveredSet(repository=key, set=set, **about)
+            for key in sorted(assignment.repositories)
+            for set in task.sets
+        )
     if isinstance(task, ForgetTask):
         return tuple(
             CoveredSet(

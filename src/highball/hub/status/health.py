@@ -36,7 +36,6 @@ from highball.model.run import (
 from highball.model.standing import Hold, Standing
 from highball.retention import LARGEST_SKEW
 from highball.schedule import Schedule, health
-from highball.source.base import FILES_SET
 
 
 @dataclass(frozen=True)
@@ -160,22 +159,23 @@ def _newest_of_pairs(
     told = [(pair.job, pair.repository, pair.host) for pair in pairs]
     pair = as_rows(connection, ("job", "repository", "host"), told)
     here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job) & _not_after(now)
-    held = (
-        (snapshots.c.repository == pair.c.repository)
-        & (snapshots.c.host == pair.c.host)
-        & (snapshots.c.job == pair.c.job)
-        & (snapshots.c.set == FILES_SET)
-        & snapshots.c.forgotten_at.is_(None)
-        & snapshots.c.missing_since.is_(None)
-    )
-    own = held & snapshots.c.run.is_not(None)  # what was adopted of others says nothing of the job's size
-    newest = sa.select(snapshots.c.size_bytes).where(own).order_by(snapshots.c.time.desc()).limit(1)
+    held = _held_of(snapshots, pair)
+    other = snapshots.alias()
+    own = _held_of(other, pair) & other.c.run.is_not(None)  # what was adopted says nothing of the job's size
+    last = sa.select(other.c.run).where(own).order_by(other.c.time.desc()).limit(1).correlate(pair)
+    together = held & (
+        snapshots.c.run == last.scalar_subquery()
+    )  # each set of the job is a snapshot of its own
+    newest = sa.select(sa.func.sum(snapshots.c.size_bytes)).where(together)
+    last_run = column_of_newest(steps.c.run, Action.BACKUP, here)
     asked = sa.select(
         pair,
-        column_of_newest(steps.c.run, Action.BACKUP, here).label("last_run"),
-        column_of_newest(steps.c.outcome, Action.BACKUP, here).label("outcome"),
+        last_run.label("last_run"),
+        _worst_of(last_run, pair).label("outcome"),
         column_of_newest(steps.c.ended_at, Action.BACKUP, here).label("ended_at"),
-        column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).label("success_at"),
+        column_of_newest(steps.c.ended_at, Action.BACKUP, here & ~_is_partly_bad(), Outcome.SUCCESS).label(
+            "success_at"
+        ),
         _count_failures(pair, now).label("failures"),
         column_of_newest(steps.c.ended_at, Action.VERIFY, here, Outcome.SUCCESS).label("proof_at"),
         column_of_newest(steps.c.ended_at, Action.FORGET, here, Outcome.SUCCESS).label("retention_at"),
@@ -185,15 +185,55 @@ def _newest_of_pairs(
     return {_Pair(row.job, row.repository, row.host): row for row in connection.execute(asked)}
 
 
+def _held_of(table: sa.FromClause, pair: sa.FromClause) -> sa.ColumnElement[bool]:
+    """That a repository holds a snapshot of the job, whichever its set."""
+    return (
+        (table.c.repository == pair.c.repository)
+        & (table.c.host == pair.c.host)
+        & (table.c.job == pair.c.job)
+        & table.c.forgotten_at.is_(None)
+        & table.c.missing_since.is_(None)
+    )
+
+
+def _worst_of(run: sa.ScalarSelect[Any], pair: sa.FromClause) -> sa.ScalarSelect[Any]:
+    """How the backup of a pair ended in a run: each set of the job has a step of its own."""
+    each = steps.alias()
+    rank = sa.case({outcome.value: outcome.rank for outcome in Outcome}, value=each.c.outcome, else_=-1)
+    return (
+        sa.select(each.c.outcome)
+        .where(each.c.run == run.correlate(pair), each.c.action == Action.BACKUP.value)
+        .where(each.c.repository == pair.c.repository, each.c.job == pair.c.job)
+        .order_by(rank.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _is_partly_bad() -> sa.ColumnElement[bool]:
+    """Whether another set of the same job was not backed up well by the same run into the same repository."""
+    other = steps.alias()
+    return (
+        sa.select(other.c.run)
+        .where(other.c.run == steps.c.run, other.c.action == Action.BACKUP.value)
+        .where(other.c.repository == steps.c.repository, other.c.job == steps.c.job)
+        .where(other.c.outcome != Outcome.SUCCESS.value)
+        .correlate(steps)
+        .exists()
+    )
+
+
 def _count_failures(pair: sa.FromClause, now: datetime) -> sa.ScalarSelect[Any]:
     """How many backups of a pair have failed since its last good one."""
     failed = steps.alias()
     here = (steps.c.repository == pair.c.repository) & (steps.c.job == pair.c.job) & _not_after(now)
-    good = column_of_newest(steps.c.ended_at, Action.BACKUP, here, Outcome.SUCCESS).correlate(pair)
+    good = column_of_newest(
+        steps.c.ended_at, Action.BACKUP, here & ~_is_partly_bad(), Outcome.SUCCESS
+    ).correlate(pair)
     ended = sa.type_coerce(failed.c.ended_at, sa.Text)
     rehearsed = runs.c.order["dry_run"].as_boolean()
     return (
-        sa.select(sa.func.count())
+        sa.select(sa.func.count(sa.distinct(failed.c.run)))
         .select_from(failed.join(runs, runs.c.id == failed.c.run))
         .where(failed.c.action == Action.BACKUP.value, failed.c.outcome == Outcome.FAILURE.value)
         .where(failed.c.repository == pair.c.repository, failed.c.job == pair.c.job)
@@ -215,13 +255,14 @@ def _reasons_of(connection: sa.Connection, newest: Mapping[_Pair, sa.Row[Any]]) 
     last = as_rows(connection, ("run",), sorted({(run,) for run, _, _ in unwell}))
     reason = steps.c.account["reason"].label("reason")
     asked = (
-        sa.select(steps.c.run, steps.c.job, steps.c.repository, reason)
+        sa.select(steps.c.run, steps.c.job, steps.c.repository, steps.c.outcome, reason)
         .join(last, steps.c.run == last.c.run)
         .where(steps.c.action == Action.BACKUP.value, steps.c.ended_at.is_not(None))
-        .order_by(steps.c.ended_at)  # of several in one run the last one tells
+        .order_by(steps.c.ended_at)  # of several in one run that ended alike the last one tells
     )
     found: dict[_Pair, Reason | None] = {}
-    for row in connection.execute(asked):
+    rows = connection.execute(asked).all()
+    for row in sorted(rows, key=lambda row: Outcome(row.outcome).rank if row.outcome else -1):
         pair = unwell.get((row.run, row.job, row.repository))
         if pair is not None:
             found[pair] = Reason.model_validate(row.reason) if row.reason else None

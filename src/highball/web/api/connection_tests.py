@@ -24,6 +24,7 @@ from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import utc_now
 from highball.humanize import counted
 from highball.model.fact import Fact
+from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, UtcTime
 from highball.protocol.queries import (
     SampledNames,
@@ -32,7 +33,6 @@ from highball.protocol.queries import (
     TestSources,
 )
 from highball.secret import SecretValue
-from highball.source.base import FILES_SET
 from highball.web.authorize import demand
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
@@ -93,6 +93,8 @@ class SourceTestAnswer(Fact):
     """How a source of a job was found."""
 
     path: PathText
+    title: str | None = None
+    """What people call it, where it is no path."""
     sound: bool
     code: str | None = None
     message: str | None = None
@@ -176,7 +178,7 @@ async def _try_for_job(hub: Hub, repository: str, host: str, key: str | None) ->
     tested = await try_out(hub, await asyncio.to_thread(hub.repositories.asked, repository), host)
     if key is None or tested.state != "existing":
         return tested
-    content = await _compare_content(hub, SetOf(repository, host, key, FILES_SET))
+    content = await _compare_content(hub, SetOf(repository, host, key, FILES_SET))  # a stream is nowhere else
     return tested.model_copy(update={"content": content})
 
 

@@ -120,6 +120,38 @@ def _source_row(row: Any) -> SourceRow:
     )
 
 
+@dataclass(frozen=True)
+class CommandRow:
+    """A command whose output is backed up; `was` is its number among the sources that were shown, if it was."""
+
+    run: str = ""
+    name: str = ""
+    was: str = ""
+
+    def written(self, before: Sequence[Any]) -> Spec:
+        """The source as a spec says it, with what it says besides as before."""
+        known = before[int(self.was)] if self.was.isdecimal() and int(self.was) < len(before) else {}
+        return {**(known if isinstance(known, dict) else {}), "run": _command(self.run), "name": self.name}
+
+
+def _is_command(row: Any) -> bool:
+    return isinstance(row, dict) and "run" in row
+
+
+def _command_rows(sources: Any) -> tuple[CommandRow, ...]:
+    return tuple(
+        CommandRow(_as_text(row["run"]), str(row.get("name", "")), str(number))
+        for number, row in enumerate(sources or ())
+        if _is_command(row)
+    )
+
+
+def _commands_sent(form: FormData) -> tuple[CommandRow, ...]:
+    columns = (form.getlist(f"source-{name}") for name in ("run", "name", "was"))
+    rows = [CommandRow(*(str(cell).strip() for cell in row)) for row in zip(*columns, strict=False)]
+    return tuple(row for row in rows if row.run or row.name)
+
+
 def _sources_sent(form: FormData) -> tuple[SourceRow, ...]:
     """Those that are ticked, with what stands below them, and those that were typed."""
     paths = [*(str(one) for one in form.getlist("source")), *_lines(_text(form, "more"))]
@@ -272,11 +304,15 @@ def _command(text: str) -> Any:
     return text
 
 
+def _as_text(run: Any) -> str:
+    return run if isinstance(run, str) else json.dumps(run, ensure_ascii=False)
+
+
 def _hook_rows(hooks: Any) -> tuple[HookRow, ...]:
     rows = []
     for number, hook in enumerate(hooks if isinstance(hooks, list) else ()):
         run = hook.get("run", "")
-        command = run if isinstance(run, str) else json.dumps(run, ensure_ascii=False)
+        command = _as_text(run)
         folder = hook.get("dir")
         rows.append(
             HookRow(
@@ -312,6 +348,7 @@ class JobFields:
     tags: str = ""
     enabled: bool = True
     sources: tuple[SourceRow, ...] = ()
+    commands: tuple[CommandRow, ...] = ()
     exclude: tuple[str, ...] = ()
     repositories: tuple[str, ...] = ()
     schedule: When = field(default_factory=When)
@@ -331,6 +368,7 @@ class JobFields:
             tags=" ".join(_words(_text(form, "tags"))),
             enabled=bool(form.get("enabled")),
             sources=_sources_sent(form),
+            commands=_commands_sent(form),
             exclude=tuple(_lines(_text(form, "exclude"))),
             repositories=tuple(str(one) for one in form.getlist("repositories")),
             schedule=When.sent(form),
@@ -349,8 +387,8 @@ class JobFields:
     def written(self, shown: JobFields, spec: Spec) -> Spec:
         """The spec with every part set anew whose fields differ from those that were shown of it."""
         made = dict(spec)
-        for name in (one.name for one in fields(self) if one.name != "options"):
-            if getattr(self, name) == getattr(shown, name):
+        for name in (one.name for one in fields(self) if one.name not in ("options", "commands")):
+            if getattr(self, name) == getattr(shown, name) and not self._changes_commands(name, shown):
                 continue
             value = _written(self, name, spec)
             if value in (None, "", [], {}) and name != "sources":
@@ -359,6 +397,10 @@ class JobFields:
                 made[name] = value
         job_options.write(made, shown.options, self.options)
         return made
+
+    def _changes_commands(self, name: str, shown: JobFields) -> bool:
+        """They are sources as well, with rows of their own in the form."""
+        return name == "sources" and self.commands != shown.commands
 
 
 def options_sent(form: FormData) -> dict[str, str]:
@@ -373,9 +415,11 @@ def options_sent(form: FormData) -> dict[str, str]:
 def _written(sent: JobFields, name: str, spec: Spec) -> Any:
     match name:
         case "sources":
-            known = {_path_of_row(row): row for row in spec.get("sources", [])}
+            before = spec.get("sources", [])
+            known = {_path_of_row(row): row for row in before if not _is_command(row)}
             chosen = {read_path(row.path): row for row in sent.sources}
-            return [row.written(known.get(path)) for path, row in chosen.items()]
+            paths = [row.written(known.get(path)) for path, row in chosen.items()]
+            return [*paths, *(row.written(before) for row in sent.commands)]
         case "exclude" | "repositories":
             return list(getattr(sent, name))
         case "windows":
@@ -413,7 +457,8 @@ def shown_of(spec: Spec, tables: Spec, host: str) -> JobFields:
         profile=str(spec.get("profile") or ""),
         tags=" ".join(spec.get("tags") or ()),
         enabled=spec.get("enabled", True) is not False,
-        sources=tuple(_source_row(row) for row in spec.get("sources") or ()),
+        sources=tuple(_source_row(row) for row in spec.get("sources") or () if not _is_command(row)),
+        commands=_command_rows(spec.get("sources")),
         exclude=tuple(spec.get("exclude") or ()),
         repositories=tuple(repositories),
         schedule=_when(spec, inherited, tables),

@@ -32,7 +32,6 @@ from highball.protocol.queries import (
 )
 from highball.retention import BUILT_IN, Retention
 from highball.schedule import Schedule, next_times
-from highball.source.base import FILES_SET
 from highball.web.api.connection_tests import try_job
 from highball.web.api.hosts import measure_on
 from highball.web.authorize import demand
@@ -46,6 +45,7 @@ from highball.web.forms.job_fields import (
     RHYTHMS,
     SPARE_HOOKS,
     SUGGESTED,
+    CommandRow,
     HookRow,
     JobFields,
     When,
@@ -223,7 +223,7 @@ async def _measure(hub: Hub, sent: JobFields, spec: Spec) -> Measurement:
     document = await asyncio.to_thread(hub.document)
     inherited = [str(one) for one in inherited_by(spec, document.tables).table.get("exclude") or ()]
     patterns = list(dict.fromkeys((*sent.exclude, *inherited)))
-    sources = spec.get("sources") or ()
+    sources = [one for one in spec.get("sources") or () if not (isinstance(one, dict) and "run" in one)]
     host = sent.host or hub.host
     if not sources:
         return Measurement(host, error=Misuse("no source is chosen", hint="choose a folder first"))
@@ -261,6 +261,7 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "revision": told.get("revision", filled.revision),
         "file": filled.file,
         "fields": fields,
+        "commands": (*fields.commands, *(CommandRow(),) * (0 if filled.file else 1)),
         "chosen": [(one, read_path(one.path)) for one in fields.sources],
         "hosts": sorted({hub.host, *document.hosts, fields.host}),
         "repositories": sorted(document.repositories.items()),
@@ -436,7 +437,11 @@ def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> Keeping:
         about = [one for one in error.problems if ".retention" in one.at] or list(error.problems)
         return Keeping(error="; ".join(_of_rule(one) for one in about) or error.message)
     return Keeping(
-        tuple(_foresee(hub, SetOf(name, fields.host, key, FILES_SET), one) for name, one in policies.items())
+        tuple(
+            _foresee(hub, SetOf(name, fields.host, key, set), one)
+            for name, one in policies.items()
+            for set in document.jobs[key].sets
+        )
     )
 
 

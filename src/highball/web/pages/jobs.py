@@ -42,13 +42,13 @@ from highball.model.run import (
     RunState,
     Step,
 )
+from highball.model.snapshot import FILES_SET
 from highball.retention import (
     Plan,
     Retention,
     rules,
 )
 from highball.schedule import jitter_of, next_times
-from highball.source.base import FILES_SET
 from highball.web.api.connection_tests import JobTestAnswer, try_job
 from highball.web.authorize import demand
 from highball.web.forms import fields
@@ -278,7 +278,8 @@ def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/jobs/{key}/keeping")
     async def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
         job = await run_in_threadpool(lambda: effective_job(hub.document(), key))
-        kept = await each_of(_kept(hub, key, name, short=short) for name in job.repositories)
+        found = await each_of(_kept(hub, key, name, job.sets, short=short) for name in job.repositories)
+        kept = [one for of_repository in found for one in of_repository]
         context = {"key": key, "title": job.title, "kept": kept, "short": short}
         return await run_in_threadpool(pages.answer, request, "job-keeping", context)
 
@@ -550,25 +551,34 @@ class Kept:
     rows: tuple[SnapshotRow, ...] = ()
     goes_at: datetime | None = None
     total: int = 0
+    set: str = FILES_SET
+
+    @property
+    def about(self) -> str | None:
+        """The stream that it is about; None of the job's folders and files."""
+        return None if self.set == FILES_SET else self.set
 
 
-async def _kept(hub: Hub, key: str, repository: str, *, short: bool) -> Kept:
+async def _kept(hub: Hub, key: str, repository: str, sets: Sequence[str], *, short: bool) -> list[Kept]:
+    """What is kept of each set of a job in a repository, or why nobody knows."""
     try:
         plans = await hub.plans.plan(repository, key)
     except HighballError as error:
-        return Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)
-    return await run_in_threadpool(lambda: _explain(hub, key, repository, plans, short=short))
+        return [Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)]
+    return await run_in_threadpool(
+        lambda: [_explain(hub, key, repository, set, plans, short=short) for set in sets]
+    )
 
 
 def _policy_of(hub: Hub, key: str, repository: str) -> str:
     return _policy(effective_retention(hub.document(), key, repository))
 
 
-def _explain(hub: Hub, key: str, repository: str, plans: Sequence[Plan], *, short: bool) -> Kept:
+def _explain(hub: Hub, key: str, repository: str, set: str, plans: Sequence[Plan], *, short: bool) -> Kept:
     policy = _policy_of(hub, key, repository)
-    plan = next((plan for plan in plans if plan.set == FILES_SET), None)
+    plan = next((plan for plan in plans if plan.set == set), None)
     if plan is None:
-        return Kept(repository, policy)
+        return Kept(repository, policy, set=set)
     of = SetOf(repository, plan.host, key, plan.set)
     sizes = {one.id: one.size_bytes for one in hub.record.list_governed(of)}
     verdicts = sorted((*plan.keep, *plan.remove), key=lambda one: one.time, reverse=True)
@@ -579,7 +589,7 @@ def _explain(hub: Hub, key: str, repository: str, plans: Sequence[Plan], *, shor
     shown = _in_short(rows) if short else rows
     coming = hub.scheduler.next_of(f"discard:{repository}", utc_now())
     goes_at = coming.due_at if coming else None
-    return Kept(repository, policy, None, plan, tuple(shown), goes_at, len(rows))
+    return Kept(repository, policy, None, plan, tuple(shown), goes_at, len(rows), set)
 
 
 def _in_short(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:

@@ -440,7 +440,7 @@ def _first_run(hub: Hub) -> dict[str, Any]:
         "job": job,
         "rhythm": humanize.rhythm(effective_job(hub.document(), job).schedule.expression),
         "zone_name": hub.document().settings.timezone,
-        "sources": [os.fsdecode(source.path) for source in effective_job(hub.document(), job).sources],
+        "sources": [source.title for source in effective_job(hub.document(), job).sources],
         "run": run,
         "going": going,
         "told": run_summary,

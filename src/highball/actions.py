@@ -48,7 +48,7 @@ class Words:
     """Its entry in the menu of a repository; nothing where the page has another place for it."""
     icon: str = "wrench"
     help: str = ""
-    """One sentence for who orders it."""
+    """One sentence for who orders it from a command line; nothing where another command does that."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,6 @@ VERBS = (
             "New repository {}",
             "Being made",
             "The repository can be used.",
-            help="Make a repository, or meet the one that is there.",
         ),
     ),
     Verb(
@@ -288,6 +287,12 @@ def need_of(task: str) -> Need:
     """How much a run needs of each of its repositories; of a task that is no verb, some of it."""
     verb = ACTIONS.get(task)
     return Need.SHARED if verb is None else verb.lock
+
+
+def step_of(task: str) -> str:
+    """What the first step of a task does; of one that is no verb, what it is called."""
+    verb = ACTIONS.get(task)
+    return task if verb is None else verb.action
 
 
 def verbs_about(kind: str) -> Iterator[str]:

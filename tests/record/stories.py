@@ -30,8 +30,8 @@ from highball.protocol.tasks import (
     BackupTask,
     CheckTask,
     ForgetTask,
+    PlainTask,
     Removal,
-    StatsTask,
     Task,
 )
 
@@ -158,4 +158,4 @@ def removal(job: str, *ids: str) -> Removal:
 
 
 def measure(number: int) -> Story:
-    return Story(number, StatsTask(repository="nas"), job=None)
+    return Story(number, PlainTask(type="stats", repository="nas"), job=None)

@@ -36,9 +36,10 @@ from highball.model.run import Action, Outcome
 from highball.model.snapshot import Loss, Snapshot
 from highball.model.standing import Health, HoldCause
 from highball.protocol.tasks import (
+    BackupTask,
     CheckTask,
+    PlainTask,
     RestoreTask,
-    StatsTask,
     VerifyTask,
 )
 from highball.retention import Retention, rules
@@ -183,14 +184,14 @@ def test_an_order_carries_all_that_a_run_needs_and_nothing_else(record: Record) 
     assert backup.identities == {"nas": "f" * 64}
     assert (backup.host, backup.job, backup.timezone) == ("here", "docs", "Europe/Vienna")
     assert backup.wait == timedelta(hours=1)
-    assert backup.task.type == "backup"
+    assert isinstance(backup.task, BackupTask)
     assert backup.task.expected["nas"].parent == made
     assert backup.marker == f"docs_{backup.run}"
     assert orders.back_up("docs", START).run != backup.run
     with pytest.raises(Unknown):
         orders.back_up("nothing", START)
 
-    upkeep = orders.maintain(StatsTask(repository="far"), "far", START, wait=timedelta(0))
+    upkeep = orders.maintain(PlainTask(type="stats", repository="far"), "far", START, wait=timedelta(0))
     assert (list(upkeep.repositories), upkeep.identities, upkeep.wait) == (["far"], {}, timedelta(0))
     restore = RestoreTask(repository="nas", snapshot_id=made, paths=(b"/\xff",), overwrite="never")
     back = Orders(document(), record, "here").bring_back(restore, "nas", START, job="docs")

@@ -42,7 +42,7 @@ from highball.model.run import (
 from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
 from highball.process.file_lock import Lock
-from highball.protocol.tasks import Assignment, StatsTask
+from highball.protocol.tasks import Assignment, PlainTask
 from highball.protocol.wire import (
     Declined,
     Message,
@@ -58,7 +58,7 @@ def assignment(run: str = RUN) -> Assignment:
         run=run,
         kind=RunKind.MAINTENANCE,
         host="here",
-        task=StatsTask(repository="nas"),
+        task=PlainTask(type="stats", repository="nas"),
         repositories={},
         created_at=datetime(2026, 3, 1, tzinfo=UTC),
     )

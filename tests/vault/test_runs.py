@@ -20,7 +20,7 @@ from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
 from highball.model.run import Outcome, Reason
 from highball.process.child import Stop
-from highball.protocol.tasks import Assignment, PruneTask
+from highball.protocol.tasks import Assignment, PlainTask
 from highball.secret import SecretValue
 from testbed.restic import ResticBinary
 from testbed.written import WrittenRepository
@@ -100,9 +100,13 @@ def test_what_may_delete_fails_where_only_the_everyday_password_was_handed_over(
     hub.seal("password")
     hub.seal("admin")
     orders = Orders(hub.document, Record(hub.database), "web")
-    outcome, reason = hub.send(orders.maintain(PruneTask(repository="nas"), "nas", NOW), admin=False)
+    outcome, reason = hub.send(
+        orders.maintain(PlainTask(type="prune", repository="nas"), "nas", NOW), admin=False
+    )
     assert outcome is Outcome.FAILURE
     assert reason is not None
     assert reason.code == "secret_sealed_elsewhere"
-    outcome, reason = hub.send(orders.maintain(PruneTask(repository="nas"), "nas", NOW), admin=True)
+    outcome, reason = hub.send(
+        orders.maintain(PlainTask(type="prune", repository="nas"), "nas", NOW), admin=True
+    )
     assert (outcome, reason) == (Outcome.SUCCESS, None)

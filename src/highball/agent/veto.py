@@ -387,7 +387,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
     },
     tasks.Removal: _SET | dict.fromkeys(("job", "set", "remove", "stay", "unknown", "adopted"), harmless),
     tasks.HeldRemoval: {"job": harmless, "set": harmless, "code": recorded, "message": recorded},
-    tasks.PruneTask: dict.fromkeys(("type", "repository"), harmless),
+    tasks.PlainTask: dict.fromkeys(("type", "repository"), harmless),
     tasks.CheckTask: dict.fromkeys(("type", "repository", "slice"), harmless),
     tasks.VerifyTask: {
         **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed", "stream"), harmless),
@@ -395,8 +395,6 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "markers": compared,
     },
     tasks.UnlockTask: dict.fromkeys(("type", "repository", "remove_all"), harmless),
-    tasks.StatsTask: dict.fromkeys(("type", "repository"), harmless),
-    tasks.InitTask: dict.fromkeys(("type", "repository"), harmless),
     tasks.KeyTask: {
         **dict.fromkeys(("type", "repository", "act", "id", "of_admin"), harmless),
         "name": option_value,

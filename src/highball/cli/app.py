@@ -148,10 +148,10 @@ def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
     from highball.cli.commands import table
 
     if over_hub:
-        return table.COMMANDS, {}, {}
+        return table.all_commands(), {}, {}
     from highball.cli.commands import this_machine
 
-    return this_machine.COMMANDS | table.COMMANDS, this_machine.GROUPS, this_machine.TITLES
+    return this_machine.COMMANDS | table.all_commands(), this_machine.GROUPS, this_machine.TITLES
 
 
 def _as_group(verbs: Verbs) -> typer.Typer:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Discriminator, Field, Tag
 
 from highball.config.job import Job
 from highball.config.keys import Key
@@ -120,10 +119,10 @@ class ForgetTask(WireModel):
     """Whether the data that no snapshot needs any more is removed as well, once all removals succeeded."""
 
 
-class PruneTask(WireModel):
-    """Remove data that no snapshot needs."""
+class PlainTask(WireModel):
+    """Do to a repository what needs no more than its key: a verb of the table of actions, which `type` names."""
 
-    type: Literal["prune"] = "prune"
+    type: Annotated[str, Field(pattern="^[a-z][a-z-]{0,39}$")]
     repository: Key
 
 
@@ -160,20 +159,6 @@ class UnlockTask(WireModel):
     remove_all: bool = False
 
 
-class StatsTask(WireModel):
-    """Measure what a repository stores."""
-
-    type: Literal["stats"] = "stats"
-    repository: Key
-
-
-class InitTask(WireModel):
-    """Make a repository, or meet the one that is there."""
-
-    type: Literal["init"] = "init"
-    repository: Key
-
-
 class KeyTask(WireModel):
     """Add a key to a repository, or remove one; the key that opens it is never removed.
 
@@ -202,18 +187,24 @@ class RestoreTask(WireModel):
     overwrite: Overwrite
 
 
+def _shape_of(task: Any) -> str:
+    """The class of a task by its `type`; what has none of its own is plain."""
+    told = task.get("type") if isinstance(task, Mapping) else getattr(task, "type", None)
+    return told if told in _WITH_A_CLASS else "plain"
+
+
+_WITH_A_CLASS = ("backup", "forget", "check", "verify", "unlock", "key", "restore")
+
 Task = Annotated[
-    BackupTask
-    | ForgetTask
-    | PruneTask
-    | CheckTask
-    | VerifyTask
-    | UnlockTask
-    | StatsTask
-    | InitTask
-    | KeyTask
-    | RestoreTask,
-    Field(discriminator="type"),
+    Annotated[BackupTask, Tag("backup")]
+    | Annotated[ForgetTask, Tag("forget")]
+    | Annotated[CheckTask, Tag("check")]
+    | Annotated[VerifyTask, Tag("verify")]
+    | Annotated[UnlockTask, Tag("unlock")]
+    | Annotated[KeyTask, Tag("key")]
+    | Annotated[RestoreTask, Tag("restore")]
+    | Annotated[PlainTask, Tag("plain")],
+    Discriminator(_shape_of),
 ]
 
 

@@ -6,6 +6,7 @@ names the ids that go and the ids that stay, and anything else in the listing is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -26,10 +27,7 @@ from highball.process.child import Stop
 from highball.protocol.tasks import (
     CheckTask,
     ForgetTask,
-    InitTask,
-    PruneTask,
     Removal,
-    StatsTask,
     UnlockTask,
 )
 from highball.retention import judge_removal
@@ -99,7 +97,7 @@ def _judge(removal: Removal, finished: Finished, listing: list[Snapshot]) -> Don
     return Done(Outcome.FAILURE, reason, (), facts, tuple(listing))
 
 
-def prune(steps: Steps, task: PruneTask) -> Done:
+def prune(steps: Steps, repository: str) -> Done:
     """Remove data that no snapshot needs.
 
     How much that was, the engine tells; measuring before and after would show no difference where it counts what
@@ -119,7 +117,7 @@ def prune(steps: Steps, task: PruneTask) -> Done:
         outcome, reason = judge_prune(reports[-1], opened.words, steps.assignment.run)
         return Done(outcome, reason, (), {"bytes_freed": reports[-1].freed, "bytes_stored": stored})
 
-    return steps.with_identity(task.repository, body, admin=True)
+    return steps.with_identity(repository, body, admin=True)
 
 
 def check(steps: Steps, task: CheckTask) -> Done:
@@ -185,25 +183,23 @@ def _tell_sizes(steps: Steps, opened: OpenRepository, *, measures: bool = True) 
     return stored
 
 
-def measure(steps: Steps, task: StatsTask) -> Done:
+def measure(steps: Steps, repository: str) -> Done:
     """Measure what the repository stores."""
 
     def body(opened: OpenRepository) -> Done:
         stored, count = opened.measure(), len(opened.list_snapshots())
-        steps.say(
-            Statistics, step=steps.current, repository=task.repository, bytes_stored=stored, snapshots=count
-        )
+        steps.say(Statistics, step=steps.current, repository=repository, bytes_stored=stored, snapshots=count)
         return Done(facts={"bytes_stored": stored, "snapshots_kept": count})
 
-    return steps.with_identity(task.repository, body)
+    return steps.with_identity(repository, body)
 
 
-def initialise(steps: Steps, task: InitTask) -> Done:
+def initialise(steps: Steps, repository: str) -> Done:
     """Make the repository, or meet the one that is there; never make one where one was met before and is gone."""
-    opened = steps.open(task.repository).having(patience=PATIENCE)
+    opened = steps.open(repository).having(patience=PATIENCE)
     try:
-        steps.meet(task.repository, opened)
-        if task.repository not in steps.assignment.identities:
+        steps.meet(repository, opened)
+        if repository not in steps.assignment.identities:
             _tell_sizes(
                 steps, opened
             )  # what others stored there nothing else tells before a check or a prune
@@ -212,5 +208,13 @@ def initialise(steps: Steps, task: InitTask) -> Done:
         if error.code != "repository_missing":
             raise
     opened.initialise()
-    steps.meet(task.repository, opened, bytes_stored=0, snapshots=0)
+    steps.meet(repository, opened, bytes_stored=0, snapshots=0)
     return Done(reason=Reason(code="made", message="made"))
+
+
+PLAIN: dict[str, Callable[[Steps, str], Done]] = {
+    "prune": prune,
+    "stats": measure,
+    "init": initialise,
+}
+"""How each verb is carried out that needs no more than a repository."""

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from highball.actions import ACTIONS, step_of
 from highball.agent import veto
 from highball.agent.host_policy import load_policy
 from highball.agent.run import key_change, maintenance, removable_disk
@@ -34,7 +35,7 @@ from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.engine.base import OpenRepository
 from highball.engine.tags import set_tag_list
-from highball.errors import Conflict, HighballError
+from highball.errors import Conflict, Failed, HighballError
 from highball.model.event import (
     Event,
     RunEnded,
@@ -58,12 +59,10 @@ from highball.protocol.tasks import (
     BackupTask,
     CheckTask,
     ForgetTask,
-    InitTask,
     KeyTask,
-    PruneTask,
+    PlainTask,
     Removal,
     RestoreTask,
-    StatsTask,
     Task,
     UnlockTask,
     VerifyTask,
@@ -106,7 +105,7 @@ def carry_out(
 def _do(steps: Steps, task: Task) -> None:
     if not isinstance(task, BackupTask) and removable_disk.is_passed_over(steps.assignment, task.repository):
         why = removable_disk.skipped(steps.assignment, task.repository)
-        steps.leave_out(Action(task.type), task.repository, Outcome.SKIPPED, why)
+        steps.leave_out(Action(step_of(task.type)), task.repository, Outcome.SKIPPED, why)
         return
     match task:
         case BackupTask():
@@ -114,24 +113,27 @@ def _do(steps: Steps, task: Task) -> None:
         case ForgetTask():
             maintenance.forget(steps, task)
             if task.prune and steps.outcome in (Outcome.SUCCESS, Outcome.WARNING):
-                pruning = PruneTask(repository=task.repository)
-                _single(steps, task.repository, Action.PRUNE, lambda: maintenance.prune(steps, pruning))
-        case PruneTask():
-            _single(steps, task.repository, Action.PRUNE, lambda: maintenance.prune(steps, task))
+                pruning = PlainTask(type="prune", repository=task.repository)
+                _do_plainly(steps, pruning)
+        case PlainTask():
+            _do_plainly(steps, task)
         case CheckTask():
             _single(steps, task.repository, Action.CHECK, lambda: maintenance.check(steps, task))
         case UnlockTask():
             _single(steps, task.repository, Action.UNLOCK, lambda: maintenance.unlock(steps, task))
-        case StatsTask():
-            _single(steps, task.repository, Action.STATS, lambda: maintenance.measure(steps, task))
-        case InitTask():
-            _single(steps, task.repository, Action.INIT, lambda: maintenance.initialise(steps, task))
         case KeyTask():
             key_change.change_keys(steps, task)
         case VerifyTask():
             _on_snapshot(steps, task, Action.VERIFY, lambda opened: verify(steps, opened, task))
         case RestoreTask():
             _on_snapshot(steps, task, Action.RESTORE, lambda opened: restore(steps, opened, task))
+
+
+def _do_plainly(steps: Steps, task: PlainTask) -> None:
+    verb, body = ACTIONS.get(task.type), maintenance.PLAIN.get(task.type)
+    if verb is None or body is None:
+        raise Failed(f"this agent does not know how to {task.type}", code="unsupported")
+    _single(steps, task.repository, verb.action, lambda: body(steps, task.repository))
 
 
 def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Done]) -> None:

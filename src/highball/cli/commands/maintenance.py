@@ -1,4 +1,4 @@
-"""verify, forget, accept, prune, check, unlock, stats: repositories in order; on one machine and over a hub alike."""
+"""verify, forget, accept, unlock, stats, and what only a repository is needed for; here and over a hub alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from highball.actions import Verb
 from highball.cli import formatting, run_all
 from highball.cli import render as answers
 from highball.cli.commands.snapshots import find_snapshot
@@ -213,17 +214,17 @@ def accept(context: typer.Context, target: Acceptable, reason: Why = None) -> No
     answers.show_accepted(session.output, target, place.accept(target, reason))
 
 
-# --- prune, check, unlock, stats -----------------------------------------------------------------
+# --- what is done to a repository -----------------------------------------------------------------
 
 
-def prune(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
-    """Remove data that no snapshot needs any more."""
-    _maintain(context, repositories, wait, "prune")
+def command_of(verb: Verb) -> Callable[..., None]:
+    """The command of a verb that needs no more than a repository, from its row of the table of actions."""
 
+    def command(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
+        _maintain(context, repositories, wait, verb.name)
 
-def check(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
-    """Check the structure, and read the next slice of the data, so that in time all of it is read."""
-    _maintain(context, repositories, wait, "check")
+    command.__doc__ = verb.words.help
+    return command
 
 
 def stats(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:

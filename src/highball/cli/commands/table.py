@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from highball.actions import ACTIONS
 from highball.cli.commands import (
     adopt,
     backup,
@@ -42,8 +43,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": maintenance.verify,
     "restore": restore.restore,
     "forget": maintenance.forget,
-    "prune": maintenance.prune,
-    "check": maintenance.check,
     "unlock": maintenance.unlock,
     "stats": maintenance.stats,
     "adopt": adopt.adopt,
@@ -51,3 +50,13 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "pause": pause.pause,
     "resume": pause.resume,
 }
+
+
+def all_commands() -> dict[str, Callable[..., Any]]:
+    """Those above, and one for each row of the table of actions that has none."""
+    of_rows = {
+        verb.name: maintenance.command_of(verb)
+        for verb in ACTIONS.values()
+        if verb.is_plain and verb.words.help and verb.name not in COMMANDS
+    }
+    return COMMANDS | of_rows

@@ -33,10 +33,8 @@ from highball.protocol.tasks import (
     BackupTask,
     CheckTask,
     Expectation,
-    InitTask,
     KeyTask,
-    PruneTask,
-    StatsTask,
+    PlainTask,
     Task,
     UnlockTask,
     VerifyTask,
@@ -119,26 +117,20 @@ class Orders:
         Unknown where there is nothing to verify.
         """
         repository = self.document.repositories[key]
+        if order.verb.deletes and order.task != "unlock":
+            demand_right_to_delete(key, repository)
         match order.task:
-            case "prune":
-                demand_right_to_delete(key, repository)
-                return PruneTask(repository=key), None
             case "check":
                 return CheckTask(
                     repository=key, slice=next_slice(self.record, key, repository, order.subset)
                 ), None
             case "unlock":
                 return UnlockTask(repository=key, remove_all=order.remove_all), None
-            case "stats":
-                return StatsTask(repository=key), None
-            case "init":
-                return InitTask(repository=key), None
             case "key-add" | "key-rotate":
                 act = order.task.removeprefix("key-")
                 told = {"new": order.new, "name": order.key_name, "of_admin": order.of_admin}
                 return KeyTask.model_validate({"repository": key, "act": act, **told}), None
             case "key-remove":
-                demand_right_to_delete(key, repository)
                 return KeyTask(repository=key, act="remove", id=order.key_id), None
             case "verify":
                 snapshot, job, confirmed = self._snapshot_to_verify(order, key, lists)
@@ -153,7 +145,8 @@ class Orders:
                     markers=markers,
                     unconfirmed=not confirmed,
                 ), job
-        raise AssertionError(f"{order.task} needs a plan")
+        assert order.verb.is_plain, f"{order.task} needs a plan"
+        return PlainTask(type=order.task, repository=key), None
 
     def has_to_list(self, order: RunOrder, key: str) -> bool:
         """Whether `task_for` will ask what the repository holds."""

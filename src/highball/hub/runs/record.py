@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from highball.actions import step_of
 from highball.errors import Conflict, Unknown
 from highball.hub.audit import Actor, write_down
 from highball.hub.document.rows import note_untested
@@ -117,7 +118,7 @@ class Record:
                 runs.insert().values(
                     id=assignment.run,
                     kind=assignment.kind.value,
-                    action=task.type,
+                    action=step_of(task.type),
                     job=assignment.job if scope.ordered else None,
                     repository=repository if scope.ordered else None,
                     host=assignment.host,

@@ -12,6 +12,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from highball.actions import step_of
 from highball.model.event import (
     Event,
     SnapshotSaved,
@@ -178,7 +179,7 @@ def _not_of_its_own(repository: str | None, scope: Scope) -> str | None:
 def _find_overreach_of(step: Step, scope: Scope) -> str | None:
     if step.number > MOST_STEPS:
         return f"no run has {step.number} steps"
-    if step.action not in _ACTIONS.get(scope.task, (scope.task,)):
+    if step.action not in _ACTIONS.get(scope.task, (step_of(scope.task),)):
         return f"its run was to {scope.task}, not to {step.action}"
     if step.job is not None and step.job not in scope.jobs:
         return f"its run has nothing to do with the job {step.job}"

@@ -23,7 +23,6 @@ from highball.hub.runs.recorded import RunFilter
 from highball.hub.status.health import list_standings
 from highball.model.fact import Fact
 from highball.model.run import (
-    Action,
     Outcome,
     Run,
     RunKind,
@@ -113,11 +112,11 @@ def make_router(hub: Hub) -> APIRouter:
 
         Where the same waits in the queue already, nothing more is queued: the answer is that run, and says so.
         """
-        if order.action is Action.KEY:
+        if order.verb.ordered_at is not None:
             raise Misuse(
                 "keys are changed at the repository's own address",
                 code="order_elsewhere",
-                hint=f"see /api/v1/repositories/{order.repository}/keys",
+                hint=f"see {order.verb.ordered_at.format(order.repository)}",
             )
         run, placing = hub.order(order, actor, key=idempotency_key)
         response.status_code = 202 if placing is Placing.NEW else 200

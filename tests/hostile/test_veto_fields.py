@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from highball.agent import veto
 from highball.agent.host_policy import Policy
+from highball.engine.base import DeclaredRepository
+from highball.engine.kinds import ENGINES
 from highball.errors import NotAllowed
 from highball.protocol import queries, tasks, wire
 from hostile.test_host_veto import use_restic
@@ -86,6 +88,11 @@ def fields_of(model: type[BaseModel]) -> dict[str, Any]:
     return {name: hints[name] for name in model.model_fields}
 
 
+def declared_by_engines(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The class itself; in place of the root of all repositories, that of each engine."""
+    yield from (engine.declared for engine in ENGINES) if kind is DeclaredRepository else (kind,)
+
+
 def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
     """All classes that may lie in these, as deep as anybody looks: what is only recorded is not looked into."""
     found: set[type[BaseModel]] = set()
@@ -99,7 +106,12 @@ def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
             if veto.DECIDED.get(model, {}).get(name) in (veto.recorded, veto.unused, None):
                 continue
             kinds = [bare(part) for part in parts_of(annotation)]
-            left += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+            left += [
+                declared
+                for kind in kinds
+                if isinstance(kind, type) and issubclass(kind, BaseModel)
+                for declared in declared_by_engines(kind)
+            ]
     return found
 
 
@@ -112,7 +124,7 @@ def test_every_class_that_comes_from_a_hub_has_its_row_and_no_other() -> None:
     assert set(get_args(wire.Body)) >= GREETING | FROM_AGENTS
     assert {model.__name__ for model in COMES} == {model.__name__ for model in veto.DECIDED}
     of_tasks, questions = get_args(tasks.Task)[0], get_args(queries.Question)[0]
-    assert set(get_args(of_tasks)) | set(get_args(questions)) <= set(COMES)
+    assert {bare(task) for task in get_args(of_tasks)} | set(get_args(questions)) <= set(COMES)
 
 
 @pytest.mark.parametrize("model", COMES, ids=lambda model: model.__name__)
@@ -152,7 +164,7 @@ def takes(part: Any, text: str) -> bool:
 
 
 def test_a_field_that_nobody_decided_about_is_refused() -> None:
-    class Newer(tasks.StatsTask):
+    class Newer(tasks.PlainTask):
         """A task as a later program might have it."""
 
         argv: tuple[str, ...] = ()
@@ -163,10 +175,10 @@ def test_a_field_that_nobody_decided_about_is_refused() -> None:
         program: str = "/bin/sh"
 
     everything = Policy.model_validate({"commands": "always"})
-    for message in (Newer(repository="nas", argv=("x",)), Unheard()):
+    for message in (Newer(type="stats", repository="nas", argv=("x",)), Unheard()):
         with pytest.raises(NotAllowed, match="nobody has decided"):
             veto.demand(everything, message)
-    veto.demand(everything, tasks.StatsTask(repository="nas"))
+    veto.demand(everything, tasks.PlainTask(type="stats", repository="nas"))
 
 
 # --- that it is so -------------------------------------------------------------------------------

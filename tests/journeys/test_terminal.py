@@ -75,7 +75,8 @@ class Terminal:
 
 
 def test_a_terminal_gets_colour_and_live_progress(station: Station) -> None:
-    station.fill(200, 400_000)
+    station.fill(20, 50_000)
+    station.add_job(limit_upload=400)  # a backup that takes some seconds
     terminal = Terminal(station, ("run",))
     assert terminal.run() == 0
     assert ESCAPE in terminal.said

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
+from pydantic import TypeAdapter
 
 from highball.cli import formatting
 from highball.cli.output import Cell, Column, Form, Output, state, to_json
@@ -596,8 +597,9 @@ def _describe_job(document: Document, key: str) -> dict[str, Any]:
 
 def _source(source: AnySource) -> Any:
     """A path by itself, as ever; of another kind all that was declared of it."""
-    is_path = source.kind == "path"
-    return path_to_text(source.path_within) if is_path else source.model_dump(mode="json", exclude_unset=True)
+    if source.kind == "path":
+        return path_to_text(source.path_within)
+    return TypeAdapter[Any](AnySource).dump_python(source, mode="json", exclude_unset=True)
 
 
 def _job_row(document: Document, key: str) -> list[str]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, GetCoreSchemaHandler, Tag
+from pydantic_core import CoreSchema
 
+from highball.source.base import Source
 from highball.source.command import CommandSource
 from highball.source.path import PathSource
+
+KINDS: tuple[type[Any], ...] = (
+    PathSource,
+    CommandSource,
+)
 
 
 def kind_of(declared: Any) -> str:
@@ -16,13 +25,13 @@ def kind_of(declared: Any) -> str:
     return next(claiming, PathSource.kind)
 
 
-AnySource = Annotated[
-    Annotated[PathSource, Tag(PathSource.kind)] | Annotated[CommandSource, Tag(CommandSource.kind)],
-    Discriminator(kind_of),
-]
-"""What a job may name as a source."""
+class _OfOneKind:
+    """Reads and writes a source as the kind that it is, of those that are listed above."""
 
-KINDS: tuple[type[PathSource | CommandSource], ...] = (
-    PathSource,
-    CommandSource,
-)
+    def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        any_of = reduce(or_, (Annotated[kind, Tag(kind.kind)] for kind in KINDS))
+        return handler.generate_schema(Annotated[any_of, Discriminator(kind_of)])
+
+
+AnySource = Annotated[Source, _OfOneKind()]
+"""What a job may name as a source."""

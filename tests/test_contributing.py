@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from testbed.restic import ResticBinary
+from testbed.written import WrittenRepository
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"`(src/[^`\n]+)`[^`\n]*:\n\n```(python|diff)\n(.*?)```", re.DOTALL)
@@ -23,25 +27,31 @@ def example_of(heading: str) -> list[tuple[str, str, str]]:
 
 
 def carry_out(heading: str, copy: Path) -> tuple[int, int]:
-    """Put an example into a copy of the program: how many files it adds, and how many lines elsewhere it changes."""
+    """Put an example into a copy of the program: how many files it adds, and how many places elsewhere it changes.
+
+    What is imported there is no place of its own.
+    """
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "static"))
-    files = lines = 0
+    files = places = 0
     for path, form, text in example_of(heading):
         at = copy / path
         if form == "python":
             assert not at.exists(), f"{path} is there already"
             at.write_text(text)
-            module = path.removeprefix("src/").removesuffix(".py").replace("/", ".")
             files += 1
             continue
-        [old], [new] = ([line[1:] for line in text.splitlines() if line.startswith(sign)] for sign in "-+")
-        before = at.read_text()
-        assert before.count(old) == 1, f"{path} does not say: {old}"
-        [name] = set(re.findall(r"\w+", new)) - set(re.findall(r"\w+", old))
-        imported = f"from {module} import {name}\n\n{new}"
-        at.write_text(before.replace(old, imported))
-        lines += 1
-    return files, lines
+        for hunk in text.split("@@\n"):
+            places += change(at, hunk.splitlines())
+    return files, places
+
+
+def change(path: Path, hunk: list[str]) -> bool:
+    """Change the one place that a hunk means; whether it is more than an import."""
+    old, new = ("\n".join(line[1:] for line in hunk if line[:1] != sign) + "\n" for sign in "+-")
+    before = path.read_text()
+    assert before.count(old) == 1, f"{path} does not say:\n{old}"
+    path.write_text(before.replace(old, new))
+    return any(line.startswith("+") and not line.startswith("+from ") for line in hunk)
 
 
 def ask(copy: Path, program: str, *words: str) -> str:
@@ -58,6 +68,68 @@ def ask(copy: Path, program: str, *words: str) -> str:
 def copy(tmp_path: Path) -> Path:
     """Where a copy of the program comes to lie."""
     return tmp_path / "copy"
+
+
+RUN = "import sys; from highball.cli import main; sys.argv = ['highball', *sys.argv[1:]]; main()"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, newest_restic: ResticBinary) -> Path:
+    """The configuration of a machine with a repository and a job that has no source yet."""
+    (tmp_path / "password").write_text("open sesame")
+    (tmp_path / "password").chmod(0o600)
+    WrittenRepository(tmp_path / "nas", "open sesame")
+    nas = {"url": str(tmp_path / "nas"), "password": {"file": str(tmp_path / "password")}}
+    settings = {"restic": str(newest_restic.path), "host": "here", "state": str(tmp_path / "state")}
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "letter").write_text("dear reader")
+    job = {"repositories": ["nas"], "sources": [str(tmp_path / "source")]}
+    tables = {"settings": settings, "repositories": {"nas": nas}, "jobs": {"docs": job}}
+    file = tmp_path / "highball.json.yaml"
+    file.write_text(json.dumps(tables))
+    return file
+
+
+def declare(file: Path, *path: str, value: object) -> None:
+    """Say something else in a configuration."""
+    tables = json.loads(file.read_text())
+    *ways, last = path
+    table = tables
+    for way in ways:
+        table = table[way]
+    table[last] = value
+    file.write_text(json.dumps(tables))
+
+
+def test_a_source_is_one_file_and_one_line(copy: Path, machine: Path) -> None:
+    assert carry_out("A source", copy) == (1, 1)
+    declare(
+        machine, "jobs", "docs", "sources", value=[str(machine.parent / "source"), {"packages": "debian"}]
+    )
+    ask(copy, RUN, "-c", str(machine), "run", "docs")
+    told = json.loads(ask(copy, RUN, "-c", str(machine), "--json", "snapshots"))
+    assert {one["set"] for one in told} == {"files", "packages.txt"}
+    [listed] = [one["id"] for one in told if one["set"] == "packages.txt"]
+    installed = ask(copy, RUN, "-c", str(machine), "dump", listed, "/packages.txt")
+    assert any(line.startswith("dpkg ") for line in installed.splitlines())
+
+
+def test_an_engine_is_one_file_and_one_line(copy: Path, machine: Path) -> None:
+    assert carry_out("An engine", copy) == (0, 1)
+    shutil.copy(ROOT / "tests/testbed/copies.py", copy / "src/highball/engine/copies.py")
+    declare(
+        machine, "repositories", "nas", value={"engine": "copies", "folder": str(machine.parent / "copies")}
+    )
+    ask(copy, RUN, "-c", str(machine), "setup", "--schedule", "none")
+    ask(copy, RUN, "-c", str(machine), "run", "docs")
+    assert len(json.loads(ask(copy, RUN, "-c", str(machine), "--json", "snapshots"))) == 1
+
+
+def test_a_verb_is_a_row_and_what_carries_it_out(copy: Path, machine: Path) -> None:
+    assert carry_out("A verb", copy) == (1, 2)
+    ask(copy, RUN, "-c", str(machine), "run", "docs")
+    [run] = json.loads(ask(copy, RUN, "-c", str(machine), "--json", "count", "nas"))["runs"]
+    assert (run["outcome"], run["steps"][0]["reason"]["message"]) == ("success", "1 snapshot")
 
 
 SEND = """

@@ -335,7 +335,9 @@ def test_everything_or_a_job_is_paused_until_a_time_and_resumed(away: Away) -> N
         return {one["subject"]: one["until"] for one in away.ask(*words)}
 
     later = "2032-05-01T06:00:00Z"
-    assert subjects("pause", "--until", later)["backup:docs"] == later  # beside the jobs that other tests left
+    assert (
+        subjects("pause", "--until", later)["backup:docs"] == later
+    )  # beside the jobs that other tests left
     everything = subjects("pause", "--maintenance", "--until", later, "--reason", "moving house")
     assert everything.keys() >= {"backup:docs", "check:nas", "discard:nas"}
     assert set(everything.values()) == {later}

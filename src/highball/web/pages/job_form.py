@@ -25,6 +25,7 @@ from highball.hub.document.diff import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import utc_now
+from highball.model.snapshot import FILES_SET
 from highball.protocol.queries import (
     Amount,
     Measure,
@@ -406,6 +407,8 @@ class Foreseen:
     """What a retention would do to the snapshots of a job in a repository, as far as the record knows them."""
 
     repository: str
+    stream: str | None = None
+    """The set, where it is that of what a command prints."""
     stay: int = 0
     go: int = 0
     held: str | None = None
@@ -449,6 +452,7 @@ def _foresee(hub: Hub, of: SetOf, policy: Retention) -> Foreseen:
     plan = hub.plans.retainer.foresee(of, policy, utc_now())
     return Foreseen(
         of.repository,
+        None if of.set == FILES_SET else of.set,
         len(plan.keep),
         len(plan.remove),
         plan.held.message if plan.held and plan.remove else None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,9 +139,9 @@ class World:
             await self.hub.fleet.serve(line)
         await line.close()
 
-    @contextlib.contextmanager
-    def hub_dies_at(self, statement: int | None) -> Iterator[None]:
-        """From the nth statement or commit that writes on, nothing that the hub does is done any more."""
+    def hub_dies_at(self, statement: int | None) -> None:
+        """From the nth statement or commit that writes on, nothing that the hub does is done any more: not by a thread
+        of it that comes to its next statement when its loop has ended already, either."""
         count = 0
         engine = self.hub.database.engine
 
@@ -149,7 +149,8 @@ class World:
             nonlocal count
             count += 1
             if statement is not None and count >= statement:
-                loop.call_soon_threadsafe(self.hub_died.set)
+                with contextlib.suppress(RuntimeError):  # the loop has ended before its threads
+                    loop.call_soon_threadsafe(self.hub_died.set)
                 raise Killed
 
         def before(connection: Any, cursor: Any, text: str, *_: Any) -> None:
@@ -159,11 +160,6 @@ class World:
         loop = asyncio.get_running_loop()
         sa.event.listen(engine, "before_cursor_execute", before)
         sa.event.listen(engine, "commit", come)
-        try:
-            yield
-        finally:
-            sa.event.remove(engine, "before_cursor_execute", before)
-            sa.event.remove(engine, "commit", come)
 
     async def live(self) -> None:
         """Until the run has ended and is put by, or somebody is killed."""
@@ -251,8 +247,8 @@ def live_once(
         world = World(folder)
         world.agent_dies_at = agent_at
         monkeypatch.setattr(link_room, "_dial", world.dial)
-        with world.hub_dies_at(hub_at):
-            await world.live()
+        world.hub_dies_at(hub_at)
+        await world.live()
         return world.hub_died.is_set() or world.agent_died.is_set()
 
     return asyncio.run(story())

@@ -206,3 +206,9 @@ def test_known_keys_below_a_key_of_ones_own() -> None:
     assert problems_in(declared) == [
         'repositories.nas.environment.X.fiel: is not known here (perhaps "file")'
     ]
+
+
+def test_known_keys_are_those_of_the_kind_of_source_that_is_meant() -> None:
+    assert problems_in_job(sources=[{"run": "pg_dump app", "name": "app.sql", "timeuot": "1h"}]) == [
+        'sources[0].timeuot: is not known here (perhaps "timeout")'
+    ]

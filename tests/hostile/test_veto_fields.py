@@ -24,6 +24,8 @@ from highball.engine.base import DeclaredRepository
 from highball.engine.kinds import ENGINES
 from highball.errors import NotAllowed
 from highball.protocol import queries, tasks, wire
+from highball.source.base import Source
+from highball.source.kinds import KINDS
 from hostile.test_host_veto import use_restic
 from testbed.restic import ResticBinary
 
@@ -88,9 +90,14 @@ def fields_of(model: type[BaseModel]) -> dict[str, Any]:
     return {name: hints[name] for name in model.model_fields}
 
 
-def declared_by_engines(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The class itself; in place of the root of all repositories, that of each engine."""
-    yield from (engine.declared for engine in ENGINES) if kind is DeclaredRepository else (kind,)
+def declared_by(kind: Any) -> Iterator[type[BaseModel]]:
+    """A class of objects itself; in place of what all kinds of repositories or sources have in common, each kind."""
+    if kind is DeclaredRepository:
+        yield from (engine.declared for engine in ENGINES)
+    elif kind is Source:
+        yield from KINDS
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
 
 
 def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
@@ -106,12 +113,7 @@ def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
             if veto.DECIDED.get(model, {}).get(name) in (veto.recorded, veto.unused, None):
                 continue
             kinds = [bare(part) for part in parts_of(annotation)]
-            left += [
-                declared
-                for kind in kinds
-                if isinstance(kind, type) and issubclass(kind, BaseModel)
-                for declared in declared_by_engines(kind)
-            ]
+            left += [declared for kind in kinds for declared in declared_by(kind)]
     return found
 
 
@@ -137,7 +139,7 @@ def test_what_is_called_harmless_can_hold_nothing_else(model: type[BaseModel], n
     rule = veto.DECIDED[model][name]
     for part in parts_of(fields_of(model)[name]):
         kind = bare(part)
-        is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
+        is_model = any(declared_by(kind))
         if rule is veto.harmless:
             assert not is_model, "it holds fields of its own: they are within"
             assert is_tame(part), f"{part} can name a path, a program, a variable or a secret"

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from api.whole import Whole
 from highball.config.job import HOOK_VARIABLES, Job
+from highball.source.base import Source
+from highball.source.kinds import KINDS
 from pages.reading import Form, read_page
 
 SAID: dict[str, Any] = {
@@ -89,7 +91,9 @@ def leaves_of(model: type[BaseModel], above: str = "") -> Iterator[str]:
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     """The classes of objects that a field may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if annotation is Source:
+        yield from KINDS
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
         yield from models_in(part)

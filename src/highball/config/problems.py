@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from highball.errors import Problem
+from highball.source.kinds import KINDS, tag_of
 
 # --- for validators ------------------------------------------------------------------------------
 
@@ -180,12 +181,17 @@ def _unknown_key(name: str, known: list[str]) -> tuple[str, str | None]:
     return "is not known here", find_nearest(name, known) or listed
 
 
+_SOURCES: dict[str, type[BaseModel]] = {tag_of(kind.kind): kind for kind in KINDS}
+
+
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """The names that are known at a location below the model."""
     here, is_key = model, False
     for part in location:
         if is_key:
             is_key = False
+        elif part in _SOURCES:
+            here = _SOURCES[str(part)]
         elif part in here.model_fields:
             annotation = here.model_fields[str(part)].annotation
             here = _class_within(annotation) or here

@@ -25,12 +25,19 @@ def kind_of(declared: Any) -> str:
     return next(claiming, PathSource.kind)
 
 
+def tag_of(kind: str) -> str:
+    """What stands for a kind in the place of a problem: nothing that could be the key of a field."""
+    return f"<{kind}>"
+
+
 class _OfOneKind:
     """Reads and writes a source as the kind that it is, of those that are listed above."""
 
     def __get_pydantic_core_schema__(self, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        any_of = reduce(or_, (Annotated[kind, Tag(kind.kind)] for kind in KINDS))
-        return handler.generate_schema(Annotated[any_of, Discriminator(kind_of)])
+        any_of = reduce(or_, (Annotated[kind, Tag(tag_of(kind.kind))] for kind in KINDS))
+        return handler.generate_schema(
+            Annotated[any_of, Discriminator(lambda declared: tag_of(kind_of(declared)))]
+        )
 
 
 AnySource = Annotated[Source, _OfOneKind()]

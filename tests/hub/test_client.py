@@ -493,6 +493,19 @@ def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     assert "jobs.docs.sauces" in [problem["at"] for problem in wrong["problems"]]
 
 
+def test_the_hub_copies_itself_when_told_from_elsewhere(away: Away) -> None:
+    [run] = away.ask("hub", "backup")["runs"]
+    assert (run["action"], run["outcome"]) == ("backup", "success")
+    assert away.served.get("hub/backups")
+
+
+def test_a_recovery_kit_is_taken_from_elsewhere(away: Away, tmp_path: Path) -> None:
+    there = away.ask("recovery-kit", "nas", "--show")
+    assert there["repository"] == "nas"
+    assert "restic" in there["kit"]
+    assert away.error("recovery-kit", "nowhere", "--show", expect=4)["code"] == "repository_unknown"
+
+
 def test_what_is_unknown_or_refused(away: Away) -> None:
     unknown = away.error("run", "dics", expect=4)
     assert (unknown["code"], unknown["hint"]) == ("job_unknown", "did you mean docs?")
@@ -503,7 +516,8 @@ def test_what_is_unknown_or_refused(away: Away) -> None:
     [last] = away.ask("runs", "--limit", "1")
     assert away.error("cancel", last["id"], expect=5)["code"] == "run_ended"
     assert away.error("accept", last["id"], expect=2)["code"] == "nothing_to_accept"
-    assert away.error("hub", "backup", expect=6)["code"] == "not_over_hub"
+    for words in (("hub", "rebuild"), ("serve",), ("init-config",)):
+        assert away.error(*words, expect=6)["code"] == "not_over_hub"
     assert away.error("unlock", "--remove-all", expect=2)["code"] == "confirmation_required"
 
 

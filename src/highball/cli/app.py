@@ -102,7 +102,7 @@ def run_command(arguments: Sequence[str]) -> int:
         rest, session.exit_status = ["--help"], Misuse.exit_code
     try:
         session.hub = _find_hub(first, rest[0] if rest else None)
-        register(rest[0] if rest else None, over_hub=session.hub is not None)
+        register(*rest[:2], over_hub=session.hub is not None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # from here on it is answered
         status = app([*first, *rest], standalone_mode=False, obj=session, prog_name="highball")
         sys.stdout.flush()
@@ -122,15 +122,16 @@ def run_command(arguments: Sequence[str]) -> int:
     return session.exit_status or (status if isinstance(status, int) else 0)
 
 
-def register(named: str | None = None, *, over_hub: bool = False) -> None:
-    """Put the named command on the program, or all of them: reading all their signatures takes its time."""
+def register(named: str | None = None, then: str = "", *_: str, over_hub: bool = False) -> None:
+    """Put the named command on the program, or all of them: reading all their signatures takes its time.
+
+    `then` is what is named after it: of some groups not every command is there over a hub.
+    """
     app.registered_commands.clear()
     app.registered_groups.clear()
     verbs, groups, titles = _tables(over_hub)
     if over_hub and named in HOME:
-        raise NotAllowed(
-            f"{named} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
-        )
+        _demand_over_hub(named, then, verbs, groups)
     for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
         if name in groups:
             title = titles[name]
@@ -138,6 +139,16 @@ def register(named: str | None = None, *, over_hub: bool = False) -> None:
         else:
             hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)
             app.command(name, hidden=hidden, short_help=_in_short(verbs[name]))(verbs[name])
+
+
+def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: dict[str, Verbs]) -> None:
+    """Raise NotAllowed where a hub cannot do what concerns this machine."""
+    is_of_group = named in groups and (then in groups[named] or not then or then.startswith("-"))
+    if named not in verbs and not is_of_group:
+        words = f"{named} {then}" if named in groups else named
+        raise NotAllowed(
+            f"{words} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
+        )
 
 
 Verbs = dict[str, Callable[..., Any]]
@@ -148,7 +159,7 @@ def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
     from highball.cli.commands import table
 
     if over_hub:
-        return table.all_commands(), {}, {}
+        return table.all_commands(), {"hub": table.OF_HUB}, {"hub": "Look after the hub itself: its backups."}
     from highball.cli.commands import this_machine
 
     return this_machine.COMMANDS | table.all_commands(), this_machine.GROUPS, this_machine.TITLES

@@ -150,6 +150,10 @@ class Hub:
         """The whole configuration as YAML."""
         return self._ask("GET", "configuration").content
 
+    def make_kit(self, repository: str) -> str:
+        """The page to print for a repository; who took it stands in the hub's audit."""
+        return self._ask("GET", f"repositories/{repository}/recovery-kit").text
+
     def plan_setup(self) -> tuple[str, str]:
         """Nothing but repositories."""
         return "hub", self.url

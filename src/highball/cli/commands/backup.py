@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import typer
 
@@ -52,6 +53,13 @@ def run(
         rehearse=dry_run,
         extra=(lambda: {"dry_run": True}) if dry_run else dict,
     )
+
+
+def back_up_hub(context: typer.Context) -> None:
+    """Let a hub copy its database, sealed vault and all, to where it keeps its copies."""
+    session: Session = context.obj
+    place = session.place()
+    run_all.carry_out(session, place, [("hub", partial(place.order, "hub-backup", "hub"))])
 
 
 def _tell_misread(session: Session, document: Document, jobs: Sequence[str]) -> None:

@@ -9,14 +9,10 @@ from typing import Annotated
 
 import typer
 
-from highball.cli.commands.hub import find_place, read_declared
 from highball.cli.context import Session
-from highball.cli.local import find_key_folder
 from highball.cli.output import safe
 from highball.config.document import effective_job, find_nearest
-from highball.errors import Conflict, Failed, Misuse
-from highball.hub.runs.record import utc_now
-from highball.hub.secrets.vault import find_key_file
+from highball.errors import Conflict, Failed, Misuse, Unknown
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
@@ -31,12 +27,19 @@ def recovery_kit(
     show: ShowOption = False,
 ) -> None:
     """Make the page to print for a repository: address, password, and the restic commands that bring data back."""
-    from highball.engine.kinds import engine_of
-    from highball.errors import Unknown
-    from highball.hub.disaster.recovery_kit import list_kept
-
     session: Session = context.obj
     _demand_a_place(out, show)
+    _hand_out(session, _make_kit(session, repository), out, {"repository": repository})
+
+
+def _make_kit(session: Session, repository: str) -> str:
+    if session.hub is not None:
+        return session.reach().make_kit(repository)
+    from highball.cli.commands.hub import find_place, read_declared
+    from highball.engine.kinds import engine_of
+    from highball.hub.disaster.recovery_kit import list_kept
+    from highball.hub.runs.record import utc_now
+
     place = read_declared(find_place(session))
     document = place.document
     if repository not in document.repositories:
@@ -48,13 +51,16 @@ def recovery_kit(
     jobs = {key: effective_job(document, key) for key in document.jobs}
     kept = list_kept(jobs, repository)
     declared = document.repositories[repository]
-    page = engine_of(declared).recovery_page(repository, declared, kept, utc_now(), sealed=place.sealed)
-    _hand_out(session, page, out, {"repository": repository})
+    return engine_of(declared).recovery_page(repository, declared, kept, utc_now(), sealed=place.sealed)
 
 
 def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOption = False) -> None:
     """Make the page to print for the hub: the key of its vault, and the way back to its database."""
+    from highball.cli.commands.hub import find_place, read_declared
+    from highball.cli.local import find_key_folder
     from highball.hub.disaster.recovery_kit import hub_kit
+    from highball.hub.runs.record import utc_now
+    from highball.hub.secrets.vault import find_key_file
     from highball.hub.storage.dialects import (
         find_newest_backup,
         name_of,

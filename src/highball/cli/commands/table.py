@@ -17,6 +17,7 @@ from highball.cli.commands import (
     keys,
     maintenance,
     pause,
+    recovery_kit,
     rekey,
     restore,
     snapshots,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "dump": snapshots.dump,
     "verify": maintenance.verify,
     "restore": restore.restore,
+    "recovery-kit": recovery_kit.recovery_kit,
     "forget": maintenance.forget,
     "unlock": maintenance.unlock,
     "stats": maintenance.stats,
@@ -50,6 +52,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "pause": pause.pause,
     "resume": pause.resume,
 }
+
+OF_HUB: dict[str, Callable[..., Any]] = {"backup": backup.back_up_hub}
+"""Those of `highball hub` that a hub carries out itself; the others need its machine."""
 
 
 def all_commands() -> dict[str, Callable[..., Any]]:

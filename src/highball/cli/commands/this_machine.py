@@ -11,7 +11,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
     "agent": agent.agent,
     "init-config": init_config.init_config,
-    "recovery-kit": recovery_kit.recovery_kit,
 }
 
 GROUPS: dict[str, dict[str, Callable[..., Any]]] = {

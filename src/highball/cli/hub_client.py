@@ -152,7 +152,7 @@ class Hub:
 
     def make_kit(self, repository: str) -> str:
         """The page to print for a repository; who took it stands in the hub's audit."""
-        return self._ask("GET", f"repositories/{repository}/recovery-kit").text
+        return self._ask("GET", f"repositories/{quote(repository, safe='')}/recovery-kit").text
 
     def plan_setup(self) -> tuple[str, str]:
         """Nothing but repositories."""

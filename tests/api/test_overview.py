@@ -257,7 +257,7 @@ def test_a_host_whose_agent_is_away_is_told_unless_it_may_sleep(hub: Whole) -> N
 
 
 def test_what_runs_is_told_with_how_far_it_is(hub: Whole) -> None:
-    run, _ = hub.hub.order(RunOrder(task="backup", job="docs"), Actor("anna"))
+    run, _ = hub.hub.operations.place(RunOrder(task="backup", job="docs"), Actor("anna"))
     progress = Progress(
         percent=62, bytes_done=5, bytes_per_second=2.5, seconds_left=660, current=b"/tank/\xff"
     )

@@ -24,7 +24,7 @@ def test_the_end_of_a_rotation_is_settled_once_however_many_see_it(whole: Whole)
         coming = hub.vault.find_place("far", f"{COMING}{UUID(story.run).hex}")
         hub.vault.seal(coming, SecretValue(b"new %d" % number), ANNA, NOW)
         told = {"task": "key-rotate", "repository": "far", "new": SecretReference(sealed=coming)}
-        hub.order(RunOrder.model_validate(told), ANNA, id=story.run)
+        hub.operations.place(RunOrder.model_validate(told), ANNA, id=story.run)
         hub.record.absorb(story.run, story.end().events)
 
         ready = Barrier(AT_ONCE)

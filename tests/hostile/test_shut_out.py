@@ -40,7 +40,7 @@ def test_whoever_is_shut_out_is_hung_up_on_and_let_in_by_no_key_and_no_invitatio
         async with attacked(tmp_path, database) as (hub, rogue):
             give(hub, RunOrder(task="backup", job="own"), "evil")
             kept = hub.fleet.invite("evil", ME, datetime.now(UTC))
-            await hub.shut_out("evil", ME, datetime.now(UTC))
+            await hub.operations.shut_out("evil", ME, datetime.now(UTC))
             assert await rogue.hear_or_lose() is None
             assert rogue.serving is not None
             await rogue.serving
@@ -66,7 +66,7 @@ def test_who_is_shut_out_while_it_greets_is_not_let_in(tmp_path: Path, database:
         async with attacked(tmp_path, database) as (hub, rogue):
             late = FakeAgent(hub, "evil", rogue.key, facts={"hostname": "same"})
             await late.greet(await late.dial())
-            await hub.shut_out("evil", ME, datetime.now(UTC))
+            await hub.operations.shut_out("evil", ME, datetime.now(UTC))
             assert late.serving is not None
             await asyncio.wait_for(late.serving, 10)
             assert hub.fleet.find("evil") is None
@@ -108,7 +108,9 @@ def test_who_takes_nothing_in_is_shut_out_like_any_other(
                 await rogue.enrol(hub.fleet.invite("host-1", ME, datetime.now(UTC)))
                 await slow_fleet.until(lambda: hub.fleet.find("host-1") is not None)
                 await ping_and_read_nothing(wire, talks[0])
-                await asyncio.wait_for(hub.shut_out("host-1", ME, datetime.now(UTC)), slow_fleet.PATIENCE)
+                await asyncio.wait_for(
+                    hub.operations.shut_out("host-1", ME, datetime.now(UTC)), slow_fleet.PATIENCE
+                )
                 await slow_fleet.until(lambda: hub.fleet.find("host-1") is None)
                 await slow_fleet.until(lambda: talks[0].disconnected)
                 wire.transport.abort()
@@ -122,9 +124,9 @@ def test_the_hubs_own_agent_and_one_that_is_not_there_are_not_shut_out(
     async def story() -> None:
         async with attacked(tmp_path, database) as (hub, _):
             with pytest.raises(Misuse):
-                await hub.shut_out("station", ME, datetime.now(UTC))
+                await hub.operations.shut_out("station", ME, datetime.now(UTC))
             with pytest.raises(Unknown):
-                await hub.shut_out("vm", ME, datetime.now(UTC))
+                await hub.operations.shut_out("vm", ME, datetime.now(UTC))
 
     asyncio.run(story())
 

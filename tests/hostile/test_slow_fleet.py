@@ -47,7 +47,7 @@ def test_the_clock_fires_and_agents_are_heard_while_none_of_them_answers(
 
     async def story(hub: Hub, agents: list[SlowAgent], url: str) -> None:
         for agent in agents:
-            hub.order(RunOrder(task="discard", repository=f"of-{agent.host}"), HUB)
+            hub.operations.place(RunOrder(task="discard", repository=f"of-{agent.host}"), HUB)
         await until(lambda: all(agent.asked for agent in agents))
         before = {host: at for host, at in hub.fleet.list_seen().items() if at is not None}
         async with asking(hub, url, "viewer") as viewer:
@@ -88,7 +88,7 @@ def test_what_an_agent_tells_is_taken_in_while_it_works_on_an_answer(tmp_path: P
             [agent] = agents
             task = asyncio.create_task(operator.get(f"/api/v1/repositories/of-{agent.host}/snapshots"))
             await until(lambda: len(agent.asked) == 1)
-            run, _ = hub.order(RunOrder(task="backup", job="often"), HUB)
+            run, _ = hub.operations.place(RunOrder(task="backup", job="often"), HUB)
             await until(lambda: hub.record.find_run(run.id).state is RunState.DONE)
             assert not task.done()
             await agent.answer()
@@ -129,7 +129,7 @@ def test_a_question_that_came_after_an_event_is_not_answered_by_an_older_look(tm
         async with asking(hub, url, "viewer") as viewer:
             first = asyncio.create_task(viewer.get(address))
             await until(lambda: len(agent.asked) == 1)
-            run, _ = hub.order(RunOrder(task="backup", job="often"), HUB)
+            run, _ = hub.operations.place(RunOrder(task="backup", job="often"), HUB)
             await until(lambda: hub.record.find_run(run.id).state is RunState.DONE)
             second = asyncio.create_task(viewer.get(address))
             await until(lambda: len(agent.asked) == 2)

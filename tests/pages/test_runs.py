@@ -316,7 +316,7 @@ def test_a_row_of_missed_times_tells_the_first_the_last_and_how_many(whole: Whol
 @pytest.mark.parametrize(("actor", "told"), [("anna", "by anna"), ("token:grafana", "by the token grafana")])
 def test_who_wanted_a_run_is_a_person_or_a_token(whole: Whole, actor: str, told: str) -> None:
     order = RunOrder(task="check", repository="nas")
-    run, _ = whole.hub.order(order, Actor(actor))
+    run, _ = whole.hub.operations.place(order, Actor(actor))
     assert run_summary.origin_of(run) == told
     assert Names(whole.hub.document()).run(run) == "Check of nas"
     whole.hub.backlog.end_unbegun(run.id, Outcome.CANCELLED, Reason(code="cancelled", message="done"), START)

@@ -96,7 +96,9 @@ def add(
 def remove(hub: Hub, key: str, id: str, actor: Actor, *, order_key: str | None = None) -> Run:
     """Begin to remove a key; raises NotAllowed where nothing can be removed there."""
     demand_right_to_delete(key, hub.repositories.get(key))
-    run, _ = hub.order(RunOrder(task="key-remove", repository=key, key_id=id), actor, key=order_key)
+    run, _ = hub.operations.place(
+        RunOrder(task="key-remove", repository=key, key_id=id), actor, key=order_key
+    )
     return run
 
 
@@ -120,7 +122,7 @@ def _add(hub: Hub, key: str, new: _New, actor: Actor, order_key: str | None) -> 
         reference = SecretReference(sealed=place)
     told = {"new": reference, "key_name": new.name, "of_admin": new.of_admin}
     order = RunOrder.model_validate({"task": new.task, "repository": key, **told})
-    run, fresh = hub.order(order, actor, key=order_key, id=run_id)
+    run, fresh = hub.operations.place(order, actor, key=order_key, id=run_id)
     if not fresh and place is not None:
         hub.vault.remove(place, actor, utc_now())
     return run

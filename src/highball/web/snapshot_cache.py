@@ -86,7 +86,7 @@ class Listings:
 
     async def _ask_snapshots(self, key: str) -> SnapshotList:
         before, asked_at = self._now(), utc_now()
-        found = await self._hub.list_snapshots(key)
+        found = await self._hub.operations.list_snapshots(key)
         if len(self._snapshots) + len(found) > SNAPSHOTS_KEPT:
             self._snapshots.clear()
             self._listings.clear()

@@ -120,6 +120,13 @@ class RunOrder(Fact):
             raise ValueError(f"{self.task} needs {' and '.join(lacking)}")
         return self
 
+    @classmethod
+    def about(cls, action: str, subject: str | None, **fields: Any) -> Self:
+        """An order of a verb on a job or a repository; raises ValidationError where its row says otherwise."""
+        verb = ACTIONS.get(action)
+        named = next((name for name in ("job", "repository") if verb and name in verb.needs), None)
+        return cls.model_validate({"task": action, **({named: subject} if named else {}), **fields})
+
     @property
     def verb(self) -> Verb:
         """Its row of the table of actions."""

@@ -41,24 +41,24 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("")
     async def list_foreign(key: str, _: Sees) -> list[ForeignGroup]:
         """The snapshots that no known run made, alike ones together; adopted ones with their job."""
-        adoption = await hub.adoption(key)
+        adoption = await hub.operations.adoption(key)
         return await run_in_threadpool(adoption.list_groups)
 
     @router.get("/{group}/retention")
     async def preview_adoption(key: str, group: Group, job: Key, _: Sees) -> list[Plan]:
         """What the job's retention would do once it governs this group, and why each snapshot stays."""
-        return await hub.preview_adoption(key, group, job)
+        return await hub.operations.preview_adoption(key, group, job)
 
     @router.post("/{group}/adopt")
     async def adopt(key: str, group: Group, wanted: Adopted, actor: Rules) -> ForeignGroup:
         """Let a job's retention govern this group from now on; nothing is removed by that."""
-        adoption = await hub.adoption(key)
+        adoption = await hub.operations.adoption(key)
         return await run_in_threadpool(adoption.adopt, group, wanted.job, utc_now(), actor)
 
     @router.post("/{group}/release")
     async def release(key: str, group: Group, actor: Rules) -> ForeignGroup:
         """Let nobody govern this group any more: it is foreign again, and stays."""
-        adoption = await hub.adoption(key)
+        adoption = await hub.operations.adoption(key)
         return await run_in_threadpool(adoption.release, group, utc_now(), actor)
 
     return router

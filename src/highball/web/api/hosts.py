@@ -83,7 +83,7 @@ def list_agents(hub: TheHub, _: Sees) -> list[HostAnswer]:
 def invite(hub: TheHub, host: str, actor: Admin, request: Request) -> InvitationAnswer:
     """A one-time invitation for the agent of a host, and the line to type there; it counts for an hour."""
     now = utc_now()
-    token = hub.invite(host, actor, now)
+    token = hub.operations.invite(host, actor, now)
     url = url_of(request)
     # By standard input: everybody on a machine may read the arguments of its programs.
     line = f"printf %s {token} | highball agent --join {quote(url)}"
@@ -96,7 +96,7 @@ def invite(hub: TheHub, host: str, actor: Admin, request: Request) -> Invitation
 async def shut_out(hub: TheHub, host: str, actor: Admin) -> None:
     """Shut a host's agent out: its key and its invitations count no more, and nobody is that host's agent until
     one joins by another invitation."""
-    await hub.shut_out(host, actor, utc_now())
+    await hub.operations.shut_out(host, actor, utc_now())
 
 
 @router.get("/hosts/{host}/browse")

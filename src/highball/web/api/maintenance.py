@@ -180,7 +180,7 @@ def make_router(hub: Hub) -> APIRouter:
     async def preview(request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
         """What would go, and why each snapshot stays."""
         pairs = await run_in_threadpool(_pairs, hub, chosen)
-        waits = each_of(hub.plans.plan(repository, job) for repository, job in pairs)
+        waits = each_of(hub.operations.list_plans(repository, job) for repository, job in pairs)
         return [plan for plans in await while_asked(request, waits) for plan in plans]
 
     @router.post("/settings/retention/run", status_code=202)
@@ -190,24 +190,23 @@ def make_router(hub: Hub) -> APIRouter:
         if not wanted.confirmed:
             raise Misuse("this removes snapshots: it has to be confirmed", code="not_confirmed")
         orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
-        runs = [hub.order(order, actor)[0] for order in orders]
+        runs = [hub.operations.place(order, actor)[0] for order in orders]
         return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
 
     @router.get("/holds")
     def list_holds(_: Sees, repository: str | None = None) -> list[Hold]:
         """What makes retention stand still, the oldest first."""
-        return hub.record.holds.list_open(repository)
+        return hub.operations.list_holds(repository)
 
     @router.post("/holds/{id}/accept")
     def accept(id: str, actor: Runs, word: Word | None = None) -> Accepted:
         """Say that it is right: retention goes on."""
-        return Accepted.of([hub.record.holds.accept(id, actor, utc_now(), reason_of(word))])
+        return Accepted.of([hub.operations.accept_hold(id, actor, reason_of(word))])
 
     @router.post("/repositories/{key}/accept")
     def accept_all(key: str, actor: Runs, word: Word | None = None) -> Accepted:
         """Say so of all that waits for a person in a repository."""
-        hub.repositories.get(key)
-        return Accepted.of(hub.record.holds.accept_repository(key, actor, utc_now(), reason_of(word)))
+        return Accepted.of(hub.operations.accept_repository(key, actor, reason_of(word)))
 
     return router
 

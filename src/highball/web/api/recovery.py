@@ -6,7 +6,6 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from highball.hub.disaster.self_backup import examine, list_backups
-from highball.hub.runs.queue import RunOrder
 from highball.model.fact import Fact
 from highball.model.run import Run
 from highball.model.text import UtcTime
@@ -34,7 +33,7 @@ router = APIRouter(prefix="/api/v1", tags=["recovery"])
 )
 def recovery_kit(hub: TheHub, key: str, actor: Admin) -> StreamingResponse:
     """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
-    page = hub.make_kit(key, actor)
+    page = hub.operations.make_kit(key, actor)
     return StreamingResponse(iter([page]), media_type="text/markdown; charset=utf-8")
 
 
@@ -59,4 +58,4 @@ def list_copies(hub: TheHub, _: Admin) -> list[BackupAnswer]:
 @router.post("/hub/backups", status_code=202)
 def back_up(hub: TheHub, actor: Admin) -> Run:
     """Make one more copy now."""
-    return hub.order(RunOrder(task="hub-backup"), actor)[0]
+    return hub.operations.order("hub-backup", None, actor=actor)[0]

@@ -65,7 +65,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/snapshots")
     async def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
         """What a repository holds, of other tools too; newest first."""
-        return await hub.list_snapshots(key)
+        return await hub.operations.list_snapshots(key)
 
     @router.get("/repository-figures")
     def list_figures(_: Sees) -> list[Holding]:
@@ -82,12 +82,12 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/repositories/{key}/loss")
     async def tell_loss(key: str, _: Admin) -> Loss:
         """What would be given up by beginning a repository anew, which is lost for good."""
-        return await hub.tell_loss(key)
+        return await hub.operations.tell_loss(key)
 
     @router.post("/repositories/{key}/give-up", status_code=204)
     async def give_up(key: str, actor: Admin, loss: GivenUp) -> None:
         """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
-        await hub.give_up(key, loss.identity, actor)
+        await hub.operations.give_up(key, loss.identity, actor)
 
     @router.get("/repositories/{key}/locks")
     async def list_locks(key: str, _: Sees) -> list[Lock]:
@@ -122,7 +122,7 @@ def make_router(hub: Hub) -> APIRouter:
     @router.post("/restores/preview")
     async def preview_restore(request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
         """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
-        return await while_asked(request, hub.plan_restore(wish))
+        return await while_asked(request, hub.operations.plan_restore(wish))
 
     @router.get("/repositories/{key}/retention")
     async def preview_retention(
@@ -132,7 +132,7 @@ def make_router(hub: Hub) -> APIRouter:
 
         `approve` shows them as they would be if a person had approved the plan with this id.
         """
-        return await hub.plans.plan(key, job, approve)
+        return await hub.operations.list_plans(key, job, approve)
 
     @router.get("/repositories/{key}/trend")
     def trend(key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90) -> list[RepositoryDay]:

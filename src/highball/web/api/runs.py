@@ -97,7 +97,7 @@ def make_router(hub: Hub) -> APIRouter:
     ) -> RunPage:
         """Runs, newest first."""
         chosen = RunFilter(job, repository, host, kind, state, outcome, since, until)
-        found = record.list_runs(chosen, limit=limit + 1, after=cursor)
+        found = hub.operations.list_runs(chosen, limit=limit + 1, after=cursor)
         more = found[limit - 1].id if len(found) > limit else None
         return RunPage(items=tuple(found[:limit]), next=more)
 
@@ -118,7 +118,7 @@ def make_router(hub: Hub) -> APIRouter:
                 code="order_elsewhere",
                 hint=f"see {order.verb.ordered_at.format(order.repository)}",
             )
-        run, placing = hub.order(order, actor, key=idempotency_key)
+        run, placing = hub.operations.place(order, actor, key=idempotency_key)
         response.status_code = 202 if placing is Placing.NEW else 200
         response.headers["Location"] = f"/api/v1/runs/{run.id}"
         return Ordered.of(run, placing)
@@ -126,19 +126,17 @@ def make_router(hub: Hub) -> APIRouter:
     @router.get("/runs/{run}")
     def show_run(run: str, _: Sees) -> Run:
         """One run with its steps; the start of an id will do where only one begins so."""
-        return record.find_run(run)
+        return hub.operations.find_run(run)
 
     @router.post("/runs/{run}/cancel", status_code=202)
     async def cancel(run: str, actor: Runs) -> Run:
         """End a run politely."""
-        await hub.dispatcher.cancel(run, actor)
-        return record.find_run(run)
+        return await hub.operations.cancel(run, actor)
 
     @router.post("/runs/{run}/accept")
     def accept(run: str, actor: Runs, word: Word | None = None) -> Accepted:
         """Say that what a run showed is right, like a smaller size: retention goes on where it stood still for that."""
-        found = record.find_run(run)
-        return Accepted.of(record.holds.accept_run(found.id, actor, utc_now(), reason_of(word)))
+        return Accepted.of(hub.operations.accept_run(run, actor, reason_of(word)))
 
     @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
     def read_events(run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:

@@ -55,7 +55,7 @@ def ask_about_agent(pages: ThePages, key: str, request: Request, _: Admin) -> Re
 
 @router.post("/hosts/{key}/shut-out")
 async def shut_out(hub: TheHub, key: str, actor: Admin) -> Response:
-    await hub.shut_out(key, actor, utc_now())
+    await hub.operations.shut_out(key, actor, utc_now())
     return go(HOSTS, said=Said(f"The agent of {key} is shut out. Invite the host again to let another in."))
 
 

@@ -199,13 +199,13 @@ def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime 
     job = effective_job(hub.document(), key)
     if act == "run":
         order = RunOrder(task="backup", job=key)
-        _, placing = hub.order(order, actor, key=f"{once}:{key}" if once else None)
+        _, placing = hub.operations.place(order, actor, key=f"{once}:{key}" if once else None)
         return placing is not Placing.WAITING
     if act == "prove":
         there = [name for name in job.repositories if hub.record.list_sets(repository=name, job=key)]
         for name in there:
             order = RunOrder(task="verify", job=key, repository=name)
-            hub.order(order, actor, key=f"{once}:{key}:{name}" if once else None)
+            hub.operations.place(order, actor, key=f"{once}:{key}:{name}" if once else None)
         return bool(there)
     try:
         _rest(hub, key, actor, pausing=act == "pause", until=until)
@@ -562,7 +562,7 @@ class Kept:
 async def _kept(hub: Hub, key: str, repository: str, sets: Sequence[str], *, short: bool) -> list[Kept]:
     """What is kept of each set of a job in a repository, or why nobody knows."""
     try:
-        plans = await hub.plans.plan(repository, key)
+        plans = await hub.operations.list_plans(repository, key)
     except HighballError as error:
         return [Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)]
     return await run_in_threadpool(
@@ -610,14 +610,14 @@ def _add_orders(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/jobs/{key}/run")
     def run(key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
         order = RunOrder(task="backup", job=key, dry_run=bool(dry))
-        return pages.to_run(*hub.order(order, actor, key=f"{once}:{dry}" if once else None))
+        return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{dry}" if once else None))
 
     @router.post("/jobs/{key}/prove")
     def prove(
         key: str, actor: Runs, repository: Annotated[str, Form(min_length=1, max_length=63)], once: Text = ""
     ) -> Response:
         order = RunOrder(task="verify", job=key, repository=repository)
-        return pages.to_run(*hub.order(order, actor, key=f"{once}:{repository}" if once else None))
+        return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{repository}" if once else None))
 
     @router.post("/jobs/{key}/pause")
     def pause_it(

@@ -42,7 +42,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/repositories/{key}/anew")
 async def ask_to_begin_anew(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
     try:
-        loss = await hub.tell_loss(key)
+        loss = await hub.operations.tell_loss(key)
     except HighballError as error:
         return go(_address(key), said=_why_not(error))
     return await run_in_threadpool(_ask, hub, pages, request, loss)
@@ -63,11 +63,11 @@ async def begin_anew(
         )
         return go(_address(key), said=told)
     try:
-        await hub.give_up(key, identity or None, actor)
+        await hub.operations.give_up(key, identity or None, actor)
     except HighballError as error:
         return go(_address(key), said=_why_not(error))
     order = RunOrder(task="init", repository=key)
-    run, _ = await run_in_threadpool(hub.order, order, actor, key=order_key[:200] or None)
+    run, _ = await run_in_threadpool(hub.operations.place, order, actor, key=order_key[:200] or None)
     return go(f"/runs/{run.id}")
 
 

@@ -98,7 +98,9 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
         if about.repository and ACTIONS[about.task].plans:
             return go(plan_address(about.repository))
         order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
-        return pages.to_run(*hub.order(order, actor, key=f"{order_key}:{subject}" if order_key else None))
+        return pages.to_run(
+            *hub.operations.place(order, actor, key=f"{order_key}:{subject}" if order_key else None)
+        )
 
     @router.post("/maintenance/pause")
     def pause(
@@ -131,7 +133,7 @@ def make_router(hub: Hub, pages: Pages) -> APIRouter:
 def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/holds/{id}/accept")
     def ask_to_accept(request: Request, _: Runs, id: str) -> Response:
-        found = next((hold for hold in hub.record.holds.list_open() if hold.id == id), None)
+        found = next((hold for hold in hub.operations.list_holds() if hold.id == id), None)
         if found is None:
             return go("/", said=Said("That holds nothing any more."))
         return ask(pages, request, _about_hold(found))
@@ -139,7 +141,7 @@ def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/holds/{id}/accept")
     def accept(actor: Runs, id: str, why: Annotated[str, Form(max_length=500)] = "") -> Response:
         try:
-            hold = hub.record.holds.accept(id, actor, utc_now(), why.strip() or None)
+            hold = hub.operations.accept_hold(id, actor, why.strip() or None)
         except HighballError as error:
             return go("/", said=Said(status_looks.sentence(error.message), "warn"))
         hub.bus.news.publish("object", hold.repository)

@@ -29,7 +29,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
         raise Unknown(f"a repository of {repository.engine} is not repaired by hand", code="no_repair")
     [held] = list_holdings(hub, [key])
     damage = next(
-        (one for one in hub.record.holds.list_open(key) if one.cause is HoldCause.CHECK_FAILED), None
+        (one for one in hub.operations.list_holds(key) if one.cause is HoldCause.CHECK_FAILED), None
     )
     version = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
     is_old = repair.is_too_old(version)

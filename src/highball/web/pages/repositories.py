@@ -213,7 +213,7 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
         repository = await run_in_threadpool(hub.repositories.get, key)
         context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
         try:
-            context |= {"plans": await hub.plans.plan(key, job), "error": None}
+            context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
         except HighballError as error:
             context |= {"plans": [], "error": error}
         return await run_in_threadpool(pages.answer, request, "repository-retention", context)
@@ -224,7 +224,7 @@ def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
     ) -> Response:
         await run_in_threadpool(hub.repositories.get, key)
         try:
-            plans = await hub.plans.plan(key, job or None)
+            plans = await hub.operations.list_plans(key, job or None)
         except HighballError as error:
             return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
         found = next((one for one in plans if one.id == plan), None)
@@ -285,7 +285,7 @@ def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
     ) -> Response:
         told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
         try:
-            kit = hub.make_kit(key, actor)
+            kit = hub.operations.make_kit(key, actor)
         except HighballError as error:
             return pages.answer(request, "repository-kit", {**told, "error": error}, status=error.http_status)
         if not download:
@@ -322,7 +322,7 @@ def _needs_no_look(task: str) -> str:
 
 
 def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) -> Response:
-    return pages.to_run(*hub.order(order, actor, key=f"{key}:{order.task}" if key else None))
+    return pages.to_run(*hub.operations.place(order, actor, key=f"{key}:{order.task}" if key else None))
 
 
 def _said_of(found: RepositoryTestAnswer) -> Said:
@@ -424,7 +424,7 @@ def _shown(
         "declared": declared,
         "file": hub.documents.file() if declared.origin == "file" else None,
         "look": look_of(held, _going(hub).get(key)),
-        "holds": hub.record.holds.list_open(key),
+        "holds": hub.operations.list_holds(key),
         "coverage": find_coverage(hub, key, now),
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),

@@ -23,7 +23,6 @@ from highball.errors import ConfigurationInvalid, Conflict, HighballError, Probl
 from highball.hub.audit import Actor
 from highball.hub.document.store import FROM_FILE
 from highball.hub.hub import Hub
-from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.hub.status.repositories import read_address, spell_address
 from highball.secret import SecretValue
@@ -457,7 +456,7 @@ def _save(
         hub.record.note_test(made, untested, utc_now())
         hub.bus.news.publish("object", made)
     if sent.init:
-        hub.order(RunOrder(task="init", repository=made), actor, key=f"{sent.order_key}:init")
+        hub.operations.order("init", made, actor=actor, key=f"{sent.order_key}:init")
     address = f"/repositories/{quote(made, safe='')}"
     if "password" in sealed:
         return go(link(f"{address}/kit", {"made": "yes", "to": sent.to or ""}))

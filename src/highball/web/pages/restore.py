@@ -315,7 +315,7 @@ class Wizard:
             target=os.fsencode(self.target),
         )
         try:
-            self.counted = await self._hub.plan_restore(wish, COUNT_SECONDS)
+            self.counted = await self._hub.operations.plan_restore(wish, COUNT_SECONDS)
         except HighballError as error:
             self.uncounted = error
 
@@ -432,7 +432,7 @@ def _add_restore(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return await _draw(request, pages, wizard, hub, trouble=error)
         if order is None:
             return await _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
-        ordered, _ = await run_in_threadpool(hub.order, order, actor, key=key)
+        ordered, _ = await run_in_threadpool(hub.operations.place, order, actor, key=key)
         return go(f"/runs/{ordered.id}")
 
     @router.get("/restore/folder")

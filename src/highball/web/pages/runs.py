@@ -238,7 +238,7 @@ class Account:
     @cached_property
     def holds(self) -> list[Hold]:
         """What stands still because of it."""
-        return [hold for hold in self._hub.record.holds.list_open() if hold.run == self.run.id]
+        return [hold for hold in self._hub.operations.list_holds() if hold.run == self.run.id]
 
     @cached_property
     def again(self) -> RunOrder | None:
@@ -362,7 +362,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/runs/{id}/cancel")
     async def cancel(actor: Runs, id: str) -> Response:
         try:
-            await hub.dispatcher.cancel(id, actor)
+            await hub.operations.cancel(id, actor)
         except Conflict:  # it ended between the look and the click
             return _back(id, Said("It had ended already.", "warn"))
         return _back(id, Said("The run is told to end. What it saved so far stays."))
@@ -377,7 +377,7 @@ def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
             return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
         if order.verb.plans:
             return go(plan_address(order.repository or "", order.job))
-        return pages.to_run(*hub.order(order, actor, key=key))
+        return pages.to_run(*hub.operations.place(order, actor, key=key))
 
 
 def _about_cancelling(run: Run, names: Names) -> Question:

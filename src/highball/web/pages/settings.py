@@ -19,7 +19,6 @@ from highball.errors import HighballError
 from highball.hub.disaster.self_backup import list_backups
 from highball.hub.document.diff import FROM_FILE
 from highball.hub.hub import Hub
-from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.schedule import NAMED
 from highball.web.authorize import Admin, Sees, known, own_user
@@ -258,7 +257,7 @@ def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Respon
 
 @router.post("/settings/hub/backups")
 def back_up(hub: TheHub, actor: Admin, order: Text = "") -> Response:
-    hub.order(RunOrder(task="hub-backup"), actor, key=order[:64] or None)
+    hub.operations.order("hub-backup", None, actor=actor, key=order[:64] or None)
     return go(HUB, said=Said("The hub’s database is being copied."))
 
 

@@ -223,7 +223,7 @@ def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
     def remove(actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = "") -> Response:
         order = RunOrder(task="forget", repository=key, snapshot=snapshot)
-        return pages.to_run(*hub.order(order, actor, key=order_key[:200] or None))
+        return pages.to_run(*hub.operations.place(order, actor, key=order_key[:200] or None))
 
 
 def _about_removal(key: str, id: str) -> Question:
@@ -253,7 +253,7 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
             "jobs": [(one, one) for one in jobs],
         }
         try:
-            context["groups"] = await run_in_threadpool((await hub.adoption(key)).list_groups)
+            context["groups"] = await run_in_threadpool((await hub.operations.adoption(key)).list_groups)
         except HighballError as error:
             context["trouble"] = error
         return await run_in_threadpool(pages.answer, request, "foreign", context)
@@ -261,7 +261,7 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
     @router.get("/repositories/{key}/foreign/{group}/adopt")
     async def ask_to_adopt(request: Request, _: Admin, key: str, group: Group, job: Word = "") -> Response:
         try:
-            plans = await hub.preview_adoption(key, group, job)
+            plans = await hub.operations.preview_adoption(key, group, job)
         except HighballError as error:
             return go(_foreign(key), said=Said(status_looks.sentence(error.message), "warn"))
         going = sum(len(plan.remove) for plan in plans)
@@ -285,14 +285,14 @@ def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
 
     @router.post("/repositories/{key}/foreign/{group}/adopt")
     async def adopt(actor: Admin, key: str, group: Group, job: Text = "") -> Response:
-        adoption = await hub.adoption(key)
+        adoption = await hub.operations.adoption(key)
         found = await run_in_threadpool(adoption.adopt, group, job, utc_now(), actor)
         told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
         return go(_foreign(key), said=Said(told))
 
     @router.post("/repositories/{key}/foreign/{group}/release")
     async def release(actor: Admin, key: str, group: Group) -> Response:
-        adoption = await hub.adoption(key)
+        adoption = await hub.operations.adoption(key)
         await run_in_threadpool(adoption.release, group, utc_now(), actor)
         return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
 

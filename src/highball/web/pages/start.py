@@ -141,7 +141,7 @@ def _back_up_again(hub: Hub, actor: Actor) -> None:
     """Order the first backup once more, where the last one came to nothing."""
     told = _first_run(hub)
     if not told["going"]:
-        hub.order(RunOrder(task="backup", job=told["job"]), actor)
+        hub.operations.order("backup", told["job"], actor=actor)
 
 
 async def _show(hub: Hub, pages: Pages, request: Request, actor: Actor, told: dict[str, Any]) -> Response:
@@ -338,7 +338,9 @@ def _take_back(hub: Hub, actor: Actor) -> Said | None:
 
 
 async def _initialise(hub: Hub, actor: Actor) -> None:
-    run, _ = await run_in_threadpool(hub.order, RunOrder(task="init", repository=REPOSITORY), actor)
+    run, _ = await run_in_threadpool(
+        hub.operations.place, RunOrder(task="init", repository=REPOSITORY), actor
+    )
     ended = await _await_end(hub, run.id)
     if ended.outcome is not Outcome.SUCCESS:
         await run_in_threadpool(_undo, hub, actor, ended)
@@ -393,7 +395,7 @@ async def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool,
 
     def begin() -> None:
         hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
-        hub.order(RunOrder(task="backup", job=JOB), actor)
+        hub.operations.order("backup", JOB, actor=actor)
 
     await run_in_threadpool(begin)
 

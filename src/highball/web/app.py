@@ -155,7 +155,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         entrance.router,
         start.make_router(hub, pages),
         overview_page.router,
-        runs_page.make_router(hub, pages),
+        runs_page.router,
         restore_page.make_router(hub, pages),
         snapshots.make_router(hub, pages),
         repository_form.make_router(hub, pages),

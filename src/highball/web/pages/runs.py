@@ -10,13 +10,11 @@ from functools import cached_property
 from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from highball.config.document import effective_job
 from highball.config.job import Job
-from highball.config.roles import Role
 from highball.errors import Conflict, Unknown
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import LONGEST_ID
 from highball.hub.runs.queue import RunOrder
@@ -31,7 +29,8 @@ from highball.model.run import (
     RunState,
 )
 from highball.model.standing import Hold
-from highball.web.authorize import demand
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Question,
     any_or,
@@ -42,7 +41,6 @@ from highball.web.forms.fields import (
 from highball.web.ui import log_view, run_summary, status_looks
 from highball.web.ui.log_view import LogPart
 from highball.web.ui.render import (
-    Pages,
     Said,
     block_wanted,
     go,
@@ -55,22 +53,12 @@ from highball.web.ui.run_summary import (
 )
 from highball.web.ui.titles import Names
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Word = Annotated[str, Query(max_length=200)]
 
 ROWS = 50
 MINUTE = timedelta(minutes=1)
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages about runs."""
-    router = APIRouter(include_in_schema=False)
-    _add_list(router, hub, pages)
-    _add_run(router, hub, pages)
-    _add_log(router, hub, pages)
-    _add_acts(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 # --- all of them ---------------------------------------------------------------------------------
@@ -119,43 +107,44 @@ def _member(among: type[Member], text: str) -> Member | None:
     return next((one for one in among if one == text), None)
 
 
-def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/runs")
-    def list_runs(
-        request: Request,
-        _: Sees,
-        job: Word = "",
-        repository: Word = "",
-        host: Word = "",
-        kind: Word = "",
-        state: Word = "",
-        outcome: Word = "",
-        since: Word = "",
-        until: Word = "",
-        cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
-    ) -> Response:
-        chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
-        found = hub.record.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
-        document = hub.document()
-        context = {
-            "chosen": chosen,
-            "rows": found[:ROWS],
-            "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
-            "is_first": not cursor,
-            "told": run_summary,
-            "kinds": [("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
-            "states": [
-                ("", "Any state"),
-                ("Not over", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
-                ("Over", [(one.value, look.word) for one, look in status_looks.OUTCOMES.items()]),
-            ],
-            "jobs": any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
-            "repositories": any_or(
-                "Any repository", sorted({*document.repositories, *([repository] if repository else [])})
-            ),
-            "hosts": any_or("Any host", sorted({hub.host, *document.hosts, *([host] if host else [])})),
-        }
-        return pages.answer(request, "runs", context)
+@router.get("/runs")
+def list_runs(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    job: Word = "",
+    repository: Word = "",
+    host: Word = "",
+    kind: Word = "",
+    state: Word = "",
+    outcome: Word = "",
+    since: Word = "",
+    until: Word = "",
+    cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
+) -> Response:
+    chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
+    found = hub.record.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
+    document = hub.document()
+    context = {
+        "chosen": chosen,
+        "rows": found[:ROWS],
+        "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
+        "is_first": not cursor,
+        "told": run_summary,
+        "kinds": [("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
+        "states": [
+            ("", "Any state"),
+            ("Not over", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
+            ("Over", [(one.value, look.word) for one, look in status_looks.OUTCOMES.items()]),
+        ],
+        "jobs": any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
+        "repositories": any_or(
+            "Any repository", sorted({*document.repositories, *([repository] if repository else [])})
+        ),
+        "hosts": any_or("Any host", sorted({hub.host, *document.hosts, *([host] if host else [])})),
+    }
+    return pages.answer(request, "runs", context)
 
 
 # --- one of them ---------------------------------------------------------------------------------
@@ -306,78 +295,88 @@ def _order_of_command(run: Run) -> RunOrder | None:
     return None
 
 
-def _add_run(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/runs/{id}")
-    def show_run(request: Request, _: Sees, id: str) -> Response:
-        now = utc_now()
-        account = Account(hub, hub.record.find_run(id), now)
-        return pages.answer(
-            request, "run", {"account": account, "run": account.run, "told": run_summary, "minute": MINUTE}
-        )
+@router.get("/runs/{id}")
+def show_run(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str) -> Response:
+    now = utc_now()
+    account = Account(hub, hub.record.find_run(id), now)
+    return pages.answer(
+        request, "run", {"account": account, "run": account.run, "told": run_summary, "minute": MINUTE}
+    )
 
 
 # --- its log -------------------------------------------------------------------------------------
 
 
-def _add_log(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/runs/{id}/log")
-    def show_log(
-        request: Request, _: Sees, id: str, after: Annotated[int, Query(ge=0)] = 0, find: Word = ""
-    ) -> Response:
-        account = Account(hub, hub.record.find_run(id), utc_now())
-        part = log_view.read_on(hub.record, account.run, after, find)
-        context = {
-            "account": account,
-            "run": account.run,
-            "part": part,
-            "find": find,
-            "later": f"/runs/{account.run.id}/log?{urlencode({'after': part.last, 'find': find})}"
-            if part.more
-            else None,
-            "is_first": after == 0,
-            "grows": block_wanted(request) == "following" or not (part.more or find),
-        }
-        return pages.answer(request, "run-log", context)
+@router.get("/runs/{id}/log")
+def show_log(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    find: Word = "",
+) -> Response:
+    account = Account(hub, hub.record.find_run(id), utc_now())
+    part = log_view.read_on(hub.record, account.run, after, find)
+    context = {
+        "account": account,
+        "run": account.run,
+        "part": part,
+        "find": find,
+        "later": f"/runs/{account.run.id}/log?{urlencode({'after': part.last, 'find': find})}"
+        if part.more
+        else None,
+        "is_first": after == 0,
+        "grows": block_wanted(request) == "following" or not (part.more or find),
+    }
+    return pages.answer(request, "run-log", context)
 
-    @router.get("/runs/{id}/log/{seq}")
-    def show_line(request: Request, _: Sees, id: str, seq: int) -> Response:
-        account = Account(hub, hub.record.find_run(id), utc_now())
-        row = log_view.read_whole(hub.record, account.run, seq)
-        if row is None:
-            raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
-        return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})
+
+@router.get("/runs/{id}/log/{seq}")
+def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, seq: int) -> Response:
+    account = Account(hub, hub.record.find_run(id), utc_now())
+    row = log_view.read_whole(hub.record, account.run, seq)
+    if row is None:
+        raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
+    return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})
 
 
 # --- what can be done ----------------------------------------------------------------------------
 
 
-def _add_acts(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/runs/{id}/cancel")
-    def ask_cancel(request: Request, _: Runs, id: str) -> Response:
-        account = Account(hub, hub.record.find_run(id), utc_now())
-        if account.is_done:
-            return go(f"/runs/{account.run.id}")
-        return ask(pages, request, _about_cancelling(account.run, pages.names()))
+@router.get("/runs/{id}/cancel")
+def ask_cancel(hub: TheHub, pages: ThePages, request: Request, _: Runs, id: str) -> Response:
+    account = Account(hub, hub.record.find_run(id), utc_now())
+    if account.is_done:
+        return go(f"/runs/{account.run.id}")
+    return ask(pages, request, _about_cancelling(account.run, pages.names()))
 
-    @router.post("/runs/{id}/cancel")
-    async def cancel(actor: Runs, id: str) -> Response:
-        try:
-            await hub.operations.cancel(id, actor)
-        except Conflict:  # it ended between the look and the click
-            return _back(id, Said("It had ended already.", "warn"))
-        return _back(id, Said("The run is told to end. What it saved so far stays."))
 
-    @router.post("/runs/{id}/again")
-    def run_again(
-        actor: Runs, id: str, key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None
-    ) -> Response:
-        run = hub.record.find_run(id)
-        order = _order_again(hub, run)
-        if order is None:
-            return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
-        if order.verb.plans:
-            return go(plan_address(order.repository or "", order.job))
-        return pages.to_run(*hub.operations.place(order, actor, key=key))
+@router.post("/runs/{id}/cancel")
+async def cancel(hub: TheHub, actor: Runs, id: str) -> Response:
+    try:
+        await hub.operations.cancel(id, actor)
+    except Conflict:  # it ended between the look and the click
+        return _back(id, Said("It had ended already.", "warn"))
+    return _back(id, Said("The run is told to end. What it saved so far stays."))
+
+
+@router.post("/runs/{id}/again")
+def run_again(
+    hub: TheHub,
+    pages: ThePages,
+    actor: Runs,
+    id: str,
+    key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
+) -> Response:
+    run = hub.record.find_run(id)
+    order = _order_again(hub, run)
+    if order is None:
+        return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
+    if order.verb.plans:
+        return go(plan_address(order.repository or "", order.job))
+    return pages.to_run(*hub.operations.place(order, actor, key=key))
 
 
 def _about_cancelling(run: Run, names: Names) -> Question:

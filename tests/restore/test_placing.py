@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.restore.nofollow import Ground
 from highball.agent.restore.staging import (
     Staging,
     clear_away_staging,
     put_aside,
 )
+from highball.place.local_files import Ground
 
 NAME = ".highball-restore-1"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from highball.agent.restore.rmtree import remove_tree
 from highball.model.run import Outcome
+from highball.place.rmtree import remove_tree
 from restore.bench import Bench, no_leftovers
 from testbed.restic import ResticBinary
 
@@ -29,9 +29,7 @@ def above(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("inside", ["gone", "gone/as/well"])
 def test_a_path_that_is_gone_is_no_work(above: Path, inside: str) -> None:
-    code = (
-        "import sys; from highball.agent.restore.rmtree import remove_tree; print(remove_tree(sys.argv[1]))"
-    )
+    code = "import sys; from highball.place.rmtree import remove_tree; print(remove_tree(sys.argv[1]))"
     for seed in SEEDS if inside == "gone" else SEEDS[:1]:
         done = subprocess.run(
             [sys.executable, "-c", code, above / inside],

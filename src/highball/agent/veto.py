@@ -16,7 +16,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from highball.agent.host_policy import POLICY, Policy
-from highball.agent.restore.nofollow import meets
 from highball.config.job import (
     Hook,
     Job,
@@ -33,6 +32,7 @@ from highball.engine.restic.location import (
 from highball.engine.restic.variables import NAMING_FILES, PLAIN
 from highball.errors import NotAllowed, Problem
 from highball.model.text import path_for_people
+from highball.place.local_files import meets
 from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
 from highball.secret import SecretReference

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
-from highball.agent.restore.nofollow import holds_something, resolve
 from highball.agent.run.restore import plan_restore
 from highball.agent.state_dir import (
     PATIENCE,
@@ -31,6 +30,7 @@ from highball.model.snapshot import (
     RepositoryKey,
     Snapshot,
 )
+from highball.place.local_files import holds_something, resolve
 from highball.process.child import Stop
 from highball.protocol.queries import RestorePlan, SampledNames
 from highball.protocol.tasks import Overwrite

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from highball.model.snapshot import Node, NodeKind
+from highball.place.attributes import Traits
 from highball.protocol.tasks import Overwrite
 
 REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
@@ -51,6 +52,11 @@ class Entry(NamedTuple):
     gid: int
     modified_ns: int
     path: bytes
+
+
+def traits_of(entry: Entry) -> Traits:
+    """The traits that the snapshot lists for an entry."""
+    return Traits(entry.mode, entry.uid, entry.gid, entry.modified_ns)
 
 
 def kind_of(seen: os.stat_result) -> NodeKind:

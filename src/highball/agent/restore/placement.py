@@ -17,30 +17,27 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
-from highball.agent.restore.attributes import (
-    Traits,
-    give_attributes,
-    give_traits,
-)
 from highball.agent.restore.entries import (
     WANTED,
     Entry,
     Verdict,
     judge,
+    traits_of,
 )
-from highball.agent.restore.nofollow import (
-    Ground,
-    is_below,
-    is_safe,
-    undisturbed,
-)
-from highball.agent.restore.rmtree import Identity, identity_of
 from highball.agent.restore.staging import (
     Staging,
     make_folder,
     put_aside,
 )
+from highball.model.paths import is_below
 from highball.model.snapshot import NodeKind
+from highball.place.attributes import (
+    Traits,
+    give_attributes,
+    give_traits,
+)
+from highball.place.local_files import Ground, is_safe, undisturbed
+from highball.place.rmtree import Identity, identity_of
 from highball.protocol.tasks import Overwrite
 
 _BLOCK = 1024 * 1024
@@ -136,7 +133,7 @@ class Placer:
         if self._staged.status(staged) is not None:
             self._unlock(staged)
         if self._rule in REFRESHING:
-            self._open.append(_Open(staged, target, Traits.listed(entry), identity_of(there)))
+            self._open.append(_Open(staged, target, traits_of(entry), identity_of(there)))
 
     def _bring_folder(self, staged: bytes, target: bytes, traits: Traits) -> None:
         if self._whole_folders and self._rename_folder(staged, target, traits):
@@ -250,7 +247,7 @@ class Placer:
         with contextlib.suppress(PermissionError), self._target.hold(target) as held:
             _demand_same(held, identity_of(there))
             give_attributes(self._staged, staged, held)
-            give_traits(held, Traits.listed(entry))
+            give_traits(held, traits_of(entry))
 
     def _same_content(self, entry: Entry, staged: bytes, target: bytes) -> bool:
         if entry.kind is NodeKind.SYMLINK:

@@ -22,19 +22,12 @@ from highball.agent.restore.entries import (
     judge,
     kind_of,
 )
-from highball.agent.restore.nofollow import (
-    Ground,
-    ancestors,
-    holds_something,
-    is_below,
-    is_safe,
-    outermost,
-    resolve,
-)
 from highball.engine.base import OpenRepository
 from highball.errors import Failed
+from highball.model.paths import ancestors, is_below, outermost
 from highball.model.snapshot import Node, NodeKind
 from highball.model.text import LOST, path_for_people
+from highball.place.local_files import Ground, holds_something, is_safe, resolve
 from highball.protocol.queries import PlanPart, RestorePlan
 from highball.protocol.tasks import Overwrite
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from highball.agent.restore.nofollow import Ground, undisturbed
-from highball.agent.restore.rmtree import empty, identity_of
 from highball.model.text import path_for_people
+from highball.place.local_files import Ground, undisturbed
+from highball.place.rmtree import empty, identity_of
 
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ASIDES = b"asides"

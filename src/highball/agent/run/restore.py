@@ -17,18 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from highball import humanize
-from highball.agent.restore.attributes import Traits, give_traits
 from highball.agent.restore.entries import (
     WANTED,
     Entry,
     Verdict,
     kind_of,
-)
-from highball.agent.restore.nofollow import (
-    Ground,
-    ancestors,
-    is_below,
-    is_safe,
+    traits_of,
 )
 from highball.agent.restore.placement import REFRESHING, Placer
 from highball.agent.restore.plan import (
@@ -36,7 +30,6 @@ from highball.agent.restore.plan import (
     Place,
     Survey,
 )
-from highball.agent.restore.rmtree import Identity, identity_of
 from highball.agent.restore.staging import (
     Staging,
     make_folder,
@@ -53,6 +46,7 @@ from highball.agent.run.restore_attempt import (
 from highball.agent.run.steps import Done, Steps
 from highball.engine.base import OpenRepository, Portion
 from highball.errors import Cancelled, Failed
+from highball.model.paths import ancestors, is_below
 from highball.model.run import (
     Caution,
     Outcome,
@@ -61,6 +55,9 @@ from highball.model.run import (
 )
 from highball.model.snapshot import NodeKind
 from highball.model.text import LOST, path_for_people
+from highball.place.attributes import Traits, give_traits
+from highball.place.local_files import Ground, is_safe
+from highball.place.rmtree import Identity, identity_of
 from highball.process.child import Inside, Stop
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import Overwrite, RestoreTask
@@ -341,7 +338,7 @@ class _Restoring:
                 moved.put_back()
             raise
         if parent.entry is not None:
-            traits = Traits.listed(parent.entry)
+            traits = traits_of(parent.entry)
             self._made.append(_Made(parent.target, traits, identity_of(os.fstat(made))))
             if not traits.locks_us:  # at once: a process that is killed leaves it as it was
                 give_traits(made, traits)

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from highball.agent.provenance import SavedHere
-from highball.agent.restore.rmtree import remove_empty
 from highball.agent.restore.staging import clear_away_staging
 from highball.agent.run.success import judge_run
 from highball.agent.run_directory import RunDirectory
@@ -48,6 +47,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.model.text import path_for_people
+from highball.place.rmtree import remove_empty
 from highball.process.child import Stop
 from highball.protocol.tasks import Assignment
 from highball.schedule import duration_to_text

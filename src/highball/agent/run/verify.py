@@ -27,8 +27,6 @@ from highball.agent.restore.entries import (
     entry_of,
     kind_of,
 )
-from highball.agent.restore.nofollow import Ground
-from highball.agent.restore.rmtree import remove_tree
 from highball.agent.run.restore_attempt import (
     MOST_NAMED,
     Attempt,
@@ -47,6 +45,8 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Node, NodeKind
 from highball.model.text import path_for_people
+from highball.place.local_files import Ground
+from highball.place.rmtree import remove_tree
 from highball.protocol.tasks import VerifyTask
 
 SPARE_BYTES = 16 * 1024 * 1024

@@ -7,8 +7,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from highball.agent.restore.entries import Entry
-from highball.agent.restore.nofollow import Ground, way_to
+from highball.place.local_files import Ground, way_to
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,6 @@ class Traits:
     def of(cls, seen: os.stat_result) -> Traits:
         """Those of an entry that is there."""
         return cls(stat.S_IMODE(seen.st_mode), seen.st_uid, seen.st_gid, seen.st_mtime_ns)
-
-    @classmethod
-    def listed(cls, entry: Entry) -> Traits:
-        """Those of an entry of the snapshot."""
-        return cls(entry.mode, entry.uid, entry.gid, entry.modified_ns)
 
     @property
     def locks_us(self) -> bool:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from highball.errors import Failed
+from highball.model.paths import ancestors, is_below
 from highball.model.text import path_for_people
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -198,25 +199,7 @@ def holds_something(folder: bytes) -> bool:
         ) from None
 
 
-def is_below(path: bytes, folder: bytes) -> bool:
-    """Whether a path lies below a folder (and is not the folder itself)."""
-    return path.startswith(folder.rstrip(b"/") + b"/") and path != folder
-
-
 def meets(path: bytes, places: Iterable[bytes]) -> bool:
     """Whether a path is one of these places or lies in one, as it is spelled or behind the links in it."""
     spelled = {path, os.path.realpath(path)}
     return any(one == place or is_below(one, place) for place in places for one in spelled)
-
-
-def ancestors(path: bytes) -> Iterator[bytes]:
-    """Every folder above a path, innermost first, `/` last."""
-    while path != b"/":
-        path = os.path.dirname(path)
-        yield path
-
-
-def outermost(paths: Iterable[bytes]) -> list[bytes]:
-    """The paths without those that lie below another one, sorted, each once."""
-    chosen = set(paths)
-    return sorted(path for path in chosen if not any(above in chosen for above in ancestors(path)))

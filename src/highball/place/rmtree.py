@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 
-from highball.agent.restore.nofollow import Ground, undisturbed
+from highball.place.local_files import Ground, undisturbed
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -69,9 +69,6 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-MOST_PARTS = 256
-"""restic cuts a repository's data into no more parts than this."""
-
 Share = Annotated[
     float,
     BeforeValidator(_share_from_value),
@@ -251,7 +248,7 @@ _ASIDE = frozenset({*Repository.model_fields} - {"engine", "host", "maintained_b
 
 def parts_of(share: float) -> int | None:
     """Into how many parts data is cut, each of this share in per cent; None where the share is nothing."""
-    return min(max(1, round(100 / share)), MOST_PARTS) if share else None
+    return min(max(1, round(100 / share)), MOST_SLICES) if share else None
 
 
 def demand_right_to_delete(key: str, repository: Repository) -> None:

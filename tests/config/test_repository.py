@@ -9,15 +9,9 @@ from typing import Any
 
 import pytest
 
-from highball.engine.restic.location import (
-    Access,
-    ResticRepository,
-    access,
-    address,
-    local_folder,
-    secrets_of,
-    with_places,
-)
+from highball.engine.restic.access import Access, access
+from highball.engine.restic.declaration import ResticRepository, secrets_of, with_places
+from highball.engine.restic.location import address, local_folder
 from highball.errors import SecretUnavailable
 from highball.secret import SecretReference, SecretValue, mask
 from testbed.rest import RestServer

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from highball.engine.base import BackupOrder, Listener
+from highball.engine.restic.access import access
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.location import ResticRepository, access
+from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.retrying import FirstAnswer, Trying
 from highball.errors import RepositoryError

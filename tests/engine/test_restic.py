@@ -17,13 +17,14 @@ import pytest
 from engine.test_messages import go_quote
 from highball.engine.base import BackupOrder, Listener
 from highball.engine.restic import output
+from highball.engine.restic.access import Access
+from highball.engine.restic.access import access as resolve_access
 from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.commands import (
     LONGEST_MESSAGE,
     Restic,
 )
-from highball.engine.restic.location import Access, ResticRepository
-from highball.engine.restic.location import access as resolve_access
+from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.program import Version, read_version
 from highball.engine.restic.retrying import Finished

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from highball.engine.base import BackupOrder, BackupReport, Listener, Stream
+from highball.engine.restic.access import Access
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.location import Access
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.retrying import Finished
 from highball.process.child import Command, Stop, find_marked

@@ -15,7 +15,8 @@ from highball.agent.host_policy import (
     load_policy,
 )
 from highball.config.job import Job
-from highball.engine.restic.location import ResticRepository, access
+from highball.engine.restic.access import access
+from highball.engine.restic.declaration import ResticRepository
 from highball.errors import NotAllowed, SecretUnavailable, StateUnusable
 from highball.model.run import RunKind
 from highball.protocol.queries import (

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from highball.config.job import Job
-from highball.engine.restic.location import ResticRepository
+from highball.engine.restic.declaration import ResticRepository
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import Record
 from highball.model.event import (

@@ -14,8 +14,9 @@ from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.engine.base import Listener, OpenRepository
+from highball.engine.restic.access import Access
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.location import Access, ResticRepository
+from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.repository import OpenResticRepository
 from highball.errors import HighballError

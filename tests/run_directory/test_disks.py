@@ -16,7 +16,7 @@ from highball.agent.run.success import judge_run
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.config.job import Job
-from highball.engine.restic.location import ResticRepository
+from highball.engine.restic.declaration import ResticRepository
 from highball.model.event import DISK_AWAY
 from highball.model.run import (
     Action,

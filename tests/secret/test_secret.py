@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from highball import secret
-from highball.engine.restic.location import Access
+from highball.engine.restic.access import Access
 from highball.errors import SecretUnavailable
 from highball.secret import (
     LARGEST_BYTES,

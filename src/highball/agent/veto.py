@@ -21,14 +21,8 @@ from highball.config.job import (
     Job,
     Retry,
 )
-from highball.engine.restic.location import (
-    Admin,
-    Location,
-    ResticRepository,
-    address,
-    deleting_location,
-    local_path,
-)
+from highball.engine.restic.declaration import Admin, ResticRepository, deleting_location
+from highball.engine.restic.location import Location, address, local_path
 from highball.engine.restic.variables import NAMING_FILES, PLAIN
 from highball.errors import NotAllowed, Problem
 from highball.model.text import path_for_people

@@ -16,6 +16,7 @@ import pydantic_core
 
 from highball.engine.base import BackupOrder, BackupReport, Listener
 from highball.engine.restic import failures, output
+from highball.engine.restic.access import Access, as_csv
 from highball.engine.restic.argv import (
     RestoreOrder,
     backup_argv,
@@ -24,7 +25,6 @@ from highball.engine.restic.argv import (
     restore_argv,
 )
 from highball.engine.restic.exact import ExactNames
-from highball.engine.restic.location import Access, as_csv
 from highball.engine.restic.output import (
     CheckResult,
     PruneText,

@@ -9,20 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from highball.engine.base import DeclaredRepository, Kept, Repair, Setting, Words
+from highball.engine.restic.access import access, check_certificate
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.location import (
-    Location,
-    ResticRepository,
-    access,
-    address,
-    check_certificate,
-    take_apart,
-)
+from highball.engine.restic.declaration import ResticRepository
+from highball.engine.restic.location import Location, address
 from highball.engine.restic.program import ResticBinary, find_restic
 from highball.engine.restic.recovery_kit import reach_of, repository_kit
 from highball.engine.restic.repair import ResticRepair
 from highball.engine.restic.repository import WORDS, OpenResticRepository
 from highball.engine.restic.ssh import check_identity
+from highball.engine.restic.url import take_apart
 from highball.secret import SecretValue
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from highball.engine.base import Kept
 from highball.engine.printed import block, for_people, preamble, word
-from highball.engine.restic.location import Access, ResticRepository, access, address
+from highball.engine.restic.access import Access, access
+from highball.engine.restic.declaration import ResticRepository
+from highball.engine.restic.location import address
 from highball.engine.tags import job_tag, set_tag_list
 from highball.errors import SecretUnavailable
 from highball.model.snapshot import FILES_SET

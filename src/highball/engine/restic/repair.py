@@ -7,13 +7,8 @@ import shlex
 from collections.abc import Iterator
 
 from highball.engine.base import DeclaredRepository, RepairStep
-from highball.engine.restic.location import (
-    Location,
-    ResticRepository,
-    address,
-    deleting_location,
-    local_folder,
-)
+from highball.engine.restic.declaration import ResticRepository, deleting_location
+from highball.engine.restic.location import Location, address, local_folder
 from highball.secret import SecretReference
 
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
-from highball.hub.agents.fleet import Fleet
 from highball.hub.agents.transfers import Bulk, Flow
 from highball.protocol.handshake import Tampered, Unpacker
 from highball.web.connections import PROVED
+from highball.web.dependencies import TheFleet
 
 SECONDS_FOR_BULK = 600.0
 SECONDS_OF_SILENCE = 60.0
@@ -21,37 +21,37 @@ SECONDS_OF_SILENCE_IN_A_FLOW = 15 * 60.0
 """Who sends a content may be silent while an engine looks for the next piece of it."""
 
 
-def make_router(fleet: Fleet) -> APIRouter:
-    """The addresses that agents dial."""
-    router = APIRouter(prefix="/agent/v1", include_in_schema=False)
+router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 
-    @router.websocket("/link")
-    async def link(socket: WebSocket) -> None:
-        await socket.accept()
-        await fleet.serve(_Socket(socket), proved=socket.scope.get("extensions", {}).get(PROVED))
-        await _close(socket)
 
-    @router.post("/bulk/{ticket}", status_code=204)
-    async def bulk(ticket: str, request: Request) -> Response:
-        awaited = await fleet.redeem(ticket)
-        if awaited is None:
-            return _refusal(404)
-        unpacker = awaited.connection.socket.unpacker(ticket)
-        if isinstance(awaited, Flow):
-            return Response(status_code=204) if await _let_flow(awaited, request, unpacker) else _refusal(410)
-        try:
-            async with asyncio.timeout(SECONDS_FOR_BULK):
-                packed = await _collect(request, awaited, unpacker)
-            if packed is None:
-                return _refusal(413)
-            await fleet.take_bulk(awaited, packed)
-        except TimeoutError:
-            return _refusal(408)
-        except ValueError:
-            return _refusal(400)
-        return Response(status_code=204)
+@router.websocket("/link")
+async def link(fleet: TheFleet, socket: WebSocket) -> None:
+    """The line of an agent, as long as it lasts."""
+    await socket.accept()
+    await fleet.serve(_Socket(socket), proved=socket.scope.get("extensions", {}).get(PROVED))
+    await _close(socket)
 
-    return router
+
+@router.post("/bulk/{ticket}", status_code=204)
+async def bulk(fleet: TheFleet, ticket: str, request: Request) -> Response:
+    """What is larger than a message, from whoever was given the ticket."""
+    awaited = await fleet.redeem(ticket)
+    if awaited is None:
+        return _refusal(404)
+    unpacker = awaited.connection.socket.unpacker(ticket)
+    if isinstance(awaited, Flow):
+        return Response(status_code=204) if await _let_flow(awaited, request, unpacker) else _refusal(410)
+    try:
+        async with asyncio.timeout(SECONDS_FOR_BULK):
+            packed = await _collect(request, awaited, unpacker)
+        if packed is None:
+            return _refusal(413)
+        await fleet.take_bulk(awaited, packed)
+    except TimeoutError:
+        return _refusal(408)
+    except ValueError:
+        return _refusal(400)
+    return Response(status_code=204)
 
 
 def _refusal(status: int) -> Response:

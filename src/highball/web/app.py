@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -13,8 +12,6 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from highball import __version__
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
-from highball.hub.status.health import list_standings
-from highball.hub.status.repositories import tell_undo_leaves
 from highball.web import agent_socket, error_responses
 from highball.web.api import (
     accounts,
@@ -104,14 +101,14 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
     )
     if root:
         app.add_middleware(SubPath, root=root)
-    _add_addresses(app, hub)
+    _add_addresses(app)
     app.mount("/static", Assets())
     _add_pages(app, hub, pages)
     app.include_router(itself)
     return app
 
 
-def _add_addresses(app: FastAPI, hub: Hub) -> None:
+def _add_addresses(app: FastAPI) -> None:
     """Those for programs; agents have theirs."""
     strict = [Depends(refuse_unknown_parameters)]
     for router in (
@@ -122,31 +119,21 @@ def _add_addresses(app: FastAPI, hub: Hub) -> None:
         tokens.router,
         audit_log.router,
         sealed_secrets.router,
-    ):
-        app.include_router(router, dependencies=strict)
-    objects_router = declared.make_router(
-        hub.documents, standings=_standings_of(hub), leaves=partial(tell_undo_leaves, hub)
-    )
-    app.include_router(objects_router, prefix="/api/v1", dependencies=strict)
-    for router in (
+        declared.router,
         overview.router,
-        runs.make_router(hub),
+        runs.router,
         hosts.router,
-        connection_tests.make_router(hub),
-        repositories.make_router(hub),
-        foreign_snapshots.make_router(hub),
-        maintenance.make_router(hub),
+        connection_tests.router,
+        repositories.router,
+        foreign_snapshots.router,
+        maintenance.router,
         schedule.router,
         recovery.router,
         repository_keys.router,
         oidc.router,
     ):
         app.include_router(router, dependencies=strict)
-    app.include_router(agent_socket.make_router(hub.fleet))
-
-
-def _standings_of(hub: Hub) -> declared.Standings:
-    return lambda jobs: list_standings(hub.document(), hub.database, hub.host, utc_now(), list(jobs))
+    app.include_router(agent_socket.router)
 
 
 def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
+from highball.hub.agents.fleet import Fleet
 from highball.hub.auth.sessions import Access
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
@@ -54,6 +55,11 @@ async def vault_of(hub: TheHub) -> Vault:
     return hub.vault
 
 
+async def fleet_of(hub: TheHub) -> Fleet:
+    """The agents of that hub."""
+    return hub.fleet
+
+
 async def clock_of() -> Clock:
     """What tells the time."""
     return utc_now
@@ -61,4 +67,5 @@ async def clock_of() -> Clock:
 
 TheAccess = Annotated[Access, Depends(access_of)]
 TheVault = Annotated[Vault, Depends(vault_of)]
+TheFleet = Annotated[Fleet, Depends(fleet_of)]
 TheClock = Annotated[Clock, Depends(clock_of)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.config.document import effective_job
@@ -14,7 +14,6 @@ from highball.config.job import Job
 from highball.config.keys import Key
 from highball.config.references import Spec
 from highball.config.repository import Repository
-from highball.config.roles import Role
 from highball.errors import Failed, HighballError
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import AskedOverWire
@@ -33,12 +32,10 @@ from highball.protocol.queries import (
     TestSources,
 )
 from highball.secret import SecretValue
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs
+from highball.web.dependencies import TheHub
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
-
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 TEST_SECONDS = 60.0
 
@@ -122,41 +119,41 @@ class UnsavedRepository(BaseModel):
     key: Key = Field(UNSAVED, description="whose identity and sealed secrets it has, where it is declared")
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses that try out."""
-    router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
+router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
 
-    @router.post("/repositories/test")
-    async def test_unsaved(
-        request: Request, unsaved: UnsavedRepository, actor: Admin
-    ) -> RepositoryTestAnswer:
-        """Whether a repository could be used if it were declared so, by each access; nothing is kept but in the audit.
 
-        A secret that is sealed for its key is used where it was entered for the same server, port and user; else
-        `secrets` has to hold it.
-        """
-        secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
-        return await while_asked(request, try_unsaved(hub, unsaved.key, unsaved.spec, secrets, actor))
+@router.post("/repositories/test")
+async def test_unsaved(
+    hub: TheHub, request: Request, unsaved: UnsavedRepository, actor: Admin
+) -> RepositoryTestAnswer:
+    """Whether a repository could be used if it were declared so, by each access; nothing is kept but in the audit.
 
-    @router.post("/repositories/{key}/test")
-    async def test(request: Request, key: str, _: Runs) -> RepositoryTestAnswer:
-        """Whether a repository can be used, from the host that maintains it, by each access that it has."""
-        return await while_asked(request, try_each(hub, key))
+    A secret that is sealed for its key is used where it was entered for the same server, port and user; else
+    `secrets` has to hold it.
+    """
+    secrets = {name: value.get_secret_value() for name, value in unsaved.secrets.items()}
+    return await while_asked(request, try_unsaved(hub, unsaved.key, unsaved.spec, secrets, actor))
 
-    @router.post("/jobs/{key}/test")
-    async def test_job(
-        request: Request,
-        key: str,
-        _: Runs,
-        content: Annotated[
-            bool, Query(description="also ask whether its newest snapshots hold what its host has now")
-        ] = True,
-    ) -> JobTestAnswer:
-        """Whether a job's sources are sound and its repositories can be used, from its host."""
-        job = await asyncio.to_thread(lambda: effective_job(hub.document(), key))
-        return await while_asked(request, try_job(hub, job, key if content else None))
 
-    return router
+@router.post("/repositories/{key}/test")
+async def test(hub: TheHub, request: Request, key: str, _: Runs) -> RepositoryTestAnswer:
+    """Whether a repository can be used, from the host that maintains it, by each access that it has."""
+    return await while_asked(request, try_each(hub, key))
+
+
+@router.post("/jobs/{key}/test")
+async def test_job(
+    hub: TheHub,
+    request: Request,
+    key: str,
+    _: Runs,
+    content: Annotated[
+        bool, Query(description="also ask whether its newest snapshots hold what its host has now")
+    ] = True,
+) -> JobTestAnswer:
+    """Whether a job's sources are sound and its repositories can be used, from its host."""
+    job = await asyncio.to_thread(lambda: effective_job(hub.document(), key))
+    return await while_asked(request, try_job(hub, job, key if content else None))
 
 
 async def try_job(hub: Hub, job: Job, key: str | None = None) -> JobTestAnswer:

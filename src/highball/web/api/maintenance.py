@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from highball.actions import ACTIONS
 from highball.config.document import effective_job
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
 from highball.hub.agents.pending_queries import each_of
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
@@ -37,12 +35,10 @@ from highball.model.run import (
 from highball.model.standing import Hold
 from highball.model.text import UtcTime
 from highball.retention import Plan
-from highball.web.authorize import demand
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 
 NIGHTLY, BY_HAND = "retention_cleanup_nightly", "retention_cleanup_manual"
 
@@ -145,70 +141,75 @@ class Accepted(Fact):
         return cls(accepted=len(lifted), holds=tuple(lifted))
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses about maintenance."""
-    router = APIRouter(prefix="/api/v1", tags=["maintenance"])
+router = APIRouter(prefix="/api/v1", tags=["maintenance"])
 
-    @router.get("/maintenance/jobs")
-    def list_jobs(_: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
-        """What keeps repositories and the hub in order: what pages show, or what they do not."""
-        return [job for job in _jobs(hub) if job.visible_in_ui == visible_in_ui]
 
-    @router.get("/maintenance/jobs/{id}")
-    def show_job(id: str, _: Sees) -> MaintenanceJob:
-        """One of them."""
-        found = next((job for job in _jobs(hub) if job.id == id), None)
-        if found is None:
-            raise Unknown(f"there is no maintenance job {id}", code="maintenance_job_unknown")
-        return found
+@router.get("/maintenance/jobs")
+def list_jobs(hub: TheHub, _: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
+    """What keeps repositories and the hub in order: what pages show, or what they do not."""
+    return [job for job in _jobs(hub) if job.visible_in_ui == visible_in_ui]
 
-    @router.get("/maintenance/runs")
-    def list_runs(_: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[MaintenanceRun]:
-        """The latest runs of maintenance, newest first."""
-        chosen = RunFilter(kind=RunKind.MAINTENANCE)
-        return [_as_maintenance(run) for run in hub.record.list_runs(chosen, limit=limit)]
 
-    @router.get("/maintenance/runs/{id}")
-    def show_run(id: str, _: Sees) -> MaintenanceRun:
-        """One of them."""
-        run = hub.record.find_run(id)
-        if run.kind is not RunKind.MAINTENANCE:
-            raise Unknown(f"run {id} is no maintenance", code="run_unknown")
-        return _as_maintenance(run)
+@router.get("/maintenance/jobs/{id}")
+def show_job(hub: TheHub, id: str, _: Sees) -> MaintenanceJob:
+    """One of them."""
+    found = next((job for job in _jobs(hub) if job.id == id), None)
+    if found is None:
+        raise Unknown(f"there is no maintenance job {id}", code="maintenance_job_unknown")
+    return found
 
-    @router.post("/settings/retention/preview", responses=ASKED_IN_VAIN)
-    async def preview(request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
-        """What would go, and why each snapshot stays."""
-        pairs = await run_in_threadpool(_pairs, hub, chosen)
-        waits = each_of(hub.operations.list_plans(repository, job) for repository, job in pairs)
-        return [plan for plans in await while_asked(request, waits) for plan in plans]
 
-    @router.post("/settings/retention/run", status_code=202)
-    def run_retention(wanted: Confirmed, actor: Runs) -> Begun:
-        """Apply retention now: for every repository, or for one pair."""
-        pairs = _pairs(hub, wanted)
-        if not wanted.confirmed:
-            raise Misuse("this removes snapshots: it has to be confirmed", code="not_confirmed")
-        orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
-        runs = [hub.operations.place(order, actor)[0] for order in orders]
-        return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
+@router.get("/maintenance/runs")
+def list_runs(hub: TheHub, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[MaintenanceRun]:
+    """The latest runs of maintenance, newest first."""
+    chosen = RunFilter(kind=RunKind.MAINTENANCE)
+    return [_as_maintenance(run) for run in hub.record.list_runs(chosen, limit=limit)]
 
-    @router.get("/holds")
-    def list_holds(_: Sees, repository: str | None = None) -> list[Hold]:
-        """What makes retention stand still, the oldest first."""
-        return hub.operations.list_holds(repository)
 
-    @router.post("/holds/{id}/accept")
-    def accept(id: str, actor: Runs, word: Word | None = None) -> Accepted:
-        """Say that it is right: retention goes on."""
-        return Accepted.of([hub.operations.accept_hold(id, actor, reason_of(word))])
+@router.get("/maintenance/runs/{id}")
+def show_run(hub: TheHub, id: str, _: Sees) -> MaintenanceRun:
+    """One of them."""
+    run = hub.record.find_run(id)
+    if run.kind is not RunKind.MAINTENANCE:
+        raise Unknown(f"run {id} is no maintenance", code="run_unknown")
+    return _as_maintenance(run)
 
-    @router.post("/repositories/{key}/accept")
-    def accept_all(key: str, actor: Runs, word: Word | None = None) -> Accepted:
-        """Say so of all that waits for a person in a repository."""
-        return Accepted.of(hub.operations.accept_repository(key, actor, reason_of(word)))
 
-    return router
+@router.post("/settings/retention/preview", responses=ASKED_IN_VAIN)
+async def preview(hub: TheHub, request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
+    """What would go, and why each snapshot stays."""
+    pairs = await run_in_threadpool(_pairs, hub, chosen)
+    waits = each_of(hub.operations.list_plans(repository, job) for repository, job in pairs)
+    return [plan for plans in await while_asked(request, waits) for plan in plans]
+
+
+@router.post("/settings/retention/run", status_code=202)
+def run_retention(hub: TheHub, wanted: Confirmed, actor: Runs) -> Begun:
+    """Apply retention now: for every repository, or for one pair."""
+    pairs = _pairs(hub, wanted)
+    if not wanted.confirmed:
+        raise Misuse("this removes snapshots: it has to be confirmed", code="not_confirmed")
+    orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
+    runs = [hub.operations.place(order, actor)[0] for order in orders]
+    return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
+
+
+@router.get("/holds")
+def list_holds(hub: TheHub, _: Sees, repository: str | None = None) -> list[Hold]:
+    """What makes retention stand still, the oldest first."""
+    return hub.operations.list_holds(repository)
+
+
+@router.post("/holds/{id}/accept")
+def accept(hub: TheHub, id: str, actor: Runs, word: Word | None = None) -> Accepted:
+    """Say that it is right: retention goes on."""
+    return Accepted.of([hub.operations.accept_hold(id, actor, reason_of(word))])
+
+
+@router.post("/repositories/{key}/accept")
+def accept_all(hub: TheHub, key: str, actor: Runs, word: Word | None = None) -> Accepted:
+    """Say so of all that waits for a person in a repository."""
+    return Accepted.of(hub.operations.accept_repository(key, actor, reason_of(word)))
 
 
 def _pairs(hub: Hub, chosen: Chosen) -> list[tuple[str, str | None]]:

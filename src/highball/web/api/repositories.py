@@ -7,15 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi import Path as Named
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from highball.config.roles import Role
 from highball.hub.agents.remote_repository import AskedOverWire
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish
 from highball.hub.runs.record import utc_now
@@ -35,15 +33,11 @@ from highball.protocol.queries import (
     RestorePlan,
 )
 from highball.retention import Plan
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs, Sees
+from highball.web.dependencies import TheHub
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
 from highball.web.ui.byte_paths import ByPath
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 
 class GivenUp(BaseModel):
@@ -58,95 +52,108 @@ SnapshotId = Annotated[str, Named(pattern="^[0-9a-f]{4,64}$")]
 InQuery = Annotated[str, Query(pattern="^[0-9a-f]{4,64}$")]
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses that tell what repositories hold."""
-    router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
-
-    @router.get("/repositories/{key}/snapshots")
-    async def list_snapshots(key: str, _: Sees) -> list[Snapshot]:
-        """What a repository holds, of other tools too; newest first."""
-        return await hub.operations.list_snapshots(key)
-
-    @router.get("/repository-figures")
-    def list_figures(_: Sees) -> list[Holding]:
-        """What each repository stores and protects, how many snapshots of ours and of others are in it, and what was
-        last done to keep it in order; figures that stand beside each other are of one moment."""
-        return list_holdings(hub)
-
-    @router.get("/repositories/{key}/figures")
-    def show_figures(key: str, _: Sees) -> Holding:
-        """The same of one."""
-        hub.repositories.get(key)
-        return list_holdings(hub, [key])[0]
-
-    @router.get("/repositories/{key}/loss")
-    async def tell_loss(key: str, _: Admin) -> Loss:
-        """What would be given up by beginning a repository anew, which is lost for good."""
-        return await hub.operations.tell_loss(key)
-
-    @router.post("/repositories/{key}/give-up", status_code=204)
-    async def give_up(key: str, actor: Admin, loss: GivenUp) -> None:
-        """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
-        await hub.operations.give_up(key, loss.identity, actor)
-
-    @router.get("/repositories/{key}/locks")
-    async def list_locks(key: str, _: Sees) -> list[Lock]:
-        """The locks in a repository, each with its owner."""
-        return await (await run_in_threadpool(hub.repositories.asked, key)).list_locks()
-
-    @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
-    async def list_folder(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
-        """What a snapshot's folder holds."""
-        asked = await run_in_threadpool(hub.repositories.asked, key)
-        return await asked.list_folder(snapshot, path or b"/")
-
-    @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
-    async def list_nodes(key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
-        """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
-        asked = await run_in_threadpool(hub.repositories.asked, key)
-        question = ListNodes(snapshot=snapshot, path=path, **asked.about())
-        return await _flow(hub, asked, question, "application/x-ndjson")
-
-    @router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
-    async def read_content(key: str, snapshot: SnapshotId, _: Runs, path: ByPath) -> StreamingResponse:
-        """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
-        asked = await run_in_threadpool(hub.repositories.asked, key)
-        question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
-        return await _flow(hub, asked, question, "application/octet-stream")
-
-    @router.get("/repositories/{key}/differences")
-    async def compare(key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
-        """What differs between two snapshots."""
-        return await (await run_in_threadpool(hub.repositories.asked, key)).compare(old, new)
-
-    @router.post("/restores/preview")
-    async def preview_restore(request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
-        """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
-        return await while_asked(request, hub.operations.plan_restore(wish))
-
-    @router.get("/repositories/{key}/retention")
-    async def preview_retention(
-        key: str, _: Sees, job: str | None = None, approve: str | None = None
-    ) -> list[Plan]:
-        """What retention would remove now, and why each snapshot stays; one plan for each set.
-
-        `approve` shows them as they would be if a person had approved the plan with this id.
-        """
-        return await hub.operations.list_plans(key, job, approve)
-
-    @router.get("/repositories/{key}/trend")
-    def trend(key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90) -> list[RepositoryDay]:
-        """What a repository held at the end of each of the last days, as far as it was measured; oldest first."""
-        hub.repositories.get(key)
-        return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
-
-    return router
-
-
 def _flows(media_type: str) -> dict[str, Any]:
     """What an address says of itself that answers as an agent tells it."""
     told = {200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}}
     return {"response_class": StreamingResponse, "responses": told}
+
+
+router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_VAIN)
+
+
+@router.get("/repositories/{key}/snapshots")
+async def list_snapshots(hub: TheHub, key: str, _: Sees) -> list[Snapshot]:
+    """What a repository holds, of other tools too; newest first."""
+    return await hub.operations.list_snapshots(key)
+
+
+@router.get("/repository-figures")
+def list_figures(hub: TheHub, _: Sees) -> list[Holding]:
+    """What each repository stores and protects, how many snapshots of ours and of others are in it, and what was
+    last done to keep it in order; figures that stand beside each other are of one moment."""
+    return list_holdings(hub)
+
+
+@router.get("/repositories/{key}/figures")
+def show_figures(hub: TheHub, key: str, _: Sees) -> Holding:
+    """The same of one."""
+    hub.repositories.get(key)
+    return list_holdings(hub, [key])[0]
+
+
+@router.get("/repositories/{key}/loss")
+async def tell_loss(hub: TheHub, key: str, _: Admin) -> Loss:
+    """What would be given up by beginning a repository anew, which is lost for good."""
+    return await hub.operations.tell_loss(key)
+
+
+@router.post("/repositories/{key}/give-up", status_code=204)
+async def give_up(hub: TheHub, key: str, actor: Admin, loss: GivenUp) -> None:
+    """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
+    await hub.operations.give_up(key, loss.identity, actor)
+
+
+@router.get("/repositories/{key}/locks")
+async def list_locks(hub: TheHub, key: str, _: Sees) -> list[Lock]:
+    """The locks in a repository, each with its owner."""
+    return await (await run_in_threadpool(hub.repositories.asked, key)).list_locks()
+
+
+@router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
+async def list_folder(hub: TheHub, key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
+    """What a snapshot's folder holds."""
+    asked = await run_in_threadpool(hub.repositories.asked, key)
+    return await asked.list_folder(snapshot, path or b"/")
+
+
+@router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
+async def list_nodes(hub: TheHub, key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
+    """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
+    asked = await run_in_threadpool(hub.repositories.asked, key)
+    question = ListNodes(snapshot=snapshot, path=path, **asked.about())
+    return await _flow(hub, asked, question, "application/x-ndjson")
+
+
+@router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
+async def read_content(
+    hub: TheHub, key: str, snapshot: SnapshotId, _: Runs, path: ByPath
+) -> StreamingResponse:
+    """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
+    asked = await run_in_threadpool(hub.repositories.asked, key)
+    question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
+    return await _flow(hub, asked, question, "application/octet-stream")
+
+
+@router.get("/repositories/{key}/differences")
+async def compare(hub: TheHub, key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
+    """What differs between two snapshots."""
+    return await (await run_in_threadpool(hub.repositories.asked, key)).compare(old, new)
+
+
+@router.post("/restores/preview")
+async def preview_restore(hub: TheHub, request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
+    """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
+    return await while_asked(request, hub.operations.plan_restore(wish))
+
+
+@router.get("/repositories/{key}/retention")
+async def preview_retention(
+    hub: TheHub, key: str, _: Sees, job: str | None = None, approve: str | None = None
+) -> list[Plan]:
+    """What retention would remove now, and why each snapshot stays; one plan for each set.
+
+    `approve` shows them as they would be if a person had approved the plan with this id.
+    """
+    return await hub.operations.list_plans(key, job, approve)
+
+
+@router.get("/repositories/{key}/trend")
+def trend(
+    hub: TheHub, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
+) -> list[RepositoryDay]:
+    """What a repository held at the end of each of the last days, as far as it was measured; oldest first."""
+    hub.repositories.get(key)
+    return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
 
 
 async def _flow(hub: Hub, asked: AskedOverWire, question: Flowing, media_type: str) -> StreamingResponse:

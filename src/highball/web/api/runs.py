@@ -8,14 +8,12 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from highball.config.moment import Moment
-from highball.config.roles import Role
 from highball.errors import Misuse
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import Placing, RunRequest
 from highball.hub.runs.record import utc_now
@@ -31,12 +29,10 @@ from highball.model.run import (
 from highball.model.standing import Standing
 from highball.model.text import time_to_text
 from highball.web.api.maintenance import Accepted, Word, reason_of
-from highball.web.authorize import demand
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub
 from highball.web.middleware import is_still_known
 from highball.web.ui.log_view import each_line
-
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 
 Mark = Annotated[str, Query(max_length=64)]
 
@@ -69,109 +65,116 @@ class Ordered(Run):
         return cls(**dict(run), already_waiting=True, message=message)
 
 
-def make_router(hub: Hub) -> APIRouter:
-    """The addresses about runs."""
-    router = APIRouter(prefix="/api/v1", tags=["runs"])
-    record = hub.record
-
-    @router.get("/status")
-    def status(_: Sees, job: str | None = None) -> list[Standing]:
-        """How each job stands in each of its repositories."""
-        document = hub.document()
-        jobs = [key for key in document.jobs if job is None or key == job]
-        return list_standings(document, hub.database, hub.host, utc_now(), jobs)
-
-    @router.get("/runs")
-    def list_runs(
-        _: Sees,
-        job: str | None = None,
-        repository: str | None = None,
-        host: str | None = None,
-        kind: RunKind | None = None,
-        state: RunState | None = None,
-        outcome: Outcome | None = None,
-        since: Moment | None = None,
-        until: Moment | None = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        cursor: Annotated[str, Query(max_length=36)] = "",
-    ) -> RunPage:
-        """Runs, newest first."""
-        chosen = RunFilter(job, repository, host, kind, state, outcome, since, until)
-        found = hub.operations.list_runs(chosen, limit=limit + 1, after=cursor)
-        more = found[limit - 1].id if len(found) > limit else None
-        return RunPage(items=tuple(found[:limit]), next=more)
-
-    @router.post("/runs", status_code=202, responses={200: {"model": Ordered}})
-    def order_run(
-        order: RunRequest,
-        actor: Runs,
-        response: Response,
-        idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
-    ) -> Ordered:
-        """Queue a run; the same Idempotency-Key answers with the run that it began.
-
-        Where the same waits in the queue already, nothing more is queued: the answer is that run, and says so.
-        """
-        if order.verb.ordered_at is not None:
-            raise Misuse(
-                "keys are changed at the repository's own address",
-                code="order_elsewhere",
-                hint=f"see {order.verb.ordered_at.format(order.repository)}",
-            )
-        run, placing = hub.operations.place(order, actor, key=idempotency_key)
-        response.status_code = 202 if placing is Placing.NEW else 200
-        response.headers["Location"] = f"/api/v1/runs/{run.id}"
-        return Ordered.of(run, placing)
-
-    @router.get("/runs/{run}")
-    def show_run(run: str, _: Sees) -> Run:
-        """One run with its steps; the start of an id will do where only one begins so."""
-        return hub.operations.find_run(run)
-
-    @router.post("/runs/{run}/cancel", status_code=202)
-    async def cancel(run: str, actor: Runs) -> Run:
-        """End a run politely."""
-        return await hub.operations.cancel(run, actor)
-
-    @router.post("/runs/{run}/accept")
-    def accept(run: str, actor: Runs, word: Word | None = None) -> Accepted:
-        """Say that what a run showed is right, like a smaller size: retention goes on where it stood still for that."""
-        return Accepted.of(hub.operations.accept_run(run, actor, reason_of(word)))
-
-    @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
-    def read_events(run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-        """All events so far, one JSON object a line; of a row that goes on, those behind the number `after`."""
-        found = record.find_run(run)
-        return StreamingResponse(_lines(hub, found.id, after), media_type="application/x-ndjson")
-
-    @router.get("/runs/{run}/log", **_text("text/plain"))
-    def read_log(run: str, _: Sees) -> StreamingResponse:
-        """What happened in a run and what its programs printed, as text; times are UTC."""
-        found = record.find_run(run)
-        return StreamingResponse(each_line(record, found), media_type="text/plain; charset=utf-8")
-
-    @router.get("/stream", **_text("text/event-stream"))
-    async def stream(
-        request: Request,
-        _: Sees,
-        since: Mark = "",
-        last_event_id: Annotated[str, Header(max_length=64)] = "",
-    ) -> StreamingResponse:
-        """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open.
-
-        Every event has an id. `since` one of them, or Last-Event-ID, what came behind it is told first; the event
-        `lost` says that some of it is not known any more.
-        """
-        news = _news(hub, request, last_event_id or since)
-        return _Stream(news, media_type="text/event-stream")
-
-    return router
-
-
 def _text(media_type: str) -> dict[str, Any]:
     """What an address says of itself that answers with text, as it comes."""
     told = {200: {"content": {media_type: {"schema": {"type": "string"}}}}}
     return {"response_class": StreamingResponse, "responses": told}
+
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+
+
+@router.get("/status")
+def status(hub: TheHub, _: Sees, job: str | None = None) -> list[Standing]:
+    """How each job stands in each of its repositories."""
+    document = hub.document()
+    jobs = [key for key in document.jobs if job is None or key == job]
+    return list_standings(document, hub.database, hub.host, utc_now(), jobs)
+
+
+@router.get("/runs")
+def list_runs(
+    hub: TheHub,
+    _: Sees,
+    job: str | None = None,
+    repository: str | None = None,
+    host: str | None = None,
+    kind: RunKind | None = None,
+    state: RunState | None = None,
+    outcome: Outcome | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str, Query(max_length=36)] = "",
+) -> RunPage:
+    """Runs, newest first."""
+    chosen = RunFilter(job, repository, host, kind, state, outcome, since, until)
+    found = hub.operations.list_runs(chosen, limit=limit + 1, after=cursor)
+    more = found[limit - 1].id if len(found) > limit else None
+    return RunPage(items=tuple(found[:limit]), next=more)
+
+
+@router.post("/runs", status_code=202, responses={200: {"model": Ordered}})
+def order_run(
+    hub: TheHub,
+    order: RunRequest,
+    actor: Runs,
+    response: Response,
+    idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
+) -> Ordered:
+    """Queue a run; the same Idempotency-Key answers with the run that it began.
+
+    Where the same waits in the queue already, nothing more is queued: the answer is that run, and says so.
+    """
+    if order.verb.ordered_at is not None:
+        raise Misuse(
+            "keys are changed at the repository's own address",
+            code="order_elsewhere",
+            hint=f"see {order.verb.ordered_at.format(order.repository)}",
+        )
+    run, placing = hub.operations.place(order, actor, key=idempotency_key)
+    response.status_code = 202 if placing is Placing.NEW else 200
+    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return Ordered.of(run, placing)
+
+
+@router.get("/runs/{run}")
+def show_run(hub: TheHub, run: str, _: Sees) -> Run:
+    """One run with its steps; the start of an id will do where only one begins so."""
+    return hub.operations.find_run(run)
+
+
+@router.post("/runs/{run}/cancel", status_code=202)
+async def cancel(hub: TheHub, run: str, actor: Runs) -> Run:
+    """End a run politely."""
+    return await hub.operations.cancel(run, actor)
+
+
+@router.post("/runs/{run}/accept")
+def accept(hub: TheHub, run: str, actor: Runs, word: Word | None = None) -> Accepted:
+    """Say that what a run showed is right, like a smaller size: retention goes on where it stood still for that."""
+    return Accepted.of(hub.operations.accept_run(run, actor, reason_of(word)))
+
+
+@router.get("/runs/{run}/events", **_text("application/x-ndjson"))
+def read_events(hub: TheHub, run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+    """All events so far, one JSON object a line; of a row that goes on, those behind the number `after`."""
+    found = hub.record.find_run(run)
+    return StreamingResponse(_lines(hub, found.id, after), media_type="application/x-ndjson")
+
+
+@router.get("/runs/{run}/log", **_text("text/plain"))
+def read_log(hub: TheHub, run: str, _: Sees) -> StreamingResponse:
+    """What happened in a run and what its programs printed, as text; times are UTC."""
+    found = hub.record.find_run(run)
+    return StreamingResponse(each_line(hub.record, found), media_type="text/plain; charset=utf-8")
+
+
+@router.get("/stream", **_text("text/event-stream"))
+async def stream(
+    hub: TheHub,
+    request: Request,
+    _: Sees,
+    since: Mark = "",
+    last_event_id: Annotated[str, Header(max_length=64)] = "",
+) -> StreamingResponse:
+    """What changes, as it changes (server-sent events); a comment every 15 s keeps the line open.
+
+    Every event has an id. `since` one of them, or Last-Event-ID, what came behind it is told first; the event
+    `lost` says that some of it is not known any more.
+    """
+    news = _news(hub, request, last_event_id or since)
+    return _Stream(news, media_type="text/event-stream")
 
 
 def _lines(hub: Hub, run: str, after: int) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,23 +15,26 @@ from document.conftest import DOCS, NAS, NOW, Desk
 from highball.config.document import Document, build
 from highball.config.roles import Role
 from highball.hub.audit import Actor
+from highball.hub.hub import Hub
+from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
-from highball.model.standing import Health, Standing
+from highball.hub.storage.leader_lock import lease_on
+from highball.model.standing import Health
 from highball.web import error_responses
-from highball.web.api.declared import KINDS, make_router
+from highball.web.api.declared import KINDS, router
 from highball.web.authorize import who
+from highball.web.dependencies import clock_of
 
 ROLES = {role.value: role for role in Role}
 CANARY = "canary-secret"
 
 
-def standings(jobs: Sequence[str]) -> list[Standing]:
-    return [Standing(job=job, repository="nas", state=Health.NEVER) for job in jobs]
-
-
-def app_of(desk: Desk) -> FastAPI:
+def app_of(desk: Desk, folder: Path) -> FastAPI:
     """An app of these addresses alone, where a header says who asks."""
     app = FastAPI()
+    vault = open_vault(desk.database, folder / "hub.key")
+    app.state.hub = Hub(desk.database, desk.documents, "here", vault, folder, lease_on(None))
+    app.dependency_overrides[clock_of] = lambda: lambda: NOW
     error_responses.register(app)
 
     @app.middleware("http")
@@ -40,7 +44,7 @@ def app_of(desk: Desk) -> FastAPI:
         answer: Response = await go_on(request)
         return answer
 
-    app.include_router(make_router(desk.documents, clock=lambda: NOW, standings=standings), prefix="/api/v1")
+    app.include_router(router)
     return app
 
 
@@ -50,8 +54,8 @@ def desk() -> Desk:
 
 
 @pytest.fixture
-def api(desk: Desk) -> Iterator[TestClient]:
-    with TestClient(app_of(desk), base_url="http://hub/api/v1") as client:
+def api(desk: Desk, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(app_of(desk, tmp_path), base_url="http://hub/api/v1") as client:
         yield client
 
 
@@ -60,6 +64,8 @@ def test_an_object_from_its_making_to_its_end(api: TestClient) -> None:
     assert (made.status_code, made.headers["ETag"], made.headers["Location"]) == (201, '"1"', "jobs/photos")
     assert made.json()["spec"] == {**DOCS, "profile": "none"}, "as it was written"
     shown = api.get("/jobs/photos")
+    [standing] = shown.json()["standings"]
+    assert (standing["job"], standing["repository"], standing["state"]) == ("photos", "nas", Health.NEVER)
     assert shown.json() == {
         "kind": "job",
         "key": "photos",
@@ -72,7 +78,7 @@ def test_an_object_from_its_making_to_its_end(api: TestClient) -> None:
         "deleted_at": None,
         "note": None,
         "spec": {**DOCS, "profile": "none"},
-        "standings": [Standing(job="photos", repository="nas", state=Health.NEVER).model_dump(mode="json")],
+        "standings": [standing],
     }
     changed = api.put(
         "/jobs/photos", json={**DOCS, "title": "P"}, headers={"If-Match": shown.headers["ETag"]}
@@ -267,8 +273,8 @@ def test_a_file_is_planned_applied_and_has_its_objects_from_then_on(api: TestCli
     assert api.post("/apply?file=x", content="[", headers=toml).status_code == 422
 
 
-def test_the_api_describes_bodies_by_the_very_classes(desk: Desk) -> None:
-    told = app_of(desk).openapi()
+def test_the_api_describes_bodies_by_the_very_classes(desk: Desk, tmp_path: Path) -> None:
+    told = app_of(desk, tmp_path).openapi()
     body = told["paths"]["/api/v1/jobs/{key}"]["put"]["requestBody"]["content"]["application/json"]["schema"]
     name = body["$ref"].rsplit("/", 1)[1]
     fields = told["components"]["schemas"][name]["properties"]

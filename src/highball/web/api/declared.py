@@ -5,11 +5,12 @@ part of the whole. Every change names the revision that it changes (`If-Match`),
 (`ETag`).
 """
 
-# No postponed annotations here: the handlers are made per kind, and FastAPI reads what they were made with.
+# No postponed annotations here: those of the handlers are read, and those of their bodies replaced, for each kind.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from functools import wraps
+from inspect import signature
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
@@ -28,20 +29,21 @@ from highball.config.references import (
     TABLE_OF,
     Spec,
 )
-from highball.config.roles import Role
 from highball.errors import Misuse, RevisionMissing
-from highball.hub.audit import Actor
 from highball.hub.document.diff import (
     Change,
     Declared,
     Preview,
     Revision,
 )
-from highball.hub.document.store import Documents
+from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
+from highball.hub.status.health import list_standings
+from highball.hub.status.repositories import tell_undo_leaves
 from highball.model.standing import Standing
 from highball.model.text import UtcTime
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Sees
+from highball.web.dependencies import TheClock, TheHub
 from highball.web.error_responses import REFUSALS
 
 KINDS = ("host", "repository", "job", "profile", "pin")
@@ -49,13 +51,6 @@ KINDS = ("host", "repository", "job", "profile", "pin")
 
 YAML = "application/yaml"
 
-Clock = Callable[[], datetime]
-Standings = Callable[[Sequence[str]], Sequence[Standing]]
-Leaves = Callable[[str, int], str | None]
-"""What an undo of a repository to a revision could not bring back."""
-
-Viewer = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 IfMatch = Annotated[str | None, Header(description='the revision to change, as its ETag said: "3"')]
 IfNoneMatch = Annotated[str | None, Header(description="* makes a new object, and never changes one")]
 
@@ -149,6 +144,13 @@ class _Written:
         return handler(self._model.__pydantic_core_schema__)
 
 
+class _OfItsKind:
+    """Stands where a handler takes what an object of its kind says."""
+
+
+SpecOfKind = Annotated[dict[str, Any], _OfItsKind(), Body()]
+
+
 def _shown(one: Declared, response: Response | None = None) -> ObjectAnswer:
     if response is not None:
         response.headers["ETag"] = f'"{one.revision}"'
@@ -171,259 +173,335 @@ def revision_of(if_match: str | None) -> int:
     return int(found[1])
 
 
-# --- all addresses ---------------------------------------------------------------------------------
+# --- objects of any kind ---------------------------------------------------------------------------
 
 
-def make_router(
-    documents: Documents,
-    *,
-    clock: Clock = utc_now,
-    standings: Standings | None = None,
-    leaves: Leaves = lambda key, to: None,
-) -> APIRouter:
-    """The addresses of everything declared; `standings` tells how jobs stand, where that is known."""
-    router = APIRouter(responses=REFUSALS)
-    for kind in KINDS:
-        of_job = standings if kind == "job" else None
-        router.include_router(_addresses_of(documents, kind, clock, of_job, leaves))
-    for name in ALONE:
-        router.include_router(_addresses_of_one(documents, name, clock))
-    router.include_router(_whole(documents, clock))
-
-    @router.get("/jobs/{key}/effective", tags=["jobs"])
-    def show_effective(key: str, _: Viewer) -> EffectiveAnswer:
-        """Show a job with everything it inherits, and where each value comes from."""
-        document = documents.document()
-        job = effective_job(document, key)
-        kept = {name: effective_retention(document, key, name) for name in job.repositories}
-        return EffectiveAnswer(
-            job=job.model_dump(mode="json"),
-            origins=origins(document, key),
-            retention={name: one.model_dump(mode="json") for name, one in kept.items()},
-        )
-
-    @router.get("/deleted", tags=["configuration"])
-    def list_deleted(_: Admin) -> list[ObjectAnswer]:
-        """List what was deleted and can be restored, the latest first."""
-        return [_shown(one) for one in documents.list_deleted()]
-
-    return router
+def list_them(
+    kind: str, hub: TheHub, _: Sees, after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
+) -> ListAnswer:
+    """List them by key."""
+    found = [one for one in hub.documents.list_objects(kind) if one.key > after]
+    some = [_shown(one) for one in found[:limit]]
+    return ListAnswer(items=_standing(hub, kind, some), next=some[-1].key if len(found) > limit else None)
 
 
-def _addresses_of(
-    documents: Documents, kind: str, clock: Clock, standings: Standings | None, leaves: Leaves
-) -> APIRouter:
-    table = TABLE_OF[kind]
-    router = APIRouter(prefix=f"/{table}", tags=[table], generate_unique_id_function=_named(table))
-    _add_looking(router, documents, kind, standings)
-    _add_writing(router, documents, kind, clock)
-    _add_acts(router, documents, kind, clock, leaves)
-    _add_ends(router, documents, kind, clock)
-    return router
+def show(kind: str, hub: TheHub, key: str, _: Sees, response: Response) -> ObjectAnswer:
+    """Show one."""
+    return _standing(hub, kind, [_shown(hub.documents.get(kind, key), response)])[0]
 
 
-def _add_looking(router: APIRouter, documents: Documents, kind: str, standings: Standings | None) -> None:
-    @router.get("")
-    def list_them(
-        _: Viewer, after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
-    ) -> ListAnswer:
-        """List them by key."""
-        found = [one for one in documents.list_objects(kind) if one.key > after]
-        some = [_shown(one) for one in found[:limit]]
-        return ListAnswer(items=_standing(some, standings), next=some[-1].key if len(found) > limit else None)
-
-    @router.get("/{key}")
-    def show(key: str, _: Viewer, response: Response) -> ObjectAnswer:
-        """Show one."""
-        return _standing([_shown(documents.get(kind, key), response)], standings)[0]
-
-    @router.get("/{key}/history")
-    def show_history(key: str, _: Viewer) -> list[Revision]:
-        """Show all its revisions, the newest first."""
-        return documents.history(kind, key)
+def show_history(kind: str, hub: TheHub, key: str, _: Sees) -> list[Revision]:
+    """Show all its revisions, the newest first."""
+    return hub.documents.history(kind, key)
 
 
-def _add_writing(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
-    table = TABLE_OF[kind]
-    spec_type = Annotated[dict[str, Any], _Written(MODEL_OF[kind]), Body()]
-
-    def told(actor: Actor) -> dict[str, Any]:
-        return {"now": clock(), "actor": actor}
-
-    @router.post("", status_code=201)
-    def create(actor: Admin, key: str, spec: spec_type, response: Response) -> ObjectAnswer:
-        """Declare a new one."""
-        made = _shown(documents.create(kind, key, spec, **told(actor)), response)
-        response.headers["Location"] = f"{table}/{made.key}"
-        return made
-
-    @router.put("/{key}", responses={201: {"model": ObjectAnswer}})
-    def change(
-        key: str,
-        actor: Admin,
-        spec: spec_type,
-        response: Response,
-        if_match: IfMatch = None,
-        if_none_match: IfNoneMatch = None,
-    ) -> ObjectAnswer:
-        """Let it say this from now on; with `If-None-Match: *`, declare a new one."""
-        if if_none_match is not None and if_match is None:
-            response.status_code = 201
-            return create(actor, key, spec, response)
-        expected = revision_of(if_match)
-        return _shown(documents.change(kind, key, spec, expected=expected, **told(actor)), response)
-
-    @router.patch("/{key}")
-    def patch(
-        key: str,
-        actor: Admin,
-        fields: Annotated[dict[str, Any], Body()],
-        response: Response,
-        if_match: IfMatch = None,
-    ) -> ObjectAnswer:
-        """Set some fields anew: tables merge, null removes (RFC 7396)."""
-        expected = revision_of(if_match)
-        return _shown(documents.patch(kind, key, fields, expected=expected, **told(actor)), response)
+def create(
+    kind: str, hub: TheHub, clock: TheClock, actor: Admin, key: str, spec: SpecOfKind, response: Response
+) -> ObjectAnswer:
+    """Declare a new one."""
+    made = _shown(hub.documents.create(kind, key, spec, now=clock(), actor=actor), response)
+    response.headers["Location"] = f"{TABLE_OF[kind]}/{made.key}"
+    return made
 
 
-def _add_acts(router: APIRouter, documents: Documents, kind: str, clock: Clock, leaves: Leaves) -> None:
-    def told(actor: Actor) -> dict[str, Any]:
-        return {"now": clock(), "actor": actor}
-
-    @router.post("/{key}/rename")
-    def rename(
-        key: str, actor: Admin, body: Rename, response: Response, if_match: IfMatch = None
-    ) -> ObjectAnswer:
-        """Give it another name for people."""
-        expected = revision_of(if_match)
-        return _shown(documents.rename(kind, key, body.title, expected=expected, **told(actor)), response)
-
-    @router.post("/{key}/rekey")
-    def rekey(
-        key: str, actor: Admin, body: Rekey, response: Response, if_match: IfMatch = None
-    ) -> ObjectAnswer:
-        """Give it another key, everywhere."""
-        expected = revision_of(if_match)
-        return _shown(documents.rekey(kind, key, body.key, expected=expected, **told(actor)), response)
-
-    @router.post("/{key}/undo")
-    def undo(
-        key: str, actor: Admin, body: Undo, response: Response, if_match: IfMatch = None
-    ) -> ObjectAnswer:
-        """Make a new revision that says what an earlier one said."""
-        expected = revision_of(if_match)
-        documents.get(kind, key)
-        note = leaves(key, body.to) if kind == "repository" else None
-        done = _shown(documents.undo(kind, key, body.to, expected=expected, **told(actor)), response)
-        return done.model_copy(update={"note": note})
-
-    @router.post("/{key}/copy", status_code=201)
-    def copy(key: str, actor: Admin, body: Rekey, response: Response) -> ObjectAnswer:
-        """Declare a new one that says the same."""
-        return _shown(documents.copy(kind, key, body.key, **told(actor)), response)
+def change(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    spec: SpecOfKind,
+    response: Response,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> ObjectAnswer:
+    """Let it say this from now on; with `If-None-Match: *`, declare a new one."""
+    if if_none_match is not None and if_match is None:
+        response.status_code = 201
+        return create(kind, hub, clock, actor, key, spec, response)
+    expected = revision_of(if_match)
+    changed = hub.documents.change(kind, key, spec, expected=expected, now=clock(), actor=actor)
+    return _shown(changed, response)
 
 
-def _add_ends(router: APIRouter, documents: Documents, kind: str, clock: Clock) -> None:
-    def told(actor: Actor) -> dict[str, Any]:
-        return {"now": clock(), "actor": actor}
-
-    @router.delete("/{key}")
-    def delete(key: str, actor: Admin, response: Response, if_match: IfMatch = None) -> ObjectAnswer:
-        """Put it among the deleted, from where it can be restored."""
-        expected = revision_of(if_match)
-        return _shown(documents.delete(kind, key, expected=expected, **told(actor)), response)
-
-    @router.post("/{key}/restore")
-    def restore(key: str, actor: Admin, response: Response, body: Restore | None = None) -> ObjectAnswer:
-        """Bring a deleted one back."""
-        spec = body.spec if body else None
-        return _shown(documents.restore(kind, key, spec=spec, **told(actor)), response)
-
-    @router.post("/{key}/purge", status_code=204)
-    def purge(key: str, actor: Admin) -> None:
-        """Remove a deleted one and its history for good."""
-        documents.purge(kind, key, **told(actor))
+def patch(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    fields: Annotated[dict[str, Any], Body()],
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Set some fields anew: tables merge, null removes (RFC 7396)."""
+    expected = revision_of(if_match)
+    changed = hub.documents.patch(kind, key, fields, expected=expected, now=clock(), actor=actor)
+    return _shown(changed, response)
 
 
-def _named(table: str) -> Callable[[Any], str]:
-    """Names of operations that clients are made from: `jobs_list_them`."""
-    return lambda route: f"{table}_{route.name}"
+def rename(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    body: Rename,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Give it another name for people."""
+    expected = revision_of(if_match)
+    changed = hub.documents.rename(kind, key, body.title, expected=expected, now=clock(), actor=actor)
+    return _shown(changed, response)
 
 
-def _standing(shown: list[ObjectAnswer], standings: Standings | None) -> list[ObjectAnswer]:
-    if standings is None:
+def rekey(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    body: Rekey,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Give it another key, everywhere."""
+    expected = revision_of(if_match)
+    changed = hub.documents.rekey(kind, key, body.key, expected=expected, now=clock(), actor=actor)
+    return _shown(changed, response)
+
+
+def undo(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    body: Undo,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Make a new revision that says what an earlier one said."""
+    expected = revision_of(if_match)
+    hub.documents.get(kind, key)
+    note = tell_undo_leaves(hub, key, body.to) if kind == "repository" else None
+    changed = hub.documents.undo(kind, key, body.to, expected=expected, now=clock(), actor=actor)
+    return _shown(changed, response).model_copy(update={"note": note})
+
+
+def copy(
+    kind: str, hub: TheHub, clock: TheClock, key: str, actor: Admin, body: Rekey, response: Response
+) -> ObjectAnswer:
+    """Declare a new one that says the same."""
+    return _shown(hub.documents.copy(kind, key, body.key, now=clock(), actor=actor), response)
+
+
+def delete(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Put it among the deleted, from where it can be restored."""
+    expected = revision_of(if_match)
+    return _shown(hub.documents.delete(kind, key, expected=expected, now=clock(), actor=actor), response)
+
+
+def restore(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    key: str,
+    actor: Admin,
+    response: Response,
+    body: Restore | None = None,
+) -> ObjectAnswer:
+    """Bring a deleted one back."""
+    spec = body.spec if body else None
+    return _shown(hub.documents.restore(kind, key, spec=spec, now=clock(), actor=actor), response)
+
+
+def purge(kind: str, hub: TheHub, clock: TheClock, key: str, actor: Admin) -> None:
+    """Remove a deleted one and its history for good."""
+    hub.documents.purge(kind, key, now=clock(), actor=actor)
+
+
+def _standing(hub: Hub, kind: str, shown: list[ObjectAnswer]) -> list[ObjectAnswer]:
+    if kind != "job":
         return shown
     by_job: dict[str, list[Standing]] = {one.key: [] for one in shown}
-    for standing in standings(list(by_job)):
+    for standing in list_standings(hub.document(), hub.database, hub.host, utc_now(), list(by_job)):
         by_job[standing.job].append(standing)
     return [one.model_copy(update={"standings": by_job[one.key]}) for one in shown]
 
 
-def _addresses_of_one(documents: Documents, name: str, clock: Clock) -> APIRouter:
-    router = APIRouter(prefix=f"/{name}", tags=["configuration"], generate_unique_id_function=_named(name))
-    spec_type = Annotated[dict[str, Any], _Written(MODEL_OF[name]), Body()]
+# --- what there is one of --------------------------------------------------------------------------
 
-    @router.get("")
-    def show(_: Viewer, response: Response) -> ObjectAnswer:
-        """Show them."""
-        return _shown(documents.get(name, name), response)
 
-    @router.put("")
-    def change(actor: Admin, spec: spec_type, response: Response, if_match: IfMatch = None) -> ObjectAnswer:
-        """Let them say this from now on."""
-        told: Mapping[str, Any] = {"expected": revision_of(if_match), "now": clock(), "actor": actor}
-        return _shown(documents.change(name, name, spec, **told), response)
+def show_it(kind: str, hub: TheHub, _: Sees, response: Response) -> ObjectAnswer:
+    """Show them."""
+    return _shown(hub.documents.get(kind, kind), response)
 
-    @router.get("/history")
-    def show_history(_: Viewer) -> list[Revision]:
-        """Show all their revisions, the newest first."""
-        return documents.history(name, name)
 
-    return router
+def change_it(
+    kind: str,
+    hub: TheHub,
+    clock: TheClock,
+    actor: Admin,
+    spec: SpecOfKind,
+    response: Response,
+    if_match: IfMatch = None,
+) -> ObjectAnswer:
+    """Let them say this from now on."""
+    expected = revision_of(if_match)
+    return _shown(
+        hub.documents.change(kind, kind, spec, expected=expected, now=clock(), actor=actor), response
+    )
+
+
+def show_its_history(kind: str, hub: TheHub, _: Sees) -> list[Revision]:
+    """Show all their revisions, the newest first."""
+    return hub.documents.history(kind, kind)
 
 
 # --- the whole -------------------------------------------------------------------------------------
 
 _TEXT = {"requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}}}}}
 
+whole = APIRouter(tags=["configuration"])
 
-def _whole(documents: Documents, clock: Clock) -> APIRouter:
-    router = APIRouter(tags=["configuration"])
 
-    @router.get("/configuration", response_class=Response, responses={200: {"content": {YAML: {}}}})
-    def show_configuration(_: Admin) -> Response:
-        """The whole configuration as YAML, to read, to keep, to change and send back."""
-        token = documents.token()
-        headers = {"ETag": f'"{token}"', "Content-Disposition": 'attachment; filename="highball.yaml"'}
-        return Response(documents.as_yaml(), media_type=YAML, headers=headers)
+@whole.get("/configuration", response_class=Response, responses={200: {"content": {YAML: {}}}})
+def show_configuration(hub: TheHub, _: Admin) -> Response:
+    """The whole configuration as YAML, to read, to keep, to change and send back."""
+    token = hub.documents.token()
+    headers = {"ETag": f'"{token}"', "Content-Disposition": 'attachment; filename="highball.yaml"'}
+    return Response(hub.documents.as_yaml(), media_type=YAML, headers=headers)
 
-    @router.post("/configuration/preview", openapi_extra=_TEXT)
-    def preview(_: Admin, text: Text, response: Response) -> Preview:
-        """What sending this back would change, and all that speaks against it."""
-        found = documents.preview(text)
-        response.headers["ETag"] = f'"{found.token}"'
-        return found
 
-    @router.put("/configuration", openapi_extra=_TEXT)
-    def write_back(actor: Admin, text: Text, response: Response, if_match: IfMatch = None) -> list[Change]:
-        """Let this be the whole configuration; what it does not name is deleted."""
-        expected = revision_of(if_match)
-        made = documents.write_back(text, expected=expected, now=clock(), actor=actor)
-        response.headers["ETag"] = f'"{documents.token()}"'
-        return made
+@whole.post("/configuration/preview", openapi_extra=_TEXT)
+def preview(hub: TheHub, _: Admin, text: Text, response: Response) -> Preview:
+    """What sending this back would change, and all that speaks against it."""
+    found = hub.documents.preview(text)
+    response.headers["ETag"] = f'"{found.token}"'
+    return found
 
-    @router.post("/apply", openapi_extra=_TEXT)
-    def apply(
-        actor: Admin,
-        text: Text,
-        file: Annotated[str, Query(min_length=1, max_length=500, description="the name it has here")],
-        content_type: Annotated[str, Header()] = YAML,
-        dry_run: bool = False,
-    ) -> list[Change]:
-        """Make what this file declares equal it; TOML where the content type says so, else YAML."""
-        document = parse(text, "toml" if "toml" in content_type else "yaml")
-        if dry_run:
-            return documents.plan_to_apply(document, file=file)
-        return documents.apply(document, now=clock(), actor=actor, file=file)
 
+@whole.put("/configuration", openapi_extra=_TEXT)
+def write_back(
+    hub: TheHub, clock: TheClock, actor: Admin, text: Text, response: Response, if_match: IfMatch = None
+) -> list[Change]:
+    """Let this be the whole configuration; what it does not name is deleted."""
+    expected = revision_of(if_match)
+    made = hub.documents.write_back(text, expected=expected, now=clock(), actor=actor)
+    response.headers["ETag"] = f'"{hub.documents.token()}"'
+    return made
+
+
+@whole.post("/apply", openapi_extra=_TEXT)
+def apply(
+    hub: TheHub,
+    clock: TheClock,
+    actor: Admin,
+    text: Text,
+    file: Annotated[str, Query(min_length=1, max_length=500, description="the name it has here")],
+    content_type: Annotated[str, Header()] = YAML,
+    dry_run: bool = False,
+) -> list[Change]:
+    """Make what this file declares equal it; TOML where the content type says so, else YAML."""
+    document = parse(text, "toml" if "toml" in content_type else "yaml")
+    if dry_run:
+        return hub.documents.plan_to_apply(document, file=file)
+    return hub.documents.apply(document, now=clock(), actor=actor, file=file)
+
+
+# --- all addresses ---------------------------------------------------------------------------------
+
+Handler = Callable[..., Any]
+Address = tuple[str, str, Handler, Mapping[str, Any]]
+
+OF_EACH: tuple[Address, ...] = (
+    ("GET", "", list_them, {}),
+    ("GET", "/{key}", show, {}),
+    ("GET", "/{key}/history", show_history, {}),
+    ("POST", "", create, {"status_code": 201}),
+    ("PUT", "/{key}", change, {"responses": {201: {"model": ObjectAnswer}}}),
+    ("PATCH", "/{key}", patch, {}),
+    ("POST", "/{key}/rename", rename, {}),
+    ("POST", "/{key}/rekey", rekey, {}),
+    ("POST", "/{key}/undo", undo, {}),
+    ("POST", "/{key}/copy", copy, {"status_code": 201}),
+    ("DELETE", "/{key}", delete, {}),
+    ("POST", "/{key}/restore", restore, {}),
+    ("POST", "/{key}/purge", purge, {"status_code": 204}),
+)
+"""The addresses of every kind, below its table."""
+
+OF_ONE: tuple[Address, ...] = (
+    ("GET", "", show_it, {"name": "show"}),
+    ("PUT", "", change_it, {"name": "change"}),
+    ("GET", "/history", show_its_history, {"name": "show_history"}),
+)
+"""Those of a kind of which there is one."""
+
+
+def _addresses_of(kind: str, table: str, tag: str, addresses: Sequence[Address]) -> APIRouter:
+    """The addresses of a kind; clients are made from the names of their operations, as `jobs_list_them`."""
+
+    def named(route: Any) -> str:
+        return f"{table}_{route.name}"
+
+    router = APIRouter(prefix=f"/{table}", tags=[tag], generate_unique_id_function=named)
+    for method, path, handler, more in addresses:
+        told = {"name": handler.__name__, **more}
+        router.add_api_route(path, _of_kind(handler, kind), methods=[method], **told)
     return router
+
+
+def _of_kind(handler: Handler, kind: str) -> Handler:
+    """A handler that was told its kind, and takes what objects of it say."""
+
+    @wraps(handler)
+    def of_kind(**asked: Any) -> Any:
+        return handler(kind, **asked)
+
+    spec = Annotated[dict[str, Any], _Written(MODEL_OF[kind]), Body()]
+    taken = signature(handler)
+    parameters = [
+        one.replace(annotation=spec) if one.annotation == SpecOfKind else one
+        for name, one in taken.parameters.items()
+        if name != "kind"
+    ]
+    of_kind.__signature__ = taken.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return of_kind
+
+
+router = APIRouter(prefix="/api/v1", responses=REFUSALS)
+for kind in KINDS:
+    router.include_router(_addresses_of(kind, TABLE_OF[kind], TABLE_OF[kind], OF_EACH))
+for alone in ALONE:
+    router.include_router(_addresses_of(alone, alone, "configuration", OF_ONE))
+router.include_router(whole)
+
+
+@router.get("/jobs/{key}/effective", tags=["jobs"])
+def show_effective(hub: TheHub, key: str, _: Sees) -> EffectiveAnswer:
+    """Show a job with everything it inherits, and where each value comes from."""
+    document = hub.document()
+    job = effective_job(document, key)
+    kept = {name: effective_retention(document, key, name) for name in job.repositories}
+    return EffectiveAnswer(
+        job=job.model_dump(mode="json"),
+        origins=origins(document, key),
+        retention={name: one.model_dump(mode="json") for name, one in kept.items()},
+    )
+
+
+@router.get("/deleted", tags=["configuration"])
+def list_deleted(hub: TheHub, _: Admin) -> list[ObjectAnswer]:
+    """List what was deleted and can be restored, the latest first."""
+    return [_shown(one) for one in hub.documents.list_deleted()]

@@ -164,7 +164,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         folders.router,
         job_form.make_router(hub, pages),
         trends.router,
-        jobs.make_router(hub, pages),
+        jobs.router,
     ):
         app.include_router(router, dependencies=[Depends(pages.note_news)])
     error_responses.show_on_pages(app, pages.answer_error, pages.ask_to_log_in, pages.ask_to_confirm)

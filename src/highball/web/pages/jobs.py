@@ -11,12 +11,11 @@ from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball import humanize
 from highball.config.document import effective_job, effective_retention
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
@@ -50,7 +49,8 @@ from highball.retention import (
 )
 from highball.schedule import jitter_of, next_times
 from highball.web.api.connection_tests import JobTestAnswer, try_job
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import fields
 from highball.web.forms import pause as pausing
 from highball.web.forms.job_options import told_of
@@ -64,9 +64,6 @@ from highball.web.ui.render import (
 )
 from highball.web.ui.status_looks import Look
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=4096)]
 InQuery = Annotated[str, Query(max_length=200)]
 
@@ -89,16 +86,7 @@ STATES = {
 }
 """What the list can be narrowed to, and its words."""
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The list of jobs, a job's page, and what can be ordered there."""
-    router = APIRouter(include_in_schema=False)
-    _add_list(router, hub, pages)
-    _add_page(router, hub, pages)
-    _add_pauses(router, hub, pages)
-    _add_orders(router, hub, pages)
-    _add_deletion(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 def address_of(key: str) -> str:
@@ -109,74 +97,78 @@ def address_of(key: str) -> str:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/jobs")
-    def show_list(
-        request: Request,
-        _: Sees,
-        q: InQuery = "",
-        state: InQuery = "",
-        host: InQuery = "",
-        tag: InQuery = "",
-        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
-        every: InQuery = "",
-    ) -> Response:
-        wanted = JobFilter(q.strip(), state, host, tag)
-        found = look_over(hub, pages.survey(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
-        document = hub.document()
-        jobs = [effective_job(document, key) for key in document.jobs]
-        narrowed = {"q": q, "state": state, "host": host, "tag": tag}
-        context = {
-            "jobs": list_rows(found),
-            "total": found.verdict.jobs,
-            "matching": found.matching,
-            "wanted": narrowed,
-            "states": [("", "Any state"), *STATES.items()],
-            "hosts": fields.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
-            "tags": fields.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
-            "narrowed": any(narrowed.values()),
-            "pages": _pages(page, found.matching, narrowed),
-            "pauses": pausing.choices(),
-            "rest": pausing.find_rest(hub, utc_now()),
-            "every": bool(every),
-            "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
-            "once": secrets.token_urlsafe(12),
-            "repositories": bool(document.repositories),
-        }
-        # The rail counts what needs somebody among all jobs: that does not depend on what is shown of them.
-        return pages.answer(request, "jobs", context, overview=found)
+@router.get("/jobs")
+def show_list(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    q: InQuery = "",
+    state: InQuery = "",
+    host: InQuery = "",
+    tag: InQuery = "",
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    every: InQuery = "",
+) -> Response:
+    wanted = JobFilter(q.strip(), state, host, tag)
+    found = look_over(hub, pages.survey(), limit=PAGE, offset=(page - 1) * PAGE, wanted=wanted)
+    document = hub.document()
+    jobs = [effective_job(document, key) for key in document.jobs]
+    narrowed = {"q": q, "state": state, "host": host, "tag": tag}
+    context = {
+        "jobs": list_rows(found),
+        "total": found.verdict.jobs,
+        "matching": found.matching,
+        "wanted": narrowed,
+        "states": [("", "Any state"), *STATES.items()],
+        "hosts": fields.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
+        "tags": fields.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
+        "narrowed": any(narrowed.values()),
+        "pages": _pages(page, found.matching, narrowed),
+        "pauses": pausing.choices(),
+        "rest": pausing.find_rest(hub, utc_now()),
+        "every": bool(every),
+        "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
+        "once": secrets.token_urlsafe(12),
+        "repositories": bool(document.repositories),
+    }
+    # The rail counts what needs somebody among all jobs: that does not depend on what is shown of them.
+    return pages.answer(request, "jobs", context, overview=found)
 
-    @router.post("/jobs")
-    def act_on_several(
-        actor: Runs,
-        job: Annotated[list[str] | None, Form(max_length=500)] = None,
-        act: Text = "",
-        pause: Text = "",
-        day: Text = "",
-        hour: Text = "",
-        once: Text = "",
-        to: Text = "/jobs",
-    ) -> Response:
-        chosen = list(dict.fromkeys(job or ()))
-        if not chosen or (act not in _DONE and not pause):
-            return go(to, said=Said("No job was chosen.", "warn"))
-        until = None
-        if pause:
-            act = "pause"
-            try:
-                until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
-            except HighballError as error:
-                return go(to, said=pausing.why_not(error))
+
+@router.post("/jobs")
+def act_on_several(
+    hub: TheHub,
+    pages: ThePages,
+    actor: Runs,
+    job: Annotated[list[str] | None, Form(max_length=500)] = None,
+    act: Text = "",
+    pause: Text = "",
+    day: Text = "",
+    hour: Text = "",
+    once: Text = "",
+    to: Text = "/jobs",
+) -> Response:
+    chosen = list(dict.fromkeys(job or ()))
+    if not chosen or (act not in _DONE and not pause):
+        return go(to, said=Said("No job was chosen.", "warn"))
+    until = None
+    if pause:
+        act = "pause"
         try:
-            done = [key for key in chosen if _act(hub, act, key, actor, once, until)]
+            until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
         except HighballError as error:
-            return go(to, said=pausing.why_not(error) if act == "pause" else _not_done(error))
-        left = len(chosen) - len(done)
-        lasting = pausing.lasting(until, utc_now(), pages.zone()) if until else ""
-        told = f"{humanize.counted(len(done), 'job')} {_DONE[act]}{lasting}."
-        if left:
-            told += f" {humanize.counted(left, *_LEFT[act])}, so there was nothing to do."
-        return go(to, said=Said(told, "warn" if left else "ok"))
+            return go(to, said=pausing.why_not(error))
+    try:
+        done = [key for key in chosen if _act(hub, act, key, actor, once, until)]
+    except HighballError as error:
+        return go(to, said=pausing.why_not(error) if act == "pause" else _not_done(error))
+    left = len(chosen) - len(done)
+    lasting = pausing.lasting(until, utc_now(), pages.zone()) if until else ""
+    told = f"{humanize.counted(len(done), 'job')} {_DONE[act]}{lasting}."
+    if left:
+        told += f" {humanize.counted(left, *_LEFT[act])}, so there was nothing to do."
+    return go(to, said=Said(told, "warn" if left else "ok"))
 
 
 _DONE = {"run": "will run", "prove": "will be tested by a restore", "pause": "paused", "resume": "resumed"}
@@ -240,66 +232,71 @@ def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, A
 # --- everything at once --------------------------------------------------------------------------
 
 
-def _add_pauses(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.post("/pauses")
-    def pause_all(
-        actor: Runs,
-        pause: Text = "",
-        day: Text = "",
-        hour: Text = "",
-        maintenance: Text = "",
-        to: Text = "/jobs",
-    ) -> Response:
-        now = utc_now()
-        try:
-            until = pausing.end_of(pause, day, hour, now, pages.zone())
-            hub.scheduler.pause_all(until, actor, now, maintenance=bool(maintenance))
-        except HighballError as error:
-            return go(to, said=pausing.why_not(error))
-        hub.bus.news.publish("job")
-        what = "All jobs and all maintenance are" if maintenance else "All jobs are"
-        return go(to, said=Said(f"{what} paused{pausing.lasting(until, now, pages.zone())}."))
+@router.post("/pauses")
+def pause_all(
+    hub: TheHub,
+    pages: ThePages,
+    actor: Runs,
+    pause: Text = "",
+    day: Text = "",
+    hour: Text = "",
+    maintenance: Text = "",
+    to: Text = "/jobs",
+) -> Response:
+    now = utc_now()
+    try:
+        until = pausing.end_of(pause, day, hour, now, pages.zone())
+        hub.scheduler.pause_all(until, actor, now, maintenance=bool(maintenance))
+    except HighballError as error:
+        return go(to, said=pausing.why_not(error))
+    hub.bus.news.publish("job")
+    what = "All jobs and all maintenance are" if maintenance else "All jobs are"
+    return go(to, said=Said(f"{what} paused{pausing.lasting(until, now, pages.zone())}."))
 
-    @router.post("/pauses/end")
-    def resume_all(actor: Runs, to: Text = "/jobs") -> Response:
-        hub.scheduler.resume_all(actor, utc_now())
-        hub.bus.news.publish("job")
-        return go(to, said=Said("Everything runs by its schedule again."))
+
+@router.post("/pauses/end")
+def resume_all(hub: TheHub, actor: Runs, to: Text = "/jobs") -> Response:
+    hub.scheduler.resume_all(actor, utc_now())
+    hub.bus.news.publish("job")
+    return go(to, said=Said("Everything runs by its schedule again."))
 
 
 # --- a job's page --------------------------------------------------------------------------------
 
 
-def _add_page(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/jobs/{key}")
-    def show(request: Request, key: str, _: Sees) -> Response:
-        return pages.answer(request, "job", _told_of(hub, pages, key))
+@router.get("/jobs/{key}")
+def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
+    return pages.answer(request, "job", _told_of(hub, pages, key))
 
-    @router.get("/jobs/{key}/keeping")
-    async def show_keeping(request: Request, key: str, _: Sees, short: bool = False) -> Response:
-        job = await run_in_threadpool(lambda: effective_job(hub.document(), key))
-        found = await each_of(_kept(hub, key, name, job.sets, short=short) for name in job.repositories)
-        kept = [one for of_repository in found for one in of_repository]
-        context = {"key": key, "title": job.title, "kept": kept, "short": short}
-        return await run_in_threadpool(pages.answer, request, "job-keeping", context)
 
-    @router.get("/jobs/{key}/test")
-    async def show_test(request: Request, key: str, _: Runs) -> Response:
-        job = effective_job(hub.document(), key)
-        found: JobTestAnswer | None = None
-        problem: HighballError | None = None
-        try:
-            found = await try_job(hub, job, key)
-        except HighballError as error:
-            problem = error
-        context = {
-            "key": key,
-            "title": job.title,
-            "found": found,
-            "problem": problem,
-            "host": job.host or hub.host,
-        }
-        return pages.answer(request, "job-test", context)
+@router.get("/jobs/{key}/keeping")
+async def show_keeping(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees, short: bool = False
+) -> Response:
+    job = await run_in_threadpool(lambda: effective_job(hub.document(), key))
+    found = await each_of(_kept(hub, key, name, job.sets, short=short) for name in job.repositories)
+    kept = [one for of_repository in found for one in of_repository]
+    context = {"key": key, "title": job.title, "kept": kept, "short": short}
+    return await run_in_threadpool(pages.answer, request, "job-keeping", context)
+
+
+@router.get("/jobs/{key}/test")
+async def show_test(hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs) -> Response:
+    job = effective_job(hub.document(), key)
+    found: JobTestAnswer | None = None
+    problem: HighballError | None = None
+    try:
+        found = await try_job(hub, job, key)
+    except HighballError as error:
+        problem = error
+    context = {
+        "key": key,
+        "title": job.title,
+        "found": found,
+        "problem": problem,
+        "host": job.host or hub.host,
+    }
+    return pages.answer(request, "job-test", context)
 
 
 def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
@@ -606,54 +603,65 @@ def _policy(retention: Retention) -> str:
 # --- orders --------------------------------------------------------------------------------------
 
 
-def _add_orders(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.post("/jobs/{key}/run")
-    def run(key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
-        order = RunOrder(task="backup", job=key, dry_run=bool(dry))
-        return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{dry}" if once else None))
+@router.post("/jobs/{key}/run")
+def run(hub: TheHub, pages: ThePages, key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
+    order = RunOrder(task="backup", job=key, dry_run=bool(dry))
+    return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{dry}" if once else None))
 
-    @router.post("/jobs/{key}/prove")
-    def prove(
-        key: str, actor: Runs, repository: Annotated[str, Form(min_length=1, max_length=63)], once: Text = ""
-    ) -> Response:
-        order = RunOrder(task="verify", job=key, repository=repository)
-        return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{repository}" if once else None))
 
-    @router.post("/jobs/{key}/pause")
-    def pause_it(
-        key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "", hour: Text = ""
-    ) -> Response:
-        try:
-            until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
-            _rest(hub, key, actor, pausing=True, until=until)
-        except (ConfigurationInvalid, Misuse) as error:
-            return go(address_of(key), said=pausing.why_not(error))
-        lasting = pausing.lasting(until, utc_now(), pages.zone())
-        return go(address_of(key), said=Said(f"{key} is paused{lasting}."))
+@router.post("/jobs/{key}/prove")
+def prove(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Runs,
+    repository: Annotated[str, Form(min_length=1, max_length=63)],
+    once: Text = "",
+) -> Response:
+    order = RunOrder(task="verify", job=key, repository=repository)
+    return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{repository}" if once else None))
 
-    @router.post("/jobs/{key}/resume")
-    def resume(key: str, actor: Runs) -> Response:
-        _rest(hub, key, actor, pausing=False)
-        return go(address_of(key), said=Said(f"{key} runs by its schedule again."))
+
+@router.post("/jobs/{key}/pause")
+def pause_it(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Runs,
+    pause: Text = pausing.UNTIL_RESUMED,
+    day: Text = "",
+    hour: Text = "",
+) -> Response:
+    try:
+        until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
+        _rest(hub, key, actor, pausing=True, until=until)
+    except (ConfigurationInvalid, Misuse) as error:
+        return go(address_of(key), said=pausing.why_not(error))
+    lasting = pausing.lasting(until, utc_now(), pages.zone())
+    return go(address_of(key), said=Said(f"{key} is paused{lasting}."))
+
+
+@router.post("/jobs/{key}/resume")
+def resume(hub: TheHub, key: str, actor: Runs) -> Response:
+    _rest(hub, key, actor, pausing=False)
+    return go(address_of(key), said=Said(f"{key} runs by its schedule again."))
 
 
 # --- the end of a job ----------------------------------------------------------------------------
 
 
-def _add_deletion(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/jobs/{key}/delete")
-    def ask(request: Request, key: str, _: Admin) -> Response:
-        declared = hub.documents.get("job", key)
-        found, _problems = look_at(hub, pages.survey(), key)
-        kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
-        return fields.ask(pages, request, _about_deletion(key, declared.revision, kept))
+@router.get("/jobs/{key}/delete")
+def ask(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    declared = hub.documents.get("job", key)
+    found, _problems = look_at(hub, pages.survey(), key)
+    kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
+    return fields.ask(pages, request, _about_deletion(key, declared.revision, kept))
 
-    @router.post("/jobs/{key}/delete")
-    def delete(key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
-        hub.documents.delete("job", key, expected=revision, now=utc_now(), actor=actor)
-        return go(
-            "/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted")
-        )
+
+@router.post("/jobs/{key}/delete")
+def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
+    hub.documents.delete("job", key, expected=revision, now=utc_now(), actor=actor)
+    return go("/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted"))
 
 
 def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> fields.Question:

@@ -140,7 +140,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
     """Those for people, and what went wrong shown as one of them."""
     for router in (
         entrance.router,
-        start.make_router(hub, pages),
+        start.router,
         overview_page.router,
         runs_page.router,
         restore_page.make_router(hub, pages),

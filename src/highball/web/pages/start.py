@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball import humanize
 from highball.config.document import effective_job
 from highball.config.repository import Repository
-from highball.config.roles import Role
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor, Wanted
@@ -37,7 +36,8 @@ from highball.model.run import (
 from highball.model.text import path_for_people, path_to_text
 from highball.protocol.queries import Browse, TestSources
 from highball.secret import SecretValue
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.job_fields import When, read_path
 from highball.web.ui import run_summary
 from highball.web.ui.render import (
@@ -46,7 +46,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=4096)]
 Texts = Annotated[list[str] | None, Form(max_length=200)]
 
@@ -74,67 +73,73 @@ class Told:
     tone: str
 
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The four steps; the account, which is the first, has its page at the entrance."""
-    router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False)
 
-    @router.get("/start")
-    async def show(request: Request, actor: Admin) -> Response:
-        return await _show(hub, pages, request, actor, {})
 
-    @router.post("/start/repository")
-    async def make_repository(
-        request: Request, actor: Admin, folder: Text = "", password: Text = "", act: Text = "make"
-    ) -> Response:
-        told: dict[str, Any] = {"folder": folder, "password": password}
-        try:
-            if act == "test":
-                told["found"] = await _test(hub, folder, password)
-            else:
-                await _make_repository(hub, folder.strip(), password, actor)
-                return go("/start")
-        except HighballError as error:
-            told["error"] = error
+@router.get("/start")
+async def show(hub: TheHub, pages: ThePages, request: Request, actor: Admin) -> Response:
+    return await _show(hub, pages, request, actor, {})
+
+
+@router.post("/start/repository")
+async def make_repository(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    folder: Text = "",
+    password: Text = "",
+    act: Text = "make",
+) -> Response:
+    told: dict[str, Any] = {"folder": folder, "password": password}
+    try:
+        if act == "test":
+            told["found"] = await _test(hub, folder, password)
+        else:
+            await _make_repository(hub, folder.strip(), password, actor)
+            return go("/start")
+    except HighballError as error:
+        told["error"] = error
+    return await _show(hub, pages, request, actor, told)
+
+
+@router.post("/start/kit")
+def keep_kit(hub: TheHub, actor: Admin, kept: Text = "") -> Response:
+    if kept:
+        hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=_first_repository(hub))
+    return go("/start")
+
+
+@router.post("/start/job")
+async def make_job(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Admin,
+    source: Texts = None,
+    more: Text = "",
+    at: Text = AT,
+    caches: Text = "",
+) -> Response:
+    typed = [line.strip().encode("utf-8", "surrogateescape") for line in more.splitlines() if line.strip()]
+    try:
+        await _make_job(hub, [*map(read_path, source or ()), *typed], _daily(at.strip()), bool(caches), actor)
+    except HighballError as error:
+        told = {"chosen": set(source or ()), "more": more, "at": at, "caches": caches, "error": error}
         return await _show(hub, pages, request, actor, told)
+    return go("/start")
 
-    @router.post("/start/kit")
-    def keep_kit(actor: Admin, kept: Text = "") -> Response:
-        if kept:
-            hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=_first_repository(hub))
-        return go("/start")
 
-    @router.post("/start/job")
-    async def make_job(
-        request: Request,
-        actor: Admin,
-        source: Texts = None,
-        more: Text = "",
-        at: Text = AT,
-        caches: Text = "",
-    ) -> Response:
-        typed = [
-            line.strip().encode("utf-8", "surrogateescape") for line in more.splitlines() if line.strip()
-        ]
-        try:
-            await _make_job(
-                hub, [*map(read_path, source or ()), *typed], _daily(at.strip()), bool(caches), actor
-            )
-        except HighballError as error:
-            told = {"chosen": set(source or ()), "more": more, "at": at, "caches": caches, "error": error}
-            return await _show(hub, pages, request, actor, told)
-        return go("/start")
+@router.post("/start/back")
+def choose_another(hub: TheHub, actor: Admin) -> Response:
+    return go("/start", said=_take_back(hub, actor))
 
-    @router.post("/start/back")
-    def choose_another(actor: Admin) -> Response:
-        return go("/start", said=_take_back(hub, actor))
 
-    @router.post("/start/run")
-    def run_again(actor: Admin) -> Response:
-        if hub.document().jobs:
-            _back_up_again(hub, actor)
-        return go("/start")
-
-    return router
+@router.post("/start/run")
+def run_again(hub: TheHub, actor: Admin) -> Response:
+    if hub.document().jobs:
+        _back_up_again(hub, actor)
+    return go("/start")
 
 
 def _back_up_again(hub: Hub, actor: Actor) -> None:

@@ -144,7 +144,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         overview_page.router,
         runs_page.router,
         restore_page.make_router(hub, pages),
-        snapshots.make_router(hub, pages),
+        snapshots.router,
         repository_form.make_router(hub, pages),
         keyrings.router,
         loss.router,

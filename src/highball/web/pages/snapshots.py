@@ -12,19 +12,18 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball.config.document import Document
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import utc_now
 from highball.humanize import counted
 from highball.model.snapshot import Difference, Snapshot
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Question,
     Text,
@@ -33,16 +32,12 @@ from highball.web.forms.fields import (
 from highball.web.snapshot_cache import ANEW, SnapshotList
 from highball.web.ui import status_looks
 from highball.web.ui.render import (
-    Pages,
     Said,
     block_wanted,
     go,
     link,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Word = Annotated[str, Query(max_length=200)]
 SnapshotId = Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]
 Group = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
@@ -60,16 +55,7 @@ MODIFIERS = {
 }
 """What differs of a path, in words and as a tone."""
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages about snapshots."""
-    router = APIRouter(include_in_schema=False)
-    _add_list(router, hub, pages)
-    _add_pins(router, hub)
-    _add_comparison(router, hub, pages)
-    _add_removal(router, hub, pages)
-    _add_foreign(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 def _address(key: str) -> str:
@@ -79,28 +65,29 @@ def _address(key: str) -> str:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def _add_list(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/snapshots")
-    async def list_snapshots(
-        request: Request,
-        _: Sees,
-        key: str,
-        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-        list: Word = "",
-        job: Word = "",
-    ) -> Response:
-        await run_in_threadpool(hub.repositories.get, key)
-        context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
-        context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
-        listing = None if list == ANEW else pages.listings.find_listing(key)
-        if listing is None and (list or block_wanted(request) == "snapshots"):
-            try:
-                listing = await pages.listings.list_snapshots(key, anew=list == ANEW)
-            except HighballError as error:
-                context["trouble"] = error
-        if listing is not None:
-            context |= await run_in_threadpool(_listed, hub, key, listing, skip, job)
-        return await run_in_threadpool(pages.answer, request, "snapshots", context)
+@router.get("/repositories/{key}/snapshots")
+async def list_snapshots(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    key: str,
+    skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    list: Word = "",
+    job: Word = "",
+) -> Response:
+    await run_in_threadpool(hub.repositories.get, key)
+    context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
+    context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
+    listing = None if list == ANEW else pages.listings.find_listing(key)
+    if listing is None and (list or block_wanted(request) == "snapshots"):
+        try:
+            listing = await pages.listings.list_snapshots(key, anew=list == ANEW)
+        except HighballError as error:
+            context["trouble"] = error
+    if listing is not None:
+        context |= await run_in_threadpool(_listed, hub, key, listing, skip, job)
+    return await run_in_threadpool(pages.answer, request, "snapshots", context)
 
 
 def _listed(hub: Hub, key: str, listing: SnapshotList, skip: int, job: str) -> dict[str, Any]:
@@ -151,32 +138,32 @@ def find_pin(document: Document, repository: str, snapshot: str) -> tuple[str, s
     return None
 
 
-def _add_pins(router: APIRouter, hub: Hub) -> None:
-    @router.post("/repositories/{key}/snapshots/{snapshot}/pin")
-    def pin(actor: Admin, key: str, snapshot: SnapshotId, reason: Text = "") -> Response:
-        hub.repositories.get(key)
-        spec = {
-            "repository": key,
-            "snapshot": snapshot,
-            "reason": reason.strip() or f"pinned by {actor.name}",
-        }
-        name = f"pin-{snapshot[:8]}-{secrets.token_hex(3)}"
-        hub.documents.create("pin", name, spec, now=utc_now(), actor=actor)
-        return _back(key, Said(f"{snapshot[:8]} is pinned: nothing removes it until the pin is taken off."))
+@router.post("/repositories/{key}/snapshots/{snapshot}/pin")
+def pin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId, reason: Text = "") -> Response:
+    hub.repositories.get(key)
+    spec = {
+        "repository": key,
+        "snapshot": snapshot,
+        "reason": reason.strip() or f"pinned by {actor.name}",
+    }
+    name = f"pin-{snapshot[:8]}-{secrets.token_hex(3)}"
+    hub.documents.create("pin", name, spec, now=utc_now(), actor=actor)
+    return _back(key, Said(f"{snapshot[:8]} is pinned: nothing removes it until the pin is taken off."))
 
-    @router.post("/repositories/{key}/snapshots/{snapshot}/unpin")
-    def unpin(actor: Admin, key: str, snapshot: SnapshotId) -> Response:
-        taken = 0
-        while (found := find_pin(hub.document(), key, snapshot)) is not None:
-            declared = hub.documents.get("pin", found[0])
-            told: dict[str, Any] = {"now": utc_now(), "actor": actor}
-            hub.documents.delete("pin", declared.key, expected=declared.revision, **told)
-            taken += 1
-        if not taken:
-            return _back(key, Said(f"{snapshot[:8]} is not pinned.", "warn"))
-        return _back(
-            key, Said(f"{snapshot[:8]} is not pinned any more: retention decides about it.", undo="/deleted")
-        )
+
+@router.post("/repositories/{key}/snapshots/{snapshot}/unpin")
+def unpin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId) -> Response:
+    taken = 0
+    while (found := find_pin(hub.document(), key, snapshot)) is not None:
+        declared = hub.documents.get("pin", found[0])
+        told: dict[str, Any] = {"now": utc_now(), "actor": actor}
+        hub.documents.delete("pin", declared.key, expected=declared.revision, **told)
+        taken += 1
+    if not taken:
+        return _back(key, Said(f"{snapshot[:8]} is not pinned.", "warn"))
+    return _back(
+        key, Said(f"{snapshot[:8]} is not pinned any more: retention decides about it.", undo="/deleted")
+    )
 
 
 def _back(key: str, said: Said) -> Response:
@@ -186,23 +173,24 @@ def _back(key: str, said: Said) -> Response:
 # --- two of them ---------------------------------------------------------------------------------
 
 
-def _add_comparison(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/compare")
-    async def compare(request: Request, _: Sees, key: str, old: Word = "", new: Word = "") -> Response:
-        await run_in_threadpool(hub.repositories.get, key)
-        context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
-        context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
-        try:
-            pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
-            pair.sort(key=lambda one: one.time)
-            asked = await run_in_threadpool(hub.repositories.asked, key)
-            found = await asked.compare(pair[0].id, pair[1].id)
-        except HighballError as error:
-            context["trouble"] = error
-        else:
-            context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
-            context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
-        return await run_in_threadpool(pages.answer, request, "comparison", context)
+@router.get("/repositories/{key}/compare")
+async def compare(
+    hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str, old: Word = "", new: Word = ""
+) -> Response:
+    await run_in_threadpool(hub.repositories.get, key)
+    context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
+    context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
+    try:
+        pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
+        pair.sort(key=lambda one: one.time)
+        asked = await run_in_threadpool(hub.repositories.asked, key)
+        found = await asked.compare(pair[0].id, pair[1].id)
+    except HighballError as error:
+        context["trouble"] = error
+    else:
+        context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
+        context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
+    return await run_in_threadpool(pages.answer, request, "comparison", context)
 
 
 def _count(found: Sequence[Difference]) -> list[str]:
@@ -214,16 +202,20 @@ def _count(found: Sequence[Difference]) -> list[str]:
 # --- one of them ---------------------------------------------------------------------------------
 
 
-def _add_removal(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/snapshots/{snapshot}/remove")
-    def ask_to_remove(request: Request, _: Runs, key: str, snapshot: SnapshotId) -> Response:
-        hub.plans.demand_removable(key, snapshot)
-        return ask(pages, request, _about_removal(key, snapshot))
+@router.get("/repositories/{key}/snapshots/{snapshot}/remove")
+def ask_to_remove(
+    hub: TheHub, pages: ThePages, request: Request, _: Runs, key: str, snapshot: SnapshotId
+) -> Response:
+    hub.plans.demand_removable(key, snapshot)
+    return ask(pages, request, _about_removal(key, snapshot))
 
-    @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
-    def remove(actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = "") -> Response:
-        order = RunOrder(task="forget", repository=key, snapshot=snapshot)
-        return pages.to_run(*hub.operations.place(order, actor, key=order_key[:200] or None))
+
+@router.post("/repositories/{key}/snapshots/{snapshot}/remove")
+def remove(
+    hub: TheHub, pages: ThePages, actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = ""
+) -> Response:
+    order = RunOrder(task="forget", repository=key, snapshot=snapshot)
+    return pages.to_run(*hub.operations.place(order, actor, key=order_key[:200] or None))
 
 
 def _about_removal(key: str, id: str) -> Question:
@@ -241,60 +233,64 @@ def _about_removal(key: str, id: str) -> Question:
 # --- those of others -----------------------------------------------------------------------------
 
 
-def _add_foreign(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/foreign")
-    async def list_groups(request: Request, _: Sees, key: str) -> Response:
-        await run_in_threadpool(hub.repositories.get, key)
-        jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
-        context: dict[str, Any] = {
-            "key": key,
-            "groups": [],
-            "trouble": None,
-            "jobs": [(one, one) for one in jobs],
-        }
-        try:
-            context["groups"] = await run_in_threadpool((await hub.operations.adoption(key)).list_groups)
-        except HighballError as error:
-            context["trouble"] = error
-        return await run_in_threadpool(pages.answer, request, "foreign", context)
+@router.get("/repositories/{key}/foreign")
+async def list_groups(hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str) -> Response:
+    await run_in_threadpool(hub.repositories.get, key)
+    jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
+    context: dict[str, Any] = {
+        "key": key,
+        "groups": [],
+        "trouble": None,
+        "jobs": [(one, one) for one in jobs],
+    }
+    try:
+        context["groups"] = await run_in_threadpool((await hub.operations.adoption(key)).list_groups)
+    except HighballError as error:
+        context["trouble"] = error
+    return await run_in_threadpool(pages.answer, request, "foreign", context)
 
-    @router.get("/repositories/{key}/foreign/{group}/adopt")
-    async def ask_to_adopt(request: Request, _: Admin, key: str, group: Group, job: Word = "") -> Response:
-        try:
-            plans = await hub.operations.preview_adoption(key, group, job)
-        except HighballError as error:
-            return go(_foreign(key), said=Said(status_looks.sentence(error.message), "warn"))
-        going = sum(len(plan.remove) for plan in plans)
-        staying = sum(len(plan.keep) for plan in plans)
-        return await run_in_threadpool(
-            ask,
-            pages,
-            request,
-            Question(
-                title=f"Let the retention of {job} govern these snapshots?",
-                text=f"Nothing is removed by that. Of what the job would have then, {staying} "
-                f"{'stays' if staying == 1 else 'stay'} and {counted(going, 'snapshot')} would go; the first plan that "
-                "removes any of these waits for a person. It can be undone: Release.",
-                action=f"{_foreign(key)}/{group}/adopt",
-                verb="Adopt them",
-                back=_foreign(key),
-                hidden=(("job", job),),
-                destroys=False,
-            ),
-        )
 
-    @router.post("/repositories/{key}/foreign/{group}/adopt")
-    async def adopt(actor: Admin, key: str, group: Group, job: Text = "") -> Response:
-        adoption = await hub.operations.adoption(key)
-        found = await run_in_threadpool(adoption.adopt, group, job, utc_now(), actor)
-        told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
-        return go(_foreign(key), said=Said(told))
+@router.get("/repositories/{key}/foreign/{group}/adopt")
+async def ask_to_adopt(
+    hub: TheHub, pages: ThePages, request: Request, _: Admin, key: str, group: Group, job: Word = ""
+) -> Response:
+    try:
+        plans = await hub.operations.preview_adoption(key, group, job)
+    except HighballError as error:
+        return go(_foreign(key), said=Said(status_looks.sentence(error.message), "warn"))
+    going = sum(len(plan.remove) for plan in plans)
+    staying = sum(len(plan.keep) for plan in plans)
+    return await run_in_threadpool(
+        ask,
+        pages,
+        request,
+        Question(
+            title=f"Let the retention of {job} govern these snapshots?",
+            text=f"Nothing is removed by that. Of what the job would have then, {staying} "
+            f"{'stays' if staying == 1 else 'stay'} and {counted(going, 'snapshot')} would go; the first plan that "
+            "removes any of these waits for a person. It can be undone: Release.",
+            action=f"{_foreign(key)}/{group}/adopt",
+            verb="Adopt them",
+            back=_foreign(key),
+            hidden=(("job", job),),
+            destroys=False,
+        ),
+    )
 
-    @router.post("/repositories/{key}/foreign/{group}/release")
-    async def release(actor: Admin, key: str, group: Group) -> Response:
-        adoption = await hub.operations.adoption(key)
-        await run_in_threadpool(adoption.release, group, utc_now(), actor)
-        return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
+
+@router.post("/repositories/{key}/foreign/{group}/adopt")
+async def adopt(hub: TheHub, actor: Admin, key: str, group: Group, job: Text = "") -> Response:
+    adoption = await hub.operations.adoption(key)
+    found = await run_in_threadpool(adoption.adopt, group, job, utc_now(), actor)
+    told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
+    return go(_foreign(key), said=Said(told))
+
+
+@router.post("/repositories/{key}/foreign/{group}/release")
+async def release(hub: TheHub, actor: Admin, key: str, group: Group) -> Response:
+    adoption = await hub.operations.adoption(key)
+    await run_in_threadpool(adoption.release, group, utc_now(), actor)
+    return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
 
 
 def _foreign(key: str) -> str:

@@ -150,7 +150,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         loss.router,
         repair.router,
         repositories_page.make_router(hub, pages),
-        maintenance_page.make_router(hub, pages),
+        maintenance_page.router,
         hosts_page.router,
         settings.router,
         second_factor.router,

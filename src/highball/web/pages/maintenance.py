@@ -10,13 +10,11 @@ from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 
 from highball.actions import ACTIONS
 from highball.config.document import HUB_JOB, effective_cadences
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
-from highball.hub.audit import Actor
 from highball.hub.disaster.self_backup import list_backups
 from highball.hub.hub import Hub
 from highball.hub.runs.pauses import Pause
@@ -34,7 +32,8 @@ from highball.hub.status.repositories import Done, list_last_done
 from highball.model.run import Action, RunKind
 from highball.model.standing import Hold
 from highball.schedule import Schedule
-from highball.web.authorize import demand
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import (
     Question,
@@ -51,101 +50,101 @@ from highball.web.ui.render import (
 from highball.web.ui.status_looks import Look
 from highball.web.ui.titles import Named, Names
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 SubjectText = Annotated[str, Form(max_length=140)]
 
 LATEST = 25
 COMING = 20
 COPIES = 5
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """Maintenance on one page, and what can be done about it."""
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/maintenance")
-    def show(
-        request: Request,
-        _: Sees,
-        job: Annotated[str | None, Query(max_length=63)] = None,
-        host: Annotated[str | None, Query(max_length=63)] = None,
-    ) -> Response:
-        now, document = utc_now(), hub.document()
-        coming = hub.scheduler.upcoming(
-            COMING, now, subject=f"backup:{job}" if job else None, host=host or None
-        )
-        context: dict[str, Any] = {
-            "tasks": _tasks(hub, pages.names(), now),
-            "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
-            "runs": hub.record.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
-            "coming": _by_day(coming, pages, now),
-            "job": job or "",
-            "host": host or "",
-            "jobs": any_or("Everything", document.jobs),
-            "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
-            "copies": _copies(hub),
-            "zone_name": document.settings.timezone,
-            "order_key": secrets.token_urlsafe(12),
-            "pauses": pausing.choices(),
-            "rest": pausing.find_rest(hub, now),
-        }
-        return pages.answer(request, "maintenance", context)
-
-    @router.post("/maintenance/run")
-    def run(actor: Runs, subject: SubjectText, order_key: SubjectText = "") -> Response:
-        about = Subject.of(_demand(hub, subject))
-        if about.repository and ACTIONS[about.task].plans:
-            return go(plan_address(about.repository))
-        order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
-        return pages.to_run(
-            *hub.operations.place(order, actor, key=f"{order_key}:{subject}" if order_key else None)
-        )
-
-    @router.post("/maintenance/pause")
-    def pause(
-        actor: Runs,
-        subject: SubjectText,
-        pause: SubjectText = pausing.UNTIL_RESUMED,
-        day: SubjectText = "",
-        hour: SubjectText = "",
-    ) -> Response:
-        now = utc_now()
-        try:
-            until = pausing.end_of(pause, day, hour, now, pages.zone())
-            hub.scheduler.pause(_demand(hub, subject), until, actor, now)
-        except (ConfigurationInvalid, Misuse) as error:
-            return go("/maintenance", said=pausing.why_not(error))
-        hub.bus.news.publish("job", subject)
-        lasting = pausing.lasting(until, now, pages.zone())
-        return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is paused{lasting}."))
-
-    @router.post("/maintenance/resume")
-    def resume(actor: Runs, subject: SubjectText) -> Response:
-        hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
-        hub.bus.news.publish("job", subject)
-        return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
-
-    _add_holds(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
-def _add_holds(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/holds/{id}/accept")
-    def ask_to_accept(request: Request, _: Runs, id: str) -> Response:
-        found = next((hold for hold in hub.operations.list_holds() if hold.id == id), None)
-        if found is None:
-            return go("/", said=Said("That holds nothing any more."))
-        return ask(pages, request, _about_hold(found))
+@router.get("/maintenance")
+def show(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    job: Annotated[str | None, Query(max_length=63)] = None,
+    host: Annotated[str | None, Query(max_length=63)] = None,
+) -> Response:
+    now, document = utc_now(), hub.document()
+    coming = hub.scheduler.upcoming(COMING, now, subject=f"backup:{job}" if job else None, host=host or None)
+    context: dict[str, Any] = {
+        "tasks": _tasks(hub, pages.names(), now),
+        "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
+        "runs": hub.record.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
+        "coming": _by_day(coming, pages, now),
+        "job": job or "",
+        "host": host or "",
+        "jobs": any_or("Everything", document.jobs),
+        "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
+        "copies": _copies(hub),
+        "zone_name": document.settings.timezone,
+        "order_key": secrets.token_urlsafe(12),
+        "pauses": pausing.choices(),
+        "rest": pausing.find_rest(hub, now),
+    }
+    return pages.answer(request, "maintenance", context)
 
-    @router.post("/holds/{id}/accept")
-    def accept(actor: Runs, id: str, why: Annotated[str, Form(max_length=500)] = "") -> Response:
-        try:
-            hold = hub.operations.accept_hold(id, actor, why.strip() or None)
-        except HighballError as error:
-            return go("/", said=Said(status_looks.sentence(error.message), "warn"))
-        hub.bus.news.publish("object", hold.repository)
-        return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
+
+@router.post("/maintenance/run")
+def run(
+    hub: TheHub, pages: ThePages, actor: Runs, subject: SubjectText, order_key: SubjectText = ""
+) -> Response:
+    about = Subject.of(_demand(hub, subject))
+    if about.repository and ACTIONS[about.task].plans:
+        return go(plan_address(about.repository))
+    order = RunOrder.model_validate({name: value for name, value in vars(about).items() if value})
+    return pages.to_run(
+        *hub.operations.place(order, actor, key=f"{order_key}:{subject}" if order_key else None)
+    )
+
+
+@router.post("/maintenance/pause")
+def pause(
+    hub: TheHub,
+    pages: ThePages,
+    actor: Runs,
+    subject: SubjectText,
+    pause: SubjectText = pausing.UNTIL_RESUMED,
+    day: SubjectText = "",
+    hour: SubjectText = "",
+) -> Response:
+    now = utc_now()
+    try:
+        until = pausing.end_of(pause, day, hour, now, pages.zone())
+        hub.scheduler.pause(_demand(hub, subject), until, actor, now)
+    except (ConfigurationInvalid, Misuse) as error:
+        return go("/maintenance", said=pausing.why_not(error))
+    hub.bus.news.publish("job", subject)
+    lasting = pausing.lasting(until, now, pages.zone())
+    return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is paused{lasting}."))
+
+
+@router.post("/maintenance/resume")
+def resume(hub: TheHub, pages: ThePages, actor: Runs, subject: SubjectText) -> Response:
+    hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
+    hub.bus.news.publish("job", subject)
+    return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
+
+
+@router.get("/holds/{id}/accept")
+def ask_to_accept(hub: TheHub, pages: ThePages, request: Request, _: Runs, id: str) -> Response:
+    found = next((hold for hold in hub.operations.list_holds() if hold.id == id), None)
+    if found is None:
+        return go("/", said=Said("That holds nothing any more."))
+    return ask(pages, request, _about_hold(found))
+
+
+@router.post("/holds/{id}/accept")
+def accept(hub: TheHub, actor: Runs, id: str, why: Annotated[str, Form(max_length=500)] = "") -> Response:
+    try:
+        hold = hub.operations.accept_hold(id, actor, why.strip() or None)
+    except HighballError as error:
+        return go("/", said=Said(status_looks.sentence(error.message), "warn"))
+    hub.bus.news.publish("object", hold.repository)
+    return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
 
 
 def _about_hold(hold: Hold) -> Question:

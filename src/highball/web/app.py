@@ -143,7 +143,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         start.router,
         overview_page.router,
         runs_page.router,
-        restore_page.make_router(hub, pages),
+        restore_page.router,
         snapshots.router,
         repository_form.make_router(hub, pages),
         keyrings.router,

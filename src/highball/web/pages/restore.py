@@ -15,14 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlencode
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from highball.config.document import Document, effective_job
-from highball.config.roles import Role
 from highball.errors import HighballError
-from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish, RunOrder
 from highball.hub.runs.recorded import RunFilter
@@ -30,7 +28,8 @@ from highball.humanize import counted, size
 from highball.model.run import Run, RunKind
 from highball.model.snapshot import Node, Snapshot
 from highball.protocol.queries import RestorePlan
-from highball.web.authorize import demand
+from highball.web.authorize import Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.pages.folders import Entry, Folder
 from highball.web.snapshot_cache import (
     ANEW,
@@ -44,8 +43,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Word = Annotated[str, Query(max_length=200)]
 Text = Annotated[str, Form(max_length=20_000)]
 
@@ -60,12 +57,7 @@ COUNT_SECONDS = 45.0
 
 _PICK = re.compile(r"(?:d|f(?P<size>\d{0,18})):(?P<path>/[!-~]*)")
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The pages that lead to a restore."""
-    router = APIRouter(include_in_schema=False)
-    _add_restore(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
 # --- what somebody wants -------------------------------------------------------------------------
@@ -381,78 +373,85 @@ def _why_no_folder(target: str) -> str | None:
     return "A path cannot hold ..: write where it leads." if ".." in target.split("/") else None
 
 
-def _add_restore(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/restore")
-    async def show_restore(
-        request: Request,
-        _: Sees,
-        source: Annotated[str, Query(alias="from", max_length=200)] = "",
-        job: Word = "",
-        repository: Word = "",
-        snapshot: Word = "",
-        open: Annotated[str, Query(max_length=20_000)] = "",
-        skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-        list: Word = "",
-    ) -> Response:
-        if "/" in source:
-            job, _sign, repository = source.partition("/")
-        document = hub.document()
-        if job in document.jobs and not repository:
-            repository = effective_job(document, job).repositories[0]
-        wish = Wish(job, repository, snapshot, folder=_folder(open), everything=not open)
-        wizard = Wizard(hub, pages.listings, wish)
-        return await _draw(request, pages, wizard, hub, skip=skip, lists=list)
+@router.get("/restore")
+async def show_restore(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    source: Annotated[str, Query(alias="from", max_length=200)] = "",
+    job: Word = "",
+    repository: Word = "",
+    snapshot: Word = "",
+    open: Annotated[str, Query(max_length=20_000)] = "",
+    skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    list: Word = "",
+) -> Response:
+    if "/" in source:
+        job, _sign, repository = source.partition("/")
+    document = hub.document()
+    if job in document.jobs and not repository:
+        repository = effective_job(document, job).repositories[0]
+    wish = Wish(job, repository, snapshot, folder=_folder(open), everything=not open)
+    wizard = Wizard(hub, pages.listings, wish)
+    return await _draw(request, pages, wizard, hub, skip=skip, lists=list)
 
-    @router.post("/restore")
-    async def restore(
-        request: Request,
-        actor: Runs,
-        job: Text = "",
-        repository: Text = "",
-        snapshot: Text = "",
-        what: Text = "all",
-        pick: Annotated[Sequence[str], Form()] = (),
-        here: Text = "",
-        open: Text = "",
-        target: Text = "",
-        do: Text = "",
-        key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
-    ) -> Response:
-        picks = tuple(found for found in map(read_pick, pick) if found is not None)
-        wish = Wish(job, repository, snapshot, what != "some", picks, _folder(here), target.strip())
-        if open:
-            wish = replace(wish, folder=_folder(open), everything=False)
-        wizard = Wizard(hub, pages.listings, wish)
-        try:
-            await wizard.find_snapshot()
-            if do == "count":
-                await wizard.count()
-            order = wizard.order(hub.document()) if do == "restore" else None
-        except HighballError as error:
-            return await _draw(request, pages, wizard, hub, trouble=error)
-        if order is None:
-            return await _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
-        ordered, _ = await run_in_threadpool(hub.operations.place, order, actor, key=key)
-        return go(f"/runs/{ordered.id}")
 
-    @router.get("/restore/folder")
-    async def show_folder(
-        request: Request,
-        _: Sees,
-        repository: Word = "",
-        snapshot: Word = "",
-        open: Annotated[str, Query(max_length=20_000)] = "",
-    ) -> Response:
-        wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))
-        wizard = Wizard(hub, pages.listings, wish)
-        try:
-            found = Folder("pick", "Restore", "")
-            if await wizard.find_snapshot() is not None:
-                await wizard.find_entries()
-                found = wizard.rows
-        except HighballError as error:
-            found = Folder("pick", "Restore", "", trouble=error)
-        return await run_in_threadpool(pages.answer, request, "folder", {"folder": found}, block="folder")
+@router.post("/restore")
+async def restore(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    actor: Runs,
+    job: Text = "",
+    repository: Text = "",
+    snapshot: Text = "",
+    what: Text = "all",
+    pick: Annotated[Sequence[str], Form()] = (),
+    here: Text = "",
+    open: Text = "",
+    target: Text = "",
+    do: Text = "",
+    key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
+) -> Response:
+    picks = tuple(found for found in map(read_pick, pick) if found is not None)
+    wish = Wish(job, repository, snapshot, what != "some", picks, _folder(here), target.strip())
+    if open:
+        wish = replace(wish, folder=_folder(open), everything=False)
+    wizard = Wizard(hub, pages.listings, wish)
+    try:
+        await wizard.find_snapshot()
+        if do == "count":
+            await wizard.count()
+        order = wizard.order(hub.document()) if do == "restore" else None
+    except HighballError as error:
+        return await _draw(request, pages, wizard, hub, trouble=error)
+    if order is None:
+        return await _draw(request, pages, wizard, hub, status=422 if wizard.problems else 200)
+    ordered, _ = await run_in_threadpool(hub.operations.place, order, actor, key=key)
+    return go(f"/runs/{ordered.id}")
+
+
+@router.get("/restore/folder")
+async def show_folder(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Sees,
+    repository: Word = "",
+    snapshot: Word = "",
+    open: Annotated[str, Query(max_length=20_000)] = "",
+) -> Response:
+    wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))
+    wizard = Wizard(hub, pages.listings, wish)
+    try:
+        found = Folder("pick", "Restore", "")
+        if await wizard.find_snapshot() is not None:
+            await wizard.find_entries()
+            found = wizard.rows
+    except HighballError as error:
+        found = Folder("pick", "Restore", "", trouble=error)
+    return await run_in_threadpool(pages.answer, request, "folder", {"folder": found}, block="folder")
 
 
 def _folder(text: str) -> bytes:

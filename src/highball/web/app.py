@@ -145,7 +145,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         runs_page.router,
         restore_page.router,
         snapshots.router,
-        repository_form.make_router(hub, pages),
+        repository_form.router,
         keyrings.router,
         loss.router,
         repair.router,

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from highball.config.keys import key_from
 from highball.config.references import Spec
 from highball.config.repository import is_reached_otherwise
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale
 from highball.hub.audit import Actor
 from highball.hub.document.store import FROM_FILE
@@ -32,7 +31,8 @@ from highball.web.api.connection_tests import (
     RepositoryTestAnswer,
     try_unsaved,
 )
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import status_looks
 from highball.web.ui.render import (
     Pages,
@@ -41,8 +41,6 @@ from highball.web.ui.render import (
     link,
     own,
 )
-
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 
 FIELDS = {
     "local": ("path",),
@@ -301,33 +299,37 @@ def _variable(name: str, value: Any) -> str:
 
 Sent = Annotated[RepositoryForm, Form()]
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The form for a new repository, and for one that is there."""
-    router = APIRouter(include_in_schema=False)
 
-    @router.get("/repositories/new")
-    def show_new(request: Request, _: Admin, to: Annotated[str, Query(max_length=200)] = "") -> Response:
-        return _drawn(hub, pages, request, None, RepositoryForm(to=to, order_key=secrets.token_urlsafe(12)))
+@router.get("/repositories/new")
+def show_new(
+    hub: TheHub, pages: ThePages, request: Request, _: Admin, to: Annotated[str, Query(max_length=200)] = ""
+) -> Response:
+    return _drawn(hub, pages, request, None, RepositoryForm(to=to, order_key=secrets.token_urlsafe(12)))
 
-    @router.post("/repositories/new")
-    async def make(request: Request, actor: Admin, sent: Sent) -> Response:
-        return await _take(hub, pages, request, actor, None, sent)
 
-    @router.get("/repositories/{key}/edit")
-    def show_edit(request: Request, key: str, _: Admin) -> Response:
-        declared = hub.documents.get("repository", key)
-        return _drawn(hub, pages, request, key, RepositoryForm.of(key, declared.spec, declared.revision))
+@router.post("/repositories/new")
+async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, sent: Sent) -> Response:
+    return await _take(hub, pages, request, actor, None, sent)
 
-    @router.post("/repositories/{key}/edit")
-    async def change(request: Request, key: str, actor: Admin, sent: Sent) -> Response:
-        return await _take(hub, pages, request, actor, key, sent)
 
-    @router.post("/repositories/address")
-    def spell(request: Request, _: Admin, sent: Sent) -> Response:
-        return _drawn(hub, pages, request, None, sent)
+@router.get("/repositories/{key}/edit")
+def show_edit(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    declared = hub.documents.get("repository", key)
+    return _drawn(hub, pages, request, key, RepositoryForm.of(key, declared.spec, declared.revision))
 
-    return router
+
+@router.post("/repositories/{key}/edit")
+async def change(
+    hub: TheHub, pages: ThePages, request: Request, key: str, actor: Admin, sent: Sent
+) -> Response:
+    return await _take(hub, pages, request, actor, key, sent)
+
+
+@router.post("/repositories/address")
+def spell(hub: TheHub, pages: ThePages, request: Request, _: Admin, sent: Sent) -> Response:
+    return _drawn(hub, pages, request, None, sent)
 
 
 async def _take(

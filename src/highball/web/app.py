@@ -162,7 +162,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         configuration.router,
         profiles.router,
         folders.router,
-        job_form.make_router(hub, pages),
+        job_form.router,
         trends.router,
         jobs.router,
     ):

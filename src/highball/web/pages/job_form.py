@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from starlette.datastructures import FormData
 
@@ -18,7 +18,6 @@ from highball.config.document import effective_job, effective_retention
 from highball.config.job import HOOK_VARIABLES
 from highball.config.keys import key_from
 from highball.config.references import Spec
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
 from highball.hub.document.diff import Declared, is_of_file
@@ -35,7 +34,8 @@ from highball.retention import BUILT_IN, Retention
 from highball.schedule import Schedule, next_times
 from highball.web.api.connection_tests import try_job
 from highball.web.api.hosts import measure_on
-from highball.web.authorize import demand
+from highball.web.authorize import Admin
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request
 from highball.web.forms import job_options
 from highball.web.forms.fields import Sent
@@ -65,7 +65,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 InQuery = Annotated[str, Query(max_length=200)]
 
 _KEEP_BUILT_IN = (
@@ -74,44 +73,48 @@ _KEEP_BUILT_IN = (
 _KEEP_INHERITED = "An empty field is inherited."
 _KEEP_OWN = "An empty field keeps none."
 
+router = APIRouter(include_in_schema=False)
 
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The form, and the parts of it that answer while it is filled in."""
-    router = APIRouter(include_in_schema=False)
-    _add_parts(router, hub, pages)
 
-    @router.get("/jobs/new")
-    def show_new(
-        request: Request, _: Admin, origin: Annotated[str, Query(alias="from", max_length=63)] = ""
-    ) -> Response:
-        document = hub.document()
-        spec = (
-            hub.documents.get("job", origin).spec
-            if origin
-            else fresh_spec(document.tables, [*document.repositories])
-        )
-        return _show(hub, pages, request, _New(hub, spec, origin), {"key": ""})
+@router.get("/jobs/new")
+def show_new(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    _: Admin,
+    origin: Annotated[str, Query(alias="from", max_length=63)] = "",
+) -> Response:
+    document = hub.document()
+    spec = (
+        hub.documents.get("job", origin).spec
+        if origin
+        else fresh_spec(document.tables, [*document.repositories])
+    )
+    return _show(hub, pages, request, _New(hub, spec, origin), {"key": ""})
 
-    @router.post("/jobs/new")
-    async def make(request: Request, actor: Admin, form: Sent) -> Response:
-        origin, document = str(form.get("origin") or ""), hub.document()
-        spec = (
-            hub.documents.get("job", origin).spec
-            if origin
-            else fresh_spec(document.tables, [*document.repositories])
-        )
-        return await _answer(hub, pages, request, _New(hub, spec, origin), form, actor)
 
-    @router.get("/jobs/{key}/edit")
-    def show(request: Request, key: str, _: Admin) -> Response:
-        return _show(hub, pages, request, _Edit(hub, hub.documents.get("job", key)), {})
+@router.post("/jobs/new")
+async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, form: Sent) -> Response:
+    origin, document = str(form.get("origin") or ""), hub.document()
+    spec = (
+        hub.documents.get("job", origin).spec
+        if origin
+        else fresh_spec(document.tables, [*document.repositories])
+    )
+    return await _answer(hub, pages, request, _New(hub, spec, origin), form, actor)
 
-    @router.post("/jobs/{key}/edit")
-    async def change(request: Request, key: str, actor: Admin, form: Sent) -> Response:
-        declared = await asyncio.to_thread(hub.documents.get, "job", key)
-        return await _answer(hub, pages, request, _Edit(hub, declared), form, actor)
 
-    return router
+@router.get("/jobs/{key}/edit")
+def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    return _show(hub, pages, request, _Edit(hub, hub.documents.get("job", key)), {})
+
+
+@router.post("/jobs/{key}/edit")
+async def change(
+    hub: TheHub, pages: ThePages, request: Request, key: str, actor: Admin, form: Sent
+) -> Response:
+    declared = await asyncio.to_thread(hub.documents.get, "job", key)
+    return await _answer(hub, pages, request, _Edit(hub, declared), form, actor)
 
 
 # --- what is filled in ---------------------------------------------------------------------------
@@ -352,24 +355,24 @@ def _wrong(error: HighballError | None, key: str) -> dict[str, str]:
 # --- the parts that answer while it is filled in -------------------------------------------------
 
 
-def _add_parts(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/jobs/new/times")
-    def show_times(request: Request, _: Admin, zone: InQuery = "") -> Response:
-        when = When.sent(FormData(request.query_params))
-        zone = str(request.query_params.get(job_options.ZONE.name) or zone)
-        spec: Spec = {"schedule": {"timezone": zone}} if zone else {}
-        return pages.answer(request, "job-times", {"times": _times(hub, when, spec)}, block="times")
+@router.get("/jobs/new/times")
+def show_times(hub: TheHub, pages: ThePages, request: Request, _: Admin, zone: InQuery = "") -> Response:
+    when = When.sent(FormData(request.query_params))
+    zone = str(request.query_params.get(job_options.ZONE.name) or zone)
+    spec: Spec = {"schedule": {"timezone": zone}} if zone else {}
+    return pages.answer(request, "job-times", {"times": _times(hub, when, spec)}, block="times")
 
-    @router.get("/jobs/new/kept")
-    def show_kept(request: Request, _: Admin, was: InQuery = "") -> Response:
-        spec = hub.documents.get("job", was).spec if was else {}
-        shown = shown_of(spec, hub.document().tables, hub.host)
-        form = FormData(request.query_params)
-        counts = tuple(str(form.get(f"keep-{name}") or "").strip() for name in COUNTS)
-        options = {**shown.options, **options_sent(form)}
-        asked = JobFields(**{**vars(shown), "retention": counts, "options": options})
-        told = {"keeps": _keeps(hub, was, asked, asked.written(shown, spec))}
-        return pages.answer(request, "job-kept", told, block="kept")
+
+@router.get("/jobs/new/kept")
+def show_kept(hub: TheHub, pages: ThePages, request: Request, _: Admin, was: InQuery = "") -> Response:
+    spec = hub.documents.get("job", was).spec if was else {}
+    shown = shown_of(spec, hub.document().tables, hub.host)
+    form = FormData(request.query_params)
+    counts = tuple(str(form.get(f"keep-{name}") or "").strip() for name in COUNTS)
+    options = {**shown.options, **options_sent(form)}
+    asked = JobFields(**{**vars(shown), "retention": counts, "options": options})
+    told = {"keeps": _keeps(hub, was, asked, asked.written(shown, spec))}
+    return pages.answer(request, "job-kept", told, block="kept")
 
 
 def _zone(spec: Spec, otherwise: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -41,7 +41,6 @@ from highball.model.run import (
     RunKind,
     RunState,
 )
-from highball.model.snapshot import Lock
 from highball.retention import Plan
 from highball.web.api.connection_tests import RepositoryTestAnswer, try_each
 from highball.web.authorize import demand
@@ -56,6 +55,7 @@ from highball.web.forms.maintenance_fields import MaintenanceForm
 from highball.web.pages.history import in_use
 from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
+from highball.web.seen_locks import LockTold, SeenLocks, judge_lock
 from highball.web.ui import charts, status_looks
 from highball.web.ui.render import (
     Pages,
@@ -75,14 +75,12 @@ Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
 
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 LATEST = 6
-STALE = timedelta(minutes=30)
-"""A lock that nobody has renewed for so long is shown as abandoned."""
 
 
 def make_router(hub: Hub, pages: Pages) -> APIRouter:
     """The list, each repository's page, and what can be done there."""
     router = APIRouter(include_in_schema=False)
-    seen = SeenLocks()
+    seen = pages.seen_locks
     _add_looking(router, hub, pages, seen)
     _add_locks(router, hub, pages, seen)
     _add_doing(router, hub, pages)
@@ -544,39 +542,6 @@ def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
 # --- locks ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LockTold:
-    """A lock, and what is known of whoever holds it."""
-
-    lock: Lock
-    stale: bool
-    known: str
-
-
-class SeenLocks:
-    """What a look into each repository found lately, for what is drawn beside: to look anew takes a process."""
-
-    LASTS = timedelta(minutes=2)
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[datetime, str | None]] = {}
-
-    def note(self, key: str, locks: Sequence[LockTold], now: datetime) -> None:
-        """Keep what a look found: an abandoned lock, or one that nobody may work beside."""
-        tone = "bad" if any(one.stale for one in locks) else "warn"
-        shuts = any(one.stale or one.lock.exclusive for one in locks)
-        self._found[key] = (now, tone if shuts else None)
-
-    def forget(self, key: str) -> None:
-        """Somebody changes what was found."""
-        self._found.pop(key, None)
-
-    def tell(self, key: str, now: datetime) -> str | None:
-        """The tone of a repository's lock; None where none is known."""
-        at, tone = self._found.get(key, (now, None))
-        return tone if now - at < self.LASTS else None
-
-
 async def _locks(hub: Hub, key: str) -> dict[str, Any]:
     await run_in_threadpool(hub.repositories.get, key)
     now = utc_now()
@@ -587,24 +552,7 @@ async def _locks(hub: Hub, key: str) -> dict[str, Any]:
     except HighballError as error:
         gone = error.code in LOST and await run_in_threadpool(hub.record.find_identity, key) is not None
         return context | {"error": error, "gone": gone}
-    return context | {"locks": [_told(lock, asked.host, now) for lock in found]}
-
-
-def _told(lock: Lock, host: str, now: datetime) -> LockTold:
-    process = f"process {lock.pid}"
-    if lock.alive:
-        return LockTold(lock, False, f"The agent on {host} sees {process} at work: it is in use.")
-    if lock.alive is False:
-        return LockTold(lock, True, f"The agent on {host} says {process} is gone, so nothing uses this lock.")
-    quiet = now - lock.created_at
-    if quiet > STALE:
-        silent = (
-            f"Its owner renews it every 5 min, and has not for {words.about(quiet)}: most likely it is gone."
-        )
-        return LockTold(lock, True, silent)
-    return LockTold(
-        lock, False, f"Renewed {words.age(lock.created_at, now)} on another machine: most likely in use."
-    )
+    return context | {"locks": [judge_lock(lock, asked.host, now) for lock in found]}
 
 
 def _about_deletion(key: str, revision: int) -> Question:

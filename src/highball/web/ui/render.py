@@ -46,6 +46,7 @@ from highball.hub.status.overview import (
 )
 from highball.model.run import Run
 from highball.web.middleware import find_known
+from highball.web.seen_locks import SeenLocks
 from highball.web.snapshot_cache import Listings
 from highball.web.ui import run_summary, status_looks
 from highball.web.ui.titles import Names
@@ -111,6 +112,7 @@ class Pages:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.listings = Listings(hub)
+        self.seen_locks = SeenLocks()
         self._surveyed: Survey | None = None
         self._in_short: tuple[Survey, Overview] | None = None
         self._environment = Environment(

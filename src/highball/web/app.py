@@ -103,7 +103,7 @@ def make_app(hub: Hub, rules: Rules | None = None, root: str = "") -> FastAPI:
         app.add_middleware(SubPath, root=root)
     _add_addresses(app)
     app.mount("/static", Assets())
-    _add_pages(app, hub, pages)
+    _add_pages(app, pages)
     app.include_router(itself)
     return app
 
@@ -136,7 +136,7 @@ def _add_addresses(app: FastAPI) -> None:
     app.include_router(agent_socket.router)
 
 
-def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
+def _add_pages(app: FastAPI, pages: Pages) -> None:
     """Those for people, and what went wrong shown as one of them."""
     for router in (
         entrance.router,
@@ -149,7 +149,7 @@ def _add_pages(app: FastAPI, hub: Hub, pages: Pages) -> None:
         keyrings.router,
         loss.router,
         repair.router,
-        repositories_page.make_router(hub, pages),
+        repositories_page.router,
         maintenance_page.router,
         hosts_page.router,
         settings.router,

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from markupsafe import Markup
 from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
@@ -19,7 +19,6 @@ from highball import humanize as words
 from highball.actions import ACTIONS, words_of
 from highball.config.document import effective_cadences
 from highball.config.repository import Repository
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
@@ -43,7 +42,8 @@ from highball.model.run import (
 )
 from highball.retention import Plan
 from highball.web.api.connection_tests import RepositoryTestAnswer, try_each
-from highball.web.authorize import demand
+from highball.web.authorize import Admin, Runs, Sees
+from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import (
     Offer,
@@ -55,7 +55,7 @@ from highball.web.forms.maintenance_fields import MaintenanceForm
 from highball.web.pages.history import in_use
 from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
-from highball.web.seen_locks import LockTold, SeenLocks, judge_lock
+from highball.web.seen_locks import LockTold, judge_lock
 from highball.web.ui import charts, status_looks
 from highball.web.ui.render import (
     Pages,
@@ -65,9 +65,6 @@ from highball.web.ui.render import (
 )
 from highball.web.ui.status_looks import Look
 
-Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
-Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
-Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
 Text = Annotated[str, Form(max_length=200)]
 InQuery = Annotated[str, Query(max_length=200)]
 Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
@@ -76,228 +73,272 @@ Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
 PERIODS = {30: "30 d", 90: "90 d", 365: "1 y"}
 LATEST = 6
 
-
-def make_router(hub: Hub, pages: Pages) -> APIRouter:
-    """The list, each repository's page, and what can be done there."""
-    router = APIRouter(include_in_schema=False)
-    seen = pages.seen_locks
-    _add_looking(router, hub, pages, seen)
-    _add_locks(router, hub, pages, seen)
-    _add_doing(router, hub, pages)
-    _add_retention(router, hub, pages)
-    _add_maintenance(router, hub, pages)
-    _add_kit(router, hub, pages)
-    return router
+router = APIRouter(include_in_schema=False)
 
 
-def _add_looking(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> None:
-    @router.get("/repositories")
-    def list_them(request: Request, _: Sees) -> Response:
-        now = utc_now()
-        going = _going(hub)
-        paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
-        rows = [
-            Row(
-                held,
-                look_of(held, going.get(held.key), locked=seen.tell(held.key, now)),
-                f"check:{held.key}" in paused,
-            )
-            for held in list_holdings(hub)
-        ]
-        return pages.answer(request, "repositories", {"rows": rows})
-
-    @router.get("/repositories/{key}")
-    def show(
-        request: Request, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
-    ) -> Response:
-        context = _shown(hub, key, days)
-        locked = seen.tell(key, utc_now())
-        look = look_of(context["held"], _going(hub).get(key), locked=locked)
-        return pages.answer(request, "repository", context | {"look": look})
-
-
-def _add_locks(router: APIRouter, hub: Hub, pages: Pages, seen: SeenLocks) -> None:
-    @router.get("/repositories/{key}/locks")
-    async def show_locks(request: Request, key: str, _: Sees) -> Response:
-        found = await _locks(hub, key)
-        if found["error"] is None:
-            seen.note(key, found["locks"], utc_now())
-
-        def draw() -> Response:
-            [held] = list_holdings(hub, [key])
-            look = look_of(held, _going(hub).get(key), locked=seen.tell(key, utc_now()))
-            return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
-
-        return await run_in_threadpool(draw)
-
-    @router.get("/repositories/{key}/unlock")
-    async def ask_to_unlock(request: Request, key: str, _: Runs) -> Response:
-        found = await _locks(hub, key)
-        if error := found["error"]:
-            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
-        locks: list[LockTold] = found["locks"]
-        if not locks:
-            return go(_address(key), said=Said(f"Nothing locks {key} any more."))
-        return await run_in_threadpool(ask, pages, request, _about_locks(key, locks))
-
-    @router.post("/repositories/{key}/unlock")
-    def unlock(key: str, actor: Runs, order_key: Text = "", everything: Text = "") -> Response:
-        seen.forget(key)
-        order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
-        return _ordered(hub, pages, order, actor, order_key)
-
-
-def _add_doing(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.post("/repositories/{key}/test")
-    async def test(key: str, _: Runs) -> Response:
-        await run_in_threadpool(hub.repositories.get, key)
-        try:
-            found = await try_each(hub, key)
-        except HighballError as error:
-            return go(_address(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn"))
-        return go(_address(key), said=_said_of(found))
-
-    @router.post("/repositories/{key}/run")
-    def run(
-        key: str,
-        actor: Runs,
-        task: Annotated[str, AfterValidator(_needs_no_look), Form()],
-        order_key: Text = "",
-    ) -> Response:
-        return _ordered(hub, pages, RunOrder(task=task, repository=key), actor, order_key)
-
-    @router.post("/repositories/{key}/pause")
-    def pause(
-        key: str, actor: Runs, pause: Text = pausing.UNTIL_RESUMED, day: Text = "", hour: Text = ""
-    ) -> Response:
-        now = utc_now()
-        try:
-            until = pausing.end_of(pause, day, hour, now, pages.zone())
-            for subject in _subjects(hub, key):
-                hub.scheduler.pause(subject, until, actor, now)
-        except (ConfigurationInvalid, Misuse) as error:
-            return go(_address(key), said=pausing.why_not(error))
-        hub.bus.news.publish("job", key)
-        lasting = pausing.lasting(until, now, pages.zone())
-        return go(_address(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
-
-    @router.post("/repositories/{key}/resume")
-    def resume(key: str, actor: Runs) -> Response:
-        for subject in _subjects(hub, key):
-            hub.scheduler.resume(subject, actor, utc_now())
-        hub.bus.news.publish("job", key)
-        return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
-
-    @router.get("/repositories/{key}/delete")
-    def ask_to_delete(request: Request, key: str, _: Admin) -> Response:
-        declared = hub.documents.get("repository", key)
-        question = in_use(hub, "repository", key) or _about_deletion(key, declared.revision)
-        return ask(pages, request, question)
-
-    @router.post("/repositories/{key}/delete")
-    def delete(key: str, actor: Admin, revision: Annotated[int, Form()]) -> Response:
-        try:
-            hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
-        except Conflict as error:
-            hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
-            return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
-        text = f"{key} is deleted. What it holds stays where it is."
-        return go("/repositories", said=Said(text, undo="/deleted"))
-
-
-def _add_retention(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/retention")
-    async def preview(request: Request, key: str, _: Sees, job: str | None = None) -> Response:
-        repository = await run_in_threadpool(hub.repositories.get, key)
-        context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
-        try:
-            context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
-        except HighballError as error:
-            context |= {"plans": [], "error": error}
-        return await run_in_threadpool(pages.answer, request, "repository-retention", context)
-
-    @router.get("/repositories/{key}/discard")
-    async def ask_to_approve(
-        request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
-    ) -> Response:
-        await run_in_threadpool(hub.repositories.get, key)
-        try:
-            plans = await hub.operations.list_plans(key, job or None)
-        except HighballError as error:
-            return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
-        found = next((one for one in plans if one.id == plan), None)
-        if found is None:
-            told = Said("By now another plan holds: look at it again.", "warn")
-            return go(f"{_address(key)}/retention", said=told)
-        return await run_in_threadpool(ask, pages, request, _about_plan(key, found))
-
-    @router.post("/repositories/{key}/discard")
-    def discard(
-        key: str, actor: Runs, shown: Shown = (), order_key: Text = "", job: Text = "", plan: Text = ""
-    ) -> Response:
-        if not (shown or plan):
-            return go(plan_address(key, job))
-        order = RunOrder(
-            task="discard", repository=key, job=job or None, plan=plan or None, shown=shown or None
+@router.get("/repositories")
+def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
+    now = utc_now()
+    going = _going(hub)
+    paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
+    rows = [
+        Row(
+            held,
+            look_of(held, going.get(held.key), locked=pages.seen_locks.tell(held.key, now)),
+            f"check:{held.key}" in paused,
         )
-        return _ordered(hub, pages, order, actor, order_key)
+        for held in list_holdings(hub)
+    ]
+    return pages.answer(request, "repositories", {"rows": rows})
 
 
-def _add_maintenance(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/off")
-    def ask_to_switch_off(
-        request: Request, key: str, _: Admin, revision: Annotated[int, Query(ge=0)] = 0
-    ) -> Response:
-        hub.repositories.get(key)
-        return ask(pages, request, _about_off(key, revision))
-
-    @router.post("/repositories/{key}/maintenance")
-    def set_maintenance(
-        request: Request, key: str, actor: Admin, sent: Annotated[MaintenanceForm, Form()]
-    ) -> Response:
-        if sent.is_off and not sent.accept_growth:
-            return ask(pages, request, _about_off(key, sent.revision))
-        spec = sent.applied_to(hub.documents.get("repository", key).spec)
-        try:
-            hub.documents.change("repository", key, spec, expected=sent.revision, now=utc_now(), actor=actor)
-        except ConfigurationInvalid as error:
-            context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
-            return pages.answer(request, "repository", context, status=422)
-        except Stale as error:
-            again = sent.model_copy(update={"revision": error.revision})
-            context = _shown(hub, key, 90, again) | {"differences": error.differences}
-            return pages.answer(request, "repository", context, status=412)
-        return go(f"{_address(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
+@router.get("/repositories/{key}")
+def show(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    _: Sees,
+    days: Annotated[int, Query(ge=1, le=3660)] = 90,
+) -> Response:
+    context = _shown(hub, key, days)
+    locked = pages.seen_locks.tell(key, utc_now())
+    look = look_of(context["held"], _going(hub).get(key), locked=locked)
+    return pages.answer(request, "repository", context | {"look": look})
 
 
-def _add_kit(router: APIRouter, hub: Hub, pages: Pages) -> None:
-    @router.get("/repositories/{key}/kit")
-    def offer_kit(request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = "") -> Response:
-        hub.repositories.get(key)
-        told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
-        return pages.answer(request, "repository-kit", told)
+@router.get("/repositories/{key}/locks")
+async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
+    found = await _locks(hub, key)
+    if found["error"] is None:
+        pages.seen_locks.note(key, found["locks"], utc_now())
 
-    @router.post("/repositories/{key}/kit")
-    def make_kit(
-        request: Request, key: str, actor: Admin, download: Text = "", made: Text = "", to: Text = ""
-    ) -> Response:
-        told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
-        try:
-            kit = hub.operations.make_kit(key, actor)
-        except HighballError as error:
-            return pages.answer(request, "repository-kit", {**told, "error": error}, status=error.http_status)
-        if not download:
-            return pages.answer(request, "repository-kit", {**told, "sheet": kit})
-        name = f"recovery-kit-{key}.md"
-        return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    def draw() -> Response:
+        [held] = list_holdings(hub, [key])
+        look = look_of(held, _going(hub).get(key), locked=pages.seen_locks.tell(key, utc_now()))
+        return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
 
-    @router.post("/repositories/{key}/kept")
-    def note_kept(key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
-        hub.repositories.get(key)
-        if not kept:
-            return go(link(f"{_address(key)}/kit", {"made": "yes", "to": to}))
-        hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
-        return go(to or _address(key))
+    return await run_in_threadpool(draw)
+
+
+@router.get("/repositories/{key}/unlock")
+async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs) -> Response:
+    found = await _locks(hub, key)
+    if error := found["error"]:
+        return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
+    locks: list[LockTold] = found["locks"]
+    if not locks:
+        return go(_address(key), said=Said(f"Nothing locks {key} any more."))
+    return await run_in_threadpool(ask, pages, request, _about_locks(key, locks))
+
+
+@router.post("/repositories/{key}/unlock")
+def unlock(
+    hub: TheHub, pages: ThePages, key: str, actor: Runs, order_key: Text = "", everything: Text = ""
+) -> Response:
+    pages.seen_locks.forget(key)
+    order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
+    return _ordered(hub, pages, order, actor, order_key)
+
+
+@router.post("/repositories/{key}/test")
+async def test(hub: TheHub, key: str, _: Runs) -> Response:
+    await run_in_threadpool(hub.repositories.get, key)
+    try:
+        found = await try_each(hub, key)
+    except HighballError as error:
+        return go(_address(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn"))
+    return go(_address(key), said=_said_of(found))
+
+
+def _needs_no_look(task: str) -> str:
+    verb = ACTIONS.get(task)
+    if verb is None or not verb.is_plain:
+        raise ValueError("one click does not order that")
+    return task
+
+
+@router.post("/repositories/{key}/run")
+def run(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Runs,
+    task: Annotated[str, AfterValidator(_needs_no_look), Form()],
+    order_key: Text = "",
+) -> Response:
+    return _ordered(hub, pages, RunOrder(task=task, repository=key), actor, order_key)
+
+
+@router.post("/repositories/{key}/pause")
+def pause(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Runs,
+    pause: Text = pausing.UNTIL_RESUMED,
+    day: Text = "",
+    hour: Text = "",
+) -> Response:
+    now = utc_now()
+    try:
+        until = pausing.end_of(pause, day, hour, now, pages.zone())
+        for subject in _subjects(hub, key):
+            hub.scheduler.pause(subject, until, actor, now)
+    except (ConfigurationInvalid, Misuse) as error:
+        return go(_address(key), said=pausing.why_not(error))
+    hub.bus.news.publish("job", key)
+    lasting = pausing.lasting(until, now, pages.zone())
+    return go(_address(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
+
+
+@router.post("/repositories/{key}/resume")
+def resume(hub: TheHub, key: str, actor: Runs) -> Response:
+    for subject in _subjects(hub, key):
+        hub.scheduler.resume(subject, actor, utc_now())
+    hub.bus.news.publish("job", key)
+    return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
+
+
+@router.get("/repositories/{key}/delete")
+def ask_to_delete(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+    declared = hub.documents.get("repository", key)
+    question = in_use(hub, "repository", key) or _about_deletion(key, declared.revision)
+    return ask(pages, request, question)
+
+
+@router.post("/repositories/{key}/delete")
+def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]) -> Response:
+    try:
+        hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
+    except Conflict as error:
+        hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
+        return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
+    text = f"{key} is deleted. What it holds stays where it is."
+    return go("/repositories", said=Said(text, undo="/deleted"))
+
+
+@router.get("/repositories/{key}/retention")
+async def preview(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees, job: str | None = None
+) -> Response:
+    repository = await run_in_threadpool(hub.repositories.get, key)
+    context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
+    try:
+        context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
+    except HighballError as error:
+        context |= {"plans": [], "error": error}
+    return await run_in_threadpool(pages.answer, request, "repository-retention", context)
+
+
+@router.get("/repositories/{key}/discard")
+async def ask_to_approve(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
+) -> Response:
+    await run_in_threadpool(hub.repositories.get, key)
+    try:
+        plans = await hub.operations.list_plans(key, job or None)
+    except HighballError as error:
+        return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
+    found = next((one for one in plans if one.id == plan), None)
+    if found is None:
+        told = Said("By now another plan holds: look at it again.", "warn")
+        return go(f"{_address(key)}/retention", said=told)
+    return await run_in_threadpool(ask, pages, request, _about_plan(key, found))
+
+
+@router.post("/repositories/{key}/discard")
+def discard(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Runs,
+    shown: Shown = (),
+    order_key: Text = "",
+    job: Text = "",
+    plan: Text = "",
+) -> Response:
+    if not (shown or plan):
+        return go(plan_address(key, job))
+    order = RunOrder(task="discard", repository=key, job=job or None, plan=plan or None, shown=shown or None)
+    return _ordered(hub, pages, order, actor, order_key)
+
+
+@router.get("/repositories/{key}/off")
+def ask_to_switch_off(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    _: Admin,
+    revision: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    hub.repositories.get(key)
+    return ask(pages, request, _about_off(key, revision))
+
+
+@router.post("/repositories/{key}/maintenance")
+def set_maintenance(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    actor: Admin,
+    sent: Annotated[MaintenanceForm, Form()],
+) -> Response:
+    if sent.is_off and not sent.accept_growth:
+        return ask(pages, request, _about_off(key, sent.revision))
+    spec = sent.applied_to(hub.documents.get("repository", key).spec)
+    try:
+        hub.documents.change("repository", key, spec, expected=sent.revision, now=utc_now(), actor=actor)
+    except ConfigurationInvalid as error:
+        context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
+        return pages.answer(request, "repository", context, status=422)
+    except Stale as error:
+        again = sent.model_copy(update={"revision": error.revision})
+        context = _shown(hub, key, 90, again) | {"differences": error.differences}
+        return pages.answer(request, "repository", context, status=412)
+    return go(f"{_address(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
+
+
+@router.get("/repositories/{key}/kit")
+def offer_kit(
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = ""
+) -> Response:
+    hub.repositories.get(key)
+    told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
+    return pages.answer(request, "repository-kit", told)
+
+
+@router.post("/repositories/{key}/kit")
+def make_kit(
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    actor: Admin,
+    download: Text = "",
+    made: Text = "",
+    to: Text = "",
+) -> Response:
+    told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
+    try:
+        kit = hub.operations.make_kit(key, actor)
+    except HighballError as error:
+        return pages.answer(request, "repository-kit", {**told, "error": error}, status=error.http_status)
+    if not download:
+        return pages.answer(request, "repository-kit", {**told, "sheet": kit})
+    name = f"recovery-kit-{key}.md"
+    return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+@router.post("/repositories/{key}/kept")
+def note_kept(hub: TheHub, key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
+    hub.repositories.get(key)
+    if not kept:
+        return go(link(f"{_address(key)}/kit", {"made": "yes", "to": to}))
+    hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
+    return go(to or _address(key))
 
 
 # --- small steps ---------------------------------------------------------------------------------
@@ -310,13 +351,6 @@ def _address(key: str) -> str:
 def _fresh() -> str:
     """What makes the orders of a page as it was drawn begin one run each, however often they are sent."""
     return secrets.token_urlsafe(12)
-
-
-def _needs_no_look(task: str) -> str:
-    verb = ACTIONS.get(task)
-    if verb is None or not verb.is_plain:
-        raise ValueError("one click does not order that")
-    return task
 
 
 def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) -> Response:

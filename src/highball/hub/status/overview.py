@@ -23,7 +23,7 @@ from highball.config.document import (
     place_of,
 )
 from highball.config.job import Job
-from highball.hub.hub import Hub
+from highball.hub.parts import HubParts
 from highball.hub.runs.holds import is_shown_by, list_open
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.record import utc_now
@@ -217,13 +217,13 @@ class Survey:
     """Jobs as they were found since: nothing about them changes while the grounds are the same."""
 
 
-def grounds(hub: Hub) -> object:
+def grounds(hub: HubParts) -> object:
     """What a survey rests on besides the clock: while this is the same, another one would find the same."""
     twins = tuple(sorted(hub.fleet.list_twins(utc_now())))
     return hub.database.mark(), hub.fleet.here, twins, hub.database.trouble
 
 
-def survey(hub: Hub, now: datetime) -> Survey:
+def survey(hub: HubParts, now: datetime) -> Survey:
     """How everything stands now."""
     on, document = grounds(hub), hub.document()
     by_job: dict[str, list[Standing]] = {key: [] for key in document.jobs}
@@ -245,7 +245,7 @@ def survey(hub: Hub, now: datetime) -> Survey:
 
 
 def look_over(
-    hub: Hub, found: Survey, *, limit: int = 50, offset: int = 0, wanted: JobFilter = JobFilter()
+    hub: HubParts, found: Survey, *, limit: int = 50, offset: int = 0, wanted: JobFilter = JobFilter()
 ) -> Overview:
     """Everything as it was found, with so many of the jobs that are wanted, those with problems first."""
     now, document, by_job = found.at, found.document, found.by_job
@@ -266,14 +266,14 @@ def look_over(
     )
 
 
-def look_at(hub: Hub, found: Survey, key: str) -> tuple[JobOverview, list[Problem]]:
+def look_at(hub: HubParts, found: Survey, key: str) -> tuple[JobOverview, list[Problem]]:
     """One job as it was found, and what somebody has to see to about it; raises Unknown."""
     effective_job(found.document, key)
     problems = [one for one in found.problems if one.job == key and one.action is None]
     return _look_at_each(hub, found, [key])[0], problems
 
 
-def _look_at_each(hub: Hub, found: Survey, keys: Sequence[str]) -> list[JobOverview]:
+def _look_at_each(hub: HubParts, found: Survey, keys: Sequence[str]) -> list[JobOverview]:
     known = found.looked_at
     new = {key: found.by_job[key] for key in keys if key not in known}
     if new:
@@ -281,7 +281,7 @@ def _look_at_each(hub: Hub, found: Survey, keys: Sequence[str]) -> list[JobOverv
     return [known[key] for key in keys]
 
 
-def _chosen(hub: Hub, found: Survey, keys: Iterable[str], wanted: JobFilter) -> Iterator[str]:
+def _chosen(hub: HubParts, found: Survey, keys: Iterable[str], wanted: JobFilter) -> Iterator[str]:
     needy = {one.job for one in found.problems if one.kind is not ProblemKind.UNPROVED}
     unproved = {one.job for one in found.problems if one.kind is ProblemKind.UNPROVED}
     paused = {pause.subject for pause in hub.scheduler.list_pauses(found.at)}
@@ -347,7 +347,7 @@ def _verdict(
 
 
 def _jobs(
-    hub: Hub, document: Document, by_job: Mapping[str, Sequence[Standing]], now: datetime
+    hub: HubParts, document: Document, by_job: Mapping[str, Sequence[Standing]], now: datetime
 ) -> Iterator[JobOverview]:
     strips = list_strips(document, hub.database, now, list(by_job))
     coming = hub.scheduler.next_of_each([f"backup:{key}" for key in by_job], now)
@@ -372,7 +372,7 @@ def _jobs(
 # --- problems of the hub itself ------------------------------------------------------------------
 
 
-def _of_the_record(hub: Hub) -> Iterator[Problem]:
+def _of_the_record(hub: HubParts) -> Iterator[Problem]:
     """That nothing can be written down now: nothing can be ordered, and what agents tell waits with them."""
     trouble = hub.database.trouble
     if trouble is not None:
@@ -385,7 +385,7 @@ def _of_the_record(hub: Hub) -> Iterator[Problem]:
 # --- problems of what is declared -----------------------------------------------------------------
 
 
-def _of_configuration(hub: Hub) -> Iterator[Problem]:
+def _of_configuration(hub: HubParts) -> Iterator[Problem]:
     """What is declared and cannot hold: the hub's own file, and each stored object that is left out."""
     if hub.file_fault is not None:
         message = f"{hub.documents.file()}: {hub.file_fault.message}; what it declared before holds"
@@ -615,7 +615,7 @@ def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator
         )
 
 
-def _of_hosts(connection: sa.Connection, document: Document, hub: Hub) -> Iterator[Problem]:
+def _of_hosts(connection: sa.Connection, document: Document, hub: HubParts) -> Iterator[Problem]:
     """Hosts that have work and whose agents are not there, those aside that may sleep."""
     seen = {row.host: row.seen_at for row in connection.execute(sa.select(agents.c.host, agents.c.seen_at))}
     wanted = {one.host for one in planned_of(document, hub.host)}
@@ -625,7 +625,7 @@ def _of_hosts(connection: sa.Connection, document: Document, hub: Hub) -> Iterat
             yield Problem(kind=ProblemKind.OFFLINE, host=host, since=seen.get(host))
 
 
-def _of_twins(hub: Hub) -> Iterator[Problem]:
+def _of_twins(hub: HubParts) -> Iterator[Problem]:
     """Hosts as which a second agent dials, with a copy of the key of the one that is there."""
     for host, twin in sorted(hub.fleet.list_twins(utc_now()).items()):
         message = (

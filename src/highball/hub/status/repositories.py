@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from highball.config.document import effective_cadences, effective_job
 from highball.engine.kinds import engine_in
-from highball.hub.hub import Hub
+from highball.hub.parts import HubParts
 from highball.hub.runs.ingest import as_size, sum_of_sizes
 from highball.hub.runs.set_aside import read_account
 from highball.hub.secrets.vault import FORMER
@@ -113,7 +113,7 @@ class HeldSecret(Fact):
 # --- putting it together -------------------------------------------------------------------------
 
 
-def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
+def list_holdings(hub: HubParts, keys: Sequence[str] | None = None) -> list[Holding]:
     """The repositories with these keys, or all, by key."""
     document = hub.document()
     wanted = sorted(document.repositories if keys is None else keys)
@@ -145,7 +145,7 @@ def list_holdings(hub: Hub, keys: Sequence[str] | None = None) -> list[Holding]:
     ]
 
 
-def list_last_done(hub: Hub) -> dict[str, dict[Action, Done]]:
+def list_last_done(hub: HubParts) -> dict[str, dict[Action, Done]]:
     """What was last done to keep each repository in order."""
     with hub.database.read() as connection:
         return _last_done(connection, list(hub.document().repositories))[0]
@@ -241,7 +241,7 @@ def _last_done(
 # --- how far checks have read --------------------------------------------------------------------
 
 
-def find_coverage(hub: Hub, key: str, now: datetime) -> Coverage | None:
+def find_coverage(hub: HubParts, key: str, now: datetime) -> Coverage | None:
     """How far the checks of a repository have read its data; None where they read none."""
     document = hub.document()
     repository, parts = document.repositories[key], document.repositories[key].check_slices
@@ -277,7 +277,7 @@ def _read_in_turn(checks: Sequence[tuple[int, datetime]]) -> Iterator[datetime]:
 # --- its secrets ---------------------------------------------------------------------------------
 
 
-def list_secrets(hub: Hub, key: str) -> list[HeldSecret]:
+def list_secrets(hub: HubParts, key: str) -> list[HeldSecret]:
     """Where each secret of a repository lies, and since when what is sealed."""
     placed = hub.vault.place(key, hub.document().repositories[key])
     sealed = {one.place: one for one in hub.vault.list_places()}
@@ -296,7 +296,7 @@ def list_secrets(hub: Hub, key: str) -> list[HeldSecret]:
     return found
 
 
-def tell_undo_leaves(hub: Hub, key: str, to: int) -> str | None:
+def tell_undo_leaves(hub: HubParts, key: str, to: int) -> str | None:
     """What an undo to this revision cannot bring back, as a sentence: sealed values that were replaced since."""
     later = [one.at for one in hub.documents.history("repository", key) if one.revision > to]
     id = hub.vault.find_place(key, "password").split(":")[1]

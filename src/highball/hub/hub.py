@@ -18,7 +18,7 @@ from pathlib import Path
 
 from highball.config.document import Document
 from highball.hub.document.store import Documents
-from highball.hub.operations import HubOperations
+from highball.hub.operations.port import HubOperations
 from highball.hub.parts import HubParts
 from highball.hub.runs.record import (
     utc_now,
@@ -45,9 +45,7 @@ class Hub(HubParts):
     ) -> None:
         super().__init__(database, documents, host, vault, state)
         self._lease = lease
-        self.operations = HubOperations(
-            self.data, self.fleet, self.bus, self.dispatcher, self.repositories, self.plans
-        )
+        self.operations = HubOperations(self)
         self._planned: Document | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[asyncio.Task[None]] = []

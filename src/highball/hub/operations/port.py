@@ -1,0 +1,20 @@
+"""Everything that can be asked of a hub or ordered of it; the API and the pages are thin over this.
+
+What asks an agent is awaited in the loop; the rest reads or writes the database, and is not to be called in the loop's
+own thread. Each subject has a file of its own here, and all of them are one port.
+"""
+
+from __future__ import annotations
+
+from highball.hub.operations.holdings import RepositoryOperations
+from highball.hub.operations.machines import HostOperations
+from highball.hub.operations.orders import RunOperations
+from highball.hub.operations.retaining import RetentionOperations
+from highball.hub.parts import HubParts
+
+
+class HubOperations(RunOperations, RetentionOperations, RepositoryOperations, HostOperations):
+    """What people and programs may ask for; who acts is told to whatever changes something."""
+
+    def __init__(self, hub: HubParts) -> None:
+        self._hub = hub

@@ -241,6 +241,18 @@ def test_it_says_where_it_lies_and_which_secrets_it_has(empty: Bench) -> None:
     assert empty.engine.demand_program(empty.setting().program, empty.folder / "cache")
 
 
+def test_it_says_what_each_field_that_it_adds_uses_of_the_host(empty: Bench) -> None:
+    told = empty.declared.uses()
+    assert set(told) == set(empty.engine.declared.model_fields) - set(DeclaredRepository.model_fields)
+    assert {place for uses in told.values() for place in uses.places} == {empty.repository}
+    assert {slot for uses in told.values() for slot in uses.secrets} == {
+        slot for slot, _ in empty.declared.secrets()
+    }
+    assert {path for uses in told.values() for path in uses.files.values()} == set(
+        empty.declared.files.values()
+    )
+
+
 # --- what it is ----------------------------------------------------------------------------------
 
 

@@ -22,6 +22,8 @@ from highball.agent import veto
 from highball.agent.host_policy import Policy
 from highball.engine.base import DeclaredRepository
 from highball.engine.kinds import ENGINES
+from highball.engine.restic.declaration import Admin, ResticRepository
+from highball.engine.restic.uses import uses_of_fields
 from highball.errors import NotAllowed
 from highball.protocol import queries, tasks, wire
 from highball.source.base import Source
@@ -101,7 +103,8 @@ def declared_by(kind: Any) -> Iterator[type[BaseModel]]:
 
 
 def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
-    """All classes that may lie in these, as deep as anybody looks: what is only recorded is not looked into."""
+    """All classes that may lie in these, as deep as anybody looks: what is only recorded is not looked into, and
+    what a repository uses its engine says."""
     found: set[type[BaseModel]] = set()
     left = list(models)
     while left:
@@ -110,7 +113,7 @@ def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
             continue
         found.add(model)
         for name, annotation in fields_of(model).items():
-            if veto.DECIDED.get(model, {}).get(name) in (veto.recorded, veto.unused, None):
+            if veto.rules_of(model).get(name) in (veto.recorded, veto.unused, veto.is_used, None):
                 continue
             kinds = [bare(part) for part in parts_of(annotation)]
             left += [declared for kind in kinds for declared in declared_by(kind)]
@@ -124,19 +127,20 @@ FIELDS = [(model, name) for model in COMES for name in model.model_fields]
 
 def test_every_class_that_comes_from_a_hub_has_its_row_and_no_other() -> None:
     assert set(get_args(wire.Body)) >= GREETING | FROM_AGENTS
-    assert {model.__name__ for model in COMES} == {model.__name__ for model in veto.DECIDED}
+    of_engines = {engine.declared for engine in ENGINES}
+    assert set(COMES) == {*veto.DECIDED, *of_engines}
     of_tasks, questions = get_args(tasks.Task)[0], get_args(queries.Question)[0]
     assert {bare(task) for task in get_args(of_tasks)} | set(get_args(questions)) <= set(COMES)
 
 
 @pytest.mark.parametrize("model", COMES, ids=lambda model: model.__name__)
 def test_every_field_has_been_decided_about(model: type[BaseModel]) -> None:
-    assert set(veto.DECIDED[model]) == set(model.model_fields)
+    assert set(veto.rules_of(model)) == set(model.model_fields)
 
 
 @pytest.mark.parametrize(("model", "name"), FIELDS, ids=[f"{m.__name__}.{name}" for m, name in FIELDS])
 def test_what_is_called_harmless_can_hold_nothing_else(model: type[BaseModel], name: str) -> None:
-    rule = veto.DECIDED[model][name]
+    rule = veto.rules_of(model)[name]
     for part in parts_of(fields_of(model)[name]):
         kind = bare(part)
         is_model = any(declared_by(kind))
@@ -181,6 +185,24 @@ def test_a_field_that_nobody_decided_about_is_refused() -> None:
         with pytest.raises(NotAllowed, match="nobody has decided"):
             veto.demand(everything, message)
     veto.demand(everything, tasks.PlainTask(type="stats", repository="nas"))
+
+
+def test_a_field_of_a_repository_that_its_engine_says_nothing_of_is_refused() -> None:
+    class Later(ResticRepository):
+        """A repository as a later restic might have it."""
+
+        program: str = "/bin/sh"
+
+    everything = Policy.model_validate({"commands": "always"})
+    written = {"url": "/mnt/nas", "password": {"file": "/etc/highball/nas.key"}}
+    veto.demand(everything, ResticRepository.model_validate(written))
+    with pytest.raises(NotAllowed, match="nobody has decided what program may do"):
+        veto.demand(everything, Later.model_validate(written))
+
+
+def test_every_field_of_the_access_that_may_delete_has_been_decided_about() -> None:
+    where = {"url", "kind", "path", "server", "port", "user", "endpoint", "bucket", "prefix", "region"}
+    assert set(uses_of_fields(Admin())) == set(Admin.model_fields) - where - {"rest_username"}
 
 
 # --- that it is so -------------------------------------------------------------------------------

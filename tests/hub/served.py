@@ -155,10 +155,12 @@ class Corner:
 
 
 class Served(Corner):
-    """A machine with a configuration file, a state, and a hub that serves both."""
+    """A machine with a configuration file, a state, and a hub that serves both; its Python reads what lies in `knows`,
+    too."""
 
-    def __init__(self, folder: Path, restic: ResticBinary) -> None:
+    def __init__(self, folder: Path, restic: ResticBinary, knows: Path | None = None) -> None:
         self.restic = restic
+        self._knows = knows
         self.port = serving.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         http = httpx.Client(base_url=f"{self.url}/api/v1", timeout=240, trust_env=False)
@@ -213,8 +215,11 @@ class Served(Corner):
     def serve_file_as_it_is(self) -> None:
         """Start the hub with whatever its file holds, and wait until it answers."""
         argv, environment = self._argv("-c", self.configuration), self._environment()
-        with self.log.open("ab") as log:
-            self._hub = warm.serve(argv, env=environment, cwd=self.folder, log=log.fileno())
+        if self._knows is not None:
+            self._launch(argv, PYTHONPATH=str(self._knows))
+        else:
+            with self.log.open("ab") as log:
+                self._hub = warm.serve(argv, env=environment, cwd=self.folder, log=log.fileno())
         self._await_answer()
 
     def serve_to_nobody(self) -> None:

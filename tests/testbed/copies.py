@@ -37,6 +37,7 @@ from highball.engine.base import (
     PruneReport,
     Setting,
     Summary,
+    Uses,
     Words,
 )
 from highball.engine.tags import read_job, read_run, read_set
@@ -69,6 +70,9 @@ class CopiesRepository(DeclaredRepository):
     @property
     def files(self) -> Mapping[str, Path]:
         return {}
+
+    def uses(self) -> Mapping[str, Uses]:
+        return {"folder": Uses(places=[self.folder])}
 
     def secrets(self) -> list[tuple[str, SecretReference]]:
         return []

@@ -21,9 +21,7 @@ from highball.config.job import (
     Job,
     Retry,
 )
-from highball.engine.restic.declaration import Admin, ResticRepository, deleting_location
-from highball.engine.restic.location import Location, address, local_path
-from highball.engine.restic.variables import NAMING_FILES, PLAIN
+from highball.engine.base import DeclaredRepository, Uses
 from highball.errors import NotAllowed, Problem
 from highball.model.text import path_for_people
 from highball.place.local_files import meets
@@ -84,12 +82,12 @@ def walk(case: Case, found: object) -> Iterator[Problem]:
 
 
 def _ask_about(case: Case, found: BaseModel) -> Iterator[Problem]:
-    rules = DECIDED.get(type(found), {})
+    rules = rules_of(type(found))
     asked: list[Rule] = []
     for name in type(found).model_fields:
         rule = rules.get(name)
         if rule is None:
-            yield Problem(name, f"nobody has decided what {name} may do here")
+            yield _undecided(name)
         elif rule is within:
             yield from walk(_about(case, found, name), getattr(found, name))
         elif rule not in asked:
@@ -105,7 +103,7 @@ def _about(case: Case, found: BaseModel, name: str) -> Case:
         return replace(case, about=found.job or "")
     if isinstance(found, tasks.KeyTask):
         return replace(case, about=found.repository).named("new password")
-    return case.named(name) if isinstance(getattr(found, name), SecretReference | Admin) else case
+    return case
 
 
 def _is_from_file(message: BaseModel) -> bool:
@@ -235,38 +233,34 @@ def takes_variable(case: Case, found: SecretReference) -> Iterator[Problem]:
         yield Problem("secrets", f"{case.about} may not be {place} here", f'naming "{place}" under secrets')
 
 
-def lies(case: Case, found: ResticRepository) -> Iterator[Problem]:
-    """Where a repository lies, by its everyday access and by the one that may delete."""
-    for location in (found, deleting_location(found)):
-        path = local_path(location)
-        if path is not None and not case.policy.may_hold_repository(os.fsencode(path)):
-            yield _outside(os.fsencode(path), "repositories", "a repository's place")
-        if address(location).startswith("rclone:"):
-            yield from _command(case, "rclone")
+def is_used(case: Case, found: DeclaredRepository) -> Iterator[Problem]:
+    """What a repository uses of this host, as its engine says of each field that it adds."""
+    told = found.uses()
+    for name in type(found).model_fields:
+        if name in told:
+            yield from _use(case, told[name])
+        elif name not in _OF_ANY_REPOSITORY:
+            yield _undecided(name)
 
 
-def sets_options(case: Case, found: Location) -> Iterator[Problem]:
-    """Options that restic takes as they are: some name programs."""
-    if found.options:
-        yield from _command(case, "options of restic")
+def _use(case: Case, found: Uses) -> Iterator[Problem]:
+    for place in found.places:
+        if not case.policy.may_hold_repository(os.fsencode(place)):
+            yield _outside(os.fsencode(place), "repositories", "a repository's place")
+    for words in found.commands:
+        yield from _command(case, words)
+    for slot, path in found.files.items():
+        yield from _secret_file(case.named(_slot_in_words(slot)), path)
+    for slot, reference in found.secrets.items():
+        yield from walk(case.named(_slot_in_words(slot)), reference)
 
 
-def sets_variables(case: Case, found: Location) -> Iterator[Problem]:
-    """Variables that restic gets: only those are plain of which the whole name is known."""
-    for name, value in found.environment.items():
-        if name in NAMING_FILES and isinstance(value, str):
-            yield from _secret_file(case.named(name), Path(value))
-        elif name not in PLAIN:
-            yield from _command(case, f"the variable {name}")
-        yield from walk(case.named(f"environment.{name}"), value)
+def _slot_in_words(slot: str) -> str:
+    return slot.replace("admin.", "admin's ", 1) if slot.startswith("admin.") else slot
 
 
-def proves_itself(case: Case, found: Location) -> Iterator[Problem]:
-    """Files by which this host and a server know each other."""
-    for name in ("identity_file", "known_hosts", "certificate"):
-        path = getattr(found, name)
-        if path is not None:
-            yield from _secret_file(case.named(name), path)
+def _undecided(name: str) -> Problem:
+    return Problem(name, f"nobody has decided what {name} may do here")
 
 
 def _command(case: Case, what: str) -> Iterator[Problem]:
@@ -289,14 +283,11 @@ def _outside(path: bytes, at: str, what: str) -> Problem:
 
 # --- what was decided ----------------------------------------------------------------------------
 
-_LOCATION: dict[str, Rule] = {
-    **dict.fromkeys(("url", "kind", "path", "server", "port", "user"), lies),
-    **dict.fromkeys(("endpoint", "bucket", "prefix", "region", "rest_username"), lies),
-    **dict.fromkeys(("access_key_id", "secret_access_key", "rest_password", "password"), within),
-    **dict.fromkeys(("identity_file", "known_hosts", "certificate"), proves_itself),
-    "environment": sets_variables,
-    "options": sets_options,
+_OF_ANY_REPOSITORY: dict[str, Rule] = {
+    **dict.fromkeys(("engine", "answer_within", "when_back", "append_only"), harmless),
+    **dict.fromkeys(("title", "host", "maintained_by"), unused),
 }
+"""What a repository declares whatever its engine."""
 
 _OF_REPOSITORY: dict[str, Rule] = {
     "asks": harmless,
@@ -410,10 +401,6 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         harmless,
     ),
     **{kind: dict.fromkeys(kind.model_fields, is_source) for kind in KINDS},
-    ResticRepository: _LOCATION
-    | dict.fromkeys(("engine", "answer_within", "when_back", "append_only"), harmless)
-    | {"title": unused, "host": unused, "maintained_by": unused, "admin": within},
-    Admin: _LOCATION | {name: asked_with_the_whole for name, rule in _LOCATION.items() if rule is lies},
     SecretReference: {
         "file": reads_secret,
         "env": takes_variable,
@@ -447,3 +434,10 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
     wire.StopAsking: {},
 }
 """What each field of each class can do here that an agent takes from a hub once both have proved who they are."""
+
+
+def rules_of(model: type[BaseModel]) -> Mapping[str, Rule]:
+    """What was decided of each field of a class; of one that an engine adds the engine itself says what it uses."""
+    if issubclass(model, DeclaredRepository):
+        return dict.fromkeys(model.model_fields, is_used) | _OF_ANY_REPOSITORY
+    return DECIDED.get(model, {})

@@ -52,6 +52,21 @@ def _check_duration(duration: timedelta) -> timedelta:
 Line = Annotated[str, AfterValidator(_check_line)]
 """Text of one line."""
 
+
+@dataclass(frozen=True)
+class Uses:
+    """What a field of a repository uses of the host that works in it, for that host's policy to allow or refuse."""
+
+    places: Sequence[Path] = ()
+    """Where it lies there: a folder, or the socket of a server."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """What holds a key, a certificate or another secret, by its slot."""
+    secrets: Mapping[str, SecretReference] = field(default_factory=dict)
+    """The same of references, whatever they refer to."""
+    commands: Sequence[str] = ()
+    """What it runs, or could have run, in words: `rclone`."""
+
+
 _WHERE_DISKS_COME = tuple(Path(folder) for folder in ("/media", "/run/media", "/mnt"))
 
 
@@ -100,6 +115,13 @@ class DeclaredRepository(BaseModel, ABC):
     @abstractmethod
     def files(self) -> Mapping[str, Path]:
         """The files of the machine that works by which a server is reached, by their fields."""
+
+    @abstractmethod
+    def uses(self) -> Mapping[str, Uses]:
+        """What each field that the engine adds uses of the host that works; of most of them nothing.
+
+        A host refuses a field that is missing here. What is not named is not asked about, and so must not be read.
+        """
 
     @abstractmethod
     def secrets(self) -> list[tuple[str, SecretReference]]:

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from highball.engine.base import DeclaredRepository, is_shown_to_storage
+from highball.engine.base import DeclaredRepository, Uses, is_shown_to_storage
 from highball.engine.restic.endpoint import endpoint_of
 from highball.engine.restic.location import (
     ADDRESS,
@@ -25,6 +25,7 @@ from highball.engine.restic.location import (
     together,
 )
 from highball.engine.restic.url import split_url
+from highball.engine.restic.uses import uses_of_both
 from highball.secret import Secret, SecretReference
 
 
@@ -61,6 +62,10 @@ class ResticRepository(DeclaredRepository, Location):
         """Keys and certificates."""
         named = {name: getattr(self, name) for name in ("identity_file", "known_hosts", "certificate")}
         return {name: path for name, path in named.items() if path is not None}
+
+    def uses(self) -> Mapping[str, Uses]:
+        """Where both accesses lead, and what they prove themselves with."""
+        return uses_of_both(self, deleting_location(self), self.admin)
 
     def secrets(self) -> list[tuple[str, SecretReference]]:
         """Every reference to a secret, with its slot."""

@@ -1,0 +1,69 @@
+"""A repository of another engine, over the wire: a hub orders, its agent does, and neither starts a restic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.served import Served, Table
+from journeys.test_second_engine import KNOWS_IT
+from testbed.restic import ResticBinary
+from testbed.trees import same_tree
+
+
+@pytest.fixture
+def copies(tmp_path: Path, newest_restic: ResticBinary) -> Iterator[Served]:
+    """A hub that serves, whose machine knows the second engine and has no restic that could be started."""
+    made = Served(tmp_path / "hub", newest_restic, knows=KNOWS_IT)
+    made.tables["settings"]["restic"] = str(made.folder / "no-restic")
+    made.tables["repositories"]["nas"] = {"engine": "copies", "folder": str(tmp_path / "copies")}
+    made.tables["jobs"]["docs"]["retention"] = {"last": 1}
+    try:
+        made.serve()
+        yield made
+    finally:
+        made.end_everything()
+
+
+def step_of(served: Served, task: str, **about: object) -> Table:
+    """The only step of a run that was ordered, which has to be a success."""
+    done = served.end_of(served.order(task, **about))
+    assert done["outcome"] == "success", (done, served.said)
+    found: list[Table] = done["steps"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
+    found = copies.post("repositories/nas/test")
+    assert (found["state"], found["action"]) == ("uninitialised", "init")
+    assert step_of(copies, "init")["reason"]["code"] == "made"
+    assert copies.repository_state == "empty"
+
+    first = step_of(copies, "backup")
+    (copies.source / "new").write_text("a new file")
+    second = step_of(copies, "backup")
+    assert (second["files_new"], second["files_unmodified"]) == (1, 1)
+    listed = copies.get("repositories/nas/snapshots")
+    assert {one["id"] for one in listed} == {first["snapshot_id"], second["snapshot_id"]}
+    [standing] = copies.get("status")
+    assert (standing["state"], standing["snapshots"]) == ("healthy", 2)
+
+    step_of(copies, "check")
+    assert step_of(copies, "verify", job="docs")["reason"]["code"] == "compared"
+    [plan] = copies.get("repositories/nas/retention")
+    assert (plan["held"], [one["id"] for one in plan["remove"]]) == (None, [first["snapshot_id"]])
+    assert step_of(copies, "forget")["snapshots_removed"] == [first["snapshot_id"]]
+    step_of(copies, "prune")
+    assert copies.get("repositories/nas/locks") == []
+
+    about = {"job": "docs", "snapshot": second["snapshot_id"], "paths": [str(copies.source)]}
+    target = tmp_path / "hub" / "back"
+    step_of(copies, "restore", **about, target=str(target))
+    assert same_tree(os.fsencode(copies.source), os.fsencode(target) + os.fsencode(copies.source)) == []
+    (copies.source / "letter").unlink()
+    step_of(copies, "restore", **about, overwrite="never")
+    assert (copies.source / "letter").read_text() == "dear reader"

@@ -19,9 +19,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from highball.errors import SecretUnavailable
+from highball.model.text import Line, spelled_out
 
 LARGEST_BYTES = 60 * 1024
 """A secret has to fit into a pipe's buffer (64 KiB on Linux), so that writing it never blocks."""
@@ -127,6 +128,27 @@ class SecretReference(BaseModel):
 
 Secret = Annotated[SecretReference, BeforeValidator(_refuse_plain_text)]
 """A secret as people declare it."""
+
+
+def _text_or_reference(value: object) -> str:
+    return "text" if isinstance(value, str) else "reference"
+
+
+TextOrSecret = Annotated[
+    Annotated[Line, Tag("text")] | Annotated[SecretReference, Tag("reference")],
+    Discriminator(_text_or_reference),
+    BeforeValidator(spelled_out),
+]
+"""Text where it is no secret, or a reference where it is."""
+
+
+_NAMES = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
+
+
+def is_named_like_a_secret(variable: str) -> bool:
+    """Whether a variable of this name holds a secret, rather than says where one lies."""
+    upper = variable.upper()
+    return _NAMES.search(upper) is not None and not upper.endswith(("_FILE", "_PATH"))
 
 
 def resolve(

@@ -20,6 +20,7 @@ from highball.errors import Cancelled, RepositoryError
 from highball.model.event import DISK_AWAY
 from highball.model.run import Caution, Progress, Reason
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
+from highball.model.text import Line
 from highball.process.child import Inside, Stop
 from highball.process.feed import Feed
 from highball.retention import Retention
@@ -35,22 +36,10 @@ MOST_KEPT = 1000
 # --- what is declared ----------------------------------------------------------------------------
 
 
-def _check_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("holds a character that cannot be printed")
-    if not text.strip():
-        raise ValueError("is blank")
-    return text.strip()
-
-
 def _check_duration(duration: timedelta) -> timedelta:
     if not timedelta(seconds=1) <= duration <= timedelta(days=1):
         raise ValueError("must lie between 1s and 1d")
     return duration
-
-
-Line = Annotated[str, AfterValidator(_check_line)]
-"""Text of one line."""
 
 
 @dataclass(frozen=True)

@@ -127,3 +127,22 @@ RecordedTime = Annotated[
     datetime, AfterValidator(sayable), PlainSerializer(time_to_text, return_type=str, when_used="json")
 ]
 """A snapshot's time with the UTC offset that restic recorded, in which retention cuts its periods; with `Z` in JSON."""
+
+
+def _check_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds a character that cannot be printed")
+    if not text.strip():
+        raise ValueError("is blank")
+    return text.strip()
+
+
+Line = Annotated[str, AfterValidator(_check_line)]
+"""Text of one line."""
+
+
+def spelled_out(value: object) -> object:
+    """True, false and whole numbers as the text that they are written as; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value

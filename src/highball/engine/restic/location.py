@@ -16,18 +16,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from highball.engine.base import Line
 from highball.engine.restic import ssh
 from highball.engine.restic.url import SFTP, check_url, split_url, wrong
 from highball.engine.restic.variables import refuse_variable
-from highball.secret import Secret, SecretReference
+from highball.model.text import Line, spelled_out
+from highball.secret import Secret, SecretReference, TextOrSecret
 
 # --- what is declared ----------------------------------------------------------------------------
 
@@ -56,28 +54,11 @@ def _check_user(name: str) -> str:
     return name
 
 
-def _as_text(value: object) -> object:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else value
-
-
-def _text_or_reference(value: object) -> str:
-    return "text" if isinstance(value, str) else "reference"
-
-
 _Url = Annotated[Line, AfterValidator(check_url)]
 _File = Annotated[Path, AfterValidator(_check_file)]
 _SshFile = Annotated[Path, AfterValidator(_check_ssh_file)]
 _Server = Annotated[Line, AfterValidator(_check_server)]
 _User = Annotated[Line, AfterValidator(_check_user)]
-
-TextOrSecret = Annotated[
-    Annotated[Line, Tag("text")] | Annotated[SecretReference, Tag("reference")],
-    Discriminator(_text_or_reference),
-    BeforeValidator(_as_text),
-]
-"""Text where it is no secret, or a reference where it is."""
 
 
 class Location(BaseModel):
@@ -112,7 +93,7 @@ class Location(BaseModel):
     environment: dict[str, TextOrSecret] = Field(
         {}, description="variables that other backends ask for, like B2_ACCOUNT_ID"
     )
-    options: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(
+    options: dict[str, Annotated[str, BeforeValidator(spelled_out)]] = Field(
         {}, description="restic's extended options, like s3.connections = 10"
     )
     certificate: _File | None = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from highball.secret import SecretReference
+from highball.secret import SecretReference, is_named_like_a_secret
 
 
 def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str | None] | None:
@@ -18,7 +18,7 @@ def refuse_variable(name: str, value: str | SecretReference) -> tuple[str, str |
     for refused, instead in _REFUSED_VARIABLES.items():
         if upper == refused or (refused.endswith("_") and upper.startswith(refused)):
             return "cannot be set here", instead
-    if isinstance(value, str) and _SECRET_VARIABLE.search(upper) and not upper.endswith(("_FILE", "_PATH")):
+    if isinstance(value, str) and is_named_like_a_secret(name):
         return "is a secret, not text", "write { file = … }, { env = … } or { command = … }"
     return None
 
@@ -47,7 +47,6 @@ _REFUSED_VARIABLES = {
     "GODEBUG": "it would change how restic runs",
     "AWS_SHARED_CREDENTIALS_FILE": "use access_key_id and secret_access_key",
 }
-_SECRET_VARIABLE = re.compile(r"PASSWORD|PASSWD|_PASS$|SECRET|TOKEN|_SAS$|_KEY$")
 
 
 PLAIN = frozenset(

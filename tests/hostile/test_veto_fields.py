@@ -205,6 +205,23 @@ def test_every_field_of_the_access_that_may_delete_has_been_decided_about() -> N
     assert set(uses_of_fields(Admin())) == set(Admin.model_fields) - where - {"rest_username"}
 
 
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ({"file": "/etc/shadow"}, "/etc/shadow may not be where docs's environment.TOKEN is read from"),
+        ({"env": "AGENT_TOKEN"}, "may not be env:AGENT_TOKEN here"),
+    ],
+)
+def test_a_secret_of_a_source_is_asked_about_besides_its_command(
+    reference: dict[str, str], told: str
+) -> None:
+    source = {"run": "dump", "name": "app.sql", "environment": {"TOKEN": reference}}
+    task = tasks.BackupTask.model_validate({"job": {"sources": [source]}})
+    case = veto.Case(Policy.model_validate({"commands": "always", "secrets": ["/etc/keys"]}), about="docs")
+    [problem] = veto.walk(case, task)
+    assert told in problem.message
+
+
 # --- that it is so -------------------------------------------------------------------------------
 
 WATCHING = """

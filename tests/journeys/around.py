@@ -41,10 +41,7 @@ class Around:
 
     def _asked(self) -> list[bytes]:
         named = self._values(b"-p", b"--path") or [
-            _path_of(source)
-            for job in self._station.jobs.values()
-            for source in job["sources"]
-            if not (isinstance(source, dict) and "run" in source)
+            path for job in self._station.jobs.values() for path in _paths_of(job["sources"])
         ]
         named = [path.rstrip(b"/") for path in named]
         if b"--in-place" in self._words:
@@ -60,6 +57,13 @@ class Around:
             *(value for option, value in pairs if option in options),
             *(value for option, sign, value in joined if sign and option in options),
         ]
+
+
+def _paths_of(sources: Sequence[Any]) -> list[bytes]:
+    """What a restore of a job brings back: its files, or what its commands printed where it has none."""
+    streams = [source for source in sources if isinstance(source, dict) and "run" in source]
+    paths = [_path_of(source) for source in sources if source not in streams]
+    return paths or [os.fsencode(f"/{stream['name']}") for stream in streams]
 
 
 def _path_of(source: Any) -> bytes:

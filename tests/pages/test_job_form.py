@@ -247,6 +247,31 @@ def test_what_is_typed_is_what_the_job_says_and_blank_again_says_nothing(client:
         assert saved(client, "poor", **{name: blank}) == poor, f"{name} taken back"
 
 
+def test_variables_of_a_command_are_lines_and_a_password_among_them_is_a_reference(
+    client: TestClient,
+) -> None:
+    at = {"PGDATABASE": "app", "PGPASSWORD": {"command": "pass show 'the app'"}}
+    dump = {"run": "pg_dump", "name": "app.sql", "timeout": "1h", "environment": at}
+    spec = {"repositories": ["nas"], "sources": ["/a", dump]}
+    client.post("/api/v1/jobs?key=dumps", json=spec).raise_for_status()
+    assert saved(client, "dumps") == spec
+    shown = as_sent(form_of(client, "dumps"))["source-environment"]
+    assert shown == ["PGDATABASE=app\nPGPASSWORD=command:pass show 'the app'", ""]
+
+    def typed(*rows: str) -> Any:
+        sent = as_sent(form_of(client, "dumps")) | {"source-environment": list(rows)}
+        return client.post("/jobs/dumps/edit", data=sent, follow_redirects=False)
+
+    assert typed("PGPASSWORD = file:/etc/app.key\r\nPGHOST=db", "").status_code == 303
+    told = client.get("/api/v1/jobs/dumps").json()["spec"]["sources"][1]
+    assert told == dump | {"environment": {"PGPASSWORD": {"file": "/etc/app.key"}, "PGHOST": "db"}}
+    refused = typed("PGPASSWORD=open", "")
+    assert any("PGPASSWORD is a secret, not text" in line for line in summary(refused.text))
+    assert typed("", "").status_code == 303
+    del dump["environment"]
+    assert client.get("/api/v1/jobs/dumps").json()["spec"] == spec
+
+
 def test_only_what_was_changed_is_changed(client: TestClient) -> None:
     changes: list[tuple[dict[str, str], dict[str, Any]]] = [
         ({"at": "04:00", "rhythm": "daily"}, {"schedule": SAID["schedule"] | {"cron": "0 4 * * *"}}),

@@ -48,6 +48,26 @@ def test_two_streams_of_one_set_are_refused() -> None:
     assert 'stands for the set "app.sql"' in told
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PGPASSWORD", "open", "is a secret, not text"),
+        ("MYSQL_PWD", "open", "is a secret, not text"),
+        ("PGPASSWORD", {"sealed": True}, "cannot be sealed"),
+        ("HIGHBALL_JOB", "x", "cannot be set here"),
+        ("A B", "x", "is not the name of a variable"),
+        ("A", "x\0", "cannot be printed"),
+    ],
+)
+def test_variables_that_are_refused(name: str, value: Any, told: str) -> None:
+    assert told in complaint({"run": "pg_dump", "name": "app.sql", "environment": {name: value}})
+
+
+@pytest.mark.parametrize("name", ["PGPASSFILE", "DB_PASSWORD_FILE", "PGHOST"])
+def test_where_a_secret_lies_is_text(name: str) -> None:
+    assert job({"run": "pg_dump", "name": "app.sql", "environment": {name: "/etc/highball/pgpass"}})
+
+
 @pytest.mark.parametrize("name", ["app.sql", "App Dump.SQL", "ÜbËr-1", "a" * 63, "-x-"])
 def test_a_set_is_written_like_a_key(name: str) -> None:
     declared = CommandSource(run="true", name=name)

@@ -176,6 +176,8 @@ def is_source(case: Case, found: Source) -> Iterator[Problem]:
     reads = found.reads()
     if reads.command is not None:
         yield from _command(case, reads.command)
+    for name, reference in reads.secrets.items():
+        yield from walk(case.named(name), reference)
     for path in reads.paths:
         if not case.policy.may_read(path):
             yield _outside(path, "read", "backed up")

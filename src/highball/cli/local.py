@@ -31,6 +31,7 @@ from highball.config.document import (
     effective_cadences,
     effective_job,
     find_obstacles,
+    find_obstacles_of_sources,
     load,
 )
 from highball.config.dump import as_yaml
@@ -138,6 +139,7 @@ class FileHere:
         return [
             *find_misread(self.document.tables),
             *find_obstacles(self.document, list(self.document.repositories)),
+            *find_obstacles_of_sources(self.document),
         ]
 
     def read_tables(self) -> Mapping[str, Any]:

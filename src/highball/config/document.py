@@ -76,6 +76,7 @@ __all__ = [
     "effective_retention",
     "find_nearest",
     "find_obstacles",
+    "find_obstacles_of_sources",
     "load",
     "origins",
     "parse",
@@ -432,6 +433,18 @@ def find_obstacles(
                 hint = _hint_for(reference)
                 found.append(problem(f"repositories.{key}.{place}", obstacle, hint))
     return found
+
+
+def find_obstacles_of_sources(document: Document) -> list[Problem]:
+    """Secrets that sources of jobs of no other host need and that cannot be had here, as far as shows."""
+    return [
+        problem(f"jobs.{key}.sources[{number}].{place}", obstacle, _hint_for(reference))
+        for key, job in document.jobs.items()
+        if effective_job(document, key).host is None
+        for number, source in enumerate(job.sources)
+        for place, reference in source.reads().secrets.items()
+        if (obstacle := find_obstacle(reference)) is not None
+    ]
 
 
 def _hint_for(reference: SecretReference) -> str | None:

@@ -5,13 +5,14 @@ The port that every kind stands behind, and the words that it speaks in. Nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
 from typing import ClassVar, Protocol
 
 from highball.model.run import Caution
+from highball.secret import SecretReference
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Reads:
     paths: tuple[bytes, ...] = ()
     command: str | None = None
     """What it runs there, in words, if anything: `a command as a source`."""
+    secrets: Mapping[str, SecretReference] = field(default_factory=dict)
+    """References to secrets that it needs, by what they are called: `environment.PGPASSWORD`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Stream:
     argv: tuple[str, ...]
     directory: bytes | None = None
     timeout: timedelta | None = None
+    environment: Mapping[str, str | SecretReference] = field(default_factory=dict)
+    """What the command finds in its environment besides what every command does; secrets are resolved for it alone."""
 
 
 class Source(Protocol):

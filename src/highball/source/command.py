@@ -18,12 +18,15 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from highball.model.run import Caution
 from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText
 from highball.schedule import Duration
+from highball.secret import SecretReference, TextOrSecret, find_obstacle, is_named_like_a_secret
 from highball.source.base import Content, Examined, Omissions, Reads, Stream
 from highball.source.spelling import check_path, wrong
 
@@ -97,6 +100,24 @@ def key_of(name: str) -> str:
     return _NOT_IN_KEYS.sub("-", name.lower()).strip("._-")
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+def _find_wrong(name: str, value: str | SecretReference) -> tuple[str, str | None] | None:
+    """What is wrong with a variable, if anything, and what to do."""
+    if not _VARIABLE.fullmatch(name):
+        return "is not the name of a variable", None
+    if name.upper().startswith("HIGHBALL_"):
+        return "cannot be set here", "Highball sets these itself"
+    if isinstance(value, str):
+        is_secret = is_named_like_a_secret(name) or name.upper().endswith("_PWD")
+        return ("is a secret, not text", _REFERENCES) if is_secret else None
+    return ("cannot be sealed", _REFERENCES) if value.sealed is not None else None
+
+
+_REFERENCES = "write { file = … }, { env = … } or { command = … }"
+
+
 class CommandSource(BaseModel):
     """A command whose output a job backs up, as one file."""
 
@@ -113,6 +134,24 @@ class CommandSource(BaseModel):
     timeout: Annotated[Duration, AfterValidator(check_timeout)] | None = Field(
         None, description="end it after this long, and save nothing; without one it takes as long as it takes"
     )
+    environment: dict[str, TextOrSecret] = Field(
+        {}, description="variables for it alone, like PGPASSWORD; a secret is a reference, as a password's is"
+    )
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(
+        cls, variables: dict[str, str | SecretReference]
+    ) -> dict[str, str | SecretReference]:
+        each = [
+            {"under": "", "message": f"{name} {why[0]}", "hint": why[1]}
+            for name, value in variables.items()
+            if (why := _find_wrong(name, value))
+        ]
+        if each:
+            together = "; ".join(str(one["message"]) for one in each)
+            raise PydanticCustomError("wrong", "{message}", {"message": together, "all": each})
+        return variables
 
     @classmethod
     def claims(cls, declared: object) -> bool:
@@ -136,20 +175,34 @@ class CommandSource(BaseModel):
 
     def reads(self) -> Reads:
         """Whatever the command reads: nobody can say, so it is allowed as a command or not at all."""
-        return Reads(command="a command as a source")
+        return Reads(command="a command as a source", secrets=self._secrets)
 
     def examine(self, omissions: Omissions) -> Examined:
-        """Whether its program is there, where that can be told without the shell; what it would print is not asked."""
-        caution = None
+        """Whether its program is there, where that can be told without the shell, and its secrets, where that can be
+        told without a program; what it would print is not asked.
+        """
+        caution = self._find_missing()
+        return Examined(self.path_within, caution, usable=caution is None, holds=Content.UNKNOWN)
+
+    def _find_missing(self) -> Caution | None:
         if not isinstance(self.run, str) and shutil.which(self.run[0]) is None:
             message = f"the program {self.run[0]} of {self.name} is not installed"
-            caution = Caution(code="source_missing", message=message)
-        return Examined(self.path_within, caution, usable=caution is None, holds=Content.UNKNOWN)
+            return Caution(code="source_missing", message=message)
+        obstacles = (find_obstacle(reference) for reference in self._secrets.values())
+        obstacle = next(filter(None, obstacles), None)
+        return None if obstacle is None else Caution(code="secret_unavailable", message=obstacle)
+
+    @property
+    def _secrets(self) -> dict[str, SecretReference]:
+        variables = self.environment.items()
+        return {
+            f"environment.{name}": value for name, value in variables if isinstance(value, SecretReference)
+        }
 
     def prepare(self, found: Examined, omissions: Omissions) -> Stream:
         """Nothing has to be done: it is started for each repository, once that is ready to take it."""
         argv = ("/bin/sh", "-c", _OF_ALL_PARTS, self.run) if isinstance(self.run, str) else self.run
-        return Stream(self.name, argv, self.dir, self.timeout)
+        return Stream(self.name, argv, self.dir, self.timeout, self.environment)
 
     def release(self) -> None:
         """Nothing was taken."""

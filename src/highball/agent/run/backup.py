@@ -227,8 +227,12 @@ class Backup:
                     yield found
 
     def _print(self, stream: Stream) -> Printing:
-        environment = hooks.surroundings(self._facts(), self._steps.assignment.marker)
-        return Printing(stream, environment, self._steps.log)
+        known = hooks.surroundings(self._facts(), self._steps.assignment.marker)
+        own = {
+            name: value if isinstance(value, str) else self._steps.resolve(value)
+            for name, value in stream.environment.items()
+        }
+        return Printing(stream, {**known, **own}, self._steps.log)
 
     def _prove(self, part: _Part, opened: OpenRepository, made: _Made) -> Done:
         """Look at the repository with other eyes, and judge."""

@@ -14,9 +14,12 @@ from highball.place.local import Here, Priority
 from highball.process.child import Command, Ended
 from highball.process.feed import Feed
 from highball.schedule import duration_to_text
+from highball.secret import SecretValue
 from highball.source.base import Stream
 
-LAST_WORDS = 3
+LAST_WORDS = 6
+"""So many lines are told of what a command said at its end: pg_dump takes five to say that its server is gone."""
+
 LONGEST_LINE = 500
 
 
@@ -25,7 +28,7 @@ class Printing:
     """One stream of a run: its environment, and what became of the command the last time that it was started."""
 
     declared: Stream
-    environment: Mapping[str, str]
+    environment: Mapping[str, str | SecretValue]
     log: Callable[[str, str], None]
     place: Here = field(default_factory=Here)
     _feed: Feed | None = None

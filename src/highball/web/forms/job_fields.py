@@ -29,6 +29,7 @@ from highball.retention import BUILT_IN
 from highball.schedule import Schedule, with_times
 from highball.web.forms import job_options
 from highball.web.forms.job_options import OPTIONS, Texts
+from highball.web.forms.variables import read_variables, spell_variable
 
 COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -127,11 +128,18 @@ class CommandRow:
     run: str = ""
     name: str = ""
     was: str = ""
+    environment: str = ""
+    """Its variables, one a line."""
 
     def written(self, before: Sequence[Any]) -> Spec:
         """The source as a spec says it, with what it says besides as before."""
         known = before[int(self.was)] if self.was.isdecimal() and int(self.was) < len(before) else {}
-        return {**(known if isinstance(known, dict) else {}), "run": _command(self.run), "name": self.name}
+        besides = dict(known) if isinstance(known, dict) else {}
+        variables = dict(read_variables(self.environment))
+        if not variables:
+            besides.pop("environment", None)
+        said = {"environment": variables} if variables else {}
+        return {**besides, "run": _command(self.run), "name": self.name, **said}
 
 
 def _is_command(row: Any) -> bool:
@@ -140,15 +148,23 @@ def _is_command(row: Any) -> bool:
 
 def _command_rows(sources: Any) -> tuple[CommandRow, ...]:
     return tuple(
-        CommandRow(_as_text(row["run"]), str(row.get("name", "")), str(number))
+        CommandRow(_as_text(row["run"]), str(row.get("name", "")), str(number), _spell_environment(row))
         for number, row in enumerate(sources or ())
         if _is_command(row)
     )
 
 
+def _spell_environment(row: Spec) -> str:
+    variables = row.get("environment")
+    pairs = variables.items() if isinstance(variables, dict) else ()
+    return "\n".join(spell_variable(name, value) for name, value in pairs)
+
+
 def _commands_sent(form: FormData) -> tuple[CommandRow, ...]:
-    columns = (form.getlist(f"source-{name}") for name in ("run", "name", "was"))
-    rows = [CommandRow(*(str(cell).strip() for cell in row)) for row in zip(*columns, strict=False)]
+    columns = (form.getlist(f"source-{name}") for name in ("run", "name", "was", "environment"))
+    rows = [
+        CommandRow(*("\n".join(_lines(str(cell))) for cell in row)) for row in zip(*columns, strict=False)
+    ]
     return tuple(row for row in rows if row.run or row.name)
 
 

@@ -33,6 +33,7 @@ from highball.web.api.connection_tests import (
 )
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.forms.variables import read_variables, spell_variable
 from highball.web.ui import status_looks
 from highball.web.ui.render import (
     Pages,
@@ -260,16 +261,12 @@ class RepositoryForm(BaseModel):
     def _variables(self, before: Spec, sealed: dict[str, str]) -> Mapping[str, Any]:
         """The variables, one a line; one that is a secret is sealed."""
         found: dict[str, Any] = {}
-        for line in self.environment.splitlines():
-            name, _, value = (part.strip() for part in line.partition("="))
-            how, _, at = value.partition(":")
-            if not name:
-                continue
+        for name, value in read_variables(self.environment):
             if value == KEPT:
                 found[name] = before.get(name, {"sealed": True})
-            elif how in ("file", "env"):
-                found[name] = {how: at}
-            elif name.upper().endswith(("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "_SAS")):
+            elif isinstance(value, str) and name.upper().endswith(
+                ("_KEY", "_TOKEN", "_PASSWORD", "_SECRET", "_SAS")
+            ):
                 found[name] = {"sealed": True}
                 sealed[f"environment.{name}"] = value
             else:
@@ -289,10 +286,8 @@ def _how(name: str, reference: Any, missing: str = "enter") -> dict[str, str]:
 
 
 def _variable(name: str, value: Any) -> str:
-    if not isinstance(value, dict):
-        return f"{name}={value}"
-    how = next(iter(value))
-    return f"{name}={KEPT}" if how == "sealed" else f"{name}={how}:{value[how]}"
+    is_sealed = isinstance(value, dict) and "sealed" in value
+    return spell_variable(name, KEPT if is_sealed else value)
 
 
 # --- the pages -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from highball.config.document import Document, build
 from highball.config.roles import Role
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
+from highball.hub.operations.port import HubOperations
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
@@ -23,7 +24,6 @@ from highball.model.standing import Health
 from highball.web import error_responses
 from highball.web.api.declared import KINDS, router
 from highball.web.authorize import who
-from highball.web.dependencies import clock_of
 
 ROLES = {role.value: role for role in Role}
 CANARY = "canary-secret"
@@ -33,8 +33,9 @@ def app_of(desk: Desk, folder: Path) -> FastAPI:
     """An app of these addresses alone, where a header says who asks."""
     app = FastAPI()
     vault = open_vault(desk.database, folder / "hub.key")
-    app.state.hub = Hub(desk.database, desk.documents, "here", vault, folder, lease_on(None))
-    app.dependency_overrides[clock_of] = lambda: lambda: NOW
+    hub = Hub(desk.database, desk.documents, "here", vault, folder, lease_on(None))
+    hub.operations = HubOperations(hub, clock=lambda: NOW)
+    app.state.hub = hub
     error_responses.register(app)
 
     @app.middleware("http")

@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 from highball.hub.agents.fleet import Fleet
 from highball.hub.auth.sessions import Access
 from highball.hub.hub import Hub
+from highball.hub.operations.port import HubOperations
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import Vault
 from highball.web.ui.render import Pages
@@ -45,6 +46,11 @@ TheHub = Annotated[Hub, Depends(hub_of)]
 ThePages = Annotated[Pages, Depends(pages_of)]
 
 
+async def operations_of(hub: TheHub) -> HubOperations:
+    """What can be asked of that hub or ordered of it."""
+    return hub.operations
+
+
 async def access_of(hub: TheHub) -> Access:
     """Who may come in to that hub."""
     return hub.access
@@ -65,6 +71,7 @@ async def clock_of() -> Clock:
     return utc_now
 
 
+TheOperations = Annotated[HubOperations, Depends(operations_of)]
 TheAccess = Annotated[Access, Depends(access_of)]
 TheVault = Annotated[Vault, Depends(vault_of)]
 TheFleet = Annotated[Fleet, Depends(fleet_of)]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from highball.actions import By
@@ -17,11 +18,12 @@ from highball.config.pin import names_snapshot
 from highball.errors import Misuse, NotAllowed, StateUnusable, Unknown
 from highball.hub.agents.remote_repository import LISTING_SECONDS
 from highball.hub.audit import Actor
+from highball.hub.bus.base import News
 from highball.hub.parts import HubParts
 from highball.hub.runs.queue import Placing, RestoreWish, RunOrder
-from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RunFilter
 from highball.hub.storage.database import new_run_id
+from highball.model.event import Event
 from highball.model.run import Run
 from highball.protocol.queries import RestorePlan
 
@@ -30,6 +32,7 @@ class RunOperations:
     """What is ordered of a hub, and what became of it."""
 
     _hub: HubParts
+    _now: Callable[[], datetime]
 
     def order(
         self,
@@ -57,7 +60,7 @@ class RunOperations:
         """
         if order.may_replace:
             _demand_in_place(actor)
-        now, document = utc_now(), self._hub.document()
+        now, document = self._now(), self._hub.document()
         host = self._host_of(order.job)
         if order.repository is not None:
             repository = document.repositories.get(order.repository)
@@ -90,6 +93,14 @@ class RunOperations:
     def list_runs(self, chosen: RunFilter | None = None, *, limit: int = 50, after: str = "") -> list[Run]:
         """The latest runs, newest first, behind the run `after` if one is named; raises Unknown for that."""
         return self._hub.record.list_runs(chosen, limit=limit, after=after)
+
+    def read_events(self, run: str, *, after: int = 0) -> Iterator[Event]:
+        """What has happened so far in the run with this id, behind a number."""
+        return self._hub.record.read_events(run, after=after)
+
+    def follow(self, silence: float, since: str = "") -> AsyncIterator[News | None]:
+        """What changes, as it changes, first what came behind this mark; None after so many seconds of nothing."""
+        return self._hub.bus.news.listen(silence, since)
 
     def _with_way_out(self, order: RunOrder, error: StateUnusable) -> StateUnusable:
         """The same error; of a restore with the way that needs no hub."""

@@ -6,15 +6,31 @@ own thread. Each subject has a file of its own here, and all of them are one por
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from highball.hub.operations.holdings import RepositoryOperations
 from highball.hub.operations.machines import HostOperations
+from highball.hub.operations.objects import ObjectOperations
 from highball.hub.operations.orders import RunOperations
+from highball.hub.operations.outlook import StatusOperations
 from highball.hub.operations.retaining import RetentionOperations
+from highball.hub.operations.timing import ScheduleOperations
 from highball.hub.parts import HubParts
+from highball.hub.runs.record import utc_now
 
 
-class HubOperations(RunOperations, RetentionOperations, RepositoryOperations, HostOperations):
+class HubOperations(
+    RunOperations,
+    ObjectOperations,
+    StatusOperations,
+    ScheduleOperations,
+    RetentionOperations,
+    RepositoryOperations,
+    HostOperations,
+):
     """What people and programs may ask for; who acts is told to whatever changes something."""
 
-    def __init__(self, hub: HubParts) -> None:
+    def __init__(self, hub: HubParts, clock: Callable[[], datetime] = utc_now) -> None:
         self._hub = hub
+        self._now = clock

@@ -36,14 +36,11 @@ from highball.hub.document.diff import (
     Preview,
     Revision,
 )
-from highball.hub.hub import Hub
-from highball.hub.runs.record import utc_now
-from highball.hub.status.health import list_standings
-from highball.hub.status.repositories import tell_undo_leaves
+from highball.hub.operations.port import HubOperations
 from highball.model.standing import Standing
 from highball.model.text import UtcTime
 from highball.web.authorize import Admin, Sees
-from highball.web.dependencies import TheClock, TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.error_responses import REFUSALS
 
 KINDS = ("host", "repository", "job", "profile", "pin")
@@ -177,37 +174,42 @@ def revision_of(if_match: str | None) -> int:
 
 
 def list_them(
-    kind: str, hub: TheHub, _: Sees, after: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    kind: str,
+    operations: TheOperations,
+    _: Sees,
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> ListAnswer:
     """List them by key."""
-    found = [one for one in hub.documents.list_objects(kind) if one.key > after]
+    found = [one for one in operations.list_objects(kind) if one.key > after]
     some = [_shown(one) for one in found[:limit]]
-    return ListAnswer(items=_standing(hub, kind, some), next=some[-1].key if len(found) > limit else None)
+    return ListAnswer(
+        items=_standing(operations, kind, some), next=some[-1].key if len(found) > limit else None
+    )
 
 
-def show(kind: str, hub: TheHub, key: str, _: Sees, response: Response) -> ObjectAnswer:
+def show(kind: str, operations: TheOperations, key: str, _: Sees, response: Response) -> ObjectAnswer:
     """Show one."""
-    return _standing(hub, kind, [_shown(hub.documents.get(kind, key), response)])[0]
+    return _standing(operations, kind, [_shown(operations.get_object(kind, key), response)])[0]
 
 
-def show_history(kind: str, hub: TheHub, key: str, _: Sees) -> list[Revision]:
+def show_history(kind: str, operations: TheOperations, key: str, _: Sees) -> list[Revision]:
     """Show all its revisions, the newest first."""
-    return hub.documents.history(kind, key)
+    return operations.list_revisions(kind, key)
 
 
 def create(
-    kind: str, hub: TheHub, clock: TheClock, actor: Admin, key: str, spec: SpecOfKind, response: Response
+    kind: str, operations: TheOperations, actor: Admin, key: str, spec: SpecOfKind, response: Response
 ) -> ObjectAnswer:
     """Declare a new one."""
-    made = _shown(hub.documents.create(kind, key, spec, now=clock(), actor=actor), response)
+    made = _shown(operations.create_object(kind, key, spec, actor), response)
     response.headers["Location"] = f"{TABLE_OF[kind]}/{made.key}"
     return made
 
 
 def change(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     spec: SpecOfKind,
@@ -218,16 +220,15 @@ def change(
     """Let it say this from now on; with `If-None-Match: *`, declare a new one."""
     if if_none_match is not None and if_match is None:
         response.status_code = 201
-        return create(kind, hub, clock, actor, key, spec, response)
+        return create(kind, operations, actor, key, spec, response)
     expected = revision_of(if_match)
-    changed = hub.documents.change(kind, key, spec, expected=expected, now=clock(), actor=actor)
+    changed = operations.change_object(kind, key, spec, actor, expected=expected)
     return _shown(changed, response)
 
 
 def patch(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     fields: Annotated[dict[str, Any], Body()],
@@ -236,14 +237,13 @@ def patch(
 ) -> ObjectAnswer:
     """Set some fields anew: tables merge, null removes (RFC 7396)."""
     expected = revision_of(if_match)
-    changed = hub.documents.patch(kind, key, fields, expected=expected, now=clock(), actor=actor)
+    changed = operations.patch_object(kind, key, fields, actor, expected=expected)
     return _shown(changed, response)
 
 
 def rename(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     body: Rename,
@@ -252,14 +252,13 @@ def rename(
 ) -> ObjectAnswer:
     """Give it another name for people."""
     expected = revision_of(if_match)
-    changed = hub.documents.rename(kind, key, body.title, expected=expected, now=clock(), actor=actor)
+    changed = operations.rename_object(kind, key, body.title, actor, expected=expected)
     return _shown(changed, response)
 
 
 def rekey(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     body: Rekey,
@@ -268,14 +267,13 @@ def rekey(
 ) -> ObjectAnswer:
     """Give it another key, everywhere."""
     expected = revision_of(if_match)
-    changed = hub.documents.rekey(kind, key, body.key, expected=expected, now=clock(), actor=actor)
+    changed = operations.rekey_object(kind, key, body.key, actor, expected=expected)
     return _shown(changed, response)
 
 
 def undo(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     body: Undo,
@@ -284,23 +282,20 @@ def undo(
 ) -> ObjectAnswer:
     """Make a new revision that says what an earlier one said."""
     expected = revision_of(if_match)
-    hub.documents.get(kind, key)
-    note = tell_undo_leaves(hub, key, body.to) if kind == "repository" else None
-    changed = hub.documents.undo(kind, key, body.to, expected=expected, now=clock(), actor=actor)
-    return _shown(changed, response).model_copy(update={"note": note})
+    changed, left = operations.undo_object(kind, key, body.to, actor, expected=expected)
+    return _shown(changed, response).model_copy(update={"note": left})
 
 
 def copy(
-    kind: str, hub: TheHub, clock: TheClock, key: str, actor: Admin, body: Rekey, response: Response
+    kind: str, operations: TheOperations, key: str, actor: Admin, body: Rekey, response: Response
 ) -> ObjectAnswer:
     """Declare a new one that says the same."""
-    return _shown(hub.documents.copy(kind, key, body.key, now=clock(), actor=actor), response)
+    return _shown(operations.copy_object(kind, key, body.key, actor), response)
 
 
 def delete(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     response: Response,
@@ -308,13 +303,12 @@ def delete(
 ) -> ObjectAnswer:
     """Put it among the deleted, from where it can be restored."""
     expected = revision_of(if_match)
-    return _shown(hub.documents.delete(kind, key, expected=expected, now=clock(), actor=actor), response)
+    return _shown(operations.delete_object(kind, key, actor, expected=expected), response)
 
 
 def restore(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     key: str,
     actor: Admin,
     response: Response,
@@ -322,19 +316,19 @@ def restore(
 ) -> ObjectAnswer:
     """Bring a deleted one back."""
     spec = body.spec if body else None
-    return _shown(hub.documents.restore(kind, key, spec=spec, now=clock(), actor=actor), response)
+    return _shown(operations.restore_object(kind, key, actor, spec), response)
 
 
-def purge(kind: str, hub: TheHub, clock: TheClock, key: str, actor: Admin) -> None:
+def purge(kind: str, operations: TheOperations, key: str, actor: Admin) -> None:
     """Remove a deleted one and its history for good."""
-    hub.documents.purge(kind, key, now=clock(), actor=actor)
+    operations.purge_object(kind, key, actor)
 
 
-def _standing(hub: Hub, kind: str, shown: list[ObjectAnswer]) -> list[ObjectAnswer]:
+def _standing(operations: HubOperations, kind: str, shown: list[ObjectAnswer]) -> list[ObjectAnswer]:
     if kind != "job":
         return shown
     by_job: dict[str, list[Standing]] = {one.key: [] for one in shown}
-    for standing in list_standings(hub.document(), hub.database, hub.host, utc_now(), list(by_job)):
+    for standing in operations.list_standings(list(by_job)):
         by_job[standing.job].append(standing)
     return [one.model_copy(update={"standings": by_job[one.key]}) for one in shown]
 
@@ -342,15 +336,14 @@ def _standing(hub: Hub, kind: str, shown: list[ObjectAnswer]) -> list[ObjectAnsw
 # --- what there is one of --------------------------------------------------------------------------
 
 
-def show_it(kind: str, hub: TheHub, _: Sees, response: Response) -> ObjectAnswer:
+def show_it(kind: str, operations: TheOperations, _: Sees, response: Response) -> ObjectAnswer:
     """Show them."""
-    return _shown(hub.documents.get(kind, kind), response)
+    return _shown(operations.get_object(kind, kind), response)
 
 
 def change_it(
     kind: str,
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     actor: Admin,
     spec: SpecOfKind,
     response: Response,
@@ -358,14 +351,12 @@ def change_it(
 ) -> ObjectAnswer:
     """Let them say this from now on."""
     expected = revision_of(if_match)
-    return _shown(
-        hub.documents.change(kind, kind, spec, expected=expected, now=clock(), actor=actor), response
-    )
+    return _shown(operations.change_object(kind, kind, spec, actor, expected=expected), response)
 
 
-def show_its_history(kind: str, hub: TheHub, _: Sees) -> list[Revision]:
+def show_its_history(kind: str, operations: TheOperations, _: Sees) -> list[Revision]:
     """Show all their revisions, the newest first."""
-    return hub.documents.history(kind, kind)
+    return operations.list_revisions(kind, kind)
 
 
 # --- the whole -------------------------------------------------------------------------------------
@@ -376,36 +367,35 @@ whole = APIRouter(tags=["configuration"])
 
 
 @whole.get("/configuration", response_class=Response, responses={200: {"content": {YAML: {}}}})
-def show_configuration(hub: TheHub, _: Admin) -> Response:
+def show_configuration(operations: TheOperations, _: Admin) -> Response:
     """The whole configuration as YAML, to read, to keep, to change and send back."""
-    token = hub.documents.token()
+    token = operations.whole_token()
     headers = {"ETag": f'"{token}"', "Content-Disposition": 'attachment; filename="highball.yaml"'}
-    return Response(hub.documents.as_yaml(), media_type=YAML, headers=headers)
+    return Response(operations.read_whole(), media_type=YAML, headers=headers)
 
 
 @whole.post("/configuration/preview", openapi_extra=_TEXT)
-def preview(hub: TheHub, _: Admin, text: Text, response: Response) -> Preview:
+def preview(operations: TheOperations, _: Admin, text: Text, response: Response) -> Preview:
     """What sending this back would change, and all that speaks against it."""
-    found = hub.documents.preview(text)
+    found = operations.preview_whole(text)
     response.headers["ETag"] = f'"{found.token}"'
     return found
 
 
 @whole.put("/configuration", openapi_extra=_TEXT)
 def write_back(
-    hub: TheHub, clock: TheClock, actor: Admin, text: Text, response: Response, if_match: IfMatch = None
+    operations: TheOperations, actor: Admin, text: Text, response: Response, if_match: IfMatch = None
 ) -> list[Change]:
     """Let this be the whole configuration; what it does not name is deleted."""
     expected = revision_of(if_match)
-    made = hub.documents.write_back(text, expected=expected, now=clock(), actor=actor)
-    response.headers["ETag"] = f'"{hub.documents.token()}"'
+    made = operations.write_whole(text, actor, expected=expected)
+    response.headers["ETag"] = f'"{operations.whole_token()}"'
     return made
 
 
 @whole.post("/apply", openapi_extra=_TEXT)
 def apply(
-    hub: TheHub,
-    clock: TheClock,
+    operations: TheOperations,
     actor: Admin,
     text: Text,
     file: Annotated[str, Query(min_length=1, max_length=500, description="the name it has here")],
@@ -415,8 +405,8 @@ def apply(
     """Make what this file declares equal it; TOML where the content type says so, else YAML."""
     document = parse(text, "toml" if "toml" in content_type else "yaml")
     if dry_run:
-        return hub.documents.plan_to_apply(document, file=file)
-    return hub.documents.apply(document, now=clock(), actor=actor, file=file)
+        return operations.preview_file(document, file)
+    return operations.apply_file(document, file, actor)
 
 
 # --- all addresses ---------------------------------------------------------------------------------
@@ -489,9 +479,9 @@ router.include_router(whole)
 
 
 @router.get("/jobs/{key}/effective", tags=["jobs"])
-def show_effective(hub: TheHub, key: str, _: Sees) -> EffectiveAnswer:
+def show_effective(operations: TheOperations, key: str, _: Sees) -> EffectiveAnswer:
     """Show a job with everything it inherits, and where each value comes from."""
-    document = hub.document()
+    document = operations.document()
     job = effective_job(document, key)
     kept = {name: effective_retention(document, key, name) for name in job.repositories}
     return EffectiveAnswer(
@@ -502,6 +492,6 @@ def show_effective(hub: TheHub, key: str, _: Sees) -> EffectiveAnswer:
 
 
 @router.get("/deleted", tags=["configuration"])
-def list_deleted(hub: TheHub, _: Admin) -> list[ObjectAnswer]:
+def list_deleted(operations: TheOperations, _: Admin) -> list[ObjectAnswer]:
     """List what was deleted and can be restored, the latest first."""
-    return [_shown(one) for one in hub.documents.list_deleted()]
+    return [_shown(one) for one in operations.list_deleted()]

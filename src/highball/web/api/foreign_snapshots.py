@@ -7,14 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict
-from starlette.concurrency import run_in_threadpool
 
 from highball.config.keys import Key
-from highball.hub.runs.record import utc_now
 from highball.model.snapshot import ForeignGroup
 from highball.retention import Plan
 from highball.web.authorize import Admin, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.error_responses import ASKED_IN_VAIN
 
 Group = Annotated[str, Named(pattern="^[0-9a-f]{12}$")]
@@ -34,27 +32,28 @@ router = APIRouter(
 
 
 @router.get("")
-async def list_foreign(hub: TheHub, key: str, _: Sees) -> list[ForeignGroup]:
+async def list_foreign(operations: TheOperations, key: str, _: Sees) -> list[ForeignGroup]:
     """The snapshots that no known run made, alike ones together; adopted ones with their job."""
-    adoption = await hub.operations.adoption(key)
-    return await run_in_threadpool(adoption.list_groups)
+    return await operations.list_foreign(key)
 
 
 @router.get("/{group}/retention")
-async def preview_adoption(hub: TheHub, key: str, group: Group, job: Key, _: Sees) -> list[Plan]:
+async def preview_adoption(
+    operations: TheOperations, key: str, group: Group, job: Key, _: Sees
+) -> list[Plan]:
     """What the job's retention would do once it governs this group, and why each snapshot stays."""
-    return await hub.operations.preview_adoption(key, group, job)
+    return await operations.preview_adoption(key, group, job)
 
 
 @router.post("/{group}/adopt")
-async def adopt(hub: TheHub, key: str, group: Group, wanted: Adopted, actor: Admin) -> ForeignGroup:
+async def adopt(
+    operations: TheOperations, key: str, group: Group, wanted: Adopted, actor: Admin
+) -> ForeignGroup:
     """Let a job's retention govern this group from now on; nothing is removed by that."""
-    adoption = await hub.operations.adoption(key)
-    return await run_in_threadpool(adoption.adopt, group, wanted.job, utc_now(), actor)
+    return await operations.adopt(key, group, wanted.job, actor)
 
 
 @router.post("/{group}/release")
-async def release(hub: TheHub, key: str, group: Group, actor: Admin) -> ForeignGroup:
+async def release(operations: TheOperations, key: str, group: Group, actor: Admin) -> ForeignGroup:
     """Let nobody govern this group any more: it is foreign again, and stays."""
-    adoption = await hub.operations.adoption(key)
-    return await run_in_threadpool(adoption.release, group, utc_now(), actor)
+    return await operations.release(key, group, actor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -14,14 +13,13 @@ from highball.actions import ACTIONS
 from highball.config.document import effective_job
 from highball.errors import ConfigurationInvalid, Misuse, Problem, Unknown
 from highball.hub.agents.pending_queries import each_of
-from highball.hub.hub import Hub
+from highball.hub.operations.port import HubOperations
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RunFilter
+from highball.hub.runs.scheduler import Upcoming
 from highball.hub.runs.subjects import (
     Planned,
     Subject,
-    planned_of,
 )
 from highball.model.fact import Fact
 from highball.model.run import (
@@ -36,7 +34,7 @@ from highball.model.standing import Hold
 from highball.model.text import UtcTime
 from highball.retention import Plan
 from highball.web.authorize import Runs, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
 
@@ -145,75 +143,77 @@ router = APIRouter(prefix="/api/v1", tags=["maintenance"])
 
 
 @router.get("/maintenance/jobs")
-def list_jobs(hub: TheHub, _: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
+def list_jobs(operations: TheOperations, _: Sees, visible_in_ui: bool = True) -> list[MaintenanceJob]:
     """What keeps repositories and the hub in order: what pages show, or what they do not."""
-    return [job for job in _jobs(hub) if job.visible_in_ui == visible_in_ui]
+    return [job for job in _jobs(operations) if job.visible_in_ui == visible_in_ui]
 
 
 @router.get("/maintenance/jobs/{id}")
-def show_job(hub: TheHub, id: str, _: Sees) -> MaintenanceJob:
+def show_job(operations: TheOperations, id: str, _: Sees) -> MaintenanceJob:
     """One of them."""
-    found = next((job for job in _jobs(hub) if job.id == id), None)
+    found = next((job for job in _jobs(operations) if job.id == id), None)
     if found is None:
         raise Unknown(f"there is no maintenance job {id}", code="maintenance_job_unknown")
     return found
 
 
 @router.get("/maintenance/runs")
-def list_runs(hub: TheHub, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> list[MaintenanceRun]:
+def list_runs(
+    operations: TheOperations, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 50
+) -> list[MaintenanceRun]:
     """The latest runs of maintenance, newest first."""
     chosen = RunFilter(kind=RunKind.MAINTENANCE)
-    return [_as_maintenance(run) for run in hub.record.list_runs(chosen, limit=limit)]
+    return [_as_maintenance(run) for run in operations.list_runs(chosen, limit=limit)]
 
 
 @router.get("/maintenance/runs/{id}")
-def show_run(hub: TheHub, id: str, _: Sees) -> MaintenanceRun:
+def show_run(operations: TheOperations, id: str, _: Sees) -> MaintenanceRun:
     """One of them."""
-    run = hub.record.find_run(id)
+    run = operations.find_run(id)
     if run.kind is not RunKind.MAINTENANCE:
         raise Unknown(f"run {id} is no maintenance", code="run_unknown")
     return _as_maintenance(run)
 
 
 @router.post("/settings/retention/preview", responses=ASKED_IN_VAIN)
-async def preview(hub: TheHub, request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
+async def preview(operations: TheOperations, request: Request, chosen: Chosen, _: Sees) -> list[Plan]:
     """What would go, and why each snapshot stays."""
-    pairs = await run_in_threadpool(_pairs, hub, chosen)
-    waits = each_of(hub.operations.list_plans(repository, job) for repository, job in pairs)
+    pairs = await run_in_threadpool(_pairs, operations, chosen)
+    waits = each_of(operations.list_plans(repository, job) for repository, job in pairs)
     return [plan for plans in await while_asked(request, waits) for plan in plans]
 
 
 @router.post("/settings/retention/run", status_code=202)
-def run_retention(hub: TheHub, wanted: Confirmed, actor: Runs) -> Begun:
+def run_retention(operations: TheOperations, wanted: Confirmed, actor: Runs) -> Begun:
     """Apply retention now: for every repository, or for one pair."""
-    pairs = _pairs(hub, wanted)
+    pairs = _pairs(operations, wanted)
     if not wanted.confirmed:
         raise Misuse("this removes snapshots: it has to be confirmed", code="not_confirmed")
     orders = [RunOrder(task="discard", repository=repository, job=job) for repository, job in pairs]
-    runs = [hub.operations.place(order, actor)[0] for order in orders]
+    runs = [operations.place(order, actor)[0] for order in orders]
     return Begun(runs=tuple(_as_maintenance(run, by_hand=True) for run in runs))
 
 
 @router.get("/holds")
-def list_holds(hub: TheHub, _: Sees, repository: str | None = None) -> list[Hold]:
+def list_holds(operations: TheOperations, _: Sees, repository: str | None = None) -> list[Hold]:
     """What makes retention stand still, the oldest first."""
-    return hub.operations.list_holds(repository)
+    return operations.list_holds(repository)
 
 
 @router.post("/holds/{id}/accept")
-def accept(hub: TheHub, id: str, actor: Runs, word: Word | None = None) -> Accepted:
+def accept(operations: TheOperations, id: str, actor: Runs, word: Word | None = None) -> Accepted:
     """Say that it is right: retention goes on."""
-    return Accepted.of([hub.operations.accept_hold(id, actor, reason_of(word))])
+    return Accepted.of([operations.accept_hold(id, actor, reason_of(word))])
 
 
 @router.post("/repositories/{key}/accept")
-def accept_all(hub: TheHub, key: str, actor: Runs, word: Word | None = None) -> Accepted:
+def accept_all(operations: TheOperations, key: str, actor: Runs, word: Word | None = None) -> Accepted:
     """Say so of all that waits for a person in a repository."""
-    return Accepted.of(hub.operations.accept_repository(key, actor, reason_of(word)))
+    return Accepted.of(operations.accept_repository(key, actor, reason_of(word)))
 
 
-def _pairs(hub: Hub, chosen: Chosen) -> list[tuple[str, str | None]]:
-    document = hub.document()
+def _pairs(operations: HubOperations, chosen: Chosen) -> list[tuple[str, str | None]]:
+    document = operations.document()
     if (chosen.job_id is None) != (chosen.repository_id is None):
         lacking = "repository_id" if chosen.repository_id is None else "job_id"
         problem = Problem(f"body.{lacking}", "is missing", "name both, or neither")
@@ -231,13 +231,14 @@ def _pairs(hub: Hub, chosen: Chosen) -> list[tuple[str, str | None]]:
 # --- views ---------------------------------------------------------------------------------------
 
 
-def _jobs(hub: Hub) -> list[MaintenanceJob]:
-    document, now = hub.document(), utc_now()
-    planned = [p for p in planned_of(document, hub.host) if not p.subject.startswith("backup:")]
+def _jobs(operations: HubOperations) -> list[MaintenanceJob]:
+    document = operations.document()
+    planned = [one for one in operations.list_planned() if not one.subject.startswith("backup:")]
     auto = [key for key, found in document.repositories.items() if found.maintenance == "auto"]
-    nightly = hub.scheduler.next_of_each([f"discard:{key}" for key in auto], now)
+    nightly = operations.next_of_each([f"discard:{key}" for key in auto])
+    coming = operations.next_of_each([one.subject for one in planned])
     return [
-        *(_job(hub, one, now) for one in planned),
+        *(_job(one, coming.get(one.subject)) for one in planned),
         MaintenanceJob(
             id=NIGHTLY,
             key=NIGHTLY,
@@ -262,11 +263,10 @@ def _jobs(hub: Hub) -> list[MaintenanceJob]:
     ]
 
 
-def _job(hub: Hub, planned: Planned, now: datetime) -> MaintenanceJob:
+def _job(planned: Planned, coming: Upcoming | None) -> MaintenanceJob:
     about = Subject.of(planned.subject)
     verb = ACTIONS.get(about.task)
     whose = f"{about.job} in {about.repository}" if about.job else about.repository or "hub"
-    coming = hub.scheduler.next_of(planned.subject, now)
     return MaintenanceJob(
         id=planned.subject,
         key=planned.subject,

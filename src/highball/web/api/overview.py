@@ -6,24 +6,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from highball.hub.runs.record import utc_now
-from highball.hub.status.overview import (
-    Overview,
-    look_over,
-    survey,
-)
+from highball.hub.status.overview import Overview
 from highball.web.authorize import Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 
 router = APIRouter(prefix="/api/v1", tags=["overview"])
 
 
 @router.get("/overview")
 def show_overview(
-    hub: TheHub,
+    operations: TheOperations,
     _: Sees,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> Overview:
     """What needs somebody, how so many of the jobs stand (those with problems first), what runs, what is next."""
-    return look_over(hub, survey(hub, utc_now()), limit=limit, offset=offset)
+    return operations.look_over(limit=limit, offset=offset)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as Named
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
-from starlette.concurrency import run_in_threadpool
 
-from highball.hub.agents.remote_repository import AskedOverWire
-from highball.hub.hub import Hub
 from highball.hub.runs.queue import RestoreWish
-from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RepositoryDay
-from highball.hub.status.repositories import Holding, list_holdings
+from highball.hub.status.repositories import Holding
 from highball.model.snapshot import (
     Difference,
     Lock,
@@ -27,14 +22,11 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.protocol.queries import (
-    Dump,
-    Flowing,
-    ListNodes,
     RestorePlan,
 )
 from highball.retention import Plan
 from highball.web.authorize import Admin, Runs, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
 from highball.web.ui.byte_paths import ByPath
@@ -62,103 +54,103 @@ router = APIRouter(prefix="/api/v1", tags=["repositories"], responses=ASKED_IN_V
 
 
 @router.get("/repositories/{key}/snapshots")
-async def list_snapshots(hub: TheHub, key: str, _: Sees) -> list[Snapshot]:
+async def list_snapshots(operations: TheOperations, key: str, _: Sees) -> list[Snapshot]:
     """What a repository holds, of other tools too; newest first."""
-    return await hub.operations.list_snapshots(key)
+    return await operations.list_snapshots(key)
 
 
 @router.get("/repository-figures")
-def list_figures(hub: TheHub, _: Sees) -> list[Holding]:
+def list_figures(operations: TheOperations, _: Sees) -> list[Holding]:
     """What each repository stores and protects, how many snapshots of ours and of others are in it, and what was
     last done to keep it in order; figures that stand beside each other are of one moment."""
-    return list_holdings(hub)
+    return operations.list_holdings()
 
 
 @router.get("/repositories/{key}/figures")
-def show_figures(hub: TheHub, key: str, _: Sees) -> Holding:
+def show_figures(operations: TheOperations, key: str, _: Sees) -> Holding:
     """The same of one."""
-    hub.repositories.get(key)
-    return list_holdings(hub, [key])[0]
+    return operations.get_holding(key)
 
 
 @router.get("/repositories/{key}/loss")
-async def tell_loss(hub: TheHub, key: str, _: Admin) -> Loss:
+async def tell_loss(operations: TheOperations, key: str, _: Admin) -> Loss:
     """What would be given up by beginning a repository anew, which is lost for good."""
-    return await hub.operations.tell_loss(key)
+    return await operations.tell_loss(key)
 
 
 @router.post("/repositories/{key}/give-up", status_code=204)
-async def give_up(hub: TheHub, key: str, actor: Admin, loss: GivenUp) -> None:
+async def give_up(operations: TheOperations, key: str, actor: Admin, loss: GivenUp) -> None:
     """Hold a repository for gone, with all that was in it; a run of init then makes another in its place."""
-    await hub.operations.give_up(key, loss.identity, actor)
+    await operations.give_up(key, loss.identity, actor)
 
 
 @router.get("/repositories/{key}/locks")
-async def list_locks(hub: TheHub, key: str, _: Sees) -> list[Lock]:
+async def list_locks(operations: TheOperations, key: str, _: Sees) -> list[Lock]:
     """The locks in a repository, each with its owner."""
-    return await (await run_in_threadpool(hub.repositories.asked, key)).list_locks()
+    return await operations.list_locks(key)
 
 
 @router.get("/repositories/{key}/snapshots/{snapshot}/folder", response_model_exclude_none=True)
-async def list_folder(hub: TheHub, key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> list[Node]:
+async def list_folder(
+    operations: TheOperations, key: str, snapshot: SnapshotId, _: Sees, path: ByPath
+) -> list[Node]:
     """What a snapshot's folder holds."""
-    asked = await run_in_threadpool(hub.repositories.asked, key)
-    return await asked.list_folder(snapshot, path or b"/")
+    return await operations.list_folder(key, snapshot, path or b"/")
 
 
 @router.get("/repositories/{key}/snapshots/{snapshot}/nodes", **_flows("application/x-ndjson"))
-async def list_nodes(hub: TheHub, key: str, snapshot: SnapshotId, _: Sees, path: ByPath) -> StreamingResponse:
+async def list_nodes(
+    operations: TheOperations, key: str, snapshot: SnapshotId, _: Sees, path: ByPath
+) -> StreamingResponse:
     """Everything that a snapshot holds, or only a folder of it, as it is listed: one JSON object a line."""
-    asked = await run_in_threadpool(hub.repositories.asked, key)
-    question = ListNodes(snapshot=snapshot, path=path, **asked.about())
-    return await _flow(hub, asked, question, "application/x-ndjson")
+    return await _flow(await operations.list_nodes(key, snapshot, path), "application/x-ndjson")
 
 
 @router.get("/repositories/{key}/snapshots/{snapshot}/content", **_flows("application/octet-stream"))
 async def read_content(
-    hub: TheHub, key: str, snapshot: SnapshotId, _: Runs, path: ByPath
+    operations: TheOperations, key: str, snapshot: SnapshotId, _: Runs, path: ByPath
 ) -> StreamingResponse:
     """The content of a file, or a folder as a tar archive; an answer that ends early was cut short."""
-    asked = await run_in_threadpool(hub.repositories.asked, key)
-    question = Dump(snapshot=snapshot, path=path or b"/", **asked.about())
-    return await _flow(hub, asked, question, "application/octet-stream")
+    return await _flow(await operations.read_content(key, snapshot, path or b"/"), "application/octet-stream")
 
 
 @router.get("/repositories/{key}/differences")
-async def compare(hub: TheHub, key: str, old: InQuery, new: InQuery, _: Sees) -> list[Difference]:
+async def compare(
+    operations: TheOperations, key: str, old: InQuery, new: InQuery, _: Sees
+) -> list[Difference]:
     """What differs between two snapshots."""
-    return await (await run_in_threadpool(hub.repositories.asked, key)).compare(old, new)
+    return await operations.compare(key, old, new)
 
 
 @router.post("/restores/preview")
-async def preview_restore(hub: TheHub, request: Request, wish: RestoreWish, _: Runs) -> RestorePlan:
+async def preview_restore(
+    operations: TheOperations, request: Request, wish: RestoreWish, _: Runs
+) -> RestorePlan:
     """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
-    return await while_asked(request, hub.operations.plan_restore(wish))
+    return await while_asked(request, operations.plan_restore(wish))
 
 
 @router.get("/repositories/{key}/retention")
 async def preview_retention(
-    hub: TheHub, key: str, _: Sees, job: str | None = None, approve: str | None = None
+    operations: TheOperations, key: str, _: Sees, job: str | None = None, approve: str | None = None
 ) -> list[Plan]:
     """What retention would remove now, and why each snapshot stays; one plan for each set.
 
     `approve` shows them as they would be if a person had approved the plan with this id.
     """
-    return await hub.operations.list_plans(key, job, approve)
+    return await operations.list_plans(key, job, approve)
 
 
 @router.get("/repositories/{key}/trend")
 def trend(
-    hub: TheHub, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
+    operations: TheOperations, key: str, _: Sees, days: Annotated[int, Query(ge=1, le=3660)] = 90
 ) -> list[RepositoryDay]:
     """What a repository held at the end of each of the last days, as far as it was measured; oldest first."""
-    hub.repositories.get(key)
-    return hub.record.list_days(key, utc_now().date() - timedelta(days=days))
+    return operations.list_days(key, days)
 
 
-async def _flow(hub: Hub, asked: AskedOverWire, question: Flowing, media_type: str) -> StreamingResponse:
+async def _flow(pieces: AsyncGenerator[bytes, None], media_type: str) -> StreamingResponse:
     """An answer as it comes; what is wrong before its first piece is told as every problem is."""
-    pieces = hub.fleet.read(asked.host, question, dict(asked.sealed))
     first = await anext(pieces, b"")
     return StreamingResponse(_pass_on(first, pieces), media_type=media_type)
 

@@ -14,11 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from highball.config.moment import Moment
 from highball.errors import Misuse
-from highball.hub.hub import Hub
+from highball.hub.operations.port import HubOperations
 from highball.hub.runs.queue import Placing, RunRequest
-from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RunFilter
-from highball.hub.status.health import list_standings
+from highball.model.event import Event
 from highball.model.fact import Fact
 from highball.model.run import (
     Outcome,
@@ -30,7 +29,7 @@ from highball.model.standing import Standing
 from highball.model.text import time_to_text
 from highball.web.api.maintenance import Accepted, Word, reason_of
 from highball.web.authorize import Runs, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.middleware import is_still_known
 from highball.web.ui.log_view import each_line
 
@@ -75,16 +74,14 @@ router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 
 @router.get("/status")
-def status(hub: TheHub, _: Sees, job: str | None = None) -> list[Standing]:
+def status(operations: TheOperations, _: Sees, job: str | None = None) -> list[Standing]:
     """How each job stands in each of its repositories."""
-    document = hub.document()
-    jobs = [key for key in document.jobs if job is None or key == job]
-    return list_standings(document, hub.database, hub.host, utc_now(), jobs)
+    return operations.list_standings(None if job is None else [job])
 
 
 @router.get("/runs")
 def list_runs(
-    hub: TheHub,
+    operations: TheOperations,
     _: Sees,
     job: str | None = None,
     repository: str | None = None,
@@ -99,14 +96,14 @@ def list_runs(
 ) -> RunPage:
     """Runs, newest first."""
     chosen = RunFilter(job, repository, host, kind, state, outcome, since, until)
-    found = hub.operations.list_runs(chosen, limit=limit + 1, after=cursor)
+    found = operations.list_runs(chosen, limit=limit + 1, after=cursor)
     more = found[limit - 1].id if len(found) > limit else None
     return RunPage(items=tuple(found[:limit]), next=more)
 
 
 @router.post("/runs", status_code=202, responses={200: {"model": Ordered}})
 def order_run(
-    hub: TheHub,
+    operations: TheOperations,
     order: RunRequest,
     actor: Runs,
     response: Response,
@@ -122,47 +119,53 @@ def order_run(
             code="order_elsewhere",
             hint=f"see {order.verb.ordered_at.format(order.repository)}",
         )
-    run, placing = hub.operations.place(order, actor, key=idempotency_key)
+    run, placing = operations.place(order, actor, key=idempotency_key)
     response.status_code = 202 if placing is Placing.NEW else 200
     response.headers["Location"] = f"/api/v1/runs/{run.id}"
     return Ordered.of(run, placing)
 
 
 @router.get("/runs/{run}")
-def show_run(hub: TheHub, run: str, _: Sees) -> Run:
+def show_run(operations: TheOperations, run: str, _: Sees) -> Run:
     """One run with its steps; the start of an id will do where only one begins so."""
-    return hub.operations.find_run(run)
+    return operations.find_run(run)
 
 
 @router.post("/runs/{run}/cancel", status_code=202)
-async def cancel(hub: TheHub, run: str, actor: Runs) -> Run:
+async def cancel(operations: TheOperations, run: str, actor: Runs) -> Run:
     """End a run politely."""
-    return await hub.operations.cancel(run, actor)
+    return await operations.cancel(run, actor)
 
 
 @router.post("/runs/{run}/accept")
-def accept(hub: TheHub, run: str, actor: Runs, word: Word | None = None) -> Accepted:
+def accept(operations: TheOperations, run: str, actor: Runs, word: Word | None = None) -> Accepted:
     """Say that what a run showed is right, like a smaller size: retention goes on where it stood still for that."""
-    return Accepted.of(hub.operations.accept_run(run, actor, reason_of(word)))
+    return Accepted.of(operations.accept_run(run, actor, reason_of(word)))
 
 
 @router.get("/runs/{run}/events", **_text("application/x-ndjson"))
-def read_events(hub: TheHub, run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+def read_events(
+    operations: TheOperations, run: str, _: Sees, after: Annotated[int, Query(ge=0)] = 0
+) -> StreamingResponse:
     """All events so far, one JSON object a line; of a row that goes on, those behind the number `after`."""
-    found = hub.record.find_run(run)
-    return StreamingResponse(_lines(hub, found.id, after), media_type="application/x-ndjson")
+    found = operations.find_run(run)
+    return StreamingResponse(
+        _lines(operations.read_events(found.id, after=after)), media_type="application/x-ndjson"
+    )
 
 
 @router.get("/runs/{run}/log", **_text("text/plain"))
-def read_log(hub: TheHub, run: str, _: Sees) -> StreamingResponse:
+def read_log(operations: TheOperations, run: str, _: Sees) -> StreamingResponse:
     """What happened in a run and what its programs printed, as text; times are UTC."""
-    found = hub.record.find_run(run)
-    return StreamingResponse(each_line(hub.record, found), media_type="text/plain; charset=utf-8")
+    found = operations.find_run(run)
+    return StreamingResponse(
+        each_line(found, operations.read_events(found.id)), media_type="text/plain; charset=utf-8"
+    )
 
 
 @router.get("/stream", **_text("text/event-stream"))
 async def stream(
-    hub: TheHub,
+    operations: TheOperations,
     request: Request,
     _: Sees,
     since: Mark = "",
@@ -173,12 +176,12 @@ async def stream(
     Every event has an id. `since` one of them, or Last-Event-ID, what came behind it is told first; the event
     `lost` says that some of it is not known any more.
     """
-    news = _news(hub, request, last_event_id or since)
+    news = _news(operations, request, last_event_id or since)
     return _Stream(news, media_type="text/event-stream")
 
 
-def _lines(hub: Hub, run: str, after: int) -> Iterator[str]:
-    for event in hub.record.read_events(run, after=after):
+def _lines(events: Iterator[Event]) -> Iterator[str]:
+    for event in events:
         yield event.model_dump_json(exclude_none=True) + "\n"
 
 
@@ -198,8 +201,8 @@ class _Stream(StreamingResponse):
             await telling
 
 
-async def _news(hub: Hub, request: Request, since: str) -> AsyncIterator[str]:
-    async for news in hub.bus.news.listen(KEEP_ALIVE_SECONDS, since):
+async def _news(operations: HubOperations, request: Request, since: str) -> AsyncIterator[str]:
+    async for news in operations.follow(KEEP_ALIVE_SECONDS, since):
         if not await is_still_known(request):
             return
         if news is None:

@@ -7,15 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from highball.config.document import effective_job
 from highball.config.moment import Moment
-from highball.hub.hub import Hub
+from highball.hub.operations.port import HubOperations
 from highball.hub.runs.pauses import Pause
-from highball.hub.runs.record import utc_now
 from highball.model.fact import Fact
 from highball.model.text import UtcTime
 from highball.web.authorize import Runs, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 
 
 class UpcomingAnswer(Fact):
@@ -56,56 +54,52 @@ router = APIRouter(prefix="/api/v1", tags=["schedule"])
 
 
 @router.get("/upcoming")
-def upcoming(hub: TheHub, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 20) -> list[UpcomingAnswer]:
+def upcoming(
+    operations: TheOperations, _: Sees, limit: Annotated[int, Query(ge=1, le=500)] = 20
+) -> list[UpcomingAnswer]:
     """What runs next by itself, the soonest first."""
     return [
         UpcomingAnswer(subject=one.subject, host=one.host, at=one.at, due_at=one.due_at)
-        for one in hub.scheduler.upcoming(limit, utc_now())
+        for one in operations.list_upcoming(limit)
     ]
 
 
 @router.get("/pauses")
-def list_pauses(hub: TheHub, _: Sees) -> list[PauseAnswer]:
+def list_pauses(operations: TheOperations, _: Sees) -> list[PauseAnswer]:
     """What does not fire now."""
-    return _pauses(hub)
+    return _pauses(operations)
 
 
 @router.post("/pauses")
-def pause_all(hub: TheHub, wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
+def pause_all(operations: TheOperations, wanted: PauseOfAllWanted, actor: Runs) -> list[PauseAnswer]:
     """Let no job run by itself for a while; one that is paused for longer already stays so."""
-    hub.scheduler.pause_all(wanted.until, actor, utc_now(), wanted.reason, maintenance=wanted.maintenance)
-    hub.bus.news.publish("job")
-    return _pauses(hub)
+    operations.pause_all(wanted.until, actor, wanted.reason, maintenance=wanted.maintenance)
+    return _pauses(operations)
 
 
 @router.delete("/pauses")
-def resume_all(hub: TheHub, actor: Runs) -> list[PauseAnswer]:
+def resume_all(operations: TheOperations, actor: Runs) -> list[PauseAnswer]:
     """Let everything that is paused run by itself again."""
-    hub.scheduler.resume_all(actor, utc_now())
-    hub.bus.news.publish("job")
-    return _pauses(hub)
+    operations.resume_all(actor)
+    return _pauses(operations)
 
 
 @router.post("/jobs/{key}/pause")
-def pause(hub: TheHub, key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
+def pause(operations: TheOperations, key: str, wanted: PauseWanted, actor: Runs) -> list[PauseAnswer]:
     """Let a job not run by itself for a while."""
-    effective_job(hub.document(), key)
-    hub.scheduler.pause(f"backup:{key}", wanted.until, actor, utc_now(), wanted.reason)
-    hub.bus.news.publish("job", key)
-    return _pauses(hub)
+    operations.pause_job(key, wanted.until, actor, wanted.reason)
+    return _pauses(operations)
 
 
 @router.post("/jobs/{key}/resume")
-def resume(hub: TheHub, key: str, actor: Runs) -> list[PauseAnswer]:
+def resume(operations: TheOperations, key: str, actor: Runs) -> list[PauseAnswer]:
     """Let it run by itself again."""
-    effective_job(hub.document(), key)
-    hub.scheduler.resume(f"backup:{key}", actor, utc_now())
-    hub.bus.news.publish("job", key)
-    return _pauses(hub)
+    operations.resume_job(key, actor)
+    return _pauses(operations)
 
 
-def _pauses(hub: Hub) -> list[PauseAnswer]:
-    return [_pause(pause) for pause in hub.scheduler.list_pauses(utc_now())]
+def _pauses(operations: HubOperations) -> list[PauseAnswer]:
+    return [_pause(pause) for pause in operations.list_pauses()]
 
 
 def _pause(pause: Pause) -> PauseAnswer:

@@ -116,10 +116,10 @@ def read_on(record: Record, run: Run, after: int, find: str = "") -> LogPart:
     return LogPart(tuple(found), last, more=False)
 
 
-def each_line(record: Record, run: Run) -> Iterator[str]:
+def each_line(run: Run, events: Iterable[Event]) -> Iterator[str]:
     """All that happened, as text: what a person reads on the page, in a file."""
     actions = _actions(run)
-    for event in record.read_events(run.id):
+    for event in events:
         row = _row(event, actions, longest=None)
         if row is not None:
             yield f"{row.at:%Y-%m-%d %H:%M:%SZ} {row.origin}: {row.text}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ def test_a_job_of_both_makes_a_snapshot_of_each_and_all_of_it_comes_back(each_st
     station = each_station
     station.add_job(sources=[str(station.source), stream("echo dump of $HIGHBALL_JOB | cat")])
     for _ in range(2):
-        assert steps(station.back_up()) == [("files", "success"), ("app.sql", "success")]
+        answer = station.back_up()
+        assert steps(answer) == [("files", "success"), ("app.sql", "success")]
+    saved = answer.json["runs"][0]["steps"][1]
+    printed = b"dump of docs\n"
+    assert saved["printed"] == {"size_bytes": len(printed), "sha256": hashlib.sha256(printed).hexdigest()}
     made = station.ask("snapshots").json
     dump = next(snapshot for snapshot in made if snapshot["set"] == "app.sql")
     assert dump["paths"] == ["/app.sql"]
@@ -48,7 +53,7 @@ def test_restore_tests_take_turns_over_the_sets(station: Station) -> None:
     station.add_job(sources=[str(station.source), stream("echo dump")])
     station.back_up()
     told = [station.ask("verify", "docs").step["reason"]["message"] for _ in range(2)]
-    assert sum("what a command printed has no source" in words for words in told) == 1, told
+    assert sum("equal to what the command printed, byte for byte" in words for words in told) == 1, told
     assert sum("equal to the source" in words for words in told) == 1, told
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from highball.agent.run.restore import plan_restore, restore
 from highball.agent.run.steps import Done, Steps
@@ -100,7 +101,7 @@ class Bench:
         assert found == [], "\n".join(found)
         return done
 
-    def verify(self, *, all_data: bool = False, files: int = 20, size: int = 1024**3) -> Done:
+    def verify(self, *, all_data: bool = False, files: int = 20, size: int = 1024**3, **more: Any) -> Done:
         """Carry a proof of restore out."""
         task = VerifyTask(
             repository=KEY,
@@ -108,6 +109,7 @@ class Bench:
             all_data=all_data,
             sample_files=files,
             sample_bytes=size,
+            **more,
         )
         return self._carry_out(task, lambda steps, restic: verify(steps, restic, task))
 

@@ -1,5 +1,6 @@
 """The proof of restore finds what is wrong, and nothing else."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from highball.agent.restore.entries import Entry, Verdict
 from highball.agent.run.verify import Reservoir
-from highball.model.run import Outcome
+from highball.model.run import Outcome, Printed
 from highball.model.snapshot import NodeKind
 from restore.bench import Bench, no_leftovers
 from restore.test_new_directory import damage_data
@@ -83,6 +84,30 @@ def test_a_flipped_byte_is_found(bench: Bench, tmp_path: Path) -> None:
         assert done.reason is not None
         assert done.reason.code == "proof_failed"
         assert no_leftovers(bench.place.scratch)
+
+
+def test_what_a_command_printed_is_known_again_by_what_was_counted_of_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "app.sql").write_bytes(content)
+    bench.back_up(os.fsencode(tmp_path / "app.sql"))
+    printed = Printed(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    other = printed.model_copy(update={"sha256": hashlib.sha256(content[1:]).hexdigest()})
+
+    done = bench.verify(stream=True, printed=printed)
+    assert (done.outcome, done.facts["bytes_compared"]) == (Outcome.SUCCESS, len(content))
+    assert done.reason is not None
+    assert "1 file came back equal to what the command printed, byte for byte" in done.reason.message
+
+    done = bench.verify(stream=True, printed=other)
+    assert done.outcome is Outcome.FAILURE
+    assert "its content differs from what its command printed" in done.warnings[0].message
+
+    done = bench.verify(stream=True)
+    assert done.outcome is Outcome.SUCCESS
+    assert done.reason is not None
+    assert "what the command printed then is not known, so it was not compared" in done.reason.message
 
 
 def test_a_changed_source_is_no_alarm(bench: Bench, tree: bytes) -> None:

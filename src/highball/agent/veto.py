@@ -23,6 +23,7 @@ from highball.config.job import (
 )
 from highball.engine.base import DeclaredRepository, Uses
 from highball.errors import NotAllowed, Problem
+from highball.model.run import Printed
 from highball.model.text import path_for_people
 from highball.place.local_files import meets
 from highball.protocol import queries, tasks, wire
@@ -379,8 +380,10 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
     tasks.VerifyTask: {
         **dict.fromkeys(("type", "repository", "snapshot_id", "all_data", "unconfirmed", "stream"), harmless),
         **dict.fromkeys(("sample_files", "sample_bytes"), harmless),
+        "printed": within,
         "markers": compared,
     },
+    Printed: dict.fromkeys(("size_bytes", "sha256"), harmless),
     tasks.UnlockTask: dict.fromkeys(("type", "repository", "remove_all"), harmless),
     tasks.KeyTask: {
         **dict.fromkeys(("type", "repository", "act", "id", "of_admin"), harmless),

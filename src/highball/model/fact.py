@@ -56,6 +56,8 @@ Name = Annotated[str, Field(max_length=63)]
 
 Slice = Annotated[str, Field(pattern=r"^[0-9]{1,6}/[0-9]{1,6}$")]
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 Id = Annotated[str, Field(max_length=64)]
 
 

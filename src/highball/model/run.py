@@ -10,7 +10,19 @@ from pydantic import (
     Field,
 )
 
-from highball.model.fact import MOST_LISTED, Amount, Count, Fact, Id, Name, Ordinal, Percent, Slice, Words
+from highball.model.fact import (
+    MOST_LISTED,
+    Amount,
+    Count,
+    Fact,
+    Id,
+    Name,
+    Ordinal,
+    Percent,
+    Sha256,
+    Slice,
+    Words,
+)
 from highball.model.text import PathText, UtcTime
 
 
@@ -96,6 +108,13 @@ class Caution(Fact):
     """How many things this one line stands for."""
 
 
+class Printed(Fact):
+    """What a command printed when it was backed up, counted on its way: by this a restore test knows it again."""
+
+    size_bytes: Count
+    sha256: Sha256
+
+
 class Step(Fact):
     """One part of a run: a hook, or one action on one repository. Sizes are bytes; unknown ones are null."""
 
@@ -122,6 +141,8 @@ class Step(Fact):
     bytes_added: Count | None = None
     bytes_packed: Count | None = None
     """Of a backup: what the repository grew by, as it is stored; not known before restic 0.17."""
+    printed: Printed | None = None
+    """Of a backup of what a command prints."""
 
     snapshots_removed: tuple[Id, ...] | None = None
     snapshots_kept: Count | None = None

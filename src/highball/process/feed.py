@@ -8,6 +8,7 @@ the reader is asked to stop, and gets its end only once it has said that it does
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import select
 import socket
 import threading
@@ -50,6 +51,7 @@ class Feed:
         """How the command ended; None where it was not started, could not be, or had to be given up."""
         self.size = 0
         """How many bytes the reader was given."""
+        self._digest = hashlib.sha256()
         self.error: Failed | ProgramMissing | None = None
         """Why the command could not be started."""
         self.is_whole = False
@@ -86,6 +88,11 @@ class Feed:
         self._ours.close()
         self._theirs.close()
         self.tick()
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what the reader was given, once it is whole."""
+        return self._digest.hexdigest()
 
     # --- for whoever knows the reader ---
 
@@ -141,6 +148,7 @@ class Feed:
             self._complaints.put(line)
 
     def _send(self, data: bytes) -> None:
+        self._digest.update(data)
         left = memoryview(data)
         looking = select.poll()
         looking.register(self._ours, select.POLLOUT)

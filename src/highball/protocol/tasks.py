@@ -13,6 +13,7 @@ from highball.config.job import Job
 from highball.config.keys import Key
 from highball.engine.kinds import AnyRepository
 from highball.model.run import (
+    Printed,
     RunKind,
     Step,
 )
@@ -146,7 +147,9 @@ class VerifyTask(WireModel):
     sample_files: int = 20
     sample_bytes: int = 1024**3
     stream: bool = False
-    """Whether it holds what a command printed, which lies nowhere on the host and is compared with nothing."""
+    """Whether it holds what a command printed, which lies nowhere on the host."""
+    printed: Printed | None = None
+    """What that was, as the backup counted it; it is compared with nothing where that is not known."""
     markers: tuple[FileName, ...] = ()
     """Files of these names mark folders that are left out: where there is nothing else, nothing was saved."""
 

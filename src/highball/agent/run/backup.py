@@ -34,6 +34,7 @@ from highball.model.run import (
     Action,
     Caution,
     Outcome,
+    Printed,
     Reason,
     Step,
 )
@@ -214,7 +215,8 @@ class Backup:
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
-        made.append(_Made(order, finished, report, complaints))
+        printed = printing.printed if printing is not None else None
+        made.append(_Made(order, finished, report, complaints, printed))
         return self._prove(part, opened, made[-1])
 
     def _left_out(self, sound: Sequence[_Source], opened: OpenRepository) -> Iterator[Caution]:
@@ -258,7 +260,8 @@ class Backup:
         )
         if verdict.snapshot is not None:
             self._steps.note_saved(verdict.snapshot.id)
-        facts = {**_facts_of(report), "snapshot_id": verdict.snapshot.id if verdict.snapshot else None}
+        saved = {"snapshot_id": verdict.snapshot.id, "printed": made.printed} if verdict.snapshot else {}
+        facts = {**_facts_of(report), **saved}
         shown = tuple(listing) if listing is not None else None
         # a backup that its engine calls good lacks only its listing: that may be had later
         obstacle = failure.code if failure is not None and finished.failure is None else None
@@ -356,6 +359,7 @@ class _Made:
     finished: Finished
     report: BackupReport
     complaints: Sequence[Caution]
+    printed: Printed | None = None
 
 
 class _Source:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from highball.errors import Failed, ProgramMissing
-from highball.model.run import Reason
+from highball.model.run import Printed, Reason
 from highball.place.local import Here, Priority
 from highball.process.child import Command, Ended
 from highball.process.feed import Feed
@@ -60,6 +60,12 @@ class Printing:
         if feed.ended is None or feed.ended.stopped:  # its reader was over first
             return None
         return self._judge(feed.ended)
+
+    @property
+    def printed(self) -> Printed | None:
+        """What it printed the last time, once the engine has all of it."""
+        feed = self._feed
+        return Printed(size_bytes=feed.size, sha256=feed.sha256) if feed and feed.is_whole else None
 
     def _judge(self, ended: Ended) -> Reason:
         if ended.timed_out and self.declared.timeout is not None:

@@ -1,13 +1,15 @@
 """The proof of restore: a random sample (or all) of a snapshot really read back, and compared with its source.
 
 A file whose source is unchanged since is compared byte for byte. Where the source changed or is gone, the
-engine's own hashes vouch for the content and the size has to be the listed one; these are counted apart.
+engine's own hashes vouch for the content and the size has to be the listed one; these are counted apart. What a
+command printed has no source: it is compared with what was counted of it while it was saved.
 """
 
 # Paths of bytes are beyond pathlib.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -40,6 +42,7 @@ from highball.errors import Cancelled, Failed
 from highball.model.run import (
     Caution,
     Outcome,
+    Printed,
     Progress,
     Reason,
 )
@@ -63,7 +66,7 @@ def verify(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Done:
         scratch = os.fsencode(tempfile.mkdtemp(dir=opened.scratch, prefix="verify-"))
         try:
             attempt = _read_back(steps, opened, task, chosen, scratch)
-            return _Comparison(steps, opened.words, chosen, attempt, scratch, task.stream).judged()
+            return _Comparison(steps, opened.words, chosen, attempt, scratch, task).judged()
         finally:
             remove_tree(scratch)
 
@@ -209,10 +212,9 @@ class _Comparison:
     chosen: _Chosen
     attempt: Attempt
     scratch: bytes
-    stream: bool = False
-    """A command printed it: it lies nowhere here, and its own hashes alone tell."""
+    task: VerifyTask
     compared: int = 0
-    """Byte for byte with the source."""
+    """Byte for byte with the source, or with what was counted of what a command printed."""
     read: int = 0
     """Only read back: the source changed since, is gone, or may not be compared."""
     withheld: int = 0
@@ -242,13 +244,23 @@ class _Comparison:
         if kind_of(there) is not NodeKind.FILE or there.st_size != entry.size:
             return self._note(entry, f"it came back with {there.st_size} bytes, not {entry.size}")
         with ground.open(restored) as copy:
-            same = _is_same(copy, entry) if not self.stream and self._may_look(entry) else None
+            same = self._is_same(copy, entry)
         if same is False:
-            return self._note(entry, "its content differs from its unchanged source")
+            differs = "what its command printed" if self.task.stream else "its unchanged source"
+            return self._note(entry, f"its content differs from {differs}")
         self.compared += same is True
         self.read += same is None
         self.bytes_done += entry.size
         return None
+
+    def _is_same(self, copy: BinaryIO, entry: Entry) -> bool | None:
+        """Whether a copy equals what was saved; None where its own hashes alone tell.
+
+        What a command printed lies nowhere here: it is known by what was counted of it.
+        """
+        if self.task.stream:
+            return None if self.task.printed is None else _is_printed(copy, self.task.printed)
+        return _is_same(copy, entry) if self._may_look(entry) else None
 
     def _may_look(self, entry: Entry) -> bool:
         """Whether this host allows its own file to be compared with what was saved."""
@@ -282,8 +294,12 @@ class _Comparison:
             return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
         came = humanize.sample(done, held)
         message = f"{came} came back equal to the source, byte for byte"
-        if self.stream:
-            message = f"{came} came back whole; what a command printed has no source to compare it with"
+        if self.task.stream and self.compared:
+            message = f"{came} came back equal to what the command printed, byte for byte (by its SHA-256)"
+        elif self.task.stream:
+            message = (
+                f"{came} came back whole; what the command printed then is not known, so it was not compared"
+            )
         elif self.read:
             message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"
             message += f"; the sources of {self.read:,} changed since or are gone"
@@ -296,6 +312,13 @@ class _Comparison:
             return f"{self.words.name} could not read all of it back: {self.attempt.cautions[0].message}"
         first = "; ".join(f"{path_for_people(p.path or b'')}: {p.message}" for p in self.problems[:3])
         return f"{self.wrong} of {self.chosen.files} files did not come back as they were saved: {first}"
+
+
+def _is_printed(copy: BinaryIO, printed: Printed) -> bool:
+    digest = hashlib.sha256()
+    while block := copy.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest() == printed.sha256
 
 
 def _is_same(copy: BinaryIO, entry: Entry) -> bool | None:

@@ -137,11 +137,13 @@ class Orders:
                 markers = self._markers_of(job)
                 set = self.record.find_set_of(key, snapshot)
                 streams = effective_job(self.document, job).streams if job in self.document.jobs else ()
+                printed = self.record.find_printed(key, snapshot)
                 return VerifyTask(
                     repository=key,
                     snapshot_id=snapshot,
                     all_data=order.all_data,
-                    stream=any(one.set == set for one in streams),
+                    stream=printed is not None or any(one.set == set for one in streams),
+                    printed=printed,
                     markers=markers,
                     unconfirmed=not confirmed,
                 ), job

@@ -72,6 +72,7 @@ from highball.model.event_lines import read_line
 from highball.model.run import (
     Action,
     Outcome,
+    Printed,
     Reason,
     Run,
     RunKind,
@@ -688,6 +689,19 @@ class Record:
         asked = sa.select(snapshots.c.set).where(snapshots.c.repository == repository, named).limit(1)
         with self._database.read() as connection:
             return connection.execute(asked).scalar()
+
+    def find_printed(self, repository: str, snapshot: str) -> Printed | None:
+        """What a command printed that a snapshot holds, as its own backup told."""
+        named = snapshots.c.id.startswith(snapshot, autoescape=True)
+        asked = sa.select(snapshots).where(snapshots.c.repository == repository, named).limit(1)
+        with self._database.read() as connection:
+            if (row := connection.execute(asked).first()) is None or row.run is None:
+                return None
+            made = list_steps(connection, [row.run]).get(row.run, [])
+        names = as_governed(row).names
+        return next(
+            (one.printed for one in made if one.repository == repository and one.snapshot_id in names), None
+        )
 
 
 def _list_twins(listing: Sequence[Snapshot], known: Collection[str]) -> set[str]:

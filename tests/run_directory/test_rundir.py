@@ -508,7 +508,7 @@ def test_what_an_agent_hands_on_ends_at_a_line_that_is_none(directory: RunDirect
 
 def test_an_account_that_names_everything_is_cut_and_counts_the_rest(tmp_path: Path) -> None:
     made = RunDirectory.create(tmp_path / "runs", assignment())
-    steps = Steps(made, Workplace(tmp_path, None), Stop())
+    steps = Steps(made, Workplace(tmp_path), Stop())
     odd = [Caution(code="file_unreadable", message=str(number)) for number in range(300_000)]
     ended = steps.step(Action.STATS, "nas", lambda: Done(Outcome.WARNING, warnings=odd))
     assert len(ended.warnings) == 2001
@@ -523,7 +523,7 @@ def test_a_listing_of_ten_thousand_fits_into_what_a_hub_takes_at_once(tmp_path: 
     told = {"time": datetime.now(UTC), "job": "docs", "set": "files", "host": "here", "repository": "nas"}
     told |= {"tags": ("hb:job=docs",) * 4, "paths": (b"/a/long/path",) * 50, "tree": "f" * 64, "run": RUN}
     listing = tuple(Snapshot(id=f"{number:064x}", **told) for number in range(10_000))
-    steps = Steps(made, Workplace(tmp_path, None), Stop())
+    steps = Steps(made, Workplace(tmp_path), Stop())
     steps.step(Action.STATS, "nas", lambda: Done(snapshots=listing))
     [line] = [one for one in (made.path / "events.ndjson").read_bytes().splitlines() if b"step.ended" in one]
     assert len(line) < 4 << 20

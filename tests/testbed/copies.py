@@ -35,6 +35,7 @@ from highball.engine.base import (
     Kept,
     Portion,
     PruneReport,
+    Sample,
     Setting,
     Summary,
     Uses,
@@ -47,6 +48,7 @@ from highball.model.snapshot import Difference, Node, NodeKind, Snapshot
 from highball.process.child import Inside, Stop
 from highball.secret import SecretReference, SecretValue
 
+SAMPLE = Sample(needed={"folder": "/mnt/nas/copies"})
 WORDS = Words(name="copies", failed="copies_failed", passing=frozenset({"unreachable"}))
 
 
@@ -510,6 +512,8 @@ class CopiesEngine:
 
     words: Words = WORDS
     declared: type[DeclaredRepository] = CopiesRepository
+    program: None = None
+    sample: Sample = SAMPLE
     rehearses: bool = False
     repair: None = None
 

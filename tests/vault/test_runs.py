@@ -51,8 +51,8 @@ class Hub:
             ).scalar_one()
         nas = self.document.repositories["nas"]
         placed = assignment.model_copy(update={"repositories": {"nas": nas.with_places(id)}})
-        restic = self.document.settings.restic
-        place = Workplace(self.folder / "state", restic, sealed=self.vault.open_for(nas, id, admin=admin))
+        sealed = self.vault.open_for(nas, id, admin=admin)
+        place = Workplace(self.folder / "state", self.document.settings, sealed=sealed)
         place.prepare()
         directory = RunDirectory.create(place.runs, placed)
         ended = runner.carry_out(directory, place, Stop())

@@ -33,7 +33,8 @@ from highball.agent.supervisor import (
     Carrier,
     Carriers,
 )
-from highball.engine.restic.program import find_restic
+from highball.engine.base import Engine
+from highball.engine.kinds import ENGINES
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
 from highball.protocol.handshake import (
     Conversation,
@@ -90,7 +91,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 PING_SECONDS = 20.0
 """How often the line is tried, and how long an answer is waited for: its other end may be gone unheard."""
 CAPABILITIES = (
-    "restic",
+    *(engine.words.name for engine in ENGINES),
     "hooks",
     "prune-after-forget",
     "sealed-secrets",
@@ -480,7 +481,7 @@ def _demand(message: Message, kind: type[Any]) -> Any:
 
 def _facts(state: Path) -> dict[str, Any]:
     return {
-        "restic": _find_restic(state),
+        **_find_programs(state),
         "os": platform.system().lower(),
         "machine": platform.machine(),
         "release": platform.release(),
@@ -492,10 +493,14 @@ def _facts(state: Path) -> dict[str, Any]:
     }
 
 
-def _find_restic(state: Path) -> str | None:
-    """The version of the restic to use here; None where there is none that would do."""
+def _find_programs(state: Path) -> dict[str, str | None]:
+    """The version of each engine as it works here; None of one whose program is lacking, or too old."""
+    return {engine.words.name: _find_program(engine, state) for engine in ENGINES}
+
+
+def _find_program(engine: Engine, state: Path) -> str | None:
     try:
-        return find_restic(load_policy(state).restic, state / "cache" / "restic-versions.json").text
+        return engine.demand_program(load_policy(state).of(engine.words.name), state / "cache")
     except (ProgramMissing, StateUnusable):
         return None
 

@@ -17,7 +17,6 @@ from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     PrivateAttr,
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from highball.agent.identity import write_privately
+from highball.engine.kinds import Programs
 from highball.errors import StateUnusable
 from highball.model.text import PathText
 from highball.source.spelling import check_path, lies_inside
@@ -62,11 +62,6 @@ class Commands(StrEnum):
     ALWAYS = "always"
 
 
-def _check_program(path: Path) -> Path:
-    check_path(os.fsencode(path))
-    return path
-
-
 def _check_variable(value: object) -> object:
     if isinstance(value, str) and value.startswith(VARIABLE):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value.removeprefix(VARIABLE), re.ASCII):
@@ -83,18 +78,18 @@ _Path = Annotated[PathText, AfterValidator(check_path)]
 _Place = Annotated[PathText, AfterValidator(_check_place), BeforeValidator(_check_variable)]
 
 
-class OwnMachine(BaseModel):
+class OwnMachine(Programs):
     """What the hub's own configuration file says of the machine that the hub and this agent share."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    restic: Path | None = None
     own: tuple[Path, ...] = ()
     """The hub's key and configuration."""
 
 
-class Policy(BaseModel):
-    """What is allowed here, and which restic is this host's."""
+class Policy(Programs):
+    """What is allowed here, and which programs of engines are this host's: those of the hub's own machine where it
+    names none, or the first on the PATH."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,8 +104,6 @@ class Policy(BaseModel):
     repositories: tuple[_Path, ...] | None = None
     """Where repositories of this machine may lie; None is where `restore` says, or anywhere."""
     secrets: tuple[_Place, ...] = (ROOT,)
-    restic: Annotated[Path, AfterValidator(_check_program)] | None = None
-    """The restic to use; None is the one of the hub's own machine, or the first on the PATH."""
     _own: tuple[bytes, ...] = PrivateAttr((b"/etc/highball",))
     """Where Highball keeps its state, keys and configuration here."""
 
@@ -164,7 +157,7 @@ def load_policy(state: Path) -> Policy:
     try:
         told = tomllib.loads(path.read_text()) if path.exists() else {}
         machine = _read_machine(state / MACHINE)
-        policy = Policy.model_validate({"restic": machine.restic} | told)
+        policy = Policy.model_validate(machine.model_dump(exclude={"own"}) | told)
     except (OSError, ValueError, ValidationError) as error:
         words = str(error).splitlines()[0]
         raise StateUnusable(

@@ -16,7 +16,7 @@ from pathlib import Path
 from highball.agent.host_policy import Policy
 from highball.agent.provenance import demand_own
 from highball.engine.base import DeclaredRepository, Listener, OpenRepository, Setting
-from highball.engine.kinds import engine_named, engine_of
+from highball.engine.kinds import Programs, engine_named, engine_of
 from highball.errors import RepositoryError
 from highball.model.snapshot import Lock
 from highball.model.text import time_for_people
@@ -32,8 +32,8 @@ class Workplace:
     """The agent's part of a state directory."""
 
     state: Path
-    restic: Path | None = None
-    """The restic that this machine's own file names; None is the first on PATH."""
+    programs: Programs = Programs()  # noqa: RUF009 - it is frozen
+    """The programs of engines that this machine's own file names."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
     """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
     policy: Policy | None = None
@@ -84,7 +84,7 @@ class Workplace:
     def demand_programs(self, repositories: Iterable[DeclaredRepository]) -> None:
         """Raise ProgramMissing where the engine of one of these finds no program here."""
         for name in dict.fromkeys(repository.engine for repository in repositories):
-            engine_named(name).demand_program(self.restic, self.cache)
+            engine_named(name).demand_program(self.programs.of(name), self.cache)
 
     def open(
         self,
@@ -105,7 +105,7 @@ class Workplace:
             marker=marker,
             cache=self.cache,
             scratch=scratch or self.scratch,
-            program=self.restic,
+            program=self.programs.of(repository.engine),
             timezone=timezone,
             listener=listener or Listener(),
             stop=stop or Stop(),

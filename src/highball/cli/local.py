@@ -215,7 +215,7 @@ class Machine:
         self.real_state: Path | None = None
         """The state that this one stands in for, where that cannot be written."""
         self.stop = Stop()
-        self.place = Workplace(state, document.settings.restic)
+        self.place = Workplace(state, document.settings)
         self._database: Database | None = None
         self._prepare()
         self.now = utc_now()

@@ -11,7 +11,8 @@ from typing import Any
 
 from highball.config.document import FORMAT, model_for
 from highball.config.job import HOOK_VARIABLES, JobSettings
-from highball.engine.restic.location import Location
+from highball.engine.base import DeclaredRepository
+from highball.engine.kinds import USUAL, Programs
 
 _SECTIONS = (
     ("settings", "settings", "What holds for the whole installation."),
@@ -24,7 +25,7 @@ _SECTIONS = (
 )
 
 _SET: dict[str, dict[str, Any]] = {
-    "repository": {"url": "/mnt/nas/restic", "password": {"file": "/etc/highball/nas.key"}},
+    "repository": dict(USUAL.sample.needed),
     "job": {"schedule": "daily", "repositories": ["nas"], "sources": ["/home/me/documents", "/etc"]},
 }
 """What the sample says: all that a first backup needs."""
@@ -37,7 +38,8 @@ _OFF: dict[str, dict[str, Any]] = {
 """Sections that are comments as a whole, and values of their own."""
 
 _EXAMPLES: dict[str, Any] = {
-    "admin": {"url": "/mnt/nas-admin/restic"},
+    **USUAL.sample.besides,
+    **{name: f"/usr/bin/{name}" for name in Programs.model_fields},
     "after": [{"run": "rm /var/backups/app.sql", "on_error": "warn"}],
     "backup_repository": "nas",
     "before": [{"run": "pg_dump app > app.sql", "name": "dump app", "dir": "/var/backups", "timeout": "10m"}],
@@ -55,7 +57,6 @@ _EXAMPLES: dict[str, Any] = {
     "profile": "critical",
     "read_concurrency": 2,
     "repositories": ["nas"],
-    "restic": "/usr/bin/restic",
     "retention": {"last": 7, "hourly": 6, "daily": 7, "weekly": 4, "monthly": 6},
     "oidc": {
         "issuer": "https://id.example.org",
@@ -72,6 +73,13 @@ _EXAMPLES: dict[str, Any] = {
     "windows": ["22:00-06:00", "sat,sun 00:00-24:00"],
 }
 """Values for fields whose default says little."""
+
+_UNSHOWN = {*USUAL.declared.model_fields} - {
+    *DeclaredRepository.model_fields,
+    *USUAL.sample.needed,
+    *USUAL.sample.besides,
+}
+"""Fields of the engine that its sample leaves out."""
 
 
 _NOTES = {
@@ -111,12 +119,11 @@ def _section(section: str, kind: str, words: str, timezone: str) -> Iterator[str
 
 
 def _fields(kind: str) -> Iterator[tuple[str, str, Any]]:
-    """Each field's name, description and value; of a repository's address only the short form."""
+    """Each field's name, description and value; of those that the engine adds only what its sample shows."""
     model = model_for(kind, _SET.get(kind, {}))
-    given = _SET.get(kind, {})
     properties = model.model_json_schema()["properties"]
     for name, told in properties.items():
-        if issubclass(model, Location) and name in Location.model_fields and name not in given:
+        if kind == "repository" and name in _UNSHOWN:
             continue
         value = _OFF.get(kind, {}).get(name, _EXAMPLES.get(name, told.get("default")))
         yield name, told["description"], value

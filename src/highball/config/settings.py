@@ -12,6 +12,7 @@ from highball.config.keys import Key
 from highball.config.problems import wrong
 from highball.config.provider import Provider
 from highball.config.web_settings import Web
+from highball.engine.kinds import Programs
 from highball.schedule import (
     Duration,
     check_cron,
@@ -50,8 +51,8 @@ class History(BaseModel):
     )
 
 
-class Settings(BaseModel):
-    """What holds for the whole installation."""
+class _Installation(BaseModel):
+    """What holds for the whole installation, whatever engines there are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -85,6 +86,9 @@ class Settings(BaseModel):
         None,
         description="the OpenID Connect provider where people log in: issuer, client_id, client_secret, roles …",
     )
-    restic: _WholePath | None = Field(
-        None, description="the restic program of this machine; without one, the first on the PATH"
-    )
+
+
+class Settings(Programs, _Installation):
+    """What holds for the whole installation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

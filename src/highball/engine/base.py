@@ -587,6 +587,15 @@ class Setting:
     stop: Stop = field(default_factory=Stop)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What a commented sample of a configuration says of a repository; other fields of its engine are left out."""
+
+    needed: Mapping[str, Any]
+    """What a first backup needs."""
+    besides: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Engine(Protocol):
     """One kind of repository, a line in `kinds`."""
 
@@ -597,6 +606,15 @@ class Engine(Protocol):
     @property
     def declared(self) -> type[DeclaredRepository]:
         """The class of its declared fields."""
+
+    @property
+    def program(self) -> str | None:
+        """What the setting means in which a machine's own file may name its program, and which is called as the engine
+        is; None where it starts none."""
+
+    @property
+    def sample(self) -> Sample:
+        """How a repository of it is shown to people who write their first."""
 
     @property
     def rehearses(self) -> bool:

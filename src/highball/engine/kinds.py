@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
     PlainSerializer,
     SerializationInfo,
     TypeAdapter,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    create_model,
 )
 from pydantic_core import PydanticCustomError
 
@@ -22,6 +28,36 @@ ENGINES: tuple[Engine, ...] = (RESTIC,)
 
 USUAL = RESTIC
 """Where a repository names none."""
+
+
+def _check_whole(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        told = {"message": "is not a whole path", "hint": "it begins with /"}
+        raise PydanticCustomError("wrong", "{message}", told)
+    return path
+
+
+class Programs(BaseModel):
+    """The programs of engines that a machine's own file names, each in a field that is called as its engine is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def of(self, engine: str) -> Path | None:
+        """The program of this engine, where one is named."""
+        return getattr(self, engine) if engine in Programs.model_fields else None
+
+
+if not TYPE_CHECKING:  # which fields there are is known to the engines alone
+    _Program = Annotated[Path, AfterValidator(_check_whole)] | None
+    Programs = create_model(
+        "Programs",
+        __base__=Programs,
+        __doc__=Programs.__doc__,
+        __module__=__name__,
+        **{
+            one.words.name: (_Program, Field(None, description=one.program)) for one in ENGINES if one.program
+        },
+    )
 
 
 def engine_named(name: object) -> Engine:

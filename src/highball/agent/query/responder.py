@@ -225,7 +225,7 @@ class _Repository:
         self._ticket = ask.ticket
         self._ticket_key = ticket_key
         self._policy = load_policy(Path(state))
-        self._place = Workplace(Path(state), self._policy.restic, sealed, self._policy)
+        self._place = Workplace(Path(state), self._policy, sealed, self._policy)
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""

@@ -337,7 +337,7 @@ def main(arguments: Sequence[str]) -> None:
     except HighballError as error:
         _refuse(directory, error)
         return
-    place = Workplace(state, policy.restic, sealed, policy)
+    place = Workplace(state, policy, sealed, policy)
     place.prepare()
     may_wait_on = removable_disk.only_waited(directory)
     if may_wait_on:

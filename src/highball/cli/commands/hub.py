@@ -33,6 +33,7 @@ from highball.config.document import (
     build,
     load,
 )
+from highball.engine.kinds import Programs
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -68,8 +69,8 @@ class Place:
     configuration: Path | None
     document: Document
     state: Path
-    restic: Path | None = None
-    """The restic that a file of this machine names."""
+    programs: Programs = Programs()  # noqa: RUF009 - it is frozen
+    """The programs of engines that a file of this machine names."""
     sealed: Mapping[str, SecretValue] = field(default_factory=dict)
 
     @property
@@ -88,7 +89,7 @@ def find_place(session: Session) -> Place:
             raise
         return place
     document = load(path)
-    return Place(path, document, find_state(path, document), document.settings.restic)
+    return Place(path, document, find_state(path, document), document.settings)
 
 
 def _is_there(place: Place) -> bool:
@@ -358,7 +359,7 @@ def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]
 
 def _ask(place: Place, key: str) -> Asked:
     _make_folder(place.state)
-    workplace = Workplace(place.state, place.restic, place.sealed)
+    workplace = Workplace(place.state, place.programs, place.sealed)
     workplace.prepare()
     return Asked(workplace, key, place.document.repositories[key], None)
 

@@ -86,7 +86,7 @@ class _Serving:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._ask_to_end)
         state, hub = await asyncio.to_thread(self._open)
-        machine = OwnMachine(restic=hub.documents.own_restic(), own=self._list_own())
+        machine = OwnMachine.model_validate(hub.documents.own_programs() | {"own": self._list_own()})
         agent = LocalAgent(state, machine, lambda: hub.record.list_saved_on(hub.host))
         if not self._end_asked.is_set():
             await self._serve(hub, agent)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.engine.base import DeclaredRepository, Kept, Repair, Setting, Words
+from highball.engine.base import DeclaredRepository, Kept, Repair, Sample, Setting, Words
 from highball.engine.restic.access import access, check_certificate
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.declaration import ResticRepository
@@ -21,6 +21,11 @@ from highball.engine.restic.ssh import check_identity
 from highball.engine.restic.url import take_apart
 from highball.secret import SecretValue
 
+SAMPLE = Sample(
+    needed={"url": "/mnt/nas/restic", "password": {"file": "/etc/highball/nas.key"}},
+    besides={"admin": {"url": "/mnt/nas-admin/restic"}},
+)
+
 
 @dataclass(frozen=True)
 class ResticEngine:
@@ -28,6 +33,8 @@ class ResticEngine:
 
     words: Words = WORDS
     declared: type[DeclaredRepository] = ResticRepository
+    program: str | None = "the restic program of this machine; without one, the first on the PATH"
+    sample: Sample = SAMPLE
     rehearses: bool = True
 
     repair: Repair = field(default_factory=ResticRepair)

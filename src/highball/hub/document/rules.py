@@ -22,6 +22,7 @@ from highball.config.references import (
     place_of,
 )
 from highball.config.roles import Role, User
+from highball.engine.kinds import Programs
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Unknown
 from highball.hub.document.diff import (
     APPLIED,
@@ -36,11 +37,11 @@ from highball.hub.document.diff import (
 )
 from highball.hub.storage.database import new_run_id
 
-OWN_RESTIC = (
+OWN_PROGRAM = (
     "name it under [settings] in the file that the hub is served with, "
     "and for another host in agent/policy.toml of its state"
 )
-"""Where a machine says which restic it uses."""
+"""Where a machine says which program of an engine it uses."""
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 """When what was never set was changed."""
@@ -181,11 +182,11 @@ def fresh(kind: str, key: str, spec: Spec, now: datetime) -> Declared:
 def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
     """Raise NotAllowed `managed_by_file` where only a file (`own` is the hub's) may change what is edited.
 
-    And `restic_not_here` where anybody but the hub's own file names a program to run on its machine.
+    And `restic_not_here` (or the like) where anybody but the hub's own file names a program to run on its machine.
     """
     edits = list(edits)
-    if owner.origin != FROM_FILE and any(_names_restic(edit) for edit in edits):
-        _refuse_restic()
+    if owner.origin != FROM_FILE:
+        _refuse_programs(edits)
     if owner.origin != FROM_FILE and any(_names_secret_here(edit) for edit in edits):
         _refuse_secret_here()
     touched = [edit.before for edit in edits if edit.before is not None and is_of_file(edit.before)]
@@ -203,15 +204,18 @@ def demand_right(edits: Iterable[Edit], owner: Owner, own: str | None) -> None:
         )
 
 
-def _refuse_restic() -> NoReturn:
+def _refuse_programs(edits: Iterable[Edit]) -> None:
     message = "says which program runs on a machine: only a file of that machine may"
-    found = Problem("settings.restic", message, OWN_RESTIC)
-    raise NotAllowed(f"{found.at} {found.message}", code="restic_not_here", hint=found.hint, problems=[found])
+    for engine in Programs.model_fields:
+        if any(_names_program(edit, engine) for edit in edits):
+            found = Problem(f"settings.{engine}", message, OWN_PROGRAM)
+            code = f"{engine}_not_here"
+            raise NotAllowed(f"{found.at} {found.message}", code=code, hint=found.hint, problems=[found])
 
 
-def _names_restic(edit: Edit) -> bool:
-    named = None if edit.after is None else edit.after.spec.get("restic")
-    before = None if edit.before is None else edit.before.spec.get("restic")
+def _names_program(edit: Edit, engine: str) -> bool:
+    named = None if edit.after is None else edit.after.spec.get(engine)
+    before = None if edit.before is None else edit.before.spec.get(engine)
     return edit.place[0] == "settings" and named is not None and named != before
 
 

@@ -36,6 +36,7 @@ from highball.config.references import (
     Reference,
     Spec,
 )
+from highball.engine.kinds import Programs
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Stale, Unknown
 from highball.hub.audit import COMMAND, Actor
 from highball.hub.document.diff import (
@@ -229,10 +230,11 @@ class Documents:
         """The hub's own file: the one that it was last begun with."""
         return self._know().file
 
-    def own_restic(self) -> Path | None:
-        """The restic that the hub's own file names for the hub's own machine; what anybody else named is nothing."""
+    def own_programs(self) -> dict[str, Path | None]:
+        """The program of each engine that the hub's own file names for its machine; what others named is nothing."""
         is_own = self.get("settings", "settings").origin == FROM_FILE
-        return self.document().settings.restic if is_own else None
+        named = self.document().settings if is_own else Programs()
+        return {engine: named.of(engine) for engine in Programs.model_fields}
 
     def rehearse(self, kind: str, key: str, spec: Spec) -> Document:
         """The whole as it would be if this object said this; changes nothing. Raises ConfigurationInvalid."""

@@ -171,7 +171,7 @@ def _answer_general(
         "repositories": nowhere + [(key, key) for key in hub.document().repositories],
         "host": hub.host,
         "state": str(hub.state),
-        "restic": hub.documents.own_restic(),
+        "programs": hub.documents.own_programs(),
         "error": error,
         "faults": faults_of(error, "settings"),
     }

@@ -304,7 +304,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     job = effective_job(document, key)
     found, problems = look_at(hub, pages.survey(), key)
     declared = hub.documents.get("job", key)
-    runs = hub.record.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
+    runs = hub.operations.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
     backups = [run for run in runs if not run.dry_run]
     going = next((run for run in backups if run.state is not RunState.DONE), None)
     zone = job.schedule.timezone or document.settings.timezone

@@ -244,7 +244,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
 def _last_rotation(hub: Hub, key: str) -> tuple[Run, str | None, str | None] | None:
     """The newest rotation that ended or goes on: its run, the key it added and the one whose place that took."""
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
-    for run in hub.record.list_runs(chosen, limit=MOST_RUNS):
+    for run in hub.operations.list_runs(chosen, limit=MOST_RUNS):
         if run.action is not Action.KEY:
             continue
         step = next((one for one in run.steps if one.key and one.former_key), None)

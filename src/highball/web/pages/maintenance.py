@@ -73,7 +73,7 @@ def show(
     context: dict[str, Any] = {
         "tasks": _tasks(hub, pages.names(), now),
         "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
-        "runs": hub.record.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
+        "runs": hub.operations.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
         "coming": _by_day(coming, pages, now),
         "job": job or "",
         "host": host or "",

@@ -462,7 +462,7 @@ def _shown(
         "paused": _pause_of(pauses, key),
         "pauses": pausing.choices(),
         "coming": hub.scheduler.next_of_each(_subjects(hub, key), now),
-        "runs": hub.record.list_runs(chosen, limit=LATEST),
+        "runs": hub.operations.list_runs(chosen, limit=LATEST),
         "days": days,
         "periods": PERIODS,
         "figures": _figures(held, known),

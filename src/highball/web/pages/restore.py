@@ -499,4 +499,4 @@ async def _draw(
 
 
 def _recent(hub: Hub) -> Sequence[Run]:
-    return hub.record.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)
+    return hub.operations.list_runs(RunFilter(kind=RunKind.RESTORE), limit=RECENT)

@@ -124,7 +124,7 @@ def list_runs(
     cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
 ) -> Response:
     chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
-    found = hub.record.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
+    found = hub.operations.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
     document = hub.document()
     context = {
         "chosen": chosen,
@@ -298,7 +298,7 @@ def _order_of_command(run: Run) -> RunOrder | None:
 @router.get("/runs/{id}")
 def show_run(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str) -> Response:
     now = utc_now()
-    account = Account(hub, hub.record.find_run(id), now)
+    account = Account(hub, hub.operations.find_run(id), now)
     return pages.answer(
         request, "run", {"account": account, "run": account.run, "told": run_summary, "minute": MINUTE}
     )
@@ -317,7 +317,7 @@ def show_log(
     after: Annotated[int, Query(ge=0)] = 0,
     find: Word = "",
 ) -> Response:
-    account = Account(hub, hub.record.find_run(id), utc_now())
+    account = Account(hub, hub.operations.find_run(id), utc_now())
     part = log_view.read_on(hub.record, account.run, after, find)
     context = {
         "account": account,
@@ -335,7 +335,7 @@ def show_log(
 
 @router.get("/runs/{id}/log/{seq}")
 def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, seq: int) -> Response:
-    account = Account(hub, hub.record.find_run(id), utc_now())
+    account = Account(hub, hub.operations.find_run(id), utc_now())
     row = log_view.read_whole(hub.record, account.run, seq)
     if row is None:
         raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
@@ -347,7 +347,7 @@ def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, 
 
 @router.get("/runs/{id}/cancel")
 def ask_cancel(hub: TheHub, pages: ThePages, request: Request, _: Runs, id: str) -> Response:
-    account = Account(hub, hub.record.find_run(id), utc_now())
+    account = Account(hub, hub.operations.find_run(id), utc_now())
     if account.is_done:
         return go(f"/runs/{account.run.id}")
     return ask(pages, request, _about_cancelling(account.run, pages.names()))
@@ -370,7 +370,7 @@ def run_again(
     id: str,
     key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
 ) -> Response:
-    run = hub.record.find_run(id)
+    run = hub.operations.find_run(id)
     order = _order_again(hub, run)
     if order is None:
         return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))

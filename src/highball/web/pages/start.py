@@ -363,7 +363,7 @@ def _undo(hub: Hub, actor: Actor, ended: Run) -> None:
 
 async def _await_end(hub: Hub, id: str) -> Run:
     deadline = time.monotonic() + INIT_SECONDS
-    while (run := await run_in_threadpool(hub.record.find_run, id)).state is not RunState.DONE:
+    while (run := await run_in_threadpool(hub.operations.find_run, id)).state is not RunState.DONE:
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(0.1)
@@ -440,7 +440,7 @@ def _is_below(place: bytes, source: bytes) -> bool:
 
 def _first_run(hub: Hub) -> dict[str, Any]:
     job = JOB if JOB in hub.document().jobs else min(hub.document().jobs)
-    found = hub.record.list_runs(RunFilter(job=job), limit=1)
+    found = hub.operations.list_runs(RunFilter(job=job), limit=1)
     run: Run | None = found[0] if found else None
     going = run is not None and run.state is not RunState.DONE
     return {

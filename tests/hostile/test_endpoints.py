@@ -22,7 +22,6 @@ from highball.hub.secrets.vault import (
 )
 from highball.hub.storage import schema
 from highball.secret import SecretValue
-from highball.web.api.connection_tests import try_unsaved
 
 SEALED = {"sealed": True}
 CREDENTIALS = {"rest_username": "u", "rest_password": SEALED}
@@ -193,7 +192,7 @@ def test_who_tried_which_server_is_in_the_audit_and_so_is_every_hand_out(whole: 
 
     async def tell() -> None:
         with pytest.raises(Exception, match="not connected"):
-            await try_unsaved(hub, "vault", EVIL, given, ANNA)
+            await hub.operations.test_unsaved("vault", EVIL, given, ANNA)
         placed = hub.vault.place("vault", Repository.model_validate(HOME))
         places = hub.vault.open_named(placed, admin=True)
         for run in (None, None, "0190a9e2-0000-7000-8000-000000000001"):

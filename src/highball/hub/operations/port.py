@@ -16,6 +16,7 @@ from highball.hub.operations.orders import RunOperations
 from highball.hub.operations.outlook import StatusOperations
 from highball.hub.operations.retaining import RetentionOperations
 from highball.hub.operations.timing import ScheduleOperations
+from highball.hub.operations.trials import TrialOperations
 from highball.hub.parts import HubParts
 from highball.hub.runs.record import utc_now
 
@@ -27,6 +28,7 @@ class HubOperations(
     ScheduleOperations,
     RetentionOperations,
     RepositoryOperations,
+    TrialOperations,
     HostOperations,
 ):
     """What people and programs may ask for; who acts is told to whatever changes something."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
@@ -14,10 +13,9 @@ from highball.errors import Unknown
 from highball.hub.secrets.vault import Sealed
 from highball.model.text import UtcTime
 from highball.secret import SecretValue
-from highball.web.api import access_trial
 from highball.web.api.bodies import Sent, value_of
 from highball.web.authorize import Admin
-from highball.web.dependencies import TheClock, TheHub, TheVault
+from highball.web.dependencies import TheClock, TheOperations, TheVault
 
 
 class SecretSent(Sent):
@@ -45,9 +43,9 @@ Prove = Callable[[str, str, SecretValue, bool], Awaitable[bool]]
 """Raises where a value does not open its repository; says whether the one before is to be kept beside it."""
 
 
-async def trial_of(hub: TheHub) -> Prove:
+async def trial_of(operations: TheOperations) -> Prove:
     """How a value is looked at before it is sealed."""
-    return partial(access_trial.prove_secret, hub)
+    return operations.prove_secret
 
 
 TheTrial = Annotated[Prove, Depends(trial_of)]

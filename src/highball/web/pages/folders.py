@@ -23,7 +23,6 @@ from highball.protocol.queries import (
     Measure,
     MeasuredSource,
 )
-from highball.web.api.hosts import measure_on
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.job_fields import spell_path
@@ -118,7 +117,7 @@ async def _measure(hub: Hub, host: str, entries: Sequence[Mapping[str, Any]]) ->
     folders = [one["path"] for one in entries if one["kind"] == "dir" and one["readable"]]
     if not folders:
         return {}
-    found = await measure_on(hub, host, Measure.model_validate({"sources": folders}))
+    found = await hub.operations.measure(host, Measure.model_validate({"sources": folders}))
     return {one.path: one for one in found.sources}
 
 

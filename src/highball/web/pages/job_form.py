@@ -32,8 +32,6 @@ from highball.protocol.queries import (
 )
 from highball.retention import BUILT_IN, Retention
 from highball.schedule import Schedule, next_times
-from highball.web.api.connection_tests import try_job
-from highball.web.api.hosts import measure_on
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request
@@ -184,7 +182,7 @@ async def _answer(
             raise ConfigurationInvalid(problem.message, problems=[problem])
         if form.get("act") == "test":
             document = await asyncio.to_thread(hub.documents.rehearse, "job", key, spec)
-            told["tested"] = await try_job(hub, effective_job(document, key), filled.key)
+            told["tested"] = await hub.operations.test_job(effective_job(document, key), filled.key)
         elif form.get("act") == "save":
             return await asyncio.to_thread(filled.save, key, spec, form, actor)
     except Stale as error:
@@ -233,7 +231,7 @@ async def _measure(hub: Hub, sent: JobFields, spec: Spec) -> Measurement:
         return Measurement(host, error=Misuse("no source is chosen", hint="choose a folder first"))
     try:
         wish = Measure.model_validate({"sources": sources, "exclude": patterns})
-        found = await measure_on(hub, host, wish)
+        found = await hub.operations.measure(host, wish)
     except ValidationError as error:
         first = problems_of_request(error)[0]
         return Measurement(host, error=Misuse(first.message, hint=first.hint))

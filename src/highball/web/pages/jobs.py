@@ -21,6 +21,7 @@ from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
 from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
+from highball.hub.operations.trials import JobTestAnswer
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.queue import Placing, RunOrder
 from highball.hub.runs.record import utc_now
@@ -48,7 +49,6 @@ from highball.retention import (
     rules,
 )
 from highball.schedule import jitter_of, next_times
-from highball.web.api.connection_tests import JobTestAnswer, try_job
 from highball.web.authorize import Admin, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import fields
@@ -286,7 +286,7 @@ async def show_test(hub: TheHub, pages: ThePages, request: Request, key: str, _:
     found: JobTestAnswer | None = None
     problem: HighballError | None = None
     try:
-        found = await try_job(hub, job, key)
+        found = await hub.operations.test_job(job, key)
     except HighballError as error:
         problem = error
     context = {

@@ -22,6 +22,7 @@ from highball.config.repository import Repository
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
+from highball.hub.operations.trials import RepositoryTestAnswer
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import LOST, utc_now
@@ -41,7 +42,6 @@ from highball.model.run import (
     RunState,
 )
 from highball.retention import Plan
-from highball.web.api.connection_tests import RepositoryTestAnswer, try_each
 from highball.web.authorize import Admin, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
@@ -145,7 +145,7 @@ def unlock(
 async def test(hub: TheHub, key: str, _: Runs) -> Response:
     await run_in_threadpool(hub.repositories.get, key)
     try:
-        found = await try_each(hub, key)
+        found = await hub.operations.test_repository(key)
     except HighballError as error:
         return go(_address(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn"))
     return go(_address(key), said=_said_of(found))

@@ -22,15 +22,11 @@ from highball.errors import ConfigurationInvalid, Conflict, HighballError, Probl
 from highball.hub.audit import Actor
 from highball.hub.document.store import FROM_FILE
 from highball.hub.hub import Hub
+from highball.hub.operations.trials import OPENS, RepositoryTestAnswer
 from highball.hub.runs.record import utc_now
 from highball.hub.status.repositories import read_address, spell_address
 from highball.secret import SecretValue
-from highball.web.api.access_trial import OPENS
-from highball.web.api.connection_tests import (
-    UNSAVED,
-    RepositoryTestAnswer,
-    try_unsaved,
-)
+from highball.web.api.connection_tests import UNSAVED
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.variables import read_variables, spell_variable
@@ -416,7 +412,7 @@ async def _test(hub: Hub, key: str | None, sent: RepositoryForm, actor: Actor) -
     spec, sealed = sent.applied_to(_before(hub, key))
     _demand_values(sealed, sent, key or UNSAVED)
     values = {slot: value or secrets.token_urlsafe(24) for slot, value in sealed.items()}
-    return await try_unsaved(hub, key or UNSAVED, spec, values, actor)
+    return await hub.operations.test_unsaved(key or UNSAVED, spec, values, actor)
 
 
 def _before(hub: Hub, key: str | None) -> Spec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
+from pathlib import Path
 
 from highball.config.document import effective_job
 from highball.engine.kinds import engine_of
@@ -13,6 +14,7 @@ from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor, write_down
 from highball.hub.auth.users import demand_present
 from highball.hub.disaster.recovery_kit import demand_makeable, list_kept
+from highball.hub.disaster.self_backup import Manifest, examine, list_backups
 from highball.hub.parts import HubParts
 from highball.hub.runs.record import not_lost
 from highball.model.snapshot import Difference, Lock, Loss, Node, Snapshot
@@ -88,6 +90,10 @@ class RepositoryOperations:
             )
         await asyncio.to_thread(self._hub.record.give_up, key, actor, self._now())
         self._hub.bus.news.publish("object", key)
+
+    def list_copies(self) -> list[tuple[Path, Manifest]]:
+        """The hub's copies of its own database, the newest first; each is read through for what it says of itself."""
+        return [(path, examine(path)) for path in list_backups(self._hub.state)]
 
     def make_kit(self, key: str, actor: Actor) -> str:
         """The page to print for a repository; who took it, and when, is in the audit.

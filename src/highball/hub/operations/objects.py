@@ -11,10 +11,13 @@ from typing import Any
 
 from highball.config.document import Document
 from highball.config.references import Reference, Spec
+from highball.errors import Unknown
 from highball.hub.audit import Actor
+from highball.hub.auth.single_sign_on import place_of_secret
 from highball.hub.document.diff import Change, Declared, Preview, Revision
 from highball.hub.parts import HubParts
 from highball.hub.status.repositories import tell_undo_leaves
+from highball.secret import SecretValue
 
 
 class ObjectOperations:
@@ -124,6 +127,24 @@ class ObjectOperations:
     def purge_object(self, kind: str, key: str, actor: Actor) -> None:
         """Remove a deleted object, its revisions and its sealed secrets for good; the record of its runs stays."""
         self._hub.documents.purge(kind, key, now=self._now(), actor=actor)
+
+    # --- the provider's secret ---
+
+    def seal_provider_secret(self, value: SecretValue, actor: Actor) -> None:
+        """Seal the secret of this hub at the provider that is declared now, and at no other. Raises Unknown."""
+        self._hub.vault.seal(self._place_of_provider(), value, actor, self._now())
+
+    def forget_provider_secret(self, actor: Actor) -> None:
+        """Forget it. Raises Unknown."""
+        self._hub.vault.remove(self._place_of_provider(), actor, self._now())
+
+    def _place_of_provider(self) -> str:
+        provider = self._hub.document().settings.oidc
+        if provider is None:
+            raise Unknown(
+                "no provider is configured", code="provider_unset", hint="declare settings.oidc first"
+            )
+        return place_of_secret(provider.issuer)
 
     # --- the whole ---
 

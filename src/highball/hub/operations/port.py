@@ -12,8 +12,8 @@ from datetime import datetime
 from highball.hub.operations.holdings import RepositoryOperations
 from highball.hub.operations.machines import HostOperations
 from highball.hub.operations.objects import ObjectOperations
-from highball.hub.operations.orders import RunOperations
 from highball.hub.operations.outlook import StatusOperations
+from highball.hub.operations.repository_keys import KeyOperations
 from highball.hub.operations.retaining import RetentionOperations
 from highball.hub.operations.timing import ScheduleOperations
 from highball.hub.operations.trials import TrialOperations
@@ -22,7 +22,7 @@ from highball.hub.runs.record import utc_now
 
 
 class HubOperations(
-    RunOperations,
+    KeyOperations,
     ObjectOperations,
     StatusOperations,
     ScheduleOperations,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from highball.hub.disaster.self_backup import examine, list_backups
 from highball.model.fact import Fact
 from highball.model.run import Run
 from highball.model.text import UtcTime
 from highball.web.authorize import Admin
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 
 
 class BackupAnswer(Fact):
@@ -31,18 +30,17 @@ router = APIRouter(prefix="/api/v1", tags=["recovery"])
     response_class=StreamingResponse,
     responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}},
 )
-def recovery_kit(hub: TheHub, key: str, actor: Admin) -> StreamingResponse:
+def recovery_kit(operations: TheOperations, key: str, actor: Admin) -> StreamingResponse:
     """The page to print for a repository (Markdown): address, password, the commands that bring data back."""
-    page = hub.operations.make_kit(key, actor)
+    page = operations.make_kit(key, actor)
     return StreamingResponse(iter([page]), media_type="text/markdown; charset=utf-8")
 
 
 @router.get("/hub/backups")
-def list_copies(hub: TheHub, _: Admin) -> list[BackupAnswer]:
+def list_copies(operations: TheOperations, _: Admin) -> list[BackupAnswer]:
     """The hub's copies of its own database, the newest first; each was read through to say this."""
     found = []
-    for path in list_backups(hub.state):
-        manifest = examine(path)
+    for path, manifest in operations.list_copies():
         found.append(
             BackupAnswer(
                 name=path.name,
@@ -56,6 +54,6 @@ def list_copies(hub: TheHub, _: Admin) -> list[BackupAnswer]:
 
 
 @router.post("/hub/backups", status_code=202)
-def back_up(hub: TheHub, actor: Admin) -> Run:
+def back_up(operations: TheOperations, actor: Admin) -> Run:
     """Make one more copy now."""
-    return hub.operations.order("hub-backup", None, actor=actor)[0]
+    return operations.order("hub-backup", None, actor=actor)[0]

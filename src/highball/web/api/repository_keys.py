@@ -8,13 +8,12 @@ from fastapi import APIRouter, Response
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from highball.hub import repository_keys
 from highball.hub.runs.queue import KEY_NAME
 from highball.model.run import Run
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
 from highball.web.authorize import Admin, Sees
-from highball.web.dependencies import TheHub
+from highball.web.dependencies import TheOperations
 from highball.web.error_responses import ASKED_IN_VAIN
 
 KeyId = Annotated[str, Named(pattern="^[0-9a-f]{64}$")]
@@ -52,27 +51,26 @@ router = APIRouter(prefix="/api/v1/repositories/{key}/keys", tags=["repositories
 
 
 @router.get("")
-async def list_keys(hub: TheHub, key: str, _: Sees) -> list[KeyTold]:
+async def list_keys(operations: TheOperations, key: str, _: Sees) -> list[KeyTold]:
     """The keys of a repository, as its engine lists them now, and what each is for."""
-    return await repository_keys.list_told(hub, key)
+    return await operations.list_keys(key)
 
 
 @router.post("", status_code=202)
-def add_key(hub: TheHub, key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
+def add_key(operations: TheOperations, key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
     """Let another password open it, besides the one that does; this hub does not keep it."""
-    run = repository_keys.add(hub, key, actor, name=sent.name, value=sent.value, reference=sent.reference)
+    run = operations.add_key(key, actor, name=sent.name, value=sent.value, reference=sent.reference)
     return _begun(response, run)
 
 
 @router.post("/rotate", status_code=202)
-def rotate(hub: TheHub, key: str, actor: Admin, sent: Rotation, response: Response) -> Run:
+def rotate(operations: TheOperations, key: str, actor: Admin, sent: Rotation, response: Response) -> Run:
     """Let a new password open it, and once it has, take the place of the one before; nothing is encrypted anew.
 
     The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
     repository.
     """
-    run = repository_keys.rotate(
-        hub,
+    run = operations.rotate_key(
         key,
         actor,
         value=sent.value,
@@ -84,9 +82,9 @@ def rotate(hub: TheHub, key: str, actor: Admin, sent: Rotation, response: Respon
 
 
 @router.post("/{id}/remove", status_code=202)
-def remove_key(hub: TheHub, key: str, id: KeyId, actor: Admin, response: Response) -> Run:
+def remove_key(operations: TheOperations, key: str, id: KeyId, actor: Admin, response: Response) -> Run:
     """Let the password of this key open it no more; one that this hub opens it by is never removed."""
-    return _begun(response, repository_keys.remove(hub, key, id, actor))
+    return _begun(response, operations.remove_key(key, id, actor))
 
 
 def _begun(response: Response, run: Run) -> Run:

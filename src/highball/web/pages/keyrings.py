@@ -10,7 +10,6 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError, Misuse
-from highball.hub import repository_keys
 from highball.hub.audit import Entry, Wanted
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
@@ -66,7 +65,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
 async def show_list(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
     context: dict[str, Any] = {"error": None, "keys": [], "looks": LOOKS, "used_by": USED_BY}
     try:
-        context["keys"] = await repository_keys.list_told(hub, key)
+        context["keys"] = await hub.operations.list_keys(key)
     except HighballError as error:
         context["error"] = error
     return await run_in_threadpool(
@@ -116,7 +115,7 @@ def rotate(
     try:
         given = _given(how, password, file)
         once = f"{order_key}:rotate" if order_key else None
-        run = repository_keys.rotate(hub, key, actor, **given, of_admin=bool(of_admin), order_key=once)
+        run = hub.operations.rotate_key(key, actor, **given, of_admin=bool(of_admin), order_key=once)
     except HighballError as error:
         return _form(
             hub, pages, request, key, "rotate", {"how": how, "file": file, "of_admin": of_admin}, error
@@ -140,7 +139,7 @@ def add(
     try:
         once = f"{order_key}:add" if order_key else None
         given = _given(how, password, file)
-        run = repository_keys.add(hub, key, actor, name=_name(name), **given, order_key=once)
+        run = hub.operations.add_key(key, actor, name=_name(name), **given, order_key=once)
     except HighballError as error:
         return _form(hub, pages, request, key, "add", {"how": how, "file": file, "name": name}, error)
     return go(f"/runs/{run.id}")
@@ -159,7 +158,7 @@ async def ask_to_remove(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, id: KeyId
 ) -> Response:
     try:
-        found = next((one for one in await repository_keys.list_told(hub, key) if one.id == id), None)
+        found = next((one for one in await hub.operations.list_keys(key) if one.id == id), None)
     except HighballError as error:
         return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
     if found is None or not found.removable:
@@ -177,8 +176,8 @@ def remove(
     order_key: Text = "",
 ) -> Response:
     try:
-        run = repository_keys.remove(
-            hub, key, id, actor, order_key=f"{order_key}:remove" if order_key else None
+        run = hub.operations.remove_key(
+            key, id, actor, order_key=f"{order_key}:remove" if order_key else None
         )
     except HighballError as error:
         hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
@@ -233,7 +232,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
         "admin_password": any(one.name == "admin.password" for one in held),
         "password": password,
         "file": hub.documents.file() if declared.origin == "file" else None,
-        "former": repository_keys.has_former(hub, key),
+        "former": hub.operations.has_former_password(key),
         "last": last,
         "taken": kit,
         "kit_outdated": is_outdated(hub, key, kit),

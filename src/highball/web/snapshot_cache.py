@@ -12,8 +12,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 
-from starlette.concurrency import run_in_threadpool
-
 from highball.errors import Unknown
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
@@ -95,7 +93,6 @@ class Listings:
         return self._listings[key]
 
     async def _ask_folder(self, key: str, snapshot: str, path: bytes) -> tuple[Node, ...]:
-        asked = await run_in_threadpool(self._hub.repositories.asked, key)
-        found = await asked.list_folder(snapshot, path)
+        found = await self._hub.operations.list_folder(key, snapshot, path)
         inside = [node for node in found if node.path != path]
         return tuple(sorted(inside, key=lambda node: (node.kind != "dir", node.path)))

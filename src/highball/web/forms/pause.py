@@ -71,9 +71,9 @@ class Rest:
     """When the last of the pauses ends; None while one of them has no end."""
 
 
-def find_rest(hub: Hub, now: datetime) -> Rest:
+def find_rest(hub: Hub) -> Rest:
     """How much is paused now, and until when."""
-    held = hub.scheduler.list_pauses(now)
+    held = hub.operations.list_pauses()
     subjects = {one.subject for one in planned_of(hub.document(), hub.host)}
     going = subjects - {pause.subject for pause in held}
     backups = {subject for subject in subjects if subject.startswith("backup:")}

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from highball.errors import HighballError, Stale
 from highball.hub.document.diff import Preview
 from highball.hub.hub import Hub
-from highball.hub.runs.record import utc_now
 from highball.humanize import counted
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
@@ -55,13 +54,13 @@ def _answer(
 
 @router.get("/configuration")
 def show(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
-    return _answer(hub, pages, request, hub.documents.as_yaml())
+    return _answer(hub, pages, request, hub.operations.read_whole())
 
 
 @router.post("/configuration/preview")
 def preview(hub: TheHub, pages: ThePages, request: Request, _: Admin, text: LongText = "") -> Response:
     text = _plain_lines(text)
-    return _answer(hub, pages, request, text, hub.documents.preview(text))
+    return _answer(hub, pages, request, text, hub.operations.preview_whole(text))
 
 
 @router.post("/configuration")
@@ -76,13 +75,13 @@ def apply(
 ) -> Response:
     text = _plain_lines(text)
     if seen != _mark_of(text):  # it was changed after somebody looked at what it changes
-        return _answer(hub, pages, request, text, hub.documents.preview(text))
+        return _answer(hub, pages, request, text, hub.operations.preview_whole(text))
     try:
-        made = hub.documents.write_back(text, expected=token, now=utc_now(), actor=actor)
+        made = hub.operations.write_whole(text, actor, expected=token)
     except Stale as error:
-        return _answer(hub, pages, request, text, hub.documents.preview(text), error)
+        return _answer(hub, pages, request, text, hub.operations.preview_whole(text), error)
     except HighballError:
-        return _answer(hub, pages, request, text, hub.documents.preview(text))
+        return _answer(hub, pages, request, text, hub.operations.preview_whole(text))
     return go("/configuration", said=Said(f"Applied: {counted(len(made), 'change')}."))
 
 

@@ -83,9 +83,9 @@ def _take_zone(hub: Hub, zone: str, actor: Actor) -> None:
     if not zone or hub.document().jobs or "timezone" in hub.document().tables.get("settings", {}):
         return
     with contextlib.suppress(HighballError):  # no zone of ours, or a file says what the settings are
-        revision = hub.documents.get("settings", "settings").revision
+        revision = hub.operations.get_object("settings", "settings").revision
         told = {"timezone": zone[:100]}
-        hub.documents.patch("settings", "settings", told, expected=revision, now=utc_now(), actor=actor)
+        hub.operations.patch_object("settings", "settings", told, actor, expected=revision)
 
 
 @router.get("/login")

@@ -20,8 +20,6 @@ from highball.hub.document.diff import (
     is_of_file,
 )
 from highball.hub.hub import Hub
-from highball.hub.runs.record import utc_now
-from highball.hub.status.repositories import tell_undo_leaves
 from highball.web.authorize import Admin, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
@@ -87,7 +85,7 @@ def name_of(kind: str, key: str) -> str:
 
 def in_use(hub: Hub, kind: str, key: str) -> Question | None:
     """What has to be changed before an object can be deleted, with the way there; None where nothing names it."""
-    found = dict.fromkeys(reference.of for reference in hub.documents.list_references(kind, key))
+    found = dict.fromkeys(reference.of for reference in hub.operations.list_references(kind, key))
     if not found:
         return None
     return Question(
@@ -128,7 +126,7 @@ def _answer(
     error: HighballError | None = None,
 ) -> Response:
     _demand_seen(actor, kind)
-    found = hub.documents.history(kind, key)
+    found = hub.operations.list_revisions(kind, key)
     newest = found[0].revision if found else 0
     one = _find(hub, kind, key)
     lives, of_file = one is not None, one is not None and is_of_file(one)
@@ -181,7 +179,7 @@ def ask_about_undo(
     to: Annotated[int, Query(ge=0, le=10**9)] = 0,
 ) -> Response:
     _demand_seen(actor, kind)
-    found = hub.documents.history(kind, key)
+    found = hub.operations.list_revisions(kind, key)
     one = next((each for each in found if each.revision == to), None)
     if one is None:
         raise Unknown(f"{key} has no revision {to}", code="revision_unknown")
@@ -202,9 +200,8 @@ def undo(
     revision: Number = 0,
 ) -> Response:
     _demand_seen(actor, kind)
-    leaves = _leaves(hub, kind, key, to)
     try:
-        hub.documents.undo(kind, key, to, expected=revision, now=utc_now(), actor=actor)
+        _, leaves = hub.operations.undo_object(kind, key, to, actor, expected=revision)
     except HighballError as error:
         return _answer(hub, pages, request, actor, kind, key, error=error)
     text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
@@ -216,7 +213,7 @@ def undo(
 
 def _leaves(hub: Hub, kind: str, key: str, to: int) -> str | None:
     """What an undo cannot bring back."""
-    return tell_undo_leaves(hub, key, to) if kind == "repository" and _find(hub, kind, key) else None
+    return hub.operations.tell_undo_leaves(kind, key, to) if _find(hub, kind, key) else None
 
 
 def _demand_seen(actor: Actor, kind: str) -> None:
@@ -229,7 +226,7 @@ def _demand_seen(actor: Actor, kind: str) -> None:
 
 def _find(hub: Hub, kind: str, key: str) -> Declared | None:
     try:
-        return hub.documents.get(kind, key)
+        return hub.operations.get_object(kind, key)
     except Unknown:
         return None
 
@@ -263,7 +260,7 @@ class Gone:
 def _answer_deleted(
     hub: Hub, pages: Pages, request: Request, page: int = 1, error: HighballError | None = None
 ) -> Response:
-    found = hub.documents.list_deleted()
+    found = hub.operations.list_deleted()
     from_here = (page - 1) * AT_ONCE
     context = {
         "gone": [
@@ -291,7 +288,7 @@ def restore(
     hub: TheHub, pages: ThePages, request: Request, actor: Admin, kind: Text = "", key: Text = ""
 ) -> Response:
     try:
-        one = hub.documents.restore(kind, key, now=utc_now(), actor=actor)
+        one = hub.operations.restore_object(kind, key, actor)
     except HighballError as error:
         return _answer_deleted(hub, pages, request, error=error)
     return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is back."))
@@ -306,7 +303,7 @@ def ask_about_purge(
     kind: Annotated[str, Query(max_length=80)] = "",
     key: Annotated[str, Query(max_length=80)] = "",
 ) -> Response:
-    there = {(one.kind, one.key) for one in hub.documents.list_deleted()}
+    there = {(one.kind, one.key) for one in hub.operations.list_deleted()}
     if (kind, key) not in there:
         raise Unknown(f"there is no deleted {kind} {key}".rstrip())
     return ask(pages, request, _about_purge(kind, key))
@@ -317,7 +314,7 @@ def purge(
     hub: TheHub, pages: ThePages, request: Request, actor: Admin, kind: Text = "", key: Text = ""
 ) -> Response:
     try:
-        hub.documents.purge(kind, key, now=utc_now(), actor=actor)
+        hub.operations.purge_object(kind, key, actor)
     except HighballError as error:
         return _answer_deleted(hub, pages, request, error=error)
     return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is removed for good."))

@@ -84,7 +84,7 @@ def show_new(
 ) -> Response:
     document = hub.document()
     spec = (
-        hub.documents.get("job", origin).spec
+        hub.operations.get_object("job", origin).spec
         if origin
         else fresh_spec(document.tables, [*document.repositories])
     )
@@ -95,7 +95,7 @@ def show_new(
 async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, form: Sent) -> Response:
     origin, document = str(form.get("origin") or ""), hub.document()
     spec = (
-        hub.documents.get("job", origin).spec
+        hub.operations.get_object("job", origin).spec
         if origin
         else fresh_spec(document.tables, [*document.repositories])
     )
@@ -104,14 +104,14 @@ async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, for
 
 @router.get("/jobs/{key}/edit")
 def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
-    return _show(hub, pages, request, _Edit(hub, hub.documents.get("job", key)), {})
+    return _show(hub, pages, request, _Edit(hub, hub.operations.get_object("job", key)), {})
 
 
 @router.post("/jobs/{key}/edit")
 async def change(
     hub: TheHub, pages: ThePages, request: Request, key: str, actor: Admin, form: Sent
 ) -> Response:
-    declared = await asyncio.to_thread(hub.documents.get, "job", key)
+    declared = await asyncio.to_thread(hub.operations.get_object, "job", key)
     return await _answer(hub, pages, request, _Edit(hub, declared), form, actor)
 
 
@@ -128,7 +128,7 @@ class _New:
     def save(self, key: str, spec: Spec, form: FormData, actor: Actor) -> Response:
         """Declare it; where its key cannot be, what else is wrong is told as well."""
         try:
-            self.hub.documents.create("job", key, spec, now=utc_now(), actor=actor)
+            self.hub.operations.create_object("job", key, spec, actor)
         except (ConfigurationInvalid, Conflict) as error:
             if not error.code.startswith("key_"):
                 raise
@@ -138,7 +138,7 @@ class _New:
     def _with_all_else(self, error: HighballError, spec: Spec) -> HighballError:
         of_key = [Problem("key", error.message, error.hint)]
         other = f"job-{secrets.token_hex(4)}"
-        found = self.hub.documents.preview_change("job", other, spec).problems
+        found = self.hub.operations.preview_object("job", other, spec).problems
         else_wrong = [replace(one, at=one.at.removeprefix(f"jobs.{other}").lstrip(".")) for one in found]
         return ConfigurationInvalid(error.message, code=error.code, problems=[*of_key, *else_wrong])
 
@@ -158,7 +158,7 @@ class _Edit:
         )
         if spec == self.spec and expected == self.revision:
             return go(address_of(key), said=Said(f"Nothing was changed in {key}."))
-        self.hub.documents.change("job", key, spec, expected=expected, now=utc_now(), actor=actor)
+        self.hub.operations.change_object("job", key, spec, actor, expected=expected)
         return go(address_of(key), said=Said(f"{key} is saved.", undo=f"/history/job/{key}"))
 
 
@@ -363,7 +363,7 @@ def show_times(hub: TheHub, pages: ThePages, request: Request, _: Admin, zone: I
 
 @router.get("/jobs/new/kept")
 def show_kept(hub: TheHub, pages: ThePages, request: Request, _: Admin, was: InQuery = "") -> Response:
-    spec = hub.documents.get("job", was).spec if was else {}
+    spec = hub.operations.get_object("job", was).spec if was else {}
     shown = shown_of(spec, hub.document().tables, hub.host)
     form = FormData(request.query_params)
     counts = tuple(str(form.get(f"keep-{name}") or "").strip() for name in COUNTS)
@@ -429,7 +429,7 @@ def _keeps(hub: Hub, key: str, fields: JobFields, spec: Spec) -> Keeping:
         return Keeping()
     typed = ("retention", "profile")  # the rest may be wrong as it stands in the form, and is no matter here
     declared = {
-        name: value for name, value in hub.documents.get("job", key).spec.items() if name not in typed
+        name: value for name, value in hub.operations.get_object("job", key).spec.items() if name not in typed
     }
     try:
         told = declared | {name: spec[name] for name in typed if name in spec}

@@ -126,7 +126,7 @@ def show_list(
         "narrowed": any(narrowed.values()),
         "pages": _pages(page, found.matching, narrowed),
         "pauses": pausing.choices(),
-        "rest": pausing.find_rest(hub, utc_now()),
+        "rest": pausing.find_rest(hub),
         "every": bool(every),
         "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
         "once": secrets.token_urlsafe(12),
@@ -200,18 +200,13 @@ def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime 
             hub.operations.place(order, actor, key=f"{once}:{key}:{name}" if once else None)
         return bool(there)
     try:
-        _rest(hub, key, actor, pausing=act == "pause", until=until)
+        if act == "pause":
+            hub.operations.pause_job(key, until, actor)
+        else:
+            hub.operations.resume_job(key, actor)
     except Unknown:
         return False
     return True
-
-
-def _rest(hub: Hub, key: str, actor: Actor, *, pausing: bool, until: datetime | None = None) -> None:
-    if pausing:
-        hub.scheduler.pause(f"backup:{key}", until, actor, utc_now())
-    else:
-        hub.scheduler.resume(f"backup:{key}", actor, utc_now())
-    hub.bus.news.publish("job", key)
 
 
 def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, Any]:
@@ -246,18 +241,16 @@ def pause_all(
     now = utc_now()
     try:
         until = pausing.end_of(pause, day, hour, now, pages.zone())
-        hub.scheduler.pause_all(until, actor, now, maintenance=bool(maintenance))
+        hub.operations.pause_all(until, actor, maintenance=bool(maintenance))
     except HighballError as error:
         return go(to, said=pausing.why_not(error))
-    hub.bus.news.publish("job")
     what = "All jobs and all maintenance are" if maintenance else "All jobs are"
     return go(to, said=Said(f"{what} paused{pausing.lasting(until, now, pages.zone())}."))
 
 
 @router.post("/pauses/end")
 def resume_all(hub: TheHub, actor: Runs, to: Text = "/jobs") -> Response:
-    hub.scheduler.resume_all(actor, utc_now())
-    hub.bus.news.publish("job")
+    hub.operations.resume_all(actor)
     return go(to, said=Said("Everything runs by its schedule again."))
 
 
@@ -303,7 +296,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     now, document = utc_now(), hub.document()
     job = effective_job(document, key)
     found, problems = look_at(hub, pages.survey(), key)
-    declared = hub.documents.get("job", key)
+    declared = hub.operations.get_object("job", key)
     runs = hub.operations.list_runs(RunFilter(job=key, kind=RunKind.BACKUP), limit=RECENT)
     backups = [run for run in runs if not run.dry_run]
     going = next((run for run in backups if run.state is not RunState.DONE), None)
@@ -634,7 +627,7 @@ def pause_it(
 ) -> Response:
     try:
         until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
-        _rest(hub, key, actor, pausing=True, until=until)
+        hub.operations.pause_job(key, until, actor)
     except (ConfigurationInvalid, Misuse) as error:
         return go(address_of(key), said=pausing.why_not(error))
     lasting = pausing.lasting(until, utc_now(), pages.zone())
@@ -643,7 +636,7 @@ def pause_it(
 
 @router.post("/jobs/{key}/resume")
 def resume(hub: TheHub, key: str, actor: Runs) -> Response:
-    _rest(hub, key, actor, pausing=False)
+    hub.operations.resume_job(key, actor)
     return go(address_of(key), said=Said(f"{key} runs by its schedule again."))
 
 
@@ -652,7 +645,7 @@ def resume(hub: TheHub, key: str, actor: Runs) -> Response:
 
 @router.get("/jobs/{key}/delete")
 def ask(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
-    declared = hub.documents.get("job", key)
+    declared = hub.operations.get_object("job", key)
     found, _problems = look_at(hub, pages.survey(), key)
     kept = {one.repository: one.snapshots for one in found.standings if one.snapshots}
     return fields.ask(pages, request, _about_deletion(key, declared.revision, kept))
@@ -660,7 +653,7 @@ def ask(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> R
 
 @router.post("/jobs/{key}/delete")
 def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
-    hub.documents.delete("job", key, expected=revision, now=utc_now(), actor=actor)
+    hub.operations.delete_object("job", key, actor, expected=revision)
     return go("/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted"))
 
 

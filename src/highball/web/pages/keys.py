@@ -9,7 +9,6 @@ from fastapi import APIRouter, Form, Request, Response
 from highball.errors import HighballError
 from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
-from highball.hub.runs.record import utc_now
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
@@ -40,8 +39,8 @@ def _answer(
     revision: int,
     error: HighballError | None = None,
 ) -> Response:
-    one = hub.documents.get(kind, key)
-    names = dict.fromkeys(reference.of for reference in hub.documents.list_references(kind, key))
+    one = hub.operations.get_object(kind, key)
+    names = dict.fromkeys(reference.of for reference in hub.operations.list_references(kind, key))
     context = {
         "kind": kind,
         "was": key,
@@ -74,7 +73,7 @@ def change(
 ) -> Response:
     new = new.strip()
     try:
-        hub.documents.rekey(kind, key, new, expected=revision, now=utc_now(), actor=actor)
+        hub.operations.rekey_object(kind, key, new, actor, expected=revision)
     except HighballError as error:
         return _answer(hub, pages, request, kind, key, new, revision_that_holds(error, revision), error)
     return go(page_of(kind, new), said=Said(f"{key} is {new} now. Its history came along."))

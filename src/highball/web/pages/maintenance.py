@@ -83,7 +83,7 @@ def show(
         "zone_name": document.settings.timezone,
         "order_key": secrets.token_urlsafe(12),
         "pauses": pausing.choices(),
-        "rest": pausing.find_rest(hub, now),
+        "rest": pausing.find_rest(hub),
     }
     return pages.answer(request, "maintenance", context)
 
@@ -215,8 +215,8 @@ def _demand(hub: Hub, subject: str) -> str:
 
 def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
     planned = _upkeep(hub)
-    coming = hub.scheduler.next_of_each([one.subject for one in planned], now)
-    pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
+    coming = hub.operations.next_of_each([one.subject for one in planned])
+    pauses = {pause.subject: pause for pause in hub.operations.list_pauses()}
     held = list_last_done(hub)
     expired = hub.record.find_last(Action.HISTORY, None)
     if expired is not None:

@@ -18,7 +18,6 @@ from highball.hub.document.diff import (
     is_of_file,
 )
 from highball.hub.hub import Hub
-from highball.hub.runs.record import utc_now
 from highball.web.authorize import Admin, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
@@ -44,9 +43,9 @@ router = APIRouter(include_in_schema=False)
 
 @router.get(PROFILES)
 def show_all(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
-    found = hub.documents.list_objects("profile")
+    found = hub.operations.list_objects("profile")
     used: dict[str, int] = {}
-    for job in hub.documents.list_objects("job"):
+    for job in hub.operations.list_objects("job"):
         name = job.spec.get("profile")
         used[str(name)] = used.get(str(name), 0) + 1
     return pages.answer(
@@ -109,9 +108,15 @@ def create(
         spec = _read(text)
         if do == "preview":
             return _answer(
-                hub, pages, request, key, text, None, found=hub.documents.preview_change("profile", key, spec)
+                hub,
+                pages,
+                request,
+                key,
+                text,
+                None,
+                found=hub.operations.preview_object("profile", key, spec),
             )
-        hub.documents.create("profile", key, spec, now=utc_now(), actor=actor)
+        hub.operations.create_object("profile", key, spec, actor)
     except HighballError as error:
         return _answer(hub, pages, request, key, text, None, error=error)
     return go(_address(key), said=Said(f"The profile {key} is declared. Jobs can name it now."))
@@ -119,7 +124,7 @@ def create(
 
 @router.get("/profiles/{key}")
 def show(hub: TheHub, pages: ThePages, key: str, request: Request, _: Sees) -> Response:
-    one = hub.documents.get("profile", key)
+    one = hub.operations.get_object("profile", key)
     return _answer(hub, pages, request, key, spec_as_yaml("profile", one.spec), one, revision=one.revision)
 
 
@@ -134,13 +139,13 @@ def change(
     do: Text = "",
     revision: Number = 0,
 ) -> Response:
-    one = hub.documents.get("profile", key)
+    one = hub.operations.get_object("profile", key)
     try:
         spec = _read(text)
         if do == "preview":
-            found = hub.documents.preview_change("profile", key, spec)
+            found = hub.operations.preview_object("profile", key, spec)
             return _answer(hub, pages, request, key, text, one, revision=revision, found=found)
-        hub.documents.change("profile", key, spec, expected=revision, now=utc_now(), actor=actor)
+        hub.operations.change_object("profile", key, spec, actor, expected=revision)
     except HighballError as error:
         holds = revision_that_holds(error, revision)
         return _answer(hub, pages, request, key, text, one, revision=holds, error=error)
@@ -149,13 +154,13 @@ def change(
 
 @router.get("/profiles/{key}/delete")
 def ask_about(hub: TheHub, pages: ThePages, key: str, request: Request, _: Admin) -> Response:
-    declared = hub.documents.get("profile", key)
+    declared = hub.operations.get_object("profile", key)
     return ask(pages, request, in_use(hub, "profile", key) or _about(declared))
 
 
 @router.post("/profiles/{key}/delete")
 def delete(hub: TheHub, key: str, actor: Admin, revision: Number = 0) -> Response:
-    hub.documents.delete("profile", key, expected=revision, now=utc_now(), actor=actor)
+    hub.operations.delete_object("profile", key, actor, expected=revision)
     return go(PROFILES, said=Said(f"The profile {key} is deleted.", undo="/deleted"))
 
 
@@ -187,7 +192,7 @@ def _without(place: str, problems: tuple[Problem, ...]) -> list[Problem]:
 
 def _list_users(hub: Hub, key: str) -> list[tuple[str, str]]:
     """Who names the profile, and where that is shown."""
-    found = dict.fromkeys(reference.of for reference in hub.documents.list_references("profile", key))
+    found = dict.fromkeys(reference.of for reference in hub.operations.list_references("profile", key))
     return [(name_of(*place), page_of(*place)) for place in found]
 
 

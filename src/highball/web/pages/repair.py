@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 
 from highball.engine.kinds import engine_of
 from highball.errors import Unknown
-from highball.hub.status.repositories import list_holdings
 from highball.model.standing import HoldCause
 from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
@@ -27,7 +26,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
     repair = engine_of(repository).repair
     if repair is None:
         raise Unknown(f"a repository of {repository.engine} is not repaired by hand", code="no_repair")
-    [held] = list_holdings(hub, [key])
+    held = hub.operations.get_holding(key)
     damage = next(
         (one for one in hub.operations.list_holds(key) if one.cause is HoldCause.CHECK_FAILED), None
     )

@@ -32,7 +32,6 @@ from highball.hub.status.repositories import (
     HeldSecret,
     Holding,
     find_coverage,
-    list_holdings,
     list_secrets,
 )
 from highball.model.run import (
@@ -80,14 +79,14 @@ router = APIRouter(include_in_schema=False)
 def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
     now = utc_now()
     going = _going(hub)
-    paused = {pause.subject for pause in hub.scheduler.list_pauses(now)}
+    paused = {pause.subject for pause in hub.operations.list_pauses()}
     rows = [
         Row(
             held,
             look_of(held, going.get(held.key), locked=pages.seen_locks.tell(held.key, now)),
             f"check:{held.key}" in paused,
         )
-        for held in list_holdings(hub)
+        for held in hub.operations.list_holdings()
     ]
     return pages.answer(request, "repositories", {"rows": rows})
 
@@ -114,8 +113,11 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
         pages.seen_locks.note(key, found["locks"], utc_now())
 
     def draw() -> Response:
-        [held] = list_holdings(hub, [key])
-        look = look_of(held, _going(hub).get(key), locked=pages.seen_locks.tell(key, utc_now()))
+        look = look_of(
+            hub.operations.get_holding(key),
+            _going(hub).get(key),
+            locked=pages.seen_locks.tell(key, utc_now()),
+        )
         return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
 
     return await run_in_threadpool(draw)
@@ -202,7 +204,7 @@ def resume(hub: TheHub, key: str, actor: Runs) -> Response:
 
 @router.get("/repositories/{key}/delete")
 def ask_to_delete(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
-    declared = hub.documents.get("repository", key)
+    declared = hub.operations.get_object("repository", key)
     question = in_use(hub, "repository", key) or _about_deletion(key, declared.revision)
     return ask(pages, request, question)
 
@@ -210,7 +212,7 @@ def ask_to_delete(hub: TheHub, pages: ThePages, request: Request, key: str, _: A
 @router.post("/repositories/{key}/delete")
 def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]) -> Response:
     try:
-        hub.documents.delete("repository", key, expected=revision, now=utc_now(), actor=actor)
+        hub.operations.delete_object("repository", key, actor, expected=revision)
     except Conflict as error:
         hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
         return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
@@ -288,9 +290,9 @@ def set_maintenance(
 ) -> Response:
     if sent.is_off and not sent.accept_growth:
         return ask(pages, request, _about_off(key, sent.revision))
-    spec = sent.applied_to(hub.documents.get("repository", key).spec)
+    spec = sent.applied_to(hub.operations.get_object("repository", key).spec)
     try:
-        hub.documents.change("repository", key, spec, expected=sent.revision, now=utc_now(), actor=actor)
+        hub.operations.change_object("repository", key, spec, actor, expected=sent.revision)
     except ConfigurationInvalid as error:
         context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
         return pages.answer(request, "repository", context, status=422)
@@ -441,12 +443,12 @@ def _shown(
 ) -> dict[str, Any]:
     """All that the page of a repository says; `sent` is what somebody wants of its maintenance, and may not have."""
     repository = hub.repositories.get(key)
-    declared = hub.documents.get("repository", key)
+    declared = hub.operations.get_object("repository", key)
     now = utc_now()
-    [held] = list_holdings(hub, [key])
-    pauses = {pause.subject: pause for pause in hub.scheduler.list_pauses(now)}
+    held = hub.operations.get_holding(key)
+    pauses = {pause.subject: pause for pause in hub.operations.list_pauses()}
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
-    known = hub.record.list_days(key, now.date() - timedelta(days=days))
+    known = hub.operations.list_days(key, days)
     taken = kit_taken(hub, key)
     return {
         "key": key,
@@ -461,7 +463,7 @@ def _shown(
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),
         "pauses": pausing.choices(),
-        "coming": hub.scheduler.next_of_each(_subjects(hub, key), now),
+        "coming": hub.operations.next_of_each(_subjects(hub, key)),
         "runs": hub.operations.list_runs(chosen, limit=LATEST),
         "days": days,
         "periods": PERIODS,
@@ -577,16 +579,15 @@ def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
 
 
 async def _locks(hub: Hub, key: str) -> dict[str, Any]:
-    await run_in_threadpool(hub.repositories.get, key)
-    now = utc_now()
+    repository = await run_in_threadpool(hub.repositories.get, key)
+    now, host = utc_now(), repository.maintainer(hub.host)
     context: dict[str, Any] = {"key": key, "locks": [], "error": None, "gone": False, "order_key": _fresh()}
     try:
-        asked = await run_in_threadpool(hub.repositories.asked, key)
-        found = await asked.list_locks()
+        found = await hub.operations.list_locks(key)
     except HighballError as error:
         gone = error.code in LOST and await run_in_threadpool(hub.record.find_identity, key) is not None
         return context | {"error": error, "gone": gone}
-    return context | {"locks": [judge_lock(lock, asked.host, now) for lock in found]}
+    return context | {"locks": [judge_lock(lock, host, now) for lock in found]}
 
 
 def _about_deletion(key: str, revision: int) -> Question:

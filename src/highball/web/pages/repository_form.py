@@ -307,7 +307,7 @@ async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, sen
 
 @router.get("/repositories/{key}/edit")
 def show_edit(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
-    declared = hub.documents.get("repository", key)
+    declared = hub.operations.get_object("repository", key)
     return _drawn(hub, pages, request, key, RepositoryForm.of(key, declared.spec, declared.revision))
 
 
@@ -356,7 +356,7 @@ def _reaches_otherwise(hub: Hub, key: str | None, sent: RepositoryForm) -> bool:
     """Whether it would be reached or opened otherwise than now; what is refused anyway is not tried."""
     before = _before(hub, key)
     spec, sealed = sent.applied_to(before)
-    if hub.documents.preview_change("repository", _key_of(key, sent), spec, entered=sealed).problems:
+    if hub.operations.preview_object("repository", _key_of(key, sent), spec, entered=sealed).problems:
         return False
     return key is None or bool(sealed) or is_reached_otherwise(before, spec)
 
@@ -416,7 +416,7 @@ async def _test(hub: Hub, key: str | None, sent: RepositoryForm, actor: Actor) -
 
 
 def _before(hub: Hub, key: str | None) -> Spec:
-    return {} if key is None else hub.documents.get("repository", key).spec
+    return {} if key is None else hub.operations.get_object("repository", key).spec
 
 
 def _save(
@@ -433,11 +433,12 @@ def _save(
     made = _key_of(key, sent)
     try:
         _demand_values(sealed, sent, made)
-        told: dict[str, Any] = {"now": utc_now(), "actor": actor}
         if key is None:
-            hub.documents.create("repository", made, spec, **told)
+            hub.operations.create_object("repository", made, spec, actor)
         else:
-            hub.documents.change("repository", key, spec, expected=sent.revision, entered=sealed, **told)
+            hub.operations.change_object(
+                "repository", key, spec, actor, expected=sent.revision, entered=sealed
+            )
     except (ConfigurationInvalid, Conflict) as error:
         again = sent.model_copy(update={"revision": error.revision}) if isinstance(error, Stale) else sent
         return _drawn(hub, pages, request, key, again, error=error)
@@ -476,7 +477,7 @@ def _drawn(
     found: RepositoryTestAnswer | None = None,
     status: int = 200,
 ) -> Response:
-    declared = hub.documents.get("repository", key) if key else None
+    declared = hub.operations.get_object("repository", key) if key else None
     file = hub.documents.file() if declared and declared.origin == FROM_FILE else None
     context = {
         "key": key,

@@ -159,7 +159,7 @@ def _answer_general(
     revision: int,
     error: HighballError | None = None,
 ) -> Response:
-    stored = hub.documents.get("settings", "settings")
+    stored = hub.operations.get_object("settings", "settings")
     nowhere = [("", "Nowhere else")]
     context = {
         "sent": sent,
@@ -180,7 +180,7 @@ def _answer_general(
 
 @router.get(GENERAL)
 def show_general(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
-    stored = hub.documents.get("settings", "settings")
+    stored = hub.operations.get_object("settings", "settings")
     return _answer_general(hub, pages, request, _as_sent(stored.spec), stored.revision)
 
 
@@ -210,7 +210,7 @@ def change_general(
     history = {"logs": logs, "runs": runs, "last": last}
     fields["history"] = {name: _as_number(text) for name, text in history.items() if text.strip()} or None
     try:
-        hub.documents.patch("settings", "settings", fields, expected=revision, now=utc_now(), actor=actor)
+        hub.operations.patch_object("settings", "settings", fields, actor, expected=revision)
     except HighballError as error:
         return _answer_general(
             hub, pages, request, alone | times | history, revision_that_holds(error, revision), error

@@ -19,7 +19,6 @@ from highball.config.document import Document
 from highball.errors import HighballError
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
-from highball.hub.runs.record import utc_now
 from highball.humanize import counted
 from highball.model.snapshot import Difference, Snapshot
 from highball.web.authorize import Admin, Runs, Sees
@@ -147,7 +146,7 @@ def pin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId, reason: Text 
         "reason": reason.strip() or f"pinned by {actor.name}",
     }
     name = f"pin-{snapshot[:8]}-{secrets.token_hex(3)}"
-    hub.documents.create("pin", name, spec, now=utc_now(), actor=actor)
+    hub.operations.create_object("pin", name, spec, actor)
     return _back(key, Said(f"{snapshot[:8]} is pinned: nothing removes it until the pin is taken off."))
 
 
@@ -155,9 +154,8 @@ def pin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId, reason: Text 
 def unpin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId) -> Response:
     taken = 0
     while (found := find_pin(hub.document(), key, snapshot)) is not None:
-        declared = hub.documents.get("pin", found[0])
-        told: dict[str, Any] = {"now": utc_now(), "actor": actor}
-        hub.documents.delete("pin", declared.key, expected=declared.revision, **told)
+        declared = hub.operations.get_object("pin", found[0])
+        hub.operations.delete_object("pin", declared.key, actor, expected=declared.revision)
         taken += 1
     if not taken:
         return _back(key, Said(f"{snapshot[:8]} is not pinned.", "warn"))
@@ -183,8 +181,7 @@ async def compare(
     try:
         pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
         pair.sort(key=lambda one: one.time)
-        asked = await run_in_threadpool(hub.repositories.asked, key)
-        found = await asked.compare(pair[0].id, pair[1].id)
+        found = await hub.operations.compare(key, pair[0].id, pair[1].id)
     except HighballError as error:
         context["trouble"] = error
     else:
@@ -244,7 +241,7 @@ async def list_groups(hub: TheHub, pages: ThePages, request: Request, _: Sees, k
         "jobs": [(one, one) for one in jobs],
     }
     try:
-        context["groups"] = await run_in_threadpool((await hub.operations.adoption(key)).list_groups)
+        context["groups"] = await hub.operations.list_foreign(key)
     except HighballError as error:
         context["trouble"] = error
     return await run_in_threadpool(pages.answer, request, "foreign", context)
@@ -280,16 +277,14 @@ async def ask_to_adopt(
 
 @router.post("/repositories/{key}/foreign/{group}/adopt")
 async def adopt(hub: TheHub, actor: Admin, key: str, group: Group, job: Text = "") -> Response:
-    adoption = await hub.operations.adoption(key)
-    found = await run_in_threadpool(adoption.adopt, group, job, utc_now(), actor)
+    found = await hub.operations.adopt(key, group, job, actor)
     told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
     return go(_foreign(key), said=Said(told))
 
 
 @router.post("/repositories/{key}/foreign/{group}/release")
 async def release(hub: TheHub, actor: Admin, key: str, group: Group) -> Response:
-    adoption = await hub.operations.adoption(key)
-    await run_in_threadpool(adoption.release, group, utc_now(), actor)
+    await hub.operations.release(key, group, actor)
     return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
 
 

@@ -316,7 +316,7 @@ def _declare(hub: Hub, folder: str, password: str, actor: Actor, found: dict[str
     if hub.document().repositories:
         raise Conflict("a repository was made meanwhile", code="repository_exists")
     spec = {"url": folder, "password": {"sealed": True}}
-    hub.documents.create("repository", REPOSITORY, spec, now=utc_now(), actor=actor)
+    hub.operations.create_object("repository", REPOSITORY, spec, actor)
     value = secrets.token_urlsafe(24) if fresh else password
     place = hub.vault.find_place(REPOSITORY, "password")
     hub.vault.seal(place, SecretValue(value.encode()), actor, utc_now())
@@ -334,12 +334,15 @@ def _take_back(hub: Hub, actor: Actor) -> Said | None:
     if hub.record.list_sets(repository=key):
         return Said("There are backups in it already: change it on its own page.", "warn")
     place = _place_of(hub, key)
-    told: dict[str, Any] = {"now": utc_now(), "actor": actor}
-    declared = hub.documents.get("repository", key)
-    hub.documents.delete("repository", key, expected=declared.revision, **told)
-    hub.documents.purge("repository", key, **told)
+    _undeclare(hub, key, actor)
     hub.record.forget_identity(key)
     return Said(f"Choose another place. What was made in {place} stays there, and can be removed by hand.")
+
+
+def _undeclare(hub: Hub, key: str, actor: Actor) -> None:
+    declared = hub.operations.get_object("repository", key)
+    hub.operations.delete_object("repository", key, actor, expected=declared.revision)
+    hub.operations.purge_object("repository", key, actor)
 
 
 async def _initialise(hub: Hub, actor: Actor) -> None:
@@ -353,10 +356,7 @@ async def _initialise(hub: Hub, actor: Actor) -> None:
 
 def _undo(hub: Hub, actor: Actor, ended: Run) -> None:
     """Leave nothing behind of what could not be made, and raise Failed with the reason."""
-    declared = hub.documents.get("repository", REPOSITORY)
-    told: dict[str, Any] = {"now": utc_now(), "actor": actor}
-    hub.documents.delete("repository", REPOSITORY, expected=declared.revision, **told)
-    hub.documents.purge("repository", REPOSITORY, **told)
+    _undeclare(hub, REPOSITORY, actor)
     why = ended.reason.message if ended.reason else "it was not made in time"
     raise Failed(why, code="repository_not_made", hint="choose another folder, or make this one writable")
 
@@ -399,7 +399,7 @@ async def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool,
         raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
 
     def begin() -> None:
-        hub.documents.create("job", JOB, spec, now=utc_now(), actor=actor)
+        hub.operations.create_object("job", JOB, spec, actor)
         hub.operations.order("backup", JOB, actor=actor)
 
     await run_in_threadpool(begin)

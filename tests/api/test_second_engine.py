@@ -35,6 +35,9 @@ def test_it_is_declared_and_drawn_like_any_other(whole: Whole) -> None:
         assert page.status_code == 200, address
     assert "/srv/copies" in admin.get("/repositories/shelf").text
     assert admin.get("/repositories/shelf/repair").status_code == 404
+    for address in ("keys", "snapshots", "delete", "discard", "kit"):
+        page = admin.get(f"/repositories/shelf/{address}")
+        assert page.status_code == 200, (address, page.text)
 
 
 def test_an_engine_that_is_not_known_is_refused_with_those_that_are(whole: Whole) -> None:

@@ -41,9 +41,17 @@ def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
     found = copies.post("repositories/nas/test")
     assert (found["state"], found["action"]) == ("uninitialised", "init")
     assert step_of(copies, "init")["reason"]["code"] == "made"
-    assert copies.repository_state == "empty"
+    found = copies.post("repositories/nas/test")
+    assert (found["state"], found["restic"]) == ("empty", None)
+    assert (found["engine"], found["version"]) == ("copies", "1")
+    facts = copies.agent["facts"]
+    assert (facts["restic"], facts["copies"]) == (None, "1")
 
     first = step_of(copies, "backup")
+    [run] = copies.get("runs", kind="backup")["items"]
+    said = copies.http.get(f"runs/{run['id']}/log").text
+    assert f"copies: Snapshot {first['snapshot_id'][:8]} is saved in nas" in said
+    assert "restic:" not in said
     (copies.source / "new").write_text("a new file")
     second = step_of(copies, "backup")
     assert (second["files_new"], second["files_unmodified"]) == (1, 1)

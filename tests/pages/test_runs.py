@@ -185,7 +185,7 @@ def test_lines_that_swell_when_they_are_escaped_stay_within_a_page(tmp_path: Pat
     for _ in range(LAST_LINES):
         story.tell(LogLine, step=1, stream="stdout", text="<" * LONGEST_LINE)
     story.into(whole.hub.record)
-    part = log_view.read_end(whole.hub.record, whole.hub.record.find_run(story.run))
+    part = log_view.read_end(whole.hub.record, whole.hub.document(), whole.hub.record.find_run(story.run))
     assert part.more
     assert sum(row.cost for row in part.rows) <= MOST_CHARACTERS
 

@@ -219,7 +219,7 @@ class JobSettings(BaseModel):
         (), description="leave out folders that hold a file of this name"
     )
     exclude_larger_than: Size | None = Field(None, description="leave out files larger than this, like 1G")
-    compression: Literal["auto", "max", "off"] = Field("auto", description="how hard restic compresses")
+    compression: Literal["auto", "max", "off"] = Field("auto", description="how hard data is compressed")
     read_concurrency: int | None = Field(
         None, ge=1, le=1024, strict=True, description="how many files are read at a time"
     )

@@ -569,6 +569,14 @@ class Repair(Protocol):
     def is_too_old(self, version: str) -> bool:
         """Whether this version cannot repair as well as later ones."""
 
+    @property
+    def since(self) -> str:
+        """The first version that repairs all there is to repair."""
+
+    @property
+    def before(self) -> str:
+        """What one before that does and does not, as a sentence that begins with `it`."""
+
 
 @dataclass(frozen=True)
 class Setting:

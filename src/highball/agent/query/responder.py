@@ -96,7 +96,9 @@ class RepositoryTest(Fact):
     milliseconds: int
     snapshots: int | None = None
     newest_at: UtcTime | None = None
-    restic: str | None = None
+    engine: str | None = None
+    version: str | None = None
+    """The version of the engine that found it."""
     storage: Storage | None = None
     """Where it is a folder of this host: what there is."""
 
@@ -290,7 +292,8 @@ class _Repository:
 
         def told(state: str, message: str, **more: Any) -> RepositoryTest:
             took = round((time.monotonic() - begun) * 1000)
-            return RepositoryTest(state=state, message=message, milliseconds=took, storage=storage, **more)
+            found = {"milliseconds": took, "engine": question.repository.engine, "storage": storage}
+            return RepositoryTest(state=state, message=message, **found | more)
 
         try:
             about = (question.key, question.repository, question.identity)
@@ -307,12 +310,12 @@ class _Repository:
         if locks:
             lock = locks[0]
             message = f"is locked by {lock.username or 'somebody'} on {lock.hostname} (process {lock.pid})"
-            return told("locked", message, action="unlock", snapshots=len(snapshots), restic=version)
+            return told("locked", message, action="unlock", snapshots=len(snapshots), version=version)
         if not snapshots:
-            return told("empty", "can be used, and holds no snapshots yet", snapshots=0, restic=version)
+            return told("empty", "can be used, and holds no snapshots yet", snapshots=0, version=version)
         newest = max(snapshot.time for snapshot in snapshots)
         message = f"can be used, and holds {counted(len(snapshots), 'snapshot')}"
-        return told("existing", message, snapshots=len(snapshots), newest_at=newest, restic=version)
+        return told("existing", message, snapshots=len(snapshots), newest_at=newest, version=version)
 
 
 def _as_line(node: Node) -> bytes:

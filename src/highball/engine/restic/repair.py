@@ -17,6 +17,9 @@ _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 class ResticRepair:
     """restic's way to repair."""
 
+    since = "0.16"
+    before = "it repairs the index, and knows nothing of packs and snapshots"
+
     def way_in(self, repository: DeclaredRepository) -> list[str] | None:
         """What opens it in a shell."""
         assert isinstance(repository, ResticRepository)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from highball.config.job import Job
 from highball.config.references import Spec
 from highball.config.repository import Repository
+from highball.engine.kinds import USUAL
 from highball.errors import Conflict, Failed, HighballError
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.agents.remote_repository import AskedOverWire
@@ -77,7 +78,11 @@ class RepositoryTestAnswer(Fact):
     milliseconds: int
     snapshots: int | None = None
     newest_at: UtcTime | None = None
+    engine: str | None = None
+    version: str | None = None
+    """The version of the engine that found it."""
     restic: str | None = None
+    """The same, where that engine is restic: as it was called before there were others."""
     storage: StorageAnswer | None = None
     """Where it is a folder of that host: what there is."""
     admin: RepositoryTestAnswer | None = None
@@ -219,7 +224,7 @@ class TrialOperations:
             return RepositoryTestAnswer(
                 host=where, state="unreachable", message=error.message, action="retry", milliseconds=took
             )
-        return RepositoryTestAnswer(host=where, **found)
+        return _as_answer(where, found)
 
     async def prove_secret(self, key: str, slot: str, value: SecretValue, anyway: bool) -> bool:
         """Whether the value before is to be kept beside this one.
@@ -297,3 +302,12 @@ def _untried(key: str, why: str) -> Conflict:
         code="password_untried",
         hint="try again once it can be reached; with anyway=true it is sealed, and the one before is kept",
     )
+
+
+def _as_answer(host: str, found: dict[str, Any]) -> RepositoryTestAnswer:
+    """What an agent found; one of before knows restic alone, and says its version as that."""
+    version = found.get("version") or found.get("restic")
+    told = {"engine": USUAL.words.name} | found | {"version": version}
+    if told["engine"] == USUAL.words.name:
+        told["restic"] = version
+    return RepositoryTestAnswer(host=host, **told)

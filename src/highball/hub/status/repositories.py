@@ -54,6 +54,8 @@ class Holding(Fact):
     key: str
     title: str | None
     address: str
+    engine: str
+    """What writes it."""
     host: str
     """Whose agent looks after it."""
     maintenance: str
@@ -132,6 +134,7 @@ def list_holdings(hub: HubParts, keys: Sequence[str] | None = None) -> list[Hold
             key=key,
             title=document.repositories[key].title,
             address=document.repositories[key].address,
+            engine=document.repositories[key].engine,
             host=document.repositories[key].maintainer(hub.host),
             maintenance=document.repositories[key].maintenance,
             jobs=tuple(users[key]),

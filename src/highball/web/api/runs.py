@@ -159,7 +159,8 @@ def read_log(operations: TheOperations, run: str, _: Sees) -> StreamingResponse:
     """What happened in a run and what its programs printed, as text; times are UTC."""
     found = operations.find_run(run)
     return StreamingResponse(
-        each_line(found, operations.read_events(found.id)), media_type="text/plain; charset=utf-8"
+        each_line(operations.document(), found, operations.read_events(found.id)),
+        media_type="text/plain; charset=utf-8",
     )
 
 

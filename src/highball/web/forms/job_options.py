@@ -65,7 +65,7 @@ WRITING = (
     Option(
         "compression",
         "Compression",
-        "How hard restic compresses.",
+        "How hard data is compressed.",
         "choice",
         (("auto", "Automatic"), ("max", "Maximum"), ("off", "Off")),
     ),

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 
 from highball import __version__
 from highball.config.document import effective_job
+from highball.engine import kinds
 from highball.hub.agents.fleet import Twin
 from highball.hub.agents.refusals import Refusal
 from highball.hub.hub import Hub
@@ -44,7 +45,7 @@ router = APIRouter(include_in_schema=False)
 def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
     found = pages.in_short()
     rows = _rows(hub, found)
-    context = {"rows": rows, "sentence": _sentence(rows)}
+    context = {"rows": rows, "engines": _engines(), "sentence": _sentence(rows)}
     return pages.answer(request, "hosts", context, overview=found)
 
 
@@ -69,7 +70,8 @@ class Row:
     look: Look
     system: str
     program: str | None
-    restic: str | None
+    versions: Mapping[str, str]
+    """The version of each engine that works there."""
     jobs: int
     stand: Look
     stand_word: str
@@ -136,7 +138,7 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKin
         look=ONLINE if connection else OFFLINE if always_on else ASLEEP,
         system=_system(facts),
         program=connection.hello.program if connection else None,
-        restic=str(facts["restic"]) if facts.get("restic") else None,
+        versions={name: str(facts[name]) for name in _engines() if facts.get(name)},
         jobs=len(jobs),
         stand=stand,
         stand_word=word,
@@ -146,6 +148,10 @@ def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKin
         declared=declared is not None,
         twin=hub.fleet.list_twins(utc_now()).get(key),
     )
+
+
+def _engines() -> list[str]:
+    return [engine.words.name for engine in kinds.ENGINES]
 
 
 def _about_agent(key: str) -> Question:

@@ -225,6 +225,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
         "place": f"/repositories/{quote(key, safe='')}",
         "address": _address(key),
         "title": repository.title or key,
+        "engine": repository.engine,
         "host": repository.maintainer(hub.host),
         "append_only": repository.append_only,
         "can_remove": not repository.append_only or repository.has_admin,

@@ -30,12 +30,13 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
     damage = next(
         (one for one in hub.operations.list_holds(key) if one.cause is HoldCause.CHECK_FAILED), None
     )
-    version = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get("restic"))
+    version = str(hub.fleet.find_facts(repository.maintainer(hub.host)).get(repository.engine))
     is_old = repair.is_too_old(version)
     context = {
         "key": key,
         "held": held,
         "damage": damage,
+        "repair": repair,
         "place": f"/repositories/{quote(key, safe='')}",
         "way_in": repair.way_in(repository),
         "by_admin": repository.has_admin,

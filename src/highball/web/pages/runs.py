@@ -264,7 +264,7 @@ class Account:
     @cached_property
     def log(self) -> LogPart:
         """The end of its log."""
-        return log_view.read_end(self._hub.record, self.run)
+        return log_view.read_end(self._hub.record, self._hub.document(), self.run)
 
     def new_key(self) -> str:
         """What makes a second click of the same button the same order."""
@@ -318,7 +318,7 @@ def show_log(
     find: Word = "",
 ) -> Response:
     account = Account(hub, hub.operations.find_run(id), utc_now())
-    part = log_view.read_on(hub.record, account.run, after, find)
+    part = log_view.read_on(hub.record, hub.document(), account.run, after, find)
     context = {
         "account": account,
         "run": account.run,
@@ -336,7 +336,7 @@ def show_log(
 @router.get("/runs/{id}/log/{seq}")
 def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, seq: int) -> Response:
     account = Account(hub, hub.operations.find_run(id), utc_now())
-    row = log_view.read_whole(hub.record, account.run, seq)
+    row = log_view.read_whole(hub.record, hub.document(), account.run, seq)
     if row is None:
         raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
     return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})

@@ -13,6 +13,8 @@ from datetime import datetime
 
 from markupsafe import escape
 
+from highball.config.document import Document
+from highball.engine.kinds import USUAL
 from highball.hub.runs.record import Record
 from highball.humanize import counted
 from highball.model.event import (
@@ -31,6 +33,7 @@ from highball.model.run import (
     Outcome,
     Reason,
     Run,
+    Step,
 )
 from highball.web.ui import run_summary, status_looks
 
@@ -85,13 +88,14 @@ def plain(text: str) -> str:
     )
 
 
-def read_end(record: Record, run: Run) -> LogPart:
+def read_end(record: Record, document: Document, run: Run) -> LogPart:
     """The last lines of a run."""
     found: list[LogRow] = []
+    speakers = _Speakers.of(document, run)
     last, cost, more = 0, 0, False
     for event in record.read_events_back(run.id):
         last = max(last, event.seq)
-        row = _row(event, _actions(run))
+        row = _row(event, speakers)
         if row is None:
             continue
         cost += row.cost
@@ -102,11 +106,11 @@ def read_end(record: Record, run: Run) -> LogPart:
     return LogPart(tuple(reversed(found)), last, more)
 
 
-def read_on(record: Record, run: Run, after: int, find: str = "") -> LogPart:
+def read_on(record: Record, document: Document, run: Run, after: int, find: str = "") -> LogPart:
     """The lines behind a number, as many as a page holds; of those that hold a text, where one is sought."""
     found: list[LogRow] = []
     last, cost = after, 0
-    for row, seq in _rows(record.read_events(run.id, after=after), run):
+    for row, seq in _rows(record.read_events(run.id, after=after), _Speakers.of(document, run)):
         if row is not None and find.casefold() in row.text.casefold():
             cost += row.cost
             if found and (len(found) == LAST_LINES or cost > MOST_CHARACTERS):
@@ -116,37 +120,52 @@ def read_on(record: Record, run: Run, after: int, find: str = "") -> LogPart:
     return LogPart(tuple(found), last, more=False)
 
 
-def each_line(run: Run, events: Iterable[Event]) -> Iterator[str]:
+def each_line(document: Document, run: Run, events: Iterable[Event]) -> Iterator[str]:
     """All that happened, as text: what a person reads on the page, in a file."""
-    actions = _actions(run)
+    speakers = _Speakers.of(document, run)
     for event in events:
-        row = _row(event, actions, longest=None)
+        row = _row(event, speakers, longest=None)
         if row is not None:
             yield f"{row.at:%Y-%m-%d %H:%M:%SZ} {row.origin}: {row.text}\n"
 
 
-def read_whole(record: Record, run: Run, seq: int) -> LogRow | None:
+def read_whole(record: Record, document: Document, run: Run, seq: int) -> LogRow | None:
     """One line with all its characters; None where no line has that number."""
     for event in record.read_events(run.id, after=seq - 1):
-        return _row(event, _actions(run), longest=None) if event.seq == seq else None
+        return _row(event, _Speakers.of(document, run), longest=None) if event.seq == seq else None
     return None
 
 
-def _rows(events: Iterable[Event], run: Run) -> Iterator[tuple[LogRow | None, int]]:
-    actions = _actions(run)
+def _rows(events: Iterable[Event], speakers: _Speakers) -> Iterator[tuple[LogRow | None, int]]:
     for event in events:
-        yield _row(event, actions), event.seq
+        yield _row(event, speakers), event.seq
 
 
-def _actions(run: Run) -> dict[int | None, Action]:
-    return {step.number: step.action for step in run.steps}
+@dataclass(frozen=True)
+class _Speakers:
+    """Whose words a run's steps hold: those of a hook, or of the engine of a repository."""
+
+    engines: Mapping[str, str]
+    steps: Mapping[int | None, Step]
+
+    @classmethod
+    def of(cls, document: Document, run: Run) -> _Speakers:
+        engines = {key: repository.engine for key, repository in document.repositories.items()}
+        return cls(engines, {step.number: step for step in run.steps})
+
+    def in_step(self, number: int | None) -> str:
+        step = self.steps.get(number)
+        if step is not None and step.action is Action.HOOK:
+            return "hook"
+        return self.in_repository(step.repository if step is not None else None)
+
+    def in_repository(self, key: str | None) -> str:
+        return self.engines.get(key or "", USUAL.words.name)
 
 
-def _row(
-    event: Event, actions: Mapping[int | None, Action], longest: int | None = LONGEST_LINE
-) -> LogRow | None:
+def _row(event: Event, speakers: _Speakers, longest: int | None = LONGEST_LINE) -> LogRow | None:
     """An event as a line; None of one that only programs need."""
-    told = _tell(event, actions)
+    told = _tell(event, speakers)
     if told is None:
         return None
     origin, text, tone = told
@@ -157,21 +176,21 @@ def _row(
 Told = tuple[str, str, str | None]
 
 
-def _tell(event: Event, actions: Mapping[int | None, Action]) -> Told | None:
+def _tell(event: Event, speakers: _Speakers) -> Told | None:
     """Who says it, what, and with which tone."""
     match event:
         case LogLine(stream="highball"):
             return "highball", event.text, None
         case LogLine():
-            origin = "hook" if actions.get(event.step) is Action.HOOK else "restic"
-            return origin, event.text, "warn" if event.stream == "stderr" else None
+            return speakers.in_step(event.step), event.text, "warn" if event.stream == "stderr" else None
         case Waiting():
             return "highball", event.reason.message, "run"
         case WarningSeen():
             many = f" ({counted(event.warning.count, 'time')})" if event.warning.count > 1 else ""
             return "highball", f"{event.warning.message}{many}", "warn"
         case SnapshotSaved():
-            return "restic", f"Snapshot {event.snapshot_id[:8]} is saved in {event.repository}", None
+            words = f"Snapshot {event.snapshot_id[:8]} is saved in {event.repository}"
+            return speakers.in_repository(event.repository), words, None
         case _:
             return _tell_course(event)
 

@@ -10,13 +10,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from highball.config.document import build
-from highball.config.roles import Role, User
+from highball.config.roles import User
 from highball.hub.audit import Actor
 from highball.hub.auth import passwords
 from highball.hub.auth.sessions import Access
 from highball.hub.document.store import load_document
 from highball.hub.secrets.vault import Vault, open_vault
 from highball.hub.storage.database import Database, open_database
+from highball.model.role import Role
 from highball.secret import SecretValue
 from highball.web import error_responses
 from highball.web.api import accounts, audit_log, login, own_account, own_tokens, sealed_secrets, tokens

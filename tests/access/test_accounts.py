@@ -12,11 +12,7 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from access.conftest import CLI, NOW, PASSWORD, add_user, secret
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
@@ -33,6 +29,7 @@ from highball.hub.auth.sessions import Access, LoggedIn
 from highball.hub.auth.users import Link, kept_sound
 from highball.hub.storage import schema
 from highball.hub.storage.database import Database
+from highball.model.role import Role
 from highball.secret import SecretValue
 
 DAY = timedelta(days=1)

@@ -16,15 +16,12 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from access.conftest import CLI, NOW, PASSWORD, ROOMS, Clock, add_user, declare, log_in, secret
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.hub.auth.sessions import Access
 from highball.hub.secrets.vault import Vault
 from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
+from highball.model.role import Role
 
 API = "/api/v1"
 

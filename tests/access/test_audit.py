@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.conftest import NOW
-from highball.config.roles import Role
 from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, list_audit, write_down
 from highball.hub.auth.sessions import Access
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import audit
+from highball.model.role import Role
 
 ACTORS = (Actor("anna", Role.ADMIN, "192.0.2.7"), Actor("token:ci"))
 

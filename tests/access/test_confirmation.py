@@ -10,17 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from access.conftest import CLI, NOW, PASSWORD, Clock, log_in
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.errors import ConfirmationNeeded, NotAllowed
 from highball.hub.audit import Actor
 from highball.hub.auth.sessions import CONFIRMED_FOR, Access
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
 from highball.hub.storage.database import Database
+from highball.model.role import Role
 
 API = "/api/v1"
 ASK = {"current_password": PASSWORD}

@@ -15,11 +15,12 @@ from fastapi.testclient import TestClient
 from starlette.types import Message
 
 from access.conftest import CLI, NOW, Clock, log_in, make_app
-from highball.config.roles import Role, Token
+from highball.config.roles import Token
 from highball.errors import StateUnusable
 from highball.hub.auth.sessions import IDLE_FOR, Access
 from highball.hub.bus.in_process import LocalLimits
 from highball.hub.secrets.vault import Vault
+from highball.model.role import Role
 from highball.web.middleware import (
     MOST_BYTES,
     Guard,

@@ -11,13 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, PASSWORD, Whole, whole_hub
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.errors import ConfigurationInvalid, NotAllowed
 from highball.hub.runs.record import utc_now
+from highball.model.role import Role
 from highball.secret import SecretValue
 from testbed.organisation import CLIENT, PEOPLE, SECRET, Organisation
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from access.conftest import CLI, NOW, PASSWORD, Clock, declare, log_in, secret
-from highball.config.roles import Role, User
+from highball.config.roles import User
 from highball.errors import Conflict, HighballError, LoginNeeded, NotAllowed, StateUnusable, Throttled
 from highball.hub.audit import Actor
 from highball.hub.auth.second_factor import Offered, spell_code
@@ -26,6 +26,7 @@ from highball.hub.auth.sessions import (
 from highball.hub.secrets.vault import Vault, open_vault
 from highball.hub.storage import schema
 from highball.hub.storage.database import Database, open_database
+from highball.model.role import Role
 from highball.secret import SecretValue
 
 ANNA = Actor("anna", Role.ADMIN, "192.0.2.7")

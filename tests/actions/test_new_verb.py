@@ -16,9 +16,9 @@ from highball.agent.run.steps import Done, Steps
 from highball.cli.app import run_command
 from highball.cli.context import Session
 from highball.cli.hub_client import Hub
-from highball.config.roles import Role
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.runs.queue import RunOrder
+from highball.model.role import Role
 from highball.model.run import Action, Outcome, Reason
 from highball.protocol.tasks import Assignment, PlainTask
 from highball.secret import SecretValue

@@ -11,7 +11,6 @@ from unittest import mock
 import pytest
 
 from api.whole import ANNA, Whole, whole_hub
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid
 from highball.hub.audit import Actor
 from highball.hub.runs.queue import RunOrder
@@ -32,6 +31,7 @@ from highball.model.event import (
     Statistics,
     Waiting,
 )
+from highball.model.role import Role
 from highball.model.run import (
     Action,
     Outcome,

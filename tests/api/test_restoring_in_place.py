@@ -10,15 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, NOW, PASSWORD, SNAPSHOT, Whole
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.errors import NotAllowed
 from highball.hub.audit import COMMAND, HUB, Actor
 from highball.hub.auth.users import Program
 from highball.hub.runs.queue import RunOrder
+from highball.model.role import Role
 from highball.secret import SecretValue
 
 API = "/api/v1"

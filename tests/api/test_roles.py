@@ -8,7 +8,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from api.whole import BACKUP, CHECK, SNAPSHOT, Whole
-from highball.config.roles import Role
+from highball.model.role import Role
 from highball.web.error_responses import PROGRAMS
 
 API = "/api/v1"

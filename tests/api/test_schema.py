@@ -20,7 +20,7 @@ from schemathesis.checks import (
 
 from api.test_roles import OUTSIDE, TABLE
 from api.whole import Whole
-from highball.config.roles import Role
+from highball.model.role import Role
 
 EXAMPLES = int(os.environ.get("HIGHBALL_TESTS_EXAMPLES", "2"))
 CHECKS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.whole import ANNA, NOW, Whole, whole_hub
-from highball.config.roles import Role
+from highball.model.role import Role
 from testbed import copies
 
 DECLARED = {"engine": "copies", "folder": "/srv/copies", "title": "The shelf", "host": "here"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.whole import Whole
 from highball import __version__
-from highball.config.roles import Role
+from highball.model.role import Role
 
 
 def test_strangers_hear_that_the_hub_answers_and_not_which_version_it_is(whole: Whole) -> None:

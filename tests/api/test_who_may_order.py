@@ -10,7 +10,7 @@ import pytest
 
 from api.whole import SNAPSHOT, Whole
 from highball.actions import ACTIONS
-from highball.config.roles import Role
+from highball.model.role import Role
 
 VIEWER, OPERATOR, ADMIN = Role
 ROLES = (None, *Role)

@@ -16,11 +16,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.hub.audit import Actor
 from highball.hub.auth import passwords
 from highball.hub.auth.users import kept_sound
@@ -30,6 +26,7 @@ from highball.hub.runs.subjects import planned_of
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
+from highball.model.role import Role
 from highball.model.run import Outcome
 from highball.secret import SecretValue
 from highball.web.app import make_app

@@ -13,13 +13,13 @@ from starlette.responses import Response
 
 from document.conftest import DOCS, NAS, NOW, Desk
 from highball.config.document import Document, build
-from highball.config.roles import Role
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
 from highball.hub.operations.port import HubOperations
 from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
+from highball.model.role import Role
 from highball.model.standing import Health
 from highball.web import error_responses
 from highball.web.api.declared import KINDS, router

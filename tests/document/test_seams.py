@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from highball.config.roles import Role
 from highball.errors import ConfigurationInvalid, HighballError, Problem, RevisionMissing, Stale, Unknown
 from highball.hub.audit import Actor
+from highball.model.role import Role
 from highball.web import error_responses
 from highball.web.authorize import demand, who
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from highball.config.document import build
-from highball.config.roles import Role, Token
+from highball.config.roles import Token
 from highball.hub.audit import HUB
 from highball.hub.auth.users import kept_sound
 from highball.hub.document.store import Documents
@@ -23,6 +23,7 @@ from highball.hub.secrets.vault import open_vault
 from highball.hub.storage.database import open_database
 from highball.hub.storage.leader_lock import lease_on
 from highball.model.event import RunEnded, RunStarted
+from highball.model.role import Role
 from highball.model.run import Outcome
 from highball.protocol.wire import (
     Answer,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole
-from highball.config.roles import Role
 from highball.hub.audit import HUB
 from highball.hub.storage.database import open_database
+from highball.model.role import Role
 from highball.protocol.wire import SecretsWanted, Welcome
 from hostile.rogue import attacked, refused
 from hub.spoken import FakeAgent

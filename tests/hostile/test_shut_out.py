@@ -10,11 +10,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from api.whole import Whole
-from highball.config.roles import Role
 from highball.errors import Misuse, Unknown
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.hub.storage.database import Database, open_database
+from highball.model.role import Role
 from highball.protocol.wire import (
     Challenge,
     Message,

@@ -10,9 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.whole import ANNA, CANARY, NOW, PASSWORD, Whole, whole_hub
-from highball.config.roles import Role, Token
+from highball.config.roles import Token
 from highball.hub.auth.sessions import CONFIRMED_FOR
 from highball.hub.storage.schema import sessions
+from highball.model.role import Role
 
 API = "/api/v1"
 

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import NOW, Whole
-from highball.config.roles import Role
 from highball.hub.audit import Actor
+from highball.model.role import Role
 from hub.served import Served
 from pages.looking import Looker
 from record.stories import run_id

@@ -14,8 +14,8 @@ from playwright.sync_api import APIResponse, Browser, CDPSession, Dialog, Page, 
 
 from api.test_roles import KINDS, place_of
 from api.whole import ANNA, NOW, Whole
-from highball.config.roles import Role
 from highball.model.event import RunStarted, StepStarted
+from highball.model.role import Role
 from highball.model.run import Action, Step
 from highball.web.ui.render import STATIC
 from hub.served import Corner, Served

@@ -13,9 +13,9 @@ from playwright.sync_api import expect
 
 from api.whole import NOW, Whole
 from highball.config.repository import Repository
-from highball.config.roles import Role
 from highball.engine.restic.engine import RESTIC
 from highball.hub.storage.schema import agents
+from highball.model.role import Role
 from hub.served import Corner, Served
 from pages.looking import Looker
 

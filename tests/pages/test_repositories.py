@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import expect
 
 from api.whole import ANNA, NOW, SNAPSHOT, Whole
-from highball.config.roles import Role
 from highball.hub.runs.record import utc_now
+from highball.model.role import Role
 from highball.model.run import Action, Reason
 from highball.retention import Plan, Verdict
 from highball.schedule import Schedule

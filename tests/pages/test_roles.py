@@ -7,7 +7,7 @@ from fastapi.routing import iter_route_contexts
 
 from api.test_roles import place_of
 from api.whole import Whole
-from highball.config.roles import Role
+from highball.model.role import Role
 from highball.web.error_responses import PROGRAMS
 
 OPEN = None

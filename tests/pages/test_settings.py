@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from api.whole import Whole
-from highball.config.roles import Role
+from highball.model.role import Role
 from highball.web.pages.settings import name_of_browser
 from hub.served import Served
 from journeys.station import until

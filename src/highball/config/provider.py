@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from highball.config.keys import Title
 from highball.config.problems import wrong
-from highball.config.roles import Role
+from highball.model.role import Role
 from highball.secret import Secret
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?", re.A)

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from highball.config.keys import Key, Title
 from highball.config.moment import Moment
-
-
-class Role(StrEnum):
-    """What somebody may do; each includes the one before."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-    def includes(self, other: Role) -> bool:
-        """Whether this role may do what the other may."""
-        order = list(Role)
-        return order.index(self) >= order.index(other)
-
+from highball.model.role import Role
 
 _IN_PLACE = "an operator may restore in place and over files that are there; an admin always may"
 

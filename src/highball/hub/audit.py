@@ -15,9 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from highball.config.roles import Role
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.schema import audit
+from highball.model.role import Role
 from highball.model.text import UtcTime, time_to_text
 
 

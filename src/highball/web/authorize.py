@@ -11,10 +11,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from highball.config.roles import Role
 from highball.errors import LoginNeeded, NotAllowed
 from highball.hub.audit import Actor
 from highball.hub.auth.sessions import Known
+from highball.model.role import Role
 from highball.web.middleware import find_known
 
 

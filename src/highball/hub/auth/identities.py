@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from highball.config.keys import key_from
 from highball.config.provider import Provider
-from highball.config.roles import Role, User
+from highball.config.roles import User
 from highball.errors import NotAllowed
 from highball.hub.audit import HUB, Actor, write_down
 from highball.hub.auth import users
 from highball.hub.auth.single_sign_on import Proved, find_claim
 from highball.hub.storage.schema import identities
+from highball.model.role import Role
 
 
 def role_of(provider: Provider, claims: Mapping[str, Any]) -> Role | None:

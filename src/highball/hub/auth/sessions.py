@@ -17,12 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-    restores_in_place,
-)
+from highball.config.roles import Token, User, restores_in_place
 from highball.errors import (
     LoginNeeded,
     NotAllowed,
@@ -56,6 +51,7 @@ from highball.hub.storage.schema import (
     token_uses,
     vault,
 )
+from highball.model.role import Role
 from highball.secret import SecretValue
 
 SET_UP_FOR = timedelta(hours=24)

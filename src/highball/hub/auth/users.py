@@ -19,12 +19,7 @@ import sqlalchemy as sa
 
 from highball.config.keys import check_key, key_from
 from highball.config.provider import Provider
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-    restores_in_place,
-)
+from highball.config.roles import Token, User, restores_in_place
 from highball.errors import (
     ConfigurationInvalid,
     ConfirmationNeeded,
@@ -52,6 +47,7 @@ from highball.hub.storage.schema import (
     token_uses,
     vault,
 )
+from highball.model.role import Role
 from highball.secret import SecretValue
 
 NOBODY = "nobody"

@@ -21,7 +21,7 @@ from highball.config.references import (
     Spec,
     place_of,
 )
-from highball.config.roles import Role, User
+from highball.config.roles import User
 from highball.engine.kinds import Programs
 from highball.errors import ConfigurationInvalid, Conflict, Misuse, NotAllowed, Problem, Unknown
 from highball.hub.document.diff import (
@@ -36,6 +36,7 @@ from highball.hub.document.diff import (
     references_to,
 )
 from highball.hub.storage.database import new_run_id
+from highball.model.role import Role
 
 OWN_PROGRAM = (
     "name it under [settings] in the file that the hub is served with, "

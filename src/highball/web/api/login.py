@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
-from highball.config.roles import Role
 from highball.errors import LoginNeeded
 from highball.hub.auth.sessions import CodeAwaited, Known, LoggedIn
+from highball.model.role import Role
 from highball.model.run import Reason
 from highball.web.api.bodies import Sent, value_of
 from highball.web.dependencies import TheAccess, TheClock

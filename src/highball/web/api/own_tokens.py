@@ -7,7 +7,8 @@ from pydantic import Field
 
 from highball.config.keys import Key, Title
 from highball.config.moment import Moment
-from highball.config.roles import Role, Token
+from highball.config.roles import Token
+from highball.model.role import Role
 from highball.web.api.bodies import KEY_BESIDE, NOT_DECLARED, ByKey, Confirming, confirmed, key_of, tagged
 from highball.web.api.tokens import TokenAnswer, TokenMade, made_answer, token_answer
 from highball.web.authorize import Sees, known, own_user

@@ -11,7 +11,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 
 from highball.config.references import ALONE
-from highball.config.roles import Role
 from highball.errors import HighballError, NotAllowed, Unknown
 from highball.hub.audit import Actor
 from highball.hub.document.diff import (
@@ -20,6 +19,7 @@ from highball.hub.document.diff import (
     is_of_file,
 )
 from highball.hub.hub import Hub
+from highball.model.role import Role
 from highball.web.authorize import Admin, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (

@@ -10,15 +10,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from highball.config.roles import (
-    Role,
-    Token,
-    User,
-)
+from highball.config.roles import Token, User
 from highball.errors import ConfigurationInvalid, HighballError, Problem
 from highball.hub.auth.users import Account, Program
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
+from highball.model.role import Role
 from highball.web.authorize import Admin, Sees, known, own_user
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request

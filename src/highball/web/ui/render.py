@@ -30,7 +30,6 @@ from starlette.types import Scope
 from highball import __version__, humanize
 from highball.actions import words_of
 from highball.config.document import Document
-from highball.config.roles import Role
 from highball.engine.tags import is_ours
 from highball.errors import ConfirmationNeeded, HighballError, LoginNeeded, StateUnusable
 from highball.hub.audit import Actor
@@ -44,6 +43,7 @@ from highball.hub.status.overview import (
     look_over,
     survey,
 )
+from highball.model.role import Role
 from highball.model.run import Run
 from highball.web.middleware import find_known
 from highball.web.seen_locks import SeenLocks

@@ -9,6 +9,7 @@ import pytest
 
 from api.whole import ANNA, NOW, Whole, whole_hub
 from highball.model.role import Role
+from pages.reading import read_page
 from testbed import copies
 
 DECLARED = {"engine": "copies", "folder": "/srv/copies", "title": "The shelf", "host": "here"}
@@ -38,6 +39,36 @@ def test_it_is_declared_and_drawn_like_any_other(whole: Whole) -> None:
     for address in ("keys", "snapshots", "delete", "discard", "kit"):
         page = admin.get(f"/repositories/shelf/{address}")
         assert page.status_code == 200, (address, page.text)
+
+
+def test_it_is_made_and_changed_by_the_form_that_its_engine_says(whole: Whole) -> None:
+    """The hub of this test has no agent: it is saved untested."""
+    admin = whole.client(Role.ADMIN)
+    assert 'href="/repositories/new?engine=copies' in admin.get("/repositories/new").text
+    blank = read_page(admin.get("/repositories/new?engine=copies").text).form("/repositories/new")
+    sent = dict(blank.fields)
+    assert {"engine", "folder"} <= set(sent) and not {"password", "kind", "admin"} & set(sent)
+    sent |= {"key": "shelf", "act": "save", "folder": "relative"}
+    told = admin.post("/repositories/new", data=sent)
+    assert told.status_code == 422 and 'href="#folder"' in told.text
+    sent["folder"] = "/srv/copies"
+    assert "<code>/srv/copies</code>" in admin.post("/repositories/address", data=sent).text
+    saved = admin.post("/repositories/new", data=sent, follow_redirects=False)
+    assert saved.status_code == 303, saved.text
+    spec = admin.get("/api/v1/repositories/shelf").json()["spec"]
+    assert spec == {"engine": "copies", "folder": "/srv/copies"}
+
+    address = "/repositories/shelf/edit"
+    held = dict(read_page(admin.get(address).text).form(address).fields)
+    assert held["folder"] == "/srv/copies"
+    held |= {"folder": "/srv/other", "title": "The shelf"}
+    changed = admin.post(address, data=held, follow_redirects=False)
+    assert changed.status_code == 303, changed.text
+    assert admin.get("/api/v1/repositories/shelf").json()["spec"] == spec | {
+        "folder": "/srv/other",
+        "title": "The shelf",
+    }
+    assert admin.get("/repositories/new?engine=tar").status_code == 404
 
 
 def test_an_engine_that_is_not_known_is_refused_with_those_that_are(whole: Whole) -> None:

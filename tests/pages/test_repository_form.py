@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 
 from api.whole import Whole
 from highball.config.repository import Repository
-from highball.hub.status.repositories import read_address, spell_address
-from highball.web.pages.repository_form import RepositoryForm
+from highball.engine.restic.engine import RESTIC
+from highball.web.forms.repository_fields import RepositoryForm
 from hub.served import PASSWORD, Served
 from pages.looking import Looker
 from pages.reading import read_page
@@ -177,6 +177,6 @@ def test_a_value_that_is_typed_in_goes_beside_the_spec() -> None:
     ],
 )
 def test_an_address_is_taken_apart_and_put_together_again(address: str, fields: dict[str, Any]) -> None:
-    assert read_address(address) == fields
-    again = spell_address(fields)
-    assert read_address(again) in (fields, fields | {"endpoint": f"https://{fields.get('endpoint')}"})
+    assert RESTIC.read_address(address) == fields
+    again = RESTIC.spell_address(fields)
+    assert RESTIC.read_address(again) in (fields, fields | {"endpoint": f"https://{fields.get('endpoint')}"})

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from highball.engine import kinds
 from highball.engine.base import (
@@ -41,6 +41,7 @@ from highball.engine.base import (
     Uses,
     Words,
 )
+from highball.engine.form import FormField, FormKind, FormRow, RepositoryFields
 from highball.engine.tags import read_job, read_run, read_set
 from highball.errors import RepositoryError
 from highball.model.run import Caution, Progress
@@ -48,15 +49,26 @@ from highball.model.snapshot import Difference, Node, NodeKind, Snapshot
 from highball.process.child import Inside, Stop
 from highball.secret import SecretReference, SecretValue
 
+FOLDER = FormField(slot="folder", label="Folder of the copies", placeholder="/mnt/copies")
+FORM = RepositoryFields(
+    kinds=(FormKind("folder", "Folder", "On a disk of the host", {}, on_disk=True),),
+    where=(FormRow((FOLDER,)),),
+)
 SAMPLE = Sample(needed={"folder": "/mnt/nas/copies"})
 WORDS = Words(name="copies", failed="copies_failed", passing=frozenset({"unreachable"}))
+
+
+def _check_whole(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("is not a whole path")
+    return path
 
 
 class CopiesRepository(DeclaredRepository):
     """A folder of copies."""
 
     engine: Literal["copies"] = Field("copies", description="what writes it")
-    folder: Path = Field(description="where the copies lie")
+    folder: Annotated[Path, AfterValidator(_check_whole)] = Field(description="where the copies lie")
 
     @property
     def address(self) -> str:
@@ -513,6 +525,7 @@ class CopiesEngine:
     words: Words = WORDS
     declared: type[DeclaredRepository] = CopiesRepository
     program: None = None
+    form: RepositoryFields = FORM
     sample: Sample = SAMPLE
     rehearses: bool = False
     repair: None = None

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from highball.engine.form import RepositoryFields
 from highball.errors import Cancelled, RepositoryError
 from highball.model.event import DISK_AWAY
 from highball.model.run import Caution, Progress, Reason
@@ -619,6 +620,10 @@ class Engine(Protocol):
     def program(self) -> str | None:
         """What the setting means in which a machine's own file may name its program, and which is called as the engine
         is; None where it starts none."""
+
+    @property
+    def form(self) -> RepositoryFields:
+        """What people are asked for who declare a repository of it on a page."""
 
     @property
     def sample(self) -> Sample:

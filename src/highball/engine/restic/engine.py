@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from highball.engine.base import DeclaredRepository, Kept, Repair, Sample, Setting, Words
+from highball.engine.form import RepositoryFields
 from highball.engine.restic.access import access, check_certificate
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.declaration import ResticRepository
@@ -17,6 +18,7 @@ from highball.engine.restic.program import ResticBinary, find_restic
 from highball.engine.restic.recovery_kit import reach_of, repository_kit
 from highball.engine.restic.repair import ResticRepair
 from highball.engine.restic.repository import WORDS, OpenResticRepository
+from highball.engine.restic.restic_form import RESTIC_FIELDS
 from highball.engine.restic.ssh import check_identity
 from highball.engine.restic.url import take_apart
 from highball.secret import SecretValue
@@ -34,6 +36,7 @@ class ResticEngine:
     words: Words = WORDS
     declared: type[DeclaredRepository] = ResticRepository
     program: str | None = "the restic program of this machine; without one, the first on the PATH"
+    form: RepositoryFields = RESTIC_FIELDS
     sample: Sample = SAMPLE
     rehearses: bool = True
 

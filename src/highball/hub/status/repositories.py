@@ -6,14 +6,13 @@ newest rows of every repository by an index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from highball.config.document import effective_cadences, effective_job
-from highball.engine.kinds import engine_in
 from highball.hub.parts import HubParts
 from highball.hub.runs.ingest import as_size, sum_of_sizes
 from highball.hub.runs.set_aside import read_account
@@ -314,16 +313,3 @@ def tell_undo_leaves(hub: HubParts, key: str, to: int) -> str | None:
 
 def _called(slot: str) -> str:
     return "admin password" if slot == "admin" else slot.replace("environment.", "").replace("_", " ")
-
-
-# --- its address ---------------------------------------------------------------------------------
-
-
-def spell_address(fields: Mapping[str, Any]) -> str:
-    """The location that these fields come to, however far they are filled."""
-    return engine_in(fields).spell_address(fields)
-
-
-def read_address(text: str) -> dict[str, str | int]:
-    """The kind and fields that stand for a location, or its url alone."""
-    return engine_in({}).read_address(text)

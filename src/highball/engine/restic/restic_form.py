@@ -1,0 +1,168 @@
+"""What people are asked for who declare a restic repository on a page."""
+
+from __future__ import annotations
+
+from highball.engine.form import FormField, FormKind, FormRow, RepositoryFields
+
+_KINDS = (
+    FormKind("local", "Folder", "On a disk or share of the host", {"kind": "local"}, on_disk=True),
+    FormKind("sftp", "SFTP", "A machine that one logs in to over SSH", {"kind": "sftp"}),
+    FormKind("s3", "S3", "A bucket at Amazon, MinIO, Wasabi and others", {"kind": "s3"}),
+    FormKind("rest", "REST server", "restic's own server, also append-only", {"kind": "rest"}),
+    FormKind("url", "Other", "Any other location of restic", {}, on_disk=True),
+)
+
+_WHERE = (
+    FormRow(
+        (
+            FormField(
+                slot="url",
+                label="Location",
+                placeholder="b2:bucket:folder",
+                help="As restic writes it: b2, azure, gs, swift, rclone.",
+            ),
+        ),
+        ("url",),
+    ),
+    FormRow(
+        (
+            FormField(slot="server", label="Server", placeholder="backup.example.org"),
+            FormField(slot="port", label="Port", shape="number", placeholder="22", optional=True),
+            FormField(slot="user", label="User", optional=True),
+        ),
+        ("sftp",),
+    ),
+    FormRow(
+        (
+            FormField(
+                slot="endpoint",
+                label="Server address",
+                placeholder="https://backup.example.org:8000",
+                help="For Amazon s3.amazonaws.com, or that of your region.",
+            ),
+        ),
+        ("s3", "rest"),
+    ),
+    FormRow(
+        (
+            FormField(slot="bucket", label="Bucket"),
+            FormField(slot="prefix", label="Folder in it", optional=True),
+            FormField(slot="region", label="Region", optional=True, placeholder="eu-central-1"),
+        ),
+        ("s3",),
+    ),
+    FormRow(
+        (FormField(slot="path", label="Folder", placeholder="/mnt/backup/restic"),), ("local", "sftp", "rest")
+    ),
+    FormRow(
+        (
+            FormField(
+                slot="identity_file",
+                label="Private key",
+                optional=True,
+                placeholder="/etc/highball/ssh-key",
+                help="A file on the host that does the work.",
+            ),
+            FormField(
+                slot="known_hosts",
+                label="Known hosts",
+                optional=True,
+                help="A file that holds the server’s own key.",
+            ),
+        ),
+        ("sftp",),
+    ),
+    FormRow((FormField(slot="access_key_id", label="Access key"),), ("s3",)),
+    FormRow(
+        (FormField(slot="secret_access_key", label="Its secret", shape="secret", beside="access_key_id"),),
+        ("s3",),
+    ),
+    FormRow((FormField(slot="rest_username", label="User", optional=True),), ("rest",)),
+    FormRow(
+        (FormField(slot="rest_password", label="Its secret", shape="secret", beside="rest_username"),),
+        ("rest",),
+    ),
+    FormRow(
+        (
+            FormField(
+                slot="environment",
+                label="Variables",
+                shape="variables",
+                optional=True,
+                placeholder="B2_ACCOUNT_ID=…",
+            ),
+        ),
+        ("url",),
+    ),
+)
+
+_ADMIN = (
+    FormRow(
+        (FormField(slot="admin.url", label="Its address", optional=True, placeholder="the everyday one"),)
+    ),
+    FormRow(
+        (FormField(slot="admin.identity_file", label="Its private key", optional=True),),
+        ("sftp",),
+    ),
+    FormRow((FormField(slot="admin.access_key_id", label="Its access key", optional=True),), ("s3",)),
+    FormRow(
+        (
+            FormField(
+                slot="admin.secret_access_key",
+                label="The secret of its access key",
+                shape="secret",
+                beside="access_key_id",
+            ),
+        ),
+        ("s3",),
+    ),
+    FormRow((FormField(slot="admin.rest_username", label="Its user", optional=True),), ("rest",)),
+    FormRow(
+        (
+            FormField(
+                slot="admin.rest_password",
+                label="The secret of its user",
+                shape="secret",
+                beside="rest_username",
+            ),
+        ),
+        ("rest",),
+    ),
+    FormRow(
+        (
+            FormField(
+                slot="admin.password",
+                label="Its password of the repository",
+                shape="secret",
+                optional=True,
+            ),
+        )
+    ),
+)
+
+RESTIC_FIELDS = RepositoryFields(
+    kinds=_KINDS,
+    where=_WHERE,
+    password=FormField(
+        slot="password",
+        label="Password of the repository",
+        shape="secret",
+        help="It encrypts everything. Without it nothing comes back, not even to you.",
+        may_be_made=True,
+    ),
+    besides=(
+        FormRow(
+            (
+                FormField(
+                    slot="certificate",
+                    label="Certificates to trust besides the system’s",
+                    optional=True,
+                    placeholder="/etc/highball/ca.pem",
+                ),
+            )
+        ),
+    ),
+    example="sftp:backup@nas:/srv/restic",
+    admin=_ADMIN,
+)
+"""The form of a restic repository."""

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, tzinfo
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Depends, Form, Request, Response
 from starlette.datastructures import FormData
 
 from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
 from highball.secret import SecretValue
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import Pages, link
 
 Text = Annotated[str, Form(max_length=4096)]
@@ -74,7 +74,7 @@ def ask(pages: Pages, request: Request, question: Question) -> Response:
 
 def plan_address(repository: str, job: str | None = None) -> str:
     """The page that shows what retention would remove, from which alone people let it."""
-    return link(f"/repositories/{quote(repository, safe='')}/retention", {"job": job or ""})
+    return link(f"{repository_page(repository)}/retention", {"job": job or ""})
 
 
 def faults_of(error: HighballError | None, place: str = "") -> dict[str, str]:

@@ -56,7 +56,7 @@ from highball.web.forms.job_fields import (
     read_path,
     shown_of,
 )
-from highball.web.pages.jobs import address_of
+from highball.web.ui.addresses import job_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -133,7 +133,7 @@ class _New:
             if not error.code.startswith("key_"):
                 raise
             raise self._with_all_else(error, spec) from None
-        return go(address_of(key), said=Said(f"{key} is made."))
+        return go(job_page(key), said=Said(f"{key} is made."))
 
     def _with_all_else(self, error: HighballError, spec: Spec) -> HighballError:
         of_key = [Problem("key", error.message, error.hint)]
@@ -157,9 +157,9 @@ class _Edit:
             int(str(form.get("revision") or "0")) if str(form.get("revision") or "0").isdecimal() else 0
         )
         if spec == self.spec and expected == self.revision:
-            return go(address_of(key), said=Said(f"Nothing was changed in {key}."))
+            return go(job_page(key), said=Said(f"Nothing was changed in {key}."))
         self.hub.operations.change_object("job", key, spec, actor, expected=expected)
-        return go(address_of(key), said=Said(f"{key} is saved.", undo=f"/history/job/{key}"))
+        return go(job_page(key), said=Said(f"{key} is saved.", undo=f"/history/job/{key}"))
 
 
 _Filled = _New | _Edit

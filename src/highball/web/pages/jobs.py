@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -56,6 +56,7 @@ from highball.web.forms import pause as pausing
 from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import list_rows
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import job_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -87,11 +88,6 @@ STATES = {
 """What the list can be narrowed to, and its words."""
 
 router = APIRouter(include_in_schema=False)
-
-
-def address_of(key: str) -> str:
-    """A job's own page."""
-    return f"/jobs/{quote(key, safe='')}"
 
 
 # --- the list ------------------------------------------------------------------------------------
@@ -629,15 +625,15 @@ def pause_it(
         until = pausing.end_of(pause, day, hour, utc_now(), pages.zone())
         hub.operations.pause_job(key, until, actor)
     except (ConfigurationInvalid, Misuse) as error:
-        return go(address_of(key), said=pausing.why_not(error))
+        return go(job_page(key), said=pausing.why_not(error))
     lasting = pausing.lasting(until, utc_now(), pages.zone())
-    return go(address_of(key), said=Said(f"{key} is paused{lasting}."))
+    return go(job_page(key), said=Said(f"{key} is paused{lasting}."))
 
 
 @router.post("/jobs/{key}/resume")
 def resume(hub: TheHub, key: str, actor: Runs) -> Response:
     hub.operations.resume_job(key, actor)
-    return go(address_of(key), said=Said(f"{key} runs by its schedule again."))
+    return go(job_page(key), said=Said(f"{key} runs by its schedule again."))
 
 
 # --- the end of a job ----------------------------------------------------------------------------
@@ -663,8 +659,8 @@ def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> fields.
         title=f"Delete the job {key}?",
         text="Nothing is backed up by it any more. It can be restored later from what was deleted."
         + (f" What is saved stays: {stays}." if stays else ""),
-        action=f"{address_of(key)}/delete",
+        action=f"{job_page(key)}/delete",
         verb=f"Delete {key}",
-        back=address_of(key),
+        back=job_page(key),
         hidden=(("revision", str(revision)),),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +28,7 @@ from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Question, ask
 from highball.web.pages.start import KIT_KEPT
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -189,7 +189,7 @@ def remove(
 
 
 def _address(key: str) -> str:
-    return f"/repositories/{quote(key, safe='')}/keys"
+    return f"{repository_page(key)}/keys"
 
 
 def _given(how: str, password: str, file: str) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
     kit = kit_taken(hub, key)
     return {
         "key": key,
-        "place": f"/repositories/{quote(key, safe='')}",
+        "place": repository_page(key),
         "address": _address(key),
         "title": repository.title or key,
         "engine": repository.engine,

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +29,7 @@ from highball.web.forms.fields import (
     ask,
 )
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -44,7 +44,7 @@ async def ask_to_begin_anew(hub: TheHub, pages: ThePages, request: Request, key:
     try:
         loss = await hub.operations.tell_loss(key)
     except HighballError as error:
-        return go(_address(key), said=_why_not(error))
+        return go(repository_page(key), said=_why_not(error))
     return await run_in_threadpool(_ask, hub, pages, request, loss)
 
 
@@ -61,11 +61,11 @@ async def begin_anew(
         told = Said(
             "Nothing was given up: it has to be confirmed by the tick that it is gone for good.", "warn"
         )
-        return go(_address(key), said=told)
+        return go(repository_page(key), said=told)
     try:
         await hub.operations.give_up(key, identity or None, actor)
     except HighballError as error:
-        return go(_address(key), said=_why_not(error))
+        return go(repository_page(key), said=_why_not(error))
     order = RunOrder(task="init", repository=key)
     run, _ = await run_in_threadpool(hub.operations.place, order, actor, key=order_key[:200] or None)
     return go(f"/runs/{run.id}")
@@ -75,10 +75,6 @@ def _ask(hub: Hub, pages: Pages, request: Request, loss: Loss) -> Response:
     document = hub.document()
     used = [job for job in document.jobs if loss.repository in effective_job(document, job).repositories]
     return ask(pages, request, _about_loss(loss, used, pages.zone()))
-
-
-def _address(key: str) -> str:
-    return f"/repositories/{quote(key, safe='')}"
 
 
 def _why_not(error: HighballError) -> Said:
@@ -98,9 +94,9 @@ def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
             "It is gone for good, and nothing of it comes back",
             "Its jobs count as never backed up there until their next backup, and no restore test of before counts.",
         ),
-        action=f"{_address(key)}/anew",
+        action=f"{repository_page(key)}/anew",
         verb="Give it up and begin anew",
-        back=_address(key),
+        back=repository_page(key),
         hidden=(("identity", loss.identity or ""), ("order_key", f"anew-{secrets.token_hex(6)}")),
     )
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
@@ -42,6 +41,7 @@ from highball.web.forms.fields import (
     plan_address,
 )
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import job_page, repository_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -165,8 +165,8 @@ def _about_hold(hold: Hold) -> Question:
 
 def _page_of(hold: Hold) -> str:
     if hold.job is not None and hold.job != HUB_JOB:
-        return f"/jobs/{quote(hold.job, safe='')}"
-    return f"/repositories/{quote(hold.repository, safe='')}"
+        return job_page(hold.job)
+    return repository_page(hold.repository)
 
 
 # --- what is kept in order -----------------------------------------------------------------------

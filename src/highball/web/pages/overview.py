@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
@@ -28,6 +27,7 @@ from highball.model.standing import HoldCause
 from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import job_page, repository_page
 from highball.web.ui.render import Pages
 from highball.web.ui.status_looks import Look
 from highball.web.ui.titles import Names
@@ -171,9 +171,9 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = status_looks.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
-    subject = f"/jobs/{quote(problem.job or '', safe='')}"
+    subject = job_page(problem.job or "")
     if problem.job is None and problem.repositories:
-        subject = f"/repositories/{quote(problem.repositories[0], safe='')}"
+        subject = repository_page(problem.repositories[0])
     elif problem.job is None:
         subject = "/configuration" if problem.kind is ProblemKind.INVALID else "/hosts"
     fixes = {
@@ -221,13 +221,13 @@ def _name(problem: Problem, names: Names) -> str:
 
 def _out_of_failure(problem: Problem, address: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == "repository_damaged" and problem.repositories:
-        return f"/repositories/{quote(problem.repositories[0], safe='')}/repair", "Repair"
+        return f"{repository_page(problem.repositories[0])}/repair", "Repair"
     return address, "See the run"
 
 
 def _out_of_hold(problem: Problem, subject: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == HoldCause.CHECK_FAILED.value and problem.repositories:
-        return f"/repositories/{quote(problem.repositories[0], safe='')}/repair", "Repair"
+        return f"{repository_page(problem.repositories[0])}/repair", "Repair"
     return f"{subject}#held", "See why"
 
 

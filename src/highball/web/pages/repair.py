@@ -7,7 +7,6 @@ and what is sealed in the hub is told by the recovery kit.
 from __future__ import annotations
 
 import secrets
-from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,6 +15,7 @@ from highball.errors import Unknown
 from highball.model.standing import HoldCause
 from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.ui.addresses import repository_page
 
 router = APIRouter(include_in_schema=False)
 
@@ -37,7 +37,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
         "held": held,
         "damage": damage,
         "repair": repair,
-        "place": f"/repositories/{quote(key, safe='')}",
+        "place": repository_page(key),
         "way_in": repair.way_in(repository),
         "by_admin": repository.has_admin,
         "steps": repair.steps(repository, key, version),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from markupsafe import Markup
@@ -56,6 +55,7 @@ from highball.web.pages.keyrings import is_outdated, kit_taken
 from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.seen_locks import LockTold, judge_lock
 from highball.web.ui import charts, status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -118,7 +118,9 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
             _going(hub).get(key),
             locked=pages.seen_locks.tell(key, utc_now()),
         )
-        return pages.answer(request, "repository-locks", found | {"look": look, "place": _address(key)})
+        return pages.answer(
+            request, "repository-locks", found | {"look": look, "place": repository_page(key)}
+        )
 
     return await run_in_threadpool(draw)
 
@@ -127,10 +129,10 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
 async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs) -> Response:
     found = await _locks(hub, key)
     if error := found["error"]:
-        return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
+        return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
     locks: list[LockTold] = found["locks"]
     if not locks:
-        return go(_address(key), said=Said(f"Nothing locks {key} any more."))
+        return go(repository_page(key), said=Said(f"Nothing locks {key} any more."))
     return await run_in_threadpool(ask, pages, request, _about_locks(key, locks))
 
 
@@ -149,8 +151,10 @@ async def test(hub: TheHub, key: str, _: Runs) -> Response:
     try:
         found = await hub.operations.test_repository(key)
     except HighballError as error:
-        return go(_address(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn"))
-    return go(_address(key), said=_said_of(found))
+        return go(
+            repository_page(key), said=Said(f"Not tested: {status_looks.sentence(error.message)}", "warn")
+        )
+    return go(repository_page(key), said=_said_of(found))
 
 
 def _needs_no_look(task: str) -> str:
@@ -188,10 +192,10 @@ def pause(
         for subject in _subjects(hub, key):
             hub.scheduler.pause(subject, until, actor, now)
     except (ConfigurationInvalid, Misuse) as error:
-        return go(_address(key), said=pausing.why_not(error))
+        return go(repository_page(key), said=pausing.why_not(error))
     hub.bus.news.publish("job", key)
     lasting = pausing.lasting(until, now, pages.zone())
-    return go(_address(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
+    return go(repository_page(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
 
 
 @router.post("/repositories/{key}/resume")
@@ -199,7 +203,7 @@ def resume(hub: TheHub, key: str, actor: Runs) -> Response:
     for subject in _subjects(hub, key):
         hub.scheduler.resume(subject, actor, utc_now())
     hub.bus.news.publish("job", key)
-    return go(_address(key), said=Said(f"Maintenance of {key} runs by itself again."))
+    return go(repository_page(key), said=Said(f"Maintenance of {key} runs by itself again."))
 
 
 @router.get("/repositories/{key}/delete")
@@ -215,7 +219,7 @@ def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]
         hub.operations.delete_object("repository", key, actor, expected=revision)
     except Conflict as error:
         hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
-        return go(_address(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
+        return go(repository_page(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
     text = f"{key} is deleted. What it holds stays where it is."
     return go("/repositories", said=Said(text, undo="/deleted"))
 
@@ -241,11 +245,11 @@ async def ask_to_approve(
     try:
         plans = await hub.operations.list_plans(key, job or None)
     except HighballError as error:
-        return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
+        return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
     found = next((one for one in plans if one.id == plan), None)
     if found is None:
         told = Said("By now another plan holds: look at it again.", "warn")
-        return go(f"{_address(key)}/retention", said=told)
+        return go(f"{repository_page(key)}/retention", said=told)
     return await run_in_threadpool(ask, pages, request, _about_plan(key, found))
 
 
@@ -300,7 +304,7 @@ def set_maintenance(
         again = sent.model_copy(update={"revision": error.revision})
         context = _shown(hub, key, 90, again) | {"differences": error.differences}
         return pages.answer(request, "repository", context, status=412)
-    return go(f"{_address(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
+    return go(f"{repository_page(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
 
 
 @router.get("/repositories/{key}/kit")
@@ -338,16 +342,12 @@ def make_kit(
 def note_kept(hub: TheHub, key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
     hub.repositories.get(key)
     if not kept:
-        return go(link(f"{_address(key)}/kit", {"made": "yes", "to": to}))
+        return go(link(f"{repository_page(key)}/kit", {"made": "yes", "to": to}))
     hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
-    return go(to or _address(key))
+    return go(to or repository_page(key))
 
 
 # --- small steps ---------------------------------------------------------------------------------
-
-
-def _address(key: str) -> str:
-    return f"/repositories/{quote(key, safe='')}"
 
 
 def _fresh() -> str:
@@ -452,7 +452,7 @@ def _shown(
     taken = kit_taken(hub, key)
     return {
         "key": key,
-        "place": _address(key),
+        "place": repository_page(key),
         "held": held,
         "repository": repository,
         "declared": declared,
@@ -595,9 +595,9 @@ def _about_deletion(key: str, revision: int) -> Question:
         title=f"Delete the repository {key}?",
         text="Nothing is kept in order there any more. What it holds stays where it is, and it can be restored here "
         "from what was deleted.",
-        action=f"{_address(key)}/delete",
+        action=f"{repository_page(key)}/delete",
         verb=f"Delete {key}",
-        back=_address(key),
+        back=repository_page(key),
         hidden=(("revision", str(revision)),),
     )
 
@@ -619,9 +619,9 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
         )
         if in_use
         else None,
-        action=f"{_address(key)}/unlock",
+        action=f"{repository_page(key)}/unlock",
         verb="Remove lock" if one else "Remove locks",
-        back=_address(key),
+        back=repository_page(key),
         hidden=(("order_key", _fresh()),),
         destroys=in_use,
     )
@@ -641,9 +641,9 @@ def _about_plan(key: str, plan: Plan) -> Question:
         title=f"Remove {going} of {plan.job} from {key}?",
         text=f"{staying} {'stays' if len(plan.keep) == 1 else 'stay'}. Exactly what the plan lists goes, and "
         "nothing if anything changes before. What is removed cannot be brought back.",
-        action=f"{_address(key)}/discard",
+        action=f"{repository_page(key)}/discard",
         verb=f"Remove {going}",
-        back=f"{_address(key)}/retention",
+        back=f"{repository_page(key)}/retention",
         hidden=(("order_key", f"{_fresh()}-{plan.id}"), ("plan", plan.id), ("job", plan.job)),
     )
 
@@ -657,8 +657,8 @@ def _about_off(key: str, revision: int) -> Question:
         title=f"Switch maintenance of {key} off?",
         text="Nothing is ever discarded or checked there any more: the repository grows without end, and damage "
         "stays unseen. Backups go on.",
-        action=f"{_address(key)}/maintenance",
+        action=f"{repository_page(key)}/maintenance",
         verb="Switch off",
-        back=f"{_address(key)}#maintenance",
+        back=f"{repository_page(key)}#maintenance",
         hidden=(("revision", str(revision)), ("mode", "user"), ("user", "off"), ("accept_growth", "yes")),
     )

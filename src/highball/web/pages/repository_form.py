@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
@@ -27,6 +26,7 @@ from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.repository_fields import RepositoryForm
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import (
     Pages,
     Said,
@@ -218,7 +218,7 @@ def _save(
         hub.bus.news.publish("object", made)
     if sent.init:
         hub.operations.order("init", made, actor=actor, key=f"{sent.order_key}:init")
-    address = f"/repositories/{quote(made, safe='')}"
+    address = repository_page(made)
     if "password" in sealed:
         return go(link(f"{address}/kit", {"made": "yes", "to": sent.to or ""}))
     return go(sent.to or address, said=Said(f"{made} is saved."))
@@ -262,11 +262,7 @@ def _drawn(
         "engines": _engines(),
         "hosts": sorted({hub.host, *hub.document().hosts}),
         "own_host": hub.host,
-        "back": own(sent.to)
-        if sent.to
-        else f"/repositories/{quote(key, safe='')}"
-        if key
-        else "/repositories",
+        "back": own(sent.to) if sent.to else repository_page(key) if key else "/repositories",
     }
     return pages.answer(request, "repository-form", context, status=error.http_status if error else status)
 

@@ -39,6 +39,7 @@ from highball.web.forms.fields import (
     plan_address,
 )
 from highball.web.ui import log_view, run_summary, status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.log_view import LogPart
 from highball.web.ui.render import (
     Said,
@@ -250,7 +251,7 @@ class Account:
         )
         if bad is None or bad.repository not in self._hub.document().repositories:
             return None
-        return f"/repositories/{quote(bad.repository or '', safe='')}/repair"
+        return f"{repository_page(bad.repository or '')}/repair"
 
     @cached_property
     def restore_address(self) -> str | None:

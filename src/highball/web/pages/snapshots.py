@@ -10,7 +10,6 @@ import secrets
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +29,7 @@ from highball.web.forms.fields import (
 )
 from highball.web.snapshot_cache import ANEW, SnapshotList
 from highball.web.ui import status_looks
+from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import (
     Said,
     block_wanted,
@@ -58,7 +58,7 @@ router = APIRouter(include_in_schema=False)
 
 
 def _address(key: str) -> str:
-    return f"/repositories/{quote(key, safe='')}/snapshots"
+    return f"{repository_page(key)}/snapshots"
 
 
 # --- the list ------------------------------------------------------------------------------------
@@ -289,4 +289,4 @@ async def release(hub: TheHub, actor: Admin, key: str, group: Group) -> Response
 
 
 def _foreign(key: str) -> str:
-    return f"/repositories/{quote(key, safe='')}/foreign"
+    return f"{repository_page(key)}/foreign"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from highball.actions import ACTIONS, Words, words_of
 from highball.config.document import Document
@@ -21,6 +20,7 @@ from highball.model.run import (
     Run,
     RunKind,
 )
+from highball.web.ui.addresses import job_page, repository_page
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ class Names:
         task, key, words = about.task, about.repository or "", _words_of(about.task)
         if task == "backup":
             job = about.job or ""
-            return Named(self.job(job), "archive", f"/jobs/{quote(job, safe='')}")
+            return Named(self.job(job), "archive", job_page(job))
         if task == "verify" and about.job:
             name = f"{words_of(Action.VERIFY).title.format(self.repository(key))}: {self.job(about.job)}"
-            return Named(name, "shield-check", f"/jobs/{quote(about.job, safe='')}#proof")
+            return Named(name, "shield-check", f"{job_page(about.job)}#proof")
         if subject == HUB_BACKUP:
             return Named(words.noun, words.icon, "/maintenance#copies")
         if subject == HISTORY:
             return Named(words.noun, words.icon, "/settings/general#history")
         name = words.title.format(self.repository(key))
-        return Named(name, words.icon, f"/repositories/{quote(key, safe='')}")
+        return Named(name, words.icon, repository_page(key))
 
 
 def _words_of(task: str) -> Words:

@@ -7,12 +7,13 @@ stands there in a dialog, so it is asked as things are at that moment, and drawn
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, tzinfo
 from typing import Annotated
 
-from fastapi import Depends, Form, Request, Response
+from fastapi import Depends, Form, Query, Request, Response
 from starlette.datastructures import FormData
 
 from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
@@ -22,6 +23,9 @@ from highball.web.ui.render import Pages, link
 
 Text = Annotated[str, Form(max_length=4096)]
 """A field of a form."""
+
+InQuery = Annotated[str, Query(max_length=200)]
+"""A word of a page's address."""
 
 LongText = Annotated[str, Form(max_length=4 * 1024 * 1024)]
 """A field that holds a whole document."""
@@ -70,6 +74,11 @@ class Question:
 def ask(pages: Pages, request: Request, question: Question) -> Response:
     """The question, on a page of its own or for the dialog of the page that shows."""
     return pages.answer(request, "question", {"question": question})
+
+
+def new_order_key() -> str:
+    """What makes the orders of a page as it was drawn begin one run each, however often they are sent."""
+    return secrets.token_urlsafe(12)
 
 
 def plan_address(repository: str, job: str | None = None) -> str:

@@ -36,7 +36,7 @@ from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request
 from highball.web.forms import job_options
-from highball.web.forms.fields import Sent
+from highball.web.forms.fields import InQuery, Sent
 from highball.web.forms.job_fields import (
     COUNTS,
     DAYS,
@@ -62,8 +62,6 @@ from highball.web.ui.render import (
     Said,
     go,
 )
-
-InQuery = Annotated[str, Query(max_length=200)]
 
 _KEEP_BUILT_IN = (
     "While all are empty, the built-in rules hold, as shown; once one is filled, an empty one keeps none."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +52,7 @@ from highball.web.authorize import Admin, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import fields
 from highball.web.forms import pause as pausing
+from highball.web.forms.fields import InQuery, Text, new_order_key
 from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import list_rows
 from highball.web.ui import status_looks
@@ -64,9 +64,6 @@ from highball.web.ui.render import (
     link,
 )
 from highball.web.ui.status_looks import Look
-
-Text = Annotated[str, Form(max_length=4096)]
-InQuery = Annotated[str, Query(max_length=200)]
 
 PAGE = 50
 RECENT = 50
@@ -125,7 +122,7 @@ def show_list(
         "rest": pausing.find_rest(hub),
         "every": bool(every),
         "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
-        "once": secrets.token_urlsafe(12),
+        "once": new_order_key(),
         "repositories": bool(document.repositories),
     }
     # The rail counts what needs somebody among all jobs: that does not depend on what is shown of them.
@@ -316,7 +313,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "holds": list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
         "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
         "options": list(told_of(job)),
-        "once": secrets.token_urlsafe(12),
+        "once": new_order_key(),
         "pauses": pausing.choices(),
     }
 

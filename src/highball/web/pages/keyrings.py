@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -25,7 +24,7 @@ from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
 from highball.web.authorize import Admin, Sees
 from highball.web.dependencies import TheHub, ThePages
-from highball.web.forms.fields import Question, ask
+from highball.web.forms.fields import Question, Text, ask, new_order_key
 from highball.web.pages.start import KIT_KEPT
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
@@ -35,7 +34,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Text = Annotated[str, Form(max_length=4096)]
 KeyId = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 
 LOOKS = {
@@ -237,7 +235,7 @@ def _context(hub: Hub, key: str) -> dict[str, Any]:
         "last": last,
         "taken": kit,
         "kit_outdated": is_outdated(hub, key, kit),
-        "order_key": secrets.token_urlsafe(12),
+        "order_key": new_order_key(),
     }
 
 
@@ -263,7 +261,7 @@ def _about_removal(key: str, one: KeyTold) -> Question:
         action=f"{_address(key)}/remove",
         verb="Remove key",
         back=_address(key),
-        hidden=(("id", one.id), ("order_key", secrets.token_urlsafe(12))),
+        hidden=(("id", one.id), ("order_key", new_order_key())),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -38,6 +37,7 @@ from highball.web.forms.fields import (
     Question,
     any_or,
     ask,
+    new_order_key,
     plan_address,
 )
 from highball.web.ui import status_looks
@@ -81,7 +81,7 @@ def show(
         "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
         "copies": _copies(hub),
         "zone_name": document.settings.timezone,
-        "order_key": secrets.token_urlsafe(12),
+        "order_key": new_order_key(),
         "pauses": pausing.choices(),
         "rest": pausing.find_rest(hub),
     }

@@ -6,8 +6,6 @@ and what is sealed in the hub is told by the recovery kit.
 
 from __future__ import annotations
 
-import secrets
-
 from fastapi import APIRouter, Request, Response
 
 from highball.engine.kinds import engine_of
@@ -15,6 +13,7 @@ from highball.errors import Unknown
 from highball.model.standing import HoldCause
 from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.forms.fields import new_order_key
 from highball.web.ui.addresses import repository_page
 
 router = APIRouter(include_in_schema=False)
@@ -42,6 +41,6 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
         "by_admin": repository.has_admin,
         "steps": repair.steps(repository, key, version),
         "old": version if is_old else None,
-        "order_key": secrets.token_urlsafe(12),
+        "order_key": new_order_key(),
     }
     return pages.answer(request, "repair", context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -44,9 +43,11 @@ from highball.web.authorize import Admin, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import (
+    InQuery,
     Offer,
     Question,
     ask,
+    new_order_key,
     plan_address,
 )
 from highball.web.forms.maintenance_fields import MaintenanceForm
@@ -65,7 +66,6 @@ from highball.web.ui.render import (
 from highball.web.ui.status_looks import Look
 
 Text = Annotated[str, Form(max_length=200)]
-InQuery = Annotated[str, Query(max_length=200)]
 Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]
 """The plans that the page showed, by their ids."""
 
@@ -229,7 +229,7 @@ async def preview(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees, job: str | None = None
 ) -> Response:
     repository = await run_in_threadpool(hub.repositories.get, key)
-    context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": _fresh()}
+    context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": new_order_key()}
     try:
         context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
     except HighballError as error:
@@ -348,11 +348,6 @@ def note_kept(hub: TheHub, key: str, actor: Admin, kept: Text = "", to: Text = "
 
 
 # --- small steps ---------------------------------------------------------------------------------
-
-
-def _fresh() -> str:
-    """What makes the orders of a page as it was drawn begin one run each, however often they are sent."""
-    return secrets.token_urlsafe(12)
 
 
 def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) -> Response:
@@ -477,7 +472,7 @@ def _shown(
         "kit_outdated": is_outdated(hub, key, taken),
         "problems": problems or {},
         "differences": (),
-        "order_key": _fresh(),
+        "order_key": new_order_key(),
         "offered": [verb for verb in ACTIONS.values() if verb.is_plain and verb.words.button],
     }
 
@@ -581,7 +576,13 @@ def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
 async def _locks(hub: Hub, key: str) -> dict[str, Any]:
     repository = await run_in_threadpool(hub.repositories.get, key)
     now, host = utc_now(), repository.maintainer(hub.host)
-    context: dict[str, Any] = {"key": key, "locks": [], "error": None, "gone": False, "order_key": _fresh()}
+    context: dict[str, Any] = {
+        "key": key,
+        "locks": [],
+        "error": None,
+        "gone": False,
+        "order_key": new_order_key(),
+    }
     try:
         found = await hub.operations.list_locks(key)
     except HighballError as error:
@@ -622,7 +623,7 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
         action=f"{repository_page(key)}/unlock",
         verb="Remove lock" if one else "Remove locks",
         back=repository_page(key),
-        hidden=(("order_key", _fresh()),),
+        hidden=(("order_key", new_order_key()),),
         destroys=in_use,
     )
 
@@ -644,7 +645,7 @@ def _about_plan(key: str, plan: Plan) -> Question:
         action=f"{repository_page(key)}/discard",
         verb=f"Remove {going}",
         back=f"{repository_page(key)}/retention",
-        hidden=(("order_key", f"{_fresh()}-{plan.id}"), ("plan", plan.id), ("job", plan.job)),
+        hidden=(("order_key", f"{new_order_key()}-{plan.id}"), ("plan", plan.id), ("job", plan.job)),
     )
 
 

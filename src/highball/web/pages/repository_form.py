@@ -24,6 +24,7 @@ from highball.secret import SecretValue
 from highball.web.api.connection_tests import UNSAVED
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.forms.fields import new_order_key
 from highball.web.forms.repository_fields import RepositoryForm
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
@@ -53,7 +54,7 @@ def show_new(
 ) -> Response:
     if engine not in _engines():
         raise Unknown(f"{engine[:40]} is no engine that is known", code="engine_unknown")
-    blank = RepositoryForm(to=to, engine=engine, order_key=secrets.token_urlsafe(12))
+    blank = RepositoryForm(to=to, engine=engine, order_key=new_order_key())
     return _drawn(hub, pages, request, None, blank)
 
 

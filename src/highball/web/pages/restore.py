@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -30,6 +29,7 @@ from highball.model.snapshot import Node, Snapshot
 from highball.protocol.queries import RestorePlan
 from highball.web.authorize import Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.forms.fields import InQuery, new_order_key
 from highball.web.pages.folders import Entry, Folder
 from highball.web.snapshot_cache import (
     ANEW,
@@ -43,7 +43,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Word = Annotated[str, Query(max_length=200)]
 Text = Annotated[str, Form(max_length=20_000)]
 
 SNAPSHOTS = 20
@@ -360,7 +359,7 @@ class Wizard:
 
     def new_key(self) -> str:
         """What makes a second click the same order."""
-        return secrets.token_urlsafe(16)
+        return new_order_key()
 
 
 def _why_no_folder(target: str) -> str | None:
@@ -380,12 +379,12 @@ async def show_restore(
     request: Request,
     _: Sees,
     source: Annotated[str, Query(alias="from", max_length=200)] = "",
-    job: Word = "",
-    repository: Word = "",
-    snapshot: Word = "",
+    job: InQuery = "",
+    repository: InQuery = "",
+    snapshot: InQuery = "",
     open: Annotated[str, Query(max_length=20_000)] = "",
     skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    list: Word = "",
+    list: InQuery = "",
 ) -> Response:
     if "/" in source:
         job, _sign, repository = source.partition("/")
@@ -438,8 +437,8 @@ async def show_folder(
     pages: ThePages,
     request: Request,
     _: Sees,
-    repository: Word = "",
-    snapshot: Word = "",
+    repository: InQuery = "",
+    snapshot: InQuery = "",
     open: Annotated[str, Query(max_length=20_000)] = "",
 ) -> Response:
     wish = Wish(repository=repository, snapshot=snapshot, everything=False, folder=_folder(open))

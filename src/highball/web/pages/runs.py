@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -32,10 +31,12 @@ from highball.model.standing import Hold
 from highball.web.authorize import Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
+    InQuery,
     Question,
     any_or,
     ask,
     begin_of,
+    new_order_key,
     plan_address,
 )
 from highball.web.ui import log_view, run_summary, status_looks
@@ -53,8 +54,6 @@ from highball.web.ui.run_summary import (
     Line,
 )
 from highball.web.ui.titles import Names
-
-Word = Annotated[str, Query(max_length=200)]
 
 ROWS = 50
 MINUTE = timedelta(minutes=1)
@@ -114,14 +113,14 @@ def list_runs(
     pages: ThePages,
     request: Request,
     _: Sees,
-    job: Word = "",
-    repository: Word = "",
-    host: Word = "",
-    kind: Word = "",
-    state: Word = "",
-    outcome: Word = "",
-    since: Word = "",
-    until: Word = "",
+    job: InQuery = "",
+    repository: InQuery = "",
+    host: InQuery = "",
+    kind: InQuery = "",
+    state: InQuery = "",
+    outcome: InQuery = "",
+    since: InQuery = "",
+    until: InQuery = "",
     cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
 ) -> Response:
     chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
@@ -269,7 +268,7 @@ class Account:
 
     def new_key(self) -> str:
         """What makes a second click of the same button the same order."""
-        return secrets.token_urlsafe(16)
+        return new_order_key()
 
 
 def _order_again(hub: Hub, run: Run) -> RunOrder | None:
@@ -316,7 +315,7 @@ def show_log(
     _: Sees,
     id: str,
     after: Annotated[int, Query(ge=0)] = 0,
-    find: Word = "",
+    find: InQuery = "",
 ) -> Response:
     account = Account(hub, hub.operations.find_run(id), utc_now())
     part = log_view.read_on(hub.record, hub.document(), account.run, after, find)

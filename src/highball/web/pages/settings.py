@@ -5,7 +5,6 @@ itself with the copies of its database.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from highball.web.forms.fields import (
     Number,
     Text,
     faults_of,
+    new_order_key,
     revision_that_holds,
     secret,
     status_of,
@@ -250,7 +250,7 @@ def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Respon
         "state": str(hub.state),
         "file": hub.documents.file(),
         "copies": _list_copies(hub),
-        "order": uuid.uuid4().hex,
+        "order": new_order_key(),
     }
     return pages.answer(request, "hub", context)
 

@@ -23,6 +23,7 @@ from highball.model.snapshot import Difference, Snapshot
 from highball.web.authorize import Admin, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
+    InQuery,
     Question,
     Text,
     ask,
@@ -37,7 +38,6 @@ from highball.web.ui.render import (
     link,
 )
 
-Word = Annotated[str, Query(max_length=200)]
 SnapshotId = Annotated[str, Path(pattern="^[0-9a-f]{8,64}$")]
 Group = Annotated[str, Path(pattern="^[0-9a-f]{12}$")]
 
@@ -72,8 +72,8 @@ async def list_snapshots(
     _: Sees,
     key: str,
     skip: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
-    list: Word = "",
-    job: Word = "",
+    list: InQuery = "",
+    job: InQuery = "",
 ) -> Response:
     await run_in_threadpool(hub.repositories.get, key)
     context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
@@ -173,7 +173,7 @@ def _back(key: str, said: Said) -> Response:
 
 @router.get("/repositories/{key}/compare")
 async def compare(
-    hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str, old: Word = "", new: Word = ""
+    hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str, old: InQuery = "", new: InQuery = ""
 ) -> Response:
     await run_in_threadpool(hub.repositories.get, key)
     context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
@@ -249,7 +249,7 @@ async def list_groups(hub: TheHub, pages: ThePages, request: Request, _: Sees, k
 
 @router.get("/repositories/{key}/foreign/{group}/adopt")
 async def ask_to_adopt(
-    hub: TheHub, pages: ThePages, request: Request, _: Admin, key: str, group: Group, job: Word = ""
+    hub: TheHub, pages: ThePages, request: Request, _: Admin, key: str, group: Group, job: InQuery = ""
 ) -> Response:
     try:
         plans = await hub.operations.preview_adoption(key, group, job)

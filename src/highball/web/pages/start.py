@@ -38,6 +38,7 @@ from highball.protocol.queries import Browse, TestSources
 from highball.secret import SecretValue
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
+from highball.web.forms.fields import Text
 from highball.web.forms.job_fields import When, read_path
 from highball.web.ui import run_summary
 from highball.web.ui.render import (
@@ -46,7 +47,6 @@ from highball.web.ui.render import (
     go,
 )
 
-Text = Annotated[str, Form(max_length=4096)]
 Texts = Annotated[list[str] | None, Form(max_length=200)]
 
 REPOSITORY = "backups"

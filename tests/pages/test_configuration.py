@@ -138,3 +138,25 @@ def test_who_was_made_just_now_stands_in_the_text_and_is_deleted_when_left_out(w
     assert "token" in sent
     whole.client().post("/configuration", data=sent)
     assert "newcomer" not in [one.key for one in whole.hub.access.list_users()]
+
+
+def test_what_another_file_declares_is_read_only_on_its_pages_which_name_that_file(whole: Whole) -> None:
+    text = """
+[repositories.fleet]
+url = "/mnt/fleet"
+password = { env = "X" }
+[profiles.fleet]
+schedule = "daily"
+[jobs.fleet]
+sources = ["/srv"]
+repositories = ["fleet"]
+"""
+    client = whole.client()
+    toml = {"content-type": "application/toml"}
+    assert client.post("/api/v1/apply?file=/etc/fleet.toml", content=text, headers=toml).is_success
+    for kind in ("repositories", "profiles", "jobs"):
+        page = client.get(f"/{kind}/fleet").text
+        assert "/etc/fleet.toml" in page, kind
+        assert f"/{kind}/fleet/delete" not in page and "/keys/" not in page, kind
+    for address in ("/repositories/fleet/edit", "/jobs/fleet/edit", "/history/job/fleet", "/keys/job/fleet"):
+        assert "/etc/fleet.toml" in client.get(address).text, address

@@ -17,6 +17,8 @@ from fastapi import Depends, Form, Query, Request, Response
 from starlette.datastructures import FormData
 
 from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
+from highball.hub.document.diff import Declared, is_of_file
+from highball.hub.hub import Hub
 from highball.secret import SecretValue
 from highball.web.ui.addresses import repository_page
 from highball.web.ui.render import Pages, link
@@ -79,6 +81,13 @@ def ask(pages: Pages, request: Request, question: Question) -> Response:
 def new_order_key() -> str:
     """What makes the orders of a page as it was drawn begin one run each, however often they are sent."""
     return secrets.token_urlsafe(12)
+
+
+def file_of(hub: Hub, declared: Declared | None) -> str | None:
+    """The file that alone changes an object; None where people may."""
+    if declared is None or not is_of_file(declared):
+        return None
+    return declared.file or hub.documents.file() or "its configuration file"
 
 
 def plan_address(repository: str, job: str | None = None) -> str:

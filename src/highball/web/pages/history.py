@@ -16,7 +16,6 @@ from highball.hub.audit import Actor
 from highball.hub.document.diff import (
     Declared,
     Revision,
-    is_of_file,
 )
 from highball.hub.hub import Hub
 from highball.model.role import Role
@@ -28,6 +27,7 @@ from highball.web.forms.fields import (
     Text,
     ask,
     faults_of,
+    file_of,
     status_of,
 )
 from highball.web.ui.render import (
@@ -129,9 +129,9 @@ def _answer(
     found = hub.operations.list_revisions(kind, key)
     newest = found[0].revision if found else 0
     one = _find(hub, kind, key)
-    lives, of_file = one is not None, one is not None and is_of_file(one)
+    file = file_of(hub, one)
     shown = [each for each in found if not before or each.revision < before][: AT_ONCE + 1]
-    goes_back = actor.role.includes(Role.ADMIN) and lives and not of_file
+    goes_back = actor.role.includes(Role.ADMIN) and one is not None and file is None
     context = {
         "name": name_of(kind, key),
         "kind": kind,
@@ -147,8 +147,8 @@ def _answer(
         ],
         "newest": newest,
         "older": shown[AT_ONCE - 1].revision if len(shown) > AT_ONCE else None,
-        "lives": lives,
-        "file": (hub.documents.file() or "its configuration file") if of_file else None,
+        "lives": one is not None,
+        "file": file,
         "error": error,
         "faults": faults_of(error),
     }

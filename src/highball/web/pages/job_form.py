@@ -20,7 +20,7 @@ from highball.config.keys import key_from
 from highball.config.references import Spec
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
-from highball.hub.document.diff import Declared, is_of_file
+from highball.hub.document.diff import Declared
 from highball.hub.hub import Hub
 from highball.hub.runs.ingest import SetOf
 from highball.hub.runs.record import utc_now
@@ -36,7 +36,7 @@ from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.error_responses import problems_of_request
 from highball.web.forms import job_options
-from highball.web.forms.fields import InQuery, Sent
+from highball.web.forms.fields import InQuery, Sent, file_of
 from highball.web.forms.job_fields import (
     COUNTS,
     DAYS,
@@ -147,7 +147,7 @@ class _Edit:
     def __init__(self, hub: Hub, declared: Declared) -> None:
         self.hub, self.key, self.spec, self.revision = hub, declared.key, declared.spec, declared.revision
         self.origin = ""
-        self.file = (declared.file or hub.documents.file()) if is_of_file(declared) else None
+        self.file = file_of(hub, declared)
 
     def save(self, key: str, spec: Spec, form: FormData, actor: Actor) -> Response:
         """Let it say this from now on, if it still is what was shown."""

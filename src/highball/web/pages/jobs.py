@@ -18,7 +18,6 @@ from highball.config.document import effective_job, effective_retention
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
-from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
 from highball.hub.operations.trials import JobTestAnswer
 from highball.hub.runs.ingest import SetOf
@@ -311,7 +310,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "next": [at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
         "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
         "holds": list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
-        "file": (declared.file or hub.documents.file()) if is_of_file(declared) else None,
+        "file": fields.file_of(hub, declared),
         "options": list(told_of(job)),
         "once": new_order_key(),
         "pauses": pausing.choices(),

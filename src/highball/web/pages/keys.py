@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Request, Response
 
 from highball.errors import HighballError
-from highball.hub.document.diff import is_of_file
 from highball.hub.hub import Hub
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     Number,
     faults_of,
+    file_of,
     revision_that_holds,
     status_of,
 )
@@ -48,7 +48,7 @@ def _answer(
         "revision": revision or one.revision,
         "place": page_of(kind, key),
         "named_by": [(name_of(*place), page_of(*place)) for place in names],
-        "file": (hub.documents.file() or "its configuration file") if is_of_file(one) else None,
+        "file": file_of(hub, one),
         "error": error,
         "faults": faults_of(error),
     }

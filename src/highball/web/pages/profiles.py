@@ -15,7 +15,6 @@ from highball.errors import ConfigurationInvalid, HighballError, Problem
 from highball.hub.document.diff import (
     Declared,
     Preview,
-    is_of_file,
 )
 from highball.hub.hub import Hub
 from highball.web.authorize import Admin, Sees
@@ -26,6 +25,7 @@ from highball.web.forms.fields import (
     Question,
     Text,
     ask,
+    file_of,
     revision_that_holds,
 )
 from highball.web.pages.history import history_of, in_use, name_of, page_of
@@ -79,7 +79,7 @@ def _answer(
         "preview": found,
         "problems": _without(f"profiles.{key}", problems),
         "error": error,
-        "file": (hub.documents.file() or "its configuration file") if one and is_of_file(one) else None,
+        "file": file_of(hub, one),
         "used_by": _list_users(hub, one.key) if one else [],
         "question": _about(one) if one else None,
         "fields": [(name, field.description) for name, field in Profile.model_fields.items()],

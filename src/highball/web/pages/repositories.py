@@ -47,6 +47,7 @@ from highball.web.forms.fields import (
     Offer,
     Question,
     ask,
+    file_of,
     new_order_key,
     plan_address,
 )
@@ -451,7 +452,7 @@ def _shown(
         "held": held,
         "repository": repository,
         "declared": declared,
-        "file": hub.documents.file() if declared.origin == "file" else None,
+        "file": file_of(hub, declared),
         "look": look_of(held, _going(hub).get(key)),
         "holds": hub.operations.list_holds(key),
         "coverage": find_coverage(hub, key, now),

@@ -16,7 +16,6 @@ from highball.engine import kinds
 from highball.engine.kinds import USUAL, engine_in
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Problem, Stale, Unknown
 from highball.hub.audit import Actor
-from highball.hub.document.store import FROM_FILE
 from highball.hub.hub import Hub
 from highball.hub.operations.trials import OPENS, RepositoryTestAnswer
 from highball.hub.runs.record import utc_now
@@ -24,7 +23,7 @@ from highball.secret import SecretValue
 from highball.web.api.connection_tests import UNSAVED
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
-from highball.web.forms.fields import new_order_key
+from highball.web.forms.fields import file_of, new_order_key
 from highball.web.forms.repository_fields import RepositoryForm
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
@@ -246,7 +245,6 @@ def _drawn(
     status: int = 200,
 ) -> Response:
     declared = hub.operations.get_object("repository", key) if key else None
-    file = hub.documents.file() if declared and declared.origin == FROM_FILE else None
     context = {
         "key": key,
         "sent": sent,
@@ -256,7 +254,7 @@ def _drawn(
         "found": found,
         "known": key is not None and hub.record.find_identity(key) is not None,
         "wrong_password": found is not None and "wrong_password" in _states(found),
-        "file": file,
+        "file": file_of(hub, declared),
         "kind": sent.asked.kind_called(sent.kind),
         "numbers": {one.name: number for number, one in enumerate(sent.asked.kinds, 1)},
         "labels": {field.name: field.label for field in sent.asked.fields()},

@@ -16,7 +16,6 @@ from pydantic import Field
 
 from highball.errors import HighballError
 from highball.hub.disaster.self_backup import list_backups
-from highball.hub.document.diff import FROM_FILE
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.schedule import NAMED
@@ -26,6 +25,7 @@ from highball.web.forms.fields import (
     Number,
     Text,
     faults_of,
+    file_of,
     new_order_key,
     revision_that_holds,
     secret,
@@ -164,7 +164,7 @@ def _answer_general(
     context = {
         "sent": sent,
         "revision": revision,
-        "file": (hub.documents.file() or "its configuration file") if stored.origin == FROM_FILE else None,
+        "file": file_of(hub, stored),
         "zones": sorted(available_timezones()),
         "clock": f"{utc_now().astimezone(pages.zone()):%H:%M}",
         "usual_times": list(NAMED.items()),

@@ -17,7 +17,8 @@ from websockets.asyncio.server import serve as serve_sockets
 from websockets.exceptions import ConnectionClosed
 
 from highball.agent.connection import Link
-from highball.agent.identity import Identity, Invitation, write_privately
+from highball.agent.identity import Identity, Invitation
+from highball.agent.private_file import write_privately
 from highball.hub.agents.connected import Connection
 from highball.hub.agents.fleet import Fleet
 from highball.hub.audit import HUB

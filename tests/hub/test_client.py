@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
+from highball.cli.file_here import FileHere
 from highball.cli.follow import follow
 from highball.cli.hub_client import Hub
-from highball.cli.local import FileHere, Machine
+from highball.cli.local import Machine
 from highball.cli.operations import Declared, Operations
 from highball.cli.output import Output
 from highball.cli.progress import Narrator

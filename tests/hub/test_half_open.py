@@ -11,7 +11,8 @@ import uvicorn
 
 from highball.agent import connection
 from highball.agent.connection import Link
-from highball.agent.identity import Identity, Invitation, write_privately
+from highball.agent.identity import Identity, Invitation
+from highball.agent.private_file import write_privately
 from highball.hub.audit import HUB
 from highball.hub.hub import Hub
 from highball.hub.storage.database import open_database

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from highball.cli.local import find_state
+from highball.cli.own_places import find_state
 from highball.config.document import load
 from journeys.station import HIGHBALL, Station, until
 

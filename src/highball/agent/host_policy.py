@@ -23,7 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
-from highball.agent.identity import write_privately
+from highball.agent.private_file import write_privately
 from highball.engine.kinds import Programs
 from highball.errors import StateUnusable
 from highball.model.text import PathText

@@ -6,7 +6,6 @@ The hub's public key is pinned when the agent enrols; afterwards no other hub is
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import ValidationError
 
+from highball.agent.private_file import write_privately
 from highball.errors import NotAllowed, StateUnusable
 from highball.model.fact import Fact
 from highball.protocol.fields import Octets
@@ -106,14 +106,3 @@ class Identity:
             return None
         except ValidationError:
             raise StateUnusable(f"{path} makes no sense", code="agent_state_damaged") from None
-
-
-def write_privately(path: Path, content: bytes) -> None:
-    """Put a file in place, whole and for the owner's eyes only."""
-    beside = path.with_name(f"{path.name}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(opened.fileno())
-    beside.replace(path)

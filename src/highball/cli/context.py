@@ -51,7 +51,7 @@ class Session:
         """What the hub that this call names declares, else this machine's file; raises ConfigurationInvalid."""
         if self.hub is not None:
             return self.reach()
-        from highball.cli.local import FileHere
+        from highball.cli.file_here import FileHere
 
         return FileHere(self.config)
 

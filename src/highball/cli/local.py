@@ -8,13 +8,12 @@ behind is settled before anything else.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +23,7 @@ from highball.agent.run import runner
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.cli.operations import Titled
+from highball.cli.own_places import find_configuration, find_database, find_state
 from highball.cli.snapshot_choice import Keys
 from highball.cli.standin import can_be_written, make_standin
 from highball.config.document import (
@@ -31,27 +31,20 @@ from highball.config.document import (
     effective_cadences,
     effective_job,
     find_obstacles,
-    find_obstacles_of_sources,
     load,
 )
-from highball.config.dump import as_yaml
 from highball.config.job import Job
-from highball.config.misread import find_misread
-from highball.config.references import TABLE_OF, changes_of_key, place_of
 from highball.config.repository import demand_maintained, demand_right_to_delete
 from highball.errors import (
     ConfigurationInvalid,
     Conflict,
-    HighballError,
     Misuse,
-    Problem,
     RepositoryError,
     StateUnusable,
     Unknown,
 )
 from highball.hub.audit import COMMAND
 from highball.hub.dispatch.assignments import Orders
-from highball.hub.document.rules import OWN_FILE
 from highball.hub.document.store import Documents, read_host
 from highball.hub.retention.adoption import Adoption
 from highball.hub.retention.planner import Retainer, list_discards_after
@@ -99,10 +92,6 @@ from highball.retention import Plan
 
 _LOG = logging.getLogger(__name__)
 
-SYSTEM_CONFIGURATION = Path("/etc/highball")
-SYSTEM_STATE = Path("/var/lib/highball")
-FILE_NAMES = ("highball.toml", "highball.yaml", "highball.yml")
-
 
 class Watcher(Protocol):
     """Who watches runs as they go on."""
@@ -118,88 +107,6 @@ class Watcher(Protocol):
 
     def end(self, run: Run) -> None:
         """A run is over."""
-
-
-class FileHere:
-    """What this machine's configuration file declares; nothing is opened for it but the file."""
-
-    def __init__(self, named: Path | None) -> None:
-        self._named = named
-        self.path = find_configuration(named)
-        self.name = str(self.path)
-        self.about = {"file": str(self.path)}
-
-    @cached_property
-    def document(self) -> Document:
-        """All that it declares; raises ConfigurationInvalid."""
-        return load(self.path)
-
-    def find_problems(self) -> list[Problem]:
-        """What a shell would read otherwise, and secrets that cannot be had here."""
-        return [
-            *find_misread(self.document.tables),
-            *find_obstacles(self.document, list(self.document.repositories)),
-            *find_obstacles_of_sources(self.document),
-        ]
-
-    def read_tables(self) -> Mapping[str, Any]:
-        """All of it as plain tables."""
-        return self.document.tables
-
-    def read_yaml(self) -> bytes:
-        """The same as YAML, whatever it was written in."""
-        return as_yaml(self.document.tables).encode()
-
-    def plan_setup(self) -> tuple[str, str]:
-        """The state directory."""
-        return "state", str(find_state(self.path, self.document))
-
-    def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
-        """Never: the file that this machine reads is changed by whoever writes it."""
-        raise Misuse(
-            "apply speaks to a hub",
-            hint="name it with --hub; on one machine every command reads the file that -c names",
-        )
-
-    def rekey(
-        self, kind: str, old: str, new: str, agree: Callable[[list[dict[str, Any]]], None], *, dry_run: bool
-    ) -> list[dict[str, Any]]:
-        """Let the record follow a file that says the new key already; before it is taken in as another object."""
-        wanted = self.document.tables
-        changed: list[dict[str, Any]] = []
-
-        def give_key(documents: Documents) -> None:
-            try:
-                one = documents.get(kind, old)
-            except Unknown as error:
-                raise _too_late(error, kind, old, new) from None
-            changed.extend(changes_of_key(documents.document().tables, kind, old, new))
-            table = wanted.get(TABLE_OF[kind], {})
-            if not dry_run and (old in table or new not in table):
-                raise Misuse(
-                    f"{self.path} does not say {place_of(kind, new)} yet",
-                    code="key_not_in_file",
-                    hint=f"write {new} there wherever it says {old}, and call this again before anything else",
-                )
-            agree(changed)
-            told: dict[str, Any] = {"expected": one.revision, "now": utc_now(), "actor": COMMAND}
-            documents.rekey(kind, old, new, owner=OWN_FILE, **told)
-
-        open_machine(self._named, before=give_key)
-        return changed
-
-
-def _too_late(error: Unknown, kind: str, old: str, new: str) -> HighballError:
-    """The file was read without the old key already: what is left to do."""
-    if error.code != f"{kind}_deleted" or kind not in ("repository", "job"):
-        return error
-    repository = new if kind == "repository" else "REPOSITORY"
-    job = new if kind == "job" else "JOB"
-    return Misuse(
-        f"the {kind} {old} is deleted: {new} was read from the file as another one before it was rekeyed",
-        code="rekeyed_too_late",
-        hint=f"let {job} keep the snapshots that are there: highball adopt {repository} (then GROUP --job {job})",
-    )
 
 
 class Machine:
@@ -680,7 +587,7 @@ class Gathered:
             self._waiting = []
 
 
-# --- finding the configuration and the state -------------------------------------------------------
+# --- opening ---
 
 
 def open_machine(
@@ -702,82 +609,3 @@ def open_machine(
     machine = Machine(path, document, make_standin(state), before)
     machine.real_state = state
     return machine
-
-
-def find_configuration(named: Path | None) -> Path:
-    """Which file holds the configuration."""
-    told = named or (Path(os.environ["HIGHBALL_CONFIG"]) if os.environ.get("HIGHBALL_CONFIG") else None)
-    if told is not None:
-        return told
-    found = next((path for path in _default_files() if path.exists()), None)
-    if found is None:
-        places = ", ".join(str(path) for path in _default_files() if path.suffix == ".toml")
-        raise ConfigurationInvalid(
-            f"there is no configuration: none of {places} exists",
-            code="configuration_missing",
-            hint="name one with -c FILE or HIGHBALL_CONFIG",
-        )
-    return found
-
-
-def find_state(path: Path | None, document: Document) -> Path:
-    """Where the state of this configuration lies, or of a hub that has none."""
-    told = os.environ.get("HIGHBALL_STATE")
-    if told:
-        return Path(told).absolute()
-    if document.settings.state is not None:
-        return document.settings.state
-    if path is None:
-        return SYSTEM_STATE if os.geteuid() == 0 else _user_state()
-    real = path.resolve()
-    base = SYSTEM_STATE if real.is_relative_to(SYSTEM_CONFIGURATION) else _user_state()
-    if real in {default.resolve() for default in _default_files()}:
-        return base
-    return base / f"at-{hashlib.sha256(os.fsencode(real)).hexdigest()[:12]}"
-
-
-def find_key_folder(path: Path | None) -> Path:
-    """Where the hub's key lies: beside the configuration, or where that would be."""
-    if path is not None:
-        return path.resolve().parent
-    home = _own_folder("XDG_CONFIG_HOME", ".config") / "highball"
-    if os.geteuid() != 0:
-        return home
-    # root's key lies in the system's folder, but where its environment names another and none lies there yet
-    is_named = bool(os.environ.get("XDG_CONFIG_HOME"))
-    is_used = (SYSTEM_CONFIGURATION / "hub.key").exists() and not (home / "hub.key").exists()
-    return home if is_named and not is_used else SYSTEM_CONFIGURATION
-
-
-def find_database(state: Path) -> Path | str:
-    """Where the database of this state lies: in its folder, or where HIGHBALL_DATABASE says (`postgresql://…`)."""
-    return os.environ.get("HIGHBALL_DATABASE") or state / "highball.db"
-
-
-def _default_files() -> list[Path]:
-    home = _own_folder("XDG_CONFIG_HOME", ".config")
-    return [folder / name for folder in (home / "highball", SYSTEM_CONFIGURATION) for name in FILE_NAMES]
-
-
-def _user_state() -> Path:
-    return _own_folder("XDG_STATE_HOME", ".local/state") / "highball"
-
-
-def _own_folder(variable: str, usual: str) -> Path:
-    """A folder of this user as XDG names it; a relative one there does not count.
-
-    A service that is started without HOME finds the same one as its user's shell.
-    """
-    named, home = Path(os.environ.get(variable, "")), Path(os.environ.get("HOME", ""))
-    if named.is_absolute():
-        return named
-    return (home if home.is_absolute() else _home_of_user()) / usual
-
-
-def _home_of_user() -> Path:
-    import pwd
-
-    try:
-        return Path("/", pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:  # a container's user without a name
-        return Path("/")

@@ -17,7 +17,8 @@ from highball.agent.host_policy import (
     Commands,
     OwnMachine,
 )
-from highball.agent.identity import Identity, Invitation, write_privately
+from highball.agent.identity import Identity, Invitation
+from highball.agent.private_file import write_privately
 from highball.agent.provenance import SavedHere
 from highball.agent.run_directory import list_run_directories
 from highball.process.file_lock import Lock

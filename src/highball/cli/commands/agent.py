@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from highball.cli.context import Session
-from highball.cli.local import find_state
+from highball.cli.own_places import find_state
 from highball.cli.urls import check_url, is_exposed
 from highball.config.document import Document
 from highball.config.keys import check_key
@@ -41,7 +41,8 @@ def agent(
 ) -> None:
     """Be the agent of this machine: dial the hub it belongs to, and carry out what comes, until Ctrl-C."""
     from highball.agent import __main__ as agents
-    from highball.agent.identity import Identity, Invitation, write_privately
+    from highball.agent.identity import Identity, Invitation
+    from highball.agent.private_file import write_privately
 
     session: Session = context.obj
     state = find_state(None, Document())

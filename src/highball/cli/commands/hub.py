@@ -20,14 +20,14 @@ from highball.agent.run_directory import list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.cli import formatting
 from highball.cli.context import Session
-from highball.cli.local import (
+from highball.cli.options import Yes
+from highball.cli.output import Output, safe
+from highball.cli.own_places import (
     find_configuration,
     find_database,
     find_key_folder,
     find_state,
 )
-from highball.cli.options import Yes
-from highball.cli.output import Output, safe
 from highball.config.document import (
     Document,
     build,

@@ -57,7 +57,7 @@ def _make_kit(session: Session, repository: str) -> str:
 def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOption = False) -> None:
     """Make the page to print for the hub: the key of its vault, and the way back to its database."""
     from highball.cli.commands.hub import find_place, read_declared
-    from highball.cli.local import find_key_folder
+    from highball.cli.own_places import find_key_folder
     from highball.hub.disaster.recovery_kit import hub_kit
     from highball.hub.runs.record import utc_now
     from highball.hub.secrets.vault import find_key_file

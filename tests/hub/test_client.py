@@ -113,7 +113,7 @@ def answering_processes(served: Served) -> list[int]:
     return [
         pid
         for pid in pids()
-        if b"highball.agent.query.responder" in of_process(pid, "cmdline")
+        if b"highball.agent.query" in of_process(pid, "cmdline")
         and of_process(pid, "stat").rpartition(b")")[2].split()[1:2] == [agent]
         and is_alive(pid)
     ]

@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,25 @@ def test_verbose_tells_what_is_started_and_no_secret(station: Station) -> None:
     assert "starts" in told.stderr and "--json backup --host" in told.stderr
     assert "keeps its state in" in told.stderr
     assert station.password_file.read_text().strip() not in told.stderr
+
+
+LOADED = """
+import sys
+from highball.cli import main
+
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = ("sqlalchemy", "fastapi", "asyncio", "cryptography", "highball.hub", "highball.agent.run")
+print(*(name for name in heavy if name in sys.modules), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["validate"], ["list"]])
+def test_who_asks_for_no_record_does_not_wait_for_what_keeps_it(station: Station, words: list[str]) -> None:
+    station.write()
+    called = [sys.executable, "-c", LOADED, "-c", str(station.config), *words]
+    done = subprocess.run(called, env=station.clean_environment(), capture_output=True, check=True)
+    assert done.stdout
+    assert done.stderr.decode().split() == []

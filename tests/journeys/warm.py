@@ -256,9 +256,10 @@ def _leave(status: int) -> None:
 if __name__ == "__main__":
     from highball.cli import (
         hub_client,  # noqa: F401
+        local,  # noqa: F401
         main,
     )
-    from highball.cli.commands import table, this_machine  # noqa: F401
+    from highball.cli.commands import hub, table, this_machine  # noqa: F401
 
     if sys.argv[2] == "hub":
         from uvicorn.lifespan import on  # noqa: F401

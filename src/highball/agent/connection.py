@@ -387,7 +387,7 @@ class Link:
         if ask.ticket is not None and self._line is not None:
             told["ticket_key"] = self._line.key_of(ask.ticket).hex()
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "highball.agent.query.responder"),
+            *(sys.executable, "-m", "highball.agent.query"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -80,7 +80,7 @@ class Carrier:
     def _spawn(self, lock: int) -> subprocess.Popen[bytes]:
         with (self.directory.path / "stderr").open("ab") as errors:
             return subprocess.Popen(
-                [sys.executable, "-m", "highball.agent.run.runner", self._state, self.run, str(lock)],
+                [sys.executable, "-m", "highball.agent.run", self._state, self.run, str(lock)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

@@ -18,13 +18,13 @@ def main() -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C waits for who can answer it
     gc.disable()  # nothing of what is imported is garbage: looking for it takes a tenth of the start
-    from highball.cli.app import names_hub, run_command
+    from highball.cli.app import names_hub, needs_record, run_command
     from highball.cli.commands import table  # noqa: F401 - all that a command needs, here or over a hub
 
     if names_hub(sys.argv[1:]):
         from highball.cli import hub_client  # noqa: F401
-    else:
-        from highball.cli.commands import this_machine  # noqa: F401
+    elif needs_record(sys.argv[1:]):
+        from highball.cli import local  # noqa: F401
 
     gc.freeze()
     gc.enable()

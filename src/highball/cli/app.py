@@ -28,6 +28,9 @@ GLOBAL_OPTIONS = ("-c", "--config", "--hub")
 HOME = ("serve", "agent", "init-config", "recovery-kit", "hub")
 """What concerns this machine whatever hub the environment names."""
 
+OF_THE_FILE = ("validate", "list", "export", "init-config")
+"""What needs no more of this machine than its configuration file, if that."""
+
 OVER_HUB_ALONE = {"apply", "pause", "resume"}
 """What there is over a hub alone."""
 
@@ -134,16 +137,16 @@ def register(named: str | None = None, then: str = "", *_: str, over_hub: bool =
         _demand_over_hub(named, then, verbs, groups)
     for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
         if name in groups:
-            title = titles[name]
-            app.add_typer(_as_group(groups[name]), name=name, help=title, short_help=_main_clause(title))
+            title, verbs_of = titles[name], groups[name]() if name == named else {}
+            app.add_typer(_as_group(verbs_of), name=name, help=title, short_help=_main_clause(title))
         else:
             hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)
             app.command(name, hidden=hidden, short_help=_in_short(verbs[name]))(verbs[name])
 
 
-def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: dict[str, Verbs]) -> None:
+def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: Groups) -> None:
     """Raise NotAllowed where a hub cannot do what concerns this machine."""
-    is_of_group = named in groups and (then in groups[named] or not then or then.startswith("-"))
+    is_of_group = named in groups and (then in groups[named]() or not then or then.startswith("-"))
     if named not in verbs and not is_of_group:
         words = f"{named} {then}" if named in groups else named
         raise NotAllowed(
@@ -152,14 +155,19 @@ def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: dict[str, Verb
 
 
 Verbs = dict[str, Callable[..., Any]]
+Groups = dict[str, Callable[[], Verbs]]
 
 
-def _tables(over_hub: bool) -> tuple[Verbs, dict[str, Verbs], dict[str, str]]:
+def _tables(over_hub: bool) -> tuple[Verbs, Groups, dict[str, str]]:
     """The commands by name, the groups of commands, and their titles; a hub's need far less of the program."""
     from highball.cli.commands import table
 
     if over_hub:
-        return table.all_commands(), {"hub": table.OF_HUB}, {"hub": "Look after the hub itself: its backups."}
+        return (
+            table.all_commands(),
+            {"hub": lambda: table.OF_HUB},
+            {"hub": "Look after the hub itself: its backups."},
+        )
     from highball.cli.commands import this_machine
 
     return this_machine.COMMANDS | table.all_commands(), this_machine.GROUPS, this_machine.TITLES
@@ -185,6 +193,12 @@ def names_hub(arguments: Sequence[str]) -> bool:
     """Whether this call is for a hub, as far as can be told without reading it."""
     first, rest = _globals_first(arguments)
     return _find_hub(first, rest[0] if rest else None) is not None
+
+
+def needs_record(arguments: Sequence[str]) -> bool:
+    """Whether this call is for the record of this machine: that takes half of a start to load."""
+    _, rest = _globals_first(arguments)
+    return bool(rest) and rest[0] not in OF_THE_FILE and not {"-h", "--help"} & set(rest)
 
 
 def _find_hub(first: Sequence[str], command: str | None) -> str | None:

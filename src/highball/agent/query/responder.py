@@ -1,7 +1,7 @@
 """Answer what a hub asks: look into a folder or at sources here, look into a repository in a process of its own.
 
 A question about a repository starts restic, and whoever starts restic has one thread (see `process`); so these
-run as `python -m highball.agent.query.responder`, which reads one question on standard input, answers one on standard
+run as `python -m highball.agent.query`, which reads one question on standard input, answers one on standard
 output, and keeps the agent itself small.
 """
 
@@ -341,6 +341,3 @@ _STATES: dict[str, tuple[str, str | None]] = {
     "repository_gone": ("gone", "retry"),
     "repository_twice": ("twice", None),
 }
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Carry out one run, and settle one whose process vanished.
 
 The process that calls `carry_out` is the run's own: when it dies, what it started dies with it. On one machine that
-is the command itself; an agent starts `python -m highball.agent.run.runner STATE RUN` for each run, in a session of
+is the command itself; an agent starts `python -m highball.agent.run STATE RUN` for each run, in a session of
 its own, so that agent, hub and connection may go while the run goes on. Whoever finds the run directory with a free
 lock and no end looks for the snapshot, and ends the account truthfully; what the dead run held (its lock in the
 repository, its `after` hooks) is released as well: at once by an agent, on one machine by the next command that
@@ -384,7 +384,3 @@ class _Told:
         if (now := time.monotonic()) >= self._next:
             self._next = now + PROGRESS_SECONDS
             self._directory.tell_progress(progress)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

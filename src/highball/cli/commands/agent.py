@@ -40,7 +40,7 @@ def agent(
     ] = None,
 ) -> None:
     """Be the agent of this machine: dial the hub it belongs to, and carry out what comes, until Ctrl-C."""
-    from highball.agent import __main__ as agents
+    from highball.agent import agent_process
     from highball.agent.identity import Identity, Invitation
     from highball.agent.private_file import write_privately
 
@@ -60,7 +60,7 @@ def agent(
             code="not_enrolled",
             hint="a hub's administrator gets the line to type here: POST /api/v1/hosts/KEY/invitation",
         )
-    session.exit_status = agents.main([str(state)])
+    session.exit_status = agent_process.main([str(state)])
 
 
 def _demand_closed(url: str, plain_http: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -24,6 +23,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the hub: its API, and the agent of this machine."""
+    import asyncio
+
     from highball.cli.hub_process import HubProcess
 
     session: Session = context.obj

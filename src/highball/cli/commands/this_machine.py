@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from highball.cli.commands import agent, hub, init_config, recovery_kit, serve
+from highball.cli.commands import agent, init_config, recovery_kit, serve
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve.serve,
@@ -13,16 +13,21 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "init-config": init_config.init_config,
 }
 
-GROUPS: dict[str, dict[str, Callable[..., Any]]] = {
-    "hub": {
+
+def _of_hub() -> dict[str, Callable[..., Any]]:
+    from highball.cli.commands import hub
+
+    return {
         "backup": hub.back_up,
         "restore-backup": hub.restore_backup,
         "recovery-kit": recovery_kit.hub_recovery_kit,
         "rebuild": hub.rebuild,
         "reset-password": hub.reset_password,
-    },
-}
-"""Commands of two words, like `highball hub backup`."""
+    }
+
+
+GROUPS: dict[str, Callable[[], dict[str, Callable[..., Any]]]] = {"hub": _of_hub}
+"""Commands of two words, like `highball hub backup`; read when one of them is called."""
 
 TITLES = {
     "hub": "Look after the hub itself: its backups, its recovery kit, its way back, a forgotten password."

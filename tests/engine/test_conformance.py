@@ -32,6 +32,7 @@ from highball.engine.restic.engine import RESTIC
 from highball.errors import HighballError
 from highball.model.run import Caution
 from highball.model.snapshot import Difference, Node, NodeKind, Snapshot
+from highball.place.local import LOCAL
 from highball.process.child import Stop
 from highball.retention import Retention
 from testbed import copies
@@ -231,14 +232,14 @@ def test_an_engine_that_is_not_known_is_told_with_those_that_are(empty: Bench) -
 def test_it_says_where_it_lies_and_which_secrets_it_has(empty: Bench) -> None:
     declared = empty.declared
     assert (declared.address, declared.local_folder) == (str(empty.repository), empty.repository)
-    assert not declared.is_in_its_folder()
+    assert not declared.is_in_its_folder(LOCAL.files())
     empty.make()
-    assert declared.is_in_its_folder()
+    assert declared.is_in_its_folder(LOCAL.files())
     assert set(declared.destinations(admin=True)) <= {slot for slot, _ in declared.secrets()}
     assert declared.with_places("some-id") == declared, "nothing in it is sealed"
     assert (declared.has_admin, declared.has_admin_password) == (False, False)
     assert declared.as_admin() == declared == declared.without_admin()
-    assert empty.engine.demand_program(empty.setting().program, empty.folder / "cache")
+    assert empty.engine.demand_program(empty.setting().program, empty.folder / "cache", LOCAL)
 
 
 def test_it_says_what_each_field_that_it_adds_uses_of_the_host(empty: Bench) -> None:

@@ -23,6 +23,7 @@ from highball.engine.restic.program import (
 from highball.errors import ProgramMissing
 from highball.model.snapshot import NodeKind
 from highball.model.text import as_listed
+from highball.place.local import LOCAL
 
 # --- lines ------------------------------------------------------------------------------------------
 
@@ -608,36 +609,36 @@ def test_what_is_not_restic_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
-    with pytest.raises(ProgramMissing, match="cannot be started: Exec format error"):
-        find_restic(broken, tmp_path / "memory")
+    with pytest.raises(ProgramMissing, match="could not be started: Exec format error"):
+        find_restic(broken, tmp_path / "memory", LOCAL)
 
 
 def test_a_missing_or_old_restic_is_said_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ProgramMissing, match="is not an executable file") as raised:
-        find_restic(tmp_path / "none", tmp_path / "memory")
+        find_restic(tmp_path / "none", tmp_path / "memory", LOCAL)
     assert raised.value.code == "restic_missing"
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProgramMissing, match="restic is not installed"):
-        find_restic(None, tmp_path / "memory")
+        find_restic(None, tmp_path / "memory", LOCAL)
     old = fake(tmp_path / "old", "restic 0.13.1 compiled with go")
     with pytest.raises(ProgramMissing, match=r"is restic 0\.13\.1; Highball needs 0.14 or later") as too_old:
-        find_restic(old, tmp_path / "memory")
+        find_restic(old, tmp_path / "memory", LOCAL)
     assert too_old.value.code == "restic_too_old"
 
 
 def test_the_version_is_asked_once_and_again_when_the_file_changes(tmp_path: Path) -> None:
     path = fake(tmp_path / "restic")
     memory = tmp_path / "cache" / "memory.json"
-    assert [find_restic(path, memory).version for _ in range(3)] == [(0, 18, 0)] * 3
+    assert [find_restic(path, memory, LOCAL).version for _ in range(3)] == [(0, 18, 0)] * 3
     assert runs_of(path) == 1
     other = fake(tmp_path / "other", "restic 0.14.0 compiled")
-    assert find_restic(other, memory).version == (0, 14, 0)
-    assert find_restic(path, memory).version == (0, 18, 0)
+    assert find_restic(other, memory, LOCAL).version == (0, 14, 0)
+    assert find_restic(path, memory, LOCAL).version == (0, 18, 0)
     assert runs_of(path) == 1
     fake(path, "restic 0.19.1 compiled with go1.26")
-    assert find_restic(path, memory).version == (0, 19, 1)
+    assert find_restic(path, memory, LOCAL).version == (0, 19, 1)
 
 
 @pytest.mark.parametrize(
@@ -648,12 +649,16 @@ def test_a_memory_that_makes_no_sense_is_passed_over(content: bytes, tmp_path: P
     path = fake(tmp_path / "restic")
     memory = tmp_path / "memory.json"
     memory.write_bytes(content.replace(b"PATH", str(path).encode()))
-    assert find_restic(path, memory).version == (0, 18, 0)
+    assert find_restic(path, memory, LOCAL).version == (0, 18, 0)
 
 
 def test_a_memory_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert find_restic(fake(tmp_path / "restic"), tmp_path / "file" / "memory.json").version == (0, 18, 0)
+    assert find_restic(fake(tmp_path / "restic"), tmp_path / "file" / "memory.json", LOCAL).version == (
+        0,
+        18,
+        0,
+    )
 
 
 def test_a_program_that_goes_by_the_name_it_is_called_by_keeps_it(tmp_path: Path) -> None:
@@ -662,7 +667,7 @@ def test_a_program_that_goes_by_the_name_it_is_called_by_keeps_it(tmp_path: Path
     many.write_text('#!/bin/sh\ncase "$0" in *restic) echo restic 0.18.0 compiled;; *) echo many;; esac\n')
     many.chmod(0o755)
     (tmp_path / "restic").symlink_to(many)
-    assert find_restic(tmp_path / "restic", tmp_path / "memory").version == (0, 18, 0)
+    assert find_restic(tmp_path / "restic", tmp_path / "memory", LOCAL).version == (0, 18, 0)
 
 
 def test_what_a_version_can_do() -> None:

@@ -17,6 +17,7 @@ from highball.engine.restic.access import Access
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.retrying import Finished
+from highball.place.local import LOCAL
 from highball.process.child import Command, Stop, find_marked
 from highball.process.feed import Feed
 from highball.secret import SecretValue
@@ -57,7 +58,7 @@ class Bench:
 
         def open_it() -> Feed:
             command = Command(("/bin/sh", "-c", shell), {"PATH": os.defpath})
-            self.feeds.append(Feed(command, self.complaints.append, timeout=timeout))
+            self.feeds.append(Feed(LOCAL.run, command, self.complaints.append, timeout=timeout))
             return self.feeds[-1]
 
         self.restic.stop = stop or Stop()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from highball.place.local import Here, Priority
+from highball.place.priority import Priority, prioritised
 from highball.process import child as process
 from highball.process.child import (
     HOOK_MANNERS,
@@ -322,17 +322,16 @@ import os, subprocess
 print(int(open('/proc/self/stat').read().rpartition(')')[2].split()[16]))
 print(subprocess.run(['ionice', '-p', str(os.getpid())], capture_output=True, text=True).stdout, end='')
 """
-    command = Here().place(python(code, environment=environment()), priority)
+    command = prioritised(python(code, environment=environment()), priority, lambda program: True)
     _, heard = outcome_of(command)
     seen, shown = heard.out.decode().splitlines()
     assert int(seen) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + nice)
     assert ionice is None or shown == ionice
 
 
-def test_a_machine_without_nice_and_ionice_runs_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("highball.place.local._has", lambda program: False)
+def test_a_machine_without_nice_and_ionice_runs_it_all_the_same() -> None:
     command = python("print(1)")
-    assert Here().place(command, Priority.BACKUP) == command
+    assert prioritised(command, Priority.BACKUP, lambda program: False) == command
 
 
 def test_time_does_not_pass_unseen() -> None:

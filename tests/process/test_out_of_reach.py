@@ -20,6 +20,7 @@ import pytest
 from highball.agent.run.hooks import run_hook
 from highball.config.job import Hook
 from highball.errors import Cancelled
+from highball.place.local import LOCAL
 from highball.process.child import (
     HOOK_MANNERS,
     LIVES_ON,
@@ -140,7 +141,7 @@ def test_a_hook_that_lives_on_is_a_failure_that_names_it(
 
     def call() -> tuple[str, str, list[str]]:
         said: list[str] = []
-        done = run_hook(hook, {}, "marker", Stop(), lambda stream, text: said.append(text))
+        done = run_hook(hook, {}, "marker", Stop(), lambda stream, text: said.append(text), LOCAL)
         return done.outcome.value, done.reason.message if done.reason else "", said
 
     ended, message, [pid] = as_nobody(unprivileged, call)
@@ -162,7 +163,7 @@ def test_a_cancelled_hook_that_lives_on_is_named_too(
         said: list[str] = []
         stop = Stop(lambda: bool(said))
         try:
-            run_hook(hook, {}, "marker", stop, lambda stream, text: said.append(text))
+            run_hook(hook, {}, "marker", stop, lambda stream, text: said.append(text), LOCAL)
         except Cancelled as error:
             return error.message, said
         return "", said

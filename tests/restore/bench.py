@@ -27,6 +27,7 @@ from highball.model.run import (
     Reason,
     RunKind,
 )
+from highball.place.local import LOCAL
 from highball.process.child import Stop
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import (
@@ -120,7 +121,9 @@ class Bench:
         overwrite: Overwrite = Overwrite.IF_CHANGED,
     ) -> RestorePlan:
         """What a restore would do."""
-        return plan_restore(self.restic(Listener()), self.snapshot, paths, target, overwrite)
+        about = (self.restic(Listener()), self.snapshot, paths, target, overwrite)
+        with LOCAL.files() as files:
+            return plan_restore(*about, files, self.place.scratch)
 
     def restic(self, listener: Listener) -> OpenRepository:
         """The product's own restic on this repository."""

@@ -10,7 +10,7 @@ from highball.agent.restore.staging import (
     clear_away_staging,
     put_aside,
 )
-from highball.place.local_files import Ground
+from highball.place.local_files import LocalFiles
 
 NAME = ".highball-restore-1"
 
@@ -18,7 +18,7 @@ NAME = ".highball-restore-1"
 @pytest.fixture
 def begun(tmp_path: Path) -> Staging:
     """A staging directory, as a restore makes it beside its target; nobody ends it."""
-    return Staging(os.fsencode(tmp_path), NAME.encode()).__enter__()
+    return Staging(LocalFiles(), os.fsencode(tmp_path), NAME.encode()).__enter__()
 
 
 @pytest.fixture
@@ -29,8 +29,14 @@ def staging(tmp_path: Path, begun: Staging) -> Path:
 
 def put(path: Path, staging: Staging) -> None:
     """Put aside what lies at a path, as a restore does, and be killed right after that."""
-    with Ground() as ground:
-        put_aside(ground, os.fsencode(path), staging)
+    with LocalFiles() as files:
+        put_aside(files, os.fsencode(path), staging.inside)
+
+
+def clear_away(staging: Path) -> OSError | None:
+    """As whoever comes after a killed run does."""
+    with LocalFiles() as files:
+        return clear_away_staging(files, os.fsencode(staging))
 
 
 def test_what_nothing_took_the_place_of_is_back(tmp_path: Path, staging: Path, begun: Staging) -> None:
@@ -39,7 +45,7 @@ def test_what_nothing_took_the_place_of_is_back(tmp_path: Path, staging: Path, b
         path.write_text(path.name, errors="surrogateescape")
         put(path, begun)
         assert not path.exists()
-    assert clear_away_staging(os.fsencode(staging)) is None
+    assert clear_away(staging) is None
     assert [path.read_text(errors="surrogateescape") for path in precious] == [p.name for p in precious]
     assert not staging.exists()
 
@@ -51,7 +57,7 @@ def test_what_was_replaced_as_the_plan_said_stays_replaced(
     place.write_text("a file where a folder belongs")
     put(place, begun)
     place.mkdir()
-    assert clear_away_staging(os.fsencode(staging)) is None
+    assert clear_away(staging) is None
     assert place.is_dir()
     assert not staging.exists()
 
@@ -64,21 +70,21 @@ def test_what_cannot_be_put_back_is_kept(tmp_path: Path, staging: Path, begun: S
     folder.rmdir()
     folder.symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
-    assert clear_away_staging(os.fsencode(staging)) is not None
+    assert clear_away(staging) is not None
     assert (staging / "aside-0").read_text() == "precious"
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_staging_directory_without_anything_aside_goes(staging: Path) -> None:
     (staging / "restored").mkdir()
-    assert clear_away_staging(os.fsencode(staging)) is None
+    assert clear_away(staging) is None
     assert not staging.exists()
 
 
 def test_the_folder_around_it_keeps_its_time(tmp_path: Path) -> None:
     os.utime(tmp_path, ns=(1, 1_000_000_000_123_456_789))
-    with Staging(os.fsencode(tmp_path), NAME.encode()) as staging:
-        os.mkdir(b"restored", dir_fd=staging.folder)
+    with Staging(LocalFiles(), os.fsencode(tmp_path), NAME.encode()) as staging:
+        staging.inside.make_folder(b"/restored").__exit__()
         assert tmp_path.stat().st_mtime_ns == 1_000_000_000_123_456_789
     assert staging.left is None
     assert list(tmp_path.iterdir()) == []
@@ -88,12 +94,12 @@ def test_the_folder_around_it_keeps_its_time(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_of_our_making_is_left(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "precious").write_text("precious")
-    assert clear_away_staging(os.fsencode(tmp_path / NAME)) is not None
+    assert clear_away(tmp_path / NAME) is not None
     assert (tmp_path / NAME / "precious").read_text() == "precious"
 
 
 def test_what_was_put_in_its_place_is_left(tmp_path: Path) -> None:
-    with Staging(os.fsencode(tmp_path), NAME.encode()) as staging:
+    with Staging(LocalFiles(), os.fsencode(tmp_path), NAME.encode()) as staging:
         (tmp_path / NAME).rename(tmp_path / "moved")
         (tmp_path / NAME).mkdir()
         (tmp_path / NAME / "precious").write_text("precious")

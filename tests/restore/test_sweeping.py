@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from highball.model.run import Outcome
-from highball.place.rmtree import remove_tree
+from highball.place.local_files import LocalFiles
 from restore.bench import Bench, no_leftovers
 from testbed.restic import ResticBinary
 
@@ -27,9 +27,16 @@ def above(tmp_path: Path) -> Path:
     return path
 
 
+def remove_tree(path: Path) -> OSError | None:
+    """Remove it as Highball does."""
+    with LocalFiles() as files:
+        return files.remove_tree(os.fsencode(path))
+
+
 @pytest.mark.parametrize("inside", ["gone", "gone/as/well"])
 def test_a_path_that_is_gone_is_no_work(above: Path, inside: str) -> None:
-    code = "import sys; from highball.place.rmtree import remove_tree; print(remove_tree(sys.argv[1]))"
+    code = "import os, sys; from highball.place.local_files import LocalFiles; "
+    code += "print(LocalFiles().remove_tree(os.fsencode(sys.argv[1])))"
     for seed in SEEDS if inside == "gone" else SEEDS[:1]:
         done = subprocess.run(
             [sys.executable, "-c", code, above / inside],

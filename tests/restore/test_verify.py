@@ -12,6 +12,7 @@ from highball.agent.restore.entries import Entry, Verdict
 from highball.agent.run.verify import Reservoir
 from highball.model.run import Outcome, Printed
 from highball.model.snapshot import NodeKind
+from highball.place.local_files import LocalFiles
 from restore.bench import Bench, no_leftovers
 from restore.test_new_directory import damage_data
 from testbed.trees import mixed_tree
@@ -160,8 +161,7 @@ def test_it_does_not_fit(bench: Bench, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "file").write_text("x")
     bench.back_up(os.fsencode(tmp_path / "source"))
-    usage = shutil.disk_usage("/")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(LocalFiles, "free_bytes", lambda files, path: 1000)
     done = bench.verify(all_data=True)
     assert done.outcome is Outcome.FAILURE
     assert done.reason is not None

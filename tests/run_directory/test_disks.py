@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from highball.agent.run import removable_disk
 from highball.agent.run.backup import sum_up
 from highball.agent.run.runner import carry_out
+from highball.agent.run.steps import Steps
 from highball.agent.run.success import judge_run
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
@@ -86,9 +88,15 @@ def test_only_a_backup_that_a_schedule_began_waits_until_its_next_time_is_near(t
     assert removable_disk.until(backup(tmp_path), manual, now) is None
 
 
+def steps_of(folder: Path, **told: Any) -> Steps:
+    """The steps of a backup that is about to begin."""
+    assignment = backup(folder, **told).model_copy(update={"run": str(uuid4())})
+    return Steps(RunDirectory.create(folder / "runs", assignment), Workplace(folder), Stop())
+
+
 def test_one_that_was_never_met_is_not_waited_for(tmp_path: Path) -> None:
-    assert removable_disk.list_away(backup(tmp_path), ["usb"]) == ["usb"]
-    assert removable_disk.list_away(backup(tmp_path, identities={}), ["usb"]) == []
+    assert removable_disk.list_away(steps_of(tmp_path), ["usb"]) == ["usb"]
+    assert removable_disk.list_away(steps_of(tmp_path, identities={}), ["usb"]) == []
 
 
 def test_what_was_saved_elsewhere_is_not_all_of_it() -> None:

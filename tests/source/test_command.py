@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from highball.config.job import Job
+from highball.place.local import LOCAL
 from highball.source import base
 from highball.source.command import CommandSource, key_of
 from highball.source.kinds import KINDS, kind_of
@@ -78,7 +79,7 @@ def test_a_set_is_written_like_a_key(name: str) -> None:
 @pytest.mark.parametrize(("text", "status"), [("false | cat", 1), ("true | cat", 0), ("exit 4", 4)])
 def test_every_part_of_a_pipe_has_to_end_well(text: str, status: int) -> None:
     declared = CommandSource(run=text, name="x")
-    given = declared.prepare(declared.examine(base.Omissions()), base.Omissions())
+    given = declared.prepare(declared.examine(base.Omissions(), LOCAL), base.Omissions(), LOCAL)
     assert subprocess.run(given.argv, check=False, stderr=subprocess.DEVNULL).returncode == status
 
 
@@ -101,13 +102,13 @@ def test_the_contract_of_every_kind(kind: type[Any], tmp_path: Path) -> None:
     assert source.title
     assert "\n" not in source.title
     assert (source.set == "files") == bool(reads.paths)
-    found = source.examine(base.Omissions())
+    found = source.examine(base.Omissions(), LOCAL)
     assert found.usable
     assert found.caution is None
-    ready = source.prepare(found, base.Omissions())
+    ready = source.prepare(found, base.Omissions(), LOCAL)
     is_stream = isinstance(ready, base.Stream)
     assert is_stream == (source.set != "files")
     assert source.path_within.startswith(b"/")
     assert sorted(os.listdir(tmp_path)) == ["x"]
-    source.release()
-    source.release()
+    source.release(LOCAL)
+    source.release(LOCAL)

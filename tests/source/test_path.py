@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from highball.place.local import LOCAL
 from highball.source import contents
 from highball.source.contents import Finding
 from highball.source.path import PathSource
@@ -18,7 +19,7 @@ def source(path: bytes | str | Path, **more: object) -> PathSource:
 
 
 def examine(one: PathSource) -> Finding:
-    return contents.examine(one.path, follow=one.follow, allow_empty=one.allow_empty)
+    return contents.examine(LOCAL.files(), one.path, follow=one.follow, allow_empty=one.allow_empty)
 
 
 def complaint(declared: object) -> str:

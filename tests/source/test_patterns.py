@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from highball.place.local import LOCAL
 from highball.source.base import Omissions
 from highball.source.path import PathSource
 from highball.source.patterns import Patterns, anchored, leaves_out
@@ -44,7 +45,7 @@ def test_the_jobs_come_first_and_each_once(tmp_path: Path) -> None:
     declared = PathSource(path=os.fsencode(tmp_path), exclude=("b", "a"))
     of_job = Omissions(exclude=("a",))
     top = os.fsencode(tmp_path)
-    given = declared.prepare(declared.examine(of_job), of_job)
+    given = declared.prepare(declared.examine(of_job, LOCAL), of_job, LOCAL)
     assert given.excludes == [top + b"/**/a", top + b"/**/b"]
 
 
@@ -53,7 +54,7 @@ def test_where_a_link_leads(tmp_path: Path) -> None:
     (tmp_path / "real" / "x").touch()
     (tmp_path / "link").symlink_to("real")
     declared = PathSource(path=os.fsencode(tmp_path / "link"), exclude=("a",), follow=True)
-    given = declared.prepare(declared.examine(Omissions()), Omissions())
+    given = declared.prepare(declared.examine(Omissions(), LOCAL), Omissions(), LOCAL)
     assert given.excludes == [os.fsencode(tmp_path / "real") + b"/**/a"]
 
 

@@ -46,6 +46,7 @@ from highball.engine.tags import read_job, read_run, read_set
 from highball.errors import RepositoryError
 from highball.model.run import Caution, Progress
 from highball.model.snapshot import Difference, Node, NodeKind, Snapshot
+from highball.place.base import Files, Place
 from highball.process.child import Inside, Stop
 from highball.secret import SecretReference, SecretValue
 
@@ -78,7 +79,7 @@ class CopiesRepository(DeclaredRepository):
     def local_folder(self) -> Path | None:
         return self.folder
 
-    def is_in_its_folder(self) -> bool:
+    def is_in_its_folder(self, files: Files) -> bool:
         return (self.folder / "repository.json").exists()
 
     @property
@@ -548,7 +549,7 @@ class CopiesEngine:
     ) -> str:
         return f"# Recovery kit: {key}\n\nThe copies lie in {repository.address}/copies: cp -a brings them back.\n"
 
-    def demand_program(self, named: Path | None, cache: Path) -> str:
+    def demand_program(self, named: Path | None, cache: Path, place: Place) -> str:
         return "1"
 
     def open(

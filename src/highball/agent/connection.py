@@ -36,6 +36,7 @@ from highball.agent.supervisor import (
 from highball.engine.base import Engine
 from highball.engine.kinds import ENGINES
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
+from highball.place.local import LOCAL
 from highball.protocol.handshake import (
     Conversation,
     Exchange,
@@ -500,7 +501,7 @@ def _find_programs(state: Path) -> dict[str, str | None]:
 
 def _find_program(engine: Engine, state: Path) -> str | None:
     try:
-        return engine.demand_program(load_policy(state).of(engine.words.name), state / "cache")
+        return engine.demand_program(load_policy(state).of(engine.words.name), state / "cache", LOCAL)
     except (ProgramMissing, StateUnusable):
         return None
 

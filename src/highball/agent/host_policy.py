@@ -26,7 +26,10 @@ from pydantic import (
 from highball.agent.private_file import write_privately
 from highball.engine.kinds import Programs
 from highball.errors import StateUnusable
+from highball.model.paths import is_below
 from highball.model.text import PathText
+from highball.place.base import Place
+from highball.place.local import LOCAL
 from highball.source.spelling import check_path, lies_inside
 
 WRITTEN_AT_FIRST = """\
@@ -106,6 +109,13 @@ class Policy(Programs):
     secrets: tuple[_Place, ...] = (ROOT,)
     _own: tuple[bytes, ...] = PrivateAttr((b"/etc/highball",))
     """Where Highball keeps its state, keys and configuration here."""
+    _place: Place = PrivateAttr(LOCAL)
+
+    def at(self, place: Place) -> Policy:
+        """The same, for paths of another place."""
+        policy = self.model_copy()
+        policy._place = place
+        return policy
 
     def runs_commands(self, *, from_file: bool) -> bool:
         """Whether a command may run that is declared so."""
@@ -113,23 +123,49 @@ class Policy(Programs):
 
     def may_read(self, path: bytes) -> bool:
         """Whether this may be backed up, looked into, and compared."""
-        return is_in(path, self.read)
+        return self._is_in(path, self.read)
 
     def may_restore_to(self, path: bytes, *, replaces: bool) -> bool:
         """Whether something may be restored to this folder, and whether it would replace what lies there."""
         if self.restore is not None:
-            return is_in(path, self.restore)
-        return not replaces or not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path))
+            return self._is_in(path, self.restore)
+        if not replaces:
+            return True
+        with self._place.files() as files:
+            there = files.look(path)
+            if there is None:
+                return True
+            try:
+                return next(files.list_folder(files.real_path(path)), None) is None
+            except NotADirectoryError:
+                return False
 
     def may_restore_in_place(self, path: bytes) -> bool:
         """Whether this may be restored to where it was."""
-        return self.restore is None or is_in(path, self.restore)
+        return self.restore is None or self._is_in(path, self.restore)
 
     def believes(self, host: str, *, in_place: bool) -> bool:
         """Whether a snapshot that this agent did not make, and that names this host, may be restored here."""
         if host in self.replaces:
             return True
         return host in self.restore_from and not (in_place and self.restore is None)
+
+    def _is_in(self, path: bytes, folders: Iterable[bytes]) -> bool:
+        """Whether a path is one of these or lies below, links in it followed as whoever uses it would."""
+        folders = tuple(folders)
+        if ROOT in folders:
+            return True
+        real = self._real_path(path)
+        return any(folder == real or lies_inside(real, folder) for folder in folders)
+
+    def is_own(self, path: bytes) -> bool:
+        """Whether a path is Highball's own or lies there, as it is spelled or behind the links in it."""
+        spelled = {path, self._real_path(path)}
+        return any(one == place or is_below(one, place) for place in self._own for one in spelled)
+
+    def _real_path(self, path: bytes) -> bytes:
+        with self._place.files() as files:
+            return files.real_path(path)
 
     @property
     def own(self) -> tuple[bytes, ...]:
@@ -139,12 +175,12 @@ class Policy(Programs):
     def may_hold_repository(self, path: bytes) -> bool:
         """Whether a repository may lie there."""
         if self.repositories is None:
-            return self.restore is None or is_in(path, self.restore)
-        return is_in(path, self.repositories)
+            return self.restore is None or self._is_in(path, self.restore)
+        return self._is_in(path, self.repositories)
 
     def may_hold_secret(self, path: bytes) -> bool:
         """Whether a file with a secret, a key or a certificate may lie there."""
-        return is_in(path, [place for place in self.secrets if place.startswith(ROOT)])
+        return self._is_in(path, [place for place in self.secrets if place.startswith(ROOT)])
 
     def may_be_secret(self, variable: str) -> bool:
         """Whether a variable of this agent may be handed over as a secret: who may read all files reads it anyway."""
@@ -188,12 +224,3 @@ def _read_machine(path: Path) -> OwnMachine:
         return OwnMachine.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return OwnMachine()
-
-
-def is_in(path: bytes, folders: Iterable[bytes]) -> bool:
-    """Whether a path is one of these or lies below, links in it followed as whoever uses it would."""
-    folders = tuple(folders)
-    if ROOT in folders:
-        return True
-    real = os.path.realpath(path)
-    return any(folder == real or lies_inside(real, folder) for folder in folders)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
+from itertools import islice
 from pathlib import Path
 
 from highball.model.fact import Fact
-
-SYSTEM = Path("/")
+from highball.model.paths import ancestors
+from highball.place.base import Files
 
 
 class Storage(Fact):
@@ -28,26 +30,30 @@ class Storage(Fact):
 MOST_COUNTED = 20
 
 
-def look_at_storage(path: Path) -> Storage | None:
+def look_at_storage(files: Files, path: Path) -> Storage | None:
     """What there is, of the nearest folder above where it is not there yet; None where not even that can be told."""
-    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), SYSTEM)
     try:
-        room, found = os.statvfs(there), there.stat()
+        at = os.fsencode(path)
+        there = next((one for one in (at, *ancestors(at)) if files.look(one) is not None), b"/")
+        real = files.real_path(there)
+        found, system = files.status(real), files.status(b"/")
+        if found is None or system is None:
+            return None
+        is_folder = stat.S_ISDIR(found.st_mode)
         return Storage(
-            exists=there == path,
-            is_folder=there.is_dir(),
-            entries=_count(path) if there == path else 0,
-            writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True),
-            free_bytes=room.f_bavail * room.f_frsize,
-            with_system=found.st_dev == SYSTEM.stat().st_dev,
+            exists=there == at,
+            is_folder=is_folder,
+            entries=_count(files, real) if there == at and is_folder else 0,
+            writable=is_folder and files.may_write(real),
+            free_bytes=files.free_bytes(real),
+            with_system=found.st_dev == system.st_dev,
         )
     except OSError:
         return None
 
 
-def _count(folder: Path) -> int:
+def _count(files: Files, folder: bytes) -> int:
     try:
-        with os.scandir(folder) as entries:
-            return sum(1 for _, _ in zip(range(MOST_COUNTED), entries, strict=False))
+        return sum(1 for _ in islice(files.list_folder(folder), MOST_COUNTED))
     except OSError:
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,8 +17,11 @@ from highball.agent.provenance import demand_own
 from highball.engine.base import DeclaredRepository, Listener, OpenRepository, Setting
 from highball.engine.kinds import Programs, engine_named, engine_of
 from highball.errors import RepositoryError
+from highball.model.paths import ancestors
 from highball.model.snapshot import Lock
 from highball.model.text import time_for_people
+from highball.place.base import Place
+from highball.place.local import LOCAL
 from highball.process.child import Stop
 from highball.secret import SecretValue
 
@@ -38,6 +40,8 @@ class Workplace:
     """Values of sealed secrets, by their places in the vault, as a hub handed them over for this run."""
     policy: Policy | None = None
     """What this host allows whoever ordered it over the wire; None where somebody typed it on this machine."""
+    place: Place = LOCAL
+    """Where the children of the run are started, and where the files lie that it reads and writes."""
 
     @property
     def runs(self) -> Path:
@@ -65,6 +69,18 @@ class Workplace:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         keep_private(self.state)
 
+    def make_scratch(self, ours: Path) -> None:
+        """Make the folder for temporary files of a run where it is carried out, too; raises OSError."""
+        there = self.scratch_there(ours)
+        with self.place.files() as files:
+            for folder in reversed((there, *ancestors(there))):
+                if files.look(folder) is None:
+                    files.make_folder(folder).__exit__()
+
+    def scratch_there(self, ours: Path) -> bytes:
+        """That folder's path there."""
+        return os.fsencode(self.place.scratch(ours))
+
     def may_read(self, path: bytes) -> bool:
         """Whether whoever ordered may have this path of the host looked at."""
         return self.policy is None or self.policy.may_read(path)
@@ -84,7 +100,7 @@ class Workplace:
     def demand_programs(self, repositories: Iterable[DeclaredRepository]) -> None:
         """Raise ProgramMissing where the engine of one of these finds no program here."""
         for name in dict.fromkeys(repository.engine for repository in repositories):
-            engine_named(name).demand_program(self.programs.of(name), self.cache)
+            engine_named(name).demand_program(self.programs.of(name), self.cache, self.place)
 
     def open(
         self,
@@ -103,8 +119,10 @@ class Workplace:
         setting = Setting(
             key=key,
             marker=marker,
-            cache=self.cache,
-            scratch=scratch or self.scratch,
+            memory=self.cache,
+            place=self.place,
+            cache=self.place.cache(self.cache),
+            scratch=self.place.scratch(scratch or self.scratch),
             program=self.programs.of(repository.engine),
             timezone=timezone,
             listener=listener or Listener(),
@@ -181,11 +199,6 @@ def as_gone(error: RepositoryError, known: str | None, key: str) -> RepositoryEr
         code="repository_gone",
         hint=f"is its disk mounted? if it is lost for good, begin a new one in its place with: {anew(key)}",
     )
-
-
-def hostname() -> str:
-    """The machine's name as restic writes it into locks."""
-    return socket.gethostname()
 
 
 def describe_lock(lock: Lock) -> str:

@@ -25,7 +25,8 @@ from highball.engine.base import DeclaredRepository, Uses
 from highball.errors import NotAllowed, Problem
 from highball.model.run import Printed
 from highball.model.text import path_for_people
-from highball.place.local_files import meets
+from highball.place.base import DeclaredPlace
+from highball.place.kinds import open_place
 from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
 from highball.secret import SecretReference
@@ -52,7 +53,9 @@ Rule = Callable[[Case, Any], Iterator[Problem]]
 
 def demand(policy: Policy, message: BaseModel) -> None:
     """Raise NotAllowed, with everything about this order or question that is not allowed here."""
-    problems = list(dict.fromkeys(walk(Case(policy, _is_from_file(message)), message)))
+    place: DeclaredPlace | None = getattr(message, "place", None)
+    there = policy if place is None else policy.at(open_place(place))
+    problems = list(dict.fromkeys(walk(Case(there, _is_from_file(message)), message)))
     if problems:
         raise refusal(problems)
 
@@ -200,7 +203,7 @@ def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iter
     else:
         replaces = found.overwrite not in (None, tasks.Overwrite.NEVER)
         refused = [] if case.policy.may_restore_to(found.target, replaces=replaces) else [found.target]
-        if meets(found.target, case.policy.own):
+        if case.policy.is_own(found.target):
             yield Problem("restore", f"{path_for_people(found.target)} is Highball's own")
     for path in refused:
         if case.policy.restore is None:
@@ -208,6 +211,12 @@ def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iter
             yield Problem("restore", words, f'naming "{path_for_people(path)}" under restore')
         else:
             yield _outside(path, "restore", "restored to")
+
+
+def goes_elsewhere(case: Case, found: tasks.Assignment | queries.Question) -> Iterator[Problem]:
+    """Another place than this machine, which is reached by a program."""
+    if found.place is not None:
+        yield from _command(case, "another place")
 
 
 def runs_hooks(case: Case, found: Job) -> Iterator[Problem]:
@@ -299,6 +308,7 @@ _OF_REPOSITORY: dict[str, Rule] = {
     "identity": harmless,
     "known": harmless,
     "others": harmless,
+    "place": goes_elsewhere,
     "timezone": harmless,
     "from_file": harmless,
 }
@@ -344,6 +354,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "nominal_at": harmless,
         "job": harmless,
         "host": harmless,
+        "place": goes_elsewhere,
         "timezone": harmless,
         "done_before": recorded,
         "task": within,
@@ -413,9 +424,15 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         "sealed": looked_up,
     },
     # what is asked
-    queries.Browse: {"asks": harmless, "path": looks_into},
-    queries.Measure: {"asks": harmless, "sources": within, "exclude": option_value, "seconds": harmless},
-    queries.TestSources: {"asks": harmless, "job": within},
+    queries.Browse: {"asks": harmless, "place": goes_elsewhere, "path": looks_into},
+    queries.Measure: {
+        "asks": harmless,
+        "place": goes_elsewhere,
+        "sources": within,
+        "exclude": option_value,
+        "seconds": harmless,
+    },
+    queries.TestSources: {"asks": harmless, "place": goes_elsewhere, "job": within},
     queries.TestRepository: _OF_REPOSITORY,
     queries.ListSnapshots: _OF_REPOSITORY | _SET,
     queries.ListLocks: _OF_REPOSITORY,

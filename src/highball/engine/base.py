@@ -22,6 +22,8 @@ from highball.model.event import DISK_AWAY
 from highball.model.run import Caution, Progress, Reason
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
 from highball.model.text import Line
+from highball.place.base import Files, Place
+from highball.place.local import LOCAL
 from highball.process.child import Inside, Stop
 from highball.process.feed import Feed
 from highball.retention import Retention
@@ -98,7 +100,7 @@ class DeclaredRepository(BaseModel, ABC):
         """The folder of its host that it lies in; None where it lies elsewhere."""
 
     @abstractmethod
-    def is_in_its_folder(self) -> bool:
+    def is_in_its_folder(self, files: Files) -> bool:
         """Whether the local folder holds a repository now; raises OSError."""
 
     @property
@@ -425,7 +427,7 @@ class OpenRepository(Protocol):
 
     @property
     def scratch(self) -> Path:
-        """Where temporary files lie."""
+        """Where temporary files lie, in its place."""
 
     @property
     def words(self) -> Words:
@@ -589,6 +591,10 @@ class Setting:
     cache: Path
     """Below it an engine keeps what it may do without."""
     scratch: Path
+    memory: Path
+    """Where on our own machine an engine remembers what it may find out anew."""
+    place: Place = LOCAL
+    """Where its programs run, and its scratch and cache lie."""
     program: Path | None = None
     """The engine's program, where this machine's own file names one."""
     timezone: str = "UTC"
@@ -655,8 +661,8 @@ class Engine(Protocol):
     ) -> str:
         """A page to print, by which the data comes back without Highball; made of secrets. Raises SecretUnavailable."""
 
-    def demand_program(self, named: Path | None, cache: Path) -> str:
-        """The version of what works here, as people write it; raises ProgramMissing."""
+    def demand_program(self, named: Path | None, cache: Path, place: Place) -> str:
+        """The version of what works there, as people write it; raises ProgramMissing."""
 
     def open(
         self,

@@ -1,43 +1,110 @@
-"""Where a child runs, and with how much courtesy towards the rest of the machine.
-
-Today a child runs here. Over SSH and inside a container are places of the same kind: each takes a Command and
-gives back the Command that carries it there.
-"""
+"""local: this machine itself."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from enum import Enum
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import cache
+from pathlib import Path
+from typing import ClassVar
 
-from highball.process.child import Command
+from highball.place.base import DeclaredPlace, Place
+from highball.place.local_files import LocalFiles
+from highball.place.priority import Priority, prioritised
+from highball.process import child
+from highball.process.child import (
+    RESTIC_MANNERS,
+    Command,
+    Ended,
+    Feeding,
+    Manners,
+    OnData,
+    Stop,
+)
 
 
-class Priority(Enum):
-    """How a child shares processor and disk: `(nice, ionice class, ionice level)`."""
+class LocalMachine(DeclaredPlace):
+    """This machine; there is nothing to declare."""
 
-    BACKUP = (5, "2", "4")
-    MAINTENANCE = (10, "3", None)
-    NORMAL = None
+    name: ClassVar[str] = "local"
+
+    def open(self) -> Place:
+        """This machine."""
+        return LOCAL
 
 
-class Here:
-    """This machine."""
+class LocalPlace:
+    """This machine, its own file system and processes."""
 
-    def place(self, command: Command, priority: Priority) -> Command:
-        """The command, started with that priority where the machine has the programs for it."""
-        if priority.value is None:
-            return command
-        nice, io_class, io_level = priority.value
-        placed = command
-        if _has("ionice"):
-            level = ["-n", io_level] if io_level else []
-            placed = placed.prefixed("ionice", "-c", io_class, *level)
-        if _has("nice"):
-            placed = placed.prefixed("nice", "-n", str(nice))
-        return placed
+    key = ""
+
+    @property
+    def hostname(self) -> str:
+        """The name of this machine."""
+        return socket.gethostname()
+
+    def files(self) -> LocalFiles:
+        """Its files."""
+        return LocalFiles()
+
+    def find_program(self, name: str) -> str | None:
+        """The first on our own PATH."""
+        return shutil.which(name)
+
+    def environment(self) -> Mapping[str, str]:
+        """Our own."""
+        return os.environ
+
+    def cache(self, ours: Path) -> Path:
+        """The folder itself."""
+        return ours
+
+    def scratch(self, ours: Path) -> Path:
+        """The folder itself."""
+        return ours
+
+    def run(
+        self,
+        command: Command,
+        on_data: OnData,
+        *,
+        priority: Priority = Priority.NORMAL,
+        stop: Stop | None = None,
+        timeout: timedelta | None = None,
+        manners: Manners = RESTIC_MANNERS,
+        on_start: Callable[[int], None] = lambda pid: None,
+        feed: Feeding | None = None,
+    ) -> Ended:
+        """Run it as a child of ours."""
+        return child.run(
+            prioritised(command, priority, _has),
+            on_data,
+            stop=stop,
+            timeout=timeout,
+            manners=manners,
+            on_start=on_start,
+            feed=feed,
+        )
+
+    def end_marked(self, marker: str) -> list[int]:
+        """By the marker in their environment."""
+        return child.end_marked(marker)
+
+    def is_alive(self, pid: int) -> bool:
+        """Whether a process with this id exists on this machine."""
+        return child.is_alive(pid)
+
+    def await_reaped(self, pid: int) -> None:
+        """An orphan's name goes when the machine's first process looks."""
+        child.await_reaped(pid)
 
 
 @cache
 def _has(program: str) -> bool:
     return shutil.which(program) is not None
+
+
+LOCAL = LocalPlace()

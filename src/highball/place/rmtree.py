@@ -10,37 +10,11 @@ import contextlib
 import os
 import stat
 
-from highball.place.local_files import Ground, undisturbed
+from highball.place.base import Identity, identity_of
 
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNLOCKED = 0o700
-
-Identity = tuple[int, int]
-"""Device and number of an entry: a path may lead to another one by now."""
-
-
-def remove_tree(path: bytes | str | os.PathLike[str]) -> OSError | None:
-    """Remove a tree of ours; why something is left, or None. A path that is gone is no work."""
-    above, name = os.path.split(os.fsencode(path))
-    try:
-        folder = os.open(above, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return error
-    try:
-        return sweep(folder, name)
-    finally:
-        os.close(folder)
-
-
-def remove_empty(path: bytes) -> None:
-    """Remove a folder that nothing came to lie in; the one above keeps its time."""
-    with contextlib.suppress(OSError), Ground() as ground:
-        folder, name = ground.locate(path)
-        with undisturbed(folder):
-            os.rmdir(name, dir_fd=folder)
 
 
 def sweep(folder: int, name: bytes) -> OSError | None:
@@ -134,8 +108,3 @@ def _list_names(folder: int) -> list[bytes]:
 def _swap(old: int, new: int) -> int:
     os.close(old)
     return new
-
-
-def identity_of(seen: os.stat_result) -> Identity:
-    """Which entry it is."""
-    return seen.st_dev, seen.st_ino

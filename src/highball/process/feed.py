@@ -16,14 +16,39 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from queue import SimpleQueue
+from typing import Protocol
 
 from highball.errors import Failed, ProgramMissing
-from highball.process.child import HOOK_MANNERS, TICK_SECONDS, Command, Ended, Stop, Stream, by_lines, run
+from highball.process.child import (
+    HOOK_MANNERS,
+    TICK_SECONDS,
+    Command,
+    Ended,
+    Manners,
+    OnData,
+    Stop,
+    Stream,
+    by_lines,
+)
 
 FEED_MANNERS = replace(HOOK_MANNERS, reads_to_end=True)
 
 LINES_WAITING = 10_000
 """Of what the program complains, so many lines are kept until they are taken; it may complain faster than that."""
+
+
+class Run(Protocol):
+    """How the command is run to its end, as `process.child.run` does."""
+
+    def __call__(
+        self,
+        command: Command,
+        on_data: OnData,
+        *,
+        stop: Stop | None,
+        timeout: timedelta | None,
+        manners: Manners,
+    ) -> Ended: ...
 
 
 class Feed:
@@ -34,11 +59,13 @@ class Feed:
 
     def __init__(
         self,
+        run: Run,
         command: Command,
         on_complaint: Callable[[bytes], None],
         *,
         timeout: timedelta | None = None,
     ) -> None:
+        self._run = run
         self._command = command
         self._on_complaint = on_complaint
         self._timeout = timeout
@@ -119,7 +146,7 @@ class Feed:
                 self._send(data)
 
         try:
-            self.ended = run(
+            self.ended = self._run(
                 self._command,
                 on_data,
                 stop=Stop(lambda: self._reader_is_over),

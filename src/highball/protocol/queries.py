@@ -13,6 +13,7 @@ from highball.config.keys import Key
 from highball.engine.kinds import AnyRepository
 from highball.model.fact import Fact
 from highball.model.text import PathText
+from highball.place.kinds import AnyPlace
 from highball.protocol.fields import MIB, USUAL_ANSWER, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
 from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
@@ -92,6 +93,7 @@ class SampledNames(Fact):
 class Browse(WireModel):
     """What lies in a folder of the host."""
 
+    place: AnyPlace | None = None
     asks: Literal["browse"] = "browse"
     largest: ClassVar[int] = 8 * MIB
     path: PathText
@@ -100,6 +102,7 @@ class Browse(WireModel):
 class Measure(WireModel):
     """How much lies in sources, and how much of it each pattern leaves out; told in time, complete or not."""
 
+    place: AnyPlace | None = None
     asks: Literal["measure"] = "measure"
     needs: ClassVar[str | None] = "measures"
     largest: ClassVar[int] = USUAL_ANSWER
@@ -112,6 +115,7 @@ class Measure(WireModel):
 class OfRepository(WireModel):
     """A question about a repository: the access to it, and what the record knows it by."""
 
+    place: AnyPlace | None = None
     key: Key
     repository: AnyRepository
     identity: RepositoryId | None = None
@@ -234,6 +238,7 @@ Flowing = ListNodes | Dump
 class TestSources(WireModel):
     """Whether a job's sources are sound."""
 
+    place: AnyPlace | None = None
     __test__ = False
     asks: Literal["sources"] = "sources"
     largest: ClassVar[int] = USUAL_ANSWER

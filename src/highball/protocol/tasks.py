@@ -19,6 +19,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, UtcTime
+from highball.place.kinds import AnyPlace
 from highball.protocol.fields import (
     FileName,
     KeyId,
@@ -227,6 +228,8 @@ class Assignment(WireModel):
     done_before: tuple[Step, ...] = ()
     """Steps that the hub did itself before it gave the run away: they are its first."""
     task: Task
+    place: AnyPlace | None = None
+    """Where it is carried out, for the agent that was told; null for the agent's own machine."""
     repositories: dict[Key, AnyRepository]
     identities: dict[Key, RepositoryId] = Field(default_factory=dict)
     """restic's id of each repository that was met before."""

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import ClassVar, Protocol
 
 from highball.model.run import Caution
+from highball.place.base import Place
 from highball.secret import SecretReference
 
 
@@ -117,17 +118,17 @@ class Source(Protocol):
         """All that it reads of its host; what is not named here is not asked about, and so must not be read."""
         ...
 
-    def examine(self, omissions: Omissions) -> Examined:
-        """Look at it as it is now, and change nothing: whether it can be read, and whether anything would be saved.
+    def examine(self, omissions: Omissions, place: Place) -> Examined:
+        """Look at it there as it is now, and change nothing: can it be read, and would anything of it be saved?
 
         Never raises for the state of what is looked at: that is a caution.
         """
         ...
 
-    def prepare(self, found: Examined, omissions: Omissions) -> Path | Stream:
+    def prepare(self, found: Examined, omissions: Omissions, place: Place) -> Path | Stream:
         """Make it ready to be read, as it was just found, and say what the engine is to read."""
         ...
 
-    def release(self) -> None:
+    def release(self, place: Place) -> None:
         """Give back what was taken to prepare it; may be called twice, or where nothing was prepared."""
         ...

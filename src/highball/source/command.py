@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
@@ -25,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from highball.model.run import Caution
 from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText
+from highball.place.base import Place
 from highball.schedule import Duration
 from highball.secret import SecretReference, TextOrSecret, find_obstacle, is_named_like_a_secret
 from highball.source.base import Content, Examined, Omissions, Reads, Stream
@@ -177,15 +177,15 @@ class CommandSource(BaseModel):
         """Whatever the command reads: nobody can say, so it is allowed as a command or not at all."""
         return Reads(command="a command as a source", secrets=self._secrets)
 
-    def examine(self, omissions: Omissions) -> Examined:
+    def examine(self, omissions: Omissions, place: Place) -> Examined:
         """Whether its program is there, where that can be told without the shell, and its secrets, where that can be
         told without a program; what it would print is not asked.
         """
-        caution = self._find_missing()
+        caution = self._find_missing(place)
         return Examined(self.path_within, caution, usable=caution is None, holds=Content.UNKNOWN)
 
-    def _find_missing(self) -> Caution | None:
-        if not isinstance(self.run, str) and shutil.which(self.run[0]) is None:
+    def _find_missing(self, place: Place) -> Caution | None:
+        if not isinstance(self.run, str) and place.find_program(self.run[0]) is None:
             message = f"the program {self.run[0]} of {self.name} is not installed"
             return Caution(code="source_missing", message=message)
         obstacles = (find_obstacle(reference) for reference in self._secrets.values())
@@ -199,10 +199,10 @@ class CommandSource(BaseModel):
             f"environment.{name}": value for name, value in variables if isinstance(value, SecretReference)
         }
 
-    def prepare(self, found: Examined, omissions: Omissions) -> Stream:
+    def prepare(self, found: Examined, omissions: Omissions, place: Place) -> Stream:
         """Nothing has to be done: it is started for each repository, once that is ready to take it."""
         argv = ("/bin/sh", "-c", _OF_ALL_PARTS, self.run) if isinstance(self.run, str) else self.run
         return Stream(self.name, argv, self.dir, self.timeout, self.environment)
 
-    def release(self) -> None:
+    def release(self, place: Place) -> None:
         """Nothing was taken."""

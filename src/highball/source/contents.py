@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from highball.model.run import Caution
 from highball.model.text import path_for_people
+from highball.place.base import Files, Status
 from highball.source.base import Content, Examined, Omissions
 from highball.source.patterns import Patterns
 
@@ -46,22 +47,21 @@ class Finding:
         return self.caution is None
 
 
-def examine(path: bytes, *, follow: bool = False, allow_empty: bool = False) -> Finding:
+def examine(files: Files, path: bytes, *, follow: bool = False, allow_empty: bool = False) -> Finding:
     """Look at the path as it is now: missing, empty, unreadable, a link or a device is a caution."""
     shown = path_for_people(path)
     try:
-        if stat.S_ISLNK(os.lstat(path).st_mode):
-            target = os.readlink(path)  # noqa: PTH115 - paths are bytes here
+        at = behind_links(files, path)
+        if stat.S_ISLNK(_demand(files, at).st_mode):
             if not follow:
+                target = path_for_people(files.read_link(at))
                 return _caution(
-                    path,
-                    "source_is_link",
-                    f"{shown} is a symbolic link to {path_for_people(target)}, which is not followed",
+                    path, "source_is_link", f"{shown} is a symbolic link to {target}, which is not followed"
                 )
-            path = os.path.realpath(path, strict=True)
-        if not _holds_data(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
+            path = at = files.real_path(at, strict=True)
+        if not _holds_data(_demand(files, at).st_mode):
             return _caution(path, "source_special", f"{shown} is neither a folder nor a file")
-        empty = _is_empty(path)
+        empty = _is_empty(files, at)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             plain = "" if _PLAIN.fullmatch(path) else "; nothing fills in wildcards and variables here"
@@ -72,6 +72,19 @@ def examine(path: bytes, *, follow: bool = False, allow_empty: bool = False) -> 
     return Finding(path)
 
 
+def behind_links(files: Files, path: bytes) -> bytes:
+    """The path with the links on the way to it followed; raises OSError where that leads nowhere."""
+    above, _, name = path.rpartition(b"/")
+    return files.real_path(above or b"/", strict=True).rstrip(b"/") + b"/" + name
+
+
+def _demand(files: Files, path: bytes) -> Status:
+    seen = files.status(path)
+    if seen is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return seen
+
+
 _PLAIN = re.compile(rb"[^*?${]*")
 
 
@@ -79,12 +92,11 @@ def _holds_data(mode: int) -> bool:
     return stat.S_ISDIR(mode) or stat.S_ISREG(mode)
 
 
-def _is_empty(path: bytes) -> bool:
+def _is_empty(files: Files, path: bytes) -> bool:
     """Whether this is a folder without entries; OSError where it cannot be read."""
-    if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - paths are bytes here
-        with os.scandir(path) as entries:
-            return next(entries, None) is None
-    if not os.access(path, os.R_OK, effective_ids=True):
+    if stat.S_ISDIR(_demand(files, path).st_mode):
+        return next(files.list_folder(path), None) is None
+    if not files.may_read(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return False
 
@@ -97,6 +109,7 @@ def _caution(path: bytes, code: str, message: str) -> Finding:
 
 
 def examine_whole(
+    files: Files,
     declared: bytes,
     omissions: Omissions,
     *,
@@ -105,19 +118,19 @@ def examine_whole(
     allow_empty: bool = False,
 ) -> Examined:
     """Look at the declared path as it is now, and whether anything of it would be saved."""
-    found = examine(declared, follow=follow, allow_empty=allow_empty)
+    found = examine(files, declared, follow=follow, allow_empty=allow_empty)
     if not found.sound or allow_empty:
         return Examined(found.path, found.caution, found.sound, Content.UNKNOWN, may_be_empty=allow_empty)
-    look = _Look(found.path, Patterns([*omissions.exclude, *exclude]), omissions)
+    look = _Look(files, files.real_path(found.path), Patterns([*omissions.exclude, *exclude]), omissions)
     holds = look.see()
     caution = look.tell(declared) if holds is Content.NOTHING else None
     return Examined(found.path, caution, usable=True, holds=holds)
 
 
-def find_too_large(path: bytes, omissions: Omissions) -> Caution | None:
+def find_too_large(files: Files, path: bytes, omissions: Omissions) -> Caution | None:
     """That a source which is a file itself is left out, where restic counts it among what is too large."""
     with contextlib.suppress(OSError):
-        there, largest = os.stat(path), omissions.exclude_larger_than  # noqa: PTH116 - paths are bytes here
+        there, largest = _demand(files, files.real_path(path)), omissions.exclude_larger_than
         if largest is not None and stat.S_ISREG(there.st_mode) and there.st_size > largest:
             message = (
                 f"{path_for_people(path)} is left out by exclude_larger_than, so that nothing of it is saved"
@@ -126,16 +139,23 @@ def find_too_large(path: bytes, omissions: Omissions) -> Caution | None:
     return None
 
 
-def list_idle(excludes: Sequence[str], sources: Sequence[bytes]) -> list[str]:
+def list_idle(files: Files, excludes: Sequence[str], sources: Sequence[bytes]) -> list[str]:
     """The patterns that name a way from a source on of which not even the beginning is in any of them."""
-    return [pattern for pattern in excludes if pattern.startswith("/") and _is_idle(pattern, sources)]
+    return [pattern for pattern in excludes if pattern.startswith("/") and _is_idle(files, pattern, sources)]
 
 
-def _is_idle(pattern: str, sources: Sequence[bytes]) -> bool:
+def _is_idle(files: Files, pattern: str, sources: Sequence[bytes]) -> bool:
     first, _, rest = pattern.strip("/").partition("/")
     if not rest or any(character in first for character in "*?[\\"):
         return False
-    return not any(os.path.lexists(source + b"/" + os.fsencode(first)) for source in sources)
+    return not any(_is_there(files, source + b"/" + os.fsencode(first)) for source in sources)
+
+
+def _is_there(files: Files, path: bytes) -> bool:
+    try:
+        return files.look(path) is not None
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +163,7 @@ class _Entry:
     path: bytes
     names: tuple[str, ...]
     """They lead to it from the source."""
-    status: os.stat_result
+    status: Status
 
     @property
     def is_folder(self) -> bool:
@@ -155,7 +175,8 @@ class _Entry:
 
 
 class _Look:
-    def __init__(self, top: bytes, patterns: Patterns, omissions: Omissions) -> None:
+    def __init__(self, files: Files, top: bytes, patterns: Patterns, omissions: Omissions) -> None:
+        self._files = files
         self._top = top
         self._patterns = patterns
         self._omissions = omissions
@@ -167,7 +188,7 @@ class _Look:
     def see(self) -> Content:
         """Go down until something would be saved; what cannot be read is for restic to tell."""
         try:
-            top = os.stat(self._top)  # noqa: PTH116 - paths are bytes here
+            top = _demand(self._files, self._top)
             waiting = [_Entry(self._top, (), top)]
             while waiting and self._seen <= MOST_ENTRIES:
                 entry = waiting.pop()
@@ -184,26 +205,25 @@ class _Look:
             self._left_out.add(f"by {path_for_people(marker)} in its folders")
             self._own_marker = marker if folder.path == self._top else None
             return
-        with os.scandir(folder.path) as entries:
-            for one in entries:
-                self._seen += 1
-                names = (*folder.names, os.fsdecode(one.name))
-                entry = _Entry(one.path, names, one.stat(follow_symlinks=False))
-                if stat.S_ISSOCK(entry.status.st_mode):  # restic knows none
-                    continue
-                if (why := self._find_reason(entry, device)) is not None:
-                    self._left_out.add(why)
-                    continue
-                yield entry
-                if not entry.is_folder:
-                    return
+        for one in self._files.list_folder(folder.path):
+            self._seen += 1
+            if one.status is None or stat.S_ISSOCK(one.status.st_mode):  # restic knows none
+                continue
+            path = folder.path.rstrip(b"/") + b"/" + one.name
+            entry = _Entry(path, (*folder.names, os.fsdecode(one.name)), one.status)
+            if (why := self._find_reason(entry, device)) is not None:
+                self._left_out.add(why)
+                continue
+            yield entry
+            if not entry.is_folder:
+                return
 
     def _find_marker(self, folder: bytes) -> bytes | None:
         for name in self._omissions.exclude_if_present:
-            if os.path.lexists(folder + b"/" + os.fsencode(name)):
+            if _is_there(self._files, folder + b"/" + os.fsencode(name)):
                 return os.fsencode(name)
         marker = MARKER_OF_CACHES.encode()
-        if self._omissions.exclude_caches and _begins_as_cache(folder + b"/" + marker):
+        if self._omissions.exclude_caches and _begins_as_cache(self._files, folder + b"/" + marker):
             return marker
         return None
 
@@ -234,13 +254,9 @@ class _Look:
         return Caution(code="source_hollow", message=message, path=path)
 
 
-def _begins_as_cache(marker: bytes) -> bool:
+def _begins_as_cache(files: Files, marker: bytes) -> bool:
     try:
-        opened = os.open(marker, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with files.open(behind_links(files, marker)) as opened:
+            return opened.read(len(_SIGNATURE)) == _SIGNATURE
     except OSError:
         return False
-    with open(opened, "rb") as file:
-        try:
-            return file.read(len(_SIGNATURE)) == _SIGNATURE
-        except OSError:
-            return False

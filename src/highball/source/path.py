@@ -1,4 +1,4 @@
-"""A folder or file of this machine as a source.
+"""A folder or file as a source.
 
 Excludes belong to their own source. Nothing here reads a file's content or starts a program.
 """
@@ -19,6 +19,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, path_for_people
+from highball.place.base import Place
 from highball.source.base import Examined, Omissions, Path, Reads
 from highball.source.contents import examine_whole
 from highball.source.patterns import anchored
@@ -87,19 +88,21 @@ class PathSource(BaseModel):
         """Its path, and all that lies below."""
         return Reads(paths=(self.path,))
 
-    def examine(self, omissions: Omissions) -> Examined:
+    def examine(self, omissions: Omissions, place: Place) -> Examined:
         """Missing, empty, unreadable, a link, a device, or nothing in it that would be saved is a caution."""
-        return examine_whole(
-            self.path,
-            omissions,
-            exclude=self.exclude,
-            follow=self.follow,
-            allow_empty=self.allow_empty,
-        )
+        with place.files() as files:
+            return examine_whole(
+                files,
+                self.path,
+                omissions,
+                exclude=self.exclude,
+                follow=self.follow,
+                allow_empty=self.allow_empty,
+            )
 
-    def prepare(self, found: Examined, omissions: Omissions) -> Path:
+    def prepare(self, found: Examined, omissions: Omissions, place: Place) -> Path:
         """Nothing has to be done: a path is there, and where it was followed it is where it leads."""
         return Path(found.path, anchored(found.path, [*omissions.exclude, *self.exclude]))
 
-    def release(self) -> None:
+    def release(self, place: Place) -> None:
         """Nothing was taken."""

@@ -6,7 +6,6 @@ the end, the figures say so: they are then the least that there is.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from highball.place.base import Files, Listed, Status
 from highball.protocol.queries import (
     Amount,
     Measure,
@@ -40,10 +40,10 @@ class _Tally:
         return Amount(files=self.files, size_bytes=self.size_bytes)
 
 
-def measure(question: Measure) -> Measured:
+def measure(question: Measure, files: Files) -> Measured:
     """Look at each source in turn; each gets an equal share of the time that is left."""
     end = time.monotonic() + question.seconds
-    walk = _Walk([_Tally() for _ in question.exclude])
+    walk = _Walk(files, [_Tally() for _ in question.exclude], _devices_of(files, b"/proc", b"/sys"))
     found = []
     for number, source in enumerate(question.sources):
         now = time.monotonic()
@@ -58,23 +58,24 @@ def measure(question: Measure) -> Measured:
 
 @dataclass
 class _Walk:
+    files: Files
     left_out: Sequence[_Tally]
+    unreal: frozenset[int]
     unreadable: int = 0
     _unheard: _Tally = field(default_factory=_Tally)
     """What a source's own patterns leave out: nobody asked for it."""
-    _unreal: frozenset[int] = field(default_factory=lambda: _devices_of(b"/proc", b"/sys"))
 
     def count(self, source: bytes, patterns: Patterns, kept: _Tally, end: float) -> bool:
         """Count what lies in it; false where the time was over before."""
-        try:
-            status = os.lstat(source)
-        except OSError:
+        status = self._look_at(source)
+        if status is None:
             self.unreadable += 1
             return True
         if not stat.S_ISDIR(status.st_mode):
             kept.add(status.st_size if stat.S_ISREG(status.st_mode) else 0)
             return True
-        waiting: list[_Folder] = [] if status.st_dev in self._unreal else [_Folder(source, (), None)]
+        top = _Folder(self.files.real_path(source), (), None)
+        waiting = [] if status.st_dev in self.unreal else [top]
         seen = 0
         while waiting:
             folder = waiting.pop()
@@ -84,19 +85,24 @@ class _Walk:
                     return False
                 names = (*folder.names, os.fsdecode(entry.name))
                 tally = folder.left_out or self._of_pattern(patterns.find(names))
-                there = _look_at(entry)
+                there = entry.status
                 if there is None or not stat.S_ISDIR(there.st_mode):
                     (tally or kept).add(there.st_size if there and stat.S_ISREG(there.st_mode) else 0)
-                elif there.st_dev not in self._unreal:
-                    waiting.append(_Folder(entry.path, names, tally))
+                elif there.st_dev not in self.unreal:
+                    waiting.append(_Folder(folder.path.rstrip(b"/") + b"/" + entry.name, names, tally))
             if waiting and time.monotonic() > end:
                 return False
         return True
 
-    def _entries_of(self, folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+    def _look_at(self, source: bytes) -> Status | None:
         try:
-            with os.scandir(folder) as entries:
-                yield from entries
+            return self.files.look(source)
+        except OSError:
+            return None
+
+    def _entries_of(self, folder: bytes) -> Iterator[Listed]:
+        try:
+            yield from self.files.list_folder(folder)
         except OSError:  # it may not be read, or it went away while it was
             self.unreadable += 1
 
@@ -115,18 +121,8 @@ class _Folder(NamedTuple):
     """Where what lies in it counts, if a pattern leaves it out."""
 
 
-def _devices_of(*folders: bytes) -> frozenset[int]:
+def _devices_of(files: Files, *folders: bytes) -> frozenset[int]:
     """Where the kernel tells of itself by files that are none, and say what sizes they like."""
-    found = set()
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            found.add(os.lstat(folder).st_dev)
-    found.discard(os.lstat(b"/").st_dev)
-    return frozenset(found)
-
-
-def _look_at(entry: os.DirEntry[bytes]) -> os.stat_result | None:
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:  # it went away meanwhile
-        return None
+    found = {seen.st_dev for folder in folders if (seen := files.status(folder)) is not None}
+    root = files.status(b"/")
+    return frozenset(found - {root.st_dev} if root is not None else found)

@@ -7,7 +7,6 @@ wire.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from highball.model.snapshot import (
     RepositoryKey,
     Snapshot,
 )
-from highball.place.local_files import holds_something, resolve
+from highball.place.base import Files, holds_something
 from highball.process.child import Stop
 from highball.protocol.queries import RestorePlan, SampledNames
 from highball.protocol.tasks import Overwrite
@@ -47,7 +46,7 @@ class Asked:
 
     def __init__(
         self,
-        place: Workplace,
+        workplace: Workplace,
         key: str,
         repository: DeclaredRepository,
         identity: str | None,
@@ -56,12 +55,12 @@ class Asked:
         others: Mapping[str, str] | None = None,
     ) -> None:
         self.key = key
-        self._place = place
+        self._workplace = workplace
         self._identity = identity
         self._known = known
         self._others = others
         self._is_met = False
-        opened = place.open(key, repository, f"ask_{key}", stop=stop)
+        opened = workplace.open(key, repository, f"ask_{key}", stop=stop)
         self.opened: OpenRepository = opened.having(patience=PATIENCE)
 
     def compare_identity(self) -> str:
@@ -140,14 +139,28 @@ class Asked:
         No paths are all of them. Without a rule, what is there is replaced in place, and kept in a folder that
         was named.
         """
-        snapshot = self._place.demand_own(self.opened, snapshot, in_place=target is None)
-        base = None if target is None else resolve(target)
-        in_use = base is None or holds_something(base)
+        snapshot = self._workplace.demand_own(self.opened, snapshot, in_place=target is None)
+        with self._workplace.place.files() as files:
+            return self._plan(files, snapshot, paths, target, overwrite, counts=counts)
+
+    def _plan(
+        self,
+        files: Files,
+        snapshot: str,
+        paths: Sequence[bytes],
+        target: bytes | None,
+        overwrite: Overwrite | None,
+        *,
+        counts: bool,
+    ) -> RestorePlan:
+        base = None if target is None else files.resolve(target)
+        in_use = base is None or holds_something(files, base)
         wanted = tuple(paths) or tuple(self._paths_of(snapshot))
         rule = overwrite or _usual_rule(base, in_use=in_use)
         if counts or in_use:
+            about = (self.opened, snapshot, wanted, target, rule)
             with self._of_a_snapshot():
-                plan = plan_restore(self.opened, snapshot, wanted, target, rule, self._place.own)
+                plan = plan_restore(*about, files, self._workplace.scratch, self._workplace.own)
             return plan.model_copy(update={"paths": wanted})
         return RestorePlan(
             snapshot_id=snapshot, overwrite=rule, in_place=False, in_use=False, paths=wanted, target=base
@@ -161,10 +174,11 @@ class Asked:
 
     def sample_names(self, snapshot: str) -> SampledNames:
         """Look on this machine for some of what a snapshot holds, every name as likely as any other."""
-        sample = _Sample(time.monotonic() + SAMPLING_SECONDS, self._place.may_read)
+        sample = _Sample(time.monotonic() + SAMPLING_SECONDS, self._workplace.may_read)
         with contextlib.suppress(_Enough), self._of_a_snapshot():
             self.opened.each_node(snapshot, sample.take)
-        found = sum(os.path.lexists(path) for path in sample.paths)
+        with self._workplace.place.files() as files:
+            found = sum(_is_there(files, path) for path in sample.paths)
         return SampledNames(sampled=len(sample.paths), found=found)
 
     def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
@@ -176,6 +190,13 @@ class Asked:
         """The content of a file, or a folder as a tar archive."""
         with self._of_a_snapshot():
             self.opened.dump(snapshot, path, on_data)
+
+
+def _is_there(files: Files, path: bytes) -> bool:
+    try:
+        return files.look(path) is not None
+    except OSError:
+        return False
 
 
 class _Enough(Exception):

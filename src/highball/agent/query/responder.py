@@ -8,11 +8,12 @@ output, and keeps the agent itself small.
 from __future__ import annotations
 
 import json
-import os
 import stat
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ from highball.model.text import (
     UtcTime,
     path_for_people,
 )
+from highball.place.base import Files, Listed
+from highball.place.kinds import open_place
 from highball.protocol.queries import (
     Browse,
     CompareSnapshots,
@@ -118,11 +121,13 @@ def answer(question: Question, ask: Callable[[OfRepository], Any] | None = None)
     """The answer as plain data; `ask` answers what is about a repository. Raises HighballError."""
     match question:
         case Browse():
-            return browse(question.path).model_dump(mode="json")
+            with open_place(question.place).files() as files:
+                return browse(files, question.path).model_dump(mode="json")
         case Measure():
             from highball.agent.query.disk_usage import measure  # noqa: PLC0415 - an idle agent does without
 
-            return measure(question).model_dump(mode="json")
+            with open_place(question.place).files() as files:
+                return measure(question, files).model_dump(mode="json")
         case TestSources():
             return [test.model_dump(mode="json") for test in test_sources(question)]
         case _:
@@ -138,11 +143,14 @@ def spell_error(error: HighballError) -> dict[str, Any]:
 # --- about the host ------------------------------------------------------------------------------
 
 
-def browse(path: bytes) -> Folder:
+def browse(files: Files, path: bytes) -> Folder:
     """What lies in a folder, folders first; raises Failed and NotAllowed."""
     try:
-        with os.scandir(path) as entries:
-            found = sorted((_entry(entry) for entry in entries), key=_folders_first)
+        folder = files.real_path(path, strict=True)
+        found = sorted(
+            (_entry(files, path, folder, listed) for listed in list(files.list_folder(folder))),
+            key=_folders_first,
+        )
     except (FileNotFoundError, NotADirectoryError):
         raise Failed(f"{path_for_people(path)} is not a folder here", code="path_unknown") from None
     except PermissionError:
@@ -158,18 +166,20 @@ def _folders_first(entry: Entry) -> tuple[bool, bytes]:
     return entry.kind is not NodeKind.DIRECTORY, entry.name
 
 
-def _entry(entry: os.DirEntry[bytes]) -> Entry:
+def _entry(files: Files, asked: bytes, folder: bytes, listed: Listed) -> Entry:
     kind, size, modified = NodeKind.OTHER, None, None
-    try:
-        found = entry.stat(follow_symlinks=False)
+    if (found := listed.status) is not None:
         kind = _kind(found.st_mode)
         size = found.st_size if kind is NodeKind.FILE else None
-        modified = datetime.fromtimestamp(found.st_mtime, UTC)
-    except (OSError, OverflowError, ValueError):  # it went away meanwhile, or its time is no time
-        pass
-    readable = os.access(entry.path, os.R_OK, effective_ids=True)
+        with suppress(OverflowError, ValueError):  # its time is no time
+            modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
     return Entry(
-        name=entry.name, path=entry.path, kind=kind, size_bytes=size, modified_at=modified, readable=readable
+        name=listed.name,
+        path=asked.rstrip(b"/") + b"/" + listed.name,
+        kind=kind,
+        size_bytes=size,
+        modified_at=modified,
+        readable=files.may_read(folder.rstrip(b"/") + b"/" + listed.name),
     )
 
 
@@ -183,9 +193,9 @@ def _kind(mode: int) -> NodeKind:
 
 def test_sources(question: TestSources) -> list[SourceTest]:
     """Each source of a job, as it is now."""
-    found = []
+    found, place = [], open_place(question.place)
     for source in question.job.sources:
-        caution = source.examine(question.job.omissions).caution
+        caution = source.examine(question.job.omissions, place).caution
         found.append(
             SourceTest(
                 path=source.path_within,
@@ -227,23 +237,26 @@ class _Repository:
         self._ticket = ask.ticket
         self._ticket_key = ticket_key
         self._policy = load_policy(Path(state))
-        self._place = Workplace(Path(state), self._policy, sealed, self._policy)
+        self._workplace = Workplace(Path(state), self._policy, sealed, self._policy)
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""
         from highball.agent.query.repository_queries import Asked  # noqa: PLC0415
 
         veto.demand(self._policy, question)
+        self._workplace = replace(self._workplace, place=open_place(question.place))
         if isinstance(question, TestRepository):
             return self._test(question).model_dump(mode="json")
-        asked = Asked(self._place, question.key, question.repository, question.identity, known=question.known)
+        asked = Asked(
+            self._workplace, question.key, question.repository, question.identity, known=question.known
+        )
         match question:
             case ListSnapshots():
                 hosts = () if question.host is None else (question.host, *question.former_hosts)
                 found = asked.list_snapshots(hosts=hosts, tags=question.tags)
                 value: Any = TypeAdapter(list[Snapshot]).dump_python(found, mode="json", exclude_none=True)
             case ListLocks():
-                value = [_with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
+                value = [self._with_life(lock).model_dump(mode="json") for lock in asked.list_locks()]
             case ListKeys():
                 value = [key.model_dump(mode="json") for key in asked.list_keys()]
             case RehearseForget():
@@ -265,6 +278,12 @@ class _Repository:
             case _:
                 raise Failed("this agent does not know that question", code="unsupported")
         return value
+
+    def _with_life(self, lock: Lock) -> Lock:
+        """The lock with whether its process lives, if that would be one of its place."""
+        place = self._workplace.place
+        alive = place.is_alive(lock.pid) if lock.hostname == place.hostname else None
+        return lock if alive is None else lock.model_copy(update={"alive": alive})
 
     def _plan(self, asked: Asked, question: PlanRestore) -> RestorePlan:
         about = (question.snapshot, question.paths, question.target, question.overwrite)
@@ -288,7 +307,8 @@ class _Repository:
 
         begun = time.monotonic()
         folder = question.repository.local_folder
-        storage = look_at_storage(folder) if folder else None
+        with self._workplace.place.files() as files:
+            storage = look_at_storage(files, folder) if folder else None
 
         def told(state: str, message: str, **more: Any) -> RepositoryTest:
             took = round((time.monotonic() - begun) * 1000)
@@ -297,7 +317,7 @@ class _Repository:
 
         try:
             about = (question.key, question.repository, question.identity)
-            asked = Asked(self._place, *about, others=question.others)
+            asked = Asked(self._workplace, *about, others=question.others)
             asked.compare_identity()
             snapshots = asked.list_snapshots()
             locks = [lock for lock in asked.list_locks() if lock.exclusive]
@@ -320,14 +340,6 @@ class _Repository:
 
 def _as_line(node: Node) -> bytes:
     return node.model_dump_json(exclude_none=True).encode() + b"\n"
-
-
-def _with_life(lock: Lock) -> Lock:
-    """The lock with whether its process lives, if that would be one of this machine."""
-    from highball.agent.state_dir import hostname  # noqa: PLC0415
-    from highball.process.child import is_alive  # noqa: PLC0415
-
-    return lock.model_copy(update={"alive": is_alive(lock.pid)}) if lock.hostname == hostname() else lock
 
 
 _TO_MAKE_ONE = (

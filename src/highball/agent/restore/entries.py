@@ -5,7 +5,6 @@ A snapshot may hold millions. Nothing here looks at the target: who judges says 
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from highball.model.snapshot import Node, NodeKind
-from highball.place.attributes import Traits
+from highball.place.base import Status, Traits
 from highball.protocol.tasks import Overwrite
 
 REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
@@ -59,7 +58,7 @@ def traits_of(entry: Entry) -> Traits:
     return Traits(entry.mode, entry.uid, entry.gid, entry.modified_ns)
 
 
-def kind_of(seen: os.stat_result) -> NodeKind:
+def kind_of(seen: Status) -> NodeKind:
     """The kind of what is there."""
     if stat.S_ISREG(seen.st_mode):
         return NodeKind.FILE
@@ -69,13 +68,13 @@ def kind_of(seen: os.stat_result) -> NodeKind:
 
 
 def judge(
-    entry: Entry, there: os.stat_result | None, rule: Overwrite, may_hand_over: Callable[[], bool]
+    entry: Entry, there: Status | None, rule: Overwrite, user: int, may_hand_over: Callable[[], bool]
 ) -> Verdict:
     """What becomes of an entry under a rule; a folder is never replaced by anything else.
 
     *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
     always unchanged. A file of another owner is replaced and not handed over, unless it may be: it could be any
-    file that somebody who may rename here wants to have.
+    file that somebody who may rename here wants to have. `user` is who writes it.
     """
     if there is None:
         return Verdict.NEW
@@ -87,7 +86,7 @@ def judge(
     if kind is NodeKind.DIRECTORY:
         return Verdict.UNCHANGED
     if same_size and there.st_mtime_ns == entry.modified_ns:
-        handed_over = os.geteuid() == 0 and there.st_uid != entry.uid and kind is not NodeKind.SYMLINK
+        handed_over = user == 0 and there.st_uid != entry.uid and kind is not NodeKind.SYMLINK
         return (
             Verdict.REPLACED
             if rule in REPLACING and handed_over and not may_hand_over()

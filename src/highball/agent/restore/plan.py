@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,7 +28,7 @@ from highball.errors import Failed
 from highball.model.paths import ancestors, is_below, outermost
 from highball.model.snapshot import Node, NodeKind
 from highball.model.text import LOST, path_for_people
-from highball.place.local_files import Ground, holds_something, is_safe, resolve
+from highball.place.base import Files, holds_something
 from highball.protocol.queries import PlanPart, RestorePlan
 from highball.protocol.tasks import Overwrite
 
@@ -91,7 +92,7 @@ class Parent:
 
 
 class Survey:
-    """One look at a snapshot and a target; a context manager, because it holds a spool."""
+    """One look at a snapshot and a target; a context manager, because it holds a spool, a file in `spools`."""
 
     def __init__(
         self,
@@ -100,19 +101,22 @@ class Survey:
         paths: Sequence[bytes],
         target: bytes | None,
         overwrite: Overwrite,
+        files: Files,
+        spools: Path,
         own: Sequence[bytes] = (),
     ) -> None:
         self.snapshot = snapshot
         self.rule = overwrite
+        self.files = files
+        self._spools = spools
         self._own = own
-        self.base = resolve(target) if target is not None else None
+        self.base = files.resolve(target) if target is not None else None
         self.parents: dict[bytes, Parent] = {}
         self.places: list[Place] = []
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.foreign_owners = False
-        self.spool = Spool(opened.scratch)
+        self.spool = Spool(spools)
         self._opened = opened
-        self._ground = Ground()
         self._resume: tuple[bytes, Verdict] | None = None
         self._safe: dict[bytes, bool] = {}
         self._current: Place | None = None
@@ -152,7 +156,6 @@ class Survey:
     def close(self) -> None:
         """Let go of the spool."""
         self.spool.close()
-        self._ground.close()
 
     # --- what it found ---
 
@@ -194,7 +197,7 @@ class Survey:
             snapshot_id=self.snapshot,
             overwrite=self.rule,
             in_place=self.base is None,
-            in_use=self.base is None or holds_something(self.base),
+            in_use=self.base is None or holds_something(self.files, self.base),
             paths=tuple(place.source for place in self.places),
             target=None if self.base is None else self.landing,
             new=self.tallies[Verdict.NEW].part(),
@@ -239,7 +242,7 @@ class Survey:
             raise Failed(
                 "a target is a directory below /; to restore in place, name none", code="target_unusable"
             )
-        there = self._ground.status(self.base) if self.base is not None else None
+        there = self.files.status(self.base) if self.base is not None else None
         if there is not None and kind_of(there) is not NodeKind.DIRECTORY:
             raise Failed(f"{path_for_people(self.base or b'')} is not a directory", code="target_unusable")
 
@@ -255,7 +258,7 @@ class Survey:
 
     def _begin(self, sources: Sequence[bytes]) -> None:
         self.spool.close()
-        self.spool = Spool(self._opened.scratch)
+        self.spool = Spool(self._spools)
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.parents, self._uncertain = {}, set()
         self._resume = self._current = None
@@ -266,7 +269,7 @@ class Survey:
         if self.base is not None:
             return self.base.rstrip(b"/") + source
         above, _, name = source.rpartition(b"/")
-        return resolve(above or b"/").rstrip(b"/") + b"/" + name
+        return self.files.resolve(above or b"/").rstrip(b"/") + b"/" + name
 
     # --- parents ---
 
@@ -285,7 +288,7 @@ class Survey:
     def _climb(self, source: bytes, target: bytes) -> None:
         """Note what is missing above a chosen path, up to the first folder that is there."""
         while True:
-            there = self._ground.status(target)
+            there = self.files.status(target)
             if target == self.base or (there is not None and kind_of(there) is NodeKind.DIRECTORY):
                 return
             self.parents[target] = Parent(source, target, stands_in=there is not None)
@@ -349,8 +352,10 @@ class Survey:
             return entry._replace(verdict=Verdict.OTHER_KEPT)
         if self._resume is not None and is_below(target, self._resume[0]):
             return entry._replace(verdict=self._resume[1])
-        there = self._ground.status(target)
-        verdict = judge(entry, there, self.rule, lambda: self._is_safe(os.path.dirname(target)))
+        there = self.files.status(target)
+        verdict = judge(
+            entry, there, self.rule, self.files.user, lambda: self._is_safe(os.path.dirname(target))
+        )
         if self._is_own(target, verdict):
             verdict = Verdict.OWN
         self._resume = None
@@ -366,12 +371,12 @@ class Survey:
 
     def _is_safe(self, folder: bytes) -> bool:
         if folder not in self._safe:
-            self._safe = {folder: is_safe(folder)}  # one is enough: they come folder by folder
+            self._safe = {folder: self.files.is_safe(folder)}  # one is enough: they come folder by folder
         return self._safe[folder]
 
     def _count(self, place: Place, entry: Entry) -> None:
         self.tallies[entry.verdict].add(entry.kind, entry.size, self.target_of(entry))
-        self.foreign_owners = self.foreign_owners or entry.uid != os.geteuid()
+        self.foreign_owners = self.foreign_owners or entry.uid != self.files.user
         place.all_bytes += entry.size
         if entry.verdict in WANTED:
             place.wanted += 1

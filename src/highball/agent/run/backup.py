@@ -39,6 +39,7 @@ from highball.model.run import (
     Step,
 )
 from highball.model.snapshot import FILES_SET, Snapshot
+from highball.place.base import Place
 from highball.process.child import Stop
 from highball.protocol.tasks import BackupTask
 from highball.source.base import Content, Omissions, Path, Stream
@@ -54,6 +55,7 @@ class Backup:
 
     def __init__(self, steps: Steps, task: BackupTask) -> None:
         self._steps = steps
+        self._place = steps.workplace.place
         self._task = task
         self._job = task.job
         self._key = steps.assignment.job or ""
@@ -62,7 +64,7 @@ class Backup:
         """Do all of it; a dry run leaves the hooks out. What lies on a disk that is away comes when that is back."""
         assignment = self._steps.assignment
         end = removable_disk.until(assignment, self._task, datetime.now(UTC))
-        away = removable_disk.list_away(assignment, self._job.repositories) if end is not None else []
+        away = removable_disk.list_away(self._steps, self._job.repositories) if end is not None else []
         if here := [key for key in self._job.repositories if key not in away]:
             self._go_round(here)
         if end is not None and away:
@@ -100,7 +102,7 @@ class Backup:
     def release_sources(self) -> None:
         """Give back what was taken to read them; more than once does no harm."""
         for source in self._job.sources:
-            source.release()
+            source.release(self._place)
 
     # --- hooks ---
 
@@ -136,7 +138,7 @@ class Backup:
         environment = {**self._facts(), **told}
 
         def body() -> Done:
-            return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log)
+            return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log, self._place)
 
         return self._steps.step(Action.HOOK, None, body, title=hooks.title_of(hook), always=always)
 
@@ -183,7 +185,7 @@ class Backup:
 
     def _back_up(self, part: _Part, made: list[_Made]) -> Done:
         repository = part.repository
-        sources = [_Source(source, self._job.omissions) for source in part.sources]
+        sources = [_Source(source, self._job.omissions, self._place) for source in part.sources]
         sound = [source for source in sources if source.usable]
         complaints = [source.caution for source in sources if source.caution is not None]
         for caution in complaints:
@@ -221,20 +223,21 @@ class Backup:
 
     def _left_out(self, sound: Sequence[_Source], opened: OpenRepository) -> Iterator[Caution]:
         """What the job leaves out in vain is only told; what it leaves out by mistake is yielded."""
-        for pattern in list_idle(self._job.exclude, [source.found.path for source in sound]):
-            self._steps.warn(_idle(pattern))
-        if not opened.abilities.keeps_named_files:
-            for one in sound:
-                if (found := find_too_large(one.found.path, self._job.omissions)) is not None:
-                    yield found
+        with self._place.files() as files:
+            for pattern in list_idle(files, self._job.exclude, [source.found.path for source in sound]):
+                self._steps.warn(_idle(pattern))
+            if not opened.abilities.keeps_named_files:
+                for one in sound:
+                    if (found := find_too_large(files, one.found.path, self._job.omissions)) is not None:
+                        yield found
 
     def _print(self, stream: Stream) -> Printing:
-        known = hooks.surroundings(self._facts(), self._steps.assignment.marker)
+        known = hooks.surroundings(self._place, self._facts(), self._steps.assignment.marker)
         own = {
             name: value if isinstance(value, str) else self._steps.resolve(value)
             for name, value in stream.environment.items()
         }
-        return Printing(stream, {**known, **own}, self._steps.log)
+        return Printing(stream, {**known, **own}, self._steps.log, self._place)
 
     def _prove(self, part: _Part, opened: OpenRepository, made: _Made) -> Done:
         """Look at the repository with other eyes, and judge."""
@@ -365,20 +368,21 @@ class _Made:
 class _Source:
     """A source as it was found just before the backup, and what became of it."""
 
-    def __init__(self, declared: AnySource, omissions: Omissions) -> None:
+    def __init__(self, declared: AnySource, omissions: Omissions, place: Place) -> None:
         self._declared = declared
         self._omissions = omissions
-        self.found = declared.examine(omissions)
+        self._place = place
+        self.found = declared.examine(omissions, place)
         self.caution = self.found.caution
         self.usable = self.found.usable
         self.may_hold_no_file = self.found.may_be_empty or self.found.holds is Content.NO_FILES
 
     def prepare(self) -> Path | Stream:
-        return self._declared.prepare(self.found, self._omissions)
+        return self._declared.prepare(self.found, self._omissions, self._place)
 
     def find_what_became(self) -> Caution | None:
         """What is wrong with it now: a disk that goes away in between leaves an empty folder, which is no error."""
-        caution = self._declared.examine(self._omissions).caution
+        caution = self._declared.examine(self._omissions, self._place).caution
         if caution is None or self.caution is not None:  # else it was told before
             return None
         return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})

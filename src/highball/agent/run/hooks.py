@@ -15,6 +15,7 @@ from highball.agent.run.steps import Done
 from highball.config.job import Hook
 from highball.errors import Cancelled, Failed, ProgramMissing
 from highball.model.run import Outcome, Reason
+from highball.place.base import Place
 from highball.process.child import (
     HOOK_MANNERS,
     MARKER,
@@ -22,7 +23,6 @@ from highball.process.child import (
     Ended,
     Stop,
     by_lines,
-    run,
 )
 from highball.schedule import duration_to_text
 from highball.source.command import in_one_line
@@ -43,9 +43,10 @@ KEPT = (
 )
 
 
-def surroundings(facts: Mapping[str, str], marker: str) -> dict[str, str]:
+def surroundings(place: Place, facts: Mapping[str, str], marker: str) -> dict[str, str]:
     """The environment of a command that a person typed: small and known, without any secret."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    there = place.environment()
+    kept = {name: there[name] for name in KEPT if name in there}
     return {"PATH": os.defpath, **kept, **facts, MARKER: marker}
 
 
@@ -55,19 +56,24 @@ def title_of(hook: Hook) -> str:
 
 
 def run_hook(
-    hook: Hook, facts: Mapping[str, str], marker: str, stop: Stop, log: Callable[[str, str], None]
+    hook: Hook,
+    facts: Mapping[str, str],
+    marker: str,
+    stop: Stop,
+    log: Callable[[str, str], None],
+    place: Place,
 ) -> Done:
     """Run the hook to its end and say how it ended; `on_error` decides what a failure means."""
     argv = ("/bin/sh", "-c", hook.run) if isinstance(hook.run, str) else tuple(hook.run)
     command = Command(
         argv=argv,
-        environment=surroundings(facts, marker),
+        environment=surroundings(place, facts, marker),
         directory=Path(os.fsdecode(hook.dir)) if hook.dir else None,
     )
     # a line that is longer is not kept at all: one that is cut may end in half a secret
     on_data, finish = by_lines(_capped(log), LONGEST_OUTPUT_BYTES + 1)
     try:
-        ended = run(command, on_data, stop=stop, timeout=hook.timeout, manners=HOOK_MANNERS)
+        ended = place.run(command, on_data, stop=stop, timeout=hook.timeout, manners=HOOK_MANNERS)
     except (ProgramMissing, Failed) as error:
         return _failed(hook, error.message)
     finish()

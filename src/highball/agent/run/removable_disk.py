@@ -31,9 +31,9 @@ ROOM = timedelta(minutes=1)
 """So long before the next time comes the wait ends, that its own run may begin."""
 
 
-def list_away(assignment: Assignment, repositories: Sequence[str]) -> list[str]:
+def list_away(steps: Steps, repositories: Sequence[str]) -> list[str]:
     """Those that were there before and whose disk is away now, where that is waited for."""
-    return [key for key in repositories if _is_waited_for(assignment, key) and not _is_here(assignment, key)]
+    return [key for key in repositories if _is_waited_for(steps.assignment, key) and not _is_here(steps, key)]
 
 
 def until(assignment: Assignment, task: BackupTask, now: datetime) -> datetime | None:
@@ -57,7 +57,7 @@ def wait(steps: Steps, away: Sequence[str], end: datetime) -> list[str]:
             raise Cancelled("cancelled while it waited for the disk")
         if time.monotonic() >= look_at:
             look_at = time.monotonic() + LOOK_SECONDS
-            if back := [key for key in away if _is_here(steps.assignment, key)]:
+            if back := [key for key in away if _is_here(steps, key)]:
                 return back
         time.sleep(STOP_SECONDS)
     return []
@@ -75,18 +75,19 @@ def skipped(assignment: Assignment, key: str) -> Reason:
     return passed_over(key, assignment.repositories[key])
 
 
-def is_passed_over(assignment: Assignment, key: str) -> bool:
+def is_passed_over(steps: Steps, key: str) -> bool:
     """Whether maintenance that came by itself has to do without the disk of this repository."""
-    return assignment.nominal_at is not None and bool(list_away(assignment, [key]))
+    return steps.assignment.nominal_at is not None and bool(list_away(steps, [key]))
 
 
 def _is_waited_for(assignment: Assignment, key: str) -> bool:
     return key in assignment.identities and assignment.repositories[key].comes_and_goes
 
 
-def _is_here(assignment: Assignment, key: str) -> bool:
+def _is_here(steps: Steps, key: str) -> bool:
     try:
-        return assignment.repositories[key].is_in_its_folder()
+        with steps.workplace.place.files() as files:
+            return steps.assignment.repositories[key].is_in_its_folder(files)
     except OSError:  # a disk that is just going
         return False
 

@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from highball import humanize
 from highball.agent.restore.entries import (
@@ -30,11 +31,7 @@ from highball.agent.restore.plan import (
     Place,
     Survey,
 )
-from highball.agent.restore.staging import (
-    Staging,
-    make_folder,
-    put_aside,
-)
+from highball.agent.restore.staging import Staging, put_aside
 from highball.agent.run.restore_attempt import (
     MOST_NAMED,
     PATHS_AT_ONCE,
@@ -55,9 +52,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import NodeKind
 from highball.model.text import LOST, path_for_people
-from highball.place.attributes import Traits, give_traits
-from highball.place.local_files import Ground, is_safe
-from highball.place.rmtree import Identity, identity_of
+from highball.place.base import Files, Identity, Status, Traits, identity_of
 from highball.process.child import Inside, Stop
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import Overwrite, RestoreTask
@@ -76,6 +71,8 @@ def plan_restore(
     paths: Sequence[bytes],
     target: bytes | None,
     overwrite: Overwrite,
+    files: Files,
+    spools: Path,
     own: Sequence[bytes] = (),
 ) -> RestorePlan:
     """What a restore would do, and what the engine here cannot promise; touches nothing.
@@ -83,14 +80,19 @@ def plan_restore(
     Nothing is restored to where Highball's `own` files lie.
     Raises Failed: `path_unknown`, `target_unusable`, or what the repository says.
     """
-    with Survey(opened, snapshot, paths, target, overwrite, own) as survey:
+    with Survey(opened, snapshot, paths, target, overwrite, files, spools, own) as survey:
         return survey.plan(_limits(opened, survey))
 
 
 def restore(steps: Steps, opened: OpenRepository, task: RestoreTask) -> Done:
     """Carry out a restore; success is that everything planned is there, in number and size."""
-    snapshot = steps.place.demand_own(opened, task.snapshot_id, in_place=task.target is None)
-    with Survey(opened, snapshot, task.paths, task.target, task.overwrite, steps.place.own) as survey:
+    workplace = steps.workplace
+    snapshot = workplace.demand_own(opened, task.snapshot_id, in_place=task.target is None)
+    about = (opened, snapshot, task.paths, task.target, task.overwrite)
+    with (
+        workplace.place.files() as files,
+        Survey(*about, files, workplace.scratch, workplace.own) as survey,
+    ):
         work = _Restoring(steps, opened, survey)
         try:
             work.carry_out()
@@ -110,7 +112,7 @@ def _limits(opened: OpenRepository, survey: Survey) -> tuple[str, ...]:
         sentences.append("folders made above what was chosen get no extended attributes and ACLs")
     if survey.rule is Overwrite.IF_CHANGED and survey.tallies[Verdict.UNCHANGED].entries:
         sentences.append("what is there unchanged may keep the extended attributes and ACLs that it has")
-    if os.geteuid() != 0 and survey.foreign_owners:
+    if survey.files.user != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
     if own := survey.tallies[Verdict.OWN].entries:
         sentences.append(f"{OWN_IS_LEFT} ({humanize.counted(own, 'entry', 'entries')})")
@@ -139,10 +141,9 @@ class _Group:
     target: bytes
     places: list[Place]
 
-    @property
-    def room(self) -> bytes:
+    def room(self, files: Files) -> bytes:
         """Where staging is on the file system of the target: in the directory that is there, or the first above."""
-        return _first_folder(self.places[0].target if self.places[0].stands else self.target)
+        return _first_folder(files, self.places[0].target if self.places[0].stands else self.target)
 
     @property
     def wanted(self) -> int:
@@ -183,6 +184,7 @@ class _Restoring:
 
     def __init__(self, steps: Steps, opened: OpenRepository, survey: Survey) -> None:
         self._steps = steps
+        self._place = steps.workplace.place
         self._opened = opened
         self._survey = survey
         self._rule = survey.rule
@@ -305,53 +307,53 @@ class _Restoring:
         base = self._survey.base
         if base is None:
             return
-        missing = [folder for folder in (base, *ancestors(base)) if not os.path.lexists(folder)]
-        self._steps.will_make(missing)
-        with Ground() as ground:
+        with self._place.files() as files:
+            missing = [folder for folder in (base, *ancestors(base)) if files.status(folder) is None]
+            self._steps.will_make(missing)
             for path in reversed(missing):
-                folder, name = ground.locate(path)
-                os.close(make_folder(folder, name, 0o700 if path == base else 0o777))
-        leaves_out = bool(self._survey.tallies[Verdict.OWN].entries)
-        self._is_fresh = bool(missing) and is_safe(base) and not leaves_out
+                with files.make_folder(path, 0o700 if path == base else 0o777):
+                    pass
+            leaves_out = bool(self._survey.tallies[Verdict.OWN].entries)
+            self._is_fresh = bool(missing) and files.is_safe(base) and not leaves_out
 
     def _make_parents(self, group: _Group, staging: Staging | None) -> None:
         below = [p for p in self._survey.parents.values() if is_below(group.places[0].target, p.target)]
-        self._steps.will_make([parent.target for parent in below if not os.path.lexists(parent.target)])
-        with Ground() as ground:
+        with self._place.files() as files:
+            missing = [parent.target for parent in below if files.status(parent.target) is None]
+            self._steps.will_make(missing)
             for parent in sorted(below, key=lambda parent: parent.target):
-                self._make_parent(ground, parent, staging)
+                self._make_parent(files, parent, staging)
 
-    def _make_parent(self, ground: Ground, parent: Parent, staging: Staging | None) -> None:
-        there = ground.status(parent.target)
+    def _make_parent(self, files: Files, parent: Parent, staging: Staging | None) -> None:
+        there = files.status(parent.target)
         if there is not None and stat.S_ISDIR(there.st_mode):
             return
         if there is not None and (not parent.stands_in or staging is None):
             raise FileExistsError(f"{path_for_people(parent.target)} is no directory any more")
-        moved = (
-            put_aside(ground, parent.target, staging) if there is not None and staging is not None else None
-        )
-        folder, name = ground.locate(parent.target)
+        moved = None
+        if there is not None and staging is not None:
+            moved = put_aside(files, parent.target, staging.inside)
         try:
-            made = make_folder(folder, name)
+            made = files.make_folder(parent.target)
         except OSError:
             if moved is not None:
                 moved.put_back()
             raise
-        if parent.entry is not None:
-            traits = traits_of(parent.entry)
-            self._made.append(_Made(parent.target, traits, identity_of(os.fstat(made))))
-            if not traits.locks_us:  # at once: a process that is killed leaves it as it was
-                give_traits(made, traits)
-        os.close(made)
+        with made:
+            if parent.entry is not None:
+                traits = traits_of(parent.entry)
+                self._made.append(_Made(parent.target, traits, identity_of(made.status())))
+                if not traits.locks_out(files.user):  # at once: a process that is killed leaves it as it was
+                    made.give(traits)
 
     def _set_right(self) -> None:
         """Give the folders that were made above their traits, innermost first."""
-        with Ground() as ground:
+        with self._place.files() as files:
             for made in reversed(self._made):
                 try:
-                    with ground.hold(made.path) as held:
-                        if identity_of(os.fstat(held)) == made.identity:
-                            give_traits(held, made.traits)
+                    with files.hold(made.path) as held:
+                        if identity_of(held.status()) == made.identity:
+                            held.give(made.traits)
                 except OSError as error:
                     self._note_trouble(made.path, error)
 
@@ -362,48 +364,61 @@ class _Restoring:
 
     def _restore_by_staging(self, group: _Group) -> None:
         name = f".highball-restore-{self._steps.assignment.run}-{group.places[0].number}".encode()
-        room = group.room
-        self._steps.will_leave(room.rstrip(b"/") + b"/" + name)
-        with Staging(room, name) as staging:
-            attempt = Attempt()
-            inside = Inside(staging.folder, b"/restored", staging.path)
-            self._bring(group, inside, attempt, self._watched(group, staging.path))
-            self._take_up(group, attempt)
-            if not attempt.unclear and self._trouble is None and not any(f.stopped for f in attempt.finished):
-                self._make_parents(group, staging)
-                self._place(group, staging, whole_folders=not attempt.bad)
+        with self._place.files() as files:
+            room = group.room(files)
+            self._steps.will_leave(room.rstrip(b"/") + b"/" + name)
+            with Staging(files, room, name) as staging:
+                self._restore_within(group, staging)
         if staging.left is not None:
             message = f"the staging directory could not be removed: {staging.left}"
             self._cautions.append(Caution(code="staging_left", message=message, path=staging.path))
+
+    def _restore_within(self, group: _Group, staging: Staging) -> None:
+        attempt = Attempt()
+        self._bring(group, staging.target, attempt, self._watched(group, staging.path))
+        self._take_up(group, attempt)
+        if not attempt.unclear and self._trouble is None and not any(f.stopped for f in attempt.finished):
+            self._make_parents(group, staging)
+            self._put_in_place(group, staging, whole_folders=not attempt.bad)
 
     def _watched(self, group: _Group, where: bytes) -> OpenRepository:
         """The repository, with progress by the disk's free space where its engine tells none."""
         if self._opened.abilities.tells_progress_of_restores:
             return self._opened
-        before, total = _free_bytes(where), group.wanted_bytes
+        before, total = self._free_bytes(where), group.wanted_bytes
 
         def ask() -> bool:
             if self._is_time_to_tell():
-                written = min(max(before - _free_bytes(where), 0), total)
+                written = min(max(before - self._free_bytes(where), 0), total)
                 self._steps.progress(Progress(bytes_done=written, bytes_total=total))
             return self._steps.stop.requested
 
         return self._opened.having(stop=Stop(ask))
 
-    def _place(self, group: _Group, staging: Staging, *, whole_folders: bool) -> None:
-        _, files, size = self._survey.wanted
+    def _free_bytes(self, path: bytes) -> int:
+        with self._place.files() as files:
+            for folder in (path, *ancestors(path)):
+                with contextlib.suppress(OSError):
+                    return files.free_bytes(folder)
+        return 0
+
+    def _put_in_place(self, group: _Group, staging: Staging, *, whole_folders: bool) -> None:
+        _, count, size = self._survey.wanted
         done = 0
         above = len(group.folder.rstrip(b"/")) if self._opened.abilities.restores_folders else 0
-        with Placer(staging, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer:
+        with (
+            self._place.files() as files,
+            Placer(files, staging, self._rule, self._note_unplaced, whole_folders=whole_folders) as placer,
+        ):
             for entry in self._entries(group):
                 if self._steps.stop.requested:
                     return
                 if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OWN) or self._is_bad(entry):
                     continue
-                placer.place(entry, b"/restored" + entry.path[above:], self._survey.target_of(entry))
+                placer.place(entry, staging.restored(entry.path[above:]), self._survey.target_of(entry))
                 done += entry.size if entry.verdict in WANTED else 0
                 if self._is_time_to_tell():
-                    self._steps.progress(Progress(bytes_done=done, bytes_total=size, files_total=files))
+                    self._steps.progress(Progress(bytes_done=done, bytes_total=size, files_total=count))
 
     def _note_unplaced(self, path: bytes, error: OSError) -> None:
         if error.errno in _FULL:
@@ -484,19 +499,19 @@ class _Restoring:
 
     def _look_again(self, *, strictly: bool) -> _Found:
         found = _Found()
-        with Ground() as ground:
+        with self._place.files() as files:
             for entry in self._survey.spool.read():
                 if entry.verdict not in WANTED:
                     continue
                 path = self._survey.target_of(entry)
                 try:
-                    there = ground.status(path)
+                    there = files.status(path)
                 except OSError:
                     there = None
                 exact = strictly or entry.verdict is Verdict.REPLACED
                 whole = not self._is_bad(entry) and _is_whole(entry, there, exact=exact)
                 found.add(entry, path, whole=whole)
-                if whole and entry.kind is NodeKind.SYMLINK and LOST in ground.read_link(path):
+                if whole and entry.kind is NodeKind.SYMLINK and LOST in files.read_link(path):
                     found.lost.append(path)
         return found
 
@@ -513,7 +528,7 @@ class _Restoring:
             Caution(code="own_files_kept", message=OWN_IS_LEFT, path=path)
             for path in self._survey.tallies[Verdict.OWN].examples[:1]
         ]
-        if os.geteuid() != 0 and self._survey.foreign_owners:
+        if self._survey.files.user != 0 and self._survey.foreign_owners:
             message = "not run as root, so files of other owners now belong to the one who restored them"
             others.append(Caution(code="owner_not_restored", message=message))
         said = [*self._cautions, *self._attempt.cautions]
@@ -559,7 +574,7 @@ class _Found:
             self.missing.append(Caution(code="restore_incomplete", message=message, path=path))
 
 
-def _is_whole(entry: Entry, there: os.stat_result | None, *, exact: bool) -> bool:
+def _is_whole(entry: Entry, there: Status | None, *, exact: bool) -> bool:
     if there is None or kind_of(there) is not entry.kind:
         return False
     if entry.kind is not NodeKind.FILE:
@@ -568,19 +583,10 @@ def _is_whole(entry: Entry, there: os.stat_result | None, *, exact: bool) -> boo
     return there.st_size == entry.size and (same_time or not exact)
 
 
-def _free_bytes(path: bytes) -> int:
-    for folder in (path, *ancestors(path)):
-        with contextlib.suppress(OSError):
-            seen = os.statvfs(folder)
-            return seen.f_bavail * seen.f_frsize
-    return 0
-
-
-def _first_folder(path: bytes) -> bytes:
+def _first_folder(files: Files, path: bytes) -> bytes:
     """The path where it is a directory, else the first one above it; never by a link."""
-    with Ground() as ground:
-        for folder in (path, *ancestors(path)):
-            there = ground.status(folder)
-            if there is not None and stat.S_ISDIR(there.st_mode):
-                return folder
+    for folder in (path, *ancestors(path)):
+        there = files.status(folder)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            return folder
     return b"/"

@@ -52,7 +52,8 @@ from highball.model.run import (
     Step,
 )
 from highball.model.snapshot import Snapshot
-from highball.process.child import Stop, end_marked
+from highball.place.kinds import open_place
+from highball.process.child import Stop
 from highball.process.file_lock import Lock as FileLock
 from highball.protocol.fields import check_run
 from highball.protocol.tasks import (
@@ -77,13 +78,13 @@ SETTLING_TIMEOUT = timedelta(seconds=60)
 
 def carry_out(
     directory: RunDirectory,
-    place: Workplace,
+    workplace: Workplace,
     stop: Stop,
     on_event: OnEvent = lambda event: None,
     on_progress: OnProgress = lambda progress: None,
 ) -> RunEnded:
     """Carry out the run whose (locked) directory this is; whatever happens, its last event says how it ended."""
-    steps = Steps(directory, place, stop, on_event, on_progress)
+    steps = Steps(directory, workplace, stop, on_event, on_progress)
     steps.say(RunStarted, safely=True, pid=os.getpid())
     try:
         for done in steps.assignment.done_before:
@@ -103,7 +104,7 @@ def carry_out(
 
 
 def _do(steps: Steps, task: Task) -> None:
-    if not isinstance(task, BackupTask) and removable_disk.is_passed_over(steps.assignment, task.repository):
+    if not isinstance(task, BackupTask) and removable_disk.is_passed_over(steps, task.repository):
         why = removable_disk.skipped(steps.assignment, task.repository)
         steps.leave_out(Action(step_of(task.type)), task.repository, Outcome.SKIPPED, why)
         return
@@ -172,15 +173,15 @@ def _end(
 # --- a run whose process vanished ----------------------------------------------------------------
 
 
-def settle(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
+def settle(directory: RunDirectory, workplace: Workplace, on_event: OnEvent = lambda event: None) -> None:
     """End the account of a run whose process vanished (its lock is ours now): what is left of it is ended first,
     then the repositories tell whether a snapshot was saved."""
     directory.resume()
     if directory.ended:
         return
-    end_marked(directory.assignment.marker)
+    workplace.place.end_marked(directory.assignment.marker)
     last_sign = max((event.at for event in directory.read_events()), default=None)
-    steps = Steps(directory, place, Stop(), on_event)
+    steps = Steps(directory, workplace, Stop(), on_event)
     steps.make_scratch()
     for begun, ended in list(_account(directory)):
         steps.ended.append(ended or _settle_step(steps, begun, last_sign))
@@ -264,7 +265,7 @@ def _only_saved(steps: list[Step]) -> bool:
     return bool(backups) and judge_run(steps) in (Outcome.WARNING, Outcome.SUCCESS)
 
 
-def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambda event: None) -> None:
+def release(directory: RunDirectory, workplace: Workplace, on_event: OnEvent = lambda event: None) -> None:
     """Give back what a settled run still holds: its own lock in each repository, and run its `after` hooks.
 
     A run that began no step holds nothing; one that this host refused has nothing to run here, either.
@@ -274,7 +275,7 @@ def release(directory: RunDirectory, place: Workplace, on_event: OnEvent = lambd
     events = list(directory.read_events())
     if not any(isinstance(event, StepStarted) for event in events):
         return
-    steps = Steps(directory, place, Stop(), on_event)
+    steps = Steps(directory, workplace, Stop(), on_event)
     steps.clear_away()  # also what the dead run meant to remove itself, such as a restore's staging directory
     steps.ended += [event.done for event in events if isinstance(event, StepEnded)]
     for repository in _unfinished_repositories(events):
@@ -337,27 +338,28 @@ def main(arguments: Sequence[str]) -> None:
     except HighballError as error:
         _refuse(directory, error)
         return
-    place = Workplace(state, policy, sealed, policy)
-    place.prepare()
+    place = open_place(directory.assignment.place)
+    workplace = Workplace(state, policy, sealed, policy, place)
+    workplace.prepare()
     may_wait_on = removable_disk.only_waited(directory)
     if may_wait_on:
         directory.resume()
     if may_wait_on or next(directory.read_events(), None) is None:
-        _carry_out_alone(directory, place, stop)
+        _carry_out_alone(directory, workplace, stop)
     else:
-        settle(directory, place)
-        release(directory, place)
+        settle(directory, workplace)
+        release(directory, workplace)
 
 
-def _carry_out_alone(directory: RunDirectory, place: Workplace, stop: Stop) -> None:
+def _carry_out_alone(directory: RunDirectory, workplace: Workplace, stop: Stop) -> None:
     """Carry out a backup only while no other process is at its job."""
-    lock = FileLock(place.locks / f"job.{directory.assignment.job}")
+    lock = FileLock(workplace.locks / f"job.{directory.assignment.job}")
     is_backup = isinstance(directory.assignment.task, BackupTask)
     if is_backup and not lock.take():
         running = f"{directory.assignment.job} is already running (process {lock.holder()})"
         _refuse(directory, Conflict(running, code="job_running"))
         return
-    carry_out(directory, place, stop, on_progress=_Told(directory))
+    carry_out(directory, workplace, stop, on_progress=_Told(directory))
     lock.release()
 
 

@@ -6,10 +6,10 @@ ends as failed or cancelled; the run goes on with the next.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +21,6 @@ from highball.agent.run.success import judge_run
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import (
     Workplace,
-    hostname,
     meet,
 )
 from highball.config.job import Retry
@@ -47,7 +46,6 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.model.text import path_for_people
-from highball.place.rmtree import remove_empty
 from highball.process.child import Stop
 from highball.protocol.tasks import Assignment
 from highball.schedule import duration_to_text
@@ -81,14 +79,14 @@ class Steps:
     def __init__(
         self,
         directory: RunDirectory,
-        place: Workplace,
+        workplace: Workplace,
         stop: Stop,
         on_event: Callable[[Event], None] = lambda event: None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         self.assignment: Assignment = directory.assignment
-        self.place = place
-        self.scratch = place.scratch / self.assignment.run
+        self.workplace = workplace
+        self.scratch = workplace.scratch / self.assignment.run
         self.stop = stop
         self.ended: list[Step] = []
         self.cut_short: set[str] = set()
@@ -111,6 +109,7 @@ class Steps:
     def make_scratch(self) -> None:
         """Make the run's own folder for temporary files; raises OSError."""
         self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.workplace.make_scratch(self.scratch)
 
     def will_leave(self, path: bytes) -> None:
         """Name a directory that has to be removed should this process vanish; on disk before it is made."""
@@ -124,12 +123,15 @@ class Steps:
     def clear_away(self) -> None:
         """Remove the temporary files, and what a vanished process left."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-        for path in self._directory.list_litter():
-            left = clear_away_staging(path)
-            if left is not None and os.path.lexists(path):
-                self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
-        for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
-            remove_empty(folder)
+        with self.workplace.place.files() as files:
+            files.remove_tree(self.workplace.scratch_there(self.scratch))
+            for path in self._directory.list_litter():
+                left = clear_away_staging(files, path)
+                if left is not None and files.status(path) is not None:
+                    self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
+            for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
+                with suppress(OSError):  # something came to lie in it
+                    files.remove_folder(folder)
 
     # --- telling ---
 
@@ -144,7 +146,7 @@ class Steps:
     def note_saved(self, snapshot: str) -> None:
         """Remember a snapshot as made by this host; on a full disk its restore by a hub asks for leave."""
         try:
-            SavedHere(self.place.state).add([snapshot])
+            SavedHere(self.workplace.state).add([snapshot])
         except OSError as error:
             self.log("highball", f"that this host made {snapshot[:8]} could not be written down: {error}")
 
@@ -187,7 +189,9 @@ class Steps:
     def process_started(self, pid: int) -> None:
         """A program runs: known on disk before it can do anything that a later process has to undo."""
         self._pid = pid
-        self.say(ProcessStarted, step=self._step, safely=True, pid=pid, hostname=hostname())
+        self.say(
+            ProcessStarted, step=self._step, safely=True, pid=pid, hostname=self.workplace.place.hostname
+        )
 
     # --- steps ---
 
@@ -303,7 +307,7 @@ class Steps:
 
     def open(self, repository: str, *, admin: bool = False) -> OpenRepository:
         """One of the assignment's repositories, made ready, telling this run."""
-        opened = self.place.open(
+        opened = self.workplace.open(
             repository,
             self.assignment.repositories[repository],
             self.assignment.marker,
@@ -326,7 +330,7 @@ class Steps:
 
     def resolve(self, reference: SecretReference) -> SecretValue:
         """A secret of the task's own, masked from now on; raises SecretUnavailable."""
-        value = resolve(reference, sealed=self.place.sealed)
+        value = resolve(reference, sealed=self.workplace.sealed)
         self._secrets.append(value)
         return value
 

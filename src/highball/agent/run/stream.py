@@ -6,11 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from highball.errors import Failed, ProgramMissing
 from highball.model.run import Printed, Reason
-from highball.place.local import Here, Priority
+from highball.place.base import Place
+from highball.place.priority import Priority
 from highball.process.child import Command, Ended
 from highball.process.feed import Feed
 from highball.schedule import duration_to_text
@@ -30,7 +32,7 @@ class Printing:
     declared: Stream
     environment: Mapping[str, str | SecretValue]
     log: Callable[[str, str], None]
-    place: Here = field(default_factory=Here)
+    place: Place
     _feed: Feed | None = None
     _last_words: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_WORDS))
 
@@ -43,11 +45,8 @@ class Printing:
             environment=self.environment,
             directory=Path(os.fsdecode(told.directory)) if told.directory else None,
         )
-        self._feed = Feed(
-            self.place.place(command, Priority.BACKUP),
-            self._hear,
-            timeout=told.timeout,
-        )
+        run = partial(self.place.run, priority=Priority.BACKUP)
+        self._feed = Feed(run, command, self._hear, timeout=told.timeout)
         return self._feed
 
     def find_failure(self) -> Reason | None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +46,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Node, NodeKind
 from highball.model.text import path_for_people
-from highball.place.local_files import Ground
-from highball.place.rmtree import remove_tree
+from highball.place.base import Files, Status, identity_of
 from highball.protocol.tasks import VerifyTask
 
 SPARE_BYTES = 16 * 1024 * 1024
@@ -62,13 +59,9 @@ def verify(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Done:
         if not chosen.files or chosen.seen == chosen.markers:
             facts = {"files_compared": 0, "bytes_compared": 0, "files_held": chosen.seen}
             return Done(Outcome.WARNING, _nothing(chosen), (), facts)
-        _require_space(opened, chosen.bytes)
-        scratch = os.fsencode(tempfile.mkdtemp(dir=opened.scratch, prefix="verify-"))
-        try:
+        with steps.workplace.place.files() as files, _scratch(files, opened, chosen.bytes) as scratch:
             attempt = _read_back(steps, opened, task, chosen, scratch)
-            return _Comparison(steps, opened.words, chosen, attempt, scratch, task).judged()
-        finally:
-            remove_tree(scratch)
+            return _Comparison(steps, files, opened.words, chosen, attempt, scratch, task).judged()
 
 
 # --- choosing ------------------------------------------------------------------------------------
@@ -122,7 +115,7 @@ class _Chosen:
 
 @contextmanager
 def _chosen(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Iterator[_Chosen]:
-    chosen = _Chosen(Spool(opened.scratch), task.all_data)
+    chosen = _Chosen(Spool(steps.workplace.scratch), task.all_data)
     try:
         if task.all_data:
             opened.each_node(task.snapshot_id, lambda node: _take(chosen, node, task))
@@ -175,14 +168,24 @@ def _nothing(chosen: _Chosen) -> Reason:
 # --- reading back --------------------------------------------------------------------------------
 
 
-def _require_space(opened: OpenRepository, size: int) -> None:
-    free = shutil.disk_usage(opened.scratch).free
+@contextmanager
+def _scratch(files: Files, opened: OpenRepository, size: int) -> Iterator[bytes]:
+    """A folder for so many bytes, in the place where they are compared; raises Failed where they have no room."""
+    above = files.real_path(os.fsencode(opened.scratch))
+    free = files.free_bytes(above)
     if size + SPARE_BYTES > free:
         raise Failed(
             f"{humanize.size(size)} are to be restored below {opened.scratch}, where {humanize.size(free)} are free",
             code="no_space",
             hint="make room there, or verify a sample",
         )
+    path = above + b"/verify-" + os.urandom(6).hex().encode()
+    with files.make_folder(path):
+        pass
+    try:
+        yield path
+    finally:
+        files.remove_tree(path)
 
 
 def _read_back(
@@ -208,6 +211,7 @@ class _Comparison:
     """What was read back, file by file against its source."""
 
     steps: Steps
+    files: Files
     words: Words
     chosen: _Chosen
     attempt: Attempt
@@ -226,25 +230,21 @@ class _Comparison:
 
     def judged(self) -> Done:
         """Compare all of them."""
-        with Ground() as ground:
-            for entry in self.chosen.spool.read():
-                if self.steps.stop.requested:
-                    raise Cancelled(
-                        f"cancelled after {self.compared + self.read} of {self.chosen.files} files"
-                    )
-                self._compare(ground, entry)
-                self._tell()
+        for entry in self.chosen.spool.read():
+            if self.steps.stop.requested:
+                raise Cancelled(f"cancelled after {self.compared + self.read} of {self.chosen.files} files")
+            self._compare(entry)
+            self._tell()
         return self._done()
 
-    def _compare(self, ground: Ground, entry: Entry) -> None:
+    def _compare(self, entry: Entry) -> None:
         restored = self.scratch + entry.path
-        there = ground.status(restored)
+        there = self.files.status(restored)
         if as_shown(entry.path) in self.attempt.bad or there is None:
             return self._note(entry, "it could not be restored")
         if kind_of(there) is not NodeKind.FILE or there.st_size != entry.size:
             return self._note(entry, f"it came back with {there.st_size} bytes, not {entry.size}")
-        with ground.open(restored) as copy:
-            same = self._is_same(copy, entry)
+        same = self._is_same(restored, entry)
         if same is False:
             differs = "what its command printed" if self.task.stream else "its unchanged source"
             return self._note(entry, f"its content differs from {differs}")
@@ -253,18 +253,19 @@ class _Comparison:
         self.bytes_done += entry.size
         return None
 
-    def _is_same(self, copy: BinaryIO, entry: Entry) -> bool | None:
+    def _is_same(self, restored: bytes, entry: Entry) -> bool | None:
         """Whether a copy equals what was saved; None where its own hashes alone tell.
 
         What a command printed lies nowhere here: it is known by what was counted of it.
         """
         if self.task.stream:
-            return None if self.task.printed is None else _is_printed(copy, self.task.printed)
-        return _is_same(copy, entry) if self._may_look(entry) else None
+            printed = self.task.printed
+            return None if printed is None else _is_printed(self.files, restored, printed)
+        return _is_same(self.files, restored, entry) if self._may_look(entry) else None
 
     def _may_look(self, entry: Entry) -> bool:
         """Whether this host allows its own file to be compared with what was saved."""
-        allowed = self.steps.place.may_read(entry.path)
+        allowed = self.steps.workplace.may_read(entry.path)
         self.withheld += not allowed
         return allowed
 
@@ -314,33 +315,36 @@ class _Comparison:
         return f"{self.wrong} of {self.chosen.files} files did not come back as they were saved: {first}"
 
 
-def _is_printed(copy: BinaryIO, printed: Printed) -> bool:
+def _is_printed(files: Files, restored: bytes, printed: Printed) -> bool:
     digest = hashlib.sha256()
-    while block := copy.read(_BLOCK):
-        digest.update(block)
+    with files.open(restored) as copy:
+        while block := copy.read(_BLOCK):
+            digest.update(block)
     return digest.hexdigest() == printed.sha256
 
 
-def _is_same(copy: BinaryIO, entry: Entry) -> bool | None:
+def _is_same(files: Files, restored: bytes, entry: Entry) -> bool | None:
     """Whether a copy equals its source; None where the source is not the same any more."""
-    try:
-        opened = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with open(opened, "rb", buffering=0) as source:
-        before = os.fstat(source.fileno())
-        if not _is_unchanged(before, entry):
-            return None
+    folder, _, name = entry.path.rpartition(b"/")
+    with files.open(restored) as copy:
         try:
-            same = _is_equal(copy, source)
+            path = files.real_path(folder or b"/", strict=True).rstrip(b"/") + b"/" + name
+            before = files.status(path)
+            if before is None or not _is_unchanged(before, entry):
+                return None
+            with files.open(path) as source:
+                same = _is_equal(copy, source)
+            after = files.status(path)
         except OSError:
             return None
-        after = os.fstat(source.fileno())
-        steady = _is_unchanged(after, entry) and after.st_ctime_ns == before.st_ctime_ns
-        return same if steady else None
+    return same if after is not None and _is_steady(before, after) else None
 
 
-def _is_unchanged(seen: os.stat_result, entry: Entry) -> bool:
+def _is_steady(before: Status, after: Status) -> bool:
+    return identity_of(after) == identity_of(before) and after.st_ctime_ns == before.st_ctime_ns
+
+
+def _is_unchanged(seen: Status, entry: Entry) -> bool:
     return (
         kind_of(seen) is NodeKind.FILE
         and seen.st_size == entry.size

@@ -52,7 +52,9 @@ from highball.model.snapshot import (
     Snapshot,
 )
 from highball.model.text import LOST, as_listed, path_for_people
-from highball.place.local import Here, Priority
+from highball.place.base import Place
+from highball.place.local import LOCAL
+from highball.place.priority import Priority
 from highball.process.child import (
     LOCKING_MANNERS,
     MARKER,
@@ -63,7 +65,6 @@ from highball.process.child import (
     Stop,
     Stream,
     by_lines,
-    run,
 )
 from highball.process.feed import Feed
 from highball.retention import Retention
@@ -100,7 +101,7 @@ class Restic:
     """How long it may try in vain to reach the repository; None leaves it to restic (a quarter of an hour)."""
     answer_within: timedelta | None = None
     """How long the repository may take until it answers for the first time; None leaves that to restic as well."""
-    place: Here = field(default_factory=Here)
+    place: Place = LOCAL
 
     # --- what it is, and whether it is there ---
 
@@ -306,7 +307,7 @@ class Restic:
         on_error, finish = by_lines(lambda stream, line: attempts.hear(_plain(line)))
 
         with listening(self.access.ssh, self.scratch) as ssh:
-            ended = run(
+            ended = self.place.run(
                 self._command(["dump", "--no-lock", "--", snapshot, path], ssh, json=False),
                 _apart(attempts, on_data, on_error),
                 stop=attempts.stop,
@@ -500,7 +501,7 @@ class Restic:
         on_error, finish = by_lines(on_line)
 
         with listening(self.access.ssh, self.scratch) as ssh:
-            ended = run(
+            ended = self.place.run(
                 self._command(argv, ssh, json=json),
                 _apart(attempts, answer.add, on_error),
                 stop=attempts.stop,
@@ -546,9 +547,10 @@ class Restic:
         with listening(self.access.ssh, self.scratch) as ssh:
             command = self._command(argv, ssh, json=json)
             self._tell("highball", f"$ {command.shown()}")
-            ended = run(
-                self.place.place(command, priority),
+            ended = self.place.run(
+                command,
                 on_data,
+                priority=priority,
                 stop=attempts.stop,
                 # backups and maintenance hold a lock in the repository
                 manners=RESTIC_MANNERS if priority is Priority.NORMAL else LOCKING_MANNERS,
@@ -603,7 +605,7 @@ class Restic:
         return Command(
             argv=(str(self.binary.path), *(["--json"] if json else []), *options, *argv),
             environment={
-                **kept_environment(),
+                **kept_environment(self.place.environment()),
                 **self.access.environment,
                 "RESTIC_CACHE_DIR": str(self.cache),
                 "RESTIC_PROGRESS_FPS": "2",

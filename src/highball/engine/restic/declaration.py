@@ -6,6 +6,7 @@ Secrets are references. Nothing here starts a program or touches the repository.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self, TypeVar
@@ -26,6 +27,7 @@ from highball.engine.restic.location import (
 )
 from highball.engine.restic.url import split_url
 from highball.engine.restic.uses import uses_of_both
+from highball.place.base import Files
 from highball.secret import Secret, SecretReference
 
 
@@ -52,10 +54,10 @@ class ResticRepository(DeclaredRepository, Location):
         """The folder of its host, where it is a path."""
         return local_folder(self)
 
-    def is_in_its_folder(self) -> bool:
+    def is_in_its_folder(self, files: Files) -> bool:
         """Whether the folder holds restic's config."""
         folder = self.local_folder
-        return folder is not None and (folder / "config").exists()
+        return folder is not None and files.look(os.fsencode(folder / "config")) is not None
 
     @property
     def files(self) -> Mapping[str, Path]:

@@ -21,6 +21,7 @@ from highball.engine.restic.repository import WORDS, OpenResticRepository
 from highball.engine.restic.restic_form import RESTIC_FIELDS
 from highball.engine.restic.ssh import check_identity
 from highball.engine.restic.url import take_apart
+from highball.place.base import Place
 from highball.secret import SecretValue
 
 SAMPLE = Sample(
@@ -66,9 +67,9 @@ class ResticEngine:
             key, repository, reach_of(repository, sealed=sealed), kept, now, identity=identity
         )
 
-    def demand_program(self, named: Path | None, cache: Path) -> str:
+    def demand_program(self, named: Path | None, cache: Path, place: Place) -> str:
         """The version of the restic to use here."""
-        return _find(named, cache).text
+        return _find(named, cache, place).text
 
     def open(
         self,
@@ -88,7 +89,7 @@ class ResticEngine:
             check_identity(way.identity_file)
         return OpenResticRepository(
             Restic(
-                binary=_find(setting.program, setting.cache),
+                binary=_find(setting.program, setting.memory, setting.place),
                 repository=setting.key,
                 access=way,
                 cache=setting.cache / "restic",
@@ -98,12 +99,13 @@ class ResticEngine:
                 listener=setting.listener,
                 stop=setting.stop,
                 answer_within=repository.answer_within,
+                place=setting.place,
             )
         )
 
 
-def _find(named: Path | None, cache: Path) -> ResticBinary:
-    return find_restic(named, cache / "restic-versions.json")
+def _find(named: Path | None, memory: Path, place: Place) -> ResticBinary:
+    return find_restic(named, memory / "restic-versions.json", place)
 
 
 RESTIC = ResticEngine()

@@ -10,17 +10,19 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import subprocess
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from highball.errors import ProgramMissing
+from highball.errors import Failed, ProgramMissing
+from highball.place.base import Place
+from highball.process.child import Command, Stream
 
 Version = tuple[int, int, int]
 
 OLDEST: Version = (0, 14, 0)
 ANSWER_SECONDS = 20
+LONGEST_ANSWER = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,14 @@ class ResticBinary:
         return self.has(0, 17)
 
 
-def find_restic(named: Path | None, memory: Path) -> ResticBinary:
+def find_restic(named: Path | None, memory: Path, place: Place) -> ResticBinary:
     """The restic to use: the one named in the settings, else the first on PATH.
 
     `memory` is a file that remembers versions by path, size and time of change.
     Raises ProgramMissing when there is none, it does not answer, or it is older than 0.14.
     """
-    path = _locate(named)
-    version = _recall(path, memory) or _ask_and_remember(path, memory)
+    path = _locate(named, place)
+    version = _recall(path, memory, place) or _ask_and_remember(path, memory, place)
     binary = ResticBinary(path, version)
     if version < OLDEST:
         raise ProgramMissing(
@@ -88,30 +90,30 @@ def find_restic(named: Path | None, memory: Path) -> ResticBinary:
     return binary
 
 
-def _locate(named: Path | None) -> Path:
-    found = shutil.which(str(named or "restic"))
+def _locate(named: Path | None, place: Place) -> Path:
+    found = place.find_program(str(named or "restic"))
     if found is None:
         raise _no_restic(f"{named} is not an executable file" if named else "restic is not installed")
     return Path(found).absolute()  # a link keeps its name: its target may be a program of many names
 
 
-def _recall(path: Path, memory: Path) -> Version | None:
+def _recall(path: Path, memory: Path, place: Place) -> Version | None:
     try:
-        known = json.loads(memory.read_bytes())[str(path)]
+        known = json.loads(memory.read_bytes())[_name(path, place)]
         major, minor, patch = known["version"]
-        return (major, minor, patch) if known["file"] == _fingerprint(path) else None
+        return (major, minor, patch) if known["file"] == _fingerprint(path, place) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _ask_and_remember(path: Path, memory: Path) -> Version:
-    version = _ask(path)
+def _ask_and_remember(path: Path, memory: Path, place: Place) -> Version:
+    version = _ask(path, place)
     try:
         known = json.loads(memory.read_bytes())
     except (OSError, ValueError):
         known = {}
     known = known if isinstance(known, dict) else {}
-    known[str(path)] = {"file": _fingerprint(path), "version": version}
+    known[_name(path, place)] = {"file": _fingerprint(path, place), "version": version}
     fresh = memory.with_name(f"{memory.name}.{os.getpid()}")
     with contextlib.suppress(OSError):  # it is asked once more, that is all
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -120,26 +122,30 @@ def _ask_and_remember(path: Path, memory: Path) -> Version:
     return version
 
 
-def _fingerprint(path: Path) -> list[int]:
-    seen = path.stat()
-    return [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+def _name(path: Path, place: Place) -> str:
+    return f"{place.key}:{path}" if place.key else str(path)
 
 
-def _ask(path: Path) -> Version:
+def _fingerprint(path: Path, place: Place) -> list[int]:
+    with place.files() as files:
+        seen = files.status(files.real_path(os.fsencode(path), strict=True))
+    return [seen.st_ino, seen.st_size, seen.st_mtime_ns] if seen is not None else []
+
+
+def _ask(path: Path, place: Place) -> Version:
+    said = bytearray()
+
+    def on_data(stream: Stream, data: bytes) -> None:
+        if stream == "stdout" and len(said) < LONGEST_ANSWER:
+            said.extend(data)
+
     try:
-        done = subprocess.run(
-            [path, "version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ANSWER_SECONDS,
-            check=False,
-            env={},
-        )
-    except OSError as error:
-        raise _no_restic(f"{path} cannot be started: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise _no_restic(f"{path} did not say its version within {ANSWER_SECONDS} s") from None
-    return read_version(done.stdout.decode("utf-8", "replace"), path)
+        ended = place.run(Command((str(path), "version")), on_data, timeout=timedelta(seconds=ANSWER_SECONDS))
+    except (ProgramMissing, Failed) as error:
+        raise _no_restic(error.message) from None
+    if ended.timed_out:
+        raise _no_restic(f"{path} did not say its version within {ANSWER_SECONDS} s")
+    return read_version(said.decode("utf-8", "replace"), path)
 
 
 def read_version(text: str, path: Path) -> Version:

@@ -6,7 +6,6 @@ here judges what it did.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ from highball.engine.restic.retrying import Finished as Ended
 from highball.errors import RepositoryError
 from highball.model.run import Caution
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
-from highball.process.child import Stop, is_alive
+from highball.process.child import Stop
 from highball.retention import Retention
 from highball.secret import SecretValue
 
@@ -231,7 +230,8 @@ class OpenResticRepository:
 
     def is_stale(self, lock: Lock) -> bool:
         """Whether `restic unlock` removes it: its process is dead here, or it was not refreshed."""
-        dead_here = lock.hostname == socket.gethostname() and not is_alive(lock.pid)
+        place = self.restic.place
+        dead_here = lock.hostname == place.hostname and not place.is_alive(lock.pid)
         return dead_here or datetime.now(UTC) - lock.created_at > STALE_AFTER
 
     def unlock(self, *, remove_all: bool = False) -> Finished:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from highball.secret import SecretReference, is_named_like_a_secret
 
@@ -107,7 +108,7 @@ NAMING_FILES = frozenset(
 """Variables that name a file with a secret."""
 
 
-def kept_environment() -> dict[str, str]:
-    """The few variables that restic and the ssh that it starts need from us."""
+def kept_environment(there: Mapping[str, str]) -> dict[str, str]:
+    """The few variables that restic and the ssh that it starts need of those of their place."""
     kept = ("PATH", "HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR")
-    return {"PATH": os.defpath, "HOME": "/nonexistent"} | {n: os.environ[n] for n in kept if n in os.environ}
+    return {"PATH": os.defpath, "HOME": "/nonexistent"} | {n: there[n] for n in kept if n in there}

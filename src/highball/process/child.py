@@ -161,6 +161,13 @@ class Feeding(Protocol):
         """The child is over, or was never started."""
 
 
+class Signals(Protocol):
+    """How a child is reached where it runs elsewhere, and what was started here only carries it."""
+
+    def send(self, carrier: int, number: int, *, whole_group: bool) -> None:
+        """Send it a signal, or it and all that it started; one that is over is no error."""
+
+
 RESTIC_MANNERS = Manners()
 """SIGINT is clean on every restic; to restic alone, because it still needs its ssh to remove the lock."""
 
@@ -181,10 +188,11 @@ def run(
     manners: Manners = RESTIC_MANNERS,
     on_start: Callable[[int], None] = lambda pid: None,
     feed: Feeding | None = None,
+    signals: Signals | None = None,
 ) -> Ended:
     """Run the command to its end and hand everything it prints to `on_data` as it comes.
 
-    It reads what `feed` gives it, or nothing.
+    It reads what `feed` gives it, or nothing. With `signals` it is asked to end, and made to, by these.
     If `on_data` raises, the child's group is killed before the exception goes on.
     Raises ProgramMissing when the program is not there, Failed when it cannot be started.
     """
@@ -196,10 +204,12 @@ def run(
         try:
             with _watched(child, manners):
                 on_start(child.pid)
-                ending = _Ending(child, manners, stop or Stop(), deadline)
+                ending = _Ending(child, manners, stop or Stop(), deadline, signals)
                 _drain(child, outputs, on_data, ending, feed)
                 status = _reap(child, ending)
         except BaseException:
+            if signals is not None:
+                signals.send(child.pid, signal.SIGKILL, whole_group=True)
             _kill_group(child)
             raise
     exit_status = 128 - status if status < 0 else status
@@ -470,9 +480,15 @@ class _Ending:
     """Decides at every tick whether the child is to be asked, or made, to end."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], manners: Manners, stop: Stop, deadline: float | None
+        self,
+        child: subprocess.Popen[bytes],
+        manners: Manners,
+        stop: Stop,
+        deadline: float | None,
+        signals: Signals | None,
     ) -> None:
         self._child = child
+        self._signals = signals
         self._manners = manners
         self._stop = stop
         self._deadline = deadline
@@ -503,16 +519,22 @@ class _Ending:
 
     def kill(self) -> None:
         """Make the whole group end, and note who in it cannot be made to."""
+        if self._signals is not None:
+            self._signals.send(self._child.pid, signal.SIGKILL, whole_group=True)
         _kill_group(self._child)
         self.left = _list_out_of_reach(self._child.pid)
         self.gave_up = self._child.returncode is None and not _may_signal(self._child.pid)
 
     def _ask_politely(self) -> None:
+        polite, whole_group = self._manners.polite_signal, self._manners.whole_group
+        if self._signals is not None:
+            self._signals.send(self._child.pid, polite, whole_group=whole_group)
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._manners.whole_group:
-                os.killpg(self._child.pid, self._manners.polite_signal)
+            if whole_group:
+                os.killpg(self._child.pid, polite)
             else:
-                self._child.send_signal(self._manners.polite_signal)
+                self._child.send_signal(polite)
 
 
 def _drain(

@@ -30,7 +30,7 @@ from highball.engine.kinds import engine_named
 from highball.model.event import LogLine, ProcessStarted, RunEnded, StepEnded, WarningSeen
 from highball.model.run import Outcome, RunKind
 from highball.process.child import Stop
-from highball.protocol.queries import Browse, Measure, TestSources
+from highball.protocol.queries import Browse, Measure, TestSources, needs_of
 from highball.protocol.tasks import (
     Assignment,
     BackupTask,
@@ -237,6 +237,15 @@ def test_questions_are_answered_from_there(world: World, saved: str) -> None:
     assert [one["sound"] for one in tested] == [True, False]
     found = world.asked().sample_names(saved)
     assert (found.sampled, found.found) == (3, 3)
+
+
+def test_an_agent_that_knows_no_places_is_told_of_none(world: World) -> None:
+    question = Browse(path=b"/srv")
+    assert needs_of(question) == frozenset()
+    assert needs_of(question.model_copy(update={"place": world.declared})) == {"places"}
+    assignment = world.assignment(world.job("docs"))
+    assert assignment.needs == ("places",)
+    assert assignment.model_copy(update={"place": None}).needs == ()
 
 
 # --- processes that vanish -----------------------------------------------------------------------

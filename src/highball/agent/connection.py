@@ -103,6 +103,7 @@ CAPABILITIES = (
     "measures",
     "names",
     "keys",
+    "places",
     "retention-rules",
     "streams",
 )

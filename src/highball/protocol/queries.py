@@ -262,3 +262,10 @@ Question = Annotated[
     | TestSources,
     Field(discriminator="asks"),
 ]
+
+
+def needs_of(question: Question) -> frozenset[str]:
+    """What an agent must be able to if it is to answer, where not every one is."""
+    own: str | None = getattr(question, "needs", None)
+    elsewhere = None if question.place is None else "places"
+    return frozenset(name for name in (own, elsewhere) if name is not None)

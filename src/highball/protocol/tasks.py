@@ -253,6 +253,18 @@ class Assignment(WireModel):
         return self.host, *self.former_hosts
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What an agent must be able to, to carry it out, where not every one is."""
+        task = self.task
+        needs = {
+            "keys": isinstance(task, KeyTask),
+            "streams": isinstance(task, BackupTask) and bool(task.streams),
+            "hub-copy": bool(self.done_before),
+            "places": self.place is not None,
+        }
+        return tuple(name for name, needed in needs.items() if needed)
+
+    @property
     def marker(self) -> str:
         """What every process of this run carries in its environment."""
         return f"{self.job or self.kind}_{self.run}"

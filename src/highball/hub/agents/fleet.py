@@ -44,7 +44,7 @@ from highball.protocol.handshake import (
     Line,
     Socket,
 )
-from highball.protocol.queries import Flowing, Question
+from highball.protocol.queries import Flowing, Question, needs_of
 from highball.protocol.wire import (
     OFFLINE_AFTER,
     VERSIONS,
@@ -614,8 +614,8 @@ class Fleet:
         connection = self._connections.get(host)
         if connection is None:
             raise not_connected(host)
-        needed = getattr(question, "needs", None)
-        if needed is not None and needed not in connection.hello.capabilities:
+        needed: frozenset[str] = frozenset() if question is None else needs_of(question)
+        if not needed <= set(connection.hello.capabilities):
             raise Failed(
                 f"the agent of {host} ({connection.hello.program}) does not know that question",
                 code="unsupported",

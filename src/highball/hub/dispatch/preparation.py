@@ -22,7 +22,7 @@ from highball.hub.dispatch.run_secrets import RunSecrets
 from highball.hub.retention.live_plans import LivePlans, Looks
 from highball.hub.runs.queue import Queued, RunOrder
 from highball.hub.runs.record import utc_now
-from highball.protocol.tasks import Assignment, BackupTask, KeyTask, RestoreTask
+from highball.protocol.tasks import Assignment, RestoreTask
 from highball.protocol.wire import Assign
 
 
@@ -45,7 +45,7 @@ class Preparation:
         written = await asyncio.to_thread(self._write, run, looks)
         assignment = await asyncio.to_thread(self._claims.order, written)
         values = await asyncio.to_thread(self._secrets.of_assignment, run.order, assignment)
-        return Assign(assignment=assignment, needs=_needs_of(assignment), secrets=values)
+        return Assign(assignment=assignment, needs=assignment.needs, secrets=values)
 
     async def _look_first(self, run: Queued) -> Looks:
         """What has to be seen of a repository before a run there can be prepared; raises HighballError."""
@@ -117,15 +117,6 @@ class Preparation:
             for key in profiles_of(tables, table_of(table_of(tables, "jobs"), job).get("profile"))
         ]
         return [*chain, *([("defaults", "defaults")] if tables.get("defaults") else [])]
-
-
-def _needs_of(assignment: Assignment) -> tuple[str, ...]:
-    """What an agent must be able to, where not every one is."""
-    if isinstance(assignment.task, KeyTask):
-        return ("keys",)
-    if isinstance(assignment.task, BackupTask) and assignment.task.streams:
-        return ("streams",)
-    return ("hub-copy",) if assignment.done_before else ()
 
 
 def _named(key: str | None) -> str:

@@ -75,7 +75,7 @@ class Bench(ABC):
         """Where it is opened."""
         scratch, cache = self.folder / "scratch", self.folder / "cache"
         listener = Listener(log=lambda stream, text: self.log.append(text))
-        return Setting("nas", "docs_run", cache, scratch, listener=listener, **more)
+        return Setting("nas", "docs_run", cache, scratch, cache, listener=listener, **more)
 
     @property
     def declared(self) -> DeclaredRepository:

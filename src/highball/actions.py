@@ -1,7 +1,8 @@
 """The table of actions: one row for each verb that can be ordered, with all that is true of it everywhere.
 
-What an order has to name, how much of a repository it needs, whether it deletes, who carries it out and what people
-call it stands here and nowhere else; API, pages and CLI read it. A row says what a verb is, never how it is done.
+What an order has to name, who may give it, how much of a repository it needs, whether it deletes, who carries it out
+and what people call it stands here and nowhere else; API, pages and CLI read it. A row says what a verb is, never how
+it is done.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from highball.model.role import Role
 from highball.model.run import Action, RunKind
 
 
@@ -45,7 +47,8 @@ class Words:
     duty: str = ""
     """What comes by itself, as a duty: `Check {}`, with `{}` for what it is done to."""
     button: str | None = None
-    """Its entry in the menu of a repository; nothing where the page has another place for it."""
+    """Its entry in the menu of what it is about, a repository or a job; nothing where the page has another place for
+    it."""
     icon: str = "wrench"
     help: str = ""
     """One sentence for who orders it from a command line; nothing where another command does that."""
@@ -70,6 +73,8 @@ class Verb:
     by: By = By.MAINTAINER
     preview: str | None = None
     """Where it is shown what it would do, for what a person looks at first."""
+    role: Role = Role.OPERATOR
+    """The least role that may order it."""
     alone: bool = False
     """Whether every order of it is carried out by itself, however alike."""
     ordered_at: str | None = None
@@ -80,10 +85,9 @@ class Verb:
         """Whether it carries out plans of retention."""
         return "plan" in self.takes
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether one click orders it: it needs no more than a repository, and nobody has to look first."""
-        return self.needs == ("repository",) and self.preview is None
+    def is_plain_on(self, kind: str) -> bool:
+        """Whether one click orders it: it needs no more than an object of this kind, and nobody has to look first."""
+        return self.needs == (kind,) and self.preview is None
 
 
 _RETENTION = "GET /api/v1/repositories/KEY/retention"
@@ -243,6 +247,7 @@ VERBS = (
     Verb(
         "key-add",
         Action.KEY,
+        role=Role.ADMIN,
         alone=True,
         ordered_at=_KEYS_AT,
         needs=("repository", "new"),
@@ -252,6 +257,7 @@ VERBS = (
     Verb(
         "key-rotate",
         Action.KEY,
+        role=Role.ADMIN,
         alone=True,
         ordered_at=_KEYS_AT,
         needs=("repository", "new"),
@@ -263,6 +269,7 @@ VERBS = (
         Action.KEY,
         lock=Need.EXCLUSIVE,
         deletes=True,
+        role=Role.ADMIN,
         alone=True,
         ordered_at=_KEYS_AT,
         needs=("repository", "key_id"),
@@ -276,6 +283,18 @@ ACTIONS: dict[str, Verb] = {verb.name: verb for verb in VERBS}
 """The same by name."""
 
 _HOOK = Words("Hook", "Hook")
+
+
+def role_for(task: str | None = None) -> Role:
+    """The least role that may order this verb; with none, the least that may order any."""
+    order = list(Role)
+    verbs = ACTIONS.values() if task is None else [ACTIONS[task]]
+    return min((verb.role for verb in verbs), key=order.index)
+
+
+def list_offered(kind: str) -> list[Verb]:
+    """The verbs that the page of a repository or a job has a button for."""
+    return [verb for verb in ACTIONS.values() if verb.is_plain_on(kind) and verb.words.button]
 
 
 def words_of(action: Action) -> Words:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.whole import NOW, Whole, whole_hub
-from highball.actions import ACTIONS, Verb, Words
+from highball.actions import ACTIONS, By, Verb, Words
 from highball.agent.run import maintenance
 from highball.agent.run.steps import Done, Steps
 from highball.cli.app import run_command
@@ -19,7 +19,7 @@ from highball.cli.hub_client import Hub
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.runs.queue import RunOrder
 from highball.model.role import Role
-from highball.model.run import Action, Outcome, Reason
+from highball.model.run import Action, Outcome, Reason, RunKind
 from highball.protocol.tasks import Assignment, PlainTask
 from highball.secret import SecretValue
 from testbed.restic import ResticBinary
@@ -33,6 +33,16 @@ WEIGH = Verb(
 )
 
 
+REVIEW = Verb(
+    "review",
+    Action.BACKUP,
+    Words("Review", "Review of {}", button="Review it"),
+    needs=("job",),
+    kind=RunKind.BACKUP,
+    by=By.JOB_HOST,
+)
+
+
 def weigh(steps: Steps, repository: str) -> Done:
     """How it is carried out: not at all."""
     return Done(facts={"bytes_stored": 42})
@@ -40,8 +50,9 @@ def weigh(steps: Steps, repository: str) -> Done:
 
 @pytest.fixture(autouse=True)
 def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' copy of the table, with a row more."""
+    """The tests' copy of the table, with a row more on repositories and one on jobs."""
     monkeypatch.setitem(ACTIONS, WEIGH.name, WEIGH)
+    monkeypatch.setitem(ACTIONS, REVIEW.name, REVIEW)
     monkeypatch.setitem(maintenance.PLAIN, WEIGH.name, weigh)
 
 
@@ -75,6 +86,20 @@ def test_a_page_offers_it_and_orders_it(whole: Whole) -> None:
     answer = pages.post("/repositories/nas/run", data={"task": "weigh"}, follow_redirects=False)
     assert answer.status_code == 303, answer.text
     assert newest_order(whole) == RunOrder(task="weigh", repository="nas")
+
+
+def test_the_page_of_a_job_offers_a_verb_on_jobs_and_orders_it(whole: Whole) -> None:
+    pages = whole.client(Role.OPERATOR)
+    shown = pages.get("/jobs/docs").text
+    assert 'name="task" value="review"' in shown
+    assert "Review it" in shown
+    assert "Review it" not in whole.client(Role.VIEWER).get("/jobs/docs").text
+    assert "Review it" not in pages.get("/repositories/nas").text
+    answer = pages.post("/jobs/docs/run", data={"task": "review"}, follow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    assert newest_order(whole) == RunOrder(task="review", job="docs")
+    for task in ("weigh", "verify", "nothing"):
+        assert pages.post("/jobs/docs/run", data={"task": task}, follow_redirects=False).status_code == 400
 
 
 def test_a_command_orders_it_of_a_hub(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:

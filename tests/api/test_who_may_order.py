@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -10,6 +11,10 @@ import pytest
 
 from api.whole import SNAPSHOT, Whole
 from highball.actions import ACTIONS
+from highball.cli.app import run_command
+from highball.errors import NotAllowed
+from highball.hub.audit import Actor
+from highball.hub.runs.queue import RunOrder
 from highball.model.role import Role
 
 VIEWER, OPERATOR, ADMIN = Role
@@ -124,6 +129,34 @@ def test_who_may_order_it_on_a_page(whole: Whole, task: str, role: Role | None) 
         assert role is None or NEEDED in answer.text
 
 
-def test_every_verb_has_its_least_role_here() -> None:
-    assert set(LEAST) == set(ACTIONS)
+@each_role
+@each_verb
+def test_the_operations_themselves_let_nobody_else_order_it(
+    whole: Whole, task: str, role: Role | None
+) -> None:
+    if role is None or may(role, task):
+        return
+    with pytest.raises(NotAllowed, match=f"needs the role {LEAST[task]}"):
+        whole.hub.operations.place(RunOrder.model_validate(order_of(task)), Actor("otto", role))
+
+
+def test_a_row_says_anew_who_may_order_its_verb(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACTIONS, "stats", replace(ACTIONS["stats"], role=ADMIN))
+    order = {"task": "stats", "repository": "far"}
+    assert_refused(OPERATOR, whole.client(OPERATOR).post(f"{API}/runs", json=order))
+    pages = {role: whole.client(role).get("/repositories/far").text for role in (OPERATOR, ADMIN)}
+    assert ['value="stats"' in page for page in pages.values()] == [False, True]
+    assert whole.client(ADMIN).post(f"{API}/runs", json=order).status_code == 202
+
+
+def test_the_help_of_a_command_tells_whom_a_hub_lets_order_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("check", "run", "restore"):
+        assert run_command([command, "--help"]) == 0
+        assert "Over a hub this takes the role operator." in capsys.readouterr().out
+    assert run_command(["status", "--help"]) == 0
+    assert "takes the role" not in capsys.readouterr().out
+
+
+def test_the_row_of_each_verb_says_so() -> None:
+    assert {verb.name: verb.role for verb in ACTIONS.values()} == LEAST
     assert set(ON_PAGES) == set(ACTIONS) - {"restore"}

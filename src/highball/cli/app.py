@@ -141,7 +141,8 @@ def register(named: str | None = None, then: str = "", *_: str, over_hub: bool =
             app.add_typer(_as_group(verbs_of), name=name, help=title, short_help=_main_clause(title))
         else:
             hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)
-            app.command(name, hidden=hidden, short_help=_in_short(verbs[name]))(verbs[name])
+            short = _in_short(verbs[name])
+            app.command(name, hidden=hidden, short_help=short, epilog=_who_may(name))(verbs[name])
 
 
 def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: Groups) -> None:
@@ -183,6 +184,14 @@ def _as_group(verbs: Verbs) -> typer.Typer:
 def _in_short(command: Callable[..., Any]) -> str:
     """The main clause of a command's first sentence, for the list of commands."""
     return _main_clause(command.__doc__ or "")
+
+
+def _who_may(command: str) -> str | None:
+    """Whom a hub lets order it, behind the help of a command that is a verb of the table of actions."""
+    from highball.cli.commands.table import role_over_hub
+
+    role = role_over_hub(command)
+    return None if role is None else f"Over a hub this takes the role {role}."
 
 
 def _main_clause(text: str) -> str:

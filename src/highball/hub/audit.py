@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
+from highball.errors import NotAllowed
 from highball.hub.storage.database import Database, new_run_id
 from highball.hub.storage.schema import audit
 from highball.model.role import Role
@@ -37,6 +38,14 @@ class Actor:
     def is_token(self) -> bool:
         """Whether it is a program that proves itself with a token."""
         return self.name.startswith("token:")
+
+    def demand(self, role: Role) -> None:
+        """Raise NotAllowed where it has less than this role."""
+        if not self.role.includes(role):
+            raise NotAllowed(
+                f"this needs the role {role.value}, and {self.name} has {self.role.value}",
+                hint="ask somebody with that role, or for that role",
+            )
 
     @property
     def may_restore_in_place(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from highball.actions import role_for
 from highball.errors import LoginNeeded, NotAllowed
 from highball.hub.audit import Actor
 from highball.hub.auth.sessions import Known
@@ -33,11 +34,21 @@ def demand(role: Role) -> Callable[[Request], Actor]:
 
     def demanded(request: Request) -> Actor:
         actor = who(request)
-        if not actor.role.includes(role):
-            raise NotAllowed(
-                f"this needs the role {role.value}, and {actor.name} has {actor.role.value}",
-                hint="ask somebody with that role, or for that role",
-            )
+        actor.demand(role)
+        return actor
+
+    return demanded
+
+
+def to_order(task: str | None = None) -> Callable[[Request], Actor]:
+    """The same for who may order this verb, as its row of the table of actions says; with none, any verb at all.
+
+    What is ordered in the end, the operations hold against its own row.
+    """
+
+    def demanded(request: Request) -> Actor:
+        actor = who(request)
+        actor.demand(role_for(task))
         return actor
 
     return demanded
@@ -46,6 +57,15 @@ def demand(role: Role) -> Callable[[Request], Actor]:
 Sees = Annotated[Actor, Depends(demand(Role.VIEWER))]
 Runs = Annotated[Actor, Depends(demand(Role.OPERATOR))]
 Admin = Annotated[Actor, Depends(demand(Role.ADMIN))]
+Orders = Annotated[Actor, Depends(to_order())]
+Discards = Annotated[Actor, Depends(to_order("discard"))]
+Forgets = Annotated[Actor, Depends(to_order("forget"))]
+Unlocks = Annotated[Actor, Depends(to_order("unlock"))]
+Proves = Annotated[Actor, Depends(to_order("verify"))]
+Restores = Annotated[Actor, Depends(to_order("restore"))]
+AddsKey = Annotated[Actor, Depends(to_order("key-add"))]
+RotatesKey = Annotated[Actor, Depends(to_order("key-rotate"))]
+RemovesKey = Annotated[Actor, Depends(to_order("key-remove"))]
 
 
 def known(request: Request) -> Known:

@@ -22,6 +22,7 @@ from highball.cli.commands import (
     restore,
     snapshots,
 )
+from highball.model.role import Role
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": configuration.validate,
@@ -57,11 +58,21 @@ OF_HUB: dict[str, Callable[..., Any]] = {"backup": backup.back_up_hub}
 """Those of `highball hub` that a hub carries out itself; the others need its machine."""
 
 
+ALSO_CALLED = {"run": "backup"}
+"""The commands that are called otherwise than the verb that they order."""
+
+
+def role_over_hub(command: str) -> Role | None:
+    """The least role that a hub lets order what this command orders; None where that is no verb."""
+    verb = ACTIONS.get(ALSO_CALLED.get(command, command))
+    return None if verb is None else verb.role
+
+
 def all_commands() -> dict[str, Callable[..., Any]]:
     """Those above, and one for each row of the table of actions that has none."""
     of_rows = {
         verb.name: maintenance.command_of(verb)
         for verb in ACTIONS.values()
-        if verb.is_plain and verb.words.help and verb.name not in COMMANDS
+        if verb.is_plain_on("repository") and verb.words.help and verb.name not in COMMANDS
     }
     return COMMANDS | of_rows

@@ -147,7 +147,7 @@ class Orders:
                     markers=markers,
                     unconfirmed=not confirmed,
                 ), job
-        assert order.verb.is_plain, f"{order.task} needs a plan"
+        assert order.verb.is_plain_on("repository"), f"{order.task} needs a plan"
         return PlainTask(type=order.task, repository=key), None
 
     def has_to_list(self, order: RunOrder, key: str) -> bool:

@@ -54,10 +54,11 @@ class RunOperations:
     ) -> tuple[Run, Placing]:
         """Queue a run; with the same idempotency key, the run that this key began; the one that waits already.
 
-        Raises NotAllowed (`restore_in_place_needed`), Unknown for a job or repository that is not declared, and Misuse,
-        Unknown or NotAllowed for a snapshot that is none or cannot be removed. Not to be called in the loop's own
-        thread.
+        Raises NotAllowed for who may not order that (`not_allowed`, `restore_in_place_needed`), Unknown for a job or
+        repository that is not declared, and Misuse, Unknown or NotAllowed for a snapshot that is none or cannot be
+        removed. Not to be called in the loop's own thread.
         """
+        actor.demand(order.verb.role)
         if order.may_replace:
             _demand_in_place(actor)
         now, document = self._now(), self._hub.document()

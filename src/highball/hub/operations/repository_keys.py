@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
+from highball.actions import role_for
 from highball.config.repository import demand_right_to_delete
 from highball.errors import HighballError, Misuse, NotAllowed
 from highball.hub.audit import Actor
@@ -112,6 +113,7 @@ class KeyOperations(RunOperations):
         return run
 
     def _order_key(self, key: str, new: _New, actor: Actor, order_key: str | None) -> Run:
+        actor.demand(role_for(new.task))  # before anything is sealed
         run_id = new_run_id(self._now(), secrets.randbits(74))
         place, reference = None, new.reference
         if new.value is not None:

@@ -33,7 +33,7 @@ from highball.model.run import (
 from highball.model.standing import Hold
 from highball.model.text import UtcTime
 from highball.retention import Plan
-from highball.web.authorize import Runs, Sees
+from highball.web.authorize import Discards, Runs, Sees
 from highball.web.dependencies import TheOperations
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
@@ -184,7 +184,7 @@ async def preview(operations: TheOperations, request: Request, chosen: Chosen, _
 
 
 @router.post("/settings/retention/run", status_code=202)
-def run_retention(operations: TheOperations, wanted: Confirmed, actor: Runs) -> Begun:
+def run_retention(operations: TheOperations, wanted: Confirmed, actor: Discards) -> Begun:
     """Apply retention now: for every repository, or for one pair."""
     pairs = _pairs(operations, wanted)
     if not wanted.confirmed:

@@ -25,7 +25,7 @@ from highball.protocol.queries import (
     RestorePlan,
 )
 from highball.retention import Plan
-from highball.web.authorize import Admin, Runs, Sees
+from highball.web.authorize import Admin, Restores, Runs, Sees
 from highball.web.dependencies import TheOperations
 from highball.web.disconnect import while_asked
 from highball.web.error_responses import ASKED_IN_VAIN
@@ -124,7 +124,7 @@ async def compare(
 
 @router.post("/restores/preview")
 async def preview_restore(
-    operations: TheOperations, request: Request, wish: RestoreWish, _: Runs
+    operations: TheOperations, request: Request, wish: RestoreWish, _: Restores
 ) -> RestorePlan:
     """What a restore would do on the machine it goes to; nothing is touched, and nothing recorded."""
     return await while_asked(request, operations.plan_restore(wish))

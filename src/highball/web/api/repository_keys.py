@@ -12,7 +12,7 @@ from highball.hub.runs.queue import KEY_NAME
 from highball.model.run import Run
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
-from highball.web.authorize import Admin, Sees
+from highball.web.authorize import AddsKey, RemovesKey, RotatesKey, Sees
 from highball.web.dependencies import TheOperations
 from highball.web.error_responses import ASKED_IN_VAIN
 
@@ -57,14 +57,16 @@ async def list_keys(operations: TheOperations, key: str, _: Sees) -> list[KeyTol
 
 
 @router.post("", status_code=202)
-def add_key(operations: TheOperations, key: str, actor: Admin, sent: NewPassword, response: Response) -> Run:
+def add_key(
+    operations: TheOperations, key: str, actor: AddsKey, sent: NewPassword, response: Response
+) -> Run:
     """Let another password open it, besides the one that does; this hub does not keep it."""
     run = operations.add_key(key, actor, name=sent.name, value=sent.value, reference=sent.reference)
     return _begun(response, run)
 
 
 @router.post("/rotate", status_code=202)
-def rotate(operations: TheOperations, key: str, actor: Admin, sent: Rotation, response: Response) -> Run:
+def rotate(operations: TheOperations, key: str, actor: RotatesKey, sent: Rotation, response: Response) -> Run:
     """Let a new password open it, and once it has, take the place of the one before; nothing is encrypted anew.
 
     The key before stays until it is removed. A reference has to be declared afterwards by whoever declares the
@@ -82,7 +84,7 @@ def rotate(operations: TheOperations, key: str, actor: Admin, sent: Rotation, re
 
 
 @router.post("/{id}/remove", status_code=202)
-def remove_key(operations: TheOperations, key: str, id: KeyId, actor: Admin, response: Response) -> Run:
+def remove_key(operations: TheOperations, key: str, id: KeyId, actor: RemovesKey, response: Response) -> Run:
     """Let the password of this key open it no more; one that this hub opens it by is never removed."""
     return _begun(response, operations.remove_key(key, id, actor))
 

@@ -28,7 +28,7 @@ from highball.model.run import (
 from highball.model.standing import Standing
 from highball.model.text import time_to_text
 from highball.web.api.maintenance import Accepted, Word, reason_of
-from highball.web.authorize import Runs, Sees
+from highball.web.authorize import Orders, Runs, Sees
 from highball.web.dependencies import TheOperations
 from highball.web.middleware import is_still_known
 from highball.web.ui.log_view import each_line
@@ -105,7 +105,7 @@ def list_runs(
 def order_run(
     operations: TheOperations,
     order: RunRequest,
-    actor: Runs,
+    actor: Orders,
     response: Response,
     idempotency_key: Annotated[str | None, Header(max_length=200, pattern="^[!-~]+$")] = None,
 ) -> Ordered:

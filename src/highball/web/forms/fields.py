@@ -16,6 +16,7 @@ from typing import Annotated
 from fastapi import Depends, Form, Query, Request, Response
 from starlette.datastructures import FormData
 
+from highball.actions import ACTIONS
 from highball.errors import ConfigurationInvalid, HighballError, Problem, Stale
 from highball.hub.document.diff import Declared, is_of_file
 from highball.hub.hub import Hub
@@ -136,3 +137,11 @@ def begin_of(day: str, zone: tzinfo, field: str) -> datetime:
 def secret(text: str) -> SecretValue:
     """What was typed, as a secret."""
     return SecretValue(text.encode("utf-8", "replace"))
+
+
+def needs_no_look(kind: str, task: str) -> str:
+    """A verb that one click orders on an object of this kind. Raises ValueError."""
+    verb = ACTIONS.get(task)
+    if verb is None or not verb.is_plain_on(kind):
+        raise ValueError("one click does not order that")
+    return task

@@ -6,14 +6,17 @@ import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
+from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from highball import humanize
+from highball.actions import list_offered
 from highball.config.document import effective_job, effective_retention
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.hub.agents.pending_queries import each_of
@@ -47,11 +50,11 @@ from highball.retention import (
     rules,
 )
 from highball.schedule import jitter_of, next_times
-from highball.web.authorize import Admin, Runs, Sees
+from highball.web.authorize import Admin, Orders, Proves, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import fields
 from highball.web.forms import pause as pausing
-from highball.web.forms.fields import InQuery, Text, new_order_key
+from highball.web.forms.fields import InQuery, Text, needs_no_look, new_order_key
 from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import list_rows
 from highball.web.ui import status_looks
@@ -313,6 +316,7 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
         "file": fields.file_of(hub, declared),
         "options": list(told_of(job)),
         "once": new_order_key(),
+        "offered": list_offered("job"),
         "pauses": pausing.choices(),
     }
 
@@ -589,9 +593,17 @@ def _policy(retention: Retention) -> str:
 
 
 @router.post("/jobs/{key}/run")
-def run(hub: TheHub, pages: ThePages, key: str, actor: Runs, once: Text = "", dry: Text = "") -> Response:
-    order = RunOrder(task="backup", job=key, dry_run=bool(dry))
-    return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{dry}" if once else None))
+def run(
+    hub: TheHub,
+    pages: ThePages,
+    key: str,
+    actor: Orders,
+    task: Annotated[str, AfterValidator(partial(needs_no_look, "job")), Form()] = "backup",
+    once: Text = "",
+    dry: Text = "",
+) -> Response:
+    order = RunOrder(task=task, job=key, dry_run=bool(dry))
+    return pages.to_run(*hub.operations.place(order, actor, key=f"{once}:{task}:{dry}" if once else None))
 
 
 @router.post("/jobs/{key}/prove")
@@ -599,7 +611,7 @@ def prove(
     hub: TheHub,
     pages: ThePages,
     key: str,
-    actor: Runs,
+    actor: Proves,
     repository: Annotated[str, Form(min_length=1, max_length=63)],
     once: Text = "",
 ) -> Response:

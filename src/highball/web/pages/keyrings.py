@@ -22,7 +22,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import KeyTold
 from highball.secret import SecretReference, SecretValue
-from highball.web.authorize import Admin, Sees
+from highball.web.authorize import AddsKey, Admin, RemovesKey, RotatesKey, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Question, Text, ask, new_order_key
 from highball.web.pages.start import KIT_KEPT
@@ -87,13 +87,13 @@ def _form(
 
 @router.get("/rotate")
 def ask_to_rotate(
-    hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, of: str = ""
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: RotatesKey, of: str = ""
 ) -> Response:
     return _form(hub, pages, request, key, "rotate", {"of_admin": "yes" if of == "admin" else ""})
 
 
 @router.get("/add")
-def ask_to_add(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> Response:
+def ask_to_add(hub: TheHub, pages: ThePages, request: Request, key: str, _: AddsKey) -> Response:
     return _form(hub, pages, request, key, "add", {})
 
 
@@ -103,7 +103,7 @@ def rotate(
     pages: ThePages,
     request: Request,
     key: str,
-    actor: Admin,
+    actor: RotatesKey,
     how: Text = "generate",
     password: Text = "",
     file: Text = "",
@@ -127,7 +127,7 @@ def add(
     pages: ThePages,
     request: Request,
     key: str,
-    actor: Admin,
+    actor: AddsKey,
     name: Text = "",
     how: Text = "enter",
     password: Text = "",
@@ -153,7 +153,7 @@ def undo(hub: TheHub, key: str, actor: Admin) -> Response:
 
 @router.get("/remove")
 async def ask_to_remove(
-    hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, id: KeyId
+    hub: TheHub, pages: ThePages, request: Request, key: str, _: RemovesKey, id: KeyId
 ) -> Response:
     try:
         found = next((one for one in await hub.operations.list_keys(key) if one.id == id), None)
@@ -169,7 +169,7 @@ async def ask_to_remove(
 def remove(
     hub: TheHub,
     key: str,
-    actor: Admin,
+    actor: RemovesKey,
     id: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
     order_key: Text = "",
 ) -> Response:

@@ -30,7 +30,7 @@ from highball.hub.status.repositories import Done, list_last_done
 from highball.model.run import Action, RunKind
 from highball.model.standing import Hold
 from highball.schedule import Schedule
-from highball.web.authorize import Runs, Sees
+from highball.web.authorize import Orders, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import (
@@ -90,7 +90,7 @@ def show(
 
 @router.post("/maintenance/run")
 def run(
-    hub: TheHub, pages: ThePages, actor: Runs, subject: SubjectText, order_key: SubjectText = ""
+    hub: TheHub, pages: ThePages, actor: Orders, subject: SubjectText, order_key: SubjectText = ""
 ) -> Response:
     about = Subject.of(_demand(hub, subject))
     if about.repository and ACTIONS[about.task].plans:

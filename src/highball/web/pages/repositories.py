@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -14,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
 from highball import humanize as words
-from highball.actions import ACTIONS, words_of
+from highball.actions import list_offered, words_of
 from highball.config.document import effective_cadences
 from highball.config.repository import Repository
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
@@ -39,7 +40,7 @@ from highball.model.run import (
     RunState,
 )
 from highball.retention import Plan
-from highball.web.authorize import Admin, Runs, Sees
+from highball.web.authorize import Admin, Discards, Orders, Runs, Sees, Unlocks
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import (
@@ -48,6 +49,7 @@ from highball.web.forms.fields import (
     Question,
     ask,
     file_of,
+    needs_no_look,
     new_order_key,
     plan_address,
 )
@@ -127,7 +129,7 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
 
 
 @router.get("/repositories/{key}/unlock")
-async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs) -> Response:
+async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str, _: Unlocks) -> Response:
     found = await _locks(hub, key)
     if error := found["error"]:
         return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
@@ -139,7 +141,7 @@ async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str
 
 @router.post("/repositories/{key}/unlock")
 def unlock(
-    hub: TheHub, pages: ThePages, key: str, actor: Runs, order_key: Text = "", everything: Text = ""
+    hub: TheHub, pages: ThePages, key: str, actor: Unlocks, order_key: Text = "", everything: Text = ""
 ) -> Response:
     pages.seen_locks.forget(key)
     order = RunOrder(task="unlock", repository=key, remove_all=bool(everything))
@@ -158,20 +160,13 @@ async def test(hub: TheHub, key: str, _: Runs) -> Response:
     return go(repository_page(key), said=_said_of(found))
 
 
-def _needs_no_look(task: str) -> str:
-    verb = ACTIONS.get(task)
-    if verb is None or not verb.is_plain:
-        raise ValueError("one click does not order that")
-    return task
-
-
 @router.post("/repositories/{key}/run")
 def run(
     hub: TheHub,
     pages: ThePages,
     key: str,
-    actor: Runs,
-    task: Annotated[str, AfterValidator(_needs_no_look), Form()],
+    actor: Orders,
+    task: Annotated[str, AfterValidator(partial(needs_no_look, "repository")), Form()],
     order_key: Text = "",
 ) -> Response:
     return _ordered(hub, pages, RunOrder(task=task, repository=key), actor, order_key)
@@ -240,7 +235,13 @@ async def preview(
 
 @router.get("/repositories/{key}/discard")
 async def ask_to_approve(
-    hub: TheHub, pages: ThePages, request: Request, key: str, _: Runs, plan: InQuery = "", job: InQuery = ""
+    hub: TheHub,
+    pages: ThePages,
+    request: Request,
+    key: str,
+    _: Discards,
+    plan: InQuery = "",
+    job: InQuery = "",
 ) -> Response:
     await run_in_threadpool(hub.repositories.get, key)
     try:
@@ -259,7 +260,7 @@ def discard(
     hub: TheHub,
     pages: ThePages,
     key: str,
-    actor: Runs,
+    actor: Discards,
     shown: Shown = (),
     order_key: Text = "",
     job: Text = "",
@@ -474,7 +475,7 @@ def _shown(
         "problems": problems or {},
         "differences": (),
         "order_key": new_order_key(),
-        "offered": [verb for verb in ACTIONS.values() if verb.is_plain and verb.words.button],
+        "offered": list_offered("repository"),
     }
 
 

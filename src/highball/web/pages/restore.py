@@ -27,7 +27,7 @@ from highball.humanize import counted, size
 from highball.model.run import Run, RunKind
 from highball.model.snapshot import Node, Snapshot
 from highball.protocol.queries import RestorePlan
-from highball.web.authorize import Runs, Sees
+from highball.web.authorize import Restores, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import InQuery, new_order_key
 from highball.web.pages.folders import Entry, Folder
@@ -401,7 +401,7 @@ async def restore(
     hub: TheHub,
     pages: ThePages,
     request: Request,
-    actor: Runs,
+    actor: Restores,
     job: Text = "",
     repository: Text = "",
     snapshot: Text = "",

@@ -28,7 +28,7 @@ from highball.model.run import (
     RunState,
 )
 from highball.model.standing import Hold
-from highball.web.authorize import Runs, Sees
+from highball.web.authorize import Orders, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     InQuery,
@@ -366,7 +366,7 @@ async def cancel(hub: TheHub, actor: Runs, id: str) -> Response:
 def run_again(
     hub: TheHub,
     pages: ThePages,
-    actor: Runs,
+    actor: Orders,
     id: str,
     key: Annotated[str | None, Form(max_length=200, pattern="^[!-~]+$")] = None,
 ) -> Response:

@@ -20,7 +20,7 @@ from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.humanize import counted
 from highball.model.snapshot import Difference, Snapshot
-from highball.web.authorize import Admin, Runs, Sees
+from highball.web.authorize import Admin, Forgets, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
     InQuery,
@@ -201,7 +201,7 @@ def _count(found: Sequence[Difference]) -> list[str]:
 
 @router.get("/repositories/{key}/snapshots/{snapshot}/remove")
 def ask_to_remove(
-    hub: TheHub, pages: ThePages, request: Request, _: Runs, key: str, snapshot: SnapshotId
+    hub: TheHub, pages: ThePages, request: Request, _: Forgets, key: str, snapshot: SnapshotId
 ) -> Response:
     hub.plans.demand_removable(key, snapshot)
     return ask(pages, request, _about_removal(key, snapshot))
@@ -209,7 +209,7 @@ def ask_to_remove(
 
 @router.post("/repositories/{key}/snapshots/{snapshot}/remove")
 def remove(
-    hub: TheHub, pages: ThePages, actor: Runs, key: str, snapshot: SnapshotId, order_key: Text = ""
+    hub: TheHub, pages: ThePages, actor: Forgets, key: str, snapshot: SnapshotId, order_key: Text = ""
 ) -> Response:
     order = RunOrder(task="forget", repository=key, snapshot=snapshot)
     return pages.to_run(*hub.operations.place(order, actor, key=order_key[:200] or None))

@@ -226,6 +226,7 @@ class Pages:
             "stream": f"/api/v1/stream?since={getattr(request.state, 'news', self._hub.bus.news.mark)}",
             "actor": actor if isinstance(actor, Actor) else None,
             "can_run": isinstance(actor, Actor) and actor.role.includes(Role.OPERATOR),
+            "may_order": lambda verb: isinstance(actor, Actor) and actor.role.includes(verb.role),
             "can_replace": isinstance(actor, Actor) and actor.may_restore_in_place,
             "can_change": isinstance(actor, Actor) and actor.role.includes(Role.ADMIN),
             "theme": _chosen(request, "theme", THEMES),

@@ -282,6 +282,9 @@ its record forget what is old. The first verb of an action gives it its words.""
 ACTIONS: dict[str, Verb] = {verb.name: verb for verb in VERBS}
 """The same by name."""
 
+UPKEEP = tuple(dict.fromkeys(verb.action for verb in VERBS if verb.words.duty and "repository" in verb.needs))
+"""What comes by itself to keep a repository in order."""
+
 _HOOK = Words("Hook", "Hook")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from highball.actions import ACTIONS, VERBS, Need, Verb, verbs_about, words_of
+from highball.actions import ACTIONS, UPKEEP, VERBS, Need, Verb, verbs_about, words_of
 from highball.hub.runs.queue import RunOrder, RunRequest
 from highball.model.run import Action
 
@@ -56,6 +56,10 @@ def test_only_verbs_of_the_table_can_be_ordered() -> None:
 
 def test_every_name_stands_once() -> None:
     assert len(ACTIONS) == len(VERBS)
+
+
+def test_what_keeps_a_repository_in_order_is_what_comes_there_by_itself() -> None:
+    assert set(UPKEEP) == {Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY}
 
 
 @pytest.mark.parametrize("action", Action)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
+from highball.actions import UPKEEP
 from highball.config.document import (
     HUB_JOB,
     Document,
@@ -572,9 +573,6 @@ def _tell_all(connection: sa.Connection, holds: Sequence[Hold], problem: Problem
     return all(any(is_shown_by(hold, code) for hold in holds) for code in codes)
 
 
-_UPKEEP = (Action.FORGET, Action.PRUNE, Action.CHECK, Action.VERIFY)
-
-
 def _of_untested(connection: sa.Connection, document: Document) -> Iterator[Problem]:
     """Repositories that were saved though no test of them succeeded, until one does."""
     for key, since, reason in list_untested(connection):
@@ -584,7 +582,7 @@ def _of_untested(connection: sa.Connection, document: Document) -> Iterator[Prob
 
 def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[Problem]:
     """What the last run of each kind that keeps a repository in order came to."""
-    told = [(key, action.value) for key in keys for action in _UPKEEP]
+    told = [(key, action.value) for key in keys for action in UPKEEP]
     one = as_rows(connection, ("repository", "action"), told)
     ended = [Outcome.SUCCESS.value, Outcome.WARNING.value, Outcome.FAILURE.value]
     newest = (

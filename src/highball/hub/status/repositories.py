@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from highball.actions import UPKEEP
 from highball.config.document import effective_cadences, effective_job
 from highball.hub.parts import HubParts
 from highball.hub.runs.ingest import as_size, sum_of_sizes
@@ -33,9 +34,6 @@ from highball.model.run import (
 )
 from highball.model.text import UtcTime, time_for_people
 from highball.schedule import next_times
-
-UPKEEP = (Action.CHECK, Action.FORGET, Action.PRUNE, Action.VERIFY)
-"""What keeps a repository in order."""
 
 # --- what is told --------------------------------------------------------------------------------
 

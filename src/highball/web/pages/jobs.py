@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -16,8 +16,9 @@ from pydantic import AfterValidator
 from starlette.concurrency import run_in_threadpool
 
 from highball import humanize
-from highball.actions import list_offered
+from highball.actions import Verb, list_offered
 from highball.config.document import effective_job, effective_retention
+from highball.config.job import Job
 from highball.errors import ConfigurationInvalid, HighballError, Misuse, Unknown
 from highball.hub.agents.pending_queries import each_of
 from highball.hub.audit import Actor
@@ -44,6 +45,7 @@ from highball.model.run import (
     Step,
 )
 from highball.model.snapshot import FILES_SET
+from highball.model.standing import Hold
 from highball.retention import (
     Plan,
     Retention,
@@ -56,7 +58,7 @@ from highball.web.forms import fields
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import InQuery, Text, needs_no_look, new_order_key
 from highball.web.forms.job_options import told_of
-from highball.web.pages.overview import list_rows
+from highball.web.pages.overview import Row, list_rows
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import job_page
 from highball.web.ui.render import (
@@ -92,6 +94,43 @@ router = APIRouter(include_in_schema=False)
 # --- the list ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Where one is in a long list, with the ways on."""
+
+    first: int
+    last: int
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class JobList:
+    """The jobs that are wanted, and what else can be wanted of them."""
+
+    jobs: Sequence[Row]
+    total: int
+    matching: int
+    wanted: Mapping[str, str]
+    states: Sequence[tuple[str, str]]
+    hosts: Sequence[tuple[str, str]]
+    tags: Sequence[tuple[str, str]]
+    stretch: Stretch
+    pauses: Sequence[tuple[str, str]]
+    rest: pausing.Rest
+    every: bool
+    """Whether all of them are ticked."""
+    choose_all: str
+    once: str
+    repositories: bool
+    """Whether any repository is declared."""
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it leaves any out."""
+        return any(self.wanted.values())
+
+
 @router.get("/jobs")
 def show_list(
     hub: TheHub,
@@ -110,25 +149,24 @@ def show_list(
     document = hub.document()
     jobs = [effective_job(document, key) for key in document.jobs]
     narrowed = {"q": q, "state": state, "host": host, "tag": tag}
-    context = {
-        "jobs": list_rows(found),
-        "total": found.verdict.jobs,
-        "matching": found.matching,
-        "wanted": narrowed,
-        "states": [("", "Any state"), *STATES.items()],
-        "hosts": fields.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
-        "tags": fields.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
-        "narrowed": any(narrowed.values()),
-        "pages": _pages(page, found.matching, narrowed),
-        "pauses": pausing.choices(),
-        "rest": pausing.find_rest(hub),
-        "every": bool(every),
-        "choose_all": link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
-        "once": new_order_key(),
-        "repositories": bool(document.repositories),
-    }
+    shown = JobList(
+        jobs=list_rows(found),
+        total=found.verdict.jobs,
+        matching=found.matching,
+        wanted=narrowed,
+        states=[("", "Any state"), *STATES.items()],
+        hosts=fields.any_or("Any host", sorted({job.host or hub.host for job in jobs})),
+        tags=fields.any_or("Any tag", sorted({tag for job in jobs for tag in job.tags})),
+        stretch=_stretch(page, found.matching, narrowed),
+        pauses=pausing.choices(),
+        rest=pausing.find_rest(hub),
+        every=bool(every),
+        choose_all=link("/jobs", {**narrowed, "page": str(page), "every": "1"}),
+        once=new_order_key(),
+        repositories=bool(document.repositories),
+    )
     # The rail counts what needs somebody among all jobs: that does not depend on what is shown of them.
-    return pages.answer(request, "jobs", context, overview=found)
+    return pages.answer(request, "jobs", {"page": shown}, overview=found)
 
 
 @router.post("/jobs")
@@ -204,19 +242,18 @@ def _act(hub: Hub, act: str, key: str, actor: Actor, once: str, until: datetime 
     return True
 
 
-def _pages(page: int, matching: int, narrowed: Mapping[str, str]) -> dict[str, Any]:
-    """Where one is in a long list, with the ways on."""
+def _stretch(page: int, matching: int, narrowed: Mapping[str, str]) -> Stretch:
     last = max(1, -(-matching // PAGE))
 
     def address(number: int) -> str:
         return link("/jobs", {**narrowed, "page": str(number)})
 
-    return {
-        "first": min(matching, (page - 1) * PAGE + 1),
-        "last": min(matching, page * PAGE),
-        "before": address(page - 1) if page > 1 else None,
-        "after": address(page + 1) if page < last else None,
-    }
+    return Stretch(
+        first=min(matching, (page - 1) * PAGE + 1),
+        last=min(matching, page * PAGE),
+        before=address(page - 1) if page > 1 else None,
+        after=address(page + 1) if page < last else None,
+    )
 
 
 # --- everything at once --------------------------------------------------------------------------
@@ -254,7 +291,7 @@ def resume_all(hub: TheHub, actor: Runs, to: Text = "/jobs") -> Response:
 
 @router.get("/jobs/{key}")
 def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
-    return pages.answer(request, "job", _told_of(hub, pages, key))
+    return pages.answer(request, "job", {"page": _page_of(hub, pages, key)})
 
 
 @router.get("/jobs/{key}/keeping")
@@ -264,8 +301,8 @@ async def show_keeping(
     job = await run_in_threadpool(lambda: effective_job(hub.document(), key))
     found = await each_of(_kept(hub, key, name, job.sets, short=short) for name in job.repositories)
     kept = [one for of_repository in found for one in of_repository]
-    context = {"key": key, "title": job.title, "kept": kept, "short": short}
-    return await run_in_threadpool(pages.answer, request, "job-keeping", context)
+    shown = Keepings(key, job.title, kept, short)
+    return await run_in_threadpool(pages.answer, request, "job-keeping", {"page": shown})
 
 
 @router.get("/jobs/{key}/test")
@@ -277,17 +314,49 @@ async def show_test(hub: TheHub, pages: ThePages, request: Request, key: str, _:
         found = await hub.operations.test_job(job, key)
     except HighballError as error:
         problem = error
-    context = {
-        "key": key,
-        "title": job.title,
-        "found": found,
-        "problem": problem,
-        "host": job.host or hub.host,
-    }
-    return pages.answer(request, "job-test", context)
+    shown = JobTrial(key, job.title, job.host or hub.host, found, problem)
+    return pages.answer(request, "job-test", {"page": shown})
 
 
-def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class JobPage:
+    """A job: how it stands, what it did lately, what it is to do and when."""
+
+    key: str
+    job: Job
+    found: JobOverview
+    going: Run | None
+    look: Look
+    lede: str | None
+    facts: Facts
+    days: Sequence[DayTold]
+    rows: Sequence[RunRow]
+    retention: Sequence[tuple[str, str]]
+    """What is kept, by repository."""
+    rhythm: str
+    zone_name: str
+    next: Sequence[datetime]
+    proofs: Sequence[Proof]
+    holds: Sequence[Hold]
+    file: str | None
+    options: Sequence[tuple[str, str]]
+    once: str
+    offered: Sequence[Verb]
+    pauses: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class JobTrial:
+    """How a job's sources and repositories were found just now, or why nobody could look."""
+
+    key: str
+    title: str | None
+    host: str
+    found: JobTestAnswer | None
+    problem: HighballError | None
+
+
+def _page_of(hub: Hub, pages: Pages, key: str) -> JobPage:
     now, document = utc_now(), hub.document()
     job = effective_job(document, key)
     found, problems = look_at(hub, pages.survey(), key)
@@ -297,28 +366,28 @@ def _told_of(hub: Hub, pages: Pages, key: str) -> dict[str, Any]:
     going = next((run for run in backups if run.state is not RunState.DONE), None)
     zone = job.schedule.timezone or document.settings.timezone
     late = jitter_of(f"backup:{key}", found.host, job.schedule)
-    return {
-        "key": key,
-        "job": job,
-        "found": found,
-        "going": going,
-        "look": status_looks.look_of_run(going) if going else status_looks.look_of_job(found),
-        "lede": _lede(problems, now) or _last_failure(backups),
-        "facts": _facts(found, backups, now),
-        "days": list(_days(hub, found, now)),
-        "rows": list(_rows(runs, _present(hub, runs))),
-        "retention": [(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
-        "rhythm": humanize.rhythm(job.schedule.expression),
-        "zone_name": zone,
-        "next": [at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
-        "proofs": [_proof(hub, key, one.repository, now) for one in found.standings],
-        "holds": list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
-        "file": fields.file_of(hub, declared),
-        "options": list(told_of(job)),
-        "once": new_order_key(),
-        "offered": list_offered("job"),
-        "pauses": pausing.choices(),
-    }
+    return JobPage(
+        key=key,
+        job=job,
+        found=found,
+        going=going,
+        look=status_looks.look_of_run(going) if going else status_looks.look_of_job(found),
+        lede=_lede(problems, now) or _last_failure(backups),
+        facts=_facts(found, backups, now),
+        days=list(_days(hub, found, now)),
+        rows=list(_rows(runs, _present(hub, runs))),
+        retention=[(name, _policy(effective_retention(document, key, name))) for name in job.repositories],
+        rhythm=humanize.rhythm(job.schedule.expression),
+        zone_name=zone,
+        next=[at + late for at in next_times(job.schedule, now, zone, 5)] if not found.paused else [],
+        proofs=[_proof(hub, key, one.repository, now) for one in found.standings],
+        holds=list({hold.id: hold for one in found.standings for hold in one.holds}.values()),
+        file=fields.file_of(hub, declared),
+        options=list(told_of(job)),
+        once=new_order_key(),
+        offered=list_offered("job"),
+        pauses=pausing.choices(),
+    )
 
 
 def _lede(problems: Sequence[Problem], now: datetime) -> str | None:
@@ -385,18 +454,29 @@ def _added(run: Run) -> int | None:
     return max((step.bytes_added for step in run.steps if step.bytes_added is not None), default=None)
 
 
-def _days(hub: Hub, job: JobOverview, now: datetime) -> Iterator[dict[str, str]]:
+@dataclass(frozen=True)
+class DayTold:
+    """A day of a job, and where its runs are."""
+
+    address: str
+    tone: str
+    kind: str
+    name: str
+    told: str
+
+
+def _days(hub: Hub, job: JobOverview, now: datetime) -> Iterator[DayTold]:
     zone = hub.document().settings.timezone
     from_day = first_day(now, zone)
     for day, tone, told in status_looks.days_of(from_day, job.strip):
         name = f"{day.day} {day:%B}"
-        yield {
-            "address": f"/runs?{urlencode({'job': job.key, 'since': day.isoformat(), 'until': day.isoformat()})}",
-            "tone": "bad" if tone == "missed" else tone,
-            "kind": tone,
-            "name": name,
-            "told": f"{name}: {told.removeprefix('with ')}",
-        }
+        yield DayTold(
+            address=f"/runs?{urlencode({'job': job.key, 'since': day.isoformat(), 'until': day.isoformat()})}",
+            tone="bad" if tone == "missed" else tone,
+            kind=tone,
+            name=name,
+            told=f"{name}: {told.removeprefix('with ')}",
+        )
 
 
 @dataclass(frozen=True)
@@ -543,6 +623,16 @@ class Kept:
     def about(self) -> str | None:
         """The stream that it is about; None of the job's folders and files."""
         return None if self.set == FILES_SET else self.set
+
+
+@dataclass(frozen=True)
+class Keepings:
+    """What stays and goes of a job everywhere; `short` shows the newest, and the next to go."""
+
+    key: str
+    title: str | None
+    kept: Sequence[Kept]
+    short: bool
 
 
 async def _kept(hub: Hub, key: str, repository: str, sets: Sequence[str], *, short: bool) -> list[Kept]:

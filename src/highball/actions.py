@@ -188,7 +188,7 @@ VERBS = (
             "Unlock of {}",
             "Unlocking",
             "No lock of ours is left.",
-            help="Show the locks with their owners, and remove those that restic calls stale.",
+            help="Show the locks with their owners, and remove those that its engine calls stale.",
         ),
     ),
     Verb(

@@ -25,6 +25,7 @@ from highball.engine.base import (
     OpenRepository,
     Portion,
     Setting,
+    Stream,
     Summary,
 )
 from highball.engine.kinds import ENGINES, AnyRepository, engine_of
@@ -33,7 +34,8 @@ from highball.errors import HighballError
 from highball.model.run import Caution
 from highball.model.snapshot import Difference, Node, NodeKind, Snapshot
 from highball.place.local import LOCAL
-from highball.process.child import Stop
+from highball.process.child import Command, Stop, run
+from highball.process.feed import Feed
 from highball.retention import Retention
 from testbed import copies
 from testbed.restic import ResticBinary
@@ -318,6 +320,29 @@ def test_who_asks_it_to_stop_finds_no_half_snapshot(bench: Bench) -> None:
     assert report.summary is None
     assert bench.list() == []
     assert refused(finished.demand) == "cancelled"
+
+
+def stream_of(shell: str) -> Stream:
+    """What this prints, as a file."""
+    command = Command(("/bin/sh", "-c", shell), {"PATH": os.defpath})
+    return Stream("app.sql", lambda: Feed(run, command, lambda line: None))
+
+
+def test_what_a_command_prints_is_saved_as_a_file_in_no_folder(bench: Bench) -> None:
+    summary = bench.save(paths=(), stream=stream_of("head -c 300000 /dev/zero; echo done"))
+    assert (summary.files, summary.bytes_processed) == (1, 300_005)
+    [listed] = bench.list()
+    assert listed.paths == (b"/app.sql",)
+    parts: list[bytes] = []
+    bench.open().dump(listed.id, b"/app.sql", parts.append)
+    assert b"".join(parts) == bytes(300_000) + b"done\n"
+
+
+@pytest.mark.parametrize("shell", ["echo something; exit 3", "true", "exec /no/such/program"])
+def test_a_command_that_does_not_end_well_is_no_snapshot(bench: Bench, shell: str) -> None:
+    finished, _ = bench.open().back_up(bench.order(paths=(), stream=stream_of(shell)))
+    assert finished.failure is not None
+    assert bench.list() == []
 
 
 # --- what it holds -------------------------------------------------------------------------------

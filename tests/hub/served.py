@@ -200,6 +200,9 @@ class Served(Corner):
         """A command on the machine itself."""
         self.configuration.write_text(json.dumps(self.tables))
         argv = [str(HIGHBALL), "-c", str(self.configuration), *words]
+        if self._knows is not None:
+            environment = self._environment() | {"PYTHONPATH": str(self._knows)}
+            return subprocess.run(argv, env=environment, capture_output=True, check=False, timeout=240)
         return warm.run(argv, env=self._environment(), cwd=self.folder, timeout=240)
 
     def serve(self) -> None:

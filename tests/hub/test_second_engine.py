@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,12 @@ from testbed.trees import same_tree
 
 @pytest.fixture
 def copies(tmp_path: Path, newest_restic: ResticBinary) -> Iterator[Served]:
-    """A hub that serves, whose machine knows the second engine and has no restic that could be started."""
+    """A hub that is not started yet, whose machine knows the second engine and has no restic that could be started."""
     made = Served(tmp_path / "hub", newest_restic, knows=KNOWS_IT)
     made.tables["settings"]["restic"] = str(made.folder / "no-restic")
     made.tables["repositories"]["nas"] = {"engine": "copies", "folder": str(tmp_path / "copies")}
     made.tables["jobs"]["docs"]["retention"] = {"last": 1}
     try:
-        made.serve()
         yield made
     finally:
         made.end_everything()
@@ -38,6 +38,7 @@ def step_of(served: Served, task: str, **about: object) -> Table:
 
 
 def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
+    copies.serve()
     found = copies.post("repositories/nas/test")
     assert (found["state"], found["action"]) == ("uninitialised", "init")
     assert step_of(copies, "init")["reason"]["code"] == "made"
@@ -75,3 +76,20 @@ def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
     (copies.source / "letter").unlink()
     step_of(copies, "restore", **about, overwrite="never")
     assert (copies.source / "letter").read_text() == "dear reader"
+
+
+def test_a_hub_saves_itself_there_and_comes_back(copies: Served) -> None:
+    copies.tables["settings"]["backup_repository"] = "nas"
+    copies.serve()
+    step_of(copies, "init")
+    step_of(copies, "backup")
+    done = copies.end_of(copies.post("hub/backups")["id"])
+    assert done["outcome"] == "success", (done, copies.said)
+    assert copies.end_hub() == 0
+    shutil.rmtree(copies.state)
+    for words in (["rebuild"], ["restore-backup", "--yes"]):
+        told = copies.command("hub", *words)
+        assert told.returncode == 0, told.stderr
+    copies.serve()
+    [standing] = copies.get("status")
+    assert standing["snapshots"] == 1

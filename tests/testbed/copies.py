@@ -13,9 +13,11 @@ import io
 import json
 import os
 import secrets
+import select
 import shutil
 import stat
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -37,6 +39,7 @@ from highball.engine.base import (
     PruneReport,
     Sample,
     Setting,
+    Stream,
     Summary,
     Uses,
     Words,
@@ -316,6 +319,12 @@ class OpenCopies:
         id = secrets.token_hex(32)
         place = self.folder / "copies" / id
         entries: list[_Copied] = []
+        if order.stream is not None:
+            content = self._read(order.stream)
+            if content is None:
+                stopped = self.setting.stop.requested
+                return self._stopped(place) if stopped else _failed("not all of it came"), report
+            self._take_printed(place, order.stream.name, content, entries, dry=order.dry_run)
         try:
             for path in _walk(order.paths, order.excludes):
                 if self.setting.stop.requested:
@@ -345,7 +354,7 @@ class OpenCopies:
                 run=read_run(order.tags),
                 host=order.host,
                 tags=tuple(order.tags),
-                paths=tuple(sorted(order.paths)),
+                paths=tuple(sorted(order.paths)) or tuple(one.path for one in entries),
                 repository=self.key,
                 size_bytes=size,
                 files=len(files),
@@ -372,6 +381,31 @@ class OpenCopies:
         entries.append(copied)
         if not dry:
             _put(os.fsencode(place) + path, copied, content)
+
+    def _read(self, stream: Stream) -> bytes | None:
+        """All that it prints; None where it does not end well, or nobody wants it any more."""
+        feed = stream.open()
+        parts = []
+        feed.begin()
+        try:
+            while not (feed.is_broken or self.setting.stop.requested):
+                feed.tick()
+                if select.select([feed.reading], [], [], 0.05)[0]:
+                    parts.append(os.read(feed.reading, 1 << 16))
+                    if not parts[-1]:
+                        return b"".join(parts)
+        finally:
+            feed.end()
+        return None
+
+    def _take_printed(
+        self, place: Path, name: str, content: bytes, entries: list[_Copied], *, dry: bool
+    ) -> None:
+        told = (len(content), 0o600, os.getuid(), os.getgid(), time.time_ns())
+        digest = hashlib.sha256(content).hexdigest()
+        entries.append(_Copied(os.fsencode(f"/{name}"), NodeKind.FILE, *told, digest))
+        if not dry:
+            _put(os.fsencode(place / name), entries[-1], content)
 
     def _stopped(self, place: Path) -> Finished:
         shutil.rmtree(place, ignore_errors=True)

@@ -26,7 +26,7 @@ from highball.process.child import Stop
 from highball.secret import SecretValue
 
 PATIENCE = timedelta(seconds=20)
-"""Where a person waits for the answer, restic may not try for longer than this to reach a server that is down."""
+"""Where a person waits for the answer, an engine may not try for longer than this to reach a server that is down."""
 
 
 @dataclass(frozen=True)

@@ -143,12 +143,12 @@ def compared(case: Case, found: BaseModel) -> Iterator[Problem]:
 
 
 def in_snapshot(case: Case, found: BaseModel) -> Iterator[Problem]:
-    """A path in a snapshot, which says nothing of this host; restic gets it behind the end of its options."""
+    """A path in a snapshot, which says nothing of this host; no engine takes it for an option."""
     yield from ()
 
 
 def option_value(case: Case, found: BaseModel) -> Iterator[Problem]:
-    """It says what is not saved, or what a key is called: restic gets it behind the = of an option of ours."""
+    """It says what is not saved, or what a key is called; no engine takes it for more than that."""
     yield from ()
 
 

@@ -191,7 +191,7 @@ class JobSettings(BaseModel):
     )
     retry: Retry = Field(
         Retry(),
-        description="whether a backup is tried again when its repository was out of reach or locked, or restic failed",
+        description="whether a backup is tried again whose repository was out of reach or locked, or its engine failed",
     )
     repositories: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
         (), description="keys of the repositories it is backed up to"

@@ -10,7 +10,7 @@ from highball.config.keys import Key
 from highball.config.problems import wrong
 
 SHORTEST_ID = 8
-"""So much of a snapshot's id restic shows, and so much names one snapshot."""
+"""So much of a snapshot's id is shown, and so much names one snapshot."""
 
 
 def names_snapshot(text: str) -> bool:

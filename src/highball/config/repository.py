@@ -47,7 +47,7 @@ CHECK = Schedule(cron="0 2 * * 0", jitter=SPREAD)
 """When data is checked where nobody says: on Sundays at 02:00."""
 
 MOST_SLICES = 256
-"""restic cuts a repository's data into no more parts than this (0.14 to 0.19)."""
+"""So many parts any engine cuts a repository's data into: restic from 0.14 to 0.19 no more."""
 
 
 def _share_from_value(value: object) -> float:

@@ -410,7 +410,8 @@ class OpenRepository(Protocol):
     """One repository with one access, made ready for one run or one question.
 
     Methods that answer raise RepositoryError, or Cancelled; those that work answer with how that ended. Nothing is
-    left half: whatever cuts a backup short, no snapshot is listed that does not hold all that it says.
+    left half: whatever cuts a backup short, no snapshot is listed that does not hold all that it says. Nothing that
+    they are handed (a path, a pattern, what a key is called) is taken for an option of a program.
     """
 
     @property

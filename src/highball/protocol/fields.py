@@ -38,16 +38,16 @@ RunId = Annotated[str, AfterValidator(check_run)]
 """A run's id: a UUID, so that no folder but its own is ever named by it."""
 
 SnapshotId = Annotated[str, StringConstraints(pattern=r"\A(latest|[0-9a-f]{1,64})\z")]
-"""restic's id of a snapshot, or the beginning of one, or `latest`."""
+"""The engine's id of a snapshot, or the beginning of one, or `latest`."""
 
 RepositoryId = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{1,64}\z")]
-"""restic's id of a repository."""
+"""The engine's id of a repository."""
 
 KeyName = Annotated[str, StringConstraints(pattern=r"\A[\w .,@()+-]{1,100}\z")]
 """What a key of a repository is called."""
 
 KeyId = RepositoryId
-"""restic's id of a key of a repository."""
+"""The engine's id of a key of a repository."""
 
 TagList = Annotated[
     str,

@@ -162,7 +162,7 @@ class ListKeys(OfRepository):
 
 
 class RehearseForget(OfRepository):
-    """What restic itself would remove by these rules; the agent's own engine spells them."""
+    """What the engine itself would remove by these rules, as it spells them."""
 
     asks: Literal["forget"] = "forget"
     largest: ClassVar[int] = 16 * MIB

@@ -223,7 +223,7 @@ class Assignment(WireModel):
     """The time of the schedule that it is the run of; null where somebody ordered it."""
     job: Key | None = None
     host: Key
-    """The host's key: restic's `--host` of everything this run saves."""
+    """The host's key, as it stands in every snapshot that this run makes."""
     timezone: TimeZone = "UTC"
     done_before: tuple[Step, ...] = ()
     """Steps that the hub did itself before it gave the run away: they are its first."""
@@ -232,7 +232,7 @@ class Assignment(WireModel):
     """Where it is carried out, for the agent that was told; null for the agent's own machine."""
     repositories: dict[Key, AnyRepository]
     identities: dict[Key, RepositoryId] = Field(default_factory=dict)
-    """restic's id of each repository that was met before."""
+    """The engine's id of each repository that was met before."""
     others: dict[RepositoryId, Key] = Field(default_factory=dict)
     """The keys of other repositories by their ids: one that was never met may turn out to be one of these."""
     wait: timedelta = timedelta(hours=1)
@@ -249,7 +249,7 @@ class Assignment(WireModel):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """By which hosts restic finds what its host saved."""
+        """By which hosts an engine finds what its host saved."""
         return self.host, *self.former_hosts
 
     @property

@@ -61,7 +61,7 @@ class Hello(WireModel):
     """The version of Highball."""
     capabilities: tuple[str, ...] = ()
     facts: dict[str, Any] = Field(default_factory=dict)
-    """About the host: os, architecture, restic, boot time."""
+    """About the host: os, architecture, the version of each engine, boot time."""
 
 
 class Welcome(WireModel):

@@ -1,6 +1,6 @@
 """Answer what a hub asks: look into a folder or at sources here, look into a repository in a process of its own.
 
-A question about a repository starts restic, and whoever starts restic has one thread (see `process`); so these
+A question about a repository starts a program, and whoever starts one has one thread (see `process`); so these
 run as `python -m highball.agent.query`, which reads one question on standard input, answers one on standard
 output, and keeps the agent itself small.
 """
@@ -228,7 +228,7 @@ class _Repository:
     """The repository that a question is about."""
 
     def __init__(self, state: str, hub: str, ask: Ask, ticket_key: bytes) -> None:
-        from highball.agent.host_policy import load_policy  # noqa: PLC0415 - only where restic is started
+        from highball.agent.host_policy import load_policy  # noqa: PLC0415 - only where a repository is opened
         from highball.agent.state_dir import Workplace  # noqa: PLC0415
         from highball.secret import SecretValue  # noqa: PLC0415
 

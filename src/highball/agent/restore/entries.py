@@ -72,7 +72,7 @@ def judge(
 ) -> Verdict:
     """What becomes of an entry under a rule; a folder is never replaced by anything else.
 
-    *Unchanged* is what has the same size and time, as restic's `if-changed` has it; a folder that is there is
+    *Unchanged* is what has the same size and time, as `if-changed` has it; a folder that is there is
     always unchanged. A file of another owner is replaced and not handed over, unless it may be: it could be any
     file that somebody who may rename here wants to have. `user` is who writes it.
     """

@@ -30,7 +30,7 @@ from highball.protocol.tasks import Overwrite
 
 _BLOCK = 1024 * 1024
 REFRESHING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
-"""The rules that give an entry that is there the mode, owner and time of the snapshot, as restic does."""
+"""The rules that give an entry that is there the mode, owner and time of the snapshot."""
 
 OnTrouble = Callable[[bytes, OSError], None]
 

@@ -1,4 +1,4 @@
-"""What a restore would do: the snapshot's listing against our own lstat of the target, the same on every restic.
+"""What a restore would do: the snapshot's listing against our own lstat of the target, the same for every engine.
 
 Entries go to a spool file as they are listed, never into a list: a snapshot may hold millions. Nothing here
 changes anything on the target, and no link below the target is followed.

@@ -261,7 +261,7 @@ def unlock(
     remove_all: RemovesAll = False,
     yes: Yes = False,
 ) -> None:
-    """Show the locks with their owners, and remove those that restic calls stale."""
+    """Show the locks with their owners, and remove those that its engine calls stale."""
     session: Session = context.obj
     place = session.place()
     chosen = choose_repositories(place.document, repositories or [])

@@ -26,7 +26,7 @@ def recovery_kit(
     out: OutOption = None,
     show: ShowOption = False,
 ) -> None:
-    """Make the page to print for a repository: address, password, and the restic commands that bring data back."""
+    """Make the page to print for a repository: address, password, and the plain commands that bring data back."""
     session: Session = context.obj
     _demand_a_place(out, show)
     _hand_out(session, _make_kit(session, repository), out, {"repository": repository})

@@ -300,7 +300,7 @@ def _full(engine: sa.Engine) -> StateUnusable:
     hint = "make room on its disk"
     if engine.dialect.name == "sqlite":
         cache = Path(name_of(engine)).with_name("cache")
-        hint += f": what lies in {cache} may be removed, restic fetches it again"
+        hint += f": what lies in {cache} may be removed, it is fetched again"
     return StateUnusable(
         f"{name_of(engine)} cannot be written: the disk is full", code="state_full", hint=hint
     )

@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
+# What Python compiled is kept: else each of the tests' processes would prepare every test module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 STATE ?= demo-state/hub
 

@@ -126,7 +126,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def register(named: str | None = None, then: str = "", *_: str, over_hub: bool = False) -> None:
-    """Put the named command on the program, or all of them: reading all their signatures takes its time.
+    """Put the named command on the program, or all of them: reading all their signatures takes its time. What a group
+    holds is read where that or nothing is named.
 
     `then` is what is named after it: of some groups not every command is there over a hub.
     """
@@ -137,7 +138,7 @@ def register(named: str | None = None, then: str = "", *_: str, over_hub: bool =
         _demand_over_hub(named, then, verbs, groups)
     for name in [named] if named in verbs or named in groups else [*verbs, *groups]:
         if name in groups:
-            title, verbs_of = titles[name], groups[name]() if name == named else {}
+            title, verbs_of = titles[name], groups[name]() if named in (None, name) else {}
             app.add_typer(_as_group(verbs_of), name=name, help=title, short_help=_main_clause(title))
         else:
             hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)

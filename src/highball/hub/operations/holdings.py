@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from highball.config.document import effective_job
+from highball.config.repository import Repository
 from highball.engine.kinds import engine_of
 from highball.errors import Conflict, Failed, Unknown
 from highball.hub.agents.remote_repository import AskedOverWire
@@ -26,6 +27,10 @@ class RepositoryOperations:
 
     _hub: HubParts
     _now: Callable[[], datetime]
+
+    def get_repository(self, key: str) -> Repository:
+        """What is declared of a repository. Raises Unknown."""
+        return self._hub.repositories.get(key)
 
     async def list_snapshots(self, key: str) -> list[Snapshot]:
         """What a repository holds, of other tools too, newest first; raises HighballError."""

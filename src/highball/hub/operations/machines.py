@@ -14,6 +14,7 @@ from highball.model.fact import Fact
 from highball.model.text import UtcTime
 from highball.protocol.queries import Browse, Measure, Measured
 
+BROWSE_SECONDS = 30.0
 GRACE_SECONDS = 20.0
 """What bounds itself may take so much longer to begin and to answer."""
 
@@ -53,9 +54,9 @@ class HostOperations:
         keys = sorted({self._hub.host, *self._hub.fleet.list_enrolled()})
         return [self._agent_of(key, refused.get(key)) for key in keys]
 
-    async def browse(self, host: str, path: bytes) -> Any:
+    async def browse(self, host: str, path: bytes, seconds: float = BROWSE_SECONDS) -> Any:
         """What lies in a folder of a host; raises HighballError."""
-        return await self._hub.fleet.ask(host, Browse(path=path))
+        return await self._hub.fleet.ask(host, Browse(path=path), seconds)
 
     async def measure(self, host: str, wish: Measure) -> Measured:
         """What sources of a host hold, as far as it can be seen in the time; raises HighballError."""

@@ -10,7 +10,7 @@ from highball.hub.audit import Actor
 from highball.hub.parts import HubParts
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.scheduler import Upcoming
-from highball.hub.runs.subjects import Planned, planned_of
+from highball.hub.runs.subjects import Planned, planned_of, upkeep_subjects
 
 
 class ScheduleOperations:
@@ -52,11 +52,42 @@ class ScheduleOperations:
     def pause_job(self, key: str, until: datetime | None, actor: Actor, reason: str | None = None) -> None:
         """Let a job not run by itself until then, or until somebody resumes it. Raises Unknown and Misuse."""
         effective_job(self._hub.document(), key)
-        self._hub.scheduler.pause(f"backup:{key}", until, actor, self._now(), reason)
-        self._hub.bus.news.publish("job", key)
+        self.pause([f"backup:{key}"], until, actor, reason, about=key)
 
     def resume_job(self, key: str, actor: Actor) -> None:
         """Let it run by itself again. Raises Unknown."""
         effective_job(self._hub.document(), key)
-        self._hub.scheduler.resume(f"backup:{key}", actor, self._now())
-        self._hub.bus.news.publish("job", key)
+        self.resume([f"backup:{key}"], actor, about=key)
+
+    def pause_upkeep(self, key: str, until: datetime | None, actor: Actor) -> None:
+        """Let nothing keep a repository in order by itself until then. Raises Unknown and Misuse."""
+        self.pause(self.list_upkeep(key), until, actor, about=key)
+
+    def resume_upkeep(self, key: str, actor: Actor) -> None:
+        """Let it be kept in order by itself again. Raises Unknown."""
+        self.resume(self.list_upkeep(key), actor, about=key)
+
+    def list_upkeep(self, key: str) -> list[str]:
+        """What fires by itself to keep a repository in order. Raises Unknown."""
+        self._hub.repositories.get(key)
+        return upkeep_subjects(self._hub.document(), key, self._hub.host)
+
+    def pause(
+        self,
+        subjects: Sequence[str],
+        until: datetime | None,
+        actor: Actor,
+        reason: str | None = None,
+        *,
+        about: str | None = None,
+    ) -> None:
+        """Let these not fire until then, or until somebody resumes them. Raises Unknown and Misuse."""
+        for subject in subjects:
+            self._hub.scheduler.pause(subject, until, actor, self._now(), reason)
+        self._hub.bus.news.publish("job", about or subjects[0])
+
+    def resume(self, subjects: Sequence[str], actor: Actor, *, about: str | None = None) -> None:
+        """Let these fire again, from the next time on. Raises Unknown."""
+        for subject in subjects:
+            self._hub.scheduler.resume(subject, actor, self._now())
+        self._hub.bus.news.publish("job", about or subjects[0])

@@ -19,7 +19,6 @@ from highball.errors import HighballError
 from highball.hub.hub import Hub
 from highball.model.text import path_from_text
 from highball.protocol.queries import (
-    Browse,
     Measure,
     MeasuredSource,
 )
@@ -96,7 +95,7 @@ async def show(
 async def _look(hub: Hub, host: str, path: bytes, chosen: Collection[str], *, measuring: bool) -> Folder:
     """The folders in a folder of a host; those that are chosen already are ticked for good."""
     try:
-        found = await hub.fleet.ask(host, Browse(path=path), BROWSE_SECONDS)
+        found = await hub.operations.browse(host, path, BROWSE_SECONDS)
         held = await _measure(hub, host, found["entries"]) if measuring else {}
     except HighballError as error:
         return Folder("source", "Back up", host, trouble=error)

@@ -212,7 +212,7 @@ def _name(name: str) -> str:
 
 
 def _context(hub: Hub, key: str) -> dict[str, Any]:
-    repository = hub.repositories.get(key)
+    repository = hub.operations.get_repository(key)
     declared = hub.operations.get_object("repository", key)
     held = list_secrets(hub, key)
     password = next((one for one in held if one.name == "password"), None)

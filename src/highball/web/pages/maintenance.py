@@ -114,18 +114,16 @@ def pause(
     now = utc_now()
     try:
         until = pausing.end_of(pause, day, hour, now, pages.zone())
-        hub.scheduler.pause(_demand(hub, subject), until, actor, now)
+        hub.operations.pause([_demand(hub, subject)], until, actor)
     except (ConfigurationInvalid, Misuse) as error:
         return go("/maintenance", said=pausing.why_not(error))
-    hub.bus.news.publish("job", subject)
     lasting = pausing.lasting(until, now, pages.zone())
     return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is paused{lasting}."))
 
 
 @router.post("/maintenance/resume")
 def resume(hub: TheHub, pages: ThePages, actor: Runs, subject: SubjectText) -> Response:
-    hub.scheduler.resume(_demand(hub, subject), actor, utc_now())
-    hub.bus.news.publish("job", subject)
+    hub.operations.resume([_demand(hub, subject)], actor)
     return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
 
 

@@ -21,7 +21,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/repositories/{key}/repair")
 def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
-    repository = hub.repositories.get(key)
+    repository = hub.operations.get_repository(key)
     repair = engine_of(repository).repair
     if repair is None:
         raise Unknown(f"a repository of {repository.engine} is not repaired by hand", code="no_repair")

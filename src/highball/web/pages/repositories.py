@@ -26,7 +26,6 @@ from highball.hub.runs.pauses import Pause
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import LOST, utc_now
 from highball.hub.runs.recorded import RepositoryDay, RunFilter
-from highball.hub.runs.subjects import upkeep_subjects
 from highball.hub.status.repositories import (
     HeldSecret,
     Holding,
@@ -150,7 +149,7 @@ def unlock(
 
 @router.post("/repositories/{key}/test")
 async def test(hub: TheHub, key: str, _: Runs) -> Response:
-    await run_in_threadpool(hub.repositories.get, key)
+    await run_in_threadpool(hub.operations.get_repository, key)
     try:
         found = await hub.operations.test_repository(key)
     except HighballError as error:
@@ -185,20 +184,16 @@ def pause(
     now = utc_now()
     try:
         until = pausing.end_of(pause, day, hour, now, pages.zone())
-        for subject in _subjects(hub, key):
-            hub.scheduler.pause(subject, until, actor, now)
+        hub.operations.pause_upkeep(key, until, actor)
     except (ConfigurationInvalid, Misuse) as error:
         return go(repository_page(key), said=pausing.why_not(error))
-    hub.bus.news.publish("job", key)
     lasting = pausing.lasting(until, now, pages.zone())
     return go(repository_page(key), said=Said(f"Maintenance of {key} is paused{lasting}."))
 
 
 @router.post("/repositories/{key}/resume")
 def resume(hub: TheHub, key: str, actor: Runs) -> Response:
-    for subject in _subjects(hub, key):
-        hub.scheduler.resume(subject, actor, utc_now())
-    hub.bus.news.publish("job", key)
+    hub.operations.resume_upkeep(key, actor)
     return go(repository_page(key), said=Said(f"Maintenance of {key} runs by itself again."))
 
 
@@ -224,7 +219,7 @@ def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]
 async def preview(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees, job: str | None = None
 ) -> Response:
-    repository = await run_in_threadpool(hub.repositories.get, key)
+    repository = await run_in_threadpool(hub.operations.get_repository, key)
     context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": new_order_key()}
     try:
         context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
@@ -243,7 +238,7 @@ async def ask_to_approve(
     plan: InQuery = "",
     job: InQuery = "",
 ) -> Response:
-    await run_in_threadpool(hub.repositories.get, key)
+    await run_in_threadpool(hub.operations.get_repository, key)
     try:
         plans = await hub.operations.list_plans(key, job or None)
     except HighballError as error:
@@ -281,7 +276,7 @@ def ask_to_switch_off(
     _: Admin,
     revision: Annotated[int, Query(ge=0)] = 0,
 ) -> Response:
-    hub.repositories.get(key)
+    hub.operations.get_repository(key)
     return ask(pages, request, _about_off(key, revision))
 
 
@@ -313,7 +308,7 @@ def set_maintenance(
 def offer_kit(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = ""
 ) -> Response:
-    hub.repositories.get(key)
+    hub.operations.get_repository(key)
     told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
     return pages.answer(request, "repository-kit", told)
 
@@ -342,7 +337,7 @@ def make_kit(
 
 @router.post("/repositories/{key}/kept")
 def note_kept(hub: TheHub, key: str, actor: Admin, kept: Text = "", to: Text = "") -> Response:
-    hub.repositories.get(key)
+    hub.operations.get_repository(key)
     if not kept:
         return go(link(f"{repository_page(key)}/kit", {"made": "yes", "to": to}))
     hub.access.note(actor, KIT_KEPT, utc_now(), kind="repository", key=key)
@@ -369,12 +364,6 @@ def _said_of(found: RepositoryTestAnswer) -> Said:
     usable = all(one is None or one.state in USABLE for _, one in each)
     took = found.milliseconds + (found.admin.milliseconds if found.admin else 0)
     return Said(f"Tested from {found.host} in {took:,} ms. {' '.join(told)}", "ok" if usable else "warn")
-
-
-def _subjects(hub: Hub, key: str) -> list[str]:
-    """What fires by itself to keep a repository in order."""
-    hub.repositories.get(key)
-    return upkeep_subjects(hub.document(), key, hub.host)
 
 
 def problems_below(error: ConfigurationInvalid, place: str) -> dict[str, str]:
@@ -439,7 +428,7 @@ def _shown(
     problems: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All that the page of a repository says; `sent` is what somebody wants of its maintenance, and may not have."""
-    repository = hub.repositories.get(key)
+    repository = hub.operations.get_repository(key)
     declared = hub.operations.get_object("repository", key)
     now = utc_now()
     held = hub.operations.get_holding(key)
@@ -460,7 +449,7 @@ def _shown(
         "check_state": _check_state(held),
         "paused": _pause_of(pauses, key),
         "pauses": pausing.choices(),
-        "coming": hub.operations.next_of_each(_subjects(hub, key)),
+        "coming": hub.operations.next_of_each(hub.operations.list_upkeep(key)),
         "runs": hub.operations.list_runs(chosen, limit=LATEST),
         "days": days,
         "periods": PERIODS,
@@ -576,7 +565,7 @@ def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
 
 
 async def _locks(hub: Hub, key: str) -> dict[str, Any]:
-    repository = await run_in_threadpool(hub.repositories.get, key)
+    repository = await run_in_threadpool(hub.operations.get_repository, key)
     now, host = utc_now(), repository.maintainer(hub.host)
     context: dict[str, Any] = {
         "key": key,

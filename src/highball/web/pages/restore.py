@@ -485,7 +485,7 @@ async def _draw(
         if trouble is not None:
             raise trouble
         if wizard.wish.repository:
-            await run_in_threadpool(hub.repositories.get, wizard.wish.repository)
+            await run_in_threadpool(hub.operations.get_repository, wizard.wish.repository)
         if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
             await wizard.find_snapshots(anew=lists == ANEW)
         if await wizard.find_snapshot() is not None and context["browses"] and block != "plan":

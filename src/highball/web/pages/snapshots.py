@@ -75,7 +75,7 @@ async def list_snapshots(
     list: InQuery = "",
     job: InQuery = "",
 ) -> Response:
-    await run_in_threadpool(hub.repositories.get, key)
+    await run_in_threadpool(hub.operations.get_repository, key)
     context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
     context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
     listing = None if list == ANEW else pages.listings.find_listing(key)
@@ -139,7 +139,7 @@ def find_pin(document: Document, repository: str, snapshot: str) -> tuple[str, s
 
 @router.post("/repositories/{key}/snapshots/{snapshot}/pin")
 def pin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId, reason: Text = "") -> Response:
-    hub.repositories.get(key)
+    hub.operations.get_repository(key)
     spec = {
         "repository": key,
         "snapshot": snapshot,
@@ -175,7 +175,7 @@ def _back(key: str, said: Said) -> Response:
 async def compare(
     hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str, old: InQuery = "", new: InQuery = ""
 ) -> Response:
-    await run_in_threadpool(hub.repositories.get, key)
+    await run_in_threadpool(hub.operations.get_repository, key)
     context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
     context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
     try:
@@ -232,7 +232,7 @@ def _about_removal(key: str, id: str) -> Question:
 
 @router.get("/repositories/{key}/foreign")
 async def list_groups(hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str) -> Response:
-    await run_in_threadpool(hub.repositories.get, key)
+    await run_in_threadpool(hub.operations.get_repository, key)
     jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
     context: dict[str, Any] = {
         "key": key,

@@ -34,7 +34,7 @@ from highball.model.run import (
     RunState,
 )
 from highball.model.text import path_for_people, path_to_text
-from highball.protocol.queries import Browse, TestSources
+from highball.protocol.queries import TestSources
 from highball.secret import SecretValue
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
@@ -227,7 +227,7 @@ async def _offer_folder(hub: Hub) -> str:
 
 async def _folders_in(hub: Hub, path: str) -> list[str]:
     try:
-        told = await hub.fleet.ask(hub.host, Browse(path=path.encode()), ASK_SECONDS)
+        told = await hub.operations.browse(hub.host, path.encode())
     except HighballError:
         return []
     return [

@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from highball import __version__, humanize
-from highball.actions import words_of
+from highball.actions import role_for, words_of
 from highball.config.document import Document
 from highball.engine.tags import is_ours
 from highball.errors import ConfirmationNeeded, HighballError, LoginNeeded, StateUnusable
@@ -226,7 +226,7 @@ class Pages:
             "stream": f"/api/v1/stream?since={getattr(request.state, 'news', self._hub.bus.news.mark)}",
             "actor": actor if isinstance(actor, Actor) else None,
             "can_run": isinstance(actor, Actor) and actor.role.includes(Role.OPERATOR),
-            "may_order": lambda verb: isinstance(actor, Actor) and actor.role.includes(verb.role),
+            "may_order": lambda task: isinstance(actor, Actor) and actor.role.includes(role_for(task)),
             "can_replace": isinstance(actor, Actor) and actor.may_restore_in_place,
             "can_change": isinstance(actor, Actor) and actor.role.includes(Role.ADMIN),
             "theme": _chosen(request, "theme", THEMES),

@@ -44,6 +44,7 @@ from testbed.jail import HOSTNAME, DeclaredJail
 from testbed.serving import wait_until
 
 KEY = "nas"
+GROUPS = Path("/proc/self/autogroup")
 
 
 class World:
@@ -264,8 +265,9 @@ def again(world: World, directory: RunDirectory) -> subprocess.Popen[bytes]:
     """The process of a run: the first one, or the one that settles it."""
     tests = Path(__file__).parents[1]
     paths = os.pathsep.join([str(tests / "testbed" / "second_place"), str(tests)])
-    argv = [sys.executable, "-m", "highball.agent.run.runner", str(world.state), directory.path.name]
-    started = subprocess.Popen(argv, stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": paths})
+    argv = [sys.executable, "-m", "highball.agent.run", str(world.state), directory.path.name]
+    environment = {**os.environ, "PYTHONPATH": paths}
+    started = subprocess.Popen(argv, stdin=subprocess.PIPE, env=environment, start_new_session=True)
     assert started.stdin is not None
     started.stdin.write(json.dumps({}).encode())
     started.stdin.close()
@@ -285,6 +287,16 @@ def test_what_a_killed_run_left_there_is_ended_and_cleared_away(world: World) ->
     assert (world.there / "after").read_text() == "failure\n"
     assert world.asked().list_locks() == []
     assert world.workplace.place.end_marked(directory.assignment.marker) == []
+
+
+@pytest.mark.skipif(not GROUPS.exists(), reason="the kernel groups no sessions")
+def test_a_run_gives_way_to_other_sessions(world: World) -> None:
+    ours = GROUPS.read_text()
+    hook = {"run": f"cat /proc/self/autogroup > {world.home}/group"}
+    process, _ = begin(world, world.job("docs", before=[hook]))
+    assert process.wait() == 0
+    assert (world.there / "group").read_text().split()[1:] == ["nice", "5"]
+    assert GROUPS.read_text() == ours
 
 
 def test_a_hub_is_refused_another_place_where_no_command_may_run(world: World) -> None:

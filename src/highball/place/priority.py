@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 
 from highball.process.child import Command
 
@@ -28,3 +31,14 @@ def prioritised(command: Command, priority: Priority, has: Callable[[str], bool]
     if has("nice"):
         placed = placed.prefixed("nice", "-n", str(nice))
     return placed
+
+
+def yield_session(priority: Priority) -> None:
+    """Let all of our session give way to other sessions, where it is our own and the kernel groups processes by them.
+
+    It shares out the processor among sessions first (sched(7), autogroup): what `nice` says of a process counts within
+    its session alone.
+    """
+    if priority.value is not None and os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(priority.value[0]))

@@ -53,6 +53,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.place.kinds import open_place
+from highball.place.priority import Priority, yield_session
 from highball.process.child import Stop
 from highball.process.file_lock import Lock as FileLock
 from highball.protocol.fields import check_run
@@ -341,6 +342,8 @@ def main(arguments: Sequence[str]) -> None:
     place = open_place(directory.assignment.place)
     workplace = Workplace(state, policy, sealed, policy, place)
     workplace.prepare()
+    of_user = isinstance(directory.assignment.task, BackupTask | RestoreTask)
+    yield_session(Priority.BACKUP if of_user else Priority.MAINTENANCE)
     may_wait_on = removable_disk.only_waited(directory)
     if may_wait_on:
         directory.resume()

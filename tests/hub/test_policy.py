@@ -1,5 +1,6 @@
 """What a host allows: its own veto, whatever a hub, a page or a stolen session orders."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from highball.protocol.tasks import (
 )
 from highball.secret import SecretReference, SecretValue
 from hub.served import Served
+from testbed.unprivileged import Unprivileged
 
 SECRET = {"file": "/etc/highball/nas.key"}
 PLACE = "repository:018f0000-0000-7000-8000-000000000000:password"
@@ -122,6 +124,34 @@ def test_which_paths(tmp_path: Path) -> None:
     assert error.value.hint == (
         'its administrator may allow it by naming "/etc" under read in agent/policy.toml of its state'
     )
+
+
+def test_what_would_be_replaced_at_a_target_that_leads_nowhere(
+    tmp_path: Path, unprivileged: Unprivileged
+) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    closed = unprivileged.directory / "closed"
+    (closed / "inside").mkdir(parents=True)
+    closed.chmod(0o700)
+    unlisted = unprivileged.directory / "unlisted"
+    unlisted.mkdir()
+    unlisted.chmod(0o711)
+    policy = Policy()
+
+    def may_replace(path: Path) -> bool:
+        return policy.may_restore_to(bytes(path), replaces=True)
+
+    assert not may_replace(tmp_path / "dangling")
+    assert not may_replace(tmp_path / "circle")
+    assert may_replace(tmp_path / "circle" / "below"), "nothing is there, as far as anybody can see"
+    assert may_replace(tmp_path / ("n" * 300))
+    os.seteuid(unprivileged.uid)
+    try:
+        assert may_replace(closed / "inside")
+        assert not may_replace(unlisted)
+    finally:
+        os.seteuid(0)
 
 
 @pytest.mark.parametrize(

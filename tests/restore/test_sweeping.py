@@ -114,6 +114,15 @@ def test_the_folder_above_a_lost_source_keeps_its_mode(bench: Bench, above: Path
     assert stat.S_IMODE(above.stat().st_mode) == 0o1777
 
 
+def test_what_cannot_even_be_looked_at_takes_no_run_its_end(bench: Bench, above: Path) -> None:
+    bench.back_up(os.fsencode(above))
+    bench.restore([os.fsencode(above)])
+    unseen = above / ("n" * 300) / ".highball-restore-1"
+    bench.steps.will_leave(os.fsencode(unseen))
+    bench.steps.clear_away()
+    assert f"{unseen} could not be cleared away" in bench.log()
+
+
 WHOLE_RESTORE = """
 import shutil, sys
 from pathlib import Path

@@ -46,6 +46,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.model.text import path_for_people
+from highball.place.base import Files
 from highball.process.child import Stop
 from highball.protocol.tasks import Assignment
 from highball.schedule import duration_to_text
@@ -127,7 +128,7 @@ class Steps:
             files.remove_tree(self.workplace.scratch_there(self.scratch))
             for path in self._directory.list_litter():
                 left = clear_away_staging(files, path)
-                if left is not None and files.status(path) is not None:
+                if left is not None and not _is_gone(files, path):
                     self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
             for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
                 with suppress(OSError):  # something came to lie in it
@@ -393,6 +394,13 @@ class Steps:
             return finished
 
         return self.patiently(once)
+
+
+def _is_gone(files: Files, path: bytes) -> bool:
+    try:
+        return files.status(path) is None
+    except OSError:  # nobody knows
+        return False
 
 
 def _in_short(listing: Sequence[Snapshot] | None) -> tuple[Snapshot, ...] | None:

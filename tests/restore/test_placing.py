@@ -1,6 +1,7 @@
 """What stood in a restore's way is put aside, and is back where it was unless something took its place."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,15 @@ def test_what_was_put_in_its_place_is_left(tmp_path: Path) -> None:
         (tmp_path / NAME / "precious").write_text("precious")
     assert staging.left is not None
     assert (tmp_path / NAME / "precious").read_text() == "precious"
+
+
+def test_a_note_of_what_was_put_aside_takes_no_more_memory_than_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tracemalloc.start()
+    try:
+        with LocalFiles() as files, Staging(files, os.fsencode(tmp_path), NAME.encode()) as staging:
+            put_aside(files, os.fsencode(tmp_path / "file"), staging.inside)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "file").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from highball.model.text import path_for_people
@@ -17,7 +18,7 @@ from highball.process.child import Inside
 _ASIDES = b"/asides"
 """In a staging directory: where each thing that was put aside came from. It also says that the directory is ours."""
 _RESTORED = b"/restored"
-_MOST_ASIDES_BYTES = 1 << 30
+_BLOCK = 64 * 1024
 
 
 class Staging:
@@ -84,7 +85,7 @@ def put_aside(files: Files, path: bytes, inside: Files) -> Aside:
 
 def _read_asides(inside: Files) -> list[tuple[bytes, bytes]]:
     with inside.open(_ASIDES) as noted:
-        parts = noted.read(_MOST_ASIDES_BYTES).split(b"\0")[:-1]
+        parts = b"".join(iter(partial(noted.read, _BLOCK), b"")).split(b"\0")[:-1]
     return list(zip(parts[::2], parts[1::2], strict=False))
 
 

@@ -36,7 +36,11 @@ def test_it_is_declared_and_drawn_like_any_other(whole: Whole) -> None:
         assert page.status_code == 200, address
     assert "/srv/copies" in admin.get("/repositories/shelf").text
     assert admin.get("/repositories/shelf/repair").status_code == 404
-    for address in ("keys", "snapshots", "delete", "discard", "kit"):
+    assert 'href="/repositories/shelf/keys"' not in admin.get("/repositories/shelf").text
+    refused = admin.post("/api/v1/repositories/shelf/keys/rotate", json={})
+    assert (refused.status_code, refused.json()["code"]) == (404, "no_keys")
+    assert admin.get("/repositories/shelf/keys").status_code == 404
+    for address in ("snapshots", "delete", "discard", "kit"):
         page = admin.get(f"/repositories/shelf/{address}")
         assert page.status_code == 200, (address, page.text)
 

@@ -462,6 +462,7 @@ def test_what_it_cannot_do_it_says(bench: Bench) -> None:
     bench.save(2)
     opened = bench.open()
     assert (opened.rehearsal is not None) == bench.engine.rehearses
+    assert (opened.keys is not None) == bench.engine.keeps_keys
     if opened.rehearsal is not None:
         docs = tags.set_tag_list("docs", "files")
         assert opened.rehearsal.plan_forget([HOST], [docs], Retention(last=1)) == {bench.list()[0].id}

@@ -563,6 +563,7 @@ class CopiesEngine:
     form: RepositoryFields = FORM
     sample: Sample = SAMPLE
     rehearses: bool = False
+    keeps_keys: bool = False
     repair: None = None
 
     def spell_address(self, fields: Mapping[str, Any]) -> str:

@@ -641,6 +641,10 @@ class Engine(Protocol):
         """Whether its repositories rehearse retention; else a plan is computed twice."""
 
     @property
+    def keeps_keys(self) -> bool:
+        """Whether several passwords may open a repository of it, each with a key; else nothing of that is offered."""
+
+    @property
     def repair(self) -> Repair | None:
         """None where nothing is repaired by hand."""
 

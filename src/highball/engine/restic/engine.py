@@ -40,6 +40,7 @@ class ResticEngine:
     form: RepositoryFields = RESTIC_FIELDS
     sample: Sample = SAMPLE
     rehearses: bool = True
+    keeps_keys: bool = True
 
     repair: Repair = field(default_factory=ResticRepair)
 

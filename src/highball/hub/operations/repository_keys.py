@@ -14,7 +14,8 @@ from uuid import UUID
 
 from highball.actions import role_for
 from highball.config.repository import demand_right_to_delete
-from highball.errors import HighballError, Misuse, NotAllowed
+from highball.engine.kinds import engine_of
+from highball.errors import HighballError, Misuse, NotAllowed, Unknown
 from highball.hub.audit import Actor
 from highball.hub.auth.users import demand_present
 from highball.hub.operations.orders import RunOperations
@@ -51,6 +52,12 @@ class KeyOperations(RunOperations):
             deleting = await asyncio.to_thread(partial(self._hub.repositories.asked, key, admin=True))
             by_admin = await deleting.list_keys()
         return await asyncio.to_thread(tell_keys, self._hub.record, key, found, by_admin)
+
+    def demand_keys(self, key: str) -> None:
+        """Raise Unknown, code `no_keys`, where the engine of a repository keeps none."""
+        engine = engine_of(self._hub.repositories.get(key))
+        if not engine.keeps_keys:
+            raise Unknown(f"a repository of {engine.words.name} has no keys", code="no_keys")
 
     def rotate_key(
         self,
@@ -108,12 +115,14 @@ class KeyOperations(RunOperations):
 
     def remove_key(self, key: str, id: str, actor: Actor, *, order_key: str | None = None) -> Run:
         """Begin to remove a key; raises NotAllowed where nothing can be removed there."""
+        self.demand_keys(key)
         demand_right_to_delete(key, self._hub.repositories.get(key))
         run, _ = self.place(RunOrder(task="key-remove", repository=key, key_id=id), actor, key=order_key)
         return run
 
     def _order_key(self, key: str, new: _New, actor: Actor, order_key: str | None) -> Run:
         actor.demand(role_for(new.task))  # before anything is sealed
+        self.demand_keys(key)
         run_id = new_run_id(self._now(), secrets.randbits(74))
         place, reference = None, new.reference
         if new.value is not None:

@@ -212,6 +212,7 @@ def _name(name: str) -> str:
 
 
 def _context(hub: Hub, key: str) -> dict[str, Any]:
+    hub.operations.demand_keys(key)
     repository = hub.operations.get_repository(key)
     declared = hub.operations.get_object("repository", key)
     held = list_secrets(hub, key)

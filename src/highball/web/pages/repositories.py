@@ -18,6 +18,7 @@ from highball import humanize as words
 from highball.actions import list_offered, words_of
 from highball.config.document import effective_cadences
 from highball.config.repository import Repository
+from highball.engine.kinds import engine_of
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
 from highball.hub.audit import Actor
 from highball.hub.hub import Hub
@@ -458,6 +459,7 @@ def _shown(
         "sent": sent or MaintenanceForm.of(repository, declared.revision),
         "cadences": effective_cadences(hub.document(), key),
         "secrets": list_secrets(hub, key),
+        "has_keys": engine_of(repository).keeps_keys,
         "admin": _admin_in_words(repository, list_secrets(hub, key)),
         "kit_taken": taken,
         "kit_outdated": is_outdated(hub, key, taken),

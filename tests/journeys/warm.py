@@ -269,6 +269,10 @@ if __name__ == "__main__":
 
         from highball.cli import local_agent  # noqa: F401
         from highball.web import app as web  # noqa: F401
+        from highball.web.ui import render
+
+        for name in render._environment().list_templates():  # pages that a fork draws are compiled already
+            render._environment().get_template(name)
     _build_models()
     _wait_for_calls(socket.socket(fileno=int(sys.argv[1])))
     try:

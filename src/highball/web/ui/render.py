@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -106,6 +106,42 @@ class Said:
     undo: str | None = None
 
 
+@cache
+def _environment() -> Environment:
+    """What templates are read by, and what all of them find: of no hub, so that a process compiles each only once."""
+    made = Environment(
+        loader=PackageLoader("highball.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.globals |= {
+        "asset": asset,
+        "icon": _icon,
+        "version": __version__,
+        "KEPT": KEPT,
+        "showing": status_looks,
+        "words_of": words_of,
+    }
+    made.filters |= {
+        "size": humanize.size,
+        "number": humanize.number,
+        "counted": humanize.counted,
+        "sample": humanize.sample,
+        "lasting": humanize.length,
+        "path": status_looks.path,
+        "sentence": status_looks.sentence,
+        "plain": status_looks.plain,
+        "urlpart": lambda text: quote(str(text), safe=""),
+        "urlbytes": lambda path: quote(path, safe="/"),
+    }
+    made.tests["hub_tag"] = lambda tag: is_ours(str(tag))
+    made.globals["kit"] = made.get_template("kit.html").module
+    return made
+
+
 class Pages:
     """Draws pages with what every one of them shows: who looks, from which zone, and what is up in short."""
 
@@ -115,36 +151,7 @@ class Pages:
         self.seen_locks = SeenLocks()
         self._surveyed: Survey | None = None
         self._in_short: tuple[Survey, Overview] | None = None
-        self._environment = Environment(
-            loader=PackageLoader("highball.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._environment.globals |= {
-            "asset": asset,
-            "icon": _icon,
-            "version": __version__,
-            "KEPT": KEPT,
-            "showing": status_looks,
-            "words_of": words_of,
-        }
-        self._environment.filters |= {
-            "size": humanize.size,
-            "number": humanize.number,
-            "counted": humanize.counted,
-            "sample": humanize.sample,
-            "lasting": humanize.length,
-            "path": status_looks.path,
-            "sentence": status_looks.sentence,
-            "plain": status_looks.plain,
-            "urlpart": lambda text: quote(str(text), safe=""),
-            "urlbytes": lambda path: quote(path, safe="/"),
-        }
-        self._environment.tests["hub_tag"] = lambda tag: is_ours(str(tag))
-        self._environment.globals["kit"] = self._environment.get_template("kit.html").module
+        self._environment = _environment()
 
     def answer(
         self,

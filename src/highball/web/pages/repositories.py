@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Annotated, Any
@@ -15,19 +15,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
 from highball import humanize as words
-from highball.actions import list_offered, words_of
-from highball.config.document import effective_cadences
+from highball.actions import Verb, list_offered, words_of
+from highball.config.document import Cadences, effective_cadences
 from highball.config.repository import Repository
 from highball.engine.kinds import engine_of
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Stale
-from highball.hub.audit import Actor
+from highball.hub.audit import Actor, Entry
 from highball.hub.hub import Hub
 from highball.hub.operations.trials import RepositoryTestAnswer
 from highball.hub.runs.pauses import Pause
 from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import LOST, utc_now
 from highball.hub.runs.recorded import RepositoryDay, RunFilter
+from highball.hub.runs.scheduler import Upcoming
 from highball.hub.status.repositories import (
+    Coverage,
     HeldSecret,
     Holding,
     find_coverage,
@@ -36,9 +38,11 @@ from highball.hub.status.repositories import (
 from highball.model.run import (
     Action,
     Outcome,
+    Run,
     RunKind,
     RunState,
 )
+from highball.model.standing import Hold
 from highball.retention import Plan
 from highball.web.authorize import Admin, Discards, Orders, Runs, Sees, Unlocks
 from highball.web.dependencies import TheHub, ThePages
@@ -91,7 +95,7 @@ def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Respon
         )
         for held in hub.operations.list_holdings()
     ]
-    return pages.answer(request, "repositories", {"rows": rows})
+    return pages.answer(request, "repositories", {"page": RepositoryList(rows)})
 
 
 @router.get("/repositories/{key}")
@@ -103,17 +107,15 @@ def show(
     _: Sees,
     days: Annotated[int, Query(ge=1, le=3660)] = 90,
 ) -> Response:
-    context = _shown(hub, key, days)
     locked = pages.seen_locks.tell(key, utc_now())
-    look = look_of(context["held"], _going(hub).get(key), locked=locked)
-    return pages.answer(request, "repository", context | {"look": look})
+    return pages.answer(request, "repository", {"page": _page_of(hub, key, days, locked)})
 
 
 @router.get("/repositories/{key}/locks")
 async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> Response:
     found = await _locks(hub, key)
-    if found["error"] is None:
-        pages.seen_locks.note(key, found["locks"], utc_now())
+    if found.error is None:
+        pages.seen_locks.note(key, found.locks, utc_now())
 
     def draw() -> Response:
         look = look_of(
@@ -121,9 +123,7 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
             _going(hub).get(key),
             locked=pages.seen_locks.tell(key, utc_now()),
         )
-        return pages.answer(
-            request, "repository-locks", found | {"look": look, "place": repository_page(key)}
-        )
+        return pages.answer(request, "repository-locks", {"page": found, "look": look})
 
     return await run_in_threadpool(draw)
 
@@ -131,12 +131,11 @@ async def show_locks(hub: TheHub, pages: ThePages, request: Request, key: str, _
 @router.get("/repositories/{key}/unlock")
 async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str, _: Unlocks) -> Response:
     found = await _locks(hub, key)
-    if error := found["error"]:
+    if error := found.error:
         return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
-    locks: list[LockTold] = found["locks"]
-    if not locks:
+    if not found.locks:
         return go(repository_page(key), said=Said(f"Nothing locks {key} any more."))
-    return await run_in_threadpool(ask, pages, request, _about_locks(key, locks))
+    return await run_in_threadpool(ask, pages, request, _about_locks(key, found.locks))
 
 
 @router.post("/repositories/{key}/unlock")
@@ -216,17 +215,29 @@ def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]
     return go("/repositories", said=Said(text, undo="/deleted"))
 
 
+@dataclass(frozen=True)
+class PlansPage:
+    """What retention would do in a repository, of all jobs or of one, or why nobody knows."""
+
+    key: str
+    repository: Repository
+    job: str | None
+    order_key: str
+    plans: Sequence[Plan] = ()
+    error: HighballError | None = None
+
+
 @router.get("/repositories/{key}/retention")
 async def preview(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees, job: str | None = None
 ) -> Response:
     repository = await run_in_threadpool(hub.operations.get_repository, key)
-    context: dict[str, Any] = {"key": key, "repository": repository, "job": job, "order_key": new_order_key()}
+    shown = PlansPage(key, repository, job, new_order_key())
     try:
-        context |= {"plans": await hub.operations.list_plans(key, job), "error": None}
+        shown = replace(shown, plans=await hub.operations.list_plans(key, job))
     except HighballError as error:
-        context |= {"plans": [], "error": error}
-    return await run_in_threadpool(pages.answer, request, "repository-retention", context)
+        shown = replace(shown, error=error)
+    return await run_in_threadpool(pages.answer, request, "repository-retention", {"page": shown})
 
 
 @router.get("/repositories/{key}/discard")
@@ -296,13 +307,25 @@ def set_maintenance(
     try:
         hub.operations.change_object("repository", key, spec, actor, expected=sent.revision)
     except ConfigurationInvalid as error:
-        context = _shown(hub, key, 90, sent, problems_below(error, f"repositories.{key}"))
-        return pages.answer(request, "repository", context, status=422)
+        problems = problems_below(error, f"repositories.{key}")
+        shown = replace(_page_of(hub, key), sent=sent, problems=problems)
+        return pages.answer(request, "repository", {"page": shown}, status=422)
     except Stale as error:
         again = sent.model_copy(update={"revision": error.revision})
-        context = _shown(hub, key, 90, again) | {"differences": error.differences}
-        return pages.answer(request, "repository", context, status=412)
+        shown = replace(_page_of(hub, key), sent=again, differences=error.differences)
+        return pages.answer(request, "repository", {"page": shown}, status=412)
     return go(f"{repository_page(key)}#maintenance", said=Said(f"Maintenance of {key}: {sent.in_words}."))
+
+
+@dataclass(frozen=True)
+class KitPage:
+    """The recovery kit of a repository, once it was taken; `to` is where its reader goes on."""
+
+    key: str
+    made: bool
+    """Whether the repository was made just now."""
+    to: str
+    sheet: str | None = None
 
 
 @router.get("/repositories/{key}/kit")
@@ -310,8 +333,7 @@ def offer_kit(
     hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin, made: InQuery = "", to: InQuery = ""
 ) -> Response:
     hub.operations.get_repository(key)
-    told = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
-    return pages.answer(request, "repository-kit", told)
+    return pages.answer(request, "repository-kit", {"page": KitPage(key, bool(made), to), "error": None})
 
 
 @router.post("/repositories/{key}/kit")
@@ -325,13 +347,14 @@ def make_kit(
     made: Text = "",
     to: Text = "",
 ) -> Response:
-    told: dict[str, Any] = {"key": key, "sheet": None, "error": None, "made": bool(made), "to": to}
+    shown = KitPage(key, bool(made), to)
     try:
         kit = hub.operations.make_kit(key, actor)
     except HighballError as error:
-        return pages.answer(request, "repository-kit", {**told, "error": error}, status=error.http_status)
+        told = {"page": shown, "error": error}
+        return pages.answer(request, "repository-kit", told, status=error.http_status)
     if not download:
-        return pages.answer(request, "repository-kit", {**told, "sheet": kit})
+        return pages.answer(request, "repository-kit", {"page": replace(shown, sheet=kit), "error": None})
     name = f"recovery-kit-{key}.md"
     return PlainTextResponse(kit, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
@@ -389,6 +412,13 @@ class Row:
     paused: bool
 
 
+@dataclass(frozen=True)
+class RepositoryList:
+    """All repositories."""
+
+    rows: Sequence[Row]
+
+
 def _going(hub: Hub) -> dict[str, Action]:
     """What is at work in each repository, besides backups and restores."""
     return {
@@ -421,53 +451,77 @@ def look_of(held: Holding, going: Action | None = None, locked: str | None = Non
 # --- the page of one -----------------------------------------------------------------------------
 
 
-def _shown(
-    hub: Hub,
-    key: str,
-    days: int,
-    sent: MaintenanceForm | None = None,
-    problems: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """All that the page of a repository says; `sent` is what somebody wants of its maintenance, and may not have."""
-    repository = hub.operations.get_repository(key)
+@dataclass(frozen=True)
+class RepositoryPage:
+    """A repository: what it holds, how it is kept in order, and who may reach it."""
+
+    key: str
+    place: str
+    held: Holding
+    repository: Repository
+    file: str | None
+    look: Look
+    holds: Sequence[Hold]
+    coverage: Coverage | None
+    check_state: Look
+    paused: Pause | None
+    pauses: Sequence[tuple[str, str]]
+    coming: Mapping[str, Upcoming]
+    runs: Sequence[Run]
+    days: int
+    periods: Mapping[int, str]
+    figures: Figures
+    plots: Sequence[tuple[str, Markup]]
+    sent: MaintenanceForm
+    """What somebody wants of its maintenance, and may not have."""
+    cadences: Cadences
+    secrets: Sequence[HeldSecret]
+    has_keys: bool
+    admin: str
+    kit_taken: Entry | None
+    kit_outdated: bool
+    order_key: str
+    offered: Sequence[Verb]
+    problems: Mapping[str, str] = field(default_factory=dict)
+    differences: Sequence[Any] = ()
+    """How what is declared by now differs from what was sent."""
+
+
+def _page_of(hub: Hub, key: str, days: int = 90, locked: str | None = None) -> RepositoryPage:
+    now, repository = utc_now(), hub.operations.get_repository(key)
     declared = hub.operations.get_object("repository", key)
-    now = utc_now()
-    held = hub.operations.get_holding(key)
+    held, secrets = hub.operations.get_holding(key), list_secrets(hub, key)
     pauses = {pause.subject: pause for pause in hub.operations.list_pauses()}
     chosen = RunFilter(repository=key, kind=RunKind.MAINTENANCE)
-    known = hub.operations.list_days(key, days)
-    taken = kit_taken(hub, key)
-    return {
-        "key": key,
-        "place": repository_page(key),
-        "held": held,
-        "repository": repository,
-        "declared": declared,
-        "file": file_of(hub, declared),
-        "look": look_of(held, _going(hub).get(key)),
-        "holds": hub.operations.list_holds(key),
-        "coverage": find_coverage(hub, key, now),
-        "check_state": _check_state(held),
-        "paused": _pause_of(pauses, key),
-        "pauses": pausing.choices(),
-        "coming": hub.operations.next_of_each(hub.operations.list_upkeep(key)),
-        "runs": hub.operations.list_runs(chosen, limit=LATEST),
-        "days": days,
-        "periods": PERIODS,
-        "figures": _figures(held, known),
-        "plots": _plots(known, now.date() - timedelta(days=days), now.date(), alone=not held.others),
-        "sent": sent or MaintenanceForm.of(repository, declared.revision),
-        "cadences": effective_cadences(hub.document(), key),
-        "secrets": list_secrets(hub, key),
-        "has_keys": engine_of(repository).keeps_keys,
-        "admin": _admin_in_words(repository, list_secrets(hub, key)),
-        "kit_taken": taken,
-        "kit_outdated": is_outdated(hub, key, taken),
-        "problems": problems or {},
-        "differences": (),
-        "order_key": new_order_key(),
-        "offered": list_offered("repository"),
-    }
+    known, taken = hub.operations.list_days(key, days), kit_taken(hub, key)
+    return RepositoryPage(
+        key=key,
+        place=repository_page(key),
+        held=held,
+        repository=repository,
+        file=file_of(hub, declared),
+        look=look_of(held, _going(hub).get(key), locked),
+        holds=hub.operations.list_holds(key),
+        coverage=find_coverage(hub, key, now),
+        check_state=_check_state(held),
+        paused=_pause_of(pauses, key),
+        pauses=pausing.choices(),
+        coming=hub.operations.next_of_each(hub.operations.list_upkeep(key)),
+        runs=hub.operations.list_runs(chosen, limit=LATEST),
+        days=days,
+        periods=PERIODS,
+        figures=_figures(held, known),
+        plots=_plots(known, now.date() - timedelta(days=days), now.date(), alone=not held.others),
+        sent=MaintenanceForm.of(repository, declared.revision),
+        cadences=effective_cadences(hub.document(), key),
+        secrets=secrets,
+        has_keys=engine_of(repository).keeps_keys,
+        admin=_admin_in_words(repository, secrets),
+        kit_taken=taken,
+        kit_outdated=is_outdated(hub, key, taken),
+        order_key=new_order_key(),
+        offered=list_offered("repository"),
+    )
 
 
 def _pause_of(pauses: Mapping[str, Pause], key: str) -> Pause | None:
@@ -566,22 +620,27 @@ def _is_line(points: Sequence[tuple[date, float]], last: date) -> bool:
 # --- locks ---------------------------------------------------------------------------------------
 
 
-async def _locks(hub: Hub, key: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class HeldLocks:
+    """The locks of a repository as it was found just now, or why nobody could look."""
+
+    key: str
+    place: str
+    locks: Sequence[LockTold] = ()
+    error: HighballError | None = None
+    gone: bool = False
+    """Whether the repository is not there that once was met."""
+
+
+async def _locks(hub: Hub, key: str) -> HeldLocks:
     repository = await run_in_threadpool(hub.operations.get_repository, key)
-    now, host = utc_now(), repository.maintainer(hub.host)
-    context: dict[str, Any] = {
-        "key": key,
-        "locks": [],
-        "error": None,
-        "gone": False,
-        "order_key": new_order_key(),
-    }
+    now, host, place = utc_now(), repository.maintainer(hub.host), repository_page(key)
     try:
         found = await hub.operations.list_locks(key)
     except HighballError as error:
         gone = error.code in LOST and await run_in_threadpool(hub.record.find_identity, key) is not None
-        return context | {"error": error, "gone": gone}
-    return context | {"locks": [judge_lock(lock, host, now) for lock in found]}
+        return HeldLocks(key, place, error=error, gone=gone)
+    return HeldLocks(key, place, [judge_lock(lock, host, now) for lock in found])
 
 
 def _about_deletion(key: str, revision: int) -> Question:

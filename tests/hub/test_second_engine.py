@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.served import Served, Table
+from hub.served import Elsewhere, Served, Table
 from journeys.test_second_engine import KNOWS_IT
 from testbed.restic import ResticBinary
 from testbed.trees import same_tree
@@ -41,6 +41,9 @@ def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
     copies.serve()
     found = copies.post("repositories/nas/test")
     assert (found["state"], found["action"]) == ("uninitialised", "init")
+    form = {"act": "test", "engine": "copies", "folder": str(tmp_path / "other"), "key": "other"}
+    page = copies.http.post(f"{copies.url}/repositories/new", data=form)
+    assert "No repository is there yet" in page.text
     assert step_of(copies, "init")["reason"]["code"] == "made"
     found = copies.post("repositories/nas/test")
     assert (found["state"], found["restic"]) == ("empty", None)
@@ -93,3 +96,15 @@ def test_a_hub_saves_itself_there_and_comes_back(copies: Served) -> None:
     copies.serve()
     [standing] = copies.get("status")
     assert standing["snapshots"] == 1
+
+
+def test_an_agent_that_does_not_know_the_engine_says_so(copies: Served, tmp_path: Path) -> None:
+    copies.serve()
+    copies.post("hosts?key=laptop", {})
+    with Elsewhere(tmp_path / "laptop", copies, "laptop") as laptop:
+        laptop.join()
+        spec = {"engine": "copies", "folder": str(tmp_path / "far"), "maintained_by": "laptop"}
+        copies.post("repositories?key=far", spec)
+        asked = copies.http.post("repositories/far/test").json()
+        done = copies.end_of(copies.post("runs", {"task": "init", "repository": "far"})["id"])
+        assert (asked["code"], done["reason"]["code"]) == ("unsupported", "unsupported")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,6 +79,11 @@ def engine_of(repository: DeclaredRepository) -> Engine:
 def engine_in(written: object) -> Engine:
     """The engine that a repository names as people wrote it."""
     return engine_named(written.get("engine") if isinstance(written, Mapping) else None)
+
+
+def engines_beyond(repositories: Iterable[DeclaredRepository]) -> list[str]:
+    """The engines of these besides the usual one, which every agent has."""
+    return sorted({one.engine for one in repositories} - {USUAL.words.name})
 
 
 def _names() -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import (
 
 from highball.config.job import Job
 from highball.config.keys import Key
-from highball.engine.kinds import AnyRepository
+from highball.engine.kinds import AnyRepository, engines_beyond
 from highball.model.fact import Fact
 from highball.model.text import PathText
 from highball.place.kinds import AnyPlace
@@ -268,4 +268,5 @@ def needs_of(question: Question) -> frozenset[str]:
     """What an agent must be able to if it is to answer, where not every one is."""
     own: str | None = getattr(question, "needs", None)
     elsewhere = None if question.place is None else "places"
-    return frozenset(name for name in (own, elsewhere) if name is not None)
+    engines = engines_beyond([question.repository]) if isinstance(question, OfRepository) else ()
+    return frozenset(name for name in (own, elsewhere, *engines) if name is not None)

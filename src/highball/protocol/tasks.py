@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag
 
 from highball.config.job import Job
 from highball.config.keys import Key
-from highball.engine.kinds import AnyRepository
+from highball.engine.kinds import AnyRepository, engines_beyond
 from highball.model.run import (
     Printed,
     RunKind,
@@ -262,7 +262,8 @@ class Assignment(WireModel):
             "hub-copy": bool(self.done_before),
             "places": self.place is not None,
         }
-        return tuple(name for name, needed in needs.items() if needed)
+        own = tuple(name for name, needed in needs.items() if needed)
+        return (*own, *engines_beyond(self.repositories.values()))
 
     @property
     def marker(self) -> str:

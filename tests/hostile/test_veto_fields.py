@@ -102,9 +102,13 @@ def declared_by(kind: Any) -> Iterator[type[BaseModel]]:
         yield kind
 
 
+ANSWERED = (veto.recorded, veto.unused, veto.is_used, veto.goes_elsewhere, None)
+"""Rules that leave nothing within a field to be asked about."""
+
+
 def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
-    """All classes that may lie in these, as deep as anybody looks: what is only recorded is not looked into, and
-    what a repository uses its engine says."""
+    """All classes that may lie in these, as deep as anybody looks: what is only recorded is not looked into, what a
+    repository uses its engine says, and another place is a command whatever it is."""
     found: set[type[BaseModel]] = set()
     left = list(models)
     while left:
@@ -113,7 +117,7 @@ def reachable(models: set[type[BaseModel]]) -> set[type[BaseModel]]:
             continue
         found.add(model)
         for name, annotation in fields_of(model).items():
-            if veto.rules_of(model).get(name) in (veto.recorded, veto.unused, veto.is_used, None):
+            if veto.rules_of(model).get(name) in ANSWERED:
                 continue
             kinds = [bare(part) for part in parts_of(annotation)]
             left += [declared for kind in kinds for declared in declared_by(kind)]

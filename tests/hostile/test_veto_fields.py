@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -25,6 +25,9 @@ from highball.engine.kinds import ENGINES
 from highball.engine.restic.declaration import Admin, ResticRepository
 from highball.engine.restic.uses import uses_of_fields
 from highball.errors import NotAllowed
+from highball.place.base import DeclaredPlace, Place
+from highball.place.kinds import KINDS as PLACES
+from highball.place.local import LOCAL
 from highball.protocol import queries, tasks, wire
 from highball.source.base import Source
 from highball.source.kinds import KINDS
@@ -93,11 +96,13 @@ def fields_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def declared_by(kind: Any) -> Iterator[type[BaseModel]]:
-    """A class of objects itself; in place of what all kinds of repositories or sources have in common, each kind."""
+    """A class of objects itself; in place of what all kinds of a port have in common, each of them."""
     if kind is DeclaredRepository:
         yield from (engine.declared for engine in ENGINES)
     elif kind is Source:
         yield from KINDS
+    elif kind is DeclaredPlace:
+        yield from PLACES
     elif isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
 
@@ -189,6 +194,27 @@ def test_a_field_that_nobody_decided_about_is_refused() -> None:
         with pytest.raises(NotAllowed, match="nobody has decided"):
             veto.demand(everything, message)
     veto.demand(everything, tasks.PlainTask(type="stats", repository="nas"))
+
+
+def test_nothing_is_looked_at_in_a_place_that_is_not_allowed() -> None:
+    opened: list[str] = []
+
+    class Faraway(DeclaredPlace):
+        """A place that is reached by a program."""
+
+        name: ClassVar[str] = "faraway"
+
+        def open(self) -> Place:
+            opened.append(self.name)
+            return LOCAL
+
+    asked = queries.Browse(path=b"/srv", place=Faraway())
+    reading = {"read": ["/srv"]}
+    with pytest.raises(NotAllowed, match="another place"):
+        veto.demand(Policy.model_validate(reading), asked)
+    assert opened == []
+    veto.demand(Policy.model_validate(reading | {"commands": "always"}), asked)
+    assert opened == ["faraway"]
 
 
 def test_a_field_of_a_repository_that_its_engine_says_nothing_of_is_refused() -> None:

@@ -8,7 +8,7 @@ here reads what a field is for: that is the matter of whoever carries out what w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from highball.errors import NotAllowed, Problem
 from highball.model.run import Printed
 from highball.model.text import path_for_people
 from highball.place.base import DeclaredPlace
+from highball.place.kinds import KINDS as PLACES
 from highball.place.kinds import open_place
 from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
@@ -53,11 +54,18 @@ Rule = Callable[[Case, Any], Iterator[Problem]]
 
 def demand(policy: Policy, message: BaseModel) -> None:
     """Raise NotAllowed, with everything about this order or question that is not allowed here."""
+    case = Case(policy, _is_from_file(message))
     place: DeclaredPlace | None = getattr(message, "place", None)
-    there = policy if place is None else policy.at(open_place(place))
-    problems = list(dict.fromkeys(walk(Case(there, _is_from_file(message)), message)))
-    if problems:
-        raise refusal(problems)
+    if place is not None:
+        _refuse(goes_elsewhere(case, message))  # before anything of that place is looked at
+        case = replace(case, policy=policy.at(open_place(place)))
+    _refuse(walk(case, message))
+
+
+def _refuse(problems: Iterable[Problem]) -> None:
+    found = list(dict.fromkeys(problems))
+    if found:
+        raise refusal(found)
 
 
 def refusal(problems: list[Problem]) -> NotAllowed:
@@ -213,7 +221,7 @@ def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iter
             yield _outside(path, "restore", "restored to")
 
 
-def goes_elsewhere(case: Case, found: tasks.Assignment | queries.Question) -> Iterator[Problem]:
+def goes_elsewhere(case: Case, found: Any) -> Iterator[Problem]:
     """Another place than this machine, which is reached by a program."""
     if found.place is not None:
         yield from _command(case, "another place")
@@ -417,6 +425,7 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         harmless,
     ),
     **{kind: dict.fromkeys(kind.model_fields, is_source) for kind in KINDS},
+    **{kind: dict.fromkeys(kind.model_fields, asked_with_the_whole) for kind in PLACES},
     SecretReference: {
         "file": reads_secret,
         "env": takes_variable,

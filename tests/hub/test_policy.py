@@ -95,6 +95,12 @@ def test_whose_commands_run(commands: str, from_file: bool, runs: bool) -> None:
     assert refused(policy, order(backup(), environment={"AWS_DEFAULT_REGION": "here"})) == []
 
 
+def test_what_an_agent_must_be_able_to_for_the_variables_of_a_command() -> None:
+    dump = {"run": "pg_dump", "name": "app.sql"}
+    assert order(backup(sources=[dump])).needs == ()
+    assert order(backup(sources=[dump | {"environment": {"PGHOST": "db"}}])).needs == ("command-variables",)
+
+
 def test_which_paths(tmp_path: Path) -> None:
     home, outside = tmp_path / "home", tmp_path / "outside"
     home.mkdir()

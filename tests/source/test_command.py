@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from highball.agent.connection import CAPABILITIES
 from highball.config.job import Job
 from highball.place.local import LOCAL
+from highball.protocol.queries import TestSources, needs_of
 from highball.source import base
 from highball.source.command import CommandSource, key_of
 from highball.source.kinds import KINDS, kind_of
@@ -62,6 +64,17 @@ def test_two_streams_of_one_set_are_refused() -> None:
 )
 def test_variables_that_are_refused(name: str, value: Any, told: str) -> None:
     assert told in complaint({"run": "pg_dump", "name": "app.sql", "environment": {name: value}})
+
+
+def test_a_command_without_variables_is_told_as_to_agents_that_know_none() -> None:
+    plain = job({"run": "pg_dump", "name": "app.sql"})
+    setting = job({"run": "pg_dump", "name": "app.sql", "environment": {"PGHOST": "db"}})
+    assert plain.model_dump(mode="json", exclude_none=True)["sources"] == [
+        {"run": "pg_dump", "name": "app.sql"}
+    ]
+    assert "command-variables" not in needs_of(TestSources(job=plain))
+    assert "command-variables" in needs_of(TestSources(job=setting))
+    assert "command-variables" in CAPABILITIES
 
 
 @pytest.mark.parametrize("name", ["PGPASSFILE", "DB_PASSWORD_FILE", "PGHOST"])

@@ -106,6 +106,7 @@ CAPABILITIES = (
     "places",
     "retention-rules",
     "streams",
+    "command-variables",
 )
 PROCESS = secrets.token_hex(8)
 """Tells this process from another that uses a copy of the same key."""

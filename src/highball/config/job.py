@@ -313,6 +313,11 @@ class Job(JobSettings):
         return tuple(source for source in self.sources if isinstance(source, CommandSource))
 
     @property
+    def sets_variables(self) -> bool:
+        """Whether one of its commands gets variables of its own."""
+        return any(source.environment for source in self.streams)
+
+    @property
     def sets(self) -> tuple[str, ...]:
         """What it saves, each as a snapshot of its own in each repository; in the order in which it is saved."""
         return tuple(dict.fromkeys(source.set for source in self.sources))

@@ -269,4 +269,6 @@ def needs_of(question: Question) -> frozenset[str]:
     own: str | None = getattr(question, "needs", None)
     elsewhere = None if question.place is None else "places"
     engines = engines_beyond([question.repository]) if isinstance(question, OfRepository) else ()
-    return frozenset(name for name in (own, elsewhere, *engines) if name is not None)
+    sets = isinstance(question, TestSources) and question.job.sets_variables
+    variables = "command-variables" if sets else None
+    return frozenset(name for name in (own, elsewhere, variables, *engines) if name is not None)

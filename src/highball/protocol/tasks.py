@@ -259,6 +259,7 @@ class Assignment(WireModel):
         needs = {
             "keys": isinstance(task, KeyTask),
             "streams": isinstance(task, BackupTask) and bool(task.streams),
+            "command-variables": isinstance(task, BackupTask) and task.job.sets_variables,
             "hub-copy": bool(self.done_before),
             "places": self.place is not None,
         }

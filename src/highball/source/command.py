@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import timedelta
+from operator import not_
 from typing import Annotated, ClassVar
 
 from pydantic import (
@@ -135,7 +136,9 @@ class CommandSource(BaseModel):
         None, description="end it after this long, and save nothing; without one it takes as long as it takes"
     )
     environment: dict[str, TextOrSecret] = Field(
-        {}, description="variables for it alone, like PGPASSWORD; a secret is a reference, as a password's is"
+        {},
+        description="variables for it alone, like PGPASSWORD; a secret is a reference, as a password's is",
+        exclude_if=not_,  # an agent from before there were any refuses a field that it does not know
     )
 
     @field_validator("environment")

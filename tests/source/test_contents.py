@@ -14,6 +14,7 @@ from highball.source.base import Content, Examined, Omissions
 from highball.source.contents import MOST_ENTRIES, list_idle
 from highball.source.path import PathSource
 from testbed.restic import Location, ResticBinary
+from testbed.unprivileged import Unprivileged
 from testbed.written import WrittenRepository
 
 SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# a cache\n"
@@ -122,6 +123,26 @@ def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found = look(top)
     assert found.holds is Content.NOTHING
     assert found.caution is not None and "sockets, which are never saved" in found.caution.message
+
+
+def test_what_may_be_listed_and_not_looked_at_is_not_called_hollow(unprivileged: Unprivileged) -> None:
+    top = unprivileged.directory / "listed"
+    make(top, "file", "folder/")
+    top.chmod(0o744)
+    os.seteuid(unprivileged.uid)
+    try:
+        found = look(top)
+    finally:
+        os.seteuid(0)
+    assert (found.holds, found.caution) == (Content.UNKNOWN, None)
+
+
+def test_a_mark_of_a_cache_that_is_a_link_marks_it_for_restic_too(tmp_path: Path) -> None:
+    top = make(tmp_path / "top", "file", "marked/CACHEDIR.TAG")
+    (top / "CACHEDIR.TAG").symlink_to("marked/CACHEDIR.TAG")
+    found = look(top, exclude_caches=True)
+    assert found.caution is not None
+    assert found.caution.code == "source_left_out"
 
 
 def test_a_file_is_what_it_is(tmp_path: Path) -> None:

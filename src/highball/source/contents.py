@@ -51,7 +51,7 @@ def examine(files: Files, path: bytes, *, follow: bool = False, allow_empty: boo
     """Look at the path as it is now: missing, empty, unreadable, a link or a device is a caution."""
     shown = path_for_people(path)
     try:
-        at = behind_links(files, path)
+        at = _behind_links(files, path)
         if stat.S_ISLNK(_demand(files, at).st_mode):
             if not follow:
                 target = path_for_people(files.read_link(at))
@@ -72,7 +72,7 @@ def examine(files: Files, path: bytes, *, follow: bool = False, allow_empty: boo
     return Finding(path)
 
 
-def behind_links(files: Files, path: bytes) -> bytes:
+def _behind_links(files: Files, path: bytes) -> bytes:
     """The path with the links on the way to it followed; raises OSError where that leads nowhere."""
     above, _, name = path.rpartition(b"/")
     return files.real_path(above or b"/", strict=True).rstrip(b"/") + b"/" + name
@@ -184,6 +184,8 @@ class _Look:
         self._left_out: set[str] = set()
         """By what something was."""
         self._own_marker: bytes | None = None
+        self._unclear = False
+        """Something may not be looked at, so nobody knows whether it would be saved."""
 
     def see(self) -> Content:
         """Go down until something would be saved; what cannot be read is for restic to tell."""
@@ -197,7 +199,7 @@ class _Look:
                 waiting += self._saved_of(entry, top.st_dev)
         except OSError:
             return Content.UNKNOWN
-        return Content.UNKNOWN if waiting else Content.NOTHING
+        return Content.UNKNOWN if waiting or self._unclear else Content.NOTHING
 
     def _saved_of(self, folder: _Entry, device: int) -> Iterator[_Entry]:
         """What of a folder would be saved, up to the first that is no folder itself."""
@@ -207,7 +209,10 @@ class _Look:
             return
         for one in self._files.list_folder(folder.path):
             self._seen += 1
-            if one.status is None or stat.S_ISSOCK(one.status.st_mode):  # restic knows none
+            if one.status is None:
+                self._unclear = True
+                continue
+            if stat.S_ISSOCK(one.status.st_mode):  # restic knows none
                 continue
             path = folder.path.rstrip(b"/") + b"/" + one.name
             entry = _Entry(path, (*folder.names, os.fsdecode(one.name)), one.status)
@@ -256,7 +261,7 @@ class _Look:
 
 def _begins_as_cache(files: Files, marker: bytes) -> bool:
     try:
-        with files.open(behind_links(files, marker)) as opened:
+        with files.open(files.real_path(marker, strict=True)) as opened:
             return opened.read(len(_SIGNATURE)) == _SIGNATURE
     except OSError:
         return False

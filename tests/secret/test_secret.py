@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from highball import secret
+from highball.agent.run.stream import LONGEST_LINE, Printing
 from highball.engine.restic.access import Access
 from highball.errors import SecretUnavailable
+from highball.place.local import LOCAL
+from highball.process.feed import LONGEST_COMPLAINT_BYTES
 from highball.secret import (
     LARGEST_BYTES,
     Secret,
@@ -26,6 +29,8 @@ from highball.secret import (
     mask,
     resolve,
 )
+from highball.source.base import Stream
+from testbed.serving import wait_until
 
 HIDDEN = b"correct-horse"
 
@@ -368,3 +373,27 @@ def test_a_sealed_secret_that_was_not_handed_over_says_so_and_what_to_write(
     assert "{ file = … }" in (raised.value.hint or "")
     assert describe(reference) == "the secret that is sealed in the hub"
     assert find_obstacle(reference) == raised.value.message
+
+
+@pytest.mark.parametrize("before", [LONGEST_LINE - 8, LONGEST_COMPLAINT_BYTES - 8])
+def test_a_long_last_word_of_a_command_shows_no_half_of_its_secret(before: int) -> None:
+    log: list[str] = []
+
+    password = SecretValue(b"correct horse battery staple")
+
+    def tell(stream: str, text: str) -> None:
+        log.append(mask(text, [password]))
+
+    script = f'printf "%0{before}d%s\\n" 0 "$PGPASSWORD" >&2; exit 1'
+    stream = Stream("app.sql", ("/bin/sh", "-c", script))
+    printing = Printing(stream, {"PATH": os.defpath, "PGPASSWORD": password}, tell, LOCAL)
+    feed = printing.open()
+    feed.begin()
+    wait_until(lambda: feed.is_broken)
+    feed.end()
+    reason = printing.find_failure()
+    assert reason is not None
+    assert "exit status 1" in reason.message
+    assert "correct" not in reason.message
+    assert log
+    assert "correct" not in "".join(log)

@@ -33,6 +33,9 @@ from highball.process.child import (
 
 FEED_MANNERS = replace(HOOK_MANNERS, reads_to_end=True)
 
+LONGEST_COMPLAINT_BYTES = 64 * 1024
+"""Of a line that is longer, one byte more is handed on: who hears it sees that it was cut."""
+
 LINES_WAITING = 10_000
 """Of what the program complains, so many lines are kept until they are taken; it may complain faster than that."""
 
@@ -137,7 +140,7 @@ class Feed:
     # --- in a thread of its own ---
 
     def _work(self) -> None:
-        on_error, finish = by_lines(lambda stream, line: self._complain(line))
+        on_error, finish = by_lines(lambda stream, line: self._complain(line), LONGEST_COMPLAINT_BYTES + 1)
 
         def on_data(stream: Stream, data: bytes) -> None:
             if stream == "stderr":

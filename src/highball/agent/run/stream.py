@@ -14,9 +14,9 @@ from highball.model.run import Printed, Reason
 from highball.place.base import Place
 from highball.place.priority import Priority
 from highball.process.child import Command, Ended
-from highball.process.feed import Feed
+from highball.process.feed import LONGEST_COMPLAINT_BYTES, Feed
 from highball.schedule import duration_to_text
-from highball.secret import SecretValue
+from highball.secret import SecretValue, mask
 from highball.source.base import Stream
 
 LAST_WORDS = 6
@@ -83,9 +83,15 @@ class Printing:
 
     def _hear(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
+        if len(line) > LONGEST_COMPLAINT_BYTES:  # one that was cut may end in half a secret
+            text = f"(a line of more than {LONGEST_COMPLAINT_BYTES >> 10} KiB is not kept)"
         if text.strip():
-            self._last_words.append(text.strip()[:LONGEST_LINE])
+            self._last_words.append(mask(text.strip(), self._secrets, LONGEST_LINE))
         self.log("stderr", text)
+
+    @property
+    def _secrets(self) -> list[SecretValue]:
+        return [value for value in self.environment.values() if isinstance(value, SecretValue)]
 
 
 def _why_not_started(error: Failed | ProgramMissing) -> str:

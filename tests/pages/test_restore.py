@@ -211,6 +211,21 @@ def test_a_repository_that_cannot_be_asked_is_said_in_its_place(whole: Whole) ->
     assert "Ask again" in text
 
 
+@pytest.mark.parametrize(
+    "address",
+    (
+        "/restore?repository=gone",
+        f"/restore?job=docs&repository=nas&snapshot={SNAPSHOT}&list=anew",
+        "/repositories/nas/snapshots?list=1",
+        f"/repositories/nas/compare?old={SNAPSHOT}&new={SNAPSHOT}",
+        "/repositories/nas/foreign",
+    ),
+)
+def test_what_cannot_be_shown_there_is_not_said_to_stop_the_whole_hub(whole: Whole, address: str) -> None:
+    page = whole.client().get(address).text
+    assert "nothing can be ordered or changed here" not in page
+
+
 @pytest.mark.parametrize("text", ["", "d:", "d:relative", "x:/etc", "f1:/\u00fc", "f-1:/etc", "d:/a b"])
 def test_what_no_page_of_ours_sends_is_no_choice(text: str) -> None:
     assert read_pick(text) is None

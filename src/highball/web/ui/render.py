@@ -240,7 +240,7 @@ class Pages:
             "accent": _chosen(request, "accent", ACCENTS),
             "said": _said(request),
             "provider": self._hub.sign_on.label,
-            "trouble": self._hub.database.trouble,
+            "hub_trouble": self._hub.database.trouble,
             "now": now,
             "names": self.names(),
             "zone": zone,

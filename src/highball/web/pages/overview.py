@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from highball import humanize
 from highball.actions import words_of
+from highball.hub.runs.scheduler import Upcoming
 from highball.hub.status.overview import (
     JobFilter,
     JobOverview,
@@ -39,21 +40,34 @@ UNPROVED = f"/jobs?state={JobFilter.UNPROVED}"
 router = APIRouter(include_in_schema=False)
 
 
+@dataclass(frozen=True)
+class Glance:
+    """How everything stands: the answer, what needs somebody, the jobs, what runs and what is next."""
+
+    verdict: Verdict
+    sentence: Sentence
+    problems: Sequence[Told]
+    more_problems: int
+    jobs: Sequence[Row]
+    running: Sequence[UnderWay]
+    next: Sequence[Upcoming]
+
+
 @router.get("/")
 def show(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Response:
     survey = pages.survey()
     found = look_over(hub, survey)
     told, left = tell_all(found.problems, survey.at, Names(survey.document))
-    context = {
-        "verdict": found.verdict,
-        "sentence": _sentence(found.verdict, pages),
-        "problems": told,
-        "more_problems": left,
-        "jobs": list_rows(found),
-        "running": found.running,
-        "next": found.next,
-    }
-    return pages.answer(request, "overview", context, overview=found)
+    shown = Glance(
+        verdict=found.verdict,
+        sentence=_sentence(found.verdict, pages),
+        problems=told,
+        more_problems=left,
+        jobs=list_rows(found),
+        running=found.running,
+        next=found.next,
+    )
+    return pages.answer(request, "overview", {"page": shown}, overview=found)
 
 
 @router.get("/rail")

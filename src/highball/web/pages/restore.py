@@ -458,6 +458,28 @@ def _folder(text: str) -> bytes:
     return posixpath.normpath(path) if path.startswith(b"/") and b"\0" not in path else b""
 
 
+@dataclass(frozen=True)
+class RestoreForm:
+    """A restore as far as it is chosen, with what there is to choose from."""
+
+    wizard: Wizard
+    skip: int
+    """So many snapshots are newer than those that are shown."""
+    lists: bool
+    """Whether snapshots are shown to choose from."""
+    browses: bool
+    """Whether a folder is open."""
+    recent: Sequence[Run]
+    sent: bool
+    trouble: HighballError | None = None
+    step: int = SNAPSHOTS
+
+    @property
+    def wish(self) -> Wish:
+        """What was chosen so far."""
+        return self.wizard.wish
+
+
 async def _draw(
     request: Request,
     pages: Pages,
@@ -470,30 +492,27 @@ async def _draw(
     trouble: HighballError | None = None,
 ) -> Response:
     block = block_wanted(request)
-    context = {
-        "wizard": wizard,
-        "wish": wizard.wish,
-        "skip": skip,
-        "step": SNAPSHOTS,
-        "told": run_summary,
-        "lists": bool(lists) or block == "snapshots" or wizard.is_listed,
-        "browses": bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
-        "recent": await run_in_threadpool(_recent, hub) if block is None else [],
-        "sent": request.method == "POST",
-    }
+    shown = RestoreForm(
+        wizard=wizard,
+        skip=skip,
+        lists=bool(lists) or block == "snapshots" or wizard.is_listed,
+        browses=bool(wizard.wish.folder) or block == "files" or not wizard.wish.everything,
+        recent=await run_in_threadpool(_recent, hub) if block is None else [],
+        sent=request.method == "POST",
+    )
     try:
         if trouble is not None:
             raise trouble
         if wizard.wish.repository:
             await run_in_threadpool(hub.operations.get_repository, wizard.wish.repository)
-        if context["lists"] and not wizard.wish.snapshot and wizard.wish.repository:
+        if shown.lists and not wizard.wish.snapshot and wizard.wish.repository:
             await wizard.find_snapshots(anew=lists == ANEW)
-        if await wizard.find_snapshot() is not None and context["browses"] and block != "plan":
+        if await wizard.find_snapshot() is not None and shown.browses and block != "plan":
             await wizard.find_entries()
     except HighballError as error:
-        trouble = error
+        shown = replace(shown, trouble=error)
         status = error.http_status if request.method == "POST" and block is None else status
-    context["trouble"] = trouble
+    context = {"page": shown, "told": run_summary}
     return await run_in_threadpool(pages.answer, request, "restore", context, status=status)
 
 

@@ -45,34 +45,24 @@ class RetentionOperations:
         """The same of one guard."""
         return self._hub.record.holds.accept(id, actor, self._now(), reason)
 
-    async def adoption(self, key: str) -> Adoption:
-        """Whose the snapshots of a repository are, as it holds them now; raises HighballError.
-
-        What it answers with is not to be used in the loop's own thread.
-        """
-        asked = await asyncio.to_thread(self._hub.repositories.asked, key)
-        listed = Seen(frozenset(), (), await asked.list_snapshots(), ())
-        retainer, skew = self._hub.plans.retainer, self._hub.fleet.find_skew(asked.host)
-        return Adoption(self._hub.database, retainer, self._hub.host, key, listed, skew)
-
     async def list_foreign(self, key: str) -> list[ForeignGroup]:
         """The snapshots that no known run made, alike ones together; raises HighballError."""
-        adoption = await self.adoption(key)
+        adoption = await self._adoption(key)
         return await asyncio.to_thread(adoption.list_groups)
 
     async def adopt(self, key: str, group: str, job: str, actor: Actor) -> ForeignGroup:
         """Let a job's retention govern a group from now on; raises HighballError."""
-        adoption = await self.adoption(key)
+        adoption = await self._adoption(key)
         return await asyncio.to_thread(adoption.adopt, group, job, self._now(), actor)
 
     async def release(self, key: str, group: str, actor: Actor) -> ForeignGroup:
         """Let nobody govern a group any more; raises HighballError."""
-        adoption = await self.adoption(key)
+        adoption = await self._adoption(key)
         return await asyncio.to_thread(adoption.release, group, self._now(), actor)
 
     async def preview_adoption(self, key: str, group: str, job: str) -> list[Plan]:
         """What a job's retention would do once it governs a group of a repository; raises HighballError."""
-        adoption = await self.adoption(key)
+        adoption = await self._adoption(key)
         asked = await asyncio.to_thread(self._hub.repositories.asked, key)
         sets = await asyncio.to_thread(adoption.list_sets, group, job)
         wanted = await asyncio.to_thread(lambda: [adoption.retainer.want(of) for of in sets])
@@ -80,3 +70,10 @@ class RetentionOperations:
         return await asyncio.to_thread(
             adoption.preview, group, job, self._now(), dict(zip(sets, seen, strict=True))
         )
+
+    async def _adoption(self, key: str) -> Adoption:
+        """Whose the snapshots of a repository are, as it holds them now; not to be used in the loop's own thread."""
+        asked = await asyncio.to_thread(self._hub.repositories.asked, key)
+        listed = Seen(frozenset(), (), await asked.list_snapshots(), ())
+        retainer, skew = self._hub.plans.retainer, self._hub.fleet.find_skew(asked.host)
+        return Adoption(self._hub.database, retainer, self._hub.host, key, listed, skew)

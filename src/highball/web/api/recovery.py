@@ -56,4 +56,5 @@ def list_copies(operations: TheOperations, _: Admin) -> list[BackupAnswer]:
 @router.post("/hub/backups", status_code=202)
 def back_up(operations: TheOperations, actor: Admin) -> Run:
     """Make one more copy now."""
+    # Here, where copies are listed, that is for admins alone; among all runs it is ordered like any other.
     return operations.order("hub-backup", None, actor=actor)[0]

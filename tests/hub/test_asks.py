@@ -1,11 +1,13 @@
 """What agents are asked: folders, sources, repositories in each of their states; also answers larger than a message."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from highball.agent.repository_folder import look_at_storage
 from highball.hub.audit import HUB
 from highball.hub.runs.queue import RunOrder, put_in_queue
 from highball.hub.runs.record import utc_now
@@ -15,9 +17,11 @@ from highball.hub.storage.database import (
     open_database,
 )
 from highball.hub.storage.schema import runs
+from highball.place.local import LOCAL
 from hub.served import PASSWORD, Corner, Served, Table
 from journeys.station import HOST, until
 from testbed.restic import Location, ResticBinary
+from testbed.unprivileged import Unprivileged
 from testbed.written import WrittenRepository
 
 
@@ -301,3 +305,19 @@ def test_foreign_snapshots_are_adopted_and_released(corner: Corner, newest_resti
     assert {one["actor"] for one in written.values()} == {"token:tests"}
     assert sorted(written["adopted"]["after"]["snapshots"]) == sorted(plan["adopted"])
     assert set(written) == {"adopted", "released"}
+
+
+def test_a_repository_in_a_folder_that_is_closed_to_us_is_told_of_by_the_nearest_one_above(
+    unprivileged: Unprivileged,
+) -> None:
+    closed = unprivileged.directory / "closed"
+    closed.mkdir(mode=0o700)
+    os.seteuid(unprivileged.uid)
+    try:
+        with LOCAL.files() as files:
+            storage = look_at_storage(files, closed / "below" / "repository")
+    finally:
+        os.seteuid(0)
+    assert storage is not None
+    assert (storage.exists, storage.is_folder, storage.writable) == (False, True, False)
+    assert storage.free_bytes > 0

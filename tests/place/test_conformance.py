@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from highball.errors import Failed, ProgramMissing
-from highball.place.base import DeclaredPlace, Files, Place, Traits, holds_something, identity_of
+from highball.place.base import DeclaredPlace, Files, Place, Traits, holds_something, identity_of, is_there
 from highball.place.kinds import open_place
 from highball.place.priority import Priority
 from highball.process.child import (
@@ -414,8 +415,26 @@ def test_an_entry_keeps_all_it_has_when_it_is_carried(files: Files, folder: byte
     assert ((still / "carried").read_text(), stat.S_IMODE(there.st_mode)) == ("secret", 0o640)
     assert there.st_mtime_ns == 7_000_000_001
     assert (still / "inner" / "secret").exists()
+    files.carry(folder + b"/inner/secret", folder + b"/beside", files)
+    assert (still / "beside").read_text() == "secret"
     files.carry(folder + b"/nowhere", folder + b"/carried", files)
     assert os.readlink(still / "carried") == "none"
+
+
+def test_what_leads_in_a_circle_is_refused_by_the_file_system(
+    files: Files, folder: bytes, tree: Path
+) -> None:
+    (tree / "circle").symlink_to("circle")
+    for path in (folder + b"/circle/x", folder + b"/circle"):
+        with pytest.raises(OSError) as refused:
+            files.real_path(path, strict=True)
+        assert refused.value.errno == errno.ELOOP
+        files.real_path(path)
+        assert not files.may_read(path)
+    with pytest.raises(OSError):
+        files.look(folder + b"/circle/x")
+    assert not is_there(files, folder + b"/circle/x")
+    assert is_there(files, folder + b"/circle")
 
 
 def test_traits_are_given_to_the_entry_that_is_held(files: Files, folder: bytes, tree: Path) -> None:

@@ -28,7 +28,7 @@ from highball.engine.kinds import Programs
 from highball.errors import StateUnusable
 from highball.model.paths import is_below
 from highball.model.text import PathText
-from highball.place.base import Files, Place
+from highball.place.base import Files, Place, is_there
 from highball.place.local import LOCAL
 from highball.source.spelling import check_path, lies_inside
 
@@ -132,7 +132,7 @@ class Policy(Programs):
         if not replaces:
             return True
         with self._place.files() as files:
-            return not _is_there(files, path) or _is_empty_folder(files, path)
+            return not is_there(files, path) or _is_empty_folder(files, path)
 
     def may_restore_in_place(self, path: bytes) -> bool:
         """Whether this may be restored to where it was."""
@@ -179,13 +179,6 @@ class Policy(Programs):
     def may_be_secret(self, variable: str) -> bool:
         """Whether a variable of this agent may be handed over as a secret: who may read all files reads it anyway."""
         return ROOT in self.secrets or (VARIABLE + variable).encode() in self.secrets
-
-
-def _is_there(files: Files, path: bytes) -> bool:
-    try:
-        return files.look(path) is not None
-    except OSError:  # what we may not look for, we may not replace either
-        return False
 
 
 def _is_empty_folder(files: Files, path: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from highball.model.fact import Fact
 from highball.model.paths import ancestors
-from highball.place.base import Files
+from highball.place.base import Files, is_there
 
 
 class Storage(Fact):
@@ -34,7 +34,7 @@ def look_at_storage(files: Files, path: Path) -> Storage | None:
     """What there is, of the nearest folder above where it is not there yet; None where not even that can be told."""
     try:
         at = os.fsencode(path)
-        there = next((one for one in (at, *ancestors(at)) if files.look(one) is not None), b"/")
+        there = next((one for one in (at, *ancestors(at)) if is_there(files, one)), b"/")
         real = files.real_path(there)
         found, system = files.status(real), files.status(b"/")
         if found is None or system is None:

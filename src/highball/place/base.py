@@ -286,6 +286,14 @@ class DeclaredPlace(BaseModel):
         raise NotImplementedError
 
 
+def is_there(files: Files, path: bytes) -> bool:
+    """Whether anything lies at a path, links on the way followed; what we may not look for is not there for us."""
+    try:
+        return files.look(path) is not None
+    except OSError:
+        return False
+
+
 def holds_something(files: Files, folder: bytes) -> bool:
     """Whether anything lies in a folder; raises Failed where it is none."""
     try:

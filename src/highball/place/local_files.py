@@ -106,6 +106,16 @@ class LocalFiles:
         above, _, name = path.rpartition(b"/")
         return self._reach(above), name or b"."
 
+    @contextmanager
+    def _located(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """The same, with a handle of its own: the other entry may be of this very view, whose next look forgets it."""
+        folder, name = self._locate(path)
+        held = os.dup(folder)
+        try:
+            yield held, name
+        finally:
+            os.close(held)
+
     def _reach(self, folder: bytes) -> int:
         if self._at is not None and folder == self._at:
             return self._folder
@@ -214,11 +224,21 @@ class LocalFiles:
         """The path with every link in it followed; what may not be looked at stays as it is spelled."""
         if self._start is None:
             return os.path.realpath(path, strict=strict)
-        return self._follow(path, self._read_any, strict=strict)
+        try:
+            return self._follow(path, self._read_any, strict=strict)
+        except OSError:
+            if strict:
+                raise
+            return path
 
     def resolve(self, path: bytes) -> bytes:
         """The same, through links that only we and root could have put there."""
-        return self._follow(path, self._read_trusted, strict=False)
+        try:
+            return self._follow(path, self._read_trusted, strict=False)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise Failed(f"{path_for_people(path)} leads in a circle", code="target_unusable") from None
 
     def _follow(self, path: bytes, read: Callable[[bytes, bytes, Status], bytes], *, strict: bool) -> bytes:
         reached, left = b"/", list(reversed(path.split(b"/")))
@@ -239,7 +259,7 @@ class LocalFiles:
                 continue
             followed += 1
             if followed > _MOST_LINKS:
-                raise Failed(f"{path_for_people(path)} leads in a circle", code="target_unusable")
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             pointed = read(at, reached, seen)
             reached = b"/" if pointed.startswith(b"/") else reached
             left += reversed(pointed.split(b"/"))
@@ -321,21 +341,16 @@ class LocalFiles:
         """One rename between the handles of both folders."""
         source = origin or self
         assert isinstance(source, LocalFiles)
-        left, name = source._locate(path)
-        left = os.dup(left)  # it may be this very view, whose next look forgets it
-        try:
+        with source._located(path) as (left, name):
             folder, new = self._locate(to)
             with _undisturbed(left), _undisturbed(folder):
                 os.rename(name, new, src_dir_fd=left, dst_dir_fd=folder)
-        finally:
-            os.close(left)
 
     def carry(self, path: bytes, to: bytes, origin: Files) -> None:
         """A copy beside its place first, then one rename."""
         assert isinstance(origin, LocalFiles)
-        folder, name = self._locate(to)
         beside = b".highball-" + os.urandom(6).hex().encode()
-        with _undisturbed(folder):
+        with self._located(to) as (folder, name), _undisturbed(folder):
             try:
                 origin._copy(path, folder, beside)
                 os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)

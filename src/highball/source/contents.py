@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from highball.model.run import Caution
 from highball.model.text import path_for_people
-from highball.place.base import Files, Status
+from highball.place.base import Files, Status, is_there
 from highball.source.base import Content, Examined, Omissions
 from highball.source.patterns import Patterns
 
@@ -148,14 +148,7 @@ def _is_idle(files: Files, pattern: str, sources: Sequence[bytes]) -> bool:
     first, _, rest = pattern.strip("/").partition("/")
     if not rest or any(character in first for character in "*?[\\"):
         return False
-    return not any(_is_there(files, source + b"/" + os.fsencode(first)) for source in sources)
-
-
-def _is_there(files: Files, path: bytes) -> bool:
-    try:
-        return files.look(path) is not None
-    except OSError:
-        return False
+    return not any(is_there(files, source + b"/" + os.fsencode(first)) for source in sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +218,7 @@ class _Look:
 
     def _find_marker(self, folder: bytes) -> bytes | None:
         for name in self._omissions.exclude_if_present:
-            if _is_there(self._files, folder + b"/" + os.fsencode(name)):
+            if is_there(self._files, folder + b"/" + os.fsencode(name)):
                 return os.fsencode(name)
         marker = MARKER_OF_CACHES.encode()
         if self._omissions.exclude_caches and _begins_as_cache(self._files, folder + b"/" + marker):

@@ -29,7 +29,7 @@ from highball.model.snapshot import (
     RepositoryKey,
     Snapshot,
 )
-from highball.place.base import Files, holds_something
+from highball.place.base import Files, holds_something, is_there
 from highball.process.child import Stop
 from highball.protocol.queries import RestorePlan, SampledNames
 from highball.protocol.tasks import Overwrite
@@ -178,7 +178,7 @@ class Asked:
         with contextlib.suppress(_Enough), self._of_a_snapshot():
             self.opened.each_node(snapshot, sample.take)
         with self._workplace.place.files() as files:
-            found = sum(_is_there(files, path) for path in sample.paths)
+            found = sum(is_there(files, path) for path in sample.paths)
         return SampledNames(sampled=len(sample.paths), found=found)
 
     def each_node(self, snapshot: str, path: bytes | None, on_node: Callable[[Node], None]) -> None:
@@ -190,13 +190,6 @@ class Asked:
         """The content of a file, or a folder as a tar archive."""
         with self._of_a_snapshot():
             self.opened.dump(snapshot, path, on_data)
-
-
-def _is_there(files: Files, path: bytes) -> bool:
-    try:
-        return files.look(path) is not None
-    except OSError:
-        return False
 
 
 class _Enough(Exception):

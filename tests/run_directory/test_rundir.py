@@ -530,3 +530,9 @@ def test_a_listing_of_ten_thousand_fits_into_what_a_hub_takes_at_once(tmp_path: 
     [ended] = [event for event in made.read_events() if isinstance(event, StepEnded)]
     assert [one.id for one in ended.snapshots or ()] == [one.id for one in listing]
     made.release()
+
+
+@pytest.mark.parametrize("module", ["highball.agent.run.runner", "highball.agent.query.responder"])
+def test_an_agent_from_before_an_update_still_starts_something(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module], input=b"", capture_output=True, check=False)
+    assert done.returncode != 0, "it was given nothing to do, and has to say so"

@@ -353,3 +353,7 @@ _STATES: dict[str, tuple[str, str | None]] = {
     "repository_gone": ("gone", "retry"),
     "repository_twice": ("twice", None),
 }
+
+
+if __name__ == "__main__":  # so it is started by an agent that was begun before an update, and lives on
+    main()

@@ -389,3 +389,7 @@ class _Told:
         if (now := time.monotonic()) >= self._next:
             self._next = now + PROGRESS_SECONDS
             self._directory.tell_progress(progress)
+
+
+if __name__ == "__main__":  # so it is started by an agent that was begun before an update, and lives on
+    main(sys.argv[1:])

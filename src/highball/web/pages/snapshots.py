@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -19,7 +21,7 @@ from highball.errors import HighballError
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
 from highball.humanize import counted
-from highball.model.snapshot import Difference, Snapshot
+from highball.model.snapshot import Difference, ForeignGroup, Snapshot
 from highball.web.authorize import Admin, Forgets, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import (
@@ -64,6 +66,36 @@ def _address(key: str) -> str:
 # --- the list ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ListedSnapshots:
+    """Snapshots of a repository, newest first; `shown` are some of those that were `found`."""
+
+    found: Sequence[Snapshot]
+    asked_at: datetime
+    shown: Sequence[Snapshot]
+    known: Collection[str]
+    """The runs among theirs that the record knows."""
+    pins: Mapping[str, tuple[str, str]]
+    before: Mapping[str, str]
+    """The id of the one before it, of each."""
+    newest: Collection[str]
+    jobs: Sequence[tuple[str, str]]
+    others: int
+    """So many are governed by no job."""
+
+
+@dataclass(frozen=True)
+class SnapshotsPage:
+    """What a repository holds: nothing is listed until it was asked, or where it cannot be."""
+
+    key: str
+    skip: int
+    job: str
+    listed: ListedSnapshots | None = None
+    trouble: HighballError | None = None
+    step: int = SNAPSHOTS
+
+
 @router.get("/repositories/{key}/snapshots")
 async def list_snapshots(
     hub: TheHub,
@@ -76,37 +108,36 @@ async def list_snapshots(
     job: InQuery = "",
 ) -> Response:
     await run_in_threadpool(hub.operations.get_repository, key)
-    context: dict[str, Any] = {"key": key, "skip": skip, "step": SNAPSHOTS, "job": job}
-    context |= {"found": None, "trouble": None, "known": set(), "pins": {}, "jobs": []}
+    page = SnapshotsPage(key, skip, job)
     listing = None if list == ANEW else pages.listings.find_listing(key)
     if listing is None and (list or block_wanted(request) == "snapshots"):
         try:
             listing = await pages.listings.list_snapshots(key, anew=list == ANEW)
         except HighballError as error:
-            context["trouble"] = error
+            page = replace(page, trouble=error)
     if listing is not None:
-        context |= await run_in_threadpool(_listed, hub, key, listing, skip, job)
-    return await run_in_threadpool(pages.answer, request, "snapshots", context)
+        page = replace(page, listed=await run_in_threadpool(_listed, hub, page, listing))
+    return await run_in_threadpool(pages.answer, request, "snapshots", {"page": page})
 
 
-def _listed(hub: Hub, key: str, listing: SnapshotList, skip: int, job: str) -> dict[str, Any]:
-    every = listing.snapshots
-    found = [one for one in every if job in ("", one.job or "others")]
-    shown = found[skip : skip + SNAPSHOTS]
+def _listed(hub: Hub, page: SnapshotsPage, listing: SnapshotList) -> ListedSnapshots:
+    every, key = listing.snapshots, page.key
+    found = [one for one in every if page.job in ("", one.job or "others")]
+    shown = found[page.skip : page.skip + SNAPSHOTS]
     newest: dict[str, str] = {}
     for one in every:
         newest.setdefault(f"{one.host} {one.job} {one.set}", one.id)
-    return {
-        "found": found,
-        "asked_at": listing.at,
-        "shown": shown,
-        "known": hub.record.list_known([one.run for one in shown if one.run]),
-        "pins": {one.id: pin for one in shown if (pin := find_pin(hub.document(), key, one.id))},
-        "before": _before_each(every),
-        "newest": set(newest.values()),
-        "jobs": [("", "Every job"), *_choices(every)],
-        "others": sum(not one.governed for one in every),
-    }
+    return ListedSnapshots(
+        found=found,
+        asked_at=listing.at,
+        shown=shown,
+        known=hub.record.list_known([one.run for one in shown if one.run]),
+        pins={one.id: pin for one in shown if (pin := find_pin(hub.document(), key, one.id))},
+        before=_before_each(every),
+        newest=set(newest.values()),
+        jobs=[("", "Every job"), *_choices(every)],
+        others=sum(not one.governed for one in every),
+    )
 
 
 def _choices(every: Sequence[Snapshot]) -> list[tuple[str, str]]:
@@ -171,23 +202,43 @@ def _back(key: str, said: Said) -> Response:
 # --- two of them ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What differs between two snapshots, the older one first, or why nobody knows."""
+
+    key: str
+    old: Snapshot | None = None
+    new: Snapshot | None = None
+    differences: Sequence[Difference] = ()
+    more: int = 0
+    """So many others differ that are not shown."""
+    counts: Sequence[str] = ()
+    trouble: HighballError | None = None
+    modifiers: Mapping[str, tuple[str, str]] = field(default_factory=MODIFIERS.copy)
+
+
 @router.get("/repositories/{key}/compare")
 async def compare(
     hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str, old: InQuery = "", new: InQuery = ""
 ) -> Response:
     await run_in_threadpool(hub.operations.get_repository, key)
-    context: dict[str, Any] = {"key": key, "trouble": None, "differences": [], "more": 0}
-    context |= {"counts": [], "old": None, "new": None, "modifiers": MODIFIERS}
+    shown = ComparisonPage(key)
     try:
         pair = [await pages.listings.get_snapshot(key, one) for one in (old, new)]
         pair.sort(key=lambda one: one.time)
         found = await hub.operations.compare(key, pair[0].id, pair[1].id)
     except HighballError as error:
-        context["trouble"] = error
+        shown = replace(shown, trouble=error)
     else:
-        context |= {"old": pair[0], "new": pair[1], "differences": found[:MOST_DIFFERENCES]}
-        context |= {"more": max(0, len(found) - MOST_DIFFERENCES), "counts": _count(found)}
-    return await run_in_threadpool(pages.answer, request, "comparison", context)
+        shown = replace(
+            shown,
+            old=pair[0],
+            new=pair[1],
+            differences=found[:MOST_DIFFERENCES],
+            more=max(0, len(found) - MOST_DIFFERENCES),
+            counts=_count(found),
+        )
+    return await run_in_threadpool(pages.answer, request, "comparison", {"page": shown})
 
 
 def _count(found: Sequence[Difference]) -> list[str]:
@@ -230,21 +281,26 @@ def _about_removal(key: str, id: str) -> Question:
 # --- those of others -----------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ForeignPage:
+    """The snapshots of a repository that no known run made, and the jobs that may govern them."""
+
+    key: str
+    jobs: Sequence[tuple[str, str]]
+    groups: Sequence[ForeignGroup] = ()
+    trouble: HighballError | None = None
+
+
 @router.get("/repositories/{key}/foreign")
 async def list_groups(hub: TheHub, pages: ThePages, request: Request, _: Sees, key: str) -> Response:
     await run_in_threadpool(hub.operations.get_repository, key)
     jobs = [job for job, one in hub.document().jobs.items() if one.enabled]
-    context: dict[str, Any] = {
-        "key": key,
-        "groups": [],
-        "trouble": None,
-        "jobs": [(one, one) for one in jobs],
-    }
+    shown = ForeignPage(key, [(one, one) for one in jobs])
     try:
-        context["groups"] = await hub.operations.list_foreign(key)
+        shown = replace(shown, groups=await hub.operations.list_foreign(key))
     except HighballError as error:
-        context["trouble"] = error
-    return await run_in_threadpool(pages.answer, request, "foreign", context)
+        shown = replace(shown, trouble=error)
+    return await run_in_threadpool(pages.answer, request, "foreign", {"page": shown})
 
 
 @router.get("/repositories/{key}/foreign/{group}/adopt")

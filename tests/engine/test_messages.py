@@ -23,7 +23,9 @@ from highball.engine.restic.program import (
 from highball.errors import ProgramMissing
 from highball.model.snapshot import NodeKind
 from highball.model.text import as_listed
-from highball.place.local import LOCAL
+from highball.place.local import LOCAL, LocalPlace
+from highball.process.child import Command, Ended, OnData
+from highball.protocol.wire import Ask
 
 # --- lines ------------------------------------------------------------------------------------------
 
@@ -611,6 +613,21 @@ def test_what_is_not_restic_is_refused(tmp_path: Path) -> None:
     broken.chmod(0o755)
     with pytest.raises(ProgramMissing, match="could not be started: Exec format error"):
         find_restic(broken, tmp_path / "memory", LOCAL)
+
+
+def test_a_restic_that_does_not_say_its_version_is_given_up_while_its_question_is_still_waited_for(
+    tmp_path: Path,
+) -> None:
+    told: dict[str, Any] = {}
+
+    class Hanging(LocalPlace):
+        def run(self, command: Command, on_data: OnData, **how: Any) -> Ended:
+            told.update(how)
+            return Ended(137, stopped=False, timed_out=True, seconds=0)
+
+    with pytest.raises(ProgramMissing, match="did not say its version"):
+        find_restic(Path("/bin/true"), tmp_path / "memory", Hanging())
+    assert told["timeout"] + told["manners"].grace < timedelta(seconds=Ask.model_fields["seconds"].default)
 
 
 def test_a_missing_or_old_restic_is_said_with_what_to_do(

@@ -16,13 +16,15 @@ from pathlib import Path
 
 from highball.errors import Failed, ProgramMissing
 from highball.place.base import Place
-from highball.process.child import Command, Stream
+from highball.process.child import Command, Manners, Stream
 
 Version = tuple[int, int, int]
 
 OLDEST: Version = (0, 14, 0)
 ANSWER_SECONDS = 20
 LONGEST_ANSWER = 64 * 1024
+_MANNERS = Manners(grace=timedelta(seconds=1))
+"""It has begun nothing that it would have to end well, and somebody waits."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,12 @@ def _ask(path: Path, place: Place) -> Version:
             said.extend(data)
 
     try:
-        ended = place.run(Command((str(path), "version")), on_data, timeout=timedelta(seconds=ANSWER_SECONDS))
+        ended = place.run(
+            Command((str(path), "version")),
+            on_data,
+            timeout=timedelta(seconds=ANSWER_SECONDS),
+            manners=_MANNERS,
+        )
     except (ProgramMissing, Failed) as error:
         raise _no_restic(error.message) from None
     if ended.timed_out:

@@ -421,6 +421,14 @@ def test_an_entry_keeps_all_it_has_when_it_is_carried(files: Files, folder: byte
     assert os.readlink(still / "carried") == "none"
 
 
+def test_a_folder_is_no_content_and_leaves_nothing_open(files: Files, folder: bytes, tree: Path) -> None:
+    files.status(folder + b"/inner")
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(IsADirectoryError):
+        files.open(folder + b"/inner")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_leads_in_a_circle_is_refused_by_the_file_system(
     files: Files, folder: bytes, tree: Path
 ) -> None:

@@ -126,15 +126,17 @@ def test_sockets_are_never_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_may_be_listed_and_not_looked_at_is_not_called_hollow(unprivileged: Unprivileged) -> None:
-    top = unprivileged.directory / "listed"
-    make(top, "file", "folder/")
+    top = make(unprivileged.directory / "listed", "file", "folder/")
     top.chmod(0o744)
+    beside = make(unprivileged.directory / "beside", "listed/file")
+    (beside / "link").symlink_to("listed")
+    (beside / "listed").chmod(0o744)
     os.seteuid(unprivileged.uid)
     try:
-        found = look(top)
+        found = [look(top), look(beside, {"exclude": ["/link"]})]
     finally:
         os.seteuid(0)
-    assert (found.holds, found.caution) == (Content.UNKNOWN, None)
+    assert [(one.holds, one.caution) for one in found] == [(Content.UNKNOWN, None)] * 2
 
 
 def test_a_mark_of_a_cache_that_is_a_link_marks_it_for_restic_too(tmp_path: Path) -> None:

@@ -175,7 +175,12 @@ class LocalFiles:
     def open(self, path: bytes) -> BinaryIO:
         """A file's content; a pipe is not waited for."""
         folder, name = self._locate(path)
-        return open(os.open(name, _READ, dir_fd=folder), "rb", buffering=0)
+        handle = os.open(name, _READ, dir_fd=folder)
+        try:
+            return open(handle, "rb", buffering=0)
+        except OSError:  # a folder
+            os.close(handle)
+            raise
 
     def hold(self, path: bytes) -> LocalHeld:
         """The entry itself."""

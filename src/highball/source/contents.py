@@ -187,8 +187,10 @@ class _Look:
             waiting = [_Entry(self._top, (), top)]
             while waiting and self._seen <= MOST_ENTRIES:
                 entry = waiting.pop()
+                if entry.is_file:
+                    return Content.FILES
                 if not entry.is_folder:
-                    return Content.FILES if entry.is_file else Content.NO_FILES
+                    return Content.UNKNOWN if self._unclear else Content.NO_FILES
                 waiting += self._saved_of(entry, top.st_dev)
         except OSError:
             return Content.UNKNOWN

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
@@ -27,7 +27,7 @@ from highball.hub.runs.subjects import (
     planned_of,
 )
 from highball.hub.status.repositories import Done, list_last_done
-from highball.model.run import Action, RunKind
+from highball.model.run import Action, Run, RunKind
 from highball.model.standing import Hold
 from highball.schedule import Schedule
 from highball.web.authorize import Orders, Runs, Sees
@@ -59,6 +59,27 @@ COPIES = 5
 router = APIRouter(include_in_schema=False)
 
 
+@dataclass(frozen=True)
+class UpkeepPage:
+    """What is done by itself to keep everything in order, what was done lately and what comes."""
+
+    tasks: Sequence[Task]
+    off: Sequence[str]
+    """The repositories whose maintenance is switched off."""
+    runs: Sequence[Run]
+    coming: Sequence[tuple[str, Sequence[Upcoming]]]
+    """By day."""
+    job: str
+    host: str
+    jobs: Sequence[tuple[str, str]]
+    hosts: Sequence[tuple[str, str]]
+    copies: Sequence[Copy]
+    zone_name: str | None
+    order_key: str
+    pauses: Sequence[tuple[str, str]]
+    rest: pausing.Rest
+
+
 @router.get("/maintenance")
 def show(
     hub: TheHub,
@@ -70,22 +91,22 @@ def show(
 ) -> Response:
     now, document = utc_now(), hub.document()
     coming = hub.scheduler.upcoming(COMING, now, subject=f"backup:{job}" if job else None, host=host or None)
-    context: dict[str, Any] = {
-        "tasks": _tasks(hub, pages.names(), now),
-        "off": [key for key, one in document.repositories.items() if one.maintenance == "off"],
-        "runs": hub.operations.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
-        "coming": _by_day(coming, pages, now),
-        "job": job or "",
-        "host": host or "",
-        "jobs": any_or("Everything", document.jobs),
-        "hosts": any_or("Every host", sorted({hub.host, *document.hosts})),
-        "copies": _copies(hub),
-        "zone_name": document.settings.timezone,
-        "order_key": new_order_key(),
-        "pauses": pausing.choices(),
-        "rest": pausing.find_rest(hub),
-    }
-    return pages.answer(request, "maintenance", context)
+    shown = UpkeepPage(
+        tasks=_tasks(hub, pages.names(), now),
+        off=[key for key, one in document.repositories.items() if one.maintenance == "off"],
+        runs=hub.operations.list_runs(RunFilter(kind=RunKind.MAINTENANCE), limit=LATEST),
+        coming=_by_day(coming, pages, now),
+        job=job or "",
+        host=host or "",
+        jobs=any_or("Everything", document.jobs),
+        hosts=any_or("Every host", sorted({hub.host, *document.hosts})),
+        copies=_copies(hub),
+        zone_name=document.settings.timezone,
+        order_key=new_order_key(),
+        pauses=pausing.choices(),
+        rest=pausing.find_rest(hub),
+    )
+    return pages.answer(request, "maintenance", {"page": shown})
 
 
 @router.post("/maintenance/run")

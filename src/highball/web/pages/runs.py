@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -107,6 +108,21 @@ def _member(among: type[Member], text: str) -> Member | None:
     return next((one for one in among if one == text), None)
 
 
+@dataclass(frozen=True)
+class RunList:
+    """The runs that are wanted, newest first, and what else can be wanted of them."""
+
+    chosen: Chosen
+    rows: Sequence[Run]
+    older: str | None
+    is_first: bool
+    kinds: Sequence[tuple[str, str]]
+    states: Sequence[tuple[str, str | Sequence[tuple[str, str]]]]
+    jobs: Sequence[tuple[str, str]]
+    repositories: Sequence[tuple[str, str]]
+    hosts: Sequence[tuple[str, str]]
+
+
 @router.get("/runs")
 def list_runs(
     hub: TheHub,
@@ -126,25 +142,24 @@ def list_runs(
     chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
     found = hub.operations.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
     document = hub.document()
-    context = {
-        "chosen": chosen,
-        "rows": found[:ROWS],
-        "older": chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
-        "is_first": not cursor,
-        "told": run_summary,
-        "kinds": [("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
-        "states": [
+    shown = RunList(
+        chosen=chosen,
+        rows=found[:ROWS],
+        older=chosen.address(found[ROWS - 1].id) if len(found) > ROWS else None,
+        is_first=not cursor,
+        kinds=[("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
+        states=[
             ("", "Any state"),
             ("Not over", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
             ("Over", [(one.value, look.word) for one, look in status_looks.OUTCOMES.items()]),
         ],
-        "jobs": any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
-        "repositories": any_or(
+        jobs=any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
+        repositories=any_or(
             "Any repository", sorted({*document.repositories, *([repository] if repository else [])})
         ),
-        "hosts": any_or("Any host", sorted({hub.host, *document.hosts, *([host] if host else [])})),
-    }
-    return pages.answer(request, "runs", context)
+        hosts=any_or("Any host", sorted({hub.host, *document.hosts, *([host] if host else [])})),
+    )
+    return pages.answer(request, "runs", {"page": shown, "told": run_summary})
 
 
 # --- one of them ---------------------------------------------------------------------------------

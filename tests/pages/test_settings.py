@@ -287,3 +287,14 @@ def test_a_viewer_sees_the_settings_and_no_button_to_change_them(whole: Whole) -
 )
 def test_a_browser_is_named_in_short(told: str | None, name: str) -> None:
     assert name_of_browser(told) == name
+
+
+def test_a_copy_of_the_database_is_as_old_on_one_page_as_on_the_other(whole: Whole) -> None:
+    folder = whole.hub.state / "backups"
+    folder.mkdir(exist_ok=True)
+    for name in ("hub-20260102T030405Z.jsonl.gz", "hub-before-the-move.jsonl.gz"):
+        (folder / name).write_bytes(b"-")
+    for address in ("/maintenance", "/settings/hub"):
+        page = whole.client().get(address).text
+        assert "hub-before-the-move.jsonl.gz" in page
+        assert 'datetime="2026-01-02T03:04:05+00:00"' in page

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
@@ -100,7 +101,7 @@ def show(
         host=host or "",
         jobs=any_or("Everything", document.jobs),
         hosts=any_or("Every host", sorted({hub.host, *document.hosts})),
-        copies=_copies(hub),
+        copies=list_copies(hub)[:COPIES],
         zone_name=document.settings.timezone,
         order_key=new_order_key(),
         pauses=pausing.choices(),
@@ -245,7 +246,7 @@ def _tasks(hub: Hub, names: Names, now: datetime) -> list[Task]:
         tested = hub.record.find_last(Action.VERIFY, about.repository, job=about.job) if about.job else None
         if tested is not None:
             held[one.subject] = {Action.VERIFY: Done(run=tested.run, step=tested.account)}
-    copies = _copies(hub)
+    copies = list_copies(hub)
     return [
         _task(
             *(one, names, held, copies[0].made_at if copies else None),
@@ -291,19 +292,26 @@ def _when(hub: Hub, planned: Planned) -> str:
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of the hub's database, as its file tells."""
+    """A copy of the hub's database, as its file tells without being read through."""
 
     name: str
     made_at: datetime
     size_bytes: int
 
 
-def _copies(hub: Hub) -> list[Copy]:
-    found = []
-    for path in list_backups(hub.state)[:COPIES]:
-        told = path.stat()
-        found.append(Copy(path.name, datetime.fromtimestamp(told.st_mtime, utc_now().tzinfo), told.st_size))
-    return found
+def list_copies(hub: Hub) -> list[Copy]:
+    """The copies of the hub's database, the newest first."""
+    return [_copy_of(path) for path in list_backups(hub.state)]
+
+
+def _copy_of(path: Path) -> Copy:
+    """Its name says when it was begun; of one that was named by hand, its file says when it was written."""
+    told = path.stat()
+    try:
+        made_at = datetime.strptime(path.name, "hub-%Y%m%dT%H%M%SZ.jsonl.gz").replace(tzinfo=UTC)
+    except ValueError:
+        made_at = datetime.fromtimestamp(told.st_mtime, UTC)
+    return Copy(path.name, made_at, told.st_size)
 
 
 # --- the timetable -------------------------------------------------------------------------------

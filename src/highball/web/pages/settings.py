@@ -4,10 +4,7 @@ itself with the copies of its database.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
@@ -15,7 +12,6 @@ from fastapi import APIRouter, Form, Request, Response
 from pydantic import Field
 
 from highball.errors import HighballError
-from highball.hub.disaster.self_backup import list_backups
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.schedule import NAMED
@@ -31,6 +27,7 @@ from highball.web.forms.fields import (
     secret,
     status_of,
 )
+from highball.web.pages.maintenance import list_copies
 from highball.web.pages.people import ACCOUNT, NO_ACCOUNT, about_own_token
 from highball.web.ui.render import (
     ACCENTS,
@@ -234,22 +231,13 @@ def _as_sent(spec: dict[str, Any]) -> dict[str, str]:
 # --- the hub itself ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A copy of the hub's database, as its file tells without being read through."""
-
-    name: str
-    made_at: datetime | None
-    size: int
-
-
 @router.get(HUB)
 def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Response:
     context = {
         "host": hub.host,
         "state": str(hub.state),
         "file": hub.documents.file(),
-        "copies": _list_copies(hub),
+        "copies": list_copies(hub),
         "order": new_order_key(),
     }
     return pages.answer(request, "hub", context)
@@ -259,12 +247,3 @@ def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Respon
 def back_up(hub: TheHub, actor: Admin, order: Text = "") -> Response:
     hub.operations.order("hub-backup", None, actor=actor, key=order[:64] or None)
     return go(HUB, said=Said("The hub’s database is being copied."))
-
-
-def _list_copies(hub: Hub) -> Sequence[Copy]:
-    found = []
-    for path in list_backups(hub.state):
-        told = re.search(r"\d{8}T\d{6}", path.name)
-        made_at = datetime.strptime(told[0], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) if told else None
-        found.append(Copy(path.name, made_at, path.stat().st_size))
-    return found

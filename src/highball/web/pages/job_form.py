@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 
 from highball import humanize
-from highball.config.document import effective_job, effective_retention
+from highball.config.document import Document, effective_job, effective_retention
 from highball.config.job import HOOK_VARIABLES
 from highball.config.keys import key_from
 from highball.config.references import Spec
@@ -246,13 +246,9 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
     document = hub.document()
     spec: Spec = told.get("spec", filled.spec)
     fields: JobFields = told.get("fields") or shown_of(spec, document.tables, hub.host)
-    inherited = inherited_by(spec, document.tables)
+    inherited = inherited_by(spec, document.tables).table
     error: HighballError | None = told.get("stale") or told.get("error")
     key = told.get("key", filled.key)
-    kept = inherited.table.get("retention") or {}
-    unsaid = not kept and not any(fields.retention)
-    if unsaid:
-        kept = BUILT_IN.model_dump(exclude_none=True)
     context: dict[str, Any] = {
         "new": filled.key == "",
         "key": key,
@@ -261,38 +257,8 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "revision": told.get("revision", filled.revision),
         "file": filled.file,
         "fields": fields,
-        "commands": (*fields.commands, *(CommandRow(),) * (0 if filled.file else 1)),
-        "chosen": [(one, read_path(one.path)) for one in fields.sources],
-        "hosts": sorted({hub.host, *document.hosts, fields.host}),
-        "repositories": sorted(document.repositories.items()),
-        "lies": {name: one.address for name, one in document.repositories.items()},
-        "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
-        "rhythms": ({INHERITED: "Inherited"} if "schedule" in inherited.table else {}) | RHYTHMS,
-        "days": DAYS,
         "zone_name": _zone(spec, document.settings.timezone),
-        "counts": [
-            (name, text, str(kept.get(name, "")) if isinstance(kept, dict) else "")
-            for name, text in zip(COUNTS, fields.retention, strict=True)
-        ],
-        "keep_hint": _KEEP_BUILT_IN if unsaid else _KEEP_INHERITED if kept else _KEEP_OWN,
         "measured": told.get("measured"),
-        "suggested": [
-            (kind, name, why, set(patterns) <= {*fields.exclude, *(inherited.table.get("exclude") or ())})
-            for kind, (name, why, patterns) in SUGGESTED.items()
-        ],
-        "inherited_excludes": inherited.table.get("exclude") or [],
-        "hooks": {
-            when: (*getattr(fields, when), *(HookRow(),) * (0 if filled.file else SPARE_HOOKS))
-            for when in ("before", "after")
-        },
-        "hook_variables": HOOK_VARIABLES,
-        "caches": job_options.CACHES,
-        "zone_option": job_options.ZONE,
-        "within": job_options.WITHIN,
-        "advanced": job_options.GROUPS,
-        "usual": {job_options.ZONE.path: document.settings.timezone}
-        | {path: text for path, text in job_options.usual_of(inherited.table).items() if text},
-        "from_elsewhere": inherited.table,
         "opened": _opened(fields, error, key),
         "times": _times(hub, fields.schedule, spec),
         "keeps": _keeps(hub, filled.key, fields, spec),
@@ -303,7 +269,68 @@ def _show(hub: Hub, pages: Pages, request: Request, filled: _Filled, told: Mappi
         "problems": _problems(error, key),
         "label_of": label_of,
     }
+    context |= _what(filled, fields, inherited) | _whereabouts(hub.host, document, fields)
+    context |= _retention(fields, inherited) | _options(document, inherited)
     return pages.answer(request, "job-form", context, status=error.http_status if error else 200)
+
+
+def _what(filled: _Filled, fields: JobFields, inherited: Spec) -> dict[str, Any]:
+    """What is backed up, what is left out, and what is done before and after."""
+    excluded = inherited.get("exclude") or []
+    left_out = {*fields.exclude, *excluded}
+    return {
+        "commands": (*fields.commands, *(CommandRow(),) * (0 if filled.file else 1)),
+        "chosen": [(one, read_path(one.path)) for one in fields.sources],
+        "suggested": [
+            (kind, name, why, set(patterns) <= left_out) for kind, (name, why, patterns) in SUGGESTED.items()
+        ],
+        "inherited_excludes": excluded,
+        "hooks": {
+            when: (*getattr(fields, when), *(HookRow(),) * (0 if filled.file else SPARE_HOOKS))
+            for when in ("before", "after")
+        },
+        "hook_variables": HOOK_VARIABLES,
+    }
+
+
+def _whereabouts(host: str, document: Document, fields: JobFields) -> dict[str, Any]:
+    """From which host it may come, where to, and what it may inherit from."""
+    return {
+        "hosts": sorted({host, *document.hosts, fields.host}),
+        "repositories": sorted(document.repositories.items()),
+        "lies": {name: one.address for name, one in document.repositories.items()},
+        "profiles": sorted({*document.profiles, *filter(None, [fields.profile])}),
+    }
+
+
+def _retention(fields: JobFields, inherited: Spec) -> dict[str, Any]:
+    """How many snapshots are kept, beside what an empty field comes to."""
+    kept = inherited.get("retention") or {}
+    unsaid = not kept and not any(fields.retention)
+    if unsaid:
+        kept = BUILT_IN.model_dump(exclude_none=True)
+    return {
+        "counts": [
+            (name, text, str(kept.get(name, "")) if isinstance(kept, dict) else "")
+            for name, text in zip(COUNTS, fields.retention, strict=True)
+        ],
+        "keep_hint": _KEEP_BUILT_IN if unsaid else _KEEP_INHERITED if kept else _KEEP_OWN,
+    }
+
+
+def _options(document: Document, inherited: Spec) -> dict[str, Any]:
+    """Everything else that can be said of a job, and what holds where nothing is said."""
+    usual = {path: text for path, text in job_options.usual_of(inherited).items() if text}
+    return {
+        "rhythms": ({INHERITED: "Inherited"} if "schedule" in inherited else {}) | RHYTHMS,
+        "days": DAYS,
+        "caches": job_options.CACHES,
+        "zone_option": job_options.ZONE,
+        "within": job_options.WITHIN,
+        "advanced": job_options.GROUPS,
+        "usual": {job_options.ZONE.path: document.settings.timezone} | usual,
+        "from_elsewhere": inherited,
+    }
 
 
 def _opened(fields: JobFields, error: HighballError | None, key: str) -> dict[str, bool]:

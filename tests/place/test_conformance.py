@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from highball.agent.host_policy import Policy
+from highball.agent.state_dir import Workplace
 from highball.errors import Failed, ProgramMissing
 from highball.place.base import DeclaredPlace, Files, Place, Traits, holds_something, identity_of, is_there
 from highball.place.kinds import open_place
@@ -427,6 +429,15 @@ def test_a_folder_is_no_content_and_leaves_nothing_open(files: Files, folder: by
     with pytest.raises(IsADirectoryError):
         files.open(folder + b"/inner")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_a_host_lets_be_read_is_known_by_the_links_of_the_place(
+    place: Place, folder: bytes, tree: Path, tmp_path: Path
+) -> None:
+    policy = Policy.model_validate({"read": [os.fsdecode(folder + b"/inner")]})
+    workplace = Workplace(tmp_path, policy=policy, place=place)
+    assert workplace.may_read(folder + b"/link/file")
+    assert not workplace.may_read(folder + b"/file")
 
 
 def test_what_leads_in_a_circle_is_refused_by_the_file_system(

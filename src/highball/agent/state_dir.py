@@ -82,8 +82,8 @@ class Workplace:
         return os.fsencode(self.place.scratch(ours))
 
     def may_read(self, path: bytes) -> bool:
-        """Whether whoever ordered may have this path of the host looked at."""
-        return self.policy is None or self.policy.may_read(path)
+        """Whether whoever ordered may have this path of the place looked at."""
+        return self.policy is None or self.policy.at(self.place).may_read(path)
 
     @property
     def own(self) -> tuple[bytes, ...]:

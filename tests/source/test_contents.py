@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,28 @@ def test_a_mark_of_a_cache_that_is_a_link_marks_it_for_restic_too(tmp_path: Path
     found = look(top, exclude_caches=True)
     assert found.caution is not None
     assert found.caution.code == "source_left_out"
+
+
+def test_a_source_below_the_root_of_another_mount_namespace_is_what_lies_there(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs the right to mount")
+    script = (
+        f"mount -t tmpfs none {tmp_path} && mkdir {tmp_path}/d && touch {tmp_path}/d/file && echo && read x"
+    )
+    argv = ["unshare", "--mount", "sh", "-c", script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout is not None
+        keeper.stdout.readline()
+        host = tmp_path.parent / f"{tmp_path.name}-host"
+        host.symlink_to(f"/proc/{keeper.pid}/root")
+        for root in (Path(f"/proc/{keeper.pid}/root"), host):
+            found = look(Path(f"{root}{tmp_path}/d"))
+            assert (found.caution, found.holds) == (None, Content.FILES)
+            assert look(Path(f"{root}{tmp_path}/d/file")).holds is Content.FILES
+            missing = look(Path(f"{root}{tmp_path}/none"))
+            assert missing.caution is not None
+            assert missing.caution.code == "source_missing"
+        keeper.communicate()
 
 
 def test_a_file_is_what_it_is(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pwd
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import BinaryIO, Self
 from highball.errors import Failed
 from highball.model.paths import ancestors, is_below
 from highball.model.text import path_for_people
-from highball.place.base import Files, Held, Listed, Status, Traits
+from highball.place.base import Files, Held, Identity, Listed, Status, Traits, identity_of
 from highball.place.rmtree import empty, sweep
 from highball.process.child import Inside
 
@@ -27,6 +28,8 @@ _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_LINKS = 40
 """So many links a path may go through, as Linux has it."""
 _BLOCK = 1024 * 1024
+_OTHER_ROOT = re.compile(rb"/proc/[0-9]+/root(?=/|$)")
+"""A link of the kernel's own: it leads to the root of a process, whatever it says where that may lie."""
 
 
 class LocalHeld:
@@ -119,9 +122,13 @@ class LocalFiles:
     def _reach(self, folder: bytes) -> int:
         if self._at is not None and folder == self._at:
             return self._folder
+        elsewhere = _OTHER_ROOT.match(folder) if self._start is None else None
         below = self._at is not None and is_below(folder, self._at)
-        start, names = self._folder, folder[len(self._at or b"") :] if below else folder
-        reached = os.dup(start) if below else self._begin()
+        if elsewhere is not None and not (below and _OTHER_ROOT.match(self._at or b"")):
+            reached, names = os.open(elsewhere[0], os.O_PATH | os.O_DIRECTORY), folder[elsewhere.end() :]
+        else:
+            reached = os.dup(self._folder) if below else self._begin()
+            names = folder[len(self._at or b"") :] if below else folder
         try:
             for name in filter(None, names.split(b"/")):
                 reached, last = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=reached), reached
@@ -226,8 +233,11 @@ class LocalFiles:
     # --- following links ---
 
     def real_path(self, path: bytes, *, strict: bool = False) -> bytes:
-        """The path with every link in it followed; what may not be looked at stays as it is spelled."""
-        if self._start is None:
+        """The path with every link in it followed; what may not be looked at stays as it is spelled.
+
+        So does a link to the root of a process, where that is another one than ours.
+        """
+        if self._start is None and not _leads_elsewhere(path):
             return os.path.realpath(path, strict=strict)
         try:
             return self._follow(path, self._read_any, strict=strict)
@@ -256,6 +266,9 @@ class LocalFiles:
                 reached = os.path.dirname(reached)
                 continue
             at = reached.rstrip(b"/") + b"/" + name
+            if self._start is None and read == self._read_any and _OTHER_ROOT.fullmatch(at):
+                reached = at
+                continue
             seen = self.status(at) if strict else self._look_if_may(at)
             if seen is None and strict:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -397,6 +410,20 @@ class LocalFiles:
     def as_target(self, path: bytes, shown: bytes) -> bytes | Inside:
         """By the handle of the folder at which it begins; it has to stay open until the child is over."""
         return path if self._start is None else Inside(self._start, path, shown)
+
+
+def _leads_elsewhere(path: bytes) -> bool:
+    """Whether the kernel comes by a path to another entry than by the words of its links: one below another root."""
+    led = _leads(path)
+    return led is not None and led != _leads(os.path.realpath(path))
+
+
+def _leads(path: bytes) -> Identity | None:
+    """Which entry the kernel comes to by a path."""
+    try:
+        return identity_of(os.stat(path))
+    except OSError:
+        return None
 
 
 def _status_of(entry: os.DirEntry[str]) -> os.stat_result | None:

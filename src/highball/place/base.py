@@ -103,7 +103,7 @@ class Traits:
         return user != 0 and self.mode & 0o300 != 0o300
 
 
-class Held(Protocol):
+class HeldEntry(Protocol):
     """One entry, the same one however paths change meanwhile; a link is held itself. Methods raise OSError."""
 
     def status(self) -> Status:
@@ -112,7 +112,7 @@ class Held(Protocol):
     def give(self, traits: Traits) -> None:
         """Set owner, mode and time; an owner that only root may give is passed over where we are not root."""
 
-    def take_attributes(self, model: Held) -> None:
+    def take_attributes(self, model: HeldEntry) -> None:
         """Give it the extended attributes and ACLs of another entry of this place, as far as we may."""
 
     def __enter__(self) -> Self: ...
@@ -149,7 +149,7 @@ class Files(Protocol):
     def open(self, path: bytes) -> BinaryIO:
         """A file's content, from its beginning."""
 
-    def hold(self, path: bytes) -> Held:
+    def hold(self, path: bytes) -> HeldEntry:
         """The entry that is there now."""
 
     def may_read(self, path: bytes) -> bool:
@@ -175,7 +175,7 @@ class Files(Protocol):
 
     # touching
 
-    def make_folder(self, path: bytes, mode: int = 0o700) -> Held:
+    def make_folder(self, path: bytes, mode: int = 0o700) -> HeldEntry:
         """Make a folder, for us only unless told otherwise; the held one is the one that was made."""
 
     def remove_folder(self, path: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import BinaryIO, Self
 from highball.errors import Failed
 from highball.model.paths import ancestors, is_below
 from highball.model.text import path_for_people
-from highball.place.base import Files, Held, Identity, Listed, Status, Traits, identity_of
+from highball.place.base import Files, HeldEntry, Identity, Listed, Status, Traits, identity_of
 from highball.place.rmtree import empty, sweep
 from highball.process.child import Inside
 
@@ -55,7 +55,7 @@ class LocalHeld:
             os.chmod(way, traits.mode)  # after the owner: changing that clears set-id bits
         os.utime(way, ns=(seen.st_atime_ns, traits.modified_ns))
 
-    def take_attributes(self, model: Held) -> None:
+    def take_attributes(self, model: HeldEntry) -> None:
         """Name by name, as far as we may."""
         assert isinstance(model, LocalHeld)
         with contextlib.suppress(OSError):

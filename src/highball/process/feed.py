@@ -40,7 +40,7 @@ LINES_WAITING = 10_000
 """Of what the program complains, so many lines are kept until they are taken; it may complain faster than that."""
 
 
-class Run(Protocol):
+class RunsChild(Protocol):
     """How the command is run to its end, as `process.child.run` does."""
 
     def __call__(
@@ -62,7 +62,7 @@ class Feed:
 
     def __init__(
         self,
-        run: Run,
+        run: RunsChild,
         command: Command,
         on_complaint: Callable[[bytes], None],
         *,

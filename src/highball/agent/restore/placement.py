@@ -25,7 +25,7 @@ from highball.agent.restore.entries import (
 from highball.agent.restore.staging import Staging, put_aside
 from highball.model.paths import is_below
 from highball.model.snapshot import NodeKind
-from highball.place.base import Files, Held, Identity, Status, Traits, identity_of
+from highball.place.base import Files, HeldEntry, Identity, Status, Traits, identity_of
 from highball.protocol.tasks import Overwrite
 
 _BLOCK = 1024 * 1024
@@ -181,7 +181,7 @@ class Placer:
             self._give_attributes(complete.staged, held)
             held.give(complete.traits)
 
-    def _give_attributes(self, staged: bytes, held: Held) -> None:
+    def _give_attributes(self, staged: bytes, held: HeldEntry) -> None:
         """Those of what was staged, where it is there."""
         with contextlib.suppress(OSError), self._staged.hold(staged) as model:
             held.take_attributes(model)
@@ -217,7 +217,7 @@ class Placer:
             return all(block == right.read(_BLOCK) for block in _blocks(left))
 
 
-def _demand_same(held: Held, identity: Identity) -> None:
+def _demand_same(held: HeldEntry, identity: Identity) -> None:
     if identity_of(held.status()) != identity:
         raise BlockingIOError(errno.EAGAIN, "somebody else put another one in its place")
 

@@ -63,7 +63,7 @@ class Tally:
 
 
 @dataclass
-class Place:
+class ChosenPath:
     """One chosen path and where it goes; `start` and `end` are its stretch of the spool."""
 
     number: int
@@ -112,15 +112,15 @@ class Survey:
         self._own = own
         self.base = files.resolve(target) if target is not None else None
         self.parents: dict[bytes, Parent] = {}
-        self.places: list[Place] = []
+        self.places: list[ChosenPath] = []
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.foreign_owners = False
         self.spool = Spool(spools)
         self._opened = opened
         self._resume: tuple[bytes, Verdict] | None = None
         self._safe: dict[bytes, bool] = {}
-        self._current: Place | None = None
-        self._by_source: dict[bytes, Place] = {}
+        self._current: ChosenPath | None = None
+        self._by_source: dict[bytes, ChosenPath] = {}
         self._uncertain: set[bytes] = set()
         try:
             if self.base is None:
@@ -262,7 +262,9 @@ class Survey:
         self.tallies = {verdict: Tally() for verdict in Verdict}
         self.parents, self._uncertain = {}, set()
         self._resume = self._current = None
-        self.places = [Place(number, source, self._goal_of(source)) for number, source in enumerate(sources)]
+        self.places = [
+            ChosenPath(number, source, self._goal_of(source)) for number, source in enumerate(sources)
+        ]
         self._by_source = {place.source: place for place in self.places}
 
     def _goal_of(self, source: bytes) -> bytes:
@@ -338,14 +340,14 @@ class Survey:
         place.end = self.spool.tell()
         self._count(place, entry)
 
-    def _place_of(self, path: bytes) -> Place | None:
+    def _place_of(self, path: bytes) -> ChosenPath | None:
         current = self._current
         if current is not None and (path == current.source or is_below(path, current.source)):
             return current
         found = self._by_source.get(path)
         return found or next((self._by_source[a] for a in ancestors(path) if a in self._by_source), None)
 
-    def _judged(self, place: Place, node: Node) -> Entry:
+    def _judged(self, place: ChosenPath, node: Node) -> Entry:
         entry = entry_of(place.number, Verdict.NEW, node)
         target = place.target + node.path[len(place.source) :]
         if place.blocked:
@@ -374,7 +376,7 @@ class Survey:
             self._safe = {folder: self.files.is_safe(folder)}  # one is enough: they come folder by folder
         return self._safe[folder]
 
-    def _count(self, place: Place, entry: Entry) -> None:
+    def _count(self, place: ChosenPath, entry: Entry) -> None:
         self.tallies[entry.verdict].add(entry.kind, entry.size, self.target_of(entry))
         self.foreign_owners = self.foreign_owners or entry.uid != self.files.user
         place.all_bytes += entry.size

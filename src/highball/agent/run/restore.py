@@ -27,8 +27,8 @@ from highball.agent.restore.entries import (
 )
 from highball.agent.restore.placement import REFRESHING, Placer
 from highball.agent.restore.plan import (
+    ChosenPath,
     Parent,
-    Place,
     Survey,
 )
 from highball.agent.restore.staging import Staging, put_aside
@@ -123,7 +123,7 @@ def _limits(opened: OpenRepository, survey: Survey) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _size_beside(survey: Survey, place: Place) -> int:
+def _size_beside(survey: Survey, place: ChosenPath) -> int:
     """What of a place is written beside what is there before it changes places with it."""
     if place.wanted_bytes == place.all_bytes and not place.stands:
         return 0
@@ -139,7 +139,7 @@ class _Group:
 
     folder: bytes
     target: bytes
-    places: list[Place]
+    places: list[ChosenPath]
 
     def room(self, files: Files) -> bytes:
         """Where staging is on the file system of the target: in the directory that is there, or the first above."""

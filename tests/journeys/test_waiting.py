@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -14,16 +15,35 @@ from journeys.station import Station, until
 def busy(station: Station, *, exclusive: bool) -> Iterator["subprocess.Popen[bytes]"]:
     """Another restic that holds a lock: one that checks and was stopped in it, or a backup of an open pipe."""
     command = ["check"] if exclusive else ["backup", "--stdin"]
-    with station.start_bare(*command) as other:
+    with held(station, command) as other:
         try:
-            until(station.locks, otherwise="the other restic took no lock")
-            other.send_signal(signal.SIGSTOP)
             yield other
         finally:
-            if other.poll() is None:
-                other.send_signal(signal.SIGCONT)
-                other.kill()  # whatever it holds is of no interest any more
-            other.wait(120)
+            end(other)
+
+
+def held(station: Station, command: list[str]) -> "subprocess.Popen[bytes]":
+    """A restic that is stopped while it holds its lock; one that was over before anybody looked is begun again."""
+    for _ in range(20):
+        other = station.start_bare(*command)
+        until(partial(_holds_or_is_over, station, other))
+        other.send_signal(signal.SIGSTOP)
+        if other.poll() is None and station.locks():
+            return other
+        end(other)
+    raise AssertionError("the other restic took no lock")
+
+
+def _holds_or_is_over(station: Station, other: "subprocess.Popen[bytes]") -> bool:
+    return bool(station.locks()) or other.poll() is not None
+
+
+def end(other: "subprocess.Popen[bytes]") -> None:
+    """Kill it: whatever it holds is of no interest any more."""
+    if other.poll() is None:
+        other.send_signal(signal.SIGCONT)
+        other.kill()
+    other.wait(120)
 
 
 def free(other: "subprocess.Popen[bytes]") -> None:

@@ -26,7 +26,6 @@ from highball.errors import NotAllowed, Problem
 from highball.model.run import Printed
 from highball.model.text import path_for_people
 from highball.place.base import DeclaredPlace
-from highball.place.kinds import KINDS as PLACES
 from highball.place.kinds import open_place
 from highball.protocol import queries, tasks, wire
 from highball.retention import Retention
@@ -425,7 +424,6 @@ DECIDED: Mapping[type[BaseModel], Mapping[str, Rule]] = {
         harmless,
     ),
     **{kind: dict.fromkeys(kind.model_fields, is_source) for kind in KINDS},
-    **{kind: dict.fromkeys(kind.model_fields, asked_with_the_whole) for kind in PLACES},
     SecretReference: {
         "file": reads_secret,
         "env": takes_variable,

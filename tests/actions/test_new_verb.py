@@ -12,7 +12,7 @@ import pytest
 from api.whole import NOW, Whole, whole_hub
 from highball.actions import ACTIONS, By, Verb, Words
 from highball.agent.run import maintenance
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.cli.app import run_command
 from highball.cli.context import Session
 from highball.cli.hub_client import Hub
@@ -43,9 +43,9 @@ REVIEW = Verb(
 )
 
 
-def weigh(steps: Steps, repository: str) -> Done:
+def weigh(steps: Steps, repository: str) -> StepResult:
     """How it is carried out: not at all."""
-    return Done(facts={"bytes_stored": 42})
+    return StepResult(facts={"bytes_stored": 42})
 
 
 @pytest.fixture(autouse=True)

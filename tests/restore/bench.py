@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from highball.agent.run.restore import plan_restore, restore
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
@@ -85,7 +85,7 @@ class Bench:
         paths: Sequence[bytes],
         target: bytes | None = None,
         overwrite: Overwrite = Overwrite.IF_CHANGED,
-    ) -> Done:
+    ) -> StepResult:
         """Carry a restore out, errors told as a step tells them."""
         task = RestoreTask(
             repository=KEY, snapshot_id=self.snapshot, paths=tuple(paths), target=target, overwrite=overwrite
@@ -102,7 +102,9 @@ class Bench:
         assert found == [], "\n".join(found)
         return done
 
-    def verify(self, *, all_data: bool = False, files: int = 20, size: int = 1024**3, **more: Any) -> Done:
+    def verify(
+        self, *, all_data: bool = False, files: int = 20, size: int = 1024**3, **more: Any
+    ) -> StepResult:
         """Carry a proof of restore out."""
         task = VerifyTask(
             repository=KEY,
@@ -144,8 +146,8 @@ class Bench:
         return "\n".join(getattr(event, "text", "") for event in self.directory.read_events())
 
     def _carry_out(
-        self, task: RestoreTask | VerifyTask, body: Callable[[Steps, OpenRepository], Done]
-    ) -> Done:
+        self, task: RestoreTask | VerifyTask, body: Callable[[Steps, OpenRepository], StepResult]
+    ) -> StepResult:
         secret = SecretReference(file=self.password_file)
         assignment = Assignment(
             run=str(uuid.uuid4()),
@@ -170,7 +172,7 @@ class Bench:
             return body(self.steps, restic)
         except HighballError as error:
             outcome = Outcome.CANCELLED if error.code == "cancelled" else Outcome.FAILURE
-            return Done(outcome, Reason(code=error.code, message=error.message))
+            return StepResult(outcome, Reason(code=error.code, message=error.message))
         finally:
             self.directory.release()
 
@@ -189,7 +191,7 @@ def _source_of(path: bytes, target: bytes | None) -> bytes:
     return path if target is None else path.removeprefix(os.path.realpath(target))
 
 
-def came_back(bench: Bench, done: Done) -> bool:
+def came_back(bench: Bench, done: StepResult) -> bool:
     """Whether all of a mixed tree is back; restic before 0.16 lost bytes of a link's target when it saved it."""
     if bench.binary.version >= (0, 16, 0):
         return done.outcome is Outcome.SUCCESS

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from highball.agent.restore.entries import Entry, Verdict
+from highball.agent.restore.entries import EntryVerdict, SnapshotEntry
 from highball.agent.run.verify import Reservoir
 from highball.model.run import Outcome, Printed
 from highball.model.snapshot import NodeKind
@@ -178,7 +178,9 @@ def test_cancelled(bench: Bench, tree: bytes) -> None:
 
 
 def test_a_reservoir_is_fair() -> None:
-    entries = [Entry(0, Verdict.NEW, NodeKind.FILE, 1, 0, 0, 0, 0, b"/%d" % n) for n in range(50)]
+    entries = [
+        SnapshotEntry(0, EntryVerdict.NEW, NodeKind.FILE, 1, 0, 0, 0, 0, b"/%d" % n) for n in range(50)
+    ]
     hits = dict.fromkeys((entry.path for entry in entries), 0)
     for seed in range(2000):
         reservoir = Reservoir(5, Random(seed))

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from highball.agent.connection import Link
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.agent.supervisor import Carrier
@@ -473,10 +473,10 @@ def test_what_would_be_left_behind_is_written_down(directory: RunDirectory) -> N
 def test_how_far_a_step_was_is_forgotten_when_the_next_begins(directory: RunDirectory) -> None:
     steps, carrier = Steps(directory, Workplace(directory.path), Stop()), Carrier(directory.path, directory)
 
-    def reach_the_end() -> Done:
+    def reach_the_end() -> StepResult:
         assert carrier.read_progress() is None, "how far the step before was"
         directory.tell_progress(Progress(percent=100))
-        return Done(Outcome.SUCCESS)
+        return StepResult(Outcome.SUCCESS)
 
     for _ in range(2):
         steps.step(Action.BACKUP, "nas", reach_the_end)
@@ -510,7 +510,7 @@ def test_an_account_that_names_everything_is_cut_and_counts_the_rest(tmp_path: P
     made = RunDirectory.create(tmp_path / "runs", assignment())
     steps = Steps(made, Workplace(tmp_path), Stop())
     odd = [Caution(code="file_unreadable", message=str(number)) for number in range(300_000)]
-    ended = steps.step(Action.STATS, "nas", lambda: Done(Outcome.WARNING, warnings=odd))
+    ended = steps.step(Action.STATS, "nas", lambda: StepResult(Outcome.WARNING, warnings=odd))
     assert len(ended.warnings) == 2001
     assert sum(warning.count for warning in ended.warnings) == 300_000
     [told] = [event for event in made.read_events() if isinstance(event, StepEnded)]
@@ -524,7 +524,7 @@ def test_a_listing_of_ten_thousand_fits_into_what_a_hub_takes_at_once(tmp_path: 
     told |= {"tags": ("hb:job=docs",) * 4, "paths": (b"/a/long/path",) * 50, "tree": "f" * 64, "run": RUN}
     listing = tuple(Snapshot(id=f"{number:064x}", **told) for number in range(10_000))
     steps = Steps(made, Workplace(tmp_path), Stop())
-    steps.step(Action.STATS, "nas", lambda: Done(snapshots=listing))
+    steps.step(Action.STATS, "nas", lambda: StepResult(snapshots=listing))
     [line] = [one for one in (made.path / "events.ndjson").read_bytes().splitlines() if b"step.ended" in one]
     assert len(line) < 4 << 20
     [ended] = [event for event in made.read_events() if isinstance(event, StepEnded)]

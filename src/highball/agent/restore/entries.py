@@ -21,7 +21,7 @@ REPLACING = frozenset({Overwrite.ALWAYS, Overwrite.IF_CHANGED})
 """The rules under which what is there may be replaced."""
 
 
-class Verdict(IntEnum):
+class EntryVerdict(IntEnum):
     """What becomes of one entry."""
 
     NEW = 0
@@ -36,14 +36,14 @@ class Verdict(IntEnum):
     """It would lie among Highball's own state, keys or configuration, which a restore leaves alone."""
 
 
-WANTED = frozenset({Verdict.NEW, Verdict.REPLACED, Verdict.OTHER_REPLACED})
+WANTED = frozenset({EntryVerdict.NEW, EntryVerdict.REPLACED, EntryVerdict.OTHER_REPLACED})
 
 
-class Entry(NamedTuple):
+class SnapshotEntry(NamedTuple):
     """One entry of the snapshot, and what becomes of it."""
 
     place: int
-    verdict: Verdict
+    verdict: EntryVerdict
     kind: NodeKind
     size: int
     mode: int
@@ -53,7 +53,7 @@ class Entry(NamedTuple):
     path: bytes
 
 
-def traits_of(entry: Entry) -> Traits:
+def traits_of(entry: SnapshotEntry) -> Traits:
     """The traits that the snapshot lists for an entry."""
     return Traits(entry.mode, entry.uid, entry.gid, entry.modified_ns)
 
@@ -68,8 +68,8 @@ def kind_of(seen: Status) -> NodeKind:
 
 
 def judge(
-    entry: Entry, there: Status | None, rule: Overwrite, user: int, may_hand_over: Callable[[], bool]
-) -> Verdict:
+    entry: SnapshotEntry, there: Status | None, rule: Overwrite, user: int, may_hand_over: Callable[[], bool]
+) -> EntryVerdict:
     """What becomes of an entry under a rule; a folder is never replaced by anything else.
 
     *Unchanged* is what has the same size and time, as `if-changed` has it; a folder that is there is
@@ -77,28 +77,28 @@ def judge(
     file that somebody who may rename here wants to have. `user` is who writes it.
     """
     if there is None:
-        return Verdict.NEW
+        return EntryVerdict.NEW
     kind = kind_of(there)
     if kind is not entry.kind:
         replaced = rule in REPLACING and kind is not NodeKind.DIRECTORY
-        return Verdict.OTHER_REPLACED if replaced else Verdict.OTHER_KEPT
+        return EntryVerdict.OTHER_REPLACED if replaced else EntryVerdict.OTHER_KEPT
     same_size = kind is not NodeKind.FILE or there.st_size == entry.size
     if kind is NodeKind.DIRECTORY:
-        return Verdict.UNCHANGED
+        return EntryVerdict.UNCHANGED
     if same_size and there.st_mtime_ns == entry.modified_ns:
         handed_over = user == 0 and there.st_uid != entry.uid and kind is not NodeKind.SYMLINK
         return (
-            Verdict.REPLACED
+            EntryVerdict.REPLACED
             if rule in REPLACING and handed_over and not may_hand_over()
-            else Verdict.UNCHANGED
+            else EntryVerdict.UNCHANGED
         )
     newer = rule is Overwrite.IF_NEWER and entry.modified_ns > there.st_mtime_ns
-    return Verdict.REPLACED if newer or rule in REPLACING else Verdict.KEPT
+    return EntryVerdict.REPLACED if newer or rule in REPLACING else EntryVerdict.KEPT
 
 
-def entry_of(place: int, verdict: Verdict, node: Node) -> Entry:
+def entry_of(place: int, verdict: EntryVerdict, node: Node) -> SnapshotEntry:
     """A node of the listing as an entry."""
-    return Entry(
+    return SnapshotEntry(
         place,
         verdict,
         node.kind,
@@ -131,16 +131,18 @@ class Spool:
         """Where the next entry goes."""
         return self._file.tell()
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: SnapshotEntry) -> None:
         """Append one entry."""
         numbers = (entry.place, entry.verdict, _KINDS.index(entry.kind), entry.size, entry.mode, entry.uid)
         more = (entry.gid, entry.modified_ns, len(entry.path))
         self._file.write(_HEAD.pack(*numbers, *more) + entry.path)
 
-    def read(self, start: int = 0, end: int | None = None) -> Iterator[Entry]:
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[SnapshotEntry]:
         """The entries between two places of the file; only one reader at a time."""
         self._file.seek(start)
         while (end is None or self._file.tell() < end) and (head := self._file.read(_HEAD.size)):
             place, verdict, kind, size, mode, uid, gid, modified, length = _HEAD.unpack(head)
             path = self._file.read(length)
-            yield Entry(place, Verdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, path)
+            yield SnapshotEntry(
+                place, EntryVerdict(verdict), _KINDS[kind], size, mode, uid, gid, modified, path
+            )

@@ -17,8 +17,8 @@ from typing import BinaryIO, Self
 
 from highball.agent.restore.entries import (
     WANTED,
-    Entry,
-    Verdict,
+    EntryVerdict,
+    SnapshotEntry,
     judge,
     traits_of,
 )
@@ -36,7 +36,7 @@ OnTrouble = Callable[[bytes, OSError], None]
 
 
 @dataclass(frozen=True)
-class _Open:
+class _OpenFolder:
     """A folder that is being filled, and what it is to have when it is complete."""
 
     staged: bytes
@@ -64,7 +64,7 @@ class Placer:
         self._target = files
         self._came_along: bytes | None = None
         self._blocked: bytes | None = None
-        self._open: list[_Open] = []
+        self._open: list[_OpenFolder] = []
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +74,7 @@ class Placer:
     ) -> None:
         self._leave_all_but(None)
 
-    def place(self, entry: Entry, staged: bytes, target: bytes) -> None:
+    def place(self, entry: SnapshotEntry, staged: bytes, target: bytes) -> None:
         """Move one entry, if the rule still says so; what the file system refuses is told and passed over.
 
         `staged` is its path in the staging directory. What was not to be restored need not be there.
@@ -90,15 +90,15 @@ class Placer:
     def _passed_over(self, target: bytes) -> bool:
         return any(top is not None and is_below(target, top) for top in (self._came_along, self._blocked))
 
-    def _place(self, entry: Entry, staged: bytes, target: bytes) -> None:
+    def _place(self, entry: SnapshotEntry, staged: bytes, target: bytes) -> None:
         there = self._target.status(target)
         verdict = judge(
             entry, there, self._rule, self._target.user, lambda: self._target.is_safe(os.path.dirname(target))
         )
         source = self._staged.status(staged)
-        if verdict is Verdict.OTHER_KEPT:
+        if verdict is EntryVerdict.OTHER_KEPT:
             self._blocked = target
-        elif verdict is Verdict.UNCHANGED and there is not None:
+        elif verdict is EntryVerdict.UNCHANGED and there is not None:
             if entry.kind is NodeKind.DIRECTORY:
                 self._enter_folder(entry, staged, target, there)
             else:
@@ -108,31 +108,31 @@ class Placer:
         elif verdict in WANTED and entry.verdict in WANTED:
             raise FileNotFoundError(errno.ENOENT, "it was not restored")
 
-    def _bring(self, entry: Entry, verdict: Verdict, staged: bytes, target: bytes) -> None:
+    def _bring(self, entry: SnapshotEntry, verdict: EntryVerdict, staged: bytes, target: bytes) -> None:
         if entry.kind is not NodeKind.DIRECTORY:
             self._move(staged, target)
             return
         traits = self._unlock(staged)
-        if verdict is Verdict.OTHER_REPLACED:
+        if verdict is EntryVerdict.OTHER_REPLACED:
             self._replace_stand_in(staged, target, traits)
         else:
             self._bring_folder(staged, target, traits)
 
     # --- folders ---
 
-    def _enter_folder(self, entry: Entry, staged: bytes, target: bytes, there: Status) -> None:
+    def _enter_folder(self, entry: SnapshotEntry, staged: bytes, target: bytes, there: Status) -> None:
         """It is there: it is given what the snapshot says once all that belongs into it is in it."""
         if self._staged.status(staged) is not None:
             self._unlock(staged)
         if self._rule in REFRESHING:
-            self._open.append(_Open(staged, target, traits_of(entry), identity_of(there)))
+            self._open.append(_OpenFolder(staged, target, traits_of(entry), identity_of(there)))
 
     def _bring_folder(self, staged: bytes, target: bytes, traits: Traits) -> None:
         if self._whole_folders and self._rename_folder(staged, target, traits):
             self._came_along = target
             return
         with self._target.make_folder(target) as made:
-            self._open.append(_Open(staged, target, traits, identity_of(made.status())))
+            self._open.append(_OpenFolder(staged, target, traits, identity_of(made.status())))
 
     def _rename_folder(self, staged: bytes, target: bytes, traits: Traits) -> bool:
         """Move a folder with all that is in it; False where another file system begins at the target."""
@@ -146,7 +146,7 @@ class Placer:
         finally:
             self._staged.forget()
         if traits.locks_out(self._target.user) and source is not None:
-            self._give(_Open(staged, target, traits, identity_of(source)))
+            self._give(_OpenFolder(staged, target, traits, identity_of(source)))
         return True
 
     def _unlock(self, staged: bytes) -> Traits:
@@ -175,7 +175,7 @@ class Placer:
             except OSError as error:
                 self._on_trouble(complete.target, error)
 
-    def _give(self, complete: _Open) -> None:
+    def _give(self, complete: _OpenFolder) -> None:
         with self._target.hold(complete.target) as held:
             _demand_same(held, complete.identity)
             self._give_attributes(complete.staged, held)
@@ -196,7 +196,7 @@ class Placer:
                 raise
             self._target.carry(staged, target, self._staged)
 
-    def _refresh(self, entry: Entry, staged: bytes, target: bytes, there: Status) -> None:
+    def _refresh(self, entry: SnapshotEntry, staged: bytes, target: bytes, there: Status) -> None:
         """It is there with the same size and time: under `always` the content decides, else only its traits follow."""
         if self._rule not in REFRESHING:
             return
@@ -208,7 +208,7 @@ class Placer:
             self._give_attributes(staged, held)
             held.give(traits_of(entry))
 
-    def _same_content(self, entry: Entry, staged: bytes, target: bytes) -> bool:
+    def _same_content(self, entry: SnapshotEntry, staged: bytes, target: bytes) -> bool:
         if entry.kind is NodeKind.SYMLINK:
             return self._staged.read_link(staged) == self._target.read_link(target)
         if entry.kind is not NodeKind.FILE:

@@ -16,9 +16,9 @@ from typing import Self
 from highball.agent.restore.entries import (
     REPLACING,
     WANTED,
-    Entry,
+    EntryVerdict,
+    SnapshotEntry,
     Spool,
-    Verdict,
     entry_of,
     judge,
     kind_of,
@@ -69,7 +69,7 @@ class ChosenPath:
     number: int
     source: bytes
     target: bytes
-    entry: Entry | None = None
+    entry: SnapshotEntry | None = None
     blocked: bool = False
     stands: bool = False
     """It is a folder, and is there as one."""
@@ -88,10 +88,10 @@ class Parent:
     source: bytes
     target: bytes
     stands_in: bool
-    entry: Entry | None = None
+    entry: SnapshotEntry | None = None
 
 
-class Survey:
+class RestoreSurvey:
     """One look at a snapshot and a target; a context manager, because it holds a spool, a file in `spools`."""
 
     def __init__(
@@ -113,11 +113,11 @@ class Survey:
         self.base = files.resolve(target) if target is not None else None
         self.parents: dict[bytes, Parent] = {}
         self.places: list[ChosenPath] = []
-        self.tallies = {verdict: Tally() for verdict in Verdict}
+        self.tallies = {verdict: Tally() for verdict in EntryVerdict}
         self.foreign_owners = False
         self.spool = Spool(spools)
         self._opened = opened
-        self._resume: tuple[bytes, Verdict] | None = None
+        self._resume: tuple[bytes, EntryVerdict] | None = None
         self._safe: dict[bytes, bool] = {}
         self._current: ChosenPath | None = None
         self._by_source: dict[bytes, ChosenPath] = {}
@@ -159,7 +159,7 @@ class Survey:
 
     # --- what it found ---
 
-    def target_of(self, entry: Entry) -> bytes:
+    def target_of(self, entry: SnapshotEntry) -> bytes:
         """Where an entry goes."""
         place = self.places[entry.place]
         return place.target + entry.path[len(place.source) :]
@@ -185,8 +185,8 @@ class Survey:
 
     def plan(self, cannot_promise: tuple[str, ...]) -> RestorePlan:
         """What it found, as a fact."""
-        left = self.tallies[Verdict.OTHER_KEPT]
-        replaced = self.tallies[Verdict.OTHER_REPLACED]
+        left = self.tallies[EntryVerdict.OTHER_KEPT]
+        replaced = self.tallies[EntryVerdict.OTHER_REPLACED]
         other = Tally(
             left.entries + replaced.entries,
             left.files + replaced.files,
@@ -200,9 +200,9 @@ class Survey:
             in_use=self.base is None or holds_something(self.files, self.base),
             paths=tuple(place.source for place in self.places),
             target=None if self.base is None else self.landing,
-            new=self.tallies[Verdict.NEW].part(),
-            replaced=self.tallies[Verdict.REPLACED].part(),
-            unchanged=self.tallies[Verdict.UNCHANGED].part(),
+            new=self.tallies[EntryVerdict.NEW].part(),
+            replaced=self.tallies[EntryVerdict.REPLACED].part(),
+            unchanged=self.tallies[EntryVerdict.UNCHANGED].part(),
             kept=self._kept().part(),
             other_kind=other.part(),
             other_kind_left=left.entries,
@@ -211,7 +211,7 @@ class Survey:
 
     def _kept(self) -> Tally:
         """What stays as it is, though it differs."""
-        one, other = self.tallies[Verdict.KEPT], self.tallies[Verdict.OWN]
+        one, other = self.tallies[EntryVerdict.KEPT], self.tallies[EntryVerdict.OWN]
         return Tally(
             one.entries + other.entries,
             one.files + other.files,
@@ -259,7 +259,7 @@ class Survey:
     def _begin(self, sources: Sequence[bytes]) -> None:
         self.spool.close()
         self.spool = Spool(self._spools)
-        self.tallies = {verdict: Tally() for verdict in Verdict}
+        self.tallies = {verdict: Tally() for verdict in EntryVerdict}
         self.parents, self._uncertain = {}, set()
         self._resume = self._current = None
         self.places = [
@@ -299,16 +299,16 @@ class Survey:
     def _note(self, missing: dict[bytes, Parent], node: Node) -> None:
         parent = missing.get(node.path)
         if parent is not None and node.kind is NodeKind.DIRECTORY and not node.inexact:
-            parent.entry = entry_of(0, Verdict.NEW, node)
+            parent.entry = entry_of(0, EntryVerdict.NEW, node)
 
     def _judge_parent(self, parent: Parent) -> None:
         if not parent.stands_in:
             return
-        verdict = Verdict.OTHER_REPLACED if self.rule in REPLACING else Verdict.OTHER_KEPT
+        verdict = EntryVerdict.OTHER_REPLACED if self.rule in REPLACING else EntryVerdict.OTHER_KEPT
         self.tallies[verdict].add(NodeKind.DIRECTORY, 0, parent.target)
         for place in self.places:
             if is_below(place.target, parent.target):
-                place.blocked = place.blocked or verdict is Verdict.OTHER_KEPT
+                place.blocked = place.blocked or verdict is EntryVerdict.OTHER_KEPT
 
     # --- entries ---
 
@@ -326,7 +326,7 @@ class Survey:
         if node.inexact:
             if node.path == place.source:
                 self._uncertain.add(node.path)
-            self.tallies[Verdict.UNSURE].add(node.kind, node.size_bytes or 0, node.path)
+            self.tallies[EntryVerdict.UNSURE].add(node.kind, node.size_bytes or 0, node.path)
             place.unsure = True
             return
         if place is not self._current:
@@ -335,7 +335,7 @@ class Survey:
         entry = self._judged(place, node)
         if node.path == place.source:
             place.entry = entry
-            place.stands = node.kind is NodeKind.DIRECTORY and entry.verdict is Verdict.UNCHANGED
+            place.stands = node.kind is NodeKind.DIRECTORY and entry.verdict is EntryVerdict.UNCHANGED
         self.spool.write(entry)
         place.end = self.spool.tell()
         self._count(place, entry)
@@ -347,11 +347,11 @@ class Survey:
         found = self._by_source.get(path)
         return found or next((self._by_source[a] for a in ancestors(path) if a in self._by_source), None)
 
-    def _judged(self, place: ChosenPath, node: Node) -> Entry:
-        entry = entry_of(place.number, Verdict.NEW, node)
+    def _judged(self, place: ChosenPath, node: Node) -> SnapshotEntry:
+        entry = entry_of(place.number, EntryVerdict.NEW, node)
         target = place.target + node.path[len(place.source) :]
         if place.blocked:
-            return entry._replace(verdict=Verdict.OTHER_KEPT)
+            return entry._replace(verdict=EntryVerdict.OTHER_KEPT)
         if self._resume is not None and is_below(target, self._resume[0]):
             return entry._replace(verdict=self._resume[1])
         there = self.files.status(target)
@@ -359,16 +359,16 @@ class Survey:
             entry, there, self.rule, self.files.user, lambda: self._is_safe(os.path.dirname(target))
         )
         if self._is_own(target, verdict):
-            verdict = Verdict.OWN
+            verdict = EntryVerdict.OWN
         self._resume = None
-        if node.kind is NodeKind.DIRECTORY and verdict is not Verdict.UNCHANGED:
-            below = verdict if verdict in (Verdict.OTHER_KEPT, Verdict.OWN) else Verdict.NEW
+        if node.kind is NodeKind.DIRECTORY and verdict is not EntryVerdict.UNCHANGED:
+            below = verdict if verdict in (EntryVerdict.OTHER_KEPT, EntryVerdict.OWN) else EntryVerdict.NEW
             self._resume = (target, below)
         return entry._replace(verdict=verdict)
 
-    def _is_own(self, target: bytes, verdict: Verdict) -> bool:
+    def _is_own(self, target: bytes, verdict: EntryVerdict) -> bool:
         """Whether an entry would lie among Highball's own files, or come where the way to them leads."""
-        is_way = verdict is not Verdict.UNCHANGED and any(is_below(place, target) for place in self._own)
+        is_way = verdict is not EntryVerdict.UNCHANGED and any(is_below(place, target) for place in self._own)
         return is_way or any(target == place or is_below(target, place) for place in self._own)
 
     def _is_safe(self, folder: bytes) -> bool:
@@ -376,7 +376,7 @@ class Survey:
             self._safe = {folder: self.files.is_safe(folder)}  # one is enough: they come folder by folder
         return self._safe[folder]
 
-    def _count(self, place: ChosenPath, entry: Entry) -> None:
+    def _count(self, place: ChosenPath, entry: SnapshotEntry) -> None:
         self.tallies[entry.verdict].add(entry.kind, entry.size, self.target_of(entry))
         self.foreign_owners = self.foreign_owners or entry.uid != self.files.user
         place.all_bytes += entry.size

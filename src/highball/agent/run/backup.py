@@ -15,7 +15,7 @@ from typing import Any
 from highball.agent.run import hooks, removable_disk, success
 from highball.agent.run.steps import (
     ONCE,
-    Done,
+    StepResult,
     Steps,
 )
 from highball.agent.run.stream import Printing
@@ -137,7 +137,7 @@ class Backup:
         assignment = self._steps.assignment
         environment = {**self._facts(), **told}
 
-        def body() -> Done:
+        def body() -> StepResult:
             return hooks.run_hook(hook, environment, assignment.marker, stop, self._steps.log, self._place)
 
         return self._steps.step(Action.HOOK, None, body, title=hooks.title_of(hook), always=always)
@@ -158,7 +158,7 @@ class Backup:
             self._save(_Part(repository, name, sources))
 
     def _save(self, part: _Part) -> None:
-        made: list[_Made] = []
+        made: list[_MadeBackup] = []
         self._steps.step(
             Action.BACKUP,
             part.repository,
@@ -168,7 +168,7 @@ class Backup:
             retry=ONCE if self._task.dry_run else self._job.retry,
         )
 
-    def _attempt(self, part: _Part, made: list[_Made]) -> Done:
+    def _attempt(self, part: _Part, made: list[_MadeBackup]) -> StepResult:
         """Back up, unless what an earlier attempt made turns out to be there: an engine may fail after it saved, and
         a repository that cannot be listed proves nothing. Then only the proof is made up for.
         """
@@ -183,7 +183,7 @@ class Backup:
         listing, _ = self._list(part, opened, LISTING_TIMEOUT)
         return any(snapshot.run == run for snapshot in listing)
 
-    def _back_up(self, part: _Part, made: list[_Made]) -> Done:
+    def _back_up(self, part: _Part, made: list[_MadeBackup]) -> StepResult:
         repository = part.repository
         sources = [_Source(source, self._job.omissions, self._place) for source in part.sources]
         sound = [source for source in sources if source.usable]
@@ -191,12 +191,12 @@ class Backup:
         for caution in complaints:
             self._steps.warn(caution)
         if not sound:
-            return Done(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
+            return StepResult(Outcome.FAILURE, _reason("no_source", _nothing_to_do(complaints)), complaints)
         ready = [source.prepare() for source in sound]
         stream = next((one for one in ready if isinstance(one, Stream)), None)
         if stream is not None and self._task.dry_run:
             message = f"a rehearsal runs no command, so {stream.name} was left out"
-            return Done(Outcome.SKIPPED, _reason("not_rehearsed", message), complaints)
+            return StepResult(Outcome.SKIPPED, _reason("not_rehearsed", message), complaints)
         opened = self._steps.open(repository)
         printing = self._print(stream) if stream is not None else None
         if printing is None:
@@ -209,16 +209,16 @@ class Backup:
             complaints += _nothing_saved(sound, report, complaints)
             return _judge_dry_run(opened.words, finished, report, complaints)
         if printing is not None and (failed := printing.find_failure()) is not None:
-            return Done(Outcome.FAILURE, failed, complaints)
+            return StepResult(Outcome.FAILURE, failed, complaints)
         if finished.unanswered and report.summary is None:  # nor would it answer a listing
-            return Done(Outcome.FAILURE, self._why(finished, repository), complaints)
+            return StepResult(Outcome.FAILURE, self._why(finished, repository), complaints)
         complaints += [found for source in sound if (found := source.find_what_became()) is not None]
         complaints += _nothing_saved(sound, report, complaints)
         if report.summary and report.summary.snapshot_id:
             saved = report.summary.snapshot_id
             self._steps.say(SnapshotSaved, step=self._steps.current, repository=repository, snapshot_id=saved)
         printed = printing.printed if printing is not None else None
-        made.append(_Made(order, finished, report, complaints, printed))
+        made.append(_MadeBackup(order, finished, report, complaints, printed))
         return self._prove(part, opened, made[-1])
 
     def _left_out(self, sound: Sequence[_Source], opened: OpenRepository) -> Iterator[Caution]:
@@ -239,7 +239,7 @@ class Backup:
         }
         return Printing(stream, {**known, **own}, self._steps.log, self._place)
 
-    def _prove(self, part: _Part, opened: OpenRepository, made: _Made) -> Done:
+    def _prove(self, part: _Part, opened: OpenRepository, made: _MadeBackup) -> StepResult:
         """Look at the repository with other eyes, and judge."""
         repository, finished, report = part.repository, made.finished, made.report
         expected = self._task.expected_of(part.set, repository)
@@ -268,7 +268,7 @@ class Backup:
         shown = tuple(listing) if listing is not None else None
         # a backup that its engine calls good lacks only its listing: that may be had later
         obstacle = failure.code if failure is not None and finished.failure is None else None
-        return Done(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
+        return StepResult(verdict.outcome, verdict.reason, verdict.warnings, facts, shown, obstacle)
 
     def _back_up_once(
         self, repository: str, opened: OpenRepository, order: BackupOrder
@@ -355,7 +355,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _MadeBackup:
     """A backup that came to its end, and what it was to do: the evidence for its proof."""
 
     order: BackupOrder
@@ -414,17 +414,19 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
 
 def _judge_dry_run(
     engine: Words, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
-) -> Done:
+) -> StepResult:
     if finished.stopped:
         raise Cancelled("cancelled")
     warnings = [*complaints, *report.cautions, *_unlisted(report)]
     facts = _facts_of(report) | {"snapshot_id": None}
     if report.summary is None:
         finished.demand()
-        return Done(Outcome.FAILURE, _reason("no_proof", f"{engine.name} gave no summary"), warnings, facts)
+        return StepResult(
+            Outcome.FAILURE, _reason("no_proof", f"{engine.name} gave no summary"), warnings, facts
+        )
     if warnings:
-        return Done(Outcome.WARNING, _reason(warnings[0].code, warnings[0].message), warnings, facts)
-    return Done(facts=facts)
+        return StepResult(Outcome.WARNING, _reason(warnings[0].code, warnings[0].message), warnings, facts)
+    return StepResult(facts=facts)
 
 
 def _facts_of(report: BackupReport) -> dict[str, Any]:

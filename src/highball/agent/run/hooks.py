@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from highball.agent.run.steps import Done
+from highball.agent.run.steps import StepResult
 from highball.config.job import Hook
 from highball.errors import Cancelled, Failed, ProgramMissing
 from highball.model.run import Outcome, Reason
@@ -62,7 +62,7 @@ def run_hook(
     stop: Stop,
     log: Callable[[str, str], None],
     place: Place,
-) -> Done:
+) -> StepResult:
     """Run the hook to its end and say how it ended; `on_error` decides what a failure means."""
     argv = ("/bin/sh", "-c", hook.run) if isinstance(hook.run, str) else tuple(hook.run)
     command = Command(
@@ -89,7 +89,7 @@ def run_hook(
         return _failed(hook, f"{late}, {fate}")
     if ended.exit_status != 0:
         return _failed(hook, f"ended with exit status {ended.exit_status}")
-    return Done()
+    return StepResult()
 
 
 def _left(ended: Ended) -> str:
@@ -100,9 +100,9 @@ def _left(ended: Ended) -> str:
     return f"processes {named} live on: they became another user, whose processes Highball may not end"
 
 
-def _failed(hook: Hook, what: str) -> Done:
+def _failed(hook: Hook, what: str) -> StepResult:
     outcome = {"fail": Outcome.FAILURE, "warn": Outcome.WARNING, "skip": Outcome.SKIPPED}[hook.on_error]
-    return Done(outcome, Reason(code="hook_failed", message=what))
+    return StepResult(outcome, Reason(code="hook_failed", message=what))
 
 
 def _capped(log: Callable[[str, str], None]) -> Callable[[str, bytes], None]:

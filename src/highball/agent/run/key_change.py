@@ -6,7 +6,7 @@ the new one alone. Nothing that opens it for us is ever removed; whether a key i
 
 from __future__ import annotations
 
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.agent.state_dir import meet
 from highball.engine.base import Keys, OpenRepository
 from highball.errors import RepositoryError
@@ -30,11 +30,11 @@ def _keys_of(opened: OpenRepository) -> Keys:
     return opened.keys
 
 
-def _add(steps: Steps, task: KeyTask) -> Done:
+def _add(steps: Steps, task: KeyTask) -> StepResult:
     assert task.new is not None
     value = steps.resolve(task.new)
 
-    def body(opened: OpenRepository) -> Done:
+    def body(opened: OpenRepository) -> StepResult:
         keys = _keys_of(opened)
         _demand_new(keys, value, task.repository)
         before = keys.list_keys()
@@ -48,7 +48,7 @@ def _add(steps: Steps, task: KeyTask) -> Done:
             raise error
         facts = {"key": added.id, "former_key": former if task.act == "rotate" else None}
         steps.log("highball", f"the key {added.id[:8]} was added, and opens the repository by itself")
-        return Done(facts=facts)
+        return StepResult(facts=facts)
 
     # adding needs no right to delete, so the everyday access does it unless the admin's own password changes
     return steps.with_identity(task.repository, body, admin=task.of_admin)
@@ -106,7 +106,7 @@ def _open_with(anew: OpenRepository, added: RepositoryKey, known: str | None) ->
         )
 
 
-def _remove(steps: Steps, task: KeyTask) -> Done:
+def _remove(steps: Steps, task: KeyTask) -> StepResult:
     assert task.id is not None
     gone = task.id
     everyday = steps.open(task.repository)
@@ -114,7 +114,7 @@ def _remove(steps: Steps, task: KeyTask) -> Done:
     meet(everyday, known)
     in_use = {one.id for one in _keys_of(everyday).list_keys() if one.current}
 
-    def body(opened: OpenRepository) -> Done:
+    def body(opened: OpenRepository) -> StepResult:
         keys = _keys_of(opened)
         before = keys.list_keys()
         used = in_use | {one.id for one in before if one.current}
@@ -128,9 +128,9 @@ def _remove(steps: Steps, task: KeyTask) -> Done:
             raise RepositoryError(f"the repository has no key {gone[:8]}", code="key_unknown")
         finished = steps.finish(lambda: keys.remove_key(gone))
         if gone not in {one.id for one in keys.list_keys()}:
-            return Done(facts={"key": gone})
+            return StepResult(facts={"key": gone})
         why = finished.reason or finished.last_words or Reason(code=opened.words.failed, message="it stays")
         message = f"the key {gone[:8]} is still there: {why.message}"
-        return Done(Outcome.FAILURE, why.model_copy(update={"message": message}))
+        return StepResult(Outcome.FAILURE, why.model_copy(update={"message": message}))
 
     return steps.with_identity(task.repository, body, admin=True)

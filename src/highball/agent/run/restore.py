@@ -20,8 +20,8 @@ from pathlib import Path
 from highball import humanize
 from highball.agent.restore.entries import (
     WANTED,
-    Entry,
-    Verdict,
+    EntryVerdict,
+    SnapshotEntry,
     kind_of,
     traits_of,
 )
@@ -29,7 +29,7 @@ from highball.agent.restore.placement import REFRESHING, Placer
 from highball.agent.restore.plan import (
     ChosenPath,
     Parent,
-    Survey,
+    RestoreSurvey,
 )
 from highball.agent.restore.staging import Staging, put_aside
 from highball.agent.run.restore_attempt import (
@@ -40,7 +40,7 @@ from highball.agent.run.restore_attempt import (
     named,
     restore_portion,
 )
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.engine.base import OpenRepository, Portion
 from highball.errors import Cancelled, Failed
 from highball.model.paths import ancestors, is_below
@@ -80,18 +80,18 @@ def plan_restore(
     Nothing is restored to where Highball's `own` files lie.
     Raises Failed: `path_unknown`, `target_unusable`, or what the repository says.
     """
-    with Survey(opened, snapshot, paths, target, overwrite, files, spools, own) as survey:
+    with RestoreSurvey(opened, snapshot, paths, target, overwrite, files, spools, own) as survey:
         return survey.plan(_limits(opened, survey))
 
 
-def restore(steps: Steps, opened: OpenRepository, task: RestoreTask) -> Done:
+def restore(steps: Steps, opened: OpenRepository, task: RestoreTask) -> StepResult:
     """Carry out a restore; success is that everything planned is there, in number and size."""
     workplace = steps.workplace
     snapshot = workplace.demand_own(opened, task.snapshot_id, in_place=task.target is None)
     about = (opened, snapshot, task.paths, task.target, task.overwrite)
     with (
         workplace.place.files() as files,
-        Survey(*about, files, workplace.scratch, workplace.own) as survey,
+        RestoreSurvey(*about, files, workplace.scratch, workplace.own) as survey,
     ):
         work = _Restoring(steps, opened, survey)
         try:
@@ -101,7 +101,7 @@ def restore(steps: Steps, opened: OpenRepository, task: RestoreTask) -> Done:
         return work.judge()
 
 
-def _limits(opened: OpenRepository, survey: Survey) -> tuple[str, ...]:
+def _limits(opened: OpenRepository, survey: RestoreSurvey) -> tuple[str, ...]:
     sentences = [*opened.abilities.limits]
     beside = sum(_size_beside(survey, place) for place in survey.places)
     if beside:
@@ -110,20 +110,20 @@ def _limits(opened: OpenRepository, survey: Survey) -> tuple[str, ...]:
         )
     if survey.parents:
         sentences.append("folders made above what was chosen get no extended attributes and ACLs")
-    if survey.rule is Overwrite.IF_CHANGED and survey.tallies[Verdict.UNCHANGED].entries:
+    if survey.rule is Overwrite.IF_CHANGED and survey.tallies[EntryVerdict.UNCHANGED].entries:
         sentences.append("what is there unchanged may keep the extended attributes and ACLs that it has")
     if survey.files.user != 0 and survey.foreign_owners:
         sentences.append("Highball does not run as root here, so owners are not restored")
-    if own := survey.tallies[Verdict.OWN].entries:
+    if own := survey.tallies[EntryVerdict.OWN].entries:
         sentences.append(f"{OWN_IS_LEFT} ({humanize.counted(own, 'entry', 'entries')})")
-    if survey.tallies[Verdict.UNSURE].entries:
+    if survey.tallies[EntryVerdict.UNSURE].entries:
         sentences.append(
             "names that the listing spells inexactly come back with their folder, but are neither planned nor compared"
         )
     return tuple(sentences)
 
 
-def _size_beside(survey: Survey, place: ChosenPath) -> int:
+def _size_beside(survey: RestoreSurvey, place: ChosenPath) -> int:
     """What of a place is written beside what is there before it changes places with it."""
     if place.wanted_bytes == place.all_bytes and not place.stands:
         return 0
@@ -158,7 +158,7 @@ class _Group:
         return sum(place.all_bytes for place in self.places)
 
 
-def _grouped(survey: Survey) -> list[_Group]:
+def _grouped(survey: RestoreSurvey) -> list[_Group]:
     groups: dict[tuple[bytes, bytes, int | None], _Group] = {}
     for place in survey.places:
         folder, target = os.path.dirname(place.source), os.path.dirname(place.target)
@@ -171,7 +171,7 @@ def _grouped(survey: Survey) -> list[_Group]:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _MadeFolder:
     """A folder above what was chosen that was made, and is to have the traits of the snapshot."""
 
     path: bytes
@@ -182,7 +182,7 @@ class _Made:
 class _Restoring:
     """One restore under way."""
 
-    def __init__(self, steps: Steps, opened: OpenRepository, survey: Survey) -> None:
+    def __init__(self, steps: Steps, opened: OpenRepository, survey: RestoreSurvey) -> None:
         self._steps = steps
         self._place = steps.workplace.place
         self._opened = opened
@@ -194,7 +194,7 @@ class _Restoring:
         """Snapshot paths, as shown, whose content could not be restored."""
         self._cautions: list[Caution] = []
         self._trouble: Reason | None = None
-        self._made: list[_Made] = []
+        self._made: list[_MadeFolder] = []
         self._is_fresh = False
         """The target was made by us just now, and nobody else may write on the way to it."""
         self._told_at = time.monotonic()
@@ -239,7 +239,7 @@ class _Restoring:
         for sentence in plan.cannot_promise:
             self._steps.log("highball", sentence)
 
-    def _entries(self, group: _Group) -> Iterator[Entry]:
+    def _entries(self, group: _Group) -> Iterator[SnapshotEntry]:
         for place in group.places:
             yield from self._survey.spool.read(place.start, place.end)
 
@@ -313,7 +313,7 @@ class _Restoring:
             for path in reversed(missing):
                 with files.make_folder(path, 0o700 if path == base else 0o777):
                     pass
-            leaves_out = bool(self._survey.tallies[Verdict.OWN].entries)
+            leaves_out = bool(self._survey.tallies[EntryVerdict.OWN].entries)
             self._is_fresh = bool(missing) and files.is_safe(base) and not leaves_out
 
     def _make_parents(self, group: _Group, staging: Staging | None) -> None:
@@ -342,7 +342,7 @@ class _Restoring:
         with made:
             if parent.entry is not None:
                 traits = traits_of(parent.entry)
-                self._made.append(_Made(parent.target, traits, identity_of(made.status())))
+                self._made.append(_MadeFolder(parent.target, traits, identity_of(made.status())))
                 if not traits.locks_out(files.user):  # at once: a process that is killed leaves it as it was
                     made.give(traits)
 
@@ -413,7 +413,7 @@ class _Restoring:
             for entry in self._entries(group):
                 if self._steps.stop.requested:
                     return
-                if entry.verdict in (Verdict.OTHER_KEPT, Verdict.OWN) or self._is_bad(entry):
+                if entry.verdict in (EntryVerdict.OTHER_KEPT, EntryVerdict.OWN) or self._is_bad(entry):
                     continue
                 placer.place(entry, staging.restored(entry.path[above:]), self._survey.target_of(entry))
                 done += entry.size if entry.verdict in WANTED else 0
@@ -427,7 +427,7 @@ class _Restoring:
             )
         self._cautions.append(Caution(code="not_restored", message=error.strerror or str(error), path=path))
 
-    def _is_bad(self, entry: Entry) -> bool:
+    def _is_bad(self, entry: SnapshotEntry) -> bool:
         return bool(self._bad) and entry.kind is not NodeKind.DIRECTORY and as_shown(entry.path) in self._bad
 
     def _is_time_to_tell(self) -> bool:
@@ -438,7 +438,7 @@ class _Restoring:
 
     # --- judging ---
 
-    def judge(self) -> Done:
+    def judge(self) -> StepResult:
         """Look at every entry that was to be new or replaced, and say what is there."""
         stopped = self._steps.stop.requested or any(finished.stopped for finished in self._attempt.finished)
         found = self._look_again(strictly=stopped)
@@ -454,18 +454,18 @@ class _Restoring:
         if stopped and found.missing_count:
             sizes = f"{humanize.size(found.size_bytes)} of {humanize.size(size)}"
             message = f"cancelled; {found.files} of {files} files ({sizes}) are back"
-            return Done(Outcome.CANCELLED, Reason(code="cancelled", message=message), warnings, facts)
+            return StepResult(Outcome.CANCELLED, Reason(code="cancelled", message=message), warnings, facts)
         reason = self._failure(found, entries)
         if reason is not None:
-            return Done(Outcome.FAILURE, reason, warnings, facts)
+            return StepResult(Outcome.FAILURE, reason, warnings, facts)
         failed = self._attempt.failed
         if not warnings and failed is not None and failed.reason is not None:
             warnings = [Caution(code=self._opened.words.failed, message=failed.reason.message)]
         if not warnings:
-            return Done(facts=facts)
+            return StepResult(facts=facts)
         first = warnings[0]
         where = f"{path_for_people(first.path)}: " if first.path else ""
-        return Done(
+        return StepResult(
             Outcome.WARNING, Reason(code=first.code, message=f"{where}{first.message}"), warnings, facts
         )
 
@@ -485,17 +485,17 @@ class _Restoring:
             )
             return Reason(code="restore_incomplete", message=message)
         if not entries and not self._stands():
-            if self._survey.tallies[Verdict.OWN].entries:
+            if self._survey.tallies[EntryVerdict.OWN].entries:
                 message = f"nothing was restored: {OWN_IS_LEFT}"
                 return Reason(code="nothing_restored", message=message)
-            if self._survey.tallies[Verdict.OTHER_KEPT].entries:
+            if self._survey.tallies[EntryVerdict.OTHER_KEPT].entries:
                 message = "nothing was restored: something of another kind is in the way"
                 return Reason(code="nothing_restored", message=message)
         return None
 
     def _stands(self) -> bool:
         tallies = self._survey.tallies
-        return bool(tallies[Verdict.UNCHANGED].files or tallies[Verdict.KEPT].files)
+        return bool(tallies[EntryVerdict.UNCHANGED].files or tallies[EntryVerdict.KEPT].files)
 
     def _look_again(self, *, strictly: bool) -> _Found:
         found = _Found()
@@ -508,7 +508,7 @@ class _Restoring:
                     there = files.status(path)
                 except OSError:
                     there = None
-                exact = strictly or entry.verdict is Verdict.REPLACED
+                exact = strictly or entry.verdict is EntryVerdict.REPLACED
                 whole = not self._is_bad(entry) and _is_whole(entry, there, exact=exact)
                 found.add(entry, path, whole=whole)
                 if whole and entry.kind is NodeKind.SYMLINK and LOST in files.read_link(path):
@@ -516,7 +516,7 @@ class _Restoring:
         return found
 
     def _all_cautions(self) -> list[Caution]:
-        left = self._survey.tallies[Verdict.OTHER_KEPT]
+        left = self._survey.tallies[EntryVerdict.OTHER_KEPT]
         message = "not restored: something of another kind is there, and it was left"
         others = [Caution(code="other_kind_kept", message=message, path=path) for path in left.examples]
         if left.entries > len(left.examples):
@@ -526,7 +526,7 @@ class _Restoring:
             )
         others += [
             Caution(code="own_files_kept", message=OWN_IS_LEFT, path=path)
-            for path in self._survey.tallies[Verdict.OWN].examples[:1]
+            for path in self._survey.tallies[EntryVerdict.OWN].examples[:1]
         ]
         if self._survey.files.user != 0 and self._survey.foreign_owners:
             message = "not run as root, so files of other owners now belong to the one who restored them"
@@ -556,7 +556,7 @@ class _Found:
         ]
         return named(lost, len(self.lost))
 
-    def add(self, entry: Entry, path: bytes, *, whole: bool) -> None:
+    def add(self, entry: SnapshotEntry, path: bytes, *, whole: bool) -> None:
         """Count one entry; a special file that is missing is a caution only."""
         if whole:
             self.files += entry.kind is not NodeKind.DIRECTORY
@@ -574,7 +574,7 @@ class _Found:
             self.missing.append(Caution(code="restore_incomplete", message=message, path=path))
 
 
-def _is_whole(entry: Entry, there: Status | None, *, exact: bool) -> bool:
+def _is_whole(entry: SnapshotEntry, there: Status | None, *, exact: bool) -> bool:
     if there is None or kind_of(there) is not entry.kind:
         return False
     if entry.kind is not NodeKind.FILE:

@@ -28,7 +28,7 @@ from highball.agent.run import key_change, maintenance, removable_disk
 from highball.agent.run.backup import Backup, sum_up
 from highball.agent.run.restore import restore
 from highball.agent.run.stale_locks import remove_own_lock
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.agent.run.success import judge_run
 from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
@@ -138,14 +138,14 @@ def _do_plainly(steps: Steps, task: PlainTask) -> None:
     _single(steps, task.repository, verb.action, lambda: body(steps, task.repository))
 
 
-def _single(steps: Steps, repository: str, action: Action, body: Callable[[], Done]) -> None:
+def _single(steps: Steps, repository: str, action: Action, body: Callable[[], StepResult]) -> None:
     steps.step(action, repository, body, job=steps.assignment.job)
 
 
 def _on_snapshot(
-    steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[OpenRepository], Done]
+    steps: Steps, task: VerifyTask | RestoreTask, action: Action, body: Callable[[OpenRepository], StepResult]
 ) -> None:
-    def on_known() -> Done:
+    def on_known() -> StepResult:
         if isinstance(task, VerifyTask) and task.unconfirmed:
             steps.warn(_unconfirmed(task, steps.assignment.job))
         done = steps.with_identity(task.repository, body)

@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Done:
+class StepResult:
     """How a step's own part ended; `facts` are fields of Step."""
 
     outcome: Outcome = Outcome.SUCCESS
@@ -200,7 +200,7 @@ class Steps:
         self,
         action: Action,
         repository: str | None,
-        body: Callable[[], Done],
+        body: Callable[[], StepResult],
         *,
         title: str | None = None,
         set: str | None = None,
@@ -243,7 +243,9 @@ class Steps:
         self._step, self._attempt = None, 1
         return ended
 
-    def _attempt_it(self, begun: Step, body: Callable[[], Done], retry: Retry, *, always: bool) -> Done:
+    def _attempt_it(
+        self, begun: Step, body: Callable[[], StepResult], retry: Retry, *, always: bool
+    ) -> StepResult:
         while True:
             self._logged = 0
             running = begun.model_copy(update={"attempts": self._attempt})
@@ -264,7 +266,7 @@ class Steps:
                 )
             self._attempt += 1
 
-    def _may_pass(self, done: Done) -> bool:
+    def _may_pass(self, done: StepResult) -> bool:
         code = done.obstacle or (done.reason.code if done.reason else None)
         return done.outcome is Outcome.FAILURE and code in self._passing
 
@@ -276,23 +278,25 @@ class Steps:
         self.say(Waiting, step=self._step, reason=reason, until=datetime.now(UTC) + pause)
         self._sleep(pause)
 
-    def _guarded(self, body: Callable[[], Done], *, always: bool) -> Done:
+    def _guarded(self, body: Callable[[], StepResult], *, always: bool) -> StepResult:
         if self.stop.requested and not always:
-            return Done(Outcome.CANCELLED, Reason(code="cancelled", message="cancelled before it began"))
+            return StepResult(
+                Outcome.CANCELLED, Reason(code="cancelled", message="cancelled before it began")
+            )
         try:
             return body()
         except Cancelled as error:
-            return Done(Outcome.CANCELLED, Reason(code=error.code, message=error.message))
+            return StepResult(Outcome.CANCELLED, Reason(code=error.code, message=error.message))
         except HighballError as error:
             hint = f" — {error.hint}" if error.hint else ""
-            return Done(Outcome.FAILURE, Reason(code=error.code, message=f"{error.message}{hint}"))
+            return StepResult(Outcome.FAILURE, Reason(code=error.code, message=f"{error.message}{hint}"))
 
     def leave_out(
         self, action: Action, repository: str, outcome: Outcome, reason: Reason, *, job: str | None = None
     ) -> None:
         """Account for a step that was not begun."""
         about = job or self.assignment.job
-        self.step(action, repository, lambda: Done(outcome, reason), job=about, always=True)
+        self.step(action, repository, lambda: StepResult(outcome, reason), job=about, always=True)
 
     def account_for(self, done: Step) -> None:
         """Tell of a step that was done before this process began."""
@@ -371,7 +375,9 @@ class Steps:
                 raise Cancelled("cancelled while it waited for the repository")
             time.sleep(min(left, 0.2))
 
-    def with_identity(self, key: str, body: Callable[[OpenRepository], Done], *, admin: bool = False) -> Done:
+    def with_identity(
+        self, key: str, body: Callable[[OpenRepository], StepResult], *, admin: bool = False
+    ) -> StepResult:
         """Compare the repository's identity before anything is done to it."""
         opened = self.open(key, admin=admin)
         self.meet(key, opened)

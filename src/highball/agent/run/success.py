@@ -29,7 +29,7 @@ from highball.source.patterns import pattern_of
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StepVerdict:
     """How something ended, why, and what was odd about it."""
 
     outcome: Outcome
@@ -60,7 +60,7 @@ class BackupEvidence:
     shrink_limit: float = 0.5
 
 
-def judge_backup(evidence: BackupEvidence) -> Verdict:
+def judge_backup(evidence: BackupEvidence) -> StepVerdict:
     """The outcome of one backup, from the evidence alone."""
     snapshot = _find_snapshot(evidence)
     if snapshot is None:
@@ -76,8 +76,8 @@ def judge_backup(evidence: BackupEvidence) -> Verdict:
         *_shrunken(evidence, snapshot),
     )
     if not warnings:
-        return Verdict(Outcome.SUCCESS, None, (), snapshot)
-    return Verdict(Outcome.WARNING, _first_reason(warnings, evidence), warnings, snapshot)
+        return StepVerdict(Outcome.SUCCESS, None, (), snapshot)
+    return StepVerdict(Outcome.WARNING, _first_reason(warnings, evidence), warnings, snapshot)
 
 
 def judge_prune(report: PruneReport, engine: Words, run: str) -> tuple[Outcome, Reason | None]:
@@ -136,22 +136,22 @@ def _is_named(evidence: BackupEvidence, snapshot: Snapshot) -> bool:
     return named is not None and snapshot.id.startswith(named)
 
 
-def _without_snapshot(evidence: BackupEvidence) -> Verdict:
+def _without_snapshot(evidence: BackupEvidence) -> StepVerdict:
     warnings = tuple(evidence.complaints)
     if evidence.stopped:
-        return Verdict(
+        return StepVerdict(
             Outcome.CANCELLED,
             Reason(code="cancelled", message="cancelled before a snapshot was saved"),
             warnings,
         )
     if evidence.failure is not None:
-        return Verdict(Outcome.FAILURE, evidence.failure, warnings)
+        return StepVerdict(Outcome.FAILURE, evidence.failure, warnings)
     if evidence.listing is None and evidence.listing_failure is not None:
         why = evidence.listing_failure.message
         message = f"{evidence.engine.name} reported success, but the repository could not be listed: {why}"
-        return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
+        return StepVerdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
     message = f"{evidence.engine.name} reported success, but the repository shows no snapshot of this run"
-    return Verdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
+    return StepVerdict(Outcome.FAILURE, Reason(code="no_proof", message=message), warnings)
 
 
 def _odd_ending(evidence: BackupEvidence) -> Iterable[Caution]:

@@ -21,9 +21,9 @@ from typing import BinaryIO
 from highball import humanize
 from highball.agent.host_policy import POLICY
 from highball.agent.restore.entries import (
-    Entry,
+    EntryVerdict,
+    SnapshotEntry,
     Spool,
-    Verdict,
     entry_of,
     kind_of,
 )
@@ -34,7 +34,7 @@ from highball.agent.run.restore_attempt import (
     named,
     restore_portion,
 )
-from highball.agent.run.steps import Done, Steps
+from highball.agent.run.steps import StepResult, Steps
 from highball.engine.base import OpenRepository, Portion, Words
 from highball.errors import Cancelled, Failed
 from highball.model.run import (
@@ -53,12 +53,12 @@ SPARE_BYTES = 16 * 1024 * 1024
 _BLOCK = 1024 * 1024
 
 
-def verify(steps: Steps, opened: OpenRepository, task: VerifyTask) -> Done:
+def verify(steps: Steps, opened: OpenRepository, task: VerifyTask) -> StepResult:
     """Read a part of a snapshot back and compare it; any difference is a failure `proof_failed`."""
     with _chosen(steps, opened, task) as chosen:
         if not chosen.files or chosen.seen == chosen.markers:
             facts = {"files_compared": 0, "bytes_compared": 0, "files_held": chosen.seen}
-            return Done(Outcome.WARNING, _nothing(chosen), (), facts)
+            return StepResult(Outcome.WARNING, _nothing(chosen), (), facts)
         with steps.workplace.place.files() as files, _scratch(files, opened, chosen.bytes) as scratch:
             attempt = _read_back(steps, opened, task, chosen, scratch)
             return _Comparison(steps, files, opened.words, chosen, attempt, scratch, task).judged()
@@ -71,12 +71,12 @@ class Reservoir:
     """A fair sample of a stream whose length nobody knows beforehand."""
 
     def __init__(self, size: int, chance: Random) -> None:
-        self.kept: list[Entry] = []
+        self.kept: list[SnapshotEntry] = []
         self._size = size
         self._chance = chance
         self._seen = 0
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: SnapshotEntry) -> None:
         """Each entry offered has the same chance to be kept."""
         self._seen += 1
         if len(self.kept) < self._size:
@@ -84,10 +84,10 @@ class Reservoir:
         elif (place := self._chance.randrange(self._seen)) < self._size:
             self.kept[place] = entry
 
-    def within(self, most_bytes: int) -> list[Entry]:
+    def within(self, most_bytes: int) -> list[SnapshotEntry]:
         """The kept ones in random order, as far as their bytes allow."""
         self._chance.shuffle(self.kept)
-        chosen: list[Entry] = []
+        chosen: list[SnapshotEntry] = []
         for entry in self.kept:
             if entry.size <= most_bytes:
                 chosen.append(entry)
@@ -107,7 +107,7 @@ class _Chosen:
     markers: int = 0
     """How many of them only mark a folder that was left out."""
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: SnapshotEntry) -> None:
         self.spool.write(entry)
         self.files += 1
         self.bytes += entry.size
@@ -135,7 +135,7 @@ def _take(chosen: _Chosen, node: Node, task: VerifyTask) -> None:
     if node.kind is NodeKind.FILE:
         _see(chosen, node, task)
         if not node.inexact:
-            chosen.add(entry_of(0, Verdict.NEW, node))
+            chosen.add(entry_of(0, EntryVerdict.NEW, node))
 
 
 def _draw(steps: Steps, opened: OpenRepository, task: VerifyTask, chosen: _Chosen) -> None:
@@ -149,7 +149,7 @@ def _draw(steps: Steps, opened: OpenRepository, task: VerifyTask, chosen: _Chose
             return
         _see(chosen, node, task)
         if not node.inexact and (node.size_bytes or 0) <= task.sample_bytes:
-            (filled if node.size_bytes else empty).offer(entry_of(0, Verdict.NEW, node))
+            (filled if node.size_bytes else empty).offer(entry_of(0, EntryVerdict.NEW, node))
 
     opened.each_node(task.snapshot_id, offer)
     for entry in filled.within(task.sample_bytes) or empty.within(task.sample_bytes):
@@ -228,7 +228,7 @@ class _Comparison:
     problems: list[Caution] = field(default_factory=list)
     told_at: float = field(default_factory=time.monotonic)
 
-    def judged(self) -> Done:
+    def judged(self) -> StepResult:
         """Compare all of them."""
         for entry in self.chosen.spool.read():
             if self.steps.stop.requested:
@@ -237,7 +237,7 @@ class _Comparison:
             self._tell()
         return self._done()
 
-    def _compare(self, entry: Entry) -> None:
+    def _compare(self, entry: SnapshotEntry) -> None:
         restored = self.scratch + entry.path
         there = self.files.status(restored)
         if as_shown(entry.path) in self.attempt.bad or there is None:
@@ -253,7 +253,7 @@ class _Comparison:
         self.bytes_done += entry.size
         return None
 
-    def _is_same(self, restored: bytes, entry: Entry) -> bool | None:
+    def _is_same(self, restored: bytes, entry: SnapshotEntry) -> bool | None:
         """Whether a copy equals what was saved; None where its own hashes alone tell.
 
         What a command printed lies nowhere here: it is known by what was counted of it.
@@ -263,13 +263,13 @@ class _Comparison:
             return None if printed is None else _is_printed(self.files, restored, printed)
         return _is_same(self.files, restored, entry) if self._may_look(entry) else None
 
-    def _may_look(self, entry: Entry) -> bool:
+    def _may_look(self, entry: SnapshotEntry) -> bool:
         """Whether this host allows its own file to be compared with what was saved."""
         allowed = self.steps.workplace.may_read(entry.path)
         self.withheld += not allowed
         return allowed
 
-    def _note(self, entry: Entry, message: str) -> None:
+    def _note(self, entry: SnapshotEntry, message: str) -> None:
         self.wrong += 1
         if len(self.problems) < MOST_NAMED:
             self.problems.append(Caution(code="proof_failed", message=message, path=entry.path))
@@ -283,7 +283,7 @@ class _Comparison:
                 Progress(files_done=done, files_total=files, bytes_done=self.bytes_done, bytes_total=size)
             )
 
-    def _done(self) -> Done:
+    def _done(self) -> StepResult:
         done, held = self.compared + self.read, self.chosen.seen
         facts = {"files_compared": done, "bytes_compared": self.bytes_done, "files_held": held}
         said_of_it = self.attempt.cautions
@@ -292,7 +292,9 @@ class _Comparison:
             *named(said_of_it, len(said_of_it) + self.attempt.unlisted),
         ]
         if self.wrong or self.attempt.bad or self.attempt.unclear:
-            return Done(Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts)
+            return StepResult(
+                Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts
+            )
         came = humanize.sample(done, held)
         message = f"{came} came back equal to the source, byte for byte"
         if self.task.stream and self.compared:
@@ -306,7 +308,7 @@ class _Comparison:
             message += f"; the sources of {self.read:,} changed since or are gone"
             if self.withheld:
                 message += f", or may not be read here ({self.withheld:,}), as read in {POLICY} says"
-        return Done(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
+        return StepResult(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
 
     def _failure(self) -> str:
         if not self.problems:
@@ -323,7 +325,7 @@ def _is_printed(files: Files, restored: bytes, printed: Printed) -> bool:
     return digest.hexdigest() == printed.sha256
 
 
-def _is_same(files: Files, restored: bytes, entry: Entry) -> bool | None:
+def _is_same(files: Files, restored: bytes, entry: SnapshotEntry) -> bool | None:
     """Whether a copy equals its source; None where the source is not the same any more."""
     folder, _, name = entry.path.rpartition(b"/")
     with files.open(restored) as copy:
@@ -344,7 +346,7 @@ def _is_steady(before: Status, after: Status) -> bool:
     return identity_of(after) == identity_of(before) and after.st_ctime_ns == before.st_ctime_ns
 
 
-def _is_unchanged(seen: Status, entry: Entry) -> bool:
+def _is_unchanged(seen: Status, entry: SnapshotEntry) -> bool:
     return (
         kind_of(seen) is NodeKind.FILE
         and seen.st_size == entry.size

@@ -18,8 +18,8 @@ from highball.model.run import (
 )
 from highball.protocol.wire import (
     Body,
+    Envelope,
     Events,
-    Message,
     ProgressSeen,
 )
 from record.stories import Story, run_id
@@ -86,7 +86,7 @@ def test_how_far_one_step_was_is_not_told_of_the_next(whole: Whole) -> None:
     agent = mock.AsyncMock(spec=Connection, host="here")
 
     def hear(body: Body) -> None:
-        message = Message(type=body.type, id="1", re=None, at=NOW, body=body)
+        message = Envelope(type=body.type, id="1", re=None, at=NOW, body=body)
         asyncio.run(hub.reports.take(agent, message))
 
     hear(ProgressSeen(run=run, progress=Progress(percent=100)))

@@ -53,8 +53,8 @@ from highball.model.standing import Health
 from highball.protocol.tasks import Assignment
 from highball.protocol.wire import (
     Body,
+    Envelope,
     Events,
-    Message,
     RunHeld,
     Welcome,
 )
@@ -109,12 +109,12 @@ class Rogue(FakeAgent):
         made = Assignment.model_validate({**facts, "created_at": datetime.now(UTC), **told})
         return RunHeld(assignment=made, last_seq=0)
 
-    async def say_and_hear(self, *bodies: Body) -> list[Message]:
+    async def say_and_hear(self, *bodies: Body) -> list[Envelope]:
         """All that the hub answers to these."""
         for body in bodies:
             await self.say(body)
         await self.say_as_it_is('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
-        heard: list[Message] = []
+        heard: list[Envelope] = []
         while (message := await self.hear()).type != "unsupported":
             heard.append(message)
         return heard
@@ -130,7 +130,7 @@ class Rogue(FakeAgent):
         hearing.cancel()
         return None
 
-    async def tell(self, run: str, *events: dict[str, Any]) -> list[Message]:
+    async def tell(self, run: str, *events: dict[str, Any]) -> list[Envelope]:
         """Events in a message about a run; what they do not say of themselves is as it should be."""
         at = datetime.now(UTC).isoformat()
         told = [{"seq": n, "run": run, "at": at, **event} for n, event in enumerate(events, 1)]
@@ -264,11 +264,11 @@ class Stage:
             "DeclaredRepository": [password],
         }
 
-    def play(self, said: Sequence[tuple[str, lies.Table]]) -> list[Message]:
+    def play(self, said: Sequence[tuple[str, lies.Table]]) -> list[Envelope]:
         """Let the rogue agent say all of it, dialling again where the hub hangs up; what it heard."""
         return self.loop.run_until_complete(asyncio.wait_for(self._play(said), 60))
 
-    async def _play(self, said: Sequence[tuple[str, lies.Table]]) -> list[Message]:
+    async def _play(self, said: Sequence[tuple[str, lies.Table]]) -> list[Envelope]:
         rogue, heard = await self._dial(), []
         for name, given in said:
             body = self._as_news(given) if name == "events" else given

@@ -30,8 +30,8 @@ from highball.protocol.wire import (
     Answer,
     Body,
     Declined,
+    Envelope,
     Events,
-    Message,
     RunHeld,
 )
 
@@ -86,7 +86,7 @@ class StolenHub:
         self._declined: dict[str, str] = {}
         self._heard = asyncio.Event()
 
-    async def _note(self, connection: Connection, message: Message) -> None:
+    async def _note(self, connection: Connection, message: Envelope) -> None:
         match message.body:
             case RunHeld() as held:
                 await connection.say(Acknowledged(run=held.assignment.run, seq=0))

@@ -17,7 +17,7 @@ from highball.hub.storage.database import Database, open_database
 from highball.model.role import Role
 from highball.protocol.wire import (
     Challenge,
-    Message,
+    Envelope,
     Refusal,
     Welcome,
 )
@@ -90,7 +90,7 @@ class FarAgent(FakeAgent):
     async def say_as_it_is(self, text: str) -> None:
         await self.wire.send(text if self.conversation is None else self.conversation.seal(text))
 
-    async def hear(self) -> Message:
+    async def hear(self) -> Envelope:
         return self.understand(str(await self.wire.recv()))
 
 

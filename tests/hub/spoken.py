@@ -31,9 +31,9 @@ from highball.protocol.wire import (
     Challenge,
     Enrol,
     Enrolled,
+    Envelope,
     Events,
     Hello,
-    Message,
     Unsupported,
     Welcome,
     proof_text,
@@ -90,12 +90,12 @@ class FakeAgent:
         sealed = text if self.conversation is None else self.conversation.seal(text)
         await self.line.to_hub.put(sealed)
 
-    async def hear(self) -> Message:
+    async def hear(self) -> Envelope:
         text = await asyncio.wait_for(self.line.to_agent.get(), 10)
         assert text is not None, "the hub hung up"
         return self.understand(text)
 
-    def understand(self, text: str) -> Message:
+    def understand(self, text: str) -> Envelope:
         return read(text if self.conversation is None else self.conversation.open(text))
 
     async def hears_nothing(self) -> bool:
@@ -103,7 +103,7 @@ class FakeAgent:
         await self.say_as_it_is('{"type": "dance", "id": "1", "at": "2026-01-01T00:00:00Z", "body": {}}')
         return isinstance((await self.hear()).body, Unsupported)
 
-    async def greet(self, challenge: Challenge, **more: Any) -> Message:
+    async def greet(self, challenge: Challenge, **more: Any) -> Envelope:
         self.nonce, self.exchange = secrets.token_bytes(32), Exchange()
         signed = proof_text("agent", self.host, challenge, self.nonce, self.exchange.share)
         told = {"host": self.host, "nonce": self.nonce, "share": self.exchange.share}
@@ -115,7 +115,7 @@ class FakeAgent:
             self.conversation = Conversation.of_agent(keys)
         return answer
 
-    async def enrol(self, token: str) -> Message:
+    async def enrol(self, token: str) -> Envelope:
         challenge = await self.dial()
         await self.say(Enrol(token=token, public_key=self.key.public_key().public_bytes_raw()))
         answer = await self.hear()

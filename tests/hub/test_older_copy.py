@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from highball.agent.run_archive import Kept
+from highball.agent.run_archive import RunArchive
 from hub.served import Elsewhere, Served
 from journeys.station import until
 
@@ -72,5 +72,5 @@ def test_what_ended_since_the_copy_is_known_again(machine: Served) -> None:
     assert machine.run(before)["outcome"] == "success"
     assert machine.get("status")[0]["snapshots"] == snapshots
     until(lambda: machine.run_directories() == [], otherwise="they are put by once more")
-    assert set(Kept(machine.state / "kept").last_seqs()) >= set(ends)
+    assert set(RunArchive(machine.state / "kept").last_seqs()) >= set(ends)
     assert machine.back_up()["outcome"] == "success", "the hub knows all snapshots of before"

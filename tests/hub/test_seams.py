@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from highball.agent import connection as link_room
 from highball.agent.connection import Link
 from highball.agent.identity import Identity, Membership
-from highball.agent.run_archive import Kept
+from highball.agent.run_archive import RunArchive
 from highball.agent.run_directory import list_run_directories
 from highball.agent.supervisor import Carrier
 from highball.config.document import build
@@ -178,7 +178,7 @@ class World:
             self.hub.database.close()
 
     async def _end(self) -> None:
-        while not (Kept(self.folder / "agent" / "kept").last_seqs() or self.hub_died.is_set()):
+        while not (RunArchive(self.folder / "agent" / "kept").last_seqs() or self.hub_died.is_set()):
             await asyncio.sleep(0.01)
 
 
@@ -234,7 +234,7 @@ def assert_whole(folder: Path) -> None:
     assert [event.seq for event in hub.record.read_events(RUN)] == [1, 2, 3, 4, 5]
     assert (folder / "agent" / "restics").read_text() == "restic\n"
     assert list_run_directories(folder / "agent" / "runs") == []
-    assert Kept(folder / "agent" / "kept").last_seqs() == {RUN: 5}
+    assert RunArchive(folder / "agent" / "kept").last_seqs() == {RUN: 5}
     hub.database.close()
 
 

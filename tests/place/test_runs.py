@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from highball.agent.host_policy import POLICY
-from highball.agent.query.repository_queries import Asked
+from highball.agent.query.repository_queries import RepositoryQueries
 from highball.agent.query.responder import answer
 from highball.agent.run.runner import carry_out
 from highball.agent.run_directory import RunDirectory
@@ -96,8 +96,8 @@ class World:
     def log(self) -> str:
         return "\n".join(event.text for event in self.events if isinstance(event, LogLine))
 
-    def asked(self) -> Asked:
-        return Asked(self.workplace, KEY, self.repository, None)
+    def asked(self) -> RepositoryQueries:
+        return RepositoryQueries(self.workplace, KEY, self.repository, None)
 
 
 @pytest.fixture

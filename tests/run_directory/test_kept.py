@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from highball.agent import run_archive as room
-from highball.agent.run_archive import KEPT_FOR, Kept
+from highball.agent.run_archive import KEPT_FOR, RunArchive
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.model.event import LogLine
 from run_directory.test_rundir import assignment
@@ -22,16 +22,16 @@ def put_by(folder: Path, number: int, *, age: float = 0, text: str = "well") -> 
     directory.append(LogLine, step=1, stream="stdout", text=text)
     then = time.time() - age
     os.utime(directory.path / "events.ndjson", (then, then))
-    Kept(folder / "kept").add(directory, number)
+    RunArchive(folder / "kept").add(directory, number)
 
 
 def numbers(folder: Path) -> list[int]:
-    return sorted(Kept(folder / "kept").last_seqs().values())
+    return sorted(RunArchive(folder / "kept").last_seqs().values())
 
 
 def test_a_run_is_kept_with_its_number_and_comes_back_whole(tmp_path: Path) -> None:
     put_by(tmp_path, 7)
-    kept = Kept(tmp_path / "kept")
+    kept = RunArchive(tmp_path / "kept")
     assert kept.last_seqs() == {run_id(7): 7}
     assert list_run_directories(tmp_path / "runs") == []
     back = kept.bring_back(run_id(7), tmp_path / "runs")

@@ -45,7 +45,7 @@ from highball.process.file_lock import Lock
 from highball.protocol.tasks import Assignment, PlainTask
 from highball.protocol.wire import (
     Declined,
-    Message,
+    Envelope,
     read,
 )
 from testbed.unprivileged import Unprivileged
@@ -379,7 +379,7 @@ class Heard:
     """A line to a hub of which only is kept what goes over it."""
 
     def __init__(self) -> None:
-        self.said: list[Message] = []
+        self.said: list[Envelope] = []
 
     async def send(self, text: str) -> None:
         self.said.append(read(text))

@@ -27,7 +27,7 @@ from highball.agent import veto
 from highball.agent.host_policy import load_policy
 from highball.agent.identity import Identity, Invitation, Membership
 from highball.agent.query import responder
-from highball.agent.run_archive import Kept
+from highball.agent.run_archive import RunArchive
 from highball.agent.supervisor import (
     MOST_STARTS,
     Carrier,
@@ -63,11 +63,11 @@ from highball.protocol.wire import (
     Declined,
     Enrol,
     Enrolled,
+    Envelope,
     Events,
     Heartbeat,
     Hello,
     Inventory,
-    Message,
     Misunderstood,
     ProgressSeen,
     Refusal,
@@ -121,7 +121,7 @@ class Link:
         self._state = state
         self._tell = tell
         self._identity = Identity(state / "agent")
-        self._kept = Kept(state / "kept")
+        self._kept = RunArchive(state / "kept")
         self._carriers = Carriers(state, self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
@@ -159,7 +159,7 @@ class Link:
                 if membership is not None and error.code == "invitation_invalid":
                     self._identity.drop_invitation()  # and dial as whom it is
                 raise
-            line = self._line = Line(_Socket(socket), conversation)
+            line = self._line = Line(_HubSocket(socket), conversation)
             self._tell(f"linked to {membership.hub} as {membership.host}")
             try:
                 await self._work(line)
@@ -258,7 +258,7 @@ class Link:
         else:
             await self._say(Unsupported(name=error.type), re=error.id)
 
-    async def _answer(self, message: Message) -> None:
+    async def _answer(self, message: Envelope) -> None:
         match message.body:
             case Assign() as assign:
                 await self._take(assign)
@@ -424,7 +424,7 @@ class Link:
             pass
 
 
-class _Socket:
+class _HubSocket:
     """A WebSocket to the hub, as a line wants it."""
 
     def __init__(self, socket: ClientConnection) -> None:
@@ -463,7 +463,7 @@ async def _dial(hub: str) -> AsyncIterator[ClientConnection]:
         yield socket
 
 
-def _read_greeting(text: str | bytes) -> Message:
+def _read_greeting(text: str | bytes) -> Envelope:
     try:
         return read(text)
     except Misunderstood:
@@ -473,7 +473,7 @@ def _read_greeting(text: str | bytes) -> Message:
         ) from None
 
 
-def _demand(message: Message, kind: type[Any]) -> Any:
+def _demand(message: Envelope, kind: type[Any]) -> Any:
     """The body, if it is of this kind; raises NotAllowed with the hub's own words where it refuses."""
     if isinstance(message.body, Refusal):
         raise NotAllowed(message.body.message, code=message.body.code, hint=message.body.hint)

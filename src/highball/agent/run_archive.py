@@ -22,7 +22,7 @@ MOST_KEPT = 1000
 MOST_BYTES = 256 * 1024 * 1024
 
 
-class Kept:
+class RunArchive:
     """What an agent could tell again."""
 
     def __init__(self, folder: Path) -> None:

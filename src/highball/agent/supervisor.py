@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from highball.agent.run_archive import Kept
+from highball.agent.run_archive import RunArchive
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.model.event import RunEnded
 from highball.model.run import (
@@ -178,7 +178,7 @@ def _read(line: bytes) -> dict[str, Any] | None:
 class Carriers:
     """All runs that this agent has on its disk."""
 
-    def __init__(self, state: Path, kept: Kept) -> None:
+    def __init__(self, state: Path, kept: RunArchive) -> None:
         self._state = state
         self._runs = state / "runs"
         self._kept = kept

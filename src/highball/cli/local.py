@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from highball.actions import ACTIONS, By
-from highball.agent.query.repository_queries import Asked
+from highball.agent.query.repository_queries import RepositoryQueries
 from highball.agent.run import runner
 from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
@@ -168,12 +168,12 @@ class Machine:
 
     # --- questions ---
 
-    def ask(self, repository: str) -> Asked:
+    def ask(self, repository: str) -> RepositoryQueries:
         """The agent, ready to answer questions about a repository."""
         declared = self.document.repositories[repository]
         identity, known = self.record.find_identity(repository), self.record.find_newest(repository)
         others = self.record.list_others(repository, self.document.repositories)
-        return Asked(self.place, repository, declared, identity, self.stop, known, others)
+        return RepositoryQueries(self.place, repository, declared, identity, self.stop, known, others)
 
     # --- what a verb asks for, here or over a hub ---
 
@@ -329,7 +329,9 @@ class Machine:
         found, by_admin = self.ask(repository).list_keys(), []
         if declared.has_admin_password:
             identity = self.record.find_identity(repository)
-            by_admin = Asked(self.place, repository, declared.as_admin(), identity, self.stop).list_keys()
+            by_admin = RepositoryQueries(
+                self.place, repository, declared.as_admin(), identity, self.stop
+            ).list_keys()
         return tell_keys(self.record, repository, found, by_admin)
 
     def order_key(

@@ -43,7 +43,7 @@ from highball.hub.runs.scheduler import Scheduler
 from highball.hub.secrets.key_rotation import KeyRotations
 from highball.hub.secrets.vault import Vault
 from highball.hub.storage.database import Database
-from highball.protocol.wire import Message
+from highball.protocol.wire import Envelope
 
 
 class HubParts:
@@ -102,7 +102,7 @@ class HubParts:
         """What is declared now; the same object for as long as nothing changes."""
         return self.documents.document()
 
-    async def _take(self, connection: Connection, message: Message) -> None:
+    async def _take(self, connection: Connection, message: Envelope) -> None:
         await self.reports.take(connection, message)
 
     def _note_changed(self, host: str) -> None:

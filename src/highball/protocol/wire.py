@@ -268,7 +268,7 @@ _BODIES: dict[str, type[WireModel]] = {body.type: body for body in get_args(Body
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Envelope:
     """One message as it came: `body` is None where its type is not known here."""
 
     type: str
@@ -306,14 +306,14 @@ def spell(body: Body, *, id: str | None = None, re: str | None = None) -> str:
     return json.dumps(told | {"body": body.model_dump(mode="json", exclude_none=True)}, separators=(",", ":"))
 
 
-def read(text: str | bytes) -> Message:
+def read(text: str | bytes) -> Envelope:
     """The message in a text; raises ValueError where it is none, Misunderstood where only its body is none."""
     try:
         told = json.loads(text)
         name, id, re = str(told["type"]), str(told["id"]), told.get("re")
         at = datetime.fromisoformat(told["at"]).astimezone(UTC)
         known = _read_body(name, id, told["body"])
-        return Message(name, id, None if re is None else str(re), at, known)
+        return Envelope(name, id, None if re is None else str(re), at, known)
     except (KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"not a message: {type(error).__name__}") from None
 

@@ -28,7 +28,7 @@ router = APIRouter(prefix="/agent/v1", include_in_schema=False)
 async def link(fleet: TheFleet, socket: WebSocket) -> None:
     """The line of an agent, as long as it lasts."""
     await socket.accept()
-    await fleet.serve(_Socket(socket), proved=socket.scope.get("extensions", {}).get(PROVED))
+    await fleet.serve(_AgentSocket(socket), proved=socket.scope.get("extensions", {}).get(PROVED))
     await _close(socket)
 
 
@@ -97,7 +97,7 @@ async def _let_flow(flow: Flow, request: Request, unpacker: Unpacker) -> bool:
     return await flow.put(None)
 
 
-class _Socket:
+class _AgentSocket:
     """A WebSocket whose end is an OSError."""
 
     def __init__(self, socket: WebSocket) -> None:

@@ -41,7 +41,7 @@ SAMPLING_SECONDS = 20.0
 """So long a snapshot is listed for a sample of its names: of a larger one what comes first has to do."""
 
 
-class Asked:
+class RepositoryQueries:
     """A repository that questions are put to; `identity` is the one that the record knows, and `known` a snapshot."""
 
     def __init__(

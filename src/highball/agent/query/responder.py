@@ -61,12 +61,12 @@ from highball.protocol.queries import (
 from highball.protocol.wire import Answer, Ask
 
 if TYPE_CHECKING:
-    from highball.agent.query.repository_queries import Asked
+    from highball.agent.query.repository_queries import RepositoryQueries
 
 MOST_ENTRIES = 2000
 
 
-class Entry(Fact):
+class HostEntry(Fact):
     """One entry of a folder on the host."""
 
     name: PathText
@@ -77,11 +77,11 @@ class Entry(Fact):
     readable: bool = True
 
 
-class Folder(Fact):
+class HostFolder(Fact):
     """A folder of the host; `more` says how many entries were left out."""
 
     path: PathText
-    entries: tuple[Entry, ...]
+    entries: tuple[HostEntry, ...]
     more: int = 0
 
 
@@ -143,7 +143,7 @@ def spell_error(error: HighballError) -> dict[str, Any]:
 # --- about the host ------------------------------------------------------------------------------
 
 
-def browse(files: Files, path: bytes) -> Folder:
+def browse(files: Files, path: bytes) -> HostFolder:
     """What lies in a folder, folders first; raises Failed and NotAllowed."""
     try:
         folder = files.real_path(path, strict=True)
@@ -159,21 +159,21 @@ def browse(files: Files, path: bytes) -> Folder:
         ) from None
     except (OSError, ValueError) as error:
         raise Failed(f"{path_for_people(path)} cannot be read: {error}", code="path_unreadable") from None
-    return Folder(path=path, entries=tuple(found[:MOST_ENTRIES]), more=max(0, len(found) - MOST_ENTRIES))
+    return HostFolder(path=path, entries=tuple(found[:MOST_ENTRIES]), more=max(0, len(found) - MOST_ENTRIES))
 
 
-def _folders_first(entry: Entry) -> tuple[bool, bytes]:
+def _folders_first(entry: HostEntry) -> tuple[bool, bytes]:
     return entry.kind is not NodeKind.DIRECTORY, entry.name
 
 
-def _entry(files: Files, asked: bytes, folder: bytes, listed: Listed) -> Entry:
+def _entry(files: Files, asked: bytes, folder: bytes, listed: Listed) -> HostEntry:
     kind, size, modified = NodeKind.OTHER, None, None
     if (found := listed.status) is not None:
         kind = _kind(found.st_mode)
         size = found.st_size if kind is NodeKind.FILE else None
         with suppress(OverflowError, ValueError):  # its time is no time
             modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
-    return Entry(
+    return HostEntry(
         name=listed.name,
         path=asked.rstrip(b"/") + b"/" + listed.name,
         kind=kind,
@@ -241,13 +241,13 @@ class _Repository:
 
     def answer(self, question: OfRepository) -> Any:
         """The answer as plain data; raises HighballError."""
-        from highball.agent.query.repository_queries import Asked  # noqa: PLC0415
+        from highball.agent.query.repository_queries import RepositoryQueries  # noqa: PLC0415
 
         veto.demand(self._policy, question)
         self._workplace = replace(self._workplace, place=open_place(question.place))
         if isinstance(question, TestRepository):
             return self._test(question).model_dump(mode="json")
-        asked = Asked(
+        asked = RepositoryQueries(
             self._workplace, question.key, question.repository, question.identity, known=question.known
         )
         match question:
@@ -285,17 +285,17 @@ class _Repository:
         alive = place.is_alive(lock.pid) if lock.hostname == place.hostname else None
         return lock if alive is None else lock.model_copy(update={"alive": alive})
 
-    def _plan(self, asked: Asked, question: PlanRestore) -> RestorePlan:
+    def _plan(self, asked: RepositoryQueries, question: PlanRestore) -> RestorePlan:
         about = (question.snapshot, question.paths, question.target, question.overwrite)
         plan = asked.plan_restore(*about, counts=question.counts)
         # all of them, perhaps, which are known only now
         veto.demand(self._policy, question.model_copy(update={"paths": plan.paths}))
         return plan
 
-    def _flow(self, asked: Asked, question: Flowing, ticket: str) -> None:
-        from highball.agent.query.upload import Flow  # noqa: PLC0415
+    def _flow(self, asked: RepositoryQueries, question: Flowing, ticket: str) -> None:
+        from highball.agent.query.upload import AnswerUpload  # noqa: PLC0415
 
-        flow = Flow(self._hub, ticket, self._ticket_key)
+        flow = AnswerUpload(self._hub, ticket, self._ticket_key)
         if isinstance(question, Dump):
             asked.dump(question.snapshot, question.path, flow.add)
         else:
@@ -303,7 +303,7 @@ class _Repository:
         flow.end()
 
     def _test(self, question: TestRepository) -> RepositoryTest:
-        from highball.agent.query.repository_queries import Asked  # noqa: PLC0415
+        from highball.agent.query.repository_queries import RepositoryQueries  # noqa: PLC0415
 
         begun = time.monotonic()
         folder = question.repository.local_folder
@@ -317,7 +317,7 @@ class _Repository:
 
         try:
             about = (question.key, question.repository, question.identity)
-            asked = Asked(self._workplace, *about, others=question.others)
+            asked = RepositoryQueries(self._workplace, *about, others=question.others)
             asked.compare_identity()
             snapshots = asked.list_snapshots()
             locks = [lock for lock in asked.list_locks() if lock.exclusive]

@@ -15,7 +15,7 @@ from highball.protocol.handshake import Packer
 AT_ONCE = 64 * 1024
 
 
-class Flow:
+class AnswerUpload:
     """One answer on its way; nothing is posted before there is something to tell."""
 
     def __init__(self, hub: str, ticket: str, key: bytes) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from highball.agent.query.repository_queries import Asked
+from highball.agent.query.repository_queries import RepositoryQueries
 from highball.agent.run_directory import list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.cli import formatting
@@ -357,11 +357,11 @@ def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]
     return found
 
 
-def _ask(place: Place, key: str) -> Asked:
+def _ask(place: Place, key: str) -> RepositoryQueries:
     _make_folder(place.state)
     workplace = Workplace(place.state, place.programs, place.sealed)
     workplace.prepare()
-    return Asked(workplace, key, place.document.repositories[key], None)
+    return RepositoryQueries(workplace, key, place.document.repositories[key], None)
 
 
 def _fetch(output: Output, place: Place, copy: Snapshot) -> None:

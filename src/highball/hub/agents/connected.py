@@ -12,8 +12,8 @@ from highball.protocol.handshake import Line
 from highball.protocol.wire import (
     Answer,
     Body,
+    Envelope,
     Hello,
-    Message,
     RunsWanted,
     StopAsking,
     spell,
@@ -43,7 +43,7 @@ class Connection:
     public_key: str = ""
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever it says anything."""
-    mailbox: asyncio.Queue[Message | None] = field(default_factory=lambda: asyncio.Queue(MOST_IN_MAILBOX))
+    mailbox: asyncio.Queue[Envelope | None] = field(default_factory=lambda: asyncio.Queue(MOST_IN_MAILBOX))
     """What it told that is not taken in yet; None is the end."""
     is_behind: bool = False
     """Something that it told could not be written down: it tells all of that again over another connection."""

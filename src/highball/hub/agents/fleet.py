@@ -55,9 +55,9 @@ from highball.protocol.wire import (
     Challenge,
     Enrol,
     Enrolled,
+    Envelope,
     Heartbeat,
     Hello,
-    Message,
     Misunderstood,
     Refusal,
     StopAsking,
@@ -95,7 +95,7 @@ class Twin:
     """What its machine calls itself."""
 
 
-OnMessage = Callable[[Connection, Message], Awaitable[None]]
+OnMessage = Callable[[Connection, Envelope], Awaitable[None]]
 OnChange = Callable[[str], None]
 
 
@@ -424,7 +424,7 @@ class Fleet:
         if self._connections.get(connection.host) is connection:
             self._tell_presence(connection)
 
-    async def _take(self, connection: Connection, message: Message) -> None:
+    async def _take(self, connection: Connection, message: Envelope) -> None:
         """Hand an answer to who waits for it; the rest comes in its turn, and answers and heartbeats pass it."""
         match message.body:
             case Answer() as answer:
@@ -436,7 +436,7 @@ class Fleet:
             case _:
                 await connection.mailbox.put(message)
 
-    async def _hear(self, connection: Connection, message: Message) -> None:
+    async def _hear(self, connection: Connection, message: Envelope) -> None:
         """Take in what an agent tells, unless something before it was lost: it would be told with a gap."""
         if connection.is_behind:
             return
@@ -658,7 +658,7 @@ def _is_agent(connection: sa.Connection, host: str, public_key: str) -> bool:
     return connection.execute(sa.select(agents.c.host).where(here)).first() is not None
 
 
-def _read_greeting(text: str) -> Message:
+def _read_greeting(text: str) -> Envelope:
     """What somebody says who has proved nothing; raises ValueError where that is more than a greeting needs."""
     if len(text) > LARGEST_GREETING:
         raise ValueError("too much is said before the greeting")

@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Refusal:
+class HostRefusals:
     """How much was refused of what a host's agent told or asked, and why the last of it was."""
 
     count: int
@@ -51,12 +51,12 @@ class Refusals:
         if is_told(known, count):
             _LOG.warning("%s messages of %s are refused by now, the last: %s", count, host, quote(why))
 
-    def list_them(self) -> dict[str, Refusal]:
+    def list_them(self) -> dict[str, HostRefusals]:
         """The hosts of whose agents something was refused."""
         asked = sa.select(agents.c.host, agents.c.refused, agents.c.refused_why, agents.c.refused_at)
         with self._database.read() as connection:
             rows = connection.execute(asked.where(agents.c.refused > 0)).all()
-        return {row.host: Refusal(row.refused, row.refused_why, row.refused_at) for row in rows}
+        return {row.host: HostRefusals(row.refused, row.refused_why, row.refused_at) for row in rows}
 
 
 def is_told(before: int, count: int) -> bool:

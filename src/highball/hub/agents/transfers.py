@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from highball.hub.agents.connected import Connection
 from highball.protocol.wire import (
     Answer,
-    Message,
+    Envelope,
     read,
 )
 
@@ -85,7 +85,7 @@ class TooLarge(ValueError):
     """An answer that nobody could have asked for."""
 
 
-def unpack_answer(packed: bytes, largest: int) -> Message:
+def unpack_answer(packed: bytes, largest: int) -> Envelope:
     """What was posted, within its bounds; raises ValueError, which is TooLarge beyond them."""
     unpacking = zlib.decompressobj()
     try:

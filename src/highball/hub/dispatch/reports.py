@@ -38,9 +38,9 @@ from highball.model.run import Action, Progress, Reason, Run, RunState
 from highball.protocol.wire import (
     Acknowledged,
     Declined,
+    Envelope,
     Events,
     Inventory,
-    Message,
     ProgressSeen,
     RunHeld,
     RunsWanted,
@@ -65,7 +65,7 @@ class Reports:
     dispatcher: Dispatcher
     key_rotations: KeyRotations
 
-    async def take(self, connection: Connection, message: Message) -> None:
+    async def take(self, connection: Connection, message: Envelope) -> None:
         """One message of an agent; what it has no right to say or to ask is passed over, and counted."""
         try:
             await self._take(connection, message)
@@ -77,7 +77,7 @@ class Reports:
         await asyncio.to_thread(self.fleet.refusals.add, host, reasons[-1], utc_now(), **told)
         self.newsroom.publish("host", host)
 
-    async def _take(self, connection: Connection, message: Message) -> None:
+    async def _take(self, connection: Connection, message: Envelope) -> None:
         match message.body:
             case RunHeld() as held:
                 last = await asyncio.to_thread(self.claims.meet, connection.host, held)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from highball.errors import Misuse
-from highball.hub.agents.refusals import Refusal
+from highball.hub.agents.refusals import HostRefusals
 from highball.hub.audit import Actor
 from highball.hub.auth.users import demand_present
 from highball.hub.parts import HubParts
@@ -79,7 +79,7 @@ class HostOperations:
             words = f"{host} is the hub's own machine: its agent comes with the hub"
             raise Misuse(words, code="own_host", hint=hint)
 
-    def _agent_of(self, key: str, refusal: Refusal | None) -> HostAnswer:
+    def _agent_of(self, key: str, refusal: HostRefusals | None) -> HostAnswer:
         connection = self._hub.fleet.find(key)
         refused = refusal and RefusalAnswer(count=refusal.count, why=refusal.why, at=refusal.at)
         if connection is None:

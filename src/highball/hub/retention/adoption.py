@@ -21,7 +21,7 @@ from highball.config.keys import key_from
 from highball.engine.tags import without_run
 from highball.errors import Misuse, Unknown
 from highball.hub.audit import Actor, write_down
-from highball.hub.retention.planner import Asked, Retainer
+from highball.hub.retention.planner import Retainer, RetentionQueries
 from highball.hub.runs.ingest import LONGEST_ID, SetOf
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import snapshots
@@ -41,7 +41,7 @@ class Adoption:
     host: str
     """The machine of jobs that name no other."""
     repository: str
-    asked: Asked
+    asked: RetentionQueries
     skew: timedelta | None = None
     """How far the clock of the agent that is asked is from ours."""
 
@@ -54,7 +54,7 @@ class Adoption:
         return [*self._by_set(self._find(group, adopted=False), job)]
 
     def preview(
-        self, group: str, job: str, now: datetime, looks: Mapping[SetOf, Asked] | None = None
+        self, group: str, job: str, now: datetime, looks: Mapping[SetOf, RetentionQueries] | None = None
     ) -> list[Plan]:
         """What the job's retention would do once it governs a group; one plan for each set that gets some of it.
 

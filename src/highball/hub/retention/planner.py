@@ -73,7 +73,7 @@ SEEN_IN_A_PLAN = (HoldCause.CLOCK_WRONG, HoldCause.GAP)
 """What only the look that a plan is made from tells: it holds for as long as such a look finds it."""
 
 
-class Asked(Protocol):
+class RetentionQueries(Protocol):
     """Whoever answers questions about a repository: the agent."""
 
     def list_snapshots(self, *, hosts: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Snapshot]:
@@ -151,7 +151,7 @@ class Retainer:
     def plan(
         self,
         of: SetOf,
-        asked: Asked,
+        asked: RetentionQueries,
         now: datetime,
         approval: str | None = None,
         skew: timedelta | None = None,
@@ -184,7 +184,7 @@ class Retainer:
         self,
         of: SetOf,
         retention: Retention,
-        asked: Asked,
+        asked: RetentionQueries,
         now: datetime,
         *,
         approval: str | None = None,
@@ -277,7 +277,7 @@ class Retainer:
         )
 
     def order_one(
-        self, key: str, snapshot: str, asked: Asked, now: datetime, skew: timedelta | None = None
+        self, key: str, snapshot: str, asked: RetentionQueries, now: datetime, skew: timedelta | None = None
     ) -> ForgetTask:
         """What an agent is told to do where a person wants this one snapshot gone, whatever the policy says.
 
@@ -326,7 +326,12 @@ class Retainer:
         return declared is None or engine_of(declared).rehearses
 
     def _judge(
-        self, of: SetOf, asked: Asked, retention: Retention, governed: Sequence[Governed], now: datetime
+        self,
+        of: SetOf,
+        asked: RetentionQueries,
+        retention: Retention,
+        governed: Sequence[Governed],
+        now: datetime,
     ) -> set[str]:
         """What the plan is held against: what the engine would remove, or else the plan of what the record knows."""
         judge = asked if self._is_rehearsed(of.repository) else _Recorded(of, governed, now)
@@ -334,7 +339,7 @@ class Retainer:
             (of.host, *self.former.of("host", of.host)), tags_of(of, self.former), retention
         )
 
-    def _list_adopted(self, of: SetOf, seen: Collection[str], asked: Asked) -> list[Snapshot]:
+    def _list_adopted(self, of: SetOf, seen: Collection[str], asked: RetentionQueries) -> list[Snapshot]:
         """The adopted snapshots of a set that a listing by its tags does not show; no run of ours made these."""
 
         def list_wanted() -> set[str]:

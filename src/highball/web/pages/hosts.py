@@ -15,7 +15,7 @@ from highball import __version__
 from highball.config.document import effective_job
 from highball.engine import kinds
 from highball.hub.agents.fleet import Twin
-from highball.hub.agents.refusals import Refusal
+from highball.hub.agents.refusals import HostRefusals
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.status.overview import Overview, ProblemKind
@@ -83,7 +83,7 @@ class Row:
     """A second agent that dials as this host."""
     has_agent: bool = False
     """Whether an agent elsewhere is known by its key."""
-    refused: Refusal | None = None
+    refused: HostRefusals | None = None
     """What of its agent's messages was not believed."""
 
     @property

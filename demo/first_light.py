@@ -19,7 +19,7 @@ from typing import Any
 
 from comparison import Comparison, compare, count_files, read_tree
 from highball.humanize import counted
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from made_tree import MadeTree
 from programs import Ended, Failure, Program, clean_environment, find_highball, find_restic
 from served import ServedHub
@@ -430,7 +430,7 @@ def _make_folder(kept: Path | None) -> Path:
 
 def _is_served(state: Path) -> bool:
     """Whether a hub or its agent is at work there: each holds a lock."""
-    return any(Lock(state / name).is_taken for name in ("highball.db.lock", "agent.lock"))
+    return any(FileLock(state / name).is_taken for name in ("highball.db.lock", "agent.lock"))
 
 
 def _shine(folder: Path, teller: Teller, options: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True)
-class Words:
+class ActionWords:
     """What people call an action: `Check`, `Check of nas`, `Checking`, and what it came to when all went well."""
 
     noun: str
@@ -61,7 +61,7 @@ class Verb:
     name: str
     action: Action
     """What its first step does."""
-    words: Words
+    words: ActionWords
     needs: tuple[str, ...] = ("repository",)
     """What an order of it has to name."""
     takes: tuple[str, ...] = ()
@@ -91,9 +91,9 @@ class Verb:
 
 
 _RETENTION = "GET /api/v1/repositories/KEY/retention"
-_KEYS = Words("Change of keys", "Keys of {}", "Changing keys", "The keys are changed.")
+_KEYS = ActionWords("Change of keys", "Keys of {}", "Changing keys", "The keys are changed.")
 _KEYS_AT = "/api/v1/repositories/{}/keys"
-_DISCARD = Words(
+_DISCARD = ActionWords(
     "Discard",
     "Discard in {}",
     "Discarding",
@@ -110,7 +110,7 @@ VERBS = (
         by=By.JOB_HOST,
         needs=("job",),
         takes=("dry_run",),
-        words=Words("Backup", "Backup to {}", icon="archive", help="Back up a job."),
+        words=ActionWords("Backup", "Backup to {}", icon="archive", help="Back up a job."),
     ),
     Verb(
         "discard",
@@ -135,7 +135,7 @@ VERBS = (
         Action.PRUNE,
         lock=Need.EXCLUSIVE,
         deletes=True,
-        words=Words(
+        words=ActionWords(
             "Prune",
             "Prune of {}",
             "Pruning",
@@ -150,7 +150,7 @@ VERBS = (
         Action.CHECK,
         lock=Need.EXCLUSIVE,
         takes=("subset",),
-        words=Words(
+        words=ActionWords(
             "Check",
             "Check of {}",
             "Checking",
@@ -165,7 +165,7 @@ VERBS = (
         Action.VERIFY,
         by=By.JOB_HOST,
         takes=("job", "snapshot", "all_data"),
-        words=Words(
+        words=ActionWords(
             "Proof of restore",
             "Proof of restore from {}",
             "Proving",
@@ -183,7 +183,7 @@ VERBS = (
         deletes=True,
         takes=("remove_all",),
         preview="GET /api/v1/repositories/KEY/locks",
-        words=Words(
+        words=ActionWords(
             "Unlock",
             "Unlock of {}",
             "Unlocking",
@@ -194,7 +194,7 @@ VERBS = (
     Verb(
         "stats",
         Action.STATS,
-        words=Words(
+        words=ActionWords(
             "Measurement",
             "Measurement of {}",
             "Measuring",
@@ -207,7 +207,7 @@ VERBS = (
         "init",
         Action.INIT,
         lock=Need.EXCLUSIVE,
-        words=Words(
+        words=ActionWords(
             "New repository",
             "New repository {}",
             "Being made",
@@ -223,21 +223,21 @@ VERBS = (
         needs=("repository", "snapshot", "paths"),
         takes=("job", "target", "overwrite"),
         preview="POST /api/v1/restores/preview",
-        words=Words("Restore", "Restore from {}", done="All of it is back.", help="Bring files back."),
+        words=ActionWords("Restore", "Restore from {}", done="All of it is back.", help="Bring files back."),
     ),
     Verb(
         "hub-backup",
         Action.BACKUP,
         by=By.HUB,
         needs=(),
-        words=Words("Copy of the hub", "Copy of the hub", duty="Back up the hub: {}", icon="save"),
+        words=ActionWords("Copy of the hub", "Copy of the hub", duty="Back up the hub: {}", icon="save"),
     ),
     Verb(
         "history",
         Action.HISTORY,
         by=By.HUB,
         needs=(),
-        words=Words(
+        words=ActionWords(
             "Clean-up of old history",
             "Clean-up of old history",
             duty="Remove old history of the hub: {}",
@@ -285,7 +285,7 @@ ACTIONS: dict[str, Verb] = {verb.name: verb for verb in VERBS}
 UPKEEP = tuple(dict.fromkeys(verb.action for verb in VERBS if verb.words.duty and "repository" in verb.needs))
 """What comes by itself to keep a repository in order."""
 
-_HOOK = Words("Hook", "Hook")
+_HOOK = ActionWords("Hook", "Hook")
 
 
 def role_for(task: str | None = None) -> Role:
@@ -300,7 +300,7 @@ def list_offered(kind: str) -> list[Verb]:
     return [verb for verb in ACTIONS.values() if verb.is_plain_on(kind) and verb.words.button]
 
 
-def words_of(action: Action) -> Words:
+def words_of(action: Action) -> ActionWords:
     """What people call what a step does."""
     return next((verb.words for verb in ACTIONS.values() if verb.action is action), _HOOK)
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.whole import NOW, Whole, whole_hub
-from highball.actions import ACTIONS, By, Verb, Words
+from highball.actions import ACTIONS, ActionWords, By, Verb
 from highball.agent.run import maintenance
 from highball.agent.run.steps import StepResult, Steps
 from highball.cli.app import run_command
@@ -29,14 +29,14 @@ JSON = {"Content-Type": "application/json"}
 WEIGH = Verb(
     "weigh",
     Action.STATS,
-    Words("Weighing", "Weighing of {}", button="Weigh it", help="Weigh each repository."),
+    ActionWords("Weighing", "Weighing of {}", button="Weigh it", help="Weigh each repository."),
 )
 
 
 REVIEW = Verb(
     "review",
     Action.BACKUP,
-    Words("Review", "Review of {}", button="Review it"),
+    ActionWords("Review", "Review of {}", button="Review it"),
     needs=("job",),
     kind=RunKind.BACKUP,
     by=By.JOB_HOST,

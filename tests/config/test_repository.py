@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from highball.engine.restic.access import Access, access
+from highball.engine.restic.access import RepositoryAccess, access
 from highball.engine.restic.declaration import ResticRepository, secrets_of, with_places
 from highball.engine.restic.location import address, local_folder
 from highball.errors import SecretUnavailable
@@ -326,7 +326,7 @@ def test_references_with_their_places() -> None:
 # --- the access that may delete ------------------------------------------------------------------
 
 
-def admin_of(everyday: dict[str, Any], admin: dict[str, Any] | None) -> Access:
+def admin_of(everyday: dict[str, Any], admin: dict[str, Any] | None) -> RepositoryAccess:
     return access(repository(**everyday, admin=admin), admin=True, environment=SECRETS)
 
 
@@ -368,7 +368,7 @@ def test_the_admin_access_has_a_password_and_variables_of_its_own() -> None:
 # --- with the real ones --------------------------------------------------------------------------
 
 
-def use(restic: ResticBinary, given: Access, password_file: Path) -> None:
+def use(restic: ResticBinary, given: RepositoryAccess, password_file: Path) -> None:
     """Make the repository and ask it for its snapshots, as the access says."""
     files: Mapping[str, SecretValue] = {
         **given.files,

@@ -20,7 +20,7 @@ from highball.hub.storage.leader_lock import (
     lease_on,
     refuse_if_served,
 )
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from testbed.postgres import PostgresServer
 from testbed.together import at_once
 
@@ -235,7 +235,7 @@ def test_another_name_of_a_connection_is_nobody_known() -> None:
 
 
 def test_a_lock_says_what_its_holder_wants_known(tmp_path: Path) -> None:
-    lock, other = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    lock, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert not lock.is_taken
     assert not lock.is_ours
     assert lock.take("here\nand there")

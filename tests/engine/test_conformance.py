@@ -25,7 +25,7 @@ from highball.engine.base import (
     OpenRepository,
     Portion,
     Setting,
-    Stream,
+    StreamedFile,
     Summary,
 )
 from highball.engine.kinds import ENGINES, AnyRepository, engine_of
@@ -322,10 +322,10 @@ def test_who_asks_it_to_stop_finds_no_half_snapshot(bench: Bench) -> None:
     assert refused(finished.demand) == "cancelled"
 
 
-def stream_of(shell: str) -> Stream:
+def stream_of(shell: str) -> StreamedFile:
     """What this prints, as a file."""
     command = Command(("/bin/sh", "-c", shell), {"PATH": os.defpath})
-    return Stream("app.sql", lambda: Feed(run, command, lambda line: None))
+    return StreamedFile("app.sql", lambda: Feed(run, command, lambda line: None))
 
 
 def test_what_a_command_prints_is_saved_as_a_file_in_no_folder(bench: Bench) -> None:

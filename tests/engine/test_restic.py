@@ -17,7 +17,7 @@ import pytest
 from engine.test_messages import go_quote
 from highball.engine.base import BackupOrder, Listener
 from highball.engine.restic import output
-from highball.engine.restic.access import Access
+from highball.engine.restic.access import RepositoryAccess
 from highball.engine.restic.access import access as resolve_access
 from highball.engine.restic.argv import RestoreOrder
 from highball.engine.restic.commands import (
@@ -27,8 +27,8 @@ from highball.engine.restic.commands import (
 from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
 from highball.engine.restic.program import Version, read_version
-from highball.engine.restic.retrying import Finished
-from highball.engine.restic.ssh import Words
+from highball.engine.restic.retrying import FinishedProcess
+from highball.engine.restic.ssh import SshOutput
 from highball.errors import Failed, RepositoryError
 from highball.model.run import Caution
 from highball.model.snapshot import Node, Snapshot
@@ -66,7 +66,7 @@ def opened(restic: ResticBinary, tmp_path: Path, scratch: Path) -> Opener:
             for option in location.options
             if option != "-o"
         )
-        access = Access(
+        access = RepositoryAccess(
             location=SecretValue(os.fsencode(location.repository)),
             shown="somewhere",
             password=SecretValue(password.encode()),
@@ -94,7 +94,7 @@ def test_a_long_message_is_cut_only_after_secrets_are_masked(
     restic = opened(local_location)
     for length in range(LONGEST_MESSAGE - 40, LONGEST_MESSAGE):
         said = f"Fatal: {'x' * length}{PASSWORD}{'y' * 1000}"
-        message = restic.why(Finished(1, stopped=False, timed_out=False, log=(said,))).message
+        message = restic.why(FinishedProcess(1, stopped=False, timed_out=False, log=(said,))).message
         assert len(message) == LONGEST_MESSAGE
         assert "open" not in message
 
@@ -117,7 +117,7 @@ def test_the_compression_that_damages_data_is_refused(
 # --- every flag -------------------------------------------------------------------------------------
 
 
-def accepted(finished: Finished) -> bool:
+def accepted(finished: FinishedProcess) -> bool:
     text = "\n".join(finished.log)
     assert "unknown" not in text, text
     assert "invalid" not in text, text
@@ -341,7 +341,9 @@ def test_a_declared_certificate_reaches_restic(restic: ResticBinary, tmp_path: P
     )
     found = resolve_access(declared, environment={"P": "x"})
     opened = Restic(Binary(restic.path, restic.version), "nas", found, tmp_path / "c", scratch, "test")
-    assert ["--cacert", str(certificate)] == list(opened._command(["x"], Words(None), json=False).argv[1:3])
+    assert ["--cacert", str(certificate)] == list(
+        opened._command(["x"], SshOutput(None), json=False).argv[1:3]
+    )
     with pytest.raises(RepositoryError) as raised:  # in whatever way, none goes on without it
         opened.read_identity()
     assert raised.value.code == "restic_failed"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from highball.engine.base import BackupOrder, BackupReport, Listener, Stream
-from highball.engine.restic.access import Access
+from highball.engine.base import BackupOrder, BackupReport, Listener, StreamedFile
+from highball.engine.restic.access import RepositoryAccess
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.program import ResticBinary as Binary
-from highball.engine.restic.retrying import Finished
+from highball.engine.restic.retrying import FinishedProcess
 from highball.place.local import LOCAL
 from highball.process.child import Command, Stop, find_marked
 from highball.process.feed import Feed
@@ -37,7 +37,7 @@ class Bench:
         WrittenRepository(self.repository, PASSWORD)
         scratch = folder / "scratch"
         scratch.mkdir()
-        access = Access(
+        access = RepositoryAccess(
             location=SecretValue(os.fsencode(self.repository)),
             shown="somewhere",
             password=SecretValue(PASSWORD.encode()),
@@ -53,7 +53,7 @@ class Bench:
 
     def back_up(
         self, shell: str, timeout: timedelta | None = None, stop: Stop | None = None
-    ) -> tuple[Finished, BackupReport]:
+    ) -> tuple[FinishedProcess, BackupReport]:
         """Save what this prints."""
 
         def open_it() -> Feed:
@@ -62,7 +62,7 @@ class Bench:
             return self.feeds[-1]
 
         self.restic.stop = stop or Stop()
-        return self.restic.backup(BackupOrder((), (), "web", ("a",), stream=Stream("app.sql", open_it)))
+        return self.restic.backup(BackupOrder((), (), "web", ("a",), stream=StreamedFile("app.sql", open_it)))
 
     @property
     def feed(self) -> Feed:

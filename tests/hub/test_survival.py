@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from highball.agent.run_directory import RunDirectory
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from hub.served import Served
 from journeys.station import until
 
@@ -104,4 +104,4 @@ def test_a_run_ordered_while_no_agent_is_there_is_refused(slow: Served) -> None:
 
 def test_an_idle_agent_ends_with_its_hub(slow: Served) -> None:
     assert slow.end_hub() == 0
-    assert not Lock(slow.state / "agent.lock").is_taken
+    assert not FileLock(slow.state / "agent.lock").is_taken

@@ -15,7 +15,7 @@ from highball.agent.run.verify import verify
 from highball.agent.run_directory import RunDirectory
 from highball.agent.state_dir import Workplace
 from highball.engine.base import Listener, OpenRepository
-from highball.engine.restic.access import Access
+from highball.engine.restic.access import RepositoryAccess
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
@@ -129,7 +129,7 @@ class Bench:
 
     def restic(self, listener: Listener) -> OpenRepository:
         """The product's own restic on this repository."""
-        access = Access(
+        access = RepositoryAccess(
             location=SecretValue(os.fsencode(self.location.repository)),
             shown=self.location.repository,
             password=SecretValue(PASSWORD),

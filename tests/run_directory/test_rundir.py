@@ -41,7 +41,7 @@ from highball.model.run import (
 )
 from highball.model.snapshot import Snapshot
 from highball.process.child import Stop
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from highball.protocol.tasks import Assignment, PlainTask
 from highball.protocol.wire import (
     Declined,
@@ -199,7 +199,7 @@ def test_the_lock_is_free_when_its_holder_was_killed(directory: RunDirectory) ->
 
 
 def test_a_lock_file_without_a_number_names_nobody(tmp_path: Path) -> None:
-    lock = Lock(tmp_path / "lock")
+    lock = FileLock(tmp_path / "lock")
     assert lock.holder() is None
     (tmp_path / "lock").write_bytes(b"\xff?")
     assert lock.holder() is None

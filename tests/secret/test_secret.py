@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from highball import secret
 from highball.agent.run.stream import LONGEST_LINE, Printing
-from highball.engine.restic.access import Access
+from highball.engine.restic.access import RepositoryAccess
 from highball.errors import SecretUnavailable
 from highball.place.local import LOCAL
 from highball.process.feed import LONGEST_COMPLAINT_BYTES
@@ -275,7 +275,7 @@ class Model(BaseModel):
 
 def test_a_value_shows_itself_as_stars_to_everything_that_prints() -> None:
     value = SecretValue(HIDDEN)
-    access = Access(location=value, shown="x", password=value, files={"A": value}, parts=(value,))
+    access = RepositoryAccess(location=value, shown="x", password=value, files={"A": value}, parts=(value,))
     shown = [
         repr(value),
         str(value),

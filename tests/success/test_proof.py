@@ -18,7 +18,7 @@ from highball.agent.run.success import (
     missing_ids,
     shrank,
 )
-from highball.engine.base import Summary, Words
+from highball.engine.base import EngineWords, Summary
 from highball.model.run import (
     Action,
     Caution,
@@ -30,7 +30,7 @@ from highball.model.run import (
 from highball.model.snapshot import Snapshot
 
 RUN = "019b0000-0000-7000-8000-000000000001"
-RESTIC = Words(name="restic", failed="restic_failed", passing=frozenset())
+RESTIC = EngineWords(name="restic", failed="restic_failed", passing=frozenset())
 NEW = "a" * 64
 OLD = "b" * 64
 OLDER = "c" * 64

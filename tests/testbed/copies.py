@@ -33,16 +33,16 @@ from highball.engine.base import (
     BackupReport,
     CheckReport,
     DeclaredRepository,
+    EngineWords,
     Finished,
     Kept,
     Portion,
     PruneReport,
     Sample,
     Setting,
-    Stream,
+    StreamedFile,
     Summary,
     Uses,
-    Words,
 )
 from highball.engine.form import FormField, FormKind, FormRow, RepositoryFields
 from highball.engine.tags import read_job, read_run, read_set
@@ -59,7 +59,7 @@ FORM = RepositoryFields(
     where=(FormRow((FOLDER,)),),
 )
 SAMPLE = Sample(needed={"folder": "/mnt/nas/copies"})
-WORDS = Words(name="copies", failed="copies_failed", passing=frozenset({"unreachable"}))
+WORDS = EngineWords(name="copies", failed="copies_failed", passing=frozenset({"unreachable"}))
 
 
 def _check_whole(path: Path) -> Path:
@@ -197,7 +197,7 @@ class OpenCopies:
     locks: None = None
     keys: None = None
     rehearsal: None = None
-    words: Words = WORDS
+    words: EngineWords = WORDS
     version: str = "1"
     abilities: Abilities = field(default_factory=Abilities)
     secrets: Sequence[SecretValue] = ()
@@ -382,7 +382,7 @@ class OpenCopies:
         if not dry:
             _put(os.fsencode(place) + path, copied, content)
 
-    def _read(self, stream: Stream) -> bytes | None:
+    def _read(self, stream: StreamedFile) -> bytes | None:
         """All that it prints; None where it does not end well, or nobody wants it any more."""
         feed = stream.open()
         parts = []
@@ -557,7 +557,7 @@ def _reached(target: bytes | Inside) -> bytes:
 class CopiesEngine:
     """Plain copies."""
 
-    words: Words = WORDS
+    words: EngineWords = WORDS
     declared: type[DeclaredRepository] = CopiesRepository
     program: None = None
     form: RepositoryFields = FORM

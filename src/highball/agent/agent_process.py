@@ -12,14 +12,14 @@ from pathlib import Path
 from highball.agent.connection import Link
 from highball.agent.provenance import SavedHere
 from highball.agent.state_dir import Workplace
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 
 
 def main(arguments: list[str]) -> int:
     """Stay linked to the hub until a signal ends it; 0, or 5 where another agent works on this state."""
     state = Path(arguments[0])
     Workplace(state).prepare()
-    lock = Lock(state / "agent.lock")
+    lock = FileLock(state / "agent.lock")
     if not lock.take():
         _tell(f"another agent works on {state} (process {lock.holder()})")
         return 5

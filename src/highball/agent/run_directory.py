@@ -24,7 +24,7 @@ from highball.model.event import (
 )
 from highball.model.event_lines import read_line
 from highball.model.run import Progress
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from highball.protocol.fields import check_run
 from highball.protocol.tasks import Assignment
 
@@ -39,7 +39,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = Lock(path / "lock")
+        self._lock = FileLock(path / "lock")
         self._events: int | None = None
         self._next_seq = 1
         self.unwritten = 0
@@ -76,7 +76,7 @@ class RunDirectory:
         return self._lock.take()
 
     @property
-    def lock(self) -> Lock:
+    def lock(self) -> FileLock:
         """Who holds it is the run's process."""
         return self._lock
 

@@ -54,11 +54,11 @@ class Webhook(DeclaredChannel):
         token = resolve(self.token) if self.token else None
         if token is not None and not _TOKEN.fullmatch(token.reveal()):
             raise SecretUnavailable("the token of the webhook is not one word of plain letters and signs")
-        return _Open(self.url, token)
+        return _OpenWebhook(self.url, token)
 
 
 @dataclass(frozen=True)
-class _Open:
+class _OpenWebhook:
     url: str
     token: SecretValue | None
 

@@ -72,15 +72,15 @@ from highball.model.snapshot import (
     Difference,
     ForeignGroup,
     KeyTold,
+    Lock,
     Loss,
     Node,
     Snapshot,
 )
-from highball.model.snapshot import Lock as LockHeld
 from highball.model.standing import Hold, Standing
 from highball.model.text import path_for_people
 from highball.process.child import Stop
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import (
     Assignment,
@@ -220,7 +220,7 @@ class Machine:
         """The content of a file, or a folder as a tar archive."""
         self.ask(of.repository).dump(of.id, path, on_data)
 
-    def list_locks(self, repository: str) -> list[LockHeld]:
+    def list_locks(self, repository: str) -> list[Lock]:
         """The locks in a repository."""
         return self.ask(repository).list_locks()
 
@@ -504,7 +504,7 @@ class Machine:
         if job is None:
             yield
             return
-        lock = Lock(self.place.locks / f"job.{job}")
+        lock = FileLock(self.place.locks / f"job.{job}")
         if not lock.take():
             raise Conflict(
                 f"{job} is already running (process {lock.holder()})",

@@ -21,7 +21,7 @@ from highball.agent.identity import Identity, Invitation
 from highball.agent.private_file import write_privately
 from highball.agent.provenance import SavedHere
 from highball.agent.run_directory import list_run_directories
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 
 ENDING_SECONDS = 10.0
 
@@ -33,7 +33,7 @@ class LocalAgent:
         self._state = state
         self._machine = machine
         self._list_saved = list_saved
-        self._lock = Lock(state / "agent.lock")
+        self._lock = FileLock(state / "agent.lock")
         self._begun: subprocess.Popen[bytes] | None = None
 
     def begin(self, hub: str, is_known: Callable[[bytes], bool], invite: Callable[[], str]) -> None:

@@ -207,12 +207,12 @@ class BackupOrder:
     limit_upload: int | None = None
     limit_download: int | None = None
     dry_run: bool = False
-    stream: Stream | None = None
+    stream: StreamedFile | None = None
     """What is saved instead of paths."""
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamedFile:
     """A file that is in no folder: what a command prints, saved under this name.
 
     `open` makes a feed for one go of the engine, which begins it once it is ready to read. Where that breaks, no
@@ -394,7 +394,7 @@ class Abilities:
 
 
 @dataclass(frozen=True)
-class Words:
+class EngineWords:
     """How an engine is called in sentences, and the code of its failures that have none of their own."""
 
     name: str
@@ -431,7 +431,7 @@ class OpenRepository(Protocol):
         """Where temporary files lie, in its place."""
 
     @property
-    def words(self) -> Words:
+    def words(self) -> EngineWords:
         """What its engine is called."""
 
     @property
@@ -616,7 +616,7 @@ class Engine(Protocol):
     """One kind of repository, a line in `kinds`."""
 
     @property
-    def words(self) -> Words:
+    def words(self) -> EngineWords:
         """What it is called; its name is what `engine = "…"` says."""
 
     @property

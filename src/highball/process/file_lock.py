@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 
-class Lock:
+class FileLock:
     """A lock on a file; not inherited by children that are started by `exec`."""
 
     def __init__(self, path: Path) -> None:

@@ -38,7 +38,7 @@ class SubPath:
         if scope["type"] == "websocket":
             await self._app(inner, receive, send)
             return
-        await self._app(inner, receive, _Answer(self._root, send).send)
+        await self._app(inner, receive, _PageAnswer(self._root, send).send)
 
     def _without(self, path: str) -> str:
         if path == self._root:
@@ -46,7 +46,7 @@ class SubPath:
         return path.removeprefix(self._root) if path.startswith(f"{self._root}/") else path
 
 
-class _Answer:
+class _PageAnswer:
     """One answer on its way out; a page is held back until it is whole, for its addresses make it longer."""
 
     def __init__(self, root: str, send: Send) -> None:

@@ -22,7 +22,7 @@ from highball.agent.run.stream import Printing
 from highball.agent.state_dir import as_gone
 from highball.config.job import Hook
 from highball.engine import base as engine
-from highball.engine.base import BackupOrder, BackupReport, Finished, OpenRepository, Words
+from highball.engine.base import BackupOrder, BackupReport, EngineWords, Finished, OpenRepository
 from highball.engine.tags import backup_tags, set_tag_list
 from highball.errors import Cancelled, HighballError
 from highball.model.event import (
@@ -316,7 +316,7 @@ class Backup:
             parent=None,
             exclude_if_present=(),
             exclude_larger_than=None,
-            stream=engine.Stream(name, printing.open),
+            stream=engine.StreamedFile(name, printing.open),
         )
 
     def _look(
@@ -413,7 +413,7 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
 
 
 def _judge_dry_run(
-    engine: Words, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
+    engine: EngineWords, finished: Finished, report: BackupReport, complaints: Sequence[Caution]
 ) -> StepResult:
     if finished.stopped:
         raise Cancelled("cancelled")

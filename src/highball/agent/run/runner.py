@@ -55,7 +55,7 @@ from highball.model.snapshot import Snapshot
 from highball.place.kinds import open_place
 from highball.place.priority import Priority, yield_session
 from highball.process.child import Stop
-from highball.process.file_lock import Lock as FileLock
+from highball.process.file_lock import FileLock
 from highball.protocol.fields import check_run
 from highball.protocol.tasks import (
     BackupTask,

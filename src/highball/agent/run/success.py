@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from highball import humanize
-from highball.engine.base import LACKING, PruneReport, Summary, Words
+from highball.engine.base import LACKING, EngineWords, PruneReport, Summary
 from highball.model.event import DISK_AWAY
 from highball.model.run import (
     Action,
@@ -44,7 +44,7 @@ class BackupEvidence:
 
     run: str
     repository: str
-    engine: Words
+    engine: EngineWords
     stopped: bool
     summary: Summary | None
     complaints: Sequence[Caution]
@@ -80,7 +80,7 @@ def judge_backup(evidence: BackupEvidence) -> StepVerdict:
     return StepVerdict(Outcome.WARNING, _first_reason(warnings, evidence), warnings, snapshot)
 
 
-def judge_prune(report: PruneReport, engine: Words, run: str) -> tuple[Outcome, Reason | None]:
+def judge_prune(report: PruneReport, engine: EngineWords, run: str) -> tuple[Outcome, Reason | None]:
     """The outcome of a prune that the engine calls a success."""
     if not report.is_shown:
         return Outcome.FAILURE, no_result("prune", engine, run)
@@ -91,7 +91,7 @@ def judge_prune(report: PruneReport, engine: Words, run: str) -> tuple[Outcome, 
     return Outcome.SUCCESS, None
 
 
-def no_result(command: str, engine: Words, run: str) -> Reason:
+def no_result(command: str, engine: EngineWords, run: str) -> Reason:
     """Why a command that ended well is no success all the same."""
     seen = f"{engine.name} reported success, but its {command} shows no result"
     message = f"{seen}; see what it said: highball logs {run}"

@@ -35,7 +35,7 @@ from highball.agent.run.restore_attempt import (
     restore_portion,
 )
 from highball.agent.run.steps import StepResult, Steps
-from highball.engine.base import OpenRepository, Portion, Words
+from highball.engine.base import EngineWords, OpenRepository, Portion
 from highball.errors import Cancelled, Failed
 from highball.model.run import (
     Caution,
@@ -212,7 +212,7 @@ class _Comparison:
 
     steps: Steps
     files: Files
-    words: Words
+    words: EngineWords
     chosen: _Chosen
     attempt: Attempt
     scratch: bytes

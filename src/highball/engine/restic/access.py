@@ -19,7 +19,7 @@ from highball.secret import SecretReference, SecretValue, resolve
 
 
 @dataclass(frozen=True)
-class Access:
+class RepositoryAccess:
     """All that a restic process needs to reach a repository, with every secret resolved.
 
     `location` and `password` are for RESTIC_REPOSITORY_FILE and RESTIC_PASSWORD_FILE; `files` tells which
@@ -56,7 +56,7 @@ def access(
     admin: bool = False,
     environment: Mapping[str, str] | None = None,
     sealed: Mapping[str, SecretValue] | None = None,
-) -> Access:
+) -> RepositoryAccess:
     """Resolve the everyday access, or with `admin` the one that may delete; the same where none is declared.
 
     `environment` is where references to environment variables are looked up, `sealed` holds the values that a
@@ -70,7 +70,7 @@ def access(
     full, parts = _full_address(location, opened)
     files, more = _credential_files(location, opened)
     own = [f"{name}={value}" for name, value in own_options(location).items()]
-    return Access(
+    return RepositoryAccess(
         location=full,
         shown=address(location),
         password=opened(password),

@@ -16,7 +16,7 @@ import pydantic_core
 
 from highball.engine.base import BackupOrder, BackupReport, Listener
 from highball.engine.restic import failures, output
-from highball.engine.restic.access import Access, as_csv
+from highball.engine.restic.access import RepositoryAccess, as_csv
 from highball.engine.restic.argv import (
     RestoreOrder,
     backup_argv,
@@ -32,11 +32,11 @@ from highball.engine.restic.output import (
 )
 from highball.engine.restic.program import ResticBinary
 from highball.engine.restic.retrying import (
-    Finished,
+    FinishedProcess,
     FirstAnswer,
     Trying,
 )
-from highball.engine.restic.ssh import Words, listening
+from highball.engine.restic.ssh import SshOutput, listening
 from highball.engine.restic.variables import kept_environment
 from highball.errors import Cancelled, Failed, RepositoryError
 from highball.humanize import length
@@ -90,7 +90,7 @@ class Restic:
 
     binary: ResticBinary
     repository: str
-    access: Access
+    access: RepositoryAccess
     cache: Path
     scratch: Path
     marker: str
@@ -120,7 +120,7 @@ class Restic:
 
     # --- backup ---
 
-    def backup(self, order: BackupOrder) -> tuple[Finished, BackupReport]:
+    def backup(self, order: BackupOrder) -> tuple[FinishedProcess, BackupReport]:
         """Save the paths; the report holds what restic told, whatever its exit status.
 
         Raises Failed, code `compression_unsafe`, where this restic could damage what it compresses.
@@ -352,9 +352,9 @@ class Restic:
             groups = pydantic_core.from_json(text.strip() or b"null") or []
             return {str(entry["id"]) for group in groups for entry in group.get("remove") or ()}
 
-    def forget(self, ids: Sequence[str]) -> Finished:
+    def forget(self, ids: Sequence[str]) -> FinishedProcess:
         """Remove these snapshots; whether they are gone only a new listing tells, on every version."""
-        finished = Finished(0, stopped=False, timed_out=False, log=())
+        finished = FinishedProcess(0, stopped=False, timed_out=False, log=())
         for start in range(0, len(ids), ARGUMENTS_AT_ONCE):
             # no --json: restic gives none when ids are named
             argv: list[Argument] = ["forget", "--", *ids[start : start + ARGUMENTS_AT_ONCE]]
@@ -363,7 +363,7 @@ class Restic:
                 break
         return finished
 
-    def prune(self) -> tuple[Finished, PruneText]:
+    def prune(self) -> tuple[FinishedProcess, PruneText]:
         """Remove data that no snapshot needs."""
         report = PruneText()
         finished = self._run(
@@ -371,7 +371,7 @@ class Restic:
         )
         return finished, report
 
-    def check(self, part: str | None) -> tuple[Finished, CheckResult | None]:
+    def check(self, part: str | None) -> tuple[FinishedProcess, CheckResult | None]:
         """Check the structure, and read part `n/t` of the data; None where restic gave no result of it."""
         found: list[CheckResult] = []
 
@@ -403,7 +403,7 @@ class Restic:
                 locks.append(output.read_lock(lock_id, text))
         return locks
 
-    def unlock(self, *, remove_all: bool = False) -> Finished:
+    def unlock(self, *, remove_all: bool = False) -> FinishedProcess:
         """Remove the locks that restic calls stale, or all of them."""
         return self._run(["unlock", *(["--remove-all"] if remove_all else [])], None, json=False)
 
@@ -413,7 +413,7 @@ class Restic:
         """All that a command prints on its standard output; raises RepositoryError."""
         return self._collect(*argv, json=json)
 
-    def change(self, *argv: Argument) -> Finished:
+    def change(self, *argv: Argument) -> FinishedProcess:
         """A command that changes the repository, its output for the log."""
         return self._run(list(argv), None, json=False)
 
@@ -424,7 +424,7 @@ class Restic:
         order: RestoreOrder,
         on_error: Callable[[Caution], None],
         on_text: Callable[[str, str], None] = lambda stream, text: None,
-    ) -> Finished:
+    ) -> FinishedProcess:
         """Write a part of a snapshot into a directory; what could not be written is told as it comes."""
 
         def on_message(message: output.JsonMessage) -> bool:
@@ -439,11 +439,11 @@ class Restic:
 
     # --- running restic ---
 
-    def require(self, finished: Finished) -> None:
+    def require(self, finished: FinishedProcess) -> None:
         """Raise what a failed process means: Cancelled, or RepositoryError with its code."""
         self._demand(finished)
 
-    def why(self, finished: Finished) -> Reason:
+    def why(self, finished: FinishedProcess) -> Reason:
         """Why a process failed."""
         reason = failures.classify(self.binary.version, finished.exit_status, finished.log)
         if finished.unanswered:
@@ -460,7 +460,7 @@ class Restic:
         )
         return Reason(code=told.code, message=f"{told.message} (given up after {length(self.answer_within)})")
 
-    def locked(self, finished: Finished) -> RepositoryError:
+    def locked(self, finished: FinishedProcess) -> RepositoryError:
         """The error that says who holds the lock a process ran into."""
         owner = failures.describe_lock("\n".join(finished.log))
         return RepositoryError(
@@ -470,7 +470,7 @@ class Restic:
             retryable=True,
         )
 
-    def _demand(self, finished: Finished) -> None:
+    def _demand(self, finished: FinishedProcess) -> None:
         if finished.exit_status == 0:
             return
         if finished.stopped:
@@ -489,7 +489,7 @@ class Restic:
 
     def _collect(self, *argv: Argument, json: bool = True, timeout: timedelta | None = None) -> bytes:
         """All that a command prints on its standard output; raises RepositoryError where that has no end."""
-        answer = _Answer()
+        answer = _BoundedOutput()
         attempts = self._trying()
 
         def on_line(stream: str, line: bytes) -> None:
@@ -522,7 +522,7 @@ class Restic:
         json: bool = True,
         on_text: Callable[[str, str], None] = lambda stream, text: None,
         feed: Feed | None = None,
-    ) -> Finished:
+    ) -> FinishedProcess:
         """Run a command line by line: JSON messages to `on_message`, what it does not take to `on_text` and the log."""
         attempts = self._trying()
 
@@ -582,7 +582,7 @@ class Restic:
             return True
         return True
 
-    def _hear(self, ssh: Words, attempts: Trying) -> None:
+    def _hear(self, ssh: SshOutput, attempts: Trying) -> None:
         """Take in what ssh said, now that restic is over."""
         for line in ssh.read():
             attempts.hear(line)
@@ -598,7 +598,7 @@ class Restic:
             return failures.read_exit_error(message)
         return _plain(line)
 
-    def _command(self, argv: Sequence[Argument], ssh: Words, *, json: bool) -> Command:
+    def _command(self, argv: Sequence[Argument], ssh: SshOutput, *, json: bool) -> Command:
         options: list[Argument] = [part for option in self._options(ssh) for part in ("-o", option)]
         if self.access.certificate is not None:
             options += ["--cacert", str(self.access.certificate)]
@@ -622,7 +622,7 @@ class Restic:
             lasting_files=self.access.files,
         )
 
-    def _options(self, ssh: Words) -> Iterator[str]:
+    def _options(self, ssh: SshOutput) -> Iterator[str]:
         how = self.access.ssh if ssh.log is not None else None
         for option in self.access.options:
             if how is None or not option.lstrip('"').startswith(f"{how.option}="):
@@ -631,7 +631,7 @@ class Restic:
             yield as_csv(how.writing_to(ssh.log))
 
 
-class _Answer:
+class _BoundedOutput:
     """The output of a process, piece by piece, as long as it is one that can be held."""
 
     def __init__(self) -> None:

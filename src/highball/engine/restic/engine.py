@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from highball.engine.base import DeclaredRepository, Kept, Repair, Sample, Setting, Words
+from highball.engine.base import DeclaredRepository, EngineWords, Kept, Repair, Sample, Setting
 from highball.engine.form import RepositoryFields
 from highball.engine.restic.access import access, check_certificate
 from highball.engine.restic.commands import Restic
@@ -34,7 +34,7 @@ SAMPLE = Sample(
 class ResticEngine:
     """Deduplicated and encrypted, by restic from 0.14 on."""
 
-    words: Words = WORDS
+    words: EngineWords = WORDS
     declared: type[DeclaredRepository] = ResticRepository
     program: str | None = "the restic program of this machine; without one, the first on the PATH"
     form: RepositoryFields = RESTIC_FIELDS

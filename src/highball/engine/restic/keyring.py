@@ -13,7 +13,7 @@ from itertools import islice
 import pydantic_core
 
 from highball.engine.restic.commands import Restic
-from highball.engine.restic.retrying import Finished
+from highball.engine.restic.retrying import FinishedProcess
 from highball.errors import RepositoryError
 from highball.model.snapshot import RepositoryKey
 from highball.process.child import Input
@@ -41,13 +41,13 @@ def list_keys(restic: Restic) -> list[RepositoryKey]:
     return sorted(found, key=lambda one: (one.created_at or datetime.min.replace(tzinfo=UTC), one.id))
 
 
-def add_key(restic: Restic, password: SecretValue, user: str, host: str) -> Finished:
+def add_key(restic: Restic, password: SecretValue, user: str, host: str) -> FinishedProcess:
     """Let another password open it, too; `user` and `host` are what the key is called."""
     named = [f"--user={user}", f"--host={host}"]
     return restic.change("key", "add", *named, "--new-password-file", Input(password.reveal()))
 
 
-def remove_key(restic: Restic, id: str) -> Finished:
+def remove_key(restic: Restic, id: str) -> FinishedProcess:
     """Let the password of this key open it no more; restic refuses the key that it opened it by."""
     return restic.change("key", "remove", id)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from highball.engine.base import Kept
 from highball.engine.printed import block, for_people, preamble, word
-from highball.engine.restic.access import Access, access
+from highball.engine.restic.access import RepositoryAccess, access
 from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.location import address
 from highball.engine.tags import job_tag, set_tag_list
@@ -33,7 +33,7 @@ _MORE = {
 class Reach:
     """All that reaches a repository from anywhere: its access, and the content of the files that it needs."""
 
-    access: Access
+    access: RepositoryAccess
     files: Mapping[str, bytes]
 
 

@@ -17,16 +17,16 @@ from highball.engine.base import (
     BackupOrder,
     BackupReport,
     CheckReport,
+    EngineWords,
     Finished,
     Portion,
     PruneReport,
-    Words,
 )
 from highball.engine.restic import failures, keyring, output
 from highball.engine.restic.argv import RestoreOrder, pattern_of_path, portions
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.output import CheckResult
-from highball.engine.restic.retrying import Finished as Ended
+from highball.engine.restic.retrying import FinishedProcess
 from highball.errors import RepositoryError
 from highball.model.run import Caution
 from highball.model.snapshot import Difference, Lock, Node, RepositoryKey, Snapshot
@@ -34,7 +34,7 @@ from highball.process.child import Stop
 from highball.retention import Retention
 from highball.secret import SecretValue
 
-WORDS = Words(name="restic", failed="restic_failed", passing=failures.PASSING)
+WORDS = EngineWords(name="restic", failed="restic_failed", passing=failures.PASSING)
 
 STALE_AFTER = timedelta(minutes=30)
 """restic calls a lock stale that was not refreshed for so long."""
@@ -67,7 +67,7 @@ class OpenResticRepository:
         return self.restic.scratch
 
     @property
-    def words(self) -> Words:
+    def words(self) -> EngineWords:
         """What it is called."""
         return WORDS
 
@@ -257,7 +257,7 @@ class OpenResticRepository:
 
     # --- how a process of restic's ended, in the port's words ---
 
-    def _finished(self, ended: Ended) -> Finished:
+    def _finished(self, ended: FinishedProcess) -> Finished:
         reason = self.restic.why(ended) if ended.log or ended.exit_status != 0 else None
         return Finished(
             failure=self._failure(ended) if ended.exit_status != 0 else None,
@@ -266,7 +266,7 @@ class OpenResticRepository:
             last_words=reason,
         )
 
-    def _failure(self, ended: Ended) -> RepositoryError:
+    def _failure(self, ended: FinishedProcess) -> RepositoryError:
         reason = self.restic.why(ended)
         if reason.code == "repository_locked":
             return self.restic.locked(ended)
@@ -278,7 +278,7 @@ class OpenResticRepository:
         )
 
 
-def _is_damage(ended: Ended, finished: Finished, result: CheckResult | None) -> bool:
+def _is_damage(ended: FinishedProcess, finished: Finished, result: CheckResult | None) -> bool:
     """Whether a check found damage: restic calls what kept it from looking an error, too."""
     if finished.failure is None:
         return result is not None and result.errors > 0

@@ -24,7 +24,7 @@ LONGEST_TRY_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedProcess:
     """One restic process that has ended, with the last lines that were not JSON."""
 
     exit_status: int
@@ -120,8 +120,8 @@ class Trying:
         else:
             first.waiting(cause, timedelta(seconds=left))
 
-    def finished(self, ended: Ended) -> Finished:
+    def finished(self, ended: Ended) -> FinishedProcess:
         """How it ended: stopped only where somebody else asked for that."""
         stopped = ended.stopped and (self._asked.requested or not self._in_vain)
         unanswered = self._unanswered and not stopped
-        return Finished(ended.exit_status, stopped, ended.timed_out, tuple(self._log), unanswered)
+        return FinishedProcess(ended.exit_status, stopped, ended.timed_out, tuple(self._log), unanswered)

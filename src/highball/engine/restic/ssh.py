@@ -83,7 +83,7 @@ def check_identity(path: Path) -> None:
         ) from None
 
 
-class Words:
+class SshOutput:
     """What one ssh wrote, in a file that is there as long as restic runs; without a file it is silent."""
 
     def __init__(self, log: Path | None) -> None:
@@ -101,7 +101,7 @@ class Words:
 
 
 @contextmanager
-def listening(ssh: Ssh | None, folder: Path) -> Iterator[Words]:
+def listening(ssh: Ssh | None, folder: Path) -> Iterator[SshOutput]:
     """A place for what ssh says; without one where the disk takes no file, or its name would be misread."""
     log = None
     if ssh is not None and not set(str(folder)) & set("\"'\\%"):
@@ -110,7 +110,7 @@ def listening(ssh: Ssh | None, folder: Path) -> Iterator[Words]:
             os.close(descriptor)
             log = Path(name)
     try:
-        yield Words(log)
+        yield SshOutput(log)
     finally:
         if log is not None:
             log.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from highball.hub.storage.dialects import (
     open_engine,
     told,
 )
-from highball.process.file_lock import Lock
+from highball.process.file_lock import FileLock
 
 _LONGEST_NAME = 63
 """PostgreSQL cuts what a connection calls itself."""
@@ -109,7 +109,7 @@ class _FileLease:
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
-        self._lock = Lock(real.with_name(f"{real.name}.lock"))
+        self._lock = FileLock(real.with_name(f"{real.name}.lock"))
         self._path = path
 
     def take(self, address: str | None = None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from highball.actions import ACTIONS, Words, words_of
+from highball.actions import ACTIONS, ActionWords, words_of
 from highball.config.document import Document
 from highball.config.host import Host
 from highball.config.job import Job
@@ -78,10 +78,10 @@ class Names:
         return Named(name, words.icon, repository_page(key))
 
 
-def _words_of(task: str) -> Words:
+def _words_of(task: str) -> ActionWords:
     """Of a task that the table knows no more, its name is all there is."""
     verb = ACTIONS.get(task)
-    return Words(task, f"{task} {{}}") if verb is None else verb.words
+    return ActionWords(task, f"{task} {{}}") if verb is None else verb.words
 
 
 def _called(objects: Mapping[str, Job] | Mapping[str, Repository] | Mapping[str, Host], key: str) -> str:

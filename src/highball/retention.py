@@ -43,7 +43,7 @@ INTERVALS_MISSED = 3
 # --- the policy ----------------------------------------------------------------------------------
 
 
-class _Span(NamedTuple):
+class _CalendarSpan(NamedTuple):
     """A length of time as the calendar has it: what a month is depends on where one starts."""
 
     years: int
@@ -56,13 +56,13 @@ class _Span(NamedTuple):
         return "".join(parts) or "0h"
 
 
-def _span(text: str) -> _Span:
+def _span(text: str) -> _CalendarSpan:
     parts = re.findall(r"([0-9]{1,6})([ymdh])", text, re.ASCII)
     by_unit = {unit: int(number) for number, unit in parts}
     # Twice the same unit would mean the last one to restic and the sum to most people.
     if not parts or len(by_unit) < len(parts) or "".join(n + u for n, u in parts) != text:
         raise ValueError("a length of time is written like 1y5m7d2h: years, months, days, hours")
-    return _Span(*(by_unit.get(unit, 0) for unit in "ymdh"))
+    return _CalendarSpan(*(by_unit.get(unit, 0) for unit in "ymdh"))
 
 
 _Count = Annotated[int, Field(strict=True, ge=0, le=MOST_OF_A_RULE)]
@@ -203,7 +203,7 @@ def _judges(chosen: dict[str, int | str], newest: datetime | None) -> Iterator[_
             yield _Judge(name, says, _PERIODS[kind or "last"], after=after)
 
 
-def _earlier(at: datetime, span: _Span) -> datetime | None:
+def _earlier(at: datetime, span: _CalendarSpan) -> datetime | None:
     """`at` less a span, None before the year 1; a day that a month does not have falls into the next one."""
     months = (at.year - span.years) * 12 + at.month - 1 - span.months
     try:
@@ -298,7 +298,7 @@ class PlannedSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FreshLook:
     """What a fresh look at the set's repository showed."""
 
     now: datetime
@@ -331,7 +331,7 @@ class OnRecord:
 
 
 def make_plan(
-    of: PlannedSet, retention: Retention, look: Look, record: OnRecord, approval: str | None = None
+    of: PlannedSet, retention: Retention, look: FreshLook, record: OnRecord, approval: str | None = None
 ) -> Plan:
     """What retention would do to one set, and whether it may; `approval` is the plan that a person approved."""
     present = {snapshot.id: snapshot for snapshot in look.listing}
@@ -364,7 +364,7 @@ def make_plan(
 
 
 def _guarded(
-    verdicts: Iterable[Verdict], look: Look, record: OnRecord, seen: frozenset[str]
+    verdicts: Iterable[Verdict], look: FreshLook, record: OnRecord, seen: frozenset[str]
 ) -> tuple[Verdict, ...]:
     guards = _Guards(
         last_verified=record.last_verified,
@@ -375,7 +375,7 @@ def _guarded(
     return tuple(guards.apply(verdict, newest=number == 0) for number, verdict in enumerate(verdicts))
 
 
-def _times_of(look: Look, record: OnRecord) -> list[datetime]:
+def _times_of(look: FreshLook, record: OnRecord) -> list[datetime]:
     """A snapshot that we do not know still tells the time: if it is of tomorrow, a clock somewhere is wrong."""
     times = [snapshot.time for snapshot in look.listing]
     return [*times, record.newest_known] if record.newest_known else times

@@ -26,7 +26,7 @@ from highball.errors import (
 from highball.hub.audit import Actor
 from highball.hub.auth import passwords
 from highball.hub.auth.sessions import Access, LoggedIn
-from highball.hub.auth.users import Link, kept_sound
+from highball.hub.auth.users import OneTimeLink, kept_sound
 from highball.hub.storage import schema
 from highball.hub.storage.database import Database
 from highball.model.role import Role
@@ -59,7 +59,7 @@ def actions(database: Database) -> list[str]:
     return [row["action"] for row in sorted(rows_of(database, schema.audit), key=lambda row: str(row["at"]))]
 
 
-def invite(access: Access) -> Link:
+def invite(access: Access) -> OneTimeLink:
     access.create_user("bert", User(), CLI, NOW)
     return access.make_link("bert", CLI, NOW)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.conftest import NOW
-from highball.hub.audit import COLUMNS, Actor, Entry, Wanted, as_csv, list_audit, write_down
+from highball.hub.audit import COLUMNS, Actor, AuditFilter, Entry, as_csv, list_audit, write_down
 from highball.hub.auth.sessions import Access
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import audit
@@ -42,18 +42,18 @@ def written(database: Database) -> Database:
 @pytest.mark.parametrize(
     ("wanted", "number"),
     [
-        (Wanted(), 40),
-        (Wanted(actor="anna"), 20),
-        (Wanted(kind="job"), 20),
-        (Wanted(kind="job", key="k0"), 10),
-        (Wanted(key="k0", actor="token:ci"), 0),
-        (Wanted(action="deleted"), 8),
-        (Wanted(since=NOW + timedelta(minutes=30)), 10),
-        (Wanted(since=NOW + timedelta(minutes=30), until=NOW + timedelta(minutes=31)), 1),
+        (AuditFilter(), 40),
+        (AuditFilter(actor="anna"), 20),
+        (AuditFilter(kind="job"), 20),
+        (AuditFilter(kind="job", key="k0"), 10),
+        (AuditFilter(key="k0", actor="token:ci"), 0),
+        (AuditFilter(action="deleted"), 8),
+        (AuditFilter(since=NOW + timedelta(minutes=30)), 10),
+        (AuditFilter(since=NOW + timedelta(minutes=30), until=NOW + timedelta(minutes=31)), 1),
     ],
 )
 def test_filters_hold_together_and_pages_miss_and_repeat_nothing(
-    access: Access, written: Database, wanted: Wanted, number: int
+    access: Access, written: Database, wanted: AuditFilter, number: int
 ) -> None:
     whole = access.list_audit(wanted, limit=500)
     assert len(whole) == number

@@ -18,8 +18,8 @@ from highball.hub.runs.subjects import planned_of
 from highball.hub.status.overview import (
     JobFilter,
     Overview,
-    Problem,
     ProblemKind,
+    StandingProblem,
     look_over,
     survey,
 )
@@ -53,7 +53,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         yield whole
 
 
-def problems(hub: Whole, now: datetime = SOON, **chosen: Any) -> list[Problem]:
+def problems(hub: Whole, now: datetime = SOON, **chosen: Any) -> list[StandingProblem]:
     found = look_over(hub.hub, survey(hub.hub, now)).problems
     return [one for one in found if all(getattr(one, name) == value for name, value in chosen.items())]
 

@@ -7,7 +7,7 @@ from threading import Barrier
 from uuid import UUID
 
 from api.whole import ANNA, CANARY, NOW, Whole
-from highball.hub.audit import Wanted
+from highball.hub.audit import AuditFilter
 from highball.hub.runs.queue import RunOrder
 from highball.hub.secrets.vault import COMING, FORMER
 from highball.protocol.tasks import KeyTask
@@ -40,6 +40,6 @@ def test_the_end_of_a_rotation_is_settled_once_however_many_see_it(whole: Whole)
     place = hub.vault.find_place("far", "password")
     assert hub.vault.open(place).reveal() == b"new 59"
     assert hub.vault.open(place + FORMER).reveal() == b"new 58"
-    rotated = hub.access.list_audit(Wanted(action="rotated", key="far"))
+    rotated = hub.access.list_audit(AuditFilter(action="rotated", key="far"))
     assert len(rotated) == 10
     assert CANARY not in repr(rotated)

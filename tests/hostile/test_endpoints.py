@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from api.whole import ANNA, NOW, Whole, whole_hub
 from highball.config.repository import Repository
 from highball.errors import Conflict
-from highball.hub.audit import Wanted
+from highball.hub.audit import AuditFilter
 from highball.hub.document.endpoint_bindings import FREE, HEAD
 from highball.hub.secrets.vault import (
     Vault,
@@ -61,7 +61,7 @@ def places_of(answer: Any) -> set[str]:
 
 
 def audited(whole: Whole, action: str) -> list[Any]:
-    return whole.hub.access.list_audit(Wanted(action=action))
+    return whole.hub.access.list_audit(AuditFilter(action=action))
 
 
 # --- what a changed address asks for -----------------------------------------------------------------

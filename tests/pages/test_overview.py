@@ -11,9 +11,9 @@ from playwright.sync_api import expect
 
 from highball.config.document import build
 from highball.hub.status.overview import (
-    Problem,
+    OverviewCounts,
     ProblemKind,
-    Verdict,
+    StandingProblem,
 )
 from highball.model.run import Action
 from highball.model.standing import Health
@@ -25,8 +25,8 @@ from pages.looking import Looker
 NOW = datetime(2026, 11, 22, 9, 12, tzinfo=UTC)
 
 
-def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) -> Verdict:
-    return Verdict(
+def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) -> OverviewCounts:
+    return OverviewCounts(
         as_of=NOW,
         jobs=jobs,
         need=need,
@@ -54,7 +54,7 @@ def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) ->
         (verdict(1, 1, 0, ProblemKind.OVERDUE), "The only job needs you.", "bad"),
     ],
 )
-def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str, tone: str) -> None:
+def test_the_verdict_is_one_sentence_and_a_height(found: OverviewCounts, sentence: str, tone: str) -> None:
     assert (say(found), tone_of(found)) == (sentence, tone)
 
 
@@ -88,7 +88,7 @@ def test_the_verdict_is_one_sentence_and_a_height(found: Verdict, sentence: str,
     ],
 )
 def test_a_pause_is_told_in_the_headline(
-    found: Verdict, until: datetime | None, sentence: str, tone: str
+    found: OverviewCounts, until: datetime | None, sentence: str, tone: str
 ) -> None:
     paused = found.model_copy(update={"paused": 1, "paused_until": until})
     assert (say(paused, ZoneInfo("Europe/Berlin")), tone_of(paused)) == (sentence, tone)
@@ -98,19 +98,21 @@ def test_a_problem_is_told_by_the_name_that_its_page_bears() -> None:
     nas = {"url": "/mnt/nas", "password": {"env": "X"}, "title": "Attic"}
     wiki = {"sources": ["/wiki"], "repositories": ["nas"], "title": "The <wiki>"}
     names = Names(build({"repositories": {"nas": nas}, "jobs": {"wiki": wiki}}))
-    never = Problem(kind=ProblemKind.NEVER, job="wiki", repositories=("nas",))
+    never = StandingProblem(kind=ProblemKind.NEVER, job="wiki", repositories=("nas",))
     assert '<a class="primary" href="/jobs/wiki">The &lt;wiki&gt;</a> has' in tell(never, NOW, names).title
-    check = Problem(kind=ProblemKind.FAILURE, repositories=("nas",), action=Action.CHECK)
+    check = StandingProblem(kind=ProblemKind.FAILURE, repositories=("nas",), action=Action.CHECK)
     assert "Check of Attic</a>" in tell(check, NOW, names).title
-    assert "gone</a>" in tell(Problem(kind=ProblemKind.OFFLINE, host="gone"), NOW, names).title
+    assert "gone</a>" in tell(StandingProblem(kind=ProblemKind.OFFLINE, host="gone"), NOW, names).title
 
 
 def test_a_proof_that_many_jobs_lack_is_told_once_and_leads_to_all_of_them() -> None:
     nas = {"url": "/mnt/nas", "password": {"env": "X"}}
     job = {"sources": ["/s"], "repositories": ["nas"]}
     names = Names(build({"repositories": {"nas": nas}, "jobs": {f"job-{n}": job for n in range(30)}}))
-    lacking = [Problem(kind=ProblemKind.UNPROVED, job=f"job-{n}", repositories=("nas",)) for n in range(8)]
-    failing = [Problem(kind=ProblemKind.FAILURE, job=f"job-{n}") for n in range(MOST_PROBLEMS + 2)]
+    lacking = [
+        StandingProblem(kind=ProblemKind.UNPROVED, job=f"job-{n}", repositories=("nas",)) for n in range(8)
+    ]
+    failing = [StandingProblem(kind=ProblemKind.FAILURE, job=f"job-{n}") for n in range(MOST_PROBLEMS + 2)]
 
     told, left = tell_all([*failing, *lacking], NOW, names)
     assert (len(told), left, told[-1].address) == (MOST_PROBLEMS + 1, 2, "/jobs?state=unproved")

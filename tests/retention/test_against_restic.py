@@ -16,7 +16,7 @@ import pytest
 
 from highball.model.snapshot import Snapshot
 from highball.retention import (
-    Look,
+    FreshLook,
     OnRecord,
     PlannedSet,
     Retention,
@@ -161,7 +161,9 @@ def test_a_plan_agrees_with_restics_dry_run_of_its_set_among_others(
     policy = Retention(last=3, daily=5, monthly=6)
     selection = ("--group-by", "", "--host", "web", "--tag", "hb:job=documents,hb:set=files")
     (group,) = dry_run(restic, repository, policy, *selection)
-    look = Look(now=datetime(2026, 2, 1, tzinfo=UTC), listing=ours, judge_removes=ids_of(group["remove"]))
+    look = FreshLook(
+        now=datetime(2026, 2, 1, tzinfo=UTC), listing=ours, judge_removes=ids_of(group["remove"])
+    )
     record = OnRecord(governed=[snapshot.id for snapshot in ours])
     plan = make_plan(PlannedSet("nas", "web", "documents", "files"), policy, look, record)
     assert [reason.code for reason in plan.messages] == ["approval_required"]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from highball.model.snapshot import Snapshot
 from highball.retention import (
+    FreshLook,
     GapsKnown,
-    Look,
     OnRecord,
     Plan,
     PlannedSet,
@@ -33,7 +33,7 @@ HELD = stands_still("check_failed", "the last check failed", until="one succeeds
 
 
 OF = PlannedSet("nas", "web", "documents", "files")
-LOOKED_AT = {one.name for one in fields(Look)}
+LOOKED_AT = {one.name for one in fields(FreshLook)}
 
 
 def _plan(
@@ -51,7 +51,7 @@ def _plan(
     record: dict[str, Any] = {"governed": everything}
     for name, value in given.items():
         (look if name in LOOKED_AT else record)[name] = value
-    return make_plan(of, retention or Retention(last=1), Look(**look), OnRecord(**record), approval)
+    return make_plan(of, retention or Retention(last=1), FreshLook(**look), OnRecord(**record), approval)
 
 
 def _days(count: int, newest: datetime = NOW) -> list[Snapshot]:

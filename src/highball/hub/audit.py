@@ -111,7 +111,7 @@ class Entry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AuditFilter:
     """Which entries of the audit; None is all."""
 
     actor: str | None = None
@@ -123,17 +123,19 @@ class Wanted:
 
 
 def list_audit(
-    database: Database, wanted: Wanted | None = None, *, before: str | None = None, limit: int = 100
+    database: Database, wanted: AuditFilter | None = None, *, before: str | None = None, limit: int = 100
 ) -> list[Entry]:
     """Entries, the newest first; `before` is the id of the last one that was read already."""
-    query = sa.select(audit).where(*_conditions(wanted or Wanted())).order_by(audit.c.id.desc()).limit(limit)
+    query = (
+        sa.select(audit).where(*_conditions(wanted or AuditFilter())).order_by(audit.c.id.desc()).limit(limit)
+    )
     if before is not None:
         query = query.where(audit.c.id < before)
     with database.read() as connection:
         return [Entry.model_validate(row._asdict()) for row in connection.execute(query)]
 
 
-def every_entry(database: Database, wanted: Wanted | None = None, *, page: int = 500) -> Iterator[Entry]:
+def every_entry(database: Database, wanted: AuditFilter | None = None, *, page: int = 500) -> Iterator[Entry]:
     """All of them, the newest first, a page at a time."""
     before = None
     while entries := list_audit(database, wanted, before=before, limit=page):
@@ -169,7 +171,7 @@ def _as_json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def _conditions(wanted: Wanted) -> Iterator[sa.ColumnElement[bool]]:
+def _conditions(wanted: AuditFilter) -> Iterator[sa.ColumnElement[bool]]:
     for name in ("actor", "kind", "key", "action"):
         if getattr(wanted, name) is not None:
             yield audit.c[name] == getattr(wanted, name)

@@ -32,7 +32,7 @@ from highball.hub.auth.sessions import (
     Known,
     LoggedIn,
 )
-from highball.hub.bus.base import Limits
+from highball.hub.bus.base import RateLimits
 from highball.hub.bus.in_process import LocalLimits
 from highball.model.run import Reason
 from highball.secret import SecretValue
@@ -117,7 +117,7 @@ class Guard:
         clock: Callable[[], datetime],
         rules: Rules | None = None,
         draw: DrawRefusal | None = None,
-        limits: Limits | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
         self._app = app
         self._access = access

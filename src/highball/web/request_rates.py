@@ -7,7 +7,7 @@ whoever asks without end from the same address does not keep it out.
 from __future__ import annotations
 
 from highball.hub.auth.rate_limit import for_address, for_browser
-from highball.hub.bus.base import Limits, Rate
+from highball.hub.bus.base import Rate, RateLimits
 
 EACH_SECOND = 20.0
 AT_ONCE = 300
@@ -17,7 +17,7 @@ AT_ONCE = 300
 class Rates:
     """Counts requests, at all processes of the hub together."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
 
     async def admit(self, address: str) -> bool:

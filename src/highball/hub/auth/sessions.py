@@ -24,7 +24,7 @@ from highball.errors import (
     StateUnusable,
     Unknown,
 )
-from highball.hub.audit import HUB, Actor, Entry, Wanted, every_entry, list_audit, write_down
+from highball.hub.audit import HUB, Actor, AuditFilter, Entry, every_entry, list_audit, write_down
 from highball.hub.auth import identities, passwords, rate_limit
 from highball.hub.auth import users as accounts
 from highball.hub.auth.known_browsers import KEY_BYTES, Browsers
@@ -40,7 +40,7 @@ from highball.hub.auth.users import (
     PASSWORD,
     SETUP,
     Account,
-    Link,
+    OneTimeLink,
     Program,
 )
 from highball.hub.secrets.vault import Vault
@@ -102,7 +102,7 @@ class CodeAwaited:
 
 
 @dataclass(frozen=True)
-class Session:
+class BrowserSession:
     """A browser that is logged in."""
 
     id: str
@@ -143,7 +143,7 @@ class Access:
 
     # --- the first account ---
 
-    def make_setup_token(self, now: datetime) -> Link | None:
+    def make_setup_token(self, now: datetime) -> OneTimeLink | None:
         """The one-time token for the first admin, in place of any before; None where an admin can log in."""
         with self._database.write() as connection:
             connection.execute(enrolments.delete().where(enrolments.c.purpose == SETUP))
@@ -435,7 +435,7 @@ class Access:
 
     # --- sessions ---
 
-    def list_sessions(self, user: str, now: datetime) -> list[Session]:
+    def list_sessions(self, user: str, now: datetime) -> list[BrowserSession]:
         """A user's sessions that still count, the last used first."""
         with self._database.read() as connection:
             rows = connection.execute(
@@ -445,7 +445,7 @@ class Access:
                 .order_by(sessions.c.seen_at.desc(), sessions.c.id.desc())
             ).all()
         untold = ("token", "proved_at")
-        return [Session(**{n: v for n, v in row._asdict().items() if n not in untold}) for row in rows]
+        return [BrowserSession(**{n: v for n, v in row._asdict().items() if n not in untold}) for row in rows]
 
     def end_session(self, user: str, id: str, actor: Actor, now: datetime) -> None:
         """End one session of a user. Raises Unknown."""
@@ -462,7 +462,7 @@ class Access:
 
     # --- passwords and links ---
 
-    def make_link(self, user: str, actor: Actor, now: datetime) -> Link:
+    def make_link(self, user: str, actor: Actor, now: datetime) -> OneTimeLink:
         """A one-time token by which a user sets a password; those made before count no more. Raises Unknown."""
         with self._database.write() as connection:
             if accounts.find_user(connection, user) is None:
@@ -737,7 +737,7 @@ class Access:
     # --- audit, and what is long past ---
 
     def list_audit(
-        self, wanted: Wanted | None = None, *, before: str | None = None, limit: int = 100
+        self, wanted: AuditFilter | None = None, *, before: str | None = None, limit: int = 100
     ) -> list[Entry]:
         """Entries of the audit, the newest first; `before` is the id of the last one that was read already."""
         return list_audit(self._database, wanted, before=before, limit=limit)
@@ -749,7 +749,7 @@ class Access:
         with self._database.write() as connection:
             write_down(connection, actor, action, now, kind=kind, key=key, after=after)
 
-    def every_entry(self, wanted: Wanted | None = None) -> Iterator[Entry]:
+    def every_entry(self, wanted: AuditFilter | None = None) -> Iterator[Entry]:
         """All entries of the audit, the newest first."""
         return every_entry(self._database, wanted)
 

@@ -59,7 +59,7 @@ SETUP, PASSWORD, CODE = "setup", "password", "code"
 
 
 @dataclass(frozen=True)
-class Link:
+class OneTimeLink:
     """A one-time token and until when it counts."""
 
     token: SecretValue
@@ -448,13 +448,13 @@ def make_link(
     now: datetime,
     counts_for: timedelta,
     actor: Actor,
-) -> Link:
+) -> OneTimeLink:
     """A one-time token for this purpose; only its hash is kept."""
     token = secrets.token_urlsafe(32)
     expires_at = now + counts_for
     told = {"purpose": purpose, "subject": subject, "expires_at": expires_at, "actor": actor.name}
     connection.execute(enrolments.insert().values(token=digest(token), **told))
-    return Link(SecretValue(token.encode()), expires_at)
+    return OneTimeLink(SecretValue(token.encode()), expires_at)
 
 
 def remove_links(connection: sa.Connection, user: str) -> None:

@@ -75,7 +75,7 @@ class Rate:
     at_once: int
 
 
-class Limits(Protocol):
+class RateLimits(Protocol):
     """How often somebody may, counted over all processes together."""
 
     async def admit(self, subject: str, rate: Rate) -> bool:
@@ -133,7 +133,7 @@ class Bus(Protocol):
         """Who waits for what is handed over."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> RateLimits:
         """How often somebody may."""
 
     @property

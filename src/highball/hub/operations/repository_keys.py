@@ -29,7 +29,7 @@ from highball.secret import SecretReference, SecretValue
 
 
 @dataclass(frozen=True)
-class _New:
+class _NewPassword:
     """The password that is to open a repository: a value that is sealed, or where it lies."""
 
     task: str
@@ -89,7 +89,7 @@ class KeyOperations(RunOperations):
         if of_admin and not repository.has_admin_password:
             raise Misuse(f"{key} has no password of its own for deleting", code="admin_password_unset")
         made = value or SecretValue(secrets.token_urlsafe(30).encode())
-        new = _New("key-rotate", name, None if reference else made, reference, of_admin)
+        new = _NewPassword("key-rotate", name, None if reference else made, reference, of_admin)
         return self._order_key(key, new, actor, order_key)
 
     def add_key(
@@ -111,7 +111,7 @@ class KeyOperations(RunOperations):
             raise Misuse(
                 "a key wants one password", code="password_missing", hint="send it, or name its file"
             )
-        return self._order_key(key, _New("key-add", name, value, reference), actor, order_key)
+        return self._order_key(key, _NewPassword("key-add", name, value, reference), actor, order_key)
 
     def remove_key(self, key: str, id: str, actor: Actor, *, order_key: str | None = None) -> Run:
         """Begin to remove a key; raises NotAllowed where nothing can be removed there."""
@@ -120,7 +120,7 @@ class KeyOperations(RunOperations):
         run, _ = self.place(RunOrder(task="key-remove", repository=key, key_id=id), actor, key=order_key)
         return run
 
-    def _order_key(self, key: str, new: _New, actor: Actor, order_key: str | None) -> Run:
+    def _order_key(self, key: str, new: _NewPassword, actor: Actor, order_key: str | None) -> Run:
         actor.demand(role_for(new.task))  # before anything is sealed
         self.demand_keys(key)
         run_id = new_run_id(self._now(), secrets.randbits(74))

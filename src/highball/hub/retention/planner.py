@@ -51,8 +51,8 @@ from highball.protocol.tasks import (
 )
 from highball.retention import (
     DRY_RUN,
+    FreshLook,
     GapsKnown,
-    Look,
     OnRecord,
     Plan,
     PlannedSet,
@@ -203,7 +203,7 @@ class Retainer:
         governed = self.record.list_governed(of)
         lost = tuple(one.id for one in governed if one.id in known - seen)
         holds = self.record.holds.list_of(of.repository, of.job, of.host, of.set)
-        look = Look(
+        look = FreshLook(
             now=now,
             listing=[*listing, *unseen],
             judge_removes=self._judge(of, asked, retention, governed, now) if listing else set(),

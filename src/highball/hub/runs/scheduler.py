@@ -314,7 +314,7 @@ def _time_after(told: str, after: datetime) -> datetime | None:
 
 
 @dataclass
-class _Span:
+class _AwaitedTimes:
     """Times of a host that wait for its report: those after one moment, up to another."""
 
     schedule: str
@@ -328,7 +328,7 @@ class _Span:
         return {"schedule": self.schedule, "host": self.host, **times}
 
     @classmethod
-    def of(cls, told: dict[str, str]) -> _Span:
+    def of(cls, told: dict[str, str]) -> _AwaitedTimes:
         after, until = (datetime.fromisoformat(told[name]) for name in ("after", "until"))
         return cls(told["schedule"], told["host"], after, until)
 
@@ -344,11 +344,11 @@ class _Fire:
     next_at: datetime | None = None
     due_at: datetime | None = None
     fired_at: datetime | None = None
-    owed: list[_Span] = field(default_factory=list)
+    owed: list[_AwaitedTimes] = field(default_factory=list)
 
     @classmethod
     def of(cls, row: sa.Row[Any]) -> _Fire:
-        return cls(**{**row._mapping, "owed": [_Span.of(told) for told in row.owed or ()]})
+        return cls(**{**row._mapping, "owed": [_AwaitedTimes.of(told) for told in row.owed or ()]})
 
     @property
     def values(self) -> dict[str, Any]:
@@ -394,7 +394,9 @@ class _Fire:
         if last and here:
             last.until = times[-1]
         else:
-            self.owed.append(_Span(self.schedule, self.host, times[0] - timedelta(seconds=1), times[-1]))
+            self.owed.append(
+                _AwaitedTimes(self.schedule, self.host, times[0] - timedelta(seconds=1), times[-1])
+            )
 
 
 def _equal(fire: _Fire | None, planned: Planned) -> bool:
@@ -553,8 +555,8 @@ def _settle(
 
 
 def _settle_span(
-    connection: sa.Connection, fire: _Fire, span: _Span, now: datetime
-) -> tuple[list[Fired], _Span | None]:
+    connection: sa.Connection, fire: _Fire, span: _AwaitedTimes, now: datetime
+) -> tuple[list[Fired], _AwaitedTimes | None]:
     times = []
     for time in islice(_rhythm_from(span.schedule).times(span.after), MOST_TIMES):
         if time > span.until:

@@ -97,7 +97,7 @@ class ProblemKind(StrEnum):
     UNPROVED = "unproved"
 
 
-class Problem(Fact):
+class StandingProblem(Fact, title="Problem"):
     """Something that somebody has to see to: of a job, of a repository (and what was done there), or of a host."""
 
     kind: ProblemKind
@@ -144,7 +144,7 @@ class UnderWay(Fact):
     progress: Progress | None
 
 
-class Verdict(Fact):
+class OverviewCounts(Fact, title="Verdict"):
     """The counts that answer the question."""
 
     as_of: UtcTime
@@ -167,8 +167,8 @@ class Verdict(Fact):
 class Overview(Fact):
     """Everything that the landing page says."""
 
-    verdict: Verdict
-    problems: tuple[Problem, ...]
+    verdict: OverviewCounts
+    problems: tuple[StandingProblem, ...]
     first_day: date
     matching: int
     """So many jobs are what was asked for; `jobs` are some of them."""
@@ -212,7 +212,7 @@ class Survey:
     at: datetime
     document: Document
     by_job: Mapping[str, Sequence[Standing]]
-    problems: Sequence[Problem]
+    problems: Sequence[StandingProblem]
     """The most pressing first."""
     looked_at: dict[str, JobOverview] = field(default_factory=dict)
     """Jobs as they were found since: nothing about them changes while the grounds are the same."""
@@ -267,7 +267,7 @@ def look_over(
     )
 
 
-def look_at(hub: HubParts, found: Survey, key: str) -> tuple[JobOverview, list[Problem]]:
+def look_at(hub: HubParts, found: Survey, key: str) -> tuple[JobOverview, list[StandingProblem]]:
     """One job as it was found, and what somebody has to see to about it; raises Unknown."""
     effective_job(found.document, key)
     problems = [one for one in found.problems if one.job == key and one.action is None]
@@ -308,7 +308,7 @@ def worst(standings: Iterable[Standing]) -> Health:
     return min((one.state for one in standings), key=_UNWELL.index, default=Health.NEVER)
 
 
-def _pressing_first(jobs: Iterable[str], problems: Sequence[Problem]) -> list[str]:
+def _pressing_first(jobs: Iterable[str], problems: Sequence[StandingProblem]) -> list[str]:
     """The keys of the jobs, those with the most pressing problem first; `problems` is in that order."""
     first: dict[str, int] = {}
     for place, problem in enumerate(problems):
@@ -319,10 +319,10 @@ def _pressing_first(jobs: Iterable[str], problems: Sequence[Problem]) -> list[st
 
 def _verdict(
     by_job: Mapping[str, Sequence[Standing]],
-    problems: Sequence[Problem],
+    problems: Sequence[StandingProblem],
     pauses: Sequence[Pause],
     now: datetime,
-) -> Verdict:
+) -> OverviewCounts:
     keys = {*by_job, *(one.job for one in problems if one.job)}
     proofs = [
         (one.last_restore_proof_at, one.job)
@@ -333,7 +333,7 @@ def _verdict(
     oldest = min(proofs, default=(None, None))
     ends = [pause.until for pause in pauses if pause.subject.removeprefix("backup:") in by_job]
     known = [end for end in ends if end is not None]
-    return Verdict(
+    return OverviewCounts(
         as_of=now,
         jobs=len(keys),
         need=len({one.job for one in problems if one.job and one.kind is not ProblemKind.UNPROVED}),
@@ -373,12 +373,12 @@ def _jobs(
 # --- problems of the hub itself ------------------------------------------------------------------
 
 
-def _of_the_record(hub: HubParts) -> Iterator[Problem]:
+def _of_the_record(hub: HubParts) -> Iterator[StandingProblem]:
     """That nothing can be written down now: nothing can be ordered, and what agents tell waits with them."""
     trouble = hub.database.trouble
     if trouble is not None:
         message = f"{trouble.message}; {trouble.hint}" if trouble.hint else trouble.message
-        yield Problem(
+        yield StandingProblem(
             kind=ProblemKind.UNWRITABLE, host=hub.host, reason=Reason(code=trouble.code, message=message)
         )
 
@@ -386,18 +386,20 @@ def _of_the_record(hub: HubParts) -> Iterator[Problem]:
 # --- problems of what is declared -----------------------------------------------------------------
 
 
-def _of_configuration(hub: HubParts) -> Iterator[Problem]:
+def _of_configuration(hub: HubParts) -> Iterator[StandingProblem]:
     """What is declared and cannot hold: the hub's own file, and each stored object that is left out."""
     if hub.file_fault is not None:
         message = f"{hub.documents.file()}: {hub.file_fault.message}; what it declared before holds"
-        yield Problem(kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message))
+        yield StandingProblem(
+            kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message)
+        )
     faults = hub.documents.list_faults()
     keys = [one.key for one in hub.documents.list_objects("job")] if faults else []
     for fault in faults:
         key = next((key for key in keys if is_about(fault, [place_of("job", key)])), None)
         hint = f" ({fault.hint})" if fault.hint else ""
         reason = Reason(code="configuration_invalid", message=f"{fault.at} {fault.message}{hint}")
-        yield Problem(kind=ProblemKind.INVALID, job=key, reason=reason)
+        yield StandingProblem(kind=ProblemKind.INVALID, job=key, reason=reason)
 
 
 # --- problems of jobs ----------------------------------------------------------------------------
@@ -405,7 +407,7 @@ def _of_configuration(hub: HubParts) -> Iterator[Problem]:
 
 def _of_jobs(
     connection: sa.Connection, document: Document, by_job: Mapping[str, Sequence[Standing]], now: datetime
-) -> Iterator[Problem]:
+) -> Iterator[StandingProblem]:
     begun = _first_bad(connection, [one for found in by_job.values() for one in found if _kind_of(one)])
     missed = _last_missed(connection, list(by_job))
     for key, standings in by_job.items():
@@ -425,13 +427,15 @@ def _of_jobs(
         wrong = {kind: [one for one in standings if _kind_of(one) is kind] for kind in _OF_STANDING}
         for kind, there in wrong.items():
             if there:
-                yield Problem(kind=kind, **_told_of(document, kind, there, begun, miss), **told)
+                yield StandingProblem(kind=kind, **_told_of(document, kind, there, begun, miss), **told)
         if miss is not None and not any(wrong.values()):
-            yield Problem(kind=ProblemKind.MISSED, since=miss.nominal_at, **_told_of_miss(miss), **told)
+            yield StandingProblem(
+                kind=ProblemKind.MISSED, since=miss.nominal_at, **_told_of_miss(miss), **told
+            )
         unproved = [one for one in standings if one.snapshots and one.last_restore_proof_at is None]
         if unproved:
             places = tuple(one.repository for one in unproved)
-            yield Problem(kind=ProblemKind.UNPROVED, repositories=places, **told)
+            yield StandingProblem(kind=ProblemKind.UNPROVED, repositories=places, **told)
 
 
 _OF_STANDING = (ProblemKind.FAILURE, ProblemKind.OVERDUE, ProblemKind.NEVER, ProblemKind.WARNING)
@@ -525,9 +529,9 @@ def _list_holds(connection: sa.Connection, document: Document) -> list[Hold]:
     ]
 
 
-def _of_hold(hold: Hold) -> Problem:
+def _of_hold(hold: Hold) -> StandingProblem:
     """Where retention stands still, and what that waits for."""
-    return Problem(
+    return StandingProblem(
         kind=ProblemKind.HELD,
         job=None if hold.job == HUB_JOB else hold.job,
         repositories=(hold.repository,),
@@ -540,14 +544,14 @@ def _of_hold(hold: Hold) -> Problem:
 
 
 def _each_cause_once(
-    connection: sa.Connection, found: Sequence[Problem], holds: Sequence[Hold]
-) -> list[Problem]:
+    connection: sa.Connection, found: Sequence[StandingProblem], holds: Sequence[Hold]
+) -> list[StandingProblem]:
     """The problems and the holds, one row for what has one cause.
 
     A failure says that it holds retention, too. A warning that says nothing else is told by the holds, which say what
     they wait for.
     """
-    told: list[Problem] = []
+    told: list[StandingProblem] = []
     said: set[str] = set()
     for problem in found:
         same = [hold for hold in holds if _is_about(hold, problem)]
@@ -559,12 +563,12 @@ def _each_cause_once(
     return [*told, *(_of_hold(hold) for hold in holds if hold.id not in said)]
 
 
-def _is_about(hold: Hold, problem: Problem) -> bool:
+def _is_about(hold: Hold, problem: StandingProblem) -> bool:
     here = hold.repository in problem.repositories and problem.job in (None, hold.job)
     return here and problem.reason is not None and is_shown_by(hold, problem.reason.code)
 
 
-def _tell_all(connection: sa.Connection, holds: Sequence[Hold], problem: Problem) -> bool:
+def _tell_all(connection: sa.Connection, holds: Sequence[Hold], problem: StandingProblem) -> bool:
     """Whether these holds tell all that a run warned of, in each of its repositories."""
     if {hold.repository for hold in holds} < set(problem.repositories):
         return False
@@ -573,14 +577,14 @@ def _tell_all(connection: sa.Connection, holds: Sequence[Hold], problem: Problem
     return all(any(is_shown_by(hold, code) for hold in holds) for code in codes)
 
 
-def _of_untested(connection: sa.Connection, document: Document) -> Iterator[Problem]:
+def _of_untested(connection: sa.Connection, document: Document) -> Iterator[StandingProblem]:
     """Repositories that were saved though no test of them succeeded, until one does."""
     for key, since, reason in list_untested(connection):
         if key in document.repositories:
-            yield Problem(kind=ProblemKind.UNTESTED, repositories=(key,), since=since, reason=reason)
+            yield StandingProblem(kind=ProblemKind.UNTESTED, repositories=(key,), since=since, reason=reason)
 
 
-def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[Problem]:
+def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator[StandingProblem]:
     """What the last run of each kind that keeps a repository in order came to."""
     told = [(key, action.value) for key in keys for action in UPKEEP]
     one = as_rows(connection, ("repository", "action"), told)
@@ -601,7 +605,7 @@ def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator
         if row.reason_code in set(HoldCause) and row.outcome == Outcome.WARNING.value:
             continue  # the hold itself tells it, for as long as it holds
         reason = Reason(code=row.reason_code, message=row.reason_message) if row.reason_code else None
-        yield Problem(
+        yield StandingProblem(
             kind=ProblemKind(row.outcome),
             job=row.job,
             repositories=(row.repository,),
@@ -613,17 +617,17 @@ def _of_repositories(connection: sa.Connection, keys: Sequence[str]) -> Iterator
         )
 
 
-def _of_hosts(connection: sa.Connection, document: Document, hub: HubParts) -> Iterator[Problem]:
+def _of_hosts(connection: sa.Connection, document: Document, hub: HubParts) -> Iterator[StandingProblem]:
     """Hosts that have work and whose agents are not there, those aside that may sleep."""
     seen = {row.host: row.seen_at for row in connection.execute(sa.select(agents.c.host, agents.c.seen_at))}
     wanted = {one.host for one in planned_of(document, hub.host)}
     for host in sorted(wanted):
         asleep = host in document.hosts and not document.hosts[host].always_on
         if not asleep and hub.fleet.find(host) is None:
-            yield Problem(kind=ProblemKind.OFFLINE, host=host, since=seen.get(host))
+            yield StandingProblem(kind=ProblemKind.OFFLINE, host=host, since=seen.get(host))
 
 
-def _of_twins(hub: HubParts) -> Iterator[Problem]:
+def _of_twins(hub: HubParts) -> Iterator[StandingProblem]:
     """Hosts as which a second agent dials, with a copy of the key of the one that is there."""
     for host, twin in sorted(hub.fleet.list_twins(utc_now()).items()):
         message = (
@@ -632,4 +636,4 @@ def _of_twins(hub: HubParts) -> Iterator[Problem]:
             "of its own: highball agent --join"
         )
         reason = Reason(code="agent_twin", message=message)
-        yield Problem(kind=ProblemKind.TWIN, host=host, since=twin.since, reason=reason)
+        yield StandingProblem(kind=ProblemKind.TWIN, host=host, since=twin.since, reason=reason)

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from highball.config.moment import Moment
-from highball.hub.audit import Entry, Wanted, as_csv
+from highball.hub.audit import AuditFilter, Entry, as_csv
 from highball.web.authorize import Admin
 from highball.web.dependencies import TheAccess
 
@@ -43,7 +43,7 @@ def read_audit(
     accept: Annotated[str, Header()] = "",
 ) -> AuditPage | Response:
     """Who changed what, when and from where: 100 entries where no limit is said; as CSV without one all at once."""
-    wanted = Wanted(actor, kind, key, action, since, until)
+    wanted = AuditFilter(actor, kind, key, action, since, until)
     if format == "csv" or (format is None and "text/csv" in accept):
         return StreamingResponse(
             as_csv(islice(access.every_entry(wanted), limit)),

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from highball.hub.audit import Entry, Wanted
+from highball.hub.audit import AuditFilter, Entry
 from highball.hub.document.diff import FieldDifference, differences
 from highball.hub.hub import Hub
 from highball.model.text import time_to_text
@@ -155,10 +155,10 @@ def _table(spec: object) -> dict[str, object] | None:
     return spec if spec is None or isinstance(spec, dict) else {"": spec}
 
 
-def _wanted(asked: dict[str, str], zone: tzinfo) -> Wanted:
+def _wanted(asked: dict[str, str], zone: tzinfo) -> AuditFilter:
     since = begin_of(asked["since"], zone, "since") if asked["since"] else None
     until = begin_of(asked["until"], zone, "until") if asked["until"] else None
-    return Wanted(
+    return AuditFilter(
         actor=asked["who"] or None,
         kind=asked["kind"] or None,
         key=asked["key"] or None,
@@ -168,7 +168,7 @@ def _wanted(asked: dict[str, str], zone: tzinfo) -> Wanted:
     )
 
 
-def _for_api(wanted: Wanted) -> dict[str, str]:
+def _for_api(wanted: AuditFilter) -> dict[str, str]:
     """The same filters, as the API takes them."""
     told = {"format": "csv", "actor": wanted.actor, "kind": wanted.kind, "key": wanted.key}
     told |= {"action": wanted.action}

@@ -32,7 +32,7 @@ from highball.hub.status.daily_outcomes import first_day
 from highball.hub.status.overview import (
     JobFilter,
     JobOverview,
-    Problem,
+    StandingProblem,
     look_at,
     look_over,
 )
@@ -390,7 +390,7 @@ def _page_of(hub: Hub, pages: Pages, key: str) -> JobPage:
     )
 
 
-def _lede(problems: Sequence[Problem], now: datetime) -> str | None:
+def _lede(problems: Sequence[StandingProblem], now: datetime) -> str | None:
     """What is wrong in a sentence, and what is still safe."""
     if not problems:
         return None

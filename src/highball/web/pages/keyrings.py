@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from highball.errors import HighballError, Misuse
-from highball.hub.audit import Entry, Wanted
+from highball.hub.audit import AuditFilter, Entry
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RunFilter
@@ -271,7 +271,7 @@ def kit_taken(hub: Hub, key: str) -> Entry | None:
     found = [
         entry
         for action in (KIT_KEPT, "took_kit")
-        for entry in hub.access.list_audit(Wanted(kind="repository", key=key, action=action), limit=1)
+        for entry in hub.access.list_audit(AuditFilter(kind="repository", key=key, action=action), limit=1)
     ]
     return max(found, key=lambda entry: entry.at, default=None)
 

@@ -17,10 +17,10 @@ from highball.hub.status.overview import (
     JobFilter,
     JobOverview,
     Overview,
-    Problem,
+    OverviewCounts,
     ProblemKind,
+    StandingProblem,
     UnderWay,
-    Verdict,
     look_over,
 )
 from highball.model.run import RunState
@@ -44,7 +44,7 @@ router = APIRouter(include_in_schema=False)
 class Glance:
     """How everything stands: the answer, what needs somebody, the jobs, what runs and what is next."""
 
-    verdict: Verdict
+    verdict: OverviewCounts
     sentence: Sentence
     problems: Sequence[Told]
     more_problems: int
@@ -89,12 +89,12 @@ class Sentence:
     as_of: str
 
 
-def _sentence(verdict: Verdict, pages: Pages) -> Sentence:
+def _sentence(verdict: OverviewCounts, pages: Pages) -> Sentence:
     here = verdict.as_of.astimezone(pages.zone())
     return Sentence(say(verdict, pages.zone()), tone_of(verdict), f"{here:%A} {here.day} {here:%B, %H:%M}")
 
 
-def say(verdict: Verdict, zone: tzinfo = UTC) -> str:
+def say(verdict: OverviewCounts, zone: tzinfo = UTC) -> str:
     """How many need somebody, then what is fine, then what is paused and what was never tested."""
     if not verdict.jobs:
         return "Nothing is protected yet."
@@ -115,7 +115,7 @@ def say(verdict: Verdict, zone: tzinfo = UTC) -> str:
     return f"{first}{_paused(verdict, zone)}. {other} protected{but}."
 
 
-def _paused(verdict: Verdict, zone: tzinfo) -> str:
+def _paused(verdict: OverviewCounts, zone: tzinfo) -> str:
     """That jobs do not run by themselves, behind what else is said of them."""
     if not verdict.paused:
         return ""
@@ -129,13 +129,13 @@ def _paused(verdict: Verdict, zone: tzinfo) -> str:
     return f", and {'one is' if verdict.paused == 1 else f'{verdict.paused} are'} paused{until}"
 
 
-def _unproved(verdict: Verdict) -> str:
+def _unproved(verdict: OverviewCounts) -> str:
     if verdict.jobs == verdict.unproved == 1:
         return "was"
     return "one was" if verdict.unproved == 1 else f"{verdict.unproved} were"
 
 
-def tone_of(verdict: Verdict) -> str:
+def tone_of(verdict: OverviewCounts) -> str:
     """How high the signal's ball is."""
     if not verdict.jobs:
         return "idle"
@@ -170,7 +170,7 @@ class Told:
     fix: str
 
 
-def tell_all(problems: Sequence[Problem], now: datetime, names: Names) -> tuple[list[Told], int]:
+def tell_all(problems: Sequence[StandingProblem], now: datetime, names: Names) -> tuple[list[Told], int]:
     """The most pressing problems in words, and how many are left; a proof that many jobs lack is told once."""
     unproved = [one for one in problems if one.kind is ProblemKind.UNPROVED]
     at_once = len(unproved) > 1
@@ -181,7 +181,7 @@ def tell_all(problems: Sequence[Problem], now: datetime, names: Names) -> tuple[
     return told, max(0, len(each) - MOST_PROBLEMS)
 
 
-def tell(problem: Problem, now: datetime, names: Names) -> Told:
+def tell(problem: StandingProblem, now: datetime, names: Names) -> Told:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = status_looks.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
@@ -207,7 +207,7 @@ def tell(problem: Problem, now: datetime, names: Names) -> Told:
     return Told(look, title, _detail(problem, now), address, fix)
 
 
-def _tell_unproved(unproved: Sequence[Problem], names: Names) -> Told:
+def _tell_unproved(unproved: Sequence[StandingProblem], names: Names) -> Told:
     look = status_looks.PROBLEMS[ProblemKind.UNPROVED]
     link = Markup('<a class="primary" href="{}">{}</a>').format(
         UNPROVED, humanize.counted(len(unproved), "job")
@@ -220,7 +220,7 @@ def _tell_unproved(unproved: Sequence[Problem], names: Names) -> Told:
     return Told(look, title, told, UNPROVED, "See the jobs")
 
 
-def _name(problem: Problem, names: Names) -> str:
+def _name(problem: StandingProblem, names: Names) -> str:
     """What it is about, as its own page calls it."""
     if problem.job is not None:
         return names.job(problem.job)
@@ -233,19 +233,19 @@ def _name(problem: Problem, names: Names) -> str:
     return names.host(problem.host or "the hub")
 
 
-def _out_of_failure(problem: Problem, address: str) -> tuple[str, str]:
+def _out_of_failure(problem: StandingProblem, address: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == "repository_damaged" and problem.repositories:
         return f"{repository_page(problem.repositories[0])}/repair", "Repair"
     return address, "See the run"
 
 
-def _out_of_hold(problem: Problem, subject: str) -> tuple[str, str]:
+def _out_of_hold(problem: StandingProblem, subject: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == HoldCause.CHECK_FAILED.value and problem.repositories:
         return f"{repository_page(problem.repositories[0])}/repair", "Repair"
     return f"{subject}#held", "See why"
 
 
-def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime) -> Markup:
+def _title(problem: StandingProblem, look: Look, subject: str, name: str, now: datetime) -> Markup:
     if problem.kind is ProblemKind.HELD:
         name = f"Retention of {name}"
     elif problem.action is not None and problem.job is None:
@@ -272,7 +272,7 @@ def _title(problem: Problem, look: Look, subject: str, name: str, now: datetime)
     return sentences[problem.kind].format(link, word, why)
 
 
-def _detail(problem: Problem, now: datetime) -> str:
+def _detail(problem: StandingProblem, now: datetime) -> str:
     parts = []
     if problem.repositories and problem.job is not None:
         parts.append(f"In {', '.join(problem.repositories)}")

@@ -22,7 +22,7 @@ from highball.config.document import effective_job
 from highball.config.repository import Repository
 from highball.errors import Conflict, Failed, HighballError, Misuse
 from highball.hub.agents.remote_repository import AskedOverWire
-from highball.hub.audit import Actor, Wanted
+from highball.hub.audit import Actor, AuditFilter
 from highball.hub.auth.users import demand_present
 from highball.hub.hub import Hub
 from highball.hub.runs.queue import RunOrder
@@ -198,7 +198,7 @@ def _step(hub: Hub) -> str:
         return "run"
     key = _first_repository(hub)
     sealed = hub.vault.find(hub.vault.find_place(key, "password"))
-    kept = hub.access.list_audit(Wanted(kind="repository", key=key, action=KIT_KEPT), limit=1)
+    kept = hub.access.list_audit(AuditFilter(kind="repository", key=key, action=KIT_KEPT), limit=1)
     return "kit" if sealed is not None and not kept else "job"
 
 

@@ -15,7 +15,7 @@ from highball.agent.run import maintenance
 from highball.agent.run.steps import StepResult, Steps
 from highball.cli.app import run_command
 from highball.cli.context import Session
-from highball.cli.hub_client import Hub
+from highball.cli.hub_client import HubClient
 from highball.hub.dispatch.assignments import Orders
 from highball.hub.runs.queue import RunOrder
 from highball.model.role import Role
@@ -108,7 +108,7 @@ def test_a_command_orders_it_of_a_hub(whole: Whole, monkeypatch: pytest.MonkeyPa
     assert newest_order(whole) == RunOrder(task="weigh", repository="nas")
 
 
-def reached(whole: Whole) -> Hub:
+def reached(whole: Whole) -> HubClient:
     """This hub, as a command reaches it; what is ordered there is cancelled at once, as there is no agent."""
     program = whole.client(Role.OPERATOR)
 
@@ -121,7 +121,7 @@ def reached(whole: Whole) -> Hub:
             whole.hub.backlog.end_unbegun(told.json()["id"], Outcome.CANCELLED, reason, NOW)
         return httpx.Response(told.status_code, content=told.content)
 
-    hub = Hub("https://hub.example", SecretValue(b"of nobody"))
+    hub = HubClient("https://hub.example", SecretValue(b"of nobody"))
     hub.http = httpx.Client(base_url="https://hub.example/api/v1/", transport=httpx.MockTransport(answer))
     return hub
 

@@ -21,9 +21,9 @@ import pytest
 
 from highball.cli.file_here import FileHere
 from highball.cli.follow import follow
-from highball.cli.hub_client import Hub
+from highball.cli.hub_client import HubClient
 from highball.cli.local import Machine
-from highball.cli.operations import Declared, Operations
+from highball.cli.operations import Declarations, Operations
 from highball.cli.output import Output
 from highball.cli.progress import Narrator
 from highball.cli.urls import check_url, is_exposed
@@ -171,7 +171,7 @@ def test_answered_as_at_home(
         assert shape(told) == shape(document)
 
 
-PORTS = [(Operations, Machine), (Operations, Hub), (Declared, FileHere), (Declared, Hub)]
+PORTS = [(Operations, Machine), (Operations, HubClient), (Declarations, FileHere), (Declarations, HubClient)]
 
 
 @pytest.mark.parametrize(("port", "kind"), PORTS, ids=lambda one: one.__name__)
@@ -628,9 +628,9 @@ def test_a_run_is_cancelled_by_its_id_or_by_its_job(machine: Served, away: Away,
 # --- answers that no hub of ours gives ------------------------------------------------------------
 
 
-def answering(status: int, **answer: Any) -> Hub:
+def answering(status: int, **answer: Any) -> HubClient:
     """A hub that answers everything alike."""
-    hub = Hub("https://hub.example.org/", SecretValue(b"canary"))
+    hub = HubClient("https://hub.example.org/", SecretValue(b"canary"))
     transport = httpx.MockTransport(lambda _: httpx.Response(status, **answer))
     hub.http = httpx.Client(transport=transport, base_url=hub.url)
     return hub

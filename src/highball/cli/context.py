@@ -18,9 +18,9 @@ from highball.model.run import (
 from highball.model.standing import Health, Standing
 
 if TYPE_CHECKING:
-    from highball.cli.hub_client import Hub
+    from highball.cli.hub_client import HubClient
     from highball.cli.local import Machine
-    from highball.cli.operations import Declared, Operations
+    from highball.cli.operations import Declarations, Operations
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -41,13 +41,13 @@ class Session:
     """The hub that this call speaks to, where it is not this machine's own."""
     output: Output = field(default_factory=Output)
     exit_status: int = 0
-    _reached: Hub | None = None
+    _reached: HubClient | None = None
 
     def place(self, *, looks: bool = False) -> Operations:
         """Where this call's work is done: at the hub that it names, else on this machine."""
         return self.open(looks=looks) if self.hub is None else self.reach()
 
-    def declared(self) -> Declared:
+    def declared(self) -> Declarations:
         """What the hub that this call names declares, else this machine's file; raises ConfigurationInvalid."""
         if self.hub is not None:
             return self.reach()
@@ -68,13 +68,13 @@ class Session:
             )
         return machine
 
-    def reach(self) -> Hub:
+    def reach(self) -> HubClient:
         """The hub of this call; raises LoginNeeded and SecretUnavailable where its token cannot be had."""
-        from highball.cli.hub_client import Hub, find_token
+        from highball.cli.hub_client import HubClient, find_token
 
         assert self.hub is not None
         if self._reached is None:
-            hub = self._reached = Hub(self.hub, find_token(os.environ))
+            hub = self._reached = HubClient(self.hub, find_token(os.environ))
             if is_exposed(hub.url):
                 self.output.note(
                     f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"

@@ -30,7 +30,7 @@ from highball.cli.follow import Stopping, follow
 from highball.cli.operations import Titled
 from highball.cli.options import whole_path
 from highball.cli.progress import Narrator
-from highball.cli.snapshot_choice import Keys
+from highball.cli.snapshot_choice import SnapshotKeys
 from highball.cli.urls import check_url
 from highball.config.document import (
     Document,
@@ -101,7 +101,7 @@ _REFUSALS = ("maintenance_off", "admin_creds_required")
 """Codes by which a hub refuses a run before it begins, as one machine does."""
 
 
-class Hub:
+class HubClient:
     """A hub, reached for one command."""
 
     def __init__(self, url: str, token: SecretValue) -> None:
@@ -282,10 +282,10 @@ class Hub:
         found = self._get(f"repositories/{repository}/snapshots", timeout=PATIENT)
         return [Snapshot.model_validate(one) for one in found]
 
-    def find_keys(self, job: str) -> Keys:
+    def find_keys(self, job: str) -> SnapshotKeys:
         """By which tags and hosts the snapshots of a job are found."""
         host = effective_job(self.document, job).host or self.document.settings.host
-        return Keys((job,), None if host is None else (host,))
+        return SnapshotKeys((job,), None if host is None else (host,))
 
     def list_locks(self, repository: str) -> list[Lock]:
         """The locks in a repository."""

@@ -24,7 +24,7 @@ from highball.agent.run_directory import RunDirectory, list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.cli.operations import Titled
 from highball.cli.own_places import find_configuration, find_database, find_state
-from highball.cli.snapshot_choice import Keys
+from highball.cli.snapshot_choice import SnapshotKeys
 from highball.cli.standin import can_be_written, make_standin
 from highball.config.document import (
     Document,
@@ -202,11 +202,11 @@ class Machine:
         self.record.take_listing(repository, listing, utc_now())
         return self.record.recognise(repository, listing)
 
-    def find_keys(self, job: str) -> Keys:
+    def find_keys(self, job: str) -> SnapshotKeys:
         """By which tags and hosts the snapshots of a job are found."""
         former = self.orders.former
         jobs, hosts = (job, *former.of("job", job)), (self.host, *former.of("host", self.host))
-        return Keys(jobs, hosts)
+        return SnapshotKeys(jobs, hosts)
 
     def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:
         """Hand everything that a snapshot, or a folder of it, holds to `on_node`."""

@@ -1,7 +1,7 @@
 """The port of operations: what a command may ask for and order, on one machine and over a hub alike.
 
-A command is written once, for this port. `local.Machine` carries out in its own process what `hub_client.Hub` lets a
-hub's agents do; both say the same words for the same errors. What is written below holds for both.
+A command is written once, for this port. `local.Machine` carries out in its own process what `hub_client.HubClient`
+lets a hub's agents do; both say the same words for the same errors. What is written below holds for both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from highball.cli.snapshot_choice import Keys
+from highball.cli.snapshot_choice import SnapshotKeys
 from highball.config.document import Document
 from highball.errors import Problem
 from highball.model.event import Event
@@ -33,7 +33,7 @@ Titled = tuple[str, Callable[[], Order]]
 """What a run is about, and its order, which is made when its turn comes: it depends on the runs before."""
 
 
-class Declared(Protocol):
+class Declarations(Protocol):
     """What is declared, read and changed without a look at any repository."""
 
     @property
@@ -125,7 +125,7 @@ class Operations(Protocol):
     def list_snapshots(self, repository: str) -> list[Snapshot]:
         """A repository's snapshots, other tools' among them, with what the record knows of them."""
 
-    def find_keys(self, job: str) -> Keys:
+    def find_keys(self, job: str) -> SnapshotKeys:
         """By which tags and hosts the snapshots of a job are found."""
 
     def each_node(self, of: Snapshot, folder: bytes | None, on_node: Callable[[Node], None]) -> None:

@@ -20,7 +20,7 @@ Lists = Callable[[str], Sequence[Snapshot]]
 
 
 @dataclass(frozen=True)
-class Keys:
+class SnapshotKeys:
     """By which tags and hosts the snapshots of a job are found: the keys that both have and had."""
 
     jobs: tuple[str, ...]
@@ -62,7 +62,7 @@ def find_named(lists: Lists, repositories: Sequence[str], named: str) -> Snapsho
 
 
 def choose_to_restore(
-    output: Output, lists: Lists, repositories: Sequence[str], keys: Keys, named: str | None
+    output: Output, lists: Lists, repositories: Sequence[str], keys: SnapshotKeys, named: str | None
 ) -> Snapshot:
     """The snapshot of a job to restore, from the first of the repositories that answers and has it.
 
@@ -81,7 +81,7 @@ def choose_to_restore(
 
 
 def _pick(
-    output: Output, keys: Keys, repository: str, found: Sequence[Snapshot], named: str | None
+    output: Output, keys: SnapshotKeys, repository: str, found: Sequence[Snapshot], named: str | None
 ) -> Snapshot:
     # unknown snapshots may carry our tags: "latest" and dates mean those that our runs made
     job = keys.jobs[0]

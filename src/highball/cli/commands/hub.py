@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class HubInstallation:
     """Where state and database lie; a hub without a file has all that it declares in its database."""
 
     configuration: Path | None
@@ -79,26 +79,26 @@ class Place:
         return find_database(self.state)
 
 
-def find_place(session: Session) -> Place:
+def find_place(session: Session) -> HubInstallation:
     """The place of this call's configuration, or of a hub that has none; raises ConfigurationInvalid."""
     try:
         path = find_configuration(session.config)
     except ConfigurationInvalid as error:
-        place = Place(None, Document(), find_state(None, Document()))
+        place = HubInstallation(None, Document(), find_state(None, Document()))
         if error.code != "configuration_missing" or not _is_there(place):
             raise
         return place
     document = load(path)
-    return Place(path, document, find_state(path, document), document.settings)
+    return HubInstallation(path, document, find_state(path, document), document.settings)
 
 
-def _is_there(place: Place) -> bool:
+def _is_there(place: HubInstallation) -> bool:
     """Whether a hub without a file was at work here, or somebody says that this is its state."""
     named = os.environ.get("HIGHBALL_STATE") or os.environ.get("HIGHBALL_DATABASE")
     return bool(named) or (place.state / "highball.db").exists() or (place.state / BACKUPS).exists()
 
 
-def read_declared(place: Place) -> Place:
+def read_declared(place: HubInstallation) -> HubInstallation:
     """The same place with what is declared: by its file, else in its database, with the values sealed there."""
     where = place.database
     if place.configuration is not None or (isinstance(where, Path) and not where.exists()):
@@ -306,7 +306,9 @@ def rebuild(
     _make_jobs(session.output, place, listing, added)
 
 
-def _place_to_rebuild(session: Session, url: str | None, password_file: Path | None, called: str) -> Place:
+def _place_to_rebuild(
+    session: Session, url: str | None, password_file: Path | None, called: str
+) -> HubInstallation:
     """The place of the configuration, with the repository that was named; with one, no configuration is needed."""
     if url is None and password_file is None:
         return read_declared(find_place(session))
@@ -318,7 +320,7 @@ def _place_to_rebuild(session: Session, url: str | None, password_file: Path | N
         if error.code != "configuration_missing":
             raise
         path = Path("highball.toml").absolute()
-        place = Place(path, Document(), find_state(path, Document()))
+        place = HubInstallation(path, Document(), find_state(path, Document()))
     tables = {**place.document.tables}
     if called in tables.get("repositories", {}):
         raise Conflict(
@@ -343,7 +345,7 @@ def _choose(document: Document, named: list[str]) -> list[str]:
     return chosen
 
 
-def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]:
+def _list_all(output: Output, place: HubInstallation, chosen: list[str]) -> list[Snapshot]:
     found: list[Snapshot] = []
     failures: list[HighballError] = []
     for key in chosen:
@@ -357,14 +359,14 @@ def _list_all(output: Output, place: Place, chosen: list[str]) -> list[Snapshot]
     return found
 
 
-def _ask(place: Place, key: str) -> RepositoryQueries:
+def _ask(place: HubInstallation, key: str) -> RepositoryQueries:
     _make_folder(place.state)
     workplace = Workplace(place.state, place.programs, place.sealed)
     workplace.prepare()
     return RepositoryQueries(workplace, key, place.document.repositories[key], None)
 
 
-def _fetch(output: Output, place: Place, copy: Snapshot) -> None:
+def _fetch(output: Output, place: HubInstallation, copy: Snapshot) -> None:
     """Bring the newest backup of the hub from its repository into the state directory."""
     from highball.hub.disaster import self_backup
 
@@ -404,7 +406,7 @@ def _fetch(output: Output, place: Place, copy: Snapshot) -> None:
 
 
 def _make_jobs(
-    output: Output, place: Place, listing: list[Snapshot], added: dict[str, dict[str, Any]]
+    output: Output, place: HubInstallation, listing: list[Snapshot], added: dict[str, dict[str, Any]]
 ) -> None:
     found = rebuilding.find_skeletons(listing, place.document.jobs)
     database = open_database(place.database)
@@ -423,7 +425,7 @@ def _make_jobs(
     sys.stdout.write("".join(f"{safe(line)}\n" for line in text.splitlines()))  # never broken at an edge
 
 
-def _confirm(output: Output, place: Place, listing: list[Snapshot], jobs: list[str]) -> None:
+def _confirm(output: Output, place: HubInstallation, listing: list[Snapshot], jobs: list[str]) -> None:
     database = open_database(place.database)
     counts = rebuilding.adopt(database, listing, jobs, utc_now(), COMMAND)
     database.close()

@@ -48,22 +48,22 @@ def rekey(
 
     try:
         changes = session.declared().rekey(kind, old, new, agree, dry_run=dry_run)
-    except Planned:
+    except PlanShown:
         return
     _tell(session, changes)
 
 
-class Planned(Exception):
+class PlanShown(Exception):
     """Only what would change was asked for, and it was shown."""
 
 
 def _agree(session: Session, changes: list[dict[str, Any]], *, yes: bool, dry_run: bool) -> None:
-    """Show what changes, and ask. Raises Planned, Cancelled, and Misuse where nobody can be asked."""
+    """Show what changes, and ask. Raises PlanShown, Cancelled, and Misuse where nobody can be asked."""
     output = session.output
     if output.for_people or dry_run:
         render.show_changes(output, changes)
     if dry_run:
-        raise Planned
+        raise PlanShown
     if yes:
         return
     if not output.interactive:

@@ -19,9 +19,9 @@ from highball.agent.identity import Identity, Membership
 from highball.errors import NotAllowed
 from highball.protocol.handshake import (
     LONGEST_RECORD,
+    AuthenticatedLine,
     Conversation,
     Exchange,
-    Line,
     Packer,
     Tampered,
     Unpacker,
@@ -200,7 +200,7 @@ def test_who_gives_up_while_sending_takes_no_number_away_from_who_comes_next() -
         hub, agent = conversations()
         socket = SlowSocket()
         for ours, theirs in ((agent, hub), (hub, agent)):
-            line = Line(socket, ours)
+            line = AuthenticatedLine(socket, ours)
             leaving = asyncio.create_task(line.send("first"))
             await socket.begun.wait()
             leaving.cancel()

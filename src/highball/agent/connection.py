@@ -38,9 +38,9 @@ from highball.engine.kinds import ENGINES
 from highball.errors import HighballError, NotAllowed, ProgramMissing, StateUnusable
 from highball.place.local import LOCAL
 from highball.protocol.handshake import (
+    AuthenticatedLine,
     Conversation,
     Exchange,
-    Line,
     Packer,
 )
 from highball.protocol.queries import (
@@ -125,7 +125,7 @@ class Link:
         self._carriers = Carriers(state, self._kept)
         self._asks: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
-        self._line: Line | None = None
+        self._line: AuthenticatedLine | None = None
 
     async def keep(self) -> None:
         """Stay linked for as long as this process lives."""
@@ -159,7 +159,7 @@ class Link:
                 if membership is not None and error.code == "invitation_invalid":
                     self._identity.drop_invitation()  # and dial as whom it is
                 raise
-            line = self._line = Line(_HubSocket(socket), conversation)
+            line = self._line = AuthenticatedLine(_HubSocket(socket), conversation)
             self._tell(f"linked to {membership.hub} as {membership.host}")
             try:
                 await self._work(line)
@@ -200,7 +200,7 @@ class Link:
 
     # --- while linked ---
 
-    async def _work(self, line: Line) -> None:
+    async def _work(self, line: AuthenticatedLine) -> None:
         self._kept.sweep()
         for carrier in self._carriers:
             carrier.hold_back()
@@ -232,7 +232,7 @@ class Link:
             await asyncio.sleep(HEARTBEAT.total_seconds())
             await self._say(Heartbeat())
 
-    async def _listen(self, line: Line) -> None:
+    async def _listen(self, line: AuthenticatedLine) -> None:
         while True:
             text = await line.receive()
             try:

@@ -125,7 +125,7 @@ class Socket(Protocol):
         """End it."""
 
 
-class Line:
+class AuthenticatedLine:
     """A connection after the greeting: every message bears a code of whoever said it."""
 
     def __init__(self, socket: Socket, conversation: Conversation) -> None:

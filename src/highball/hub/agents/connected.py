@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from highball.errors import Failed
-from highball.protocol.handshake import Line
+from highball.protocol.handshake import AuthenticatedLine
 from highball.protocol.wire import (
     Answer,
     Body,
@@ -31,7 +31,7 @@ class Connection:
     """A connected agent."""
 
     host: str
-    socket: Line
+    socket: AuthenticatedLine
     hello: Hello
     since: datetime
     skew: timedelta

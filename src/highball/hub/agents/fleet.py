@@ -39,9 +39,9 @@ from highball.hub.secrets.handouts import HandOuts
 from highball.hub.storage.database import Database
 from highball.hub.storage.schema import agents, enrolments
 from highball.protocol.handshake import (
+    AuthenticatedLine,
     Conversation,
     Exchange,
-    Line,
     Socket,
 )
 from highball.protocol.queries import Flowing, Question, needs_of
@@ -311,7 +311,7 @@ class Fleet:
         said = (hello.host, challenge, hello.nonce, hello.share)
         keys = exchange.agree(hello.share, proof_text("agent", *said))
         await socket.send(spell(Welcome(proof=self._key.sign(proof_text("hub", *said)))))
-        line = Line(socket, Conversation.of_hub(keys))
+        line = AuthenticatedLine(socket, Conversation.of_hub(keys))
         return Connection(host, line, hello, now, message.at - now, public_key=public_key)
 
     def _enrol(self, enrol: Enrol, now: datetime) -> Enrolled:

@@ -70,7 +70,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Told:
+class AuditSentence:
     """An entry as a sentence, with the way to what it is about."""
 
     entry: Entry
@@ -118,23 +118,23 @@ def show(
     return pages.answer(request, "activity", context)
 
 
-def _tell_all(hub: Hub, entries: Sequence[Entry]) -> list[Told]:
+def _tell_all(hub: Hub, entries: Sequence[Entry]) -> list[AuditSentence]:
     """What happened, each entry with the way to what it is about, where that is still known."""
     runs = hub.record.list_known([one.key for one in entries if one.kind == "run" and one.key])
     return [_tell(one, _address_of(hub, one, runs)) for one in entries]
 
 
-def _tell(one: Entry, address: str | None) -> Told:
+def _tell(one: Entry, address: str | None) -> AuditSentence:
     verb = WORDS.get(one.action, one.action.replace("_", " "))
     differ = tuple(differences(_table(one.before), _table(one.after)))
     if one.action in _OF_ONESELF or one.kind is None:
-        return Told(one, verb, None, None, differ)
+        return AuditSentence(one, verb, None, None, differ)
     if one.kind == "run":
-        return Told(one, verb, "a run", address, differ)
+        return AuditSentence(one, verb, "a run", address, differ)
     kind = NAMES.get(one.kind, one.kind)
     alone = one.key is None or one.key == one.kind
     about = f"the {kind}" if alone else f"the {kind} {one.key}"
-    return Told(one, verb, about, address, differ)
+    return AuditSentence(one, verb, about, address, differ)
 
 
 def _address_of(hub: Hub, one: Entry, runs: Collection[str]) -> str | None:

@@ -34,7 +34,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderRow:
     """What lies in a folder, as a row: ticked, it sends its value; `why_not` says why it cannot be ticked."""
 
     path: bytes
@@ -69,7 +69,7 @@ class Folder:
     field: str
     verb: str
     asked: str
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[FolderRow, ...] = ()
     note: str | None = None
     sizes: str | None = None
     """The address of the same with how much lies in each folder, where that can be asked."""
@@ -126,10 +126,10 @@ def _address(path: bytes, host: str) -> str:
 
 def _entry_of(
     told: Mapping[str, Any], host: str, chosen: Collection[str], held: Mapping[bytes, MeasuredSource]
-) -> Entry:
+) -> FolderRow:
     path = path_from_text(told["path"])
     value = spell_path(path)
     opens = _address(path, host) if told["readable"] else None
     why_not = "chosen" if value in chosen else None if told["readable"] else "not readable"
     ticked = value in chosen
-    return Entry(path, value, "dir", opens, ticked=ticked, why_not=why_not, holds=held.get(path))
+    return FolderRow(path, value, "dir", opens, ticked=ticked, why_not=why_not, holds=held.get(path))

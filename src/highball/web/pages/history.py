@@ -108,7 +108,7 @@ def _begun(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class RevisionRow:
     """A revision, and the question before going back to it, where that can be done."""
 
     revision: Revision
@@ -139,7 +139,7 @@ def _answer(
         "place": page_of(kind, key),
         "address": history_of(kind, key),
         "rows": [
-            Row(
+            RevisionRow(
                 each,
                 _about_undo(kind, key, each, newest) if goes_back and each.spec is not None else None,
             )

@@ -61,7 +61,7 @@ async def shut_out(hub: TheHub, key: str, actor: Admin) -> Response:
 
 
 @dataclass(frozen=True)
-class Row:
+class HostRow:
     """A host as a row of the list shows it."""
 
     key: str
@@ -105,7 +105,7 @@ class Row:
         return f"{'−' if seconds < 0 else '+'}{abs(seconds):.1f} s"
 
 
-def _rows(hub: Hub, found: Overview) -> list[Row]:
+def _rows(hub: Hub, found: Overview) -> list[HostRow]:
     document, seen = hub.document(), hub.fleet.list_seen()
     pressing: dict[str, ProblemKind] = {}
     for one in found.problems:  # the most pressing of a job comes first
@@ -126,12 +126,12 @@ def _rows(hub: Hub, found: Overview) -> list[Row]:
     ]
 
 
-def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKind | None]) -> Row:
+def _row(hub: Hub, key: str, seen_at: datetime | None, jobs: Sequence[ProblemKind | None]) -> HostRow:
     declared, connection = hub.document().hosts.get(key), hub.fleet.find(key)
     facts: Mapping[str, Any] = connection.hello.facts if connection else {}
     always_on = declared is None or declared.always_on
     stand, word = _stand(jobs)
-    return Row(
+    return HostRow(
         key=key,
         title=declared.title if declared else None,
         tags=tuple(declared.tags) if declared else (),
@@ -188,7 +188,7 @@ def _stand(jobs: Sequence[ProblemKind | None]) -> tuple[Look, str]:
     return status_looks.HEALTHS[Health.HEALTHY], f"{len(jobs)} protected"
 
 
-def _sentence(rows: Sequence[Row]) -> str:
+def _sentence(rows: Sequence[HostRow]) -> str:
     there = sum(row.look is ONLINE for row in rows)
     asleep = sum(row.look is ASLEEP for row in rows)
     parts = [counted(len(rows), "host"), f"{there} online"]

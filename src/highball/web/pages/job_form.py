@@ -86,7 +86,7 @@ def show_new(
         if origin
         else fresh_spec(document.tables, [*document.repositories])
     )
-    return _show(hub, pages, request, _New(hub, spec, origin), {"key": ""})
+    return _show(hub, pages, request, _NewJob(hub, spec, origin), {"key": ""})
 
 
 @router.post("/jobs/new")
@@ -97,7 +97,7 @@ async def make(hub: TheHub, pages: ThePages, request: Request, actor: Admin, for
         if origin
         else fresh_spec(document.tables, [*document.repositories])
     )
-    return await _answer(hub, pages, request, _New(hub, spec, origin), form, actor)
+    return await _answer(hub, pages, request, _NewJob(hub, spec, origin), form, actor)
 
 
 @router.get("/jobs/{key}/edit")
@@ -116,7 +116,7 @@ async def change(
 # --- what is filled in ---------------------------------------------------------------------------
 
 
-class _New:
+class _NewJob:
     """A job that is not declared yet, perhaps after another one."""
 
     def __init__(self, hub: Hub, spec: Spec, origin: str) -> None:
@@ -160,7 +160,7 @@ class _Edit:
         return go(job_page(key), said=Said(f"{key} is saved.", undo=f"/history/job/{key}"))
 
 
-_Filled = _New | _Edit
+_Filled = _NewJob | _Edit
 
 
 async def _answer(

@@ -58,7 +58,7 @@ from highball.web.forms import fields
 from highball.web.forms import pause as pausing
 from highball.web.forms.fields import InQuery, Text, needs_no_look, new_order_key
 from highball.web.forms.job_options import told_of
-from highball.web.pages.overview import Row, list_rows
+from highball.web.pages.overview import JobRow, list_rows
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import job_page
 from highball.web.ui.render import (
@@ -108,7 +108,7 @@ class Stretch:
 class JobList:
     """The jobs that are wanted, and what else can be wanted of them."""
 
-    jobs: Sequence[Row]
+    jobs: Sequence[JobRow]
     total: int
     matching: int
     wanted: Mapping[str, str]
@@ -607,7 +607,7 @@ class SnapshotRow:
 
 
 @dataclass(frozen=True)
-class Kept:
+class JobRetention:
     """What stays and goes of a job in a repository, as its host tells it now."""
 
     repository: str
@@ -631,16 +631,20 @@ class Keepings:
 
     key: str
     title: str | None
-    kept: Sequence[Kept]
+    kept: Sequence[JobRetention]
     short: bool
 
 
-async def _kept(hub: Hub, key: str, repository: str, sets: Sequence[str], *, short: bool) -> list[Kept]:
+async def _kept(
+    hub: Hub, key: str, repository: str, sets: Sequence[str], *, short: bool
+) -> list[JobRetention]:
     """What is kept of each set of a job in a repository, or why nobody knows."""
     try:
         plans = await hub.operations.list_plans(repository, key)
     except HighballError as error:
-        return [Kept(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)]
+        return [
+            JobRetention(repository, await run_in_threadpool(_policy_of, hub, key, repository), error=error)
+        ]
     return await run_in_threadpool(
         lambda: [_explain(hub, key, repository, set, plans, short=short) for set in sets]
     )
@@ -650,11 +654,13 @@ def _policy_of(hub: Hub, key: str, repository: str) -> str:
     return _policy(effective_retention(hub.document(), key, repository))
 
 
-def _explain(hub: Hub, key: str, repository: str, set: str, plans: Sequence[Plan], *, short: bool) -> Kept:
+def _explain(
+    hub: Hub, key: str, repository: str, set: str, plans: Sequence[Plan], *, short: bool
+) -> JobRetention:
     policy = _policy_of(hub, key, repository)
     plan = next((plan for plan in plans if plan.set == set), None)
     if plan is None:
-        return Kept(repository, policy, set=set)
+        return JobRetention(repository, policy, set=set)
     of = SetOf(repository, plan.host, key, plan.set)
     sizes = {one.id: one.size_bytes for one in hub.record.list_governed(of)}
     verdicts = sorted((*plan.keep, *plan.remove), key=lambda one: one.time, reverse=True)
@@ -665,7 +671,7 @@ def _explain(hub: Hub, key: str, repository: str, set: str, plans: Sequence[Plan
     shown = _in_short(rows) if short else rows
     coming = hub.scheduler.next_of(f"discard:{repository}", utc_now())
     goes_at = coming.due_at if coming else None
-    return Kept(repository, policy, None, plan, tuple(shown), goes_at, len(rows), set)
+    return JobRetention(repository, policy, None, plan, tuple(shown), goes_at, len(rows), set)
 
 
 def _in_short(rows: Sequence[SnapshotRow]) -> list[SnapshotRow]:

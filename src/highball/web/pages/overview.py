@@ -46,9 +46,9 @@ class Glance:
 
     verdict: OverviewCounts
     sentence: Sentence
-    problems: Sequence[Told]
+    problems: Sequence[ProblemLine]
     more_problems: int
-    jobs: Sequence[Row]
+    jobs: Sequence[JobRow]
     running: Sequence[UnderWay]
     next: Sequence[Upcoming]
 
@@ -160,7 +160,7 @@ def tone_of(verdict: OverviewCounts) -> str:
 
 
 @dataclass(frozen=True)
-class Told:
+class ProblemLine:
     """A problem in words, with the way to its fix."""
 
     look: Look
@@ -170,7 +170,9 @@ class Told:
     fix: str
 
 
-def tell_all(problems: Sequence[StandingProblem], now: datetime, names: Names) -> tuple[list[Told], int]:
+def tell_all(
+    problems: Sequence[StandingProblem], now: datetime, names: Names
+) -> tuple[list[ProblemLine], int]:
     """The most pressing problems in words, and how many are left; a proof that many jobs lack is told once."""
     unproved = [one for one in problems if one.kind is ProblemKind.UNPROVED]
     at_once = len(unproved) > 1
@@ -181,7 +183,7 @@ def tell_all(problems: Sequence[StandingProblem], now: datetime, names: Names) -
     return told, max(0, len(each) - MOST_PROBLEMS)
 
 
-def tell(problem: StandingProblem, now: datetime, names: Names) -> Told:
+def tell(problem: StandingProblem, now: datetime, names: Names) -> ProblemLine:
     """Subject, state, cause; then since when, and what is still safe; then the fix."""
     look = status_looks.PROBLEMS[problem.kind]
     run = f"/runs/{problem.run}" if problem.run else None
@@ -204,10 +206,10 @@ def tell(problem: StandingProblem, now: datetime, names: Names) -> Told:
     }
     address, fix = fixes.get(problem.kind, (subject, "See the job"))
     title = _title(problem, look, subject, _name(problem, names), now)
-    return Told(look, title, _detail(problem, now), address, fix)
+    return ProblemLine(look, title, _detail(problem, now), address, fix)
 
 
-def _tell_unproved(unproved: Sequence[StandingProblem], names: Names) -> Told:
+def _tell_unproved(unproved: Sequence[StandingProblem], names: Names) -> ProblemLine:
     look = status_looks.PROBLEMS[ProblemKind.UNPROVED]
     link = Markup('<a class="primary" href="{}">{}</a>').format(
         UNPROVED, humanize.counted(len(unproved), "job")
@@ -217,7 +219,7 @@ def _tell_unproved(unproved: Sequence[StandingProblem], names: Names) -> Told:
     if len(unproved) > MOST_NAMED:
         named.append(f"{len(unproved) - MOST_NAMED} more")
     told = f"No file was ever read back of {', '.join(named[:-1])} and {named[-1]}."
-    return Told(look, title, told, UNPROVED, "See the jobs")
+    return ProblemLine(look, title, told, UNPROVED, "See the jobs")
 
 
 def _name(problem: StandingProblem, names: Names) -> str:
@@ -309,7 +311,7 @@ def _detail(problem: StandingProblem, now: datetime) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class JobRow:
     """A job as a row of a table shows it."""
 
     job: JobOverview
@@ -322,14 +324,14 @@ class Row:
     proof: Look
 
 
-def list_rows(found: Overview) -> list[Row]:
+def list_rows(found: Overview) -> list[JobRow]:
     """The jobs with what runs of them now."""
     backups = [one for one in found.running if one.run.kind == "backup" and not one.run.dry_run]
     going = {one.run.job: one for one in backups if one.run.job}
     return [_row(job, going.get(job.key), found.verdict.as_of) for job in found.jobs]
 
 
-def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
+def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> JobRow:
     look = status_looks.look_of_run(going.run) if going else status_looks.look_of_job(job)
     word = look.word
     if (
@@ -343,7 +345,7 @@ def _row(job: JobOverview, going: UnderWay | None, now: datetime) -> Row:
     proofs = [one.last_restore_proof_at for one in job.standings]
     proved = min((at for at in proofs if at), default=None) if all(proofs) else None
     sizes = [one.size_bytes for one in job.standings if one.size_bytes is not None]
-    return Row(
+    return JobRow(
         job=job,
         look=look,
         word=word,

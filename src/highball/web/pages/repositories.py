@@ -88,7 +88,7 @@ def list_them(hub: TheHub, pages: ThePages, request: Request, _: Sees) -> Respon
     going = _going(hub)
     paused = {pause.subject for pause in hub.operations.list_pauses()}
     rows = [
-        Row(
+        RepositoryRow(
             held,
             look_of(held, going.get(held.key), locked=pages.seen_locks.tell(held.key, now)),
             f"check:{held.key}" in paused,
@@ -404,7 +404,7 @@ def problems_below(error: ConfigurationInvalid, place: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class RepositoryRow:
     """A repository as a row of the list shows it."""
 
     held: Holding
@@ -416,7 +416,7 @@ class Row:
 class RepositoryList:
     """All repositories."""
 
-    rows: Sequence[Row]
+    rows: Sequence[RepositoryRow]
 
 
 def _going(hub: Hub) -> dict[str, Action]:
@@ -470,7 +470,7 @@ class RepositoryPage:
     runs: Sequence[Run]
     days: int
     periods: Mapping[int, str]
-    figures: Figures
+    figures: RepositoryFigures
     plots: Sequence[tuple[str, Markup]]
     sent: MaintenanceForm
     """What somebody wants of its maintenance, and may not have."""
@@ -552,7 +552,7 @@ def _admin_in_words(repository: Repository, held: Sequence[HeldSecret]) -> str:
 
 
 @dataclass(frozen=True)
-class Figures:
+class RepositoryFigures:
     """What a repository holds, each figure with what gives it meaning."""
 
     stored: int | None
@@ -563,7 +563,7 @@ class Figures:
     saved: str
 
 
-def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
+def _figures(held: Holding, days: Sequence[RepositoryDay]) -> RepositoryFigures:
     weekly = charts.growth_a_week(_points(days, "bytes_stored"))
     growth = "as last known" if held.measured_at else "not measured yet"
     if weekly is not None:
@@ -574,7 +574,7 @@ def _figures(held: Holding, days: Sequence[RepositoryDay]) -> Figures:
     saved = "others' data is stored here too" if held.others else "dedup and compression"
     if held.saved is not None and held.saved < 1:
         saved = "more is stored than protected"
-    return Figures(held.bytes_stored, growth, held.bytes_protected, snapshots, held.saved, saved)
+    return RepositoryFigures(held.bytes_stored, growth, held.bytes_protected, snapshots, held.saved, saved)
 
 
 def _points(days: Sequence[RepositoryDay], name: str) -> list[tuple[date, float]]:

@@ -30,7 +30,7 @@ from highball.protocol.queries import RestorePlan
 from highball.web.authorize import Restores, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import InQuery, new_order_key
-from highball.web.pages.folders import Entry, Folder
+from highball.web.pages.folders import Folder, FolderRow
 from highball.web.snapshot_cache import (
     ANEW,
     Listings,
@@ -231,11 +231,11 @@ class Wizard:
         entries = tuple(self._row(node, within=within) for node in self.shown)
         return Folder("pick", "Restore", self.host, entries, note)
 
-    def _row(self, node: Node, *, within: bool) -> Entry:
+    def _row(self, node: Node, *, within: bool) -> FolderRow:
         is_folder = node.kind == "dir" and not node.inexact
         spelled = self.spell_path(node.path)
         told = {"repository": self.wish.repository, "snapshot": self.wish.snapshot, "open": spelled}
-        return Entry(
+        return FolderRow(
             node.path,
             pick_of(node).spelled,
             node.kind.value,

@@ -66,7 +66,7 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RunFilterForm:
     """What a list of runs is limited to, as the form says it: text, blank where anything will do."""
 
     job: str = ""
@@ -112,7 +112,7 @@ def _member(among: type[Member], text: str) -> Member | None:
 class RunList:
     """The runs that are wanted, newest first, and what else can be wanted of them."""
 
-    chosen: Chosen
+    chosen: RunFilterForm
     rows: Sequence[Run]
     older: str | None
     is_first: bool
@@ -139,7 +139,7 @@ def list_runs(
     until: InQuery = "",
     cursor: Annotated[str, Query(max_length=LONGEST_ID)] = "",
 ) -> Response:
-    chosen = Chosen(job, repository, host, kind, state or outcome, since, until)
+    chosen = RunFilterForm(job, repository, host, kind, state or outcome, since, until)
     found = hub.operations.list_runs(chosen.filter(pages.zone()), limit=ROWS + 1, after=cursor)
     document = hub.document()
     shown = RunList(
@@ -165,7 +165,7 @@ def list_runs(
 # --- one of them ---------------------------------------------------------------------------------
 
 
-class Account:
+class RunDetails:
     """A run with all that its page tells; each part is looked up only where a block shows it."""
 
     def __init__(self, hub: Hub, run: Run, now: datetime) -> None:
@@ -313,7 +313,7 @@ def _order_of_command(run: Run) -> RunOrder | None:
 @router.get("/runs/{id}")
 def show_run(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str) -> Response:
     now = utc_now()
-    account = Account(hub, hub.operations.find_run(id), now)
+    account = RunDetails(hub, hub.operations.find_run(id), now)
     return pages.answer(
         request, "run", {"account": account, "run": account.run, "told": run_summary, "minute": MINUTE}
     )
@@ -332,7 +332,7 @@ def show_log(
     after: Annotated[int, Query(ge=0)] = 0,
     find: InQuery = "",
 ) -> Response:
-    account = Account(hub, hub.operations.find_run(id), utc_now())
+    account = RunDetails(hub, hub.operations.find_run(id), utc_now())
     part = log_view.read_on(hub.record, hub.document(), account.run, after, find)
     context = {
         "account": account,
@@ -350,7 +350,7 @@ def show_log(
 
 @router.get("/runs/{id}/log/{seq}")
 def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, seq: int) -> Response:
-    account = Account(hub, hub.operations.find_run(id), utc_now())
+    account = RunDetails(hub, hub.operations.find_run(id), utc_now())
     row = log_view.read_whole(hub.record, hub.document(), account.run, seq)
     if row is None:
         raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
@@ -362,7 +362,7 @@ def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, 
 
 @router.get("/runs/{id}/cancel")
 def ask_cancel(hub: TheHub, pages: ThePages, request: Request, _: Runs, id: str) -> Response:
-    account = Account(hub, hub.operations.find_run(id), utc_now())
+    account = RunDetails(hub, hub.operations.find_run(id), utc_now())
     if account.is_done:
         return go(f"/runs/{account.run.id}")
     return ask(pages, request, _about_cancelling(account.run, pages.names()))

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 import highball
 from highball.engine import tags
-from highball.protocol.fields import TagList
+from highball.protocol.bounded_fields import TagList
 
 
 def test_tags_are_spelled_as_in_every_repository_so_far() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from highball.engine.base import Kept
 from highball.engine.restic.declaration import ResticRepository
-from highball.engine.restic.recovery_kit import reach_of, repository_kit
+from highball.engine.restic.repository_kit import reach_of, repository_kit
 from journeys.places import declare_elsewhere, quicken_elsewhere
 from journeys.station import PASSWORD, Station
 from testbed.restic import ResticBinary

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.whole import Whole, whole_hub
-from highball.hub.status.repositories import Holding, list_holdings
+from highball.hub.status.repository_status import Holding, list_holdings
 from highball.model.event import Statistics
 from highball.model.fact import LARGEST_NUMBER
 from highball.model.run import (

@@ -18,8 +18,8 @@ from highball.engine.base import Listener, OpenRepository
 from highball.engine.restic.access import RepositoryAccess
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.declaration import ResticRepository
+from highball.engine.restic.open_repository import OpenResticRepository
 from highball.engine.restic.program import ResticBinary as Binary
-from highball.engine.restic.repository import OpenResticRepository
 from highball.errors import HighballError
 from highball.model.run import (
     Outcome,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from highball.agent.private_file import write_privately
 from highball.errors import NotAllowed, StateUnusable
 from highball.model.fact import Fact
-from highball.protocol.fields import Octets
+from highball.protocol.bounded_fields import Octets
 from highball.protocol.wire import Challenge, proof_text
 
 _Fact = TypeVar("_Fact", bound=Fact)

@@ -25,7 +25,7 @@ from highball.model.event import (
 from highball.model.event_lines import read_line
 from highball.model.run import Progress
 from highball.process.file_lock import FileLock
-from highball.protocol.fields import check_run
+from highball.protocol.bounded_fields import check_run
 from highball.protocol.tasks import Assignment
 
 LONGEST_TEXT = 64 * 1024

@@ -25,9 +25,9 @@ from highball.hub.bus.in_process import InProcessBus
 from highball.hub.data import HubData
 from highball.hub.dispatch.claims import Claims
 from highball.hub.dispatch.dispatcher import Dispatcher
+from highball.hub.dispatch.latest_progress import LatestProgress
 from highball.hub.dispatch.own_work import OwnWork
 from highball.hub.dispatch.preparation import Preparation
-from highball.hub.dispatch.progress import LatestProgress
 from highball.hub.dispatch.reports import Reports
 from highball.hub.dispatch.run_secrets import RunSecrets
 from highball.hub.document.store import FROM_FILE, Documents

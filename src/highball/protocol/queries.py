@@ -14,7 +14,15 @@ from highball.engine.kinds import AnyRepository, engines_beyond
 from highball.model.fact import Fact
 from highball.model.text import PathText
 from highball.place.kinds import AnyPlace
-from highball.protocol.fields import MIB, USUAL_ANSWER, RepositoryId, SnapshotId, TagList, TimeZone, WireModel
+from highball.protocol.bounded_fields import (
+    MIB,
+    USUAL_ANSWER,
+    RepositoryId,
+    SnapshotId,
+    TagList,
+    TimeZone,
+    WireModel,
+)
 from highball.protocol.tasks import Overwrite
 from highball.retention import Retention
 from highball.source.path import PathSource

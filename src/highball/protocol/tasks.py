@@ -20,7 +20,7 @@ from highball.model.run import (
 from highball.model.snapshot import FILES_SET
 from highball.model.text import PathText, UtcTime
 from highball.place.kinds import AnyPlace
-from highball.protocol.fields import (
+from highball.protocol.bounded_fields import (
     FileName,
     KeyId,
     KeyName,

@@ -16,7 +16,7 @@ from pydantic import (
 from highball.model.run import (
     Progress,
 )
-from highball.protocol.fields import (
+from highball.protocol.bounded_fields import (
     MOST_HELD,
     Octets,
     Octets32,

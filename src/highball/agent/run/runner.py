@@ -56,7 +56,7 @@ from highball.place.kinds import open_place
 from highball.place.priority import Priority, yield_session
 from highball.process.child import Stop
 from highball.process.file_lock import FileLock
-from highball.protocol.fields import check_run
+from highball.protocol.bounded_fields import check_run
 from highball.protocol.tasks import (
     BackupTask,
     CheckTask,

@@ -37,7 +37,7 @@ def _make_kit(session: Session, repository: str) -> str:
         return session.reach().make_kit(repository)
     from highball.cli.commands.hub import find_place, read_declared
     from highball.engine.kinds import engine_of
-    from highball.hub.disaster.recovery_kit import list_kept
+    from highball.hub.disaster.hub_kit import list_kept
     from highball.hub.runs.record import utc_now
 
     place = read_declared(find_place(session))
@@ -58,7 +58,7 @@ def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOp
     """Make the page to print for the hub: the key of its vault, and the way back to its database."""
     from highball.cli.commands.hub import find_place, read_declared
     from highball.cli.own_places import find_key_folder
-    from highball.hub.disaster.recovery_kit import hub_kit
+    from highball.hub.disaster.hub_kit import hub_kit
     from highball.hub.runs.record import utc_now
     from highball.hub.secrets.vault import find_key_file
     from highball.hub.storage.dialects import (

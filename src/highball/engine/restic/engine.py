@@ -14,10 +14,10 @@ from highball.engine.restic.access import access, check_certificate
 from highball.engine.restic.commands import Restic
 from highball.engine.restic.declaration import ResticRepository
 from highball.engine.restic.location import Location, address
+from highball.engine.restic.open_repository import WORDS, OpenResticRepository
 from highball.engine.restic.program import ResticBinary, find_restic
-from highball.engine.restic.recovery_kit import reach_of, repository_kit
-from highball.engine.restic.repair import ResticRepair
-from highball.engine.restic.repository import WORDS, OpenResticRepository
+from highball.engine.restic.repair_steps import ResticRepair
+from highball.engine.restic.repository_kit import reach_of, repository_kit
 from highball.engine.restic.restic_form import RESTIC_FIELDS
 from highball.engine.restic.ssh import check_identity
 from highball.engine.restic.url import take_apart

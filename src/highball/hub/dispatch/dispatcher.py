@@ -23,9 +23,9 @@ from highball.hub.agents.fleet import Fleet
 from highball.hub.audit import Actor
 from highball.hub.bus.base import Newsroom
 from highball.hub.data import HubData
+from highball.hub.dispatch.latest_progress import LatestProgress
 from highball.hub.dispatch.own_work import OwnWork
 from highball.hub.dispatch.preparation import Preparation
-from highball.hub.dispatch.progress import LatestProgress
 from highball.hub.runs.admission import (
     Candidate,
     Limits,

@@ -24,7 +24,7 @@ from highball.hub.bus.base import Newsroom
 from highball.hub.data import HubData
 from highball.hub.dispatch.claims import Claims
 from highball.hub.dispatch.dispatcher import Dispatcher
-from highball.hub.dispatch.progress import LatestProgress
+from highball.hub.dispatch.latest_progress import LatestProgress
 from highball.hub.dispatch.run_secrets import RunSecrets
 from highball.hub.retention.planner import list_discards_after
 from highball.hub.runs.queue import RunOrder, put_in_queue

@@ -14,7 +14,7 @@ from highball.errors import Conflict, Failed, Unknown
 from highball.hub.agents.remote_repository import AskedOverWire
 from highball.hub.audit import Actor, write_down
 from highball.hub.auth.users import demand_present
-from highball.hub.disaster.recovery_kit import demand_makeable, list_kept
+from highball.hub.disaster.hub_kit import demand_makeable, list_kept
 from highball.hub.disaster.self_backup import Manifest, examine, list_backups
 from highball.hub.parts import HubParts
 from highball.hub.runs.record import not_lost

@@ -16,7 +16,7 @@ from highball.hub.audit import Actor
 from highball.hub.auth.single_sign_on import place_of_secret
 from highball.hub.document.diff import Change, Declared, Preview, Revision
 from highball.hub.parts import HubParts
-from highball.hub.status.repositories import tell_undo_leaves
+from highball.hub.status.repository_status import tell_undo_leaves
 from highball.secret import SecretValue
 
 

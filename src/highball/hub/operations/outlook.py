@@ -12,7 +12,7 @@ from highball.hub.parts import HubParts
 from highball.hub.runs.recorded import RepositoryDay
 from highball.hub.status.health import list_standings
 from highball.hub.status.overview import Overview, look_over, survey
-from highball.hub.status.repositories import Holding, list_holdings
+from highball.hub.status.repository_status import Holding, list_holdings
 from highball.model.standing import Standing
 
 

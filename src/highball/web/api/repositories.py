@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from highball.hub.runs.queue import RestoreWish
 from highball.hub.runs.recorded import RepositoryDay
-from highball.hub.status.repositories import Holding
+from highball.hub.status.repository_status import Holding
 from highball.model.snapshot import (
     Difference,
     Lock,

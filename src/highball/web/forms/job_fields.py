@@ -28,8 +28,8 @@ from highball.model.text import path_from_text, path_to_text
 from highball.retention import BUILT_IN
 from highball.schedule import Schedule, with_times
 from highball.web.forms import job_options
+from highball.web.forms.environment_lines import read_variables, spell_variable
 from highball.web.forms.job_options import OPTIONS, Texts
-from highball.web.forms.variables import read_variables, spell_variable
 
 COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -15,7 +15,7 @@ from highball.config.references import Spec
 from highball.engine.base import Engine
 from highball.engine.form import FormField, RepositoryFields
 from highball.engine.kinds import USUAL, engine_in, engine_named
-from highball.web.forms.variables import read_variables, spell_variable
+from highball.web.forms.environment_lines import read_variables, spell_variable
 
 TEXTS = ("title", "maintained_by", "answer_within")
 """What is said of any repository in a line of its own."""

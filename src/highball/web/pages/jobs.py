@@ -55,7 +55,7 @@ from highball.schedule import jitter_of, next_times
 from highball.web.authorize import Admin, Orders, Proves, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms import fields
-from highball.web.forms import pause as pausing
+from highball.web.forms import pause_length as pausing
 from highball.web.forms.fields import InQuery, Text, needs_no_look, new_order_key
 from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import JobRow, list_rows

@@ -13,7 +13,7 @@ from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.hub.runs.recorded import RunFilter
 from highball.hub.secrets.key_rotation import MOST_RUNS
-from highball.hub.status.repositories import list_secrets
+from highball.hub.status.repository_status import list_secrets
 from highball.model.run import (
     Action,
     Run,

@@ -27,13 +27,13 @@ from highball.hub.runs.subjects import (
     Subject,
     planned_of,
 )
-from highball.hub.status.repositories import Done, list_last_done
+from highball.hub.status.repository_status import Done, list_last_done
 from highball.model.run import Action, Run, RunKind
 from highball.model.standing import Hold
 from highball.schedule import Schedule
 from highball.web.authorize import Orders, Runs, Sees
 from highball.web.dependencies import TheHub, ThePages
-from highball.web.forms import pause as pausing
+from highball.web.forms import pause_length as pausing
 from highball.web.forms.fields import (
     Question,
     any_or,

@@ -28,7 +28,7 @@ from highball.hub.runs.queue import RunOrder
 from highball.hub.runs.record import LOST, utc_now
 from highball.hub.runs.recorded import RepositoryDay, RunFilter
 from highball.hub.runs.scheduler import Upcoming
-from highball.hub.status.repositories import (
+from highball.hub.status.repository_status import (
     Coverage,
     HeldSecret,
     Holding,
@@ -46,7 +46,7 @@ from highball.model.standing import Hold
 from highball.retention import Plan
 from highball.web.authorize import Admin, Discards, Orders, Runs, Sees, Unlocks
 from highball.web.dependencies import TheHub, ThePages
-from highball.web.forms import pause as pausing
+from highball.web.forms import pause_length as pausing
 from highball.web.forms.fields import (
     InQuery,
     Offer,

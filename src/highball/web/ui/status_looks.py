@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from highball.actions import words_of
 from highball.hub.status.overview import JobOverview, ProblemKind
-from highball.hub.status.repositories import Coverage
+from highball.hub.status.repository_status import Coverage
 from highball.humanize import (
     counted,
     length,

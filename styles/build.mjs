@@ -41,7 +41,7 @@ function templates(folder = TEMPLATES) {
 // Every icon that a template or the words' tables name in quotes, and that Lucide has.
 function sprite() {
   const have = new Set(readdirSync("node_modules/lucide-static/icons").map((name) => name.replace(/\.svg$/, "")));
-  const python = ["ui/status_looks.py", "ui/titles.py", "ui/render.py"].map((name) => readFileSync(`../src/highball/web/${name}`, "utf8"));
+  const python = ["ui/status_looks.py", "ui/titles.py", "ui/templating.py"].map((name) => readFileSync(`../src/highball/web/${name}`, "utf8"));
   const sources = [...templates(), ...python].join("\n");
   const named = new Set([...sources.matchAll(/["']([a-z0-9]+(?:-[a-z0-9]+)*)["']/g)].map((found) => found[1]));
   const symbols = [...named].filter((name) => have.has(name)).sort().map((name) => {

@@ -17,7 +17,7 @@ from access.conftest import CLI, NOW, PASSWORD, Clock, declare, log_in, secret
 from highball.config.roles import User
 from highball.errors import Conflict, HighballError, LoginNeeded, NotAllowed, StateUnusable, Throttled
 from highball.hub.audit import Actor
-from highball.hub.auth.second_factor import Offered, spell_code
+from highball.hub.auth.authenticators import Offered, spell_code
 from highball.hub.auth.sessions import (
     Access,
     CodeAwaited,

@@ -12,7 +12,7 @@ from highball.config.job import (
     Rate,
     Size,
 )
-from highball.config.keys import check_key, key_from
+from highball.config.object_keys import check_key, key_from
 from highball.config.repository import Repository, Share
 from highball.config.settings import Settings
 

@@ -19,13 +19,13 @@ from typing import Any
 import httpx
 import pytest
 
+from highball.cli.console import Output
 from highball.cli.file_here import FileHere
 from highball.cli.follow import follow
 from highball.cli.hub_client import HubClient
-from highball.cli.local import Machine
 from highball.cli.operations import Declarations, Operations
-from highball.cli.output import Output
 from highball.cli.progress import Narrator
+from highball.cli.single_machine import Machine
 from highball.cli.urls import check_url, is_exposed
 from highball.errors import Cancelled, Failed, HighballError, Misuse, Problem, Unknown
 from highball.model.run import Run

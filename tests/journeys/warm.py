@@ -256,8 +256,8 @@ def _leave(status: int) -> None:
 if __name__ == "__main__":
     from highball.cli import (
         hub_client,  # noqa: F401
-        local,  # noqa: F401
         main,
+        single_machine,  # noqa: F401
     )
     from highball.cli.commands import hub, table, this_machine  # noqa: F401
 
@@ -269,10 +269,12 @@ if __name__ == "__main__":
 
         from highball.cli import local_agent  # noqa: F401
         from highball.web import app as web  # noqa: F401
-        from highball.web.ui import render
+        from highball.web.ui import templating
 
-        for name in render._environment().list_templates():  # pages that a fork draws are compiled already
-            render._environment().get_template(name)
+        for (
+            name
+        ) in templating._environment().list_templates():  # pages that a fork draws are compiled already
+            templating._environment().get_template(name)
     _build_models()
     _wait_for_calls(socket.socket(fileno=int(sys.argv[1])))
     try:

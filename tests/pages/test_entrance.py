@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from api.whole import ANNA, CANARY, NOW, PASSWORD, SNAPSHOT, Whole
 from highball.config.roles import Token
 from highball.errors import StateUnusable
-from highball.hub.auth.second_factor import spell_code
+from highball.hub.auth.authenticators import spell_code
 from highball.hub.auth.sessions import CONFIRMED_FOR
 from highball.hub.storage.schema import sessions
 from highball.secret import SecretValue

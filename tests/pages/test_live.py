@@ -17,7 +17,7 @@ from api.whole import ANNA, NOW, Whole
 from highball.model.event import RunStarted, StepStarted
 from highball.model.role import Role
 from highball.model.run import Action, Step
-from highball.web.ui.render import STATIC
+from highball.web.ui.templating import STATIC
 from hub.served import Corner, Served
 from journeys.station import until
 from pages.looking import Looker

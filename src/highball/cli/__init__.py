@@ -24,7 +24,7 @@ def main() -> None:
     if names_hub(sys.argv[1:]):
         from highball.cli import hub_client  # noqa: F401
     elif needs_record(sys.argv[1:]):
-        from highball.cli import local  # noqa: F401
+        from highball.cli import single_machine  # noqa: F401
 
     gc.freeze()
     gc.enable()

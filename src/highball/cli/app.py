@@ -18,8 +18,8 @@ import typer
 from typer.exceptions import TyperException
 
 from highball import __version__
+from highball.cli.console import Form, Output
 from highball.cli.context import Session
-from highball.cli.output import Form, Output
 from highball.errors import Cancelled, Failed, HighballError, Misuse, NotAllowed
 
 GLOBAL_FLAGS = ("--json", "--events", "--verbose", "-v")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from highball.cli.output import Output
+from highball.cli.console import Output
 from highball.cli.urls import is_exposed
 from highball.model.run import (
     Outcome,
@@ -19,8 +19,8 @@ from highball.model.standing import Health, Standing
 
 if TYPE_CHECKING:
     from highball.cli.hub_client import HubClient
-    from highball.cli.local import Machine
     from highball.cli.operations import Declarations, Operations
+    from highball.cli.single_machine import Machine
 
 EXIT_OF = {
     Outcome.SUCCESS: 0,
@@ -57,7 +57,7 @@ class Session:
 
     def open(self, *, looks: bool = False) -> Machine:
         """The machine of this call's configuration; who only `looks` (or restores) needs no state to write to."""
-        from highball.cli.local import open_machine
+        from highball.cli.single_machine import open_machine
 
         machine = open_machine(self.config, looks=looks)
         if machine.real_state is not None:

@@ -66,7 +66,7 @@ class FileHere:
         self, kind: str, old: str, new: str, agree: Callable[[list[dict[str, Any]]], None], *, dry_run: bool
     ) -> list[dict[str, Any]]:
         """Let the record follow a file that says the new key already; before it is taken in as another object."""
-        from highball.cli.local import open_machine
+        from highball.cli.single_machine import open_machine
         from highball.hub.audit import COMMAND
         from highball.hub.document.rules import OWN_FILE
         from highball.hub.runs.record import utc_now

@@ -1,7 +1,8 @@
 """The port of operations: what a command may ask for and order, on one machine and over a hub alike.
 
-A command is written once, for this port. `local.Machine` carries out in its own process what `hub_client.HubClient`
-lets a hub's agents do; both say the same words for the same errors. What is written below holds for both.
+A command is written once, for this port. `single_machine.Machine` carries out in its own process what
+`hub_client.HubClient` lets a hub's agents do; both say the same words for the same errors. What is written below holds
+for both.
 """
 
 from __future__ import annotations

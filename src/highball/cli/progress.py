@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from highball.cli import formatting
-from highball.cli.output import MARKS, TONES, Form, Output, safe
+from highball.cli.console import MARKS, TONES, Form, Output, safe
 from highball.model.event import (
     Event,
     LogLine,

@@ -16,7 +16,7 @@ import typer
 from pydantic import TypeAdapter
 
 from highball.cli import formatting
-from highball.cli.output import Cell, Column, Form, Output, state, to_json
+from highball.cli.console import Cell, Column, Form, Output, state, to_json
 from highball.cli.progress import describe_step
 from highball.config.document import Document, effective_job
 from highball.config.merge import replaced_hooks

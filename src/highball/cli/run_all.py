@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from highball.cli import formatting
+from highball.cli.console import MARKS, TONES, Form, Output
 from highball.cli.context import (
     Session,
     exit_status_of,
     outcome_of,
 )
 from highball.cli.operations import Operations, Titled
-from highball.cli.output import MARKS, TONES, Form, Output
 from highball.cli.progress import Narrator
 from highball.errors import Conflict, HighballError, Misuse, NotAllowed, RepositoryError, Unknown
 from highball.model.run import Outcome, Run

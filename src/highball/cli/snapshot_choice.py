@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, time
 
 from highball.cli import formatting
-from highball.cli.output import Output
+from highball.cli.console import Output
 from highball.engine.tags import names_job
 from highball.errors import HighballError, Unknown
 from highball.model.snapshot import Snapshot

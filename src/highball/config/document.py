@@ -21,7 +21,6 @@ from highball.config.job import (
     JobSettings,
     Profile,
 )
-from highball.config.keys import Key, check_key
 from highball.config.load import (
     Kind,
     Tables,
@@ -38,6 +37,7 @@ from highball.config.merge import (
     settled,
     table_of,
 )
+from highball.config.object_keys import Key, check_key
 from highball.config.pin import Pin
 from highball.config.problems import (
     find_nearest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from highball.config.job import Rate, Tags
-from highball.config.keys import Title
+from highball.config.object_keys import Title
 
 
 class Host(BaseModel):

@@ -24,7 +24,7 @@ from pydantic import (
     field_validator,
 )
 
-from highball.config.keys import Key, Title
+from highball.config.object_keys import Key, Title
 from highball.config.problems import all_wrong, wrong
 from highball.model.text import PathText, path_for_people
 from highball.retention import Retention

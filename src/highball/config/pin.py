@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.problems import wrong
 
 SHORTEST_ID = 8

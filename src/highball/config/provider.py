@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from highball.config.keys import Title
+from highball.config.object_keys import Title
 from highball.config.problems import wrong
 from highball.model.role import Role
 from highball.secret import Secret

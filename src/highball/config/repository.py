@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.problems import all_wrong
 from highball.config.references import Spec
 from highball.engine.base import DeclaredRepository

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from highball.config.keys import Key, Title
 from highball.config.moment import Moment
+from highball.config.object_keys import Key, Title
 from highball.model.role import Role
 
 _IN_PLACE = "an operator may restore in place and over files that are there; an admin always may"

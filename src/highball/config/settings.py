@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.problems import wrong
 from highball.config.provider import Provider
 from highball.config.web_settings import Web

@@ -9,7 +9,7 @@ from pydantic import (
 )
 
 from highball.config.job import Job
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.engine.kinds import AnyRepository, engines_beyond
 from highball.model.fact import Fact
 from highball.model.text import PathText

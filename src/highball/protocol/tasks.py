@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from highball.config.job import Job
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.engine.kinds import AnyRepository, engines_beyond
 from highball.model.run import (
     Printed,

@@ -70,7 +70,7 @@ from highball.web.pages import restore as restore_page
 from highball.web.pages import runs as runs_page
 from highball.web.query_parameters import refuse_unknown_parameters
 from highball.web.subpath import SubPath
-from highball.web.ui.render import Assets, Pages
+from highball.web.ui.templating import Assets, Pages
 
 # FastAPI names its bodies by an alias that pydantic has no use for where a class is built late: no fault of anybody's.
 warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)

@@ -19,7 +19,7 @@ from highball.hub.hub import Hub
 from highball.hub.operations.port import HubOperations
 from highball.hub.runs.record import utc_now
 from highball.hub.secrets.vault import Vault
-from highball.web.ui.render import Pages
+from highball.web.ui.templating import Pages
 
 Clock = Callable[[], datetime]
 

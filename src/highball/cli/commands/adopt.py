@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from highball.cli import render
+from highball.cli.console import Output
 from highball.cli.context import Session
 from highball.cli.lookup import choose_repositories, demand_known
 from highball.cli.options import (
@@ -15,7 +16,6 @@ from highball.cli.options import (
     RepositoryArgument,
     Yes,
 )
-from highball.cli.output import Output
 from highball.errors import Misuse, Unknown
 from highball.model.snapshot import ForeignGroup
 

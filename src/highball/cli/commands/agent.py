@@ -12,7 +12,7 @@ from highball.cli.context import Session
 from highball.cli.own_places import find_state
 from highball.cli.urls import check_url, is_exposed
 from highball.config.document import Document
-from highball.config.keys import check_key
+from highball.config.object_keys import check_key
 from highball.errors import Misuse, NotAllowed
 
 

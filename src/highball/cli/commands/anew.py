@@ -9,8 +9,8 @@ from highball.cli.context import Session
 from highball.errors import Cancelled, Misuse
 
 if TYPE_CHECKING:
+    from highball.cli.console import Output
     from highball.cli.operations import Operations
-    from highball.cli.output import Output
     from highball.model.snapshot import Loss
 
 

@@ -19,9 +19,9 @@ from highball.agent.query.repository_queries import RepositoryQueries
 from highball.agent.run_directory import list_run_directories
 from highball.agent.state_dir import Workplace
 from highball.cli import formatting
+from highball.cli.console import Output, safe
 from highball.cli.context import Session
 from highball.cli.options import Yes
-from highball.cli.output import Output, safe
 from highball.cli.own_places import (
     find_configuration,
     find_database,

@@ -13,6 +13,7 @@ from highball.actions import Verb
 from highball.cli import formatting, run_all
 from highball.cli import render as answers
 from highball.cli.commands.snapshots import find_snapshot
+from highball.cli.console import Output
 from highball.cli.context import Session
 from highball.cli.lookup import choose_jobs, choose_repositories
 from highball.cli.options import (
@@ -30,7 +31,6 @@ from highball.cli.options import (
     Yes,
     read_wait,
 )
-from highball.cli.output import Output
 from highball.config.document import effective_job
 from highball.config.pin import names_snapshot
 from highball.config.repository import demand_maintained

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from highball.cli.console import safe
 from highball.cli.context import Session
-from highball.cli.output import safe
 from highball.config.document import effective_job, find_nearest
 from highball.errors import Conflict, Failed, Misuse, Unknown
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from highball.cli import formatting, run_all
+from highball.cli.console import Output
 from highball.cli.context import Session
 from highball.cli.lookup import choose_jobs, choose_repositories
 from highball.cli.options import (
@@ -24,7 +25,6 @@ from highball.cli.options import (
     read_wait,
     whole_path,
 )
-from highball.cli.output import Output
 from highball.cli.snapshot_choice import choose_to_restore
 from highball.config.document import effective_job
 from highball.errors import Misuse

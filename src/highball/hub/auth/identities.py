@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.config.keys import key_from
+from highball.config.object_keys import key_from
 from highball.config.provider import Provider
 from highball.config.roles import User
 from highball.errors import NotAllowed

@@ -27,13 +27,13 @@ from highball.errors import (
 from highball.hub.audit import HUB, Actor, AuditFilter, Entry, every_entry, list_audit, write_down
 from highball.hub.auth import identities, passwords, rate_limit
 from highball.hub.auth import users as accounts
-from highball.hub.auth.known_browsers import KEY_BYTES, Browsers
-from highball.hub.auth.second_factor import (
+from highball.hub.auth.authenticators import (
     Authenticators,
     find_factor,
     for_codes,
     wrong_code,
 )
+from highball.hub.auth.known_browsers import KEY_BYTES, Browsers
 from highball.hub.auth.single_sign_on import Arrival
 from highball.hub.auth.users import (
     CODE,

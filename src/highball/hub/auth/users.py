@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from highball.config.keys import check_key, key_from
+from highball.config.object_keys import check_key, key_from
 from highball.config.provider import Provider
 from highball.config.roles import Token, User, restores_in_place
 from highball.errors import (

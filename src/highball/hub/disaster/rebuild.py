@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from highball.config.document import HUB_JOB
 from highball.config.job import Job
-from highball.config.keys import key_from
+from highball.config.object_keys import key_from
 from highball.hub.audit import Actor, write_down
 from highball.hub.retention.adoption import own_set_of, take_in
 from highball.hub.storage.database import Database, new_run_id

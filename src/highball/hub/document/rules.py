@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from pydantic_core import PydanticCustomError
 
-from highball.config.keys import check_key
+from highball.config.object_keys import check_key
 from highball.config.problems import find_nearest
 from highball.config.references import (
     ALONE,

@@ -27,9 +27,9 @@ from highball.config.document import (
     place_of,
 )
 from highball.config.dump import as_yaml
-from highball.config.keys import key_from
 from highball.config.load import read, refused
 from highball.config.misread import find_misread
+from highball.config.object_keys import key_from
 from highball.config.references import (
     ALONE,
     Place,

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from highball.config.document import effective_job
 from highball.config.job import Job
-from highball.config.keys import key_from
+from highball.config.object_keys import key_from
 from highball.engine.tags import without_run
 from highball.errors import Misuse, Unknown
 from highball.hub.audit import Actor, write_down

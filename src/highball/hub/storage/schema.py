@@ -19,10 +19,10 @@ Which modules of `hub` write a table, and no others do, but for the migrations a
     idempotency: runs.queue
     agents: agents.fleet, agents.refusals
     enrolments: agents.fleet, auth.sessions, auth.users
-    vault: auth.second_factor, auth.sessions, auth.users, document.rows, secrets.vault
+    vault: auth.authenticators, auth.sessions, auth.users, document.rows, secrets.vault
     sessions: auth.sessions, auth.users
     identities: auth.identities, auth.users
-    authenticators: auth.second_factor, auth.users
+    authenticators: auth.authenticators, auth.users
     token_uses: auth.sessions
     throttles: auth.rate_limit
     audit: audit, document.rows

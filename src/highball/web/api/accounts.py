@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.roles import User
 from highball.hub.auth.users import Account
 from highball.model.text import UtcTime

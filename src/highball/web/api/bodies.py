@@ -9,7 +9,7 @@ from typing import Annotated, Protocol, TypeVar
 from fastapi import Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.errors import ConfigurationInvalid, Problem
 from highball.hub.audit import Actor
 from highball.hub.auth.sessions import Access

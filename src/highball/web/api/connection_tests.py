@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from highball.config.document import effective_job
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.references import Spec
 from highball.hub.operations.trials import JobTestAnswer, RepositoryTestAnswer
 from highball.web.authorize import Admin, Runs

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi import Path as Named
 from pydantic import BaseModel, ConfigDict
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.model.snapshot import ForeignGroup
 from highball.retention import Plan
 from highball.web.authorize import Admin, Sees

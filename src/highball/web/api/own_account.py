@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from highball.config.keys import Key
-from highball.hub.auth.second_factor import spell_code
+from highball.config.object_keys import Key
+from highball.hub.auth.authenticators import spell_code
 from highball.hub.auth.sessions import Access, Known
 from highball.model.text import UtcTime
 from highball.web.api.bodies import Sent, value_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from highball.config.keys import Key, Title
 from highball.config.moment import Moment
+from highball.config.object_keys import Key, Title
 from highball.config.roles import Token
 from highball.model.role import Role
 from highball.web.api.bodies import KEY_BESIDE, NOT_DECLARED, ByKey, Confirming, confirmed, key_of, tagged

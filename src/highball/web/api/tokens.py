@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from highball.config.keys import Key
+from highball.config.object_keys import Key
 from highball.config.roles import Token
 from highball.hub.auth.users import Program
 from highball.model.text import UtcTime

@@ -22,7 +22,7 @@ from highball.hub.document.diff import Declared, is_of_file
 from highball.hub.hub import Hub
 from highball.secret import SecretValue
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import Pages, link
+from highball.web.ui.templating import Pages, link
 
 Text = Annotated[str, Form(max_length=4096)]
 """A field of a form."""

@@ -10,8 +10,8 @@ from highball.errors import HighballError, Misuse
 from highball.hub.hub import Hub
 from highball.hub.runs.subjects import planned_of
 from highball.web.forms.fields import begin_of
-from highball.web.ui.render import Said
 from highball.web.ui.status_looks import sentence
+from highball.web.ui.templating import Said
 
 MORNING = time(6)
 UNTIL_RESUMED = "resumed"

@@ -18,7 +18,7 @@ from highball.web.authorize import Admin
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import begin_of
 from highball.web.pages.history import NAMES, history_of
-from highball.web.ui.render import link
+from highball.web.ui.templating import link
 
 Filter = Annotated[str, Query(max_length=200)]
 

@@ -20,7 +20,7 @@ from highball.web.forms.fields import (
     Text,
 )
 from highball.web.pages.history import NAMES, history_of, name_of
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -18,7 +18,7 @@ from highball.web.middleware import (
     url_of,
 )
 from highball.web.pages.entrance import whence
-from highball.web.ui.render import Pages, go
+from highball.web.ui.templating import Pages, go
 
 BACK = "login/provider/back"
 _TOLD = ("code", "state", "error", "error_description", "iss")

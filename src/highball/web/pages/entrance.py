@@ -29,7 +29,7 @@ from highball.web.middleware import (
     take_cookie,
 )
 from highball.web.ui import status_looks
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     ACCENTS,
     KEPT,
     THEMES,

@@ -30,7 +30,7 @@ from highball.web.forms.fields import (
     file_of,
     status_of,
 )
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -26,11 +26,11 @@ from highball.web.authorize import Admin, Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Question, ask
 from highball.web.ui import status_looks
-from highball.web.ui.render import (
+from highball.web.ui.status_looks import Look
+from highball.web.ui.templating import (
     Said,
     go,
 )
-from highball.web.ui.status_looks import Look
 
 HOSTS = "/hosts"
 

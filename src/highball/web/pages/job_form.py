@@ -16,7 +16,7 @@ from starlette.datastructures import FormData
 from highball import humanize
 from highball.config.document import Document, effective_job, effective_retention
 from highball.config.job import HOOK_VARIABLES
-from highball.config.keys import key_from
+from highball.config.object_keys import key_from
 from highball.config.references import Spec
 from highball.errors import ConfigurationInvalid, Conflict, HighballError, Misuse, Problem, Stale, Unknown
 from highball.hub.audit import Actor
@@ -57,7 +57,7 @@ from highball.web.forms.job_fields import (
     shown_of,
 )
 from highball.web.ui.addresses import job_page
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

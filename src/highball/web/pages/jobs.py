@@ -61,13 +61,13 @@ from highball.web.forms.job_options import told_of
 from highball.web.pages.overview import JobRow, list_rows
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import job_page
-from highball.web.ui.render import (
+from highball.web.ui.status_looks import Look
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,
     link,
 )
-from highball.web.ui.status_looks import Look
 
 PAGE = 50
 RECENT = 50

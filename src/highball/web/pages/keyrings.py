@@ -28,7 +28,7 @@ from highball.web.forms.fields import Question, Text, ask, new_order_key
 from highball.web.pages.start import KIT_KEPT
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -18,7 +18,7 @@ from highball.web.forms.fields import (
     status_of,
 )
 from highball.web.pages.history import name_of, page_of
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -30,7 +30,7 @@ from highball.web.forms.fields import (
 )
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

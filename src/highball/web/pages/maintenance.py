@@ -43,12 +43,12 @@ from highball.web.forms.fields import (
 )
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import job_page, repository_page
-from highball.web.ui.render import (
+from highball.web.ui.status_looks import Look
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,
 )
-from highball.web.ui.status_looks import Look
 from highball.web.ui.titles import Named, Names
 
 SubjectText = Annotated[str, Form(max_length=140)]

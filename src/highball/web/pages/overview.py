@@ -29,8 +29,8 @@ from highball.web.authorize import Sees
 from highball.web.dependencies import TheHub, ThePages
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import job_page, repository_page
-from highball.web.ui.render import Pages
 from highball.web.ui.status_looks import Look
+from highball.web.ui.templating import Pages
 from highball.web.ui.titles import Names
 
 MOST_PROBLEMS = 20

@@ -30,7 +30,7 @@ from highball.web.forms.fields import (
     status_of,
 )
 from highball.web.middleware import url_of
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -30,7 +30,7 @@ from highball.web.forms.fields import (
 )
 from highball.web.pages.history import history_of, in_use, name_of, page_of
 from highball.web.ui import status_looks
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

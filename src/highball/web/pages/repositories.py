@@ -64,13 +64,13 @@ from highball.web.pages.start import KIT_KEPT, USABLE
 from highball.web.seen_locks import LockTold, judge_lock
 from highball.web.ui import charts, status_looks
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import (
+from highball.web.ui.status_looks import Look
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,
     link,
 )
-from highball.web.ui.status_looks import Look
 
 Text = Annotated[str, Form(max_length=200)]
 Shown = Annotated[tuple[Text, ...], Form(max_length=1000)]

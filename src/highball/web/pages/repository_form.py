@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from highball.config.keys import key_from
+from highball.config.object_keys import key_from
 from highball.config.references import Spec
 from highball.config.repository import is_reached_otherwise
 from highball.engine import kinds
@@ -27,7 +27,7 @@ from highball.web.forms.fields import file_of, new_order_key
 from highball.web.forms.repository_fields import RepositoryForm
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -37,7 +37,7 @@ from highball.web.snapshot_cache import (
     SnapshotList,
 )
 from highball.web.ui import run_summary
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     block_wanted,
     go,

@@ -43,16 +43,16 @@ from highball.web.forms.fields import (
 from highball.web.ui import log_view, run_summary, status_looks
 from highball.web.ui.addresses import repository_page
 from highball.web.ui.log_view import LogPart
-from highball.web.ui.render import (
-    Said,
-    block_wanted,
-    go,
-    link,
-)
 from highball.web.ui.run_summary import (
     Cautions,
     Comparison,
     Line,
+)
+from highball.web.ui.templating import (
+    Said,
+    block_wanted,
+    go,
+    link,
 )
 from highball.web.ui.titles import Names
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 
 from highball.errors import HighballError
-from highball.hub.auth.second_factor import Offered, spell_code
+from highball.hub.auth.authenticators import Offered, spell_code
 from highball.hub.hub import Hub
 from highball.hub.runs.record import utc_now
 from highball.secret import SecretValue
@@ -21,7 +21,7 @@ from highball.web.forms.fields import (
     status_of,
 )
 from highball.web.pages.people import ACCOUNT, NO_ACCOUNT
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -29,7 +29,7 @@ from highball.web.forms.fields import (
 )
 from highball.web.pages.maintenance import list_copies
 from highball.web.pages.people import ACCOUNT, NO_ACCOUNT, about_own_token
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     ACCENTS,
     Pages,
     Said,

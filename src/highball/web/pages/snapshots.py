@@ -33,7 +33,7 @@ from highball.web.forms.fields import (
 from highball.web.snapshot_cache import ANEW, SnapshotList
 from highball.web.ui import status_looks
 from highball.web.ui.addresses import repository_page
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Said,
     block_wanted,
     go,

@@ -41,7 +41,7 @@ from highball.web.dependencies import TheHub, ThePages
 from highball.web.forms.fields import Text
 from highball.web.forms.job_fields import When, read_path
 from highball.web.ui import run_summary
-from highball.web.ui.render import (
+from highball.web.ui.templating import (
     Pages,
     Said,
     go,

@@ -154,7 +154,7 @@ def decide(policy: Retention, snapshots: Iterable[Snapshot], *, now: datetime) -
 
 @dataclass(slots=True)
 class _Judge:
-    """One rule at work: what it may still keep, and the period of which it kept one last."""
+    """One rule at work: what it may still keep, the period of which it kept one last, and how many it has kept."""
 
     name: str
     says: str
@@ -162,20 +162,20 @@ class _Judge:
     left: float = math.inf
     after: datetime | None = None
     kept: str | None = None
+    count: int = 0
 
     def reason(self, at: datetime, number: int, *, oldest: bool) -> Reason | None:
         """Why this rule keeps the snapshot of this time, None if it does not; asked newest first."""
         if not self.left or (self.after is not None and at <= self.after):
             return None
         period = self.period(at, number)
-        if period != self.kept:
-            message = self.says.format(period)
-        elif oldest:  # a rule that has not had its fill keeps the oldest too: history is as long as it can be
-            message = " ".join(f"oldest {self.says}".replace("{}", "").split())
-        else:
+        is_first = period != self.kept
+        if not is_first and not oldest:
             return None
-        self.kept, self.left = period, self.left - 1
-        return Reason(code=self.name, message=message)
+        # A rule that has not had its fill keeps the oldest too: history is as long as it can be.
+        self.kept, self.left, self.count = period, self.left - 1, self.count + 1
+        message = self.says.format(self.count)
+        return Reason(code=self.name, message=message if is_first else f"{message} (oldest)")
 
 
 # The date that counts is the one on the wall where the snapshot was made: `at` has the recorded offset.
@@ -191,15 +191,13 @@ _PERIODS: dict[str, Callable[[datetime, int], str]] = {
 
 def _judges(chosen: dict[str, int | str], newest: datetime | None) -> Iterator[_Judge]:
     for name, value in chosen.items():
-        if name == "last":
-            yield _Judge(name, f"last {{}} of {value}", _PERIODS["last"], left=int(value))
-        elif isinstance(value, int):
-            yield _Judge(name, f"{name} {{}}", _PERIODS[name], left=value)
+        if isinstance(value, int):
+            yield _Judge(name, f"{name} {{}} of {value}", _PERIODS[name], left=value)
         else:
             # Without a newest (all are in the future), and before the calendar begins, none is too old.
             after = _earlier(newest, _span(value)) if newest else None
             kind = name.removeprefix("within").removeprefix("_")
-            says = f"{kind} {{}} within {value}" if kind else f"within {value}"
+            says = f"{kind} within {value}" if kind else f"within {value}"
             yield _Judge(name, says, _PERIODS[kind or "last"], after=after)
 
 
@@ -224,7 +222,7 @@ def _recorded(at: datetime) -> datetime:
 def _with_twins(verdicts: list[Verdict]) -> tuple[Verdict, ...]:
     stays = {verdict.time for verdict in verdicts if verdict.keep}
     return tuple(
-        _kept_also(verdict, "same_time", "same time as one that stays")
+        _kept_also(verdict, "same_time", "same time as a kept one")
         if not verdict.keep and verdict.time in stays
         else verdict
         for verdict in verdicts
@@ -395,13 +393,11 @@ class _Guards:
         if newest:
             verdict = _kept_also(verdict, "newest", "newest")
         if self.last_verified is not None and verdict.id.startswith(self.last_verified):
-            verdict = _kept_also(verdict, "last_verified", "last verified")
+            verdict = _kept_also(verdict, "last_verified", "last restore test")
         if verdict.id.startswith(self.pinned):
             verdict = _kept_also(verdict, "pinned", "pinned")
         if not verdict.keep and verdict.id in self.kept_by_judge:
-            verdict = _kept_also(
-                verdict, "restic", f"kept by {self.judge}, which sees none that were adopted"
-            )
+            verdict = _kept_also(verdict, "restic", f"{self.judge}, which does not see adopted snapshots")
         return verdict
 
 
@@ -436,7 +432,7 @@ def _wrong_clock(now: datetime, times: list[datetime], skew: timedelta | None) -
         yield stands_still(
             "clock_wrong",
             f"it is {time_for_people(now)} here, but a snapshot or the record is of {time_for_people(newest)}",
-            until="then: set the clock right, or remove that snapshot by hand if its date is wrong",
+            until="then: correct the clock, or remove that snapshot manually if its date is wrong",
         )
 
 
@@ -507,7 +503,7 @@ def _odd_gap(gap: tuple[Verdict, Verdict] | None) -> Iterator[Reason]:
             "gap",
             f"nothing was saved for {(newer.time - older.time).days} days, from {time_for_people(older.time)} to"
             f" {time_for_people(newer.time)}, and nothing from before would be kept",
-            until="a person accepts it: see that the clock is right, and what would go",
+            until="somebody accepts it: check the clock, and review what would be removed",
         )
 
 
@@ -523,7 +519,7 @@ def _beyond_judge(
         yield Reason(
             code="differs_from_restic",
             message=f"{judge} would keep {_named(beyond)}; nothing is removed:"
-            " plan again, and report it if it stays so",
+            " try again, and report it if it happens again",
         )
 
 
@@ -532,17 +528,18 @@ def _unapproved(plan: Plan, unseen: Collection[str], approval: str | None) -> It
         return
     going, of_all = len(plan.remove), len(plan.remove) + len(plan.keep)
     adopted = [snapshot_id for snapshot_id in plan.ids_to_remove if snapshot_id in unseen]
-    what_to_do = f"look at the plan and approve it with --approve {plan.id}"
+    what_to_do = f"review the plan and approve it with --approve {plan.id}"
     if approval is not None:
         what_to_do = f"the plan has changed since {approval} was approved: {what_to_do}"
     if going > REMOVED_WITHOUT_ASKING and going * 2 > of_all:
         yield Reason(
-            code="approval_required", message=f"{going} of {of_all} snapshots would go at once; {what_to_do}"
+            code="approval_required",
+            message=f"{going} of {of_all} snapshots would be removed at once; {what_to_do}",
         )
     if adopted:
         yield Reason(
             code="approval_required",
-            message=f"adopted snapshots would go that no dry run judged: {_named(adopted)}; {what_to_do}",
+            message=f"adopted snapshots would be removed that no dry run covers: {_named(adopted)}; {what_to_do}",
         )
 
 
@@ -556,13 +553,14 @@ def judge_removal(
     there = frozenset(listing_after)
     lost = [snapshot_id for snapshot_id in must_stay if snapshot_id not in there]
     left = [snapshot_id for snapshot_id in planned if snapshot_id in there]
-    refused = f"{_named(left)} of {len(planned)} planned for removal still there"
+    refused = f"{_named(left)} of {len(planned)} planned for removal still exist"
     if lost:
-        gone = f"{_named(lost)} had to stay and is gone: something else deletes in this repository"
+        gone = f"{_named(lost)} should have been kept and is gone: something else deletes in this repository"
         return Reason(code="deleted_elsewhere", message=f"{gone}; {refused}" if left else gone)
     if left:
         return Reason(
-            code="not_deleted", message=f"{refused}: see whether this access may delete in the repository"
+            code="not_deleted",
+            message=f"{refused}: check whether these credentials may delete in the repository",
         )
     return None
 

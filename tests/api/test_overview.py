@@ -144,7 +144,7 @@ def test_two_keys_of_one_repository_are_told_on_its_page_and_in_the_overview(hub
         connection.execute(repositories.insert(), told)
     client = hub.client(Role.VIEWER)
     for key, twin in (("nas", "far"), ("far", "nas")):
-        sentence = f"{key} and {twin} are one repository, so that what is saved to both is one copy"
+        sentence = f"{key} and {twin} are the same repository, so backups to both are one copy only"
         for address in (f"/repositories/{key}", "/"):
             page = html.unescape(client.get(address, headers={"accept": "text/html"}).text)
             assert sentence in page, address

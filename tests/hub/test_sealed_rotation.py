@@ -98,7 +98,7 @@ def test_the_page_of_keys_rotates_removes_and_says_that_the_kit_is_out_of_date(
     place = f"/repositories/{sealed.nas}"
     plain.post(f"{place}/kit", data={"download": "yes"})
     [old] = keys_of(sealed)
-    assert "encrypted again" in plain.get(f"{place}/keys/rotate").text
+    assert "re-encrypted" in plain.get(f"{place}/keys/rotate").text
     begun = plain.post(f"{place}/keys/rotate", data={"how": "generate"})
     assert begun.status_code == 303, begun.text
     sealed.end_of(begun.headers["location"].rpartition("/")[2])
@@ -107,12 +107,12 @@ def test_the_page_of_keys_rotates_removes_and_says_that_the_kit_is_out_of_date(
     assert "The recovery kit is out of date" in page and "Undo" in page
     assert "out of date" in plain.get(place).text
     listed = plain.get(f"{place}/keys/listed").text
-    assert "Being retired" in listed and "In use" in listed
+    assert "Replaced" in listed and "In use" in listed
     asked = plain.get(f"{place}/keys/remove", params={"id": old}).text
-    assert "nothing is encrypted anew" in asked
+    assert "nothing is re-encrypted" in asked
     removed = plain.post(f"{place}/keys/remove", data={"id": old})
     assert sealed.end_of(removed.headers["location"].rpartition("/")[2])["outcome"] == "success"
-    assert "Being retired" not in plain.get(f"{place}/keys/listed").text
+    assert "Replaced" not in plain.get(f"{place}/keys/listed").text
 
 
 @pytest.mark.parametrize("way", ["API", "page"])

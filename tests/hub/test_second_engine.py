@@ -43,7 +43,7 @@ def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
     assert (found["state"], found["action"]) == ("uninitialised", "init")
     form = {"act": "test", "engine": "copies", "folder": str(tmp_path / "other"), "key": "other"}
     page = copies.http.post(f"{copies.url}/repositories/new", data=form)
-    assert "No repository is there yet" in page.text
+    assert "There is no repository there yet" in page.text
     assert step_of(copies, "init")["reason"]["code"] == "made"
     found = copies.post("repositories/nas/test")
     assert (found["state"], found["restic"]) == ("empty", None)

@@ -148,7 +148,7 @@ def test_two_keys_that_were_met_before_count_as_one_copy(station: Station) -> No
         record.execute("insert into repositories (key, identity) values ('off', ?)", (identity,))
     station.back_up()
     told = station.call("status").text
-    assert "off and nas are one repository" in told
+    assert "off and nas are the same repository" in told
     holds = [hold for one in station.ask("status").json for hold in one["holds"]]
     assert {(hold["cause"], hold["acceptable"]) for hold in holds} == {("repository_twice", False)}
     assert station.ask("forget", status=6).error["code"] == "repository_twice"

@@ -27,7 +27,7 @@ def test_a_change_of_the_whole_is_seen_before_it_is_made(anna: Looker, served: S
     key = f"often-{uuid.uuid4().hex[:8]}"
     served.post(f"profiles?key={key}", {"schedule": "daily", "title": key})
     page = anna.go("/configuration")
-    text = page.get_by_label("Everything that is declared")
+    text = page.get_by_label("Configuration (YAML)")
     whole = text.input_value()
     expect(page.get_by_role("button", name="Apply")).to_have_count(0)
 

@@ -43,7 +43,7 @@ def test_a_damaged_repository_is_repaired_by_what_its_page_says(
     page = anna.go(f"/runs/{failed['id']}")
     page.get_by_role("link", name="Repair").first.click()
     expect(page.locator("h1")).to_contain_text("Repair")
-    expect(page.get_by_text("Retention stands still")).to_be_visible()
+    expect(page.get_by_text("Retention is on hold")).to_be_visible()
     assert anna.complaints(f"/repositories/{corner.nas}/repair") == []
     for address in ("/", f"/repositories/{corner.nas}"):
         assert f'href="/repositories/{corner.nas}/repair"' in corner.http.get(served.url + address).text, (
@@ -74,7 +74,9 @@ def test_a_damaged_repository_is_repaired_by_what_its_page_says(
     page.get_by_role("button", name="Check now").click()
     page.wait_for_url("**/runs/*")
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
-    expect(anna.go(f"/repositories/{corner.nas}/repair").get_by_text("retention is not held")).to_be_visible()
+    expect(
+        anna.go(f"/repositories/{corner.nas}/repair").get_by_text("retention is not on hold")
+    ).to_be_visible()
 
 
 @pytest.mark.parametrize(("restic", "is_old"), [("0.14.0", True), ("0.16.0", False), ("1.0.0", False)])
@@ -111,6 +113,4 @@ def test_no_command_holds_a_secret_and_what_is_sealed_is_told_by_the_kit() -> No
     ]
     assert way(url="/mnt/x", password={"sealed": True}) is None
     far = Repository.model_validate({"url": "b2:bucket:x", "password": {"env": "P"}})
-    assert (
-        "copy them with what the storage itself offers" in RESTIC.repair.steps(far, "far", "0.19.1")[1].text
-    )
+    assert "copy them with the tools of the storage" in RESTIC.repair.steps(far, "far", "0.19.1")[1].text

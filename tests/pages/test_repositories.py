@@ -50,7 +50,7 @@ def test_the_pages_have_nothing_against_them(anna: Looker, address: str) -> None
 def test_what_is_kept_and_why_has_nothing_against_it(anna: Looker, corner: Corner) -> None:
     address = f"/repositories/{corner.nas}/retention"
     assert anna.complaints(address) == []
-    expect(anna.page.get_by_text("The only snapshot stays.")).to_be_visible()
+    expect(anna.page.get_by_text("The only snapshot is kept.")).to_be_visible()
     expect(anna.page.get_by_role("row").nth(1)).to_contain_text("newest")
 
 
@@ -61,10 +61,10 @@ def test_the_name_of_a_repository_is_text_and_its_menu_is_left_by_escape(
     expect(page.get_by_role("heading", level=1)).to_contain_text("<b>Garden</b> shed")
     menu = page.locator("summary[aria-label=More]")
     menu.press("Enter")
-    expect(page.get_by_role("link", name="Change key")).to_be_visible()
+    expect(page.get_by_role("link", name="Change ID")).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Escape")
-    expect(page.get_by_role("link", name="Change key")).to_be_hidden()
+    expect(page.get_by_role("link", name="Change ID")).to_be_hidden()
     expect(menu).to_be_focused()
 
 
@@ -80,17 +80,17 @@ def test_a_lock_says_whether_its_owner_lives_and_is_removed(
     holder = leave_lock(corner, served.restic.path)
     page = anna.go(f"/repositories/{corner.nas}")
     locks = page.locator("#locks")
-    expect(locks).to_contain_text(f"sees process {holder.pid} at work")
+    expect(locks).to_contain_text(f"In use: process {holder.pid} is running")
     expect(page.locator("#badge")).not_to_have_text("Locked")
     holder.kill()
     holder.wait()
     page.reload()
-    expect(locks).to_contain_text(f"says process {holder.pid} is gone")
+    expect(locks).to_contain_text(f"Stale: process {holder.pid} is no longer running")
     expect(page.locator("#badge")).to_have_text("Locked")
     assert "Locked" in plain.get("/repositories").text
     locks.get_by_role("link", name="Remove lock").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Only abandoned locks are removed")
+    expect(dialog).to_contain_text("Only stale locks are removed")
     dialog.get_by_role("button", name="Remove lock").click()
     page.wait_for_url("**/runs/*")
     corner.end_of(page.url.rpartition("/")[2])
@@ -121,13 +121,13 @@ def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, 
     page = anna.go(f"/repositories/{corner.nas}")
     maintenance = page.locator("form.maintenance")
     expect(maintenance.get_by_text("Off", exact=True)).to_be_hidden()
-    maintenance.get_by_text("User", exact=True).click()
-    maintenance.get_by_label("Discard").fill("Mondays 04:30")
+    maintenance.get_by_text("Custom", exact=True).click()
+    maintenance.get_by_label("Clean-up", exact=True).fill("Mondays 04:30")
     maintenance.get_by_label("Daily", exact=True).fill("30")
     maintenance.get_by_label("Restore test").fill("weekly")
-    maintenance.get_by_label("After each backup").check()
+    maintenance.get_by_label("Also after each backup").check()
     maintenance.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_contain_text("as you say")
+    expect(page.get_by_role("status")).to_contain_text("custom settings")
     spec = corner.get(f"repositories/{corner.nas}")["spec"]
     assert (spec["discard_schedule"], spec["retention"]) == (["30 4 * * 1", "after-backup"], {"daily": 30})
     assert "verify_schedule" in spec
@@ -135,15 +135,15 @@ def test_maintenance_is_switched_off_by_two_toggles_and_an_answer(anna: Looker, 
     maintenance.get_by_text("Off", exact=True).click()
     maintenance.get_by_role("button", name="Save").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("grows without end")
+    expect(dialog).to_contain_text("keeps growing")
     dialog.get_by_role("button", name="Switch off").click()
-    expect(page.get_by_text("Maintenance is off: nothing is discarded")).to_be_visible()
+    expect(page.get_by_text("Maintenance is off: no clean-ups")).to_be_visible()
     spec = corner.get(f"repositories/{corner.nas}")["spec"]
     assert (spec["maintenance"], spec["accept_growth"]) == ("off", True)
 
-    maintenance.get_by_text("Auto", exact=True).click()
+    maintenance.get_by_text("Automatic", exact=True).click()
     maintenance.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("status")).to_contain_text("as Highball thinks best")
+    expect(page.get_by_role("status")).to_contain_text("recommended settings")
     assert "maintenance" not in corner.get(f"repositories/{corner.nas}")["spec"]
 
 
@@ -167,7 +167,7 @@ def test_maintenance_tells_that_retention_comes_after_each_backup(
     declare({**declared.spec, "maintenance": "user", "discard_schedule": said})
     tasks = whole.client().get("/maintenance").text.partition('id="latest-title"')[0]
     [row] = [row for row in tasks.split("</tr>") if ">Discard in nas</a>" in row]
-    assert f'data-label="When">{told}<' in row
+    assert f'data-label="Schedule">{told}<' in row
     assert ("/maintenance/pause" in row) == (said != "after-backup"), "what has no times cannot rest"
     declare(dict(declared.spec))
 
@@ -185,7 +185,7 @@ def test_what_others_stored_is_measured_at_the_first_meeting_or_by_a_button(
     page.wait_for_url("**/runs/*")
     saved.end_of(page.url.rpartition("/")[2])
     anna.go(f"/repositories/{saved.nas}")
-    expect(page.locator("#size")).to_contain_text("as last known")
+    expect(page.locator("#size")).to_contain_text("as last measured")
     expect(page.get_by_role("button", name="Measure now")).to_have_count(0)
 
 
@@ -195,7 +195,7 @@ def test_without_script_off_is_asked_on_a_page_and_what_is_wrong_stands_by_its_f
     address = f"/repositories/{corner.nas}/maintenance"
     revision = corner.get(f"repositories/{corner.nas}")["revision"]
     asked = plain.post(address, data={"revision": revision, "mode": "user", "user": "off"})
-    assert "Switch off" in asked.text and "grows without end" in asked.text
+    assert "Switch off" in asked.text and "keeps growing" in asked.text
     assert corner.get(f"repositories/{corner.nas}")["revision"] == revision
     wrong = plain.post(address, data={"revision": revision, "mode": "user", "discard": "every so often"})
     assert wrong.status_code == 422
@@ -246,23 +246,23 @@ def test_a_repository_that_is_gone_is_given_up_and_begun_anew_once_somebody_has_
     corner.back_up()
     address = f"/repositories/{corner.nas}"
     there = anna.go(f"{address}/anew")
-    expect(there.get_by_text("Nothing was given up")).to_be_visible()
-    expect(there.get_by_text("Begin anew")).to_have_count(0)
+    expect(there.get_by_text("Not started over")).to_be_visible()
+    expect(there.get_by_text("Start over")).to_have_count(0)
     shutil.rmtree(corner.repository)
 
     page = anna.go(address)
-    expect(page.locator("#locks")).to_contain_text("Gone")
-    page.get_by_role("link", name="Begin anew").click()
+    expect(page.locator("#locks")).to_contain_text("Not found")
+    page.get_by_role("link", name="Start over").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("1 snapshot, the newest of")
+    expect(dialog).to_contain_text("1 snapshot, the newest from")
     expect(dialog).to_contain_text(f"Backed up there: {corner.job}")
-    dialog.get_by_role("button", name="Give it up").click()
-    expect(page.get_by_text("has to be confirmed by the tick")).to_be_visible()
+    dialog.get_by_role("button", name="Give up").click()
+    expect(page.get_by_text("confirm with the checkbox")).to_be_visible()
     assert corner.get(f"repositories/{corner.nas}/loss")["snapshots"] == 1
 
-    page.get_by_role("link", name="Begin anew").click()
+    page.get_by_role("link", name="Start over").click()
     page.get_by_role("dialog").get_by_role("checkbox").check()
-    page.get_by_role("dialog").get_by_role("button", name="Give it up").click()
+    page.get_by_role("dialog").get_by_role("button", name="Give up").click()
     page.wait_for_url("**/runs/*")
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
     [standing] = corner.get("status", job=corner.job)
@@ -288,7 +288,7 @@ def test_a_repository_in_use_leads_to_its_jobs_and_another_asks_before_it_goes(
     page.get_by_label("More", exact=True).click()
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name=f"Delete {corner.nas}").click()
-    expect(page.get_by_role("status")).to_contain_text("is deleted. What it holds stays")
+    expect(page.get_by_role("status")).to_contain_text("is deleted. Its data stays")
     corner.get(f"repositories/{corner.nas}", expect=(404,))
 
 
@@ -314,8 +314,8 @@ def test_a_test_tries_each_access_that_a_repository_has(
     other.chmod(0o600)
     corner = served.give_corner(tmp_path / "corner", {"admin": {"password": {"file": str(other)}}})
     told = plain.post(f"/repositories/{corner.nas}/test", follow_redirects=True).text
-    assert "Everyday access: can be used" in told
-    assert "Admin access: " in told and "password" in told.partition("Admin access: ")[2][:200]
+    assert "Credentials: can be used" in told
+    assert "Admin credentials: " in told and "password" in told.partition("Admin credentials: ")[2][:200]
     found = corner.post(f"repositories/{corner.nas}/test")
     assert (found["state"], found["admin"]["state"]) == ("empty", "wrong_password")
 
@@ -324,13 +324,13 @@ def test_the_recovery_kit_is_for_admins_and_its_taking_is_noted(plain: httpx.Cli
     made = plain.post("/repositories/nas/kit", data={"download": "yes"})
     assert made.headers["content-disposition"] == 'attachment; filename="recovery-kit-nas.md"'
     assert "open sesame" in made.text
-    assert "Taken by anna" in plain.get("/repositories/nas").text
+    assert "Saved by anna" in plain.get("/repositories/nas").text
 
 
 def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole) -> None:
     gone = [Verdict(id=f"{number:064x}", time=NOW, keep=False) for number in range(2, 30)]
     stays = Verdict(id=SNAPSHOT, time=NOW, keep=True, reasons=(Reason(code="newest", message="newest"),))
-    held = Reason(code="approval_required", message="28 of 29 snapshots would go at once")
+    held = Reason(code="approval_required", message="28 of 29 snapshots would be removed at once")
     about = {"repository": "nas", "host": "here", "job": "docs", "set": "files"}
     plan = Plan(id="abc123", **about, remove=tuple(gone), keep=(stays,), held=held, messages=(held,))
     client = whole.client(Role.OPERATOR)
@@ -338,11 +338,11 @@ def test_a_plan_that_waits_for_a_person_is_approved_as_it_is_shown(whole: Whole)
         page = client.get("/repositories/nas/retention").text
         asked = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "abc123"}).text
         other = client.get("/repositories/nas/discard", params={"job": "docs", "plan": "another"}).text
-    assert "28 snapshots would go, 1 stays." in page
+    assert "28 snapshots would be removed, 1 kept." in page
     assert 'href="/repositories/nas/discard?job=docs&amp;plan=abc123" data-asks' in page
     assert "Remove 28 snapshots of docs from nas?" in asked and 'name="plan" value="abc123"' in asked
-    assert "another plan holds" in other, "what is asked is asked of the plan as it is now"
-    assert "Discard 28 snapshots" not in page, "what is held goes only with an approval"
+    assert "The plan has changed" in other, "what is asked is asked of the plan as it is now"
+    assert "Remove 28 snapshots" not in page, "what is held goes only with an approval"
     sent = {"plan": "abc123", "job": "docs", "order_key": "drawn-once"}
     first, second = (
         client.post("/repositories/nas/discard", data=sent, follow_redirects=False) for _ in range(2)
@@ -361,7 +361,7 @@ def test_only_what_was_shown_is_removed_wherever_it_is_ordered(whole: Whole) -> 
     plan = Plan(id="as-shown", **about, remove=(gone,))
     with mock.patch.object(whole.hub.plans, "plan", return_value=[plan]):
         page = client.get(where).text
-    assert 'name="shown" value="as-shown"' in page and "Discard 1 snapshot" in page
+    assert 'name="shown" value="as-shown"' in page and "Remove 1 snapshot" in page
 
     maintenance = client.get("/maintenance").text
     assert f'href="{where}"' in maintenance, "Maintenance leads to what would go"

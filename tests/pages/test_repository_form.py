@@ -24,15 +24,15 @@ def test_a_repository_is_tested_made_and_its_kit_kept(anna: Looker, served: Serv
     page = anna.go("/repositories/new")
     page.get_by_label("Folder", exact=True).fill(str(tmp_path / "fresh"))
     expect(page.locator("#address")).to_contain_text("/fresh")
-    page.get_by_label("Key", exact=True).fill("fresh")
+    page.get_by_label("ID", exact=True).fill("fresh")
     page.get_by_role("button", name="Test").click()
-    expect(page.get_by_role("status")).to_contain_text("No repository is there yet")
-    page.get_by_role("button", name="Save and create it").click()
+    expect(page.get_by_role("status")).to_contain_text("There is no repository there yet")
+    page.get_by_role("button", name="Save and create").click()
     page.wait_for_url("**/repositories/fresh/kit?made=yes")
     page.get_by_role("button", name="Show and print").click()
     expect(page.get_by_label("The recovery kit")).to_contain_text(str(tmp_path / "fresh"))
-    page.get_by_label("I have kept it").check()
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_label("I have stored it").check()
+    page.get_by_role("button", name="Continue").click()
     page.wait_for_url("**/repositories/fresh")
     made = served.get("runs", repository="fresh")["items"]
     assert [served.end_of(run["id"])["outcome"] for run in made] == ["success"]
@@ -86,7 +86,7 @@ def test_the_second_editor_is_shown_what_the_first_changed(
     assert first.status_code == 303
     second = plain.post(address, data={**same, "title": "The second"})
     assert second.status_code == 412
-    assert "Somebody else changed" in second.text and "The first" in second.text
+    assert "was changed by somebody else" in second.text and "The first" in second.text
     assert 'value="The second"' in second.text and 'name="revision" value="2"' in second.text
     assert corner.get(f"repositories/{corner.nas}")["spec"] == {
         **corner.repository_spec,
@@ -102,13 +102,13 @@ def test_one_that_is_saved_while_its_host_is_away_is_told_to_be_untested(whole: 
     saved = client.post(address, data=sent, follow_redirects=False)
     assert saved.status_code == 303, saved.text
     assert whole.hub.document().repositories["nas"].address == "/mnt/elsewhere"
-    told = "its agent was away when it was saved, so it was never tested"
+    told = "its agent was offline when it was saved, so it was never tested"
     assert told in client.get("/").text
 
 
 def test_what_a_file_declares_is_shown_and_not_changed(plain: httpx.Client) -> None:
     shown = plain.get("/repositories/nas/edit").text
-    assert "only changed there" in shown and '<fieldset class="bare" disabled>' in shown
+    assert "Edit it there" in shown and '<fieldset class="bare" disabled>' in shown
     refused = plain.post("/repositories/nas/edit", data={"revision": "1", "kind": "local", "path": "/srv"})
     assert refused.status_code == 403
 

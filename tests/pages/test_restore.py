@@ -42,7 +42,7 @@ def test_a_chosen_file_comes_back_whatever_its_name(anna: Looker, corner: Corner
     page.get_by_label("Restore from").select_option(f"{corner.job}/{corner.nas}")
     page.get_by_role("button", name="Show snapshots").click()
     page.locator("#snapshots .list").get_by_role("link", name="Choose").click()
-    page.get_by_text("Chosen files and folders").click()
+    page.get_by_text("Selected files and folders").click()
     page.locator("#files summary", has_text="source").click()
     page.locator("#files summary", has_text=r"caf\xe9 <b>").click()
     page.get_by_label(r"x\xff").check()
@@ -86,7 +86,7 @@ def test_who_may_not_restore_in_place_is_told_why_and_whom_to_ask(served: Served
     made = corner.post("tokens", {"key": f"otto-{corner.job}", "role": "operator"})
     as_otto = {"Authorization": f"Bearer {made['value']}"}
     told = httpx.get(f"{served.url}/restore", params=form, headers=as_otto, timeout=240).text
-    assert "May restore in place" in told and "An administrator gives it under Settings, Users" in told
+    assert "May restore in place" in told and "An admin grants it under Settings, Users" in told
     assert "--in-place" not in told
     order = {**form, "what": "all", "do": "restore", "target": str(corner.folder / "by-otto")}
     ordered = httpx.post(f"{served.url}/restore", data=order, headers=as_otto, timeout=240)
@@ -101,19 +101,19 @@ def test_what_is_ticked_stays_ticked_in_other_folders(served: Served, corner: Co
     told = {**form, "pick": [letter], "open": str(corner.source.parent)}
     text = corner.http.post(f"{served.url}/restore", data=told).text
     assert re.search(rf'value="{letter}" checked', text)
-    assert "Chosen in other folders" in text
+    assert "Selected in other folders" in text
     text = corner.http.post(
         f"{served.url}/restore", data={**told, "pick": [f"d:{corner.source}"], "open": str(corner.source)}
     ).text
-    assert "All of this folder is chosen already" in text
+    assert "This whole folder is already selected" in text
 
 
 def test_what_is_missing_is_said_and_the_rest_is_kept(served: Served, corner: Corner) -> None:
     form = {"job": corner.job, "repository": corner.nas, "snapshot": newest(corner), "do": "restore"}
     answer = corner.http.post(f"{served.url}/restore", data={**form, "what": "some", "target": "elsewhere"})
     assert answer.status_code == 422
-    assert "Nothing is chosen" in answer.text
-    assert "elsewhere is not a whole path" in answer.text
+    assert "Nothing selected: " in answer.text
+    assert "elsewhere is not a full path" in answer.text
     assert 'value="elsewhere"' in answer.text
     answer = corner.http.post(f"{served.url}/restore", data={**form, "target": "/"})
     assert answer.status_code == 422
@@ -139,10 +139,10 @@ def test_a_list_of_snapshots_is_shown_again_until_something_changes_it_or_it_is_
     expect(rows).to_have_count(1)
     save_by_hand(served, corner)
     drawn = anna.context.request.get(anna.url + address).text()
-    assert "Asking what it holds" not in drawn and drawn.count("Restore<span") == 1, "nobody was asked again"
+    assert "Loading snapshots" not in drawn and drawn.count("Restore<span") == 1, "nobody was asked again"
     wizard = anna.context.request.get(f"{anna.url}/restore?repository={corner.nas}").text()
-    assert "1 snapshot, asked for" in wizard
-    anna.go(address).get_by_role("link", name="List them again").click()
+    assert "1 snapshot, loaded" in wizard
+    anna.go(address).get_by_role("link", name="Reload").click()
     expect(rows).to_have_count(2)
     corner.back_up()
     anna.go(address)
@@ -166,10 +166,10 @@ def test_a_repository_tells_what_it_holds_and_who_made_it(
     page = anna.go(f"/repositories/{corner.nas}/snapshots?list=anew")
     expect(page.locator("tbody tr")).to_have_count(2)
     theirs, ours = page.locator("tbody tr").all()
-    expect(theirs).to_contain_text("not ours")
+    expect(theirs).to_contain_text("foreign")
     expect(theirs).to_contain_text("<b>by hand</b>")
     expect(ours).to_contain_text(corner.job)
-    ours.get_by_role("link", name="see the run").click()
+    ours.get_by_role("link", name="view run").click()
     expect(page.locator("h1")).to_contain_text(corner.job)
 
 
@@ -193,7 +193,7 @@ def test_the_plan_counts_what_lies_in_chosen_folders(served: Served, corner: Cor
     form |= {"pick": f"d:{corner.source}", "target": str(corner.folder / "counted")}
     shown = corner.http.post(f"{served.url}/restore", data=form).text
     assert "Restore 1 folder" in shown
-    assert "and all that lies in them" in shown
+    assert "and their contents" in shown
     counted = corner.http.post(f"{served.url}/restore", data=form | {"do": "count"}).text
     assert "Restore 3 files" in counted
     there = whole_path(corner.folder / "counted", corner.source)
@@ -201,14 +201,14 @@ def test_the_plan_counts_what_lies_in_chosen_folders(served: Served, corner: Cor
     (there / "letter").write_text("another letter")
     counted = corner.http.post(f"{served.url}/restore", data=form | {"do": "count"}).text
     assert "Restore 2 files" in counted
-    assert "There already" in counted
+    assert "Already there" in counted
     assert (there / "letter").read_text() == "another letter"
 
 
 def test_a_repository_that_cannot_be_asked_is_said_in_its_place(whole: Whole) -> None:
     text = whole.client().get("/repositories/nas/snapshots?list=1").text
     assert "here is offline" in text or "is not connected" in text
-    assert "Ask again" in text
+    assert "Try again" in text
 
 
 @pytest.mark.parametrize(

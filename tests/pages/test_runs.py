@@ -282,8 +282,8 @@ def test_a_snapshot_that_shrank_is_accepted_once(whole: Whole, record: Record) -
     [hold] = [one for one in found if one.cause == "newest_shrank"]
     address = f"/holds/{hold.id}/accept"
     assert address in page.text
-    assert "Why that is right" in whole.client().get(address).text
-    for said in ("Retention goes on", "No hold"):
+    assert "Reason" in whole.client().get(address).text
+    for said in ("Retention resumes", "There is no open hold"):
         assert said in whole.client().post(address, data={"why": "moved away"}).text
     assert address not in whole.client().get(f"/runs/{run_id(99)}").text
     assert "its size was accepted" in whole.client().get(f"/runs/{run_id(99)}").text

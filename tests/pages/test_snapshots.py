@@ -41,7 +41,7 @@ def test_a_snapshot_is_pinned_compared_and_removed(anna: Looker, corner: Corner)
     one = {"task": "forget", "repository": corner.nas, "snapshot": old}
     assert corner.post("runs", one, expect=(403,))["code"] == "snapshot_pinned"
     for typed, told in (
-        ("f" * 64, "No snapshot of a job of ours"),
+        ("f" * 64, "No snapshot of a job of this hub"),
         ("latest", "not understood"),
         (old, "is pinned"),
     ):
@@ -58,11 +58,11 @@ def test_a_snapshot_is_pinned_compared_and_removed(anna: Looker, corner: Corner)
     page = anna.go(address)
     row = page.locator("tr", has_text=old[:8])
     row.locator("summary").click()
-    row.get_by_role("button", name="Take the pin off").click()
+    row.get_by_role("button", name="Unpin").click()
     row = page.locator("tr", has_text=old[:8])
     row.locator("summary").click()
     row.get_by_text("Remove").click()
-    page.get_by_role("button", name="Remove it").click()
+    page.get_by_role("button", name="Remove snapshot").click()
     page.wait_for_url("**/runs/*")
     assert corner.end_of(page.url.rpartition("/")[2])["outcome"] == "success"
     assert ids(corner) == [new]
@@ -83,12 +83,12 @@ def test_snapshots_of_others_are_adopted_and_released(anna: Looker, served: Serv
     subprocess.run(argv, env=told, check=True, capture_output=True, timeout=240)
 
     page = anna.go(f"/repositories/{corner.nas}/snapshots?list=anew")
-    page.get_by_role("link", name="See whose they are").click()
+    page.get_by_role("link", name="View or adopt").click()
     row = page.locator("tr", has_text="old-box")
     row.get_by_label("Job").select_option(corner.job)
     row.get_by_role("button", name="Adopt").click()
-    expect(page.get_by_text("Nothing is removed by that")).to_be_visible()
-    page.get_by_role("button", name="Adopt them").click()
+    expect(page.get_by_text("Adopting removes nothing")).to_be_visible()
+    page.get_by_role("button", name="Adopt", exact=True).click()
     expect(page.locator("tr", has_text="old-box")).to_contain_text("adopted by anna")
     page.get_by_role("button", name="Release").click()
-    expect(page.locator("tr", has_text="old-box")).to_contain_text("nobody's")
+    expect(page.locator("tr", has_text="old-box")).to_contain_text("not adopted")

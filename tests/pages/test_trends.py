@@ -27,9 +27,9 @@ def test_a_day_is_drawn_by_all_its_backups() -> None:
     ]
     labels = [re.search('aria-label="([^"]+)"', drawn) for _, drawn in draw(found, 30, now, UTC)]
     assert [label[1] for label in labels if label] == [
-        "New data a day: from 3.00 MiB on 8 March to 6.00 MiB on 10 March",
-        "Took: from 20.0 s on 8 March to 40.0 s on 10 March",
-        "Read: from 10.0 MiB/s on 8 March to 2.00 MiB/s on 10 March",
+        "New data per day: from 3.00 MiB on 8 March to 6.00 MiB on 10 March",
+        "Duration: from 20.0 s on 8 March to 40.0 s on 10 March",
+        "Read speed: from 10.0 MiB/s on 8 March to 2.00 MiB/s on 10 March",
     ]
     assert draw(found[2:], 30, now, UTC) == [], "one day makes no line"
 
@@ -45,7 +45,7 @@ def test_a_scale_of_times_is_in_the_unit_that_people_would_say(
 
 def test_a_job_shows_its_trend_on_its_page_and_on_one_of_its_own(anna: Looker, served: Served) -> None:
     page = anna.go("/jobs/docs")
-    expect(page.locator("#trend")).to_contain_text("from the second day")
+    expect(page.locator("#trend")).to_contain_text("after two days")
     page.locator("#trend").get_by_role("link", name="1 y").click()
     expect(page.locator("#trend").get_by_role("link", name="1 y")).to_have_attribute("aria-current", "true")
     assert "/trend" not in page.url

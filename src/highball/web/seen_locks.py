@@ -26,15 +26,17 @@ def judge_lock(lock: Lock, host: str, now: datetime) -> LockTold:
     """Whether whoever holds a lock is gone, by what the machine that looked says of it."""
     process = f"process {lock.pid}"
     if lock.alive:
-        return LockTold(lock, False, f"The agent on {host} sees {process} at work: it is in use.")
+        return LockTold(lock, False, f"In use: {process} is running, says the agent on {host}.")
     if lock.alive is False:
-        return LockTold(lock, True, f"The agent on {host} says {process} is gone, so nothing uses this lock.")
+        return LockTold(lock, True, f"Stale: {process} is no longer running, says the agent on {host}.")
     quiet = now - lock.created_at
     if quiet > STALE:
-        silent = f"Its owner renews it every 5 min, and has not for {humanize.about(quiet)}: most likely it is gone."
+        silent = (
+            f"Most likely stale: locks are renewed every 5 min, this one was not for {humanize.about(quiet)}."
+        )
         return LockTold(lock, True, silent)
     return LockTold(
-        lock, False, f"Renewed {humanize.age(lock.created_at, now)} on another machine: most likely in use."
+        lock, False, f"Most likely in use: renewed {humanize.age(lock.created_at, now)} on another machine."
     )
 
 

@@ -342,9 +342,7 @@ def _as_line(node: Node) -> bytes:
     return node.model_dump_json(exclude_none=True).encode() + b"\n"
 
 
-_TO_MAKE_ONE = (
-    "is its disk mounted? if it is, a new repository is made by the task init, or Create it on its page"
-)
+_TO_MAKE_ONE = "is its disk mounted? if it is, create a new repository by the task init, or by its page"
 
 _STATES: dict[str, tuple[str, str | None]] = {
     "wrong_password": ("wrong_password", "retry"),

@@ -120,7 +120,7 @@ def _remove(steps: Steps, task: KeyTask) -> StepResult:
         used = in_use | {one.id for one in before if one.current}
         if gone in used:
             raise RepositoryError(
-                f"the key {gone[:8]} opens the repository for Highball: it is never removed",
+                f"the key {gone[:8]} is used by Highball and cannot be removed",
                 code="key_in_use",
                 hint="rotate the password first",
             )

@@ -151,7 +151,9 @@ def check(steps: Steps, task: CheckTask) -> StepResult:
 
 def _damage(report: CheckReport) -> Reason:
     count = counted(report.errors, "error") if report.errors else "errors"
-    message = f"the repository is damaged: {count} found, see the log; keep every other copy, retention stands still"
+    message = (
+        f"the repository is damaged: {count} found, see the log; keep every other copy, retention is on hold"
+    )
     return Reason(code="repository_damaged", message=message)
 
 

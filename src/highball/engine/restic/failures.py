@@ -61,14 +61,14 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
 _SENTENCES: dict[str, str] = {
     "repository_locked": "the repository is locked",
     "wrong_password": "the repository's password is wrong",
-    "no_space": "there is no space left where the repository lies, or in restic's cache or temporary folder",
+    "no_space": "there is no space left in the repository, or in restic's cache or temporary folder",
     "access_denied": "the storage refused the credentials",
-    "server_unknown": "the server's own key is not known, so it is not trusted",
-    "server_changed": "the server shows another key than the one that is known",
+    "server_unknown": "the server's host key is not known, so it is not trusted",
+    "server_changed": "the server's host key has changed",
     "certificate_refused": "the server's certificate cannot be trusted",
-    "wrong_scheme": "the server does not answer as the address says",
+    "wrong_scheme": "the server does not speak the protocol of the address",
     "refused_by_server": "the storage refused the request (an append-only server refuses to delete)",
-    "repository_read_only": "the repository's folder cannot be written",
+    "repository_read_only": "the repository's folder is not writable",
     "path_unknown": "this path is not in the snapshot",
     "unreachable": "the repository cannot be reached",
     "repository_missing": "there is no repository at this address",
@@ -95,13 +95,13 @@ _HINTS: dict[str, str] = {
     "certificate_refused": "where an authority of your own signed it, name that one's file by certificate = …; "
     "one that is too old, or made for another name, is renewed on the server",
     "wrong_scheme": "does it speak TLS? then the address begins with https, else with http",
-    "refused_by_server": "name an admin access for this repository, or allow deletion on the server",
+    "refused_by_server": "add admin credentials to this repository, or allow deletion on the server",
     "repository_read_only": "check who owns it, and that its disk is not mounted read-only",
-    "path_unknown": "see what is there with: highball ls SNAPSHOT",
+    "path_unknown": "list its contents with: highball ls SNAPSHOT",
     "unreachable": "check the address, the network and that the server runs",
-    "repository_missing": "is its disk mounted? a new repository is made by: highball setup --schedule none",
+    "repository_missing": "is its disk mounted? to create a new repository: highball setup --schedule none",
     "out_of_memory": "give the machine more memory, or run this action on another one",
-    "snapshot_unknown": "see which there are with: highball snapshots",
+    "snapshot_unknown": "list the snapshots with: highball snapshots",
 }
 
 _RETRYING = re.compile(r"^\S.* returned error, retrying after (?P<pause>\S+): ")

@@ -18,7 +18,7 @@ class ResticRepair:
     """restic's way to repair."""
 
     since = "0.16"
-    before = "it repairs the index, and knows nothing of packs and snapshots"
+    before = "it can repair the index, but not packs and snapshots"
 
     def way_in(self, repository: DeclaredRepository) -> list[str] | None:
         """What opens it in a shell."""
@@ -91,19 +91,19 @@ def cannot_repair(restic: str) -> bool:
 def steps_of(repository: ResticRepository, key: str, *, is_old: bool = False) -> Iterator[RepairStep]:
     """restic's steps, in restic's order; an old one knows a name of its own for the first."""
     yield RepairStep(
-        "See what is damaged",
-        "Reads all of the data, which takes as long as a download of everything. Write down what it says, and the "
-        "ids of the packs that it names. A broken disk or memory is replaced before anything is repaired.",
+        "Find the damage",
+        "Reads all data, which takes as long as downloading everything. Write down the errors and the ids of the "
+        "damaged packs. Replace a failing disk or memory before you repair anything.",
         ("restic check --read-data",),
     )
     folder = local_folder(repository)
     copy = f"repair-of-{key}"
     yield RepairStep(
-        "Copy the folders index and snapshots",
-        "They are small, and lead back if a repair makes it worse."
+        "Back up the folders index and snapshots",
+        "They are small, and let you go back if a repair makes things worse."
         if folder is not None
-        else f"They are small, and lead back if a repair makes it worse. They lie in {address(repository)}: copy them "
-        "with what the storage itself offers.",
+        else f"They are small, and let you go back if a repair makes things worse. They are in {address(repository)}: "
+        "copy them with the tools of the storage.",
         ()
         if folder is None
         else (
@@ -114,24 +114,23 @@ def steps_of(repository: ResticRepository, key: str, *, is_old: bool = False) ->
     )
     yield RepairStep(
         "Repair the index",
-        "Writes anew which data lies where. Often that is all that was wrong.",
+        "Rebuilds the index of which data is stored where. Often nothing else was wrong.",
         ("restic rebuild-index" if is_old else "restic repair index",),
     )
     yield RepairStep(
         "Repair damaged packs",
-        "Only where the check named damaged packs: their ids in place of ID. What can still be read of them is saved "
-        "into new packs. Then run the backups of this repository once more: what the sources still hold, they bring "
-        "back.",
+        "Only if the check reported damaged packs: replace ID with their ids. What can still be read is saved into "
+        "new packs. Then run the backups of this repository again: they add missing data that the sources still have.",
         ("restic repair packs ID",),
     )
     yield RepairStep(
         "Repair the snapshots",
-        "Takes the files out of snapshots whose data is lost, and removes the broken snapshots in favour of the "
-        "repaired ones. The first command only shows what it would do.",
+        "Removes files whose data is lost from the snapshots, and replaces the broken snapshots by the repaired ones. "
+        "The first command only shows what it would do.",
         ("restic repair snapshots --dry-run", "restic repair snapshots --forget"),
     )
     yield RepairStep(
         "Check again",
-        "Type it, and then press Check now above: a check that succeeds lets retention go on.",
+        "Run it, then press Check now above: retention resumes after a successful check.",
         ("restic check --read-data",),
     )

@@ -79,34 +79,34 @@ def repository_kit(
     facts = [
         f"- Address: `{address(repository)}`",
         f"- Password: {for_people(reach.access.password)}",
-        *([f"- restic's id of it: `{identity}`"] if identity else []),
+        *([f"- restic repository ID: `{identity}`"] if identity else []),
         *([f"- {_MORE[scheme]}"] if scheme in _MORE else []),
     ]
     parts = [
         f"# Recovery kit: the repository {title}",
-        preamble(now, "Whoever has this page can read every backup in this repository."),
+        preamble(now, "Anyone who has this page can read every backup in this repository."),
         "\n".join(facts),
         "## 1. Get restic",
-        "Any restic from 0.14 on: from your system (`apt install restic`), or from https://restic.net."
+        "Any version from 0.14: from your system (`apt install restic`), or from https://restic.net."
         " Highball is not needed.",
-        "## 2. Say where the repository is",
-        f"In a shell. This makes the folder `{FOLDER}` and stays in it; do it again in every new shell."
-        + (" The repository is a folder of this path: mount its disk first." if scheme[:1] == "/" else ""),
+        "## 2. Open the repository",
+        f"In a shell. This creates the folder `{FOLDER}` and changes into it; repeat it in every new shell."
+        + (" The repository is a folder with this path: mount its disk first." if scheme[:1] == "/" else ""),
         block(_way_in(reach)),
-        "## 3. See what there is",
+        "## 3. List the snapshots",
         block(["restic snapshots"]),
-        f"The first column is a snapshot's ID. Highball's tags (`{job_tag('…')}`) say whose data it holds.",
-        "## 4. Bring everything back",
-        "Below, `latest` is the newest snapshot; for an older one put its ID instead, and leave out `--tag …`."
-        " Nothing is overwritten: it goes into new folders here, and from there to where you want it.",
+        f"The first column is a snapshot's ID. Highball's tags (`{job_tag('…')}`) show which job created it.",
+        "## 4. Restore everything",
+        "`latest` is the newest snapshot; for an older one, use its ID instead and omit `--tag …`."
+        " Nothing is overwritten: files are restored into new folders here, from where you can move them.",
         block([f"{_restore(one)} --target {word(_folder(one))}" for one in kept] or [_restore_any()]),
         *_one_path(kept),
-        "## If something is in the way",
-        "- *repository is already locked*: a machine died while it worked. When nothing runs any more:"
+        "## Troubleshooting",
+        "- *repository is already locked*: a machine crashed during an operation. Once nothing is running:"
         " `restic unlock`\n"
-        "- *Is it sound?* `restic check --read-data` reads all of it; that takes as long as a download.\n"
+        "- *Is it intact?* `restic check --read-data` reads all data, which takes as long as a download.\n"
         "- More: `restic help restore`, https://restic.readthedocs.io",
-        "When you are done, remove the folder: the password lies in it.",
+        "When you are done, delete the folder: it contains the password.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -151,8 +151,8 @@ def _one_path(kept: Sequence[Kept]) -> list[str]:
     one = kept[0]
     tag = word(set_tag_list(one.job, one.set))
     return [
-        "## 5. Or only one file or folder",
-        "List the paths, then name one, whole and from the beginning `/` (before `* ? [ ] \\` in it put a `\\`):",
+        "## 5. Restore one file or folder",
+        "List the paths, then give one in full, starting with `/` (put a `\\` before each `* ? [ ] \\` in it):",
         block(
             [
                 f"restic ls latest --tag {tag} > paths.txt",

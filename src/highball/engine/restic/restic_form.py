@@ -6,10 +6,10 @@ from highball.engine.form import FormField, FormKind, FormRow, RepositoryFields
 
 _KINDS = (
     FormKind("local", "Folder", "On a disk or share of the host", {"kind": "local"}, on_disk=True),
-    FormKind("sftp", "SFTP", "A machine that one logs in to over SSH", {"kind": "sftp"}),
-    FormKind("s3", "S3", "A bucket at Amazon, MinIO, Wasabi and others", {"kind": "s3"}),
-    FormKind("rest", "REST server", "restic's own server, also append-only", {"kind": "rest"}),
-    FormKind("url", "Other", "Any other location of restic", {}, on_disk=True),
+    FormKind("sftp", "SFTP", "A machine reachable over SSH", {"kind": "sftp"}),
+    FormKind("s3", "S3", "A bucket on Amazon S3, MinIO, Wasabi and others", {"kind": "s3"}),
+    FormKind("rest", "REST server", "restic's own server, optionally append-only", {"kind": "rest"}),
+    FormKind("url", "Other", "Any other restic repository URL", {}, on_disk=True),
 )
 
 _WHERE = (
@@ -17,9 +17,9 @@ _WHERE = (
         (
             FormField(
                 slot="url",
-                label="Location",
+                label="Repository URL",
                 placeholder="b2:bucket:folder",
-                help="As restic writes it: b2, azure, gs, swift, rclone.",
+                help="In restic’s format: b2, azure, gs, swift, rclone.",
             ),
         ),
         ("url",),
@@ -38,7 +38,7 @@ _WHERE = (
                 slot="endpoint",
                 label="Server address",
                 placeholder="https://backup.example.org:8000",
-                help="For Amazon s3.amazonaws.com, or that of your region.",
+                help="For Amazon: s3.amazonaws.com, or the endpoint of your region.",
             ),
         ),
         ("s3", "rest"),
@@ -46,7 +46,7 @@ _WHERE = (
     FormRow(
         (
             FormField(slot="bucket", label="Bucket"),
-            FormField(slot="prefix", label="Folder in it", optional=True),
+            FormField(slot="prefix", label="Folder in the bucket", optional=True),
             FormField(slot="region", label="Region", optional=True, placeholder="eu-central-1"),
         ),
         ("s3",),
@@ -61,32 +61,40 @@ _WHERE = (
                 label="Private key",
                 optional=True,
                 placeholder="/etc/highball/ssh-key",
-                help="A file on the host that does the work.",
+                help="A file on each host that uses the repository.",
             ),
             FormField(
                 slot="known_hosts",
                 label="Known hosts",
                 optional=True,
-                help="A file that holds the server’s own key.",
+                help="A file with the server’s host key.",
             ),
         ),
         ("sftp",),
     ),
-    FormRow((FormField(slot="access_key_id", label="Access key"),), ("s3",)),
+    FormRow((FormField(slot="access_key_id", label="Access key ID"),), ("s3",)),
     FormRow(
-        (FormField(slot="secret_access_key", label="Its secret", shape="secret", beside="access_key_id"),),
+        (
+            FormField(
+                slot="secret_access_key", label="Secret access key", shape="secret", beside="access_key_id"
+            ),
+        ),
         ("s3",),
     ),
     FormRow((FormField(slot="rest_username", label="User", optional=True),), ("rest",)),
     FormRow(
-        (FormField(slot="rest_password", label="Its secret", shape="secret", beside="rest_username"),),
+        (
+            FormField(
+                slot="rest_password", label="Password of the user", shape="secret", beside="rest_username"
+            ),
+        ),
         ("rest",),
     ),
     FormRow(
         (
             FormField(
                 slot="environment",
-                label="Variables",
+                label="Environment variables",
                 shape="variables",
                 optional=True,
                 placeholder="B2_ACCOUNT_ID=…",
@@ -98,30 +106,34 @@ _WHERE = (
 
 _ADMIN = (
     FormRow(
-        (FormField(slot="admin.url", label="Its address", optional=True, placeholder="the everyday one"),)
+        (
+            FormField(
+                slot="admin.url", label="Admin address", optional=True, placeholder="same as for backups"
+            ),
+        )
     ),
     FormRow(
-        (FormField(slot="admin.identity_file", label="Its private key", optional=True),),
+        (FormField(slot="admin.identity_file", label="Admin private key", optional=True),),
         ("sftp",),
     ),
-    FormRow((FormField(slot="admin.access_key_id", label="Its access key", optional=True),), ("s3",)),
+    FormRow((FormField(slot="admin.access_key_id", label="Admin access key ID", optional=True),), ("s3",)),
     FormRow(
         (
             FormField(
                 slot="admin.secret_access_key",
-                label="The secret of its access key",
+                label="Admin secret access key",
                 shape="secret",
                 beside="access_key_id",
             ),
         ),
         ("s3",),
     ),
-    FormRow((FormField(slot="admin.rest_username", label="Its user", optional=True),), ("rest",)),
+    FormRow((FormField(slot="admin.rest_username", label="Admin user", optional=True),), ("rest",)),
     FormRow(
         (
             FormField(
                 slot="admin.rest_password",
-                label="The secret of its user",
+                label="Password of the admin user",
                 shape="secret",
                 beside="rest_username",
             ),
@@ -132,7 +144,7 @@ _ADMIN = (
         (
             FormField(
                 slot="admin.password",
-                label="Its password of the repository",
+                label="Admin repository password",
                 shape="secret",
                 optional=True,
             ),
@@ -145,9 +157,9 @@ RESTIC_FIELDS = RepositoryFields(
     where=_WHERE,
     password=FormField(
         slot="password",
-        label="Password of the repository",
+        label="Repository password",
         shape="secret",
-        help="It encrypts everything. Without it nothing comes back, not even to you.",
+        help="Encrypts everything. Without it nobody can restore, not even you.",
         may_be_made=True,
     ),
     besides=(
@@ -155,7 +167,7 @@ RESTIC_FIELDS = RepositoryFields(
             (
                 FormField(
                     slot="certificate",
-                    label="Certificates to trust besides the system’s",
+                    label="Additional trusted certificates",
                     optional=True,
                     placeholder="/etc/highball/ca.pem",
                 ),

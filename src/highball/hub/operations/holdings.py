@@ -89,9 +89,9 @@ class RepositoryOperations:
         """Hold a repository for gone, with all that was in it. Raises as `tell_loss` does, and where it is another."""
         if (await self.tell_loss(key)).identity != identity:
             raise Conflict(
-                f"another repository is known as {key} by now",
+                f"{key} is another repository by now",
                 code="repository_another",
-                hint="look at what would be given up once more",
+                hint="review again what would be given up",
             )
         await asyncio.to_thread(self._hub.record.give_up, key, actor, self._now())
         self._hub.bus.news.publish("object", key)

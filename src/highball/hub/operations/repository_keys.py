@@ -81,7 +81,7 @@ class KeyOperations(RunOperations):
         declared = self._hub.documents.get("repository", key)
         if reference is None and declared.origin == "file":
             raise NotAllowed(
-                f"{key} is declared by a file, so its password cannot be sealed here",
+                f"{key} is managed by a file, so its password cannot be stored here",
                 code="managed_by_file",
                 hint="name the file with the new password: highball keys REPOSITORY --rotate --new-password-file FILE",
             )
@@ -109,7 +109,7 @@ class KeyOperations(RunOperations):
         demand_present(actor)
         if (value is None) == (reference is None):
             raise Misuse(
-                "a key wants one password", code="password_missing", hint="send it, or name its file"
+                "a key needs one password", code="password_missing", hint="send it, or the path of its file"
             )
         return self._order_key(key, _NewPassword("key-add", name, value, reference), actor, order_key)
 

@@ -274,12 +274,12 @@ class TrialOperations:
 def _judge_content(names: SampledNames, snapshot: str) -> ContentAnswer | None:
     if not names.sampled:
         return None
-    told = f"{names.found} of {counted(names.sampled, 'name')} of snapshot {snapshot[:8]} are still there"
+    told = f"{names.found} of {counted(names.sampled, 'path')} of snapshot {snapshot[:8]} still exist"
     state: Literal["same", "few", "none"] = "same"
     if not names.found:
         state, told = (
             "none",
-            f"nothing of snapshot {snapshot[:8]} is where it was: is this still the same source?",
+            f"no path of snapshot {snapshot[:8]} was found: is this still the same source?",
         )
     elif names.found * 2 < names.sampled:
         state, told = "few", f"only {told}"
@@ -292,15 +292,15 @@ def _refused(key: str) -> Conflict:
     return Conflict(
         f"this password does not open {key}, so nothing was changed",
         code="password_refused",
-        hint=f"send the one that it has; a new one is made by rotation: highball keys {key} --rotate",
+        hint=f"send its current password; to change the password, rotate it: highball keys {key} --rotate",
     )
 
 
 def _untried(key: str, why: str) -> Conflict:
     return Conflict(
-        f"nobody can say whether this password opens {key}: {why}",
+        f"it could not be tested whether this password opens {key}: {why}",
         code="password_untried",
-        hint="try again once it can be reached; with anyway=true it is sealed, and the one before is kept",
+        hint="try again once it can be reached; anyway=true stores it all the same and keeps the previous one",
     )
 
 

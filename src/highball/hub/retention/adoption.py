@@ -120,7 +120,7 @@ class Adoption:
             for snapshot in given
         ]
         if not found:
-            what = "adopted snapshots" if adopted else "snapshots that are nobody's"
+            what = "adopted snapshots" if adopted else "snapshots that are not adopted"
             raise Unknown(
                 f"{self.repository} holds no {what} in a group {group}",
                 code="group_unknown",

@@ -304,8 +304,12 @@ class Retainer:
             if one.id.startswith(snapshot)
         ]
         if len(found) != 1:
-            what = f"{len(found)} snapshots begin with" if found else "no snapshot of a job of ours is"
-            hint = "write more of its id" if found else f"see whose they are with: highball adopt {key}"
+            what = f"{len(found)} snapshots begin with" if found else "no snapshot of a job of this hub is"
+            hint = (
+                "give more digits of its id"
+                if found
+                else f"list foreign snapshots with: highball adopt {key}"
+            )
             raise Unknown(f"{what} {snapshot}", code="snapshot_unknown", hint=hint)
         return found[0]
 
@@ -375,9 +379,9 @@ def _about_lost(of: SetOf, lost: Sequence[str]) -> tuple[Reason, ...]:
 
 
 _KEPT_FROM_PEOPLE = {
-    "newest": ("is the newest of its job, which always stays", "make another backup first"),
-    "last_verified": ("is the last one that was restored to test it", "test a restore of another one first"),
-    "pinned": ("is pinned", "take the pin off first"),
+    "newest": ("is the newest of its job, which is always kept", "make another backup first"),
+    "last_verified": ("is the last one with a restore test", "run a restore test of another one first"),
+    "pinned": ("is pinned", "unpin it first"),
 }
 
 
@@ -395,7 +399,7 @@ def _demand_free(plan: Plan, id: str) -> None:
             raise NotAllowed(f"{id[:8]} {message}", code=f"snapshot_{code}", hint=hint)
     if any(reason.code == HoldCause.CHECK_FAILED.value for reason in plan.messages):
         raise NotAllowed(
-            f"a check found damage in {plan.repository}: nothing is removed there now",
+            f"a check found damage in {plan.repository}: nothing is removed there for now",
             code=HoldCause.CHECK_FAILED.value,
             hint="repair it and check it again first",
         )
@@ -405,7 +409,7 @@ def _changed_since(plan: Plan, shown: Collection[str] | None) -> Reason | None:
     """Why a plan that removes something stands still where somebody was shown another one."""
     if shown is None or plan.id in shown or not plan.remove:
         return None
-    message = "what would go is no longer what was shown: look at the plan again"
+    message = "the plan has changed since it was shown: review it again"
     return Reason(code="plan_changed", message=message)
 
 

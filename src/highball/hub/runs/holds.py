@@ -33,14 +33,14 @@ from highball.model.standing import (
 from highball.retention import stands_still
 
 LIFTS = {
-    HoldCause.NEWEST_SHRANK: "a person accepts it, or a later one has the usual size again",
+    HoldCause.NEWEST_SHRANK: "somebody accepts it, or a later snapshot has the usual size again",
     HoldCause.CHECK_FAILED: "a check succeeds: repair the repository and check it again",
-    HoldCause.DELETED_ELSEWHERE: "a person accepts it, or they are back",
-    HoldCause.ROLLED_BACK: "a person accepts it",
-    HoldCause.RESTORE_TEST_FAILED: "a restore test succeeds, or a person accepts it",
-    HoldCause.GAP: "a person accepts it: look first at what would go",
+    HoldCause.DELETED_ELSEWHERE: "somebody accepts it, or they are back",
+    HoldCause.ROLLED_BACK: "somebody accepts it",
+    HoldCause.RESTORE_TEST_FAILED: "a restore test succeeds, or somebody accepts it",
+    HoldCause.GAP: "somebody accepts it: review first what would be removed",
     HoldCause.CLOCK_WRONG: "the clock is right",
-    HoldCause.REPOSITORY_TWICE: "one of the two keys is taken away",
+    HoldCause.REPOSITORY_TWICE: "one of the two is deleted from the configuration",
 }
 """What each waits for."""
 
@@ -164,7 +164,11 @@ class Holds:
         """Lift one; raises Unknown, and NotAllowed where no word can make it right."""
         lifted = self._accept(lambda _, hold: hold.id == id, actor, now, reason)
         if not lifted:
-            raise Unknown(f"no hold {id} is open", code="hold_unknown", hint="see them with: highball status")
+            raise Unknown(
+                f"there is no open hold {id}",
+                code="hold_unknown",
+                hint="list all holds with: highball status",
+            )
         return lifted[0]
 
     def accept_run(self, run: str, actor: Actor, now: datetime, reason: str | None = None) -> list[Hold]:
@@ -187,7 +191,7 @@ class Holds:
             raise Misuse(
                 f"nothing holds retention in {repository}",
                 code="nothing_to_accept",
-                hint="see what does elsewhere with: highball status",
+                hint="list all holds with: highball status",
             )
         return lifted
 
@@ -199,9 +203,9 @@ class Holds:
             lifted = [hold for hold in found if hold.acceptable]
             if found and not lifted:
                 raise NotAllowed(
-                    f"{found[0].message}: retention stands still until {found[0].lifts}",
+                    f"{found[0].message}: retention is on hold until {found[0].lifts}",
                     code=found[0].cause.value,
-                    hint="see how everything stands with: highball status",
+                    hint="list all holds with: highball status",
                 )
             for hold in lifted:
                 _lift_by(connection, hold, actor, now, reason)
@@ -248,7 +252,7 @@ def _list_twins(connection: sa.Connection, repository: str | None) -> Iterator[H
             id=f"twin-{row.key}",
             repository=row.key,
             cause=cause,
-            message=f"{row.key} and {row.twin} are one repository, so that what is saved to both is one copy",
+            message=f"{row.key} and {row.twin} are the same repository, so backups to both are one copy only",
             lifts=LIFTS[cause],
             acceptable=False,
             since=row.met_at or datetime.now(UTC),

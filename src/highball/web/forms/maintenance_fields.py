@@ -69,7 +69,7 @@ class MaintenanceForm(BaseModel):
     @property
     def in_words(self) -> str:
         """What it comes to."""
-        return "off" if self.is_off else "as Highball thinks best" if self.mode == "auto" else "as you say"
+        return "off" if self.is_off else "recommended settings" if self.mode == "auto" else "custom settings"
 
     def applied_to(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """The spec that says so. What only counts with *user* is gone otherwise, what is kept stays as it was."""

@@ -104,9 +104,13 @@ async def _look(hub: Hub, host: str, path: bytes, chosen: Collection[str], *, me
     files = len(found["entries"]) - len(inside)
     note = None
     if found["more"]:
-        note = f"{found['more']:,} more are not shown: type the path below."
+        note = f"{found['more']:,} more entries are not shown: enter the path below."
     elif not entries:
-        note = f"No folder in it, {files:,} {'file' if files == 1 else 'files'}." if files else "It is empty."
+        note = (
+            f"No subfolders, {files:,} {'file' if files == 1 else 'files'}."
+            if files
+            else "This folder is empty."
+        )
     sizes = f"{_address(path, host)}&sizes=yes" if entries and not measuring else None
     return Folder("source", "Back up", host, entries, note, sizes)
 
@@ -130,6 +134,6 @@ def _entry_of(
     path = path_from_text(told["path"])
     value = spell_path(path)
     opens = _address(path, host) if told["readable"] else None
-    why_not = "chosen" if value in chosen else None if told["readable"] else "not readable"
+    why_not = "selected" if value in chosen else None if told["readable"] else "not readable"
     ticked = value in chosen
     return FolderRow(path, value, "dir", opens, ticked=ticked, why_not=why_not, holds=held.get(path))

@@ -38,17 +38,17 @@ KeyId = Annotated[str, Query(pattern="^[0-9a-f]{64}$")]
 
 LOOKS = {
     "everyday": status_looks.Look("ok", "circle-check", "In use"),
-    "admin": status_looks.Look("ok", "circle-check", "In use for deleting"),
-    "former": status_looks.Look("run", "hourglass", "Being retired"),
+    "admin": status_looks.Look("ok", "circle-check", "In use (admin)"),
+    "former": status_looks.Look("run", "hourglass", "Replaced"),
     "added": status_looks.Look("idle", "key-round", "Added here"),
     "unknown": status_looks.Look("warn", "triangle-alert", "Unknown"),
 }
 USED_BY = {
     "everyday": "every backup, restore and check",
-    "admin": "clean-up only",
-    "former": "nothing here; its old password still opens the repository",
-    "added": "whoever was given its password",
-    "unknown": "unknown, not made here",
+    "admin": "clean-ups only",
+    "former": "not used any more; its old password still opens the repository",
+    "added": "anyone who has its password",
+    "unknown": "unknown, not created here",
 }
 
 router = APIRouter(include_in_schema=False, prefix="/repositories/{key}/keys")
@@ -147,7 +147,7 @@ def add(
 def undo(hub: TheHub, key: str, actor: Admin) -> Response:
     hub.vault.bring_back(hub.vault.find_place(key, "password"), actor, utc_now())
     hub.bus.news.publish("object", key)
-    text = f"The password of before opens {key} again. The new key stays until it is removed."
+    text = f"{key} uses its previous password again. The new key stays until it is removed."
     return go(_address(key), said=Said(text))
 
 
@@ -160,7 +160,7 @@ async def ask_to_remove(
     except HighballError as error:
         return go(_address(key), said=Said(status_looks.sentence(error.message), "warn"))
     if found is None or not found.removable:
-        why = "is gone already" if found is None else "opens the repository for Highball: it is never removed"
+        why = "has already been removed" if found is None else "is used by Highball and cannot be removed"
         return go(_address(key), said=Said(f"The key {id[:8]} {why}.", "warn"))
     return await run_in_threadpool(ask, pages, request, _about_removal(key, found))
 
@@ -199,7 +199,7 @@ def _given(how: str, password: str, file: str) -> dict[str, Any]:
     if how == "file":
         if not file.strip().startswith("/"):
             raise Misuse(
-                "the file is no whole path", code="path_relative", hint="like /etc/highball/nas-2.key"
+                "the file needs a full path", code="path_relative", hint="for example /etc/highball/nas-2.key"
             )
         return {"reference": SecretReference.model_validate({"file": file.strip()})}
     return {}
@@ -207,7 +207,7 @@ def _given(how: str, password: str, file: str) -> dict[str, Any]:
 
 def _name(name: str) -> str:
     if not name.strip():
-        raise Misuse("the key has no name yet", code="name_missing", hint="like: recovery, on paper")
+        raise Misuse("the key needs a name", code="name_missing", hint="for example: recovery, on paper")
     return name.strip()
 
 
@@ -257,8 +257,8 @@ def _last_rotation(hub: Hub, key: str) -> tuple[Run, str | None, str | None] | N
 def _about_removal(key: str, one: KeyTold) -> Question:
     return Question(
         title=f"Remove the key {one.id[:8]} of {key}?",
-        text=f"Its password ({one.user}@{one.host}) opens the repository no more. Snapshots are not touched, and "
-        "nothing is encrypted anew: whoever copied the repository while that password was known can still read it.",
+        text=f"Its password ({one.user}@{one.host}) will no longer open the repository. Snapshots are not touched "
+        "and nothing is re-encrypted: whoever copied the repository and knew that password can still read the copy.",
         action=f"{_address(key)}/remove",
         verb="Remove key",
         back=_address(key),

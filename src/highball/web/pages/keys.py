@@ -76,4 +76,4 @@ def change(
         hub.operations.rekey_object(kind, key, new, actor, expected=revision)
     except HighballError as error:
         return _answer(hub, pages, request, kind, key, new, revision_that_holds(error, revision), error)
-    return go(page_of(kind, new), said=Said(f"{key} is {new} now. Its history came along."))
+    return go(page_of(kind, new), said=Said(f"The ID is {new} now. The history of {key} was kept."))

@@ -59,7 +59,7 @@ async def begin_anew(
 ) -> Response:
     if not sure:
         told = Said(
-            "Nothing was given up: it has to be confirmed by the tick that it is gone for good.", "warn"
+            "Not started over: confirm with the checkbox that the repository is lost for good.", "warn"
         )
         return go(repository_page(key), said=told)
     try:
@@ -79,23 +79,23 @@ def _ask(hub: Hub, pages: Pages, request: Request, loss: Loss) -> Response:
 
 def _why_not(error: HighballError) -> Said:
     hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
-    return Said(f"Nothing was given up: {error.message}.{hint}", "warn")
+    return Said(f"Not started over: {error.message}.{hint}", "warn")
 
 
 def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
     key = loss.repository
     return Question(
-        title=f"Give {key} up, and begin a new repository in its place?",
-        text="The record holds it for gone with all that was in it. If it is only away, mount its disk instead and "
-        "look again: nothing was touched.",
+        title=f"Give up {key} and create a new repository in its place?",
+        text="The repository and everything in it will be recorded as lost. If its disk is only not connected, mount "
+        "it instead and check again: nothing was touched.",
         details=tuple(_given_up(loss, jobs, zone)),
         offer=Offer(
             "sure",
-            "It is gone for good, and nothing of it comes back",
-            "Its jobs count as never backed up there until their next backup, and no restore test of before counts.",
+            "It is lost for good and cannot be recovered",
+            "Its jobs count as never backed up there until their next backup, and earlier restore tests do not count.",
         ),
         action=f"{repository_page(key)}/anew",
-        verb="Give it up and begin anew",
+        verb="Give up and start over",
         back=repository_page(key),
         hidden=(("identity", loss.identity or ""), ("order_key", f"anew-{secrets.token_hex(6)}")),
     )
@@ -103,12 +103,12 @@ def _about_loss(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Question:
 
 def _given_up(loss: Loss, jobs: Sequence[str], zone: tzinfo) -> Iterator[str]:
     """What the record knows of the repository that is lost."""
-    newest = f", the newest of {humanize.full_moment(loss.newest_at, zone)}" if loss.newest_at else ""
+    newest = f", the newest from {humanize.full_moment(loss.newest_at, zone)}" if loss.newest_at else ""
     yield f"{humanize.counted(loss.snapshots, 'snapshot')}{newest}"
     if jobs:
         yield f"Backed up there: {', '.join(jobs)}"
     if loss.bytes_stored is not None:
         yield f"{humanize.size(loss.bytes_stored)} stored"
     if loss.identity:
-        met = f", first met {humanize.full_moment(loss.met_at, zone)}" if loss.met_at else ""
-        yield f"The repository with the id {loss.identity[:10]}{met}"
+        met = f", first seen {humanize.full_moment(loss.met_at, zone)}" if loss.met_at else ""
+        yield f"The repository with the ID {loss.identity[:10]}{met}"

@@ -99,8 +99,8 @@ def show(
         coming=_by_day(coming, pages, now),
         job=job or "",
         host=host or "",
-        jobs=any_or("Everything", document.jobs),
-        hosts=any_or("Every host", sorted({hub.host, *document.hosts})),
+        jobs=any_or("All jobs", document.jobs),
+        hosts=any_or("All hosts", sorted({hub.host, *document.hosts})),
         copies=list_copies(hub)[:COPIES],
         zone_name=document.settings.timezone,
         order_key=new_order_key(),
@@ -146,14 +146,14 @@ def pause(
 @router.post("/maintenance/resume")
 def resume(hub: TheHub, pages: ThePages, actor: Runs, subject: SubjectText) -> Response:
     hub.operations.resume([_demand(hub, subject)], actor)
-    return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} runs by itself again."))
+    return go("/maintenance", said=Said(f"{pages.names().subject(subject).name} is resumed."))
 
 
 @router.get("/holds/{id}/accept")
 def ask_to_accept(hub: TheHub, pages: ThePages, request: Request, _: Runs, id: str) -> Response:
     found = next((hold for hold in hub.operations.list_holds() if hold.id == id), None)
     if found is None:
-        return go("/", said=Said("That holds nothing any more."))
+        return go("/", said=Said("This hold has been lifted already."))
     return ask(pages, request, _about_hold(found))
 
 
@@ -164,22 +164,20 @@ def accept(hub: TheHub, actor: Runs, id: str, why: Annotated[str, Form(max_lengt
     except HighballError as error:
         return go("/", said=Said(status_looks.sentence(error.message), "warn"))
     hub.bus.news.publish("object", hold.repository)
-    return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention goes on."))
+    return go(_page_of(hold), said=Said(f"Accepted: {hold.message}. Retention resumes."))
 
 
 def _about_hold(hold: Hold) -> Question:
     told = status_looks.sentence(hold.message)
-    text = (
-        f"{told} Retention stands still until {hold.lifts}. Once you accept it, snapshots are removed again."
-    )
+    text = f"{told} Retention is on hold until {hold.lifts}. Once you accept it, snapshots are removed again."
     return Question(
-        title="Accept it, and let retention go on?",
+        title="Accept this and resume retention?",
         text=text,
         action=f"/holds/{hold.id}/accept",
         verb="Accept",
         back=_page_of(hold),
-        why="Why that is right",
-        leave="Leave it held",
+        why="Reason",
+        leave="Keep on hold",
     )
 
 
@@ -229,7 +227,7 @@ def _upkeep(hub: Hub) -> list[Planned]:
 
 def _demand(hub: Hub, subject: str) -> str:
     if subject not in {one.subject for one in _upkeep(hub)}:
-        raise Unknown("no maintenance has this name", code="maintenance_job_unknown")
+        raise Unknown("there is no maintenance task with this name", code="maintenance_job_unknown")
     return subject
 
 
@@ -271,7 +269,7 @@ def _task(
     outcome = last.step.outcome if last else None
     look = status_looks.OUTCOMES[outcome] if outcome else None
     if planned.subject == HUB_BACKUP and copied_at:
-        look = Look("ok", "circle-check", "Made")
+        look = Look("ok", "circle-check", "Success")
     at = last.step.ended_at if last else copied_at if planned.subject == HUB_BACKUP else None
     named, can_rest = names.subject(planned.subject), planned.schedule.expression is not None
     return Task(planned.subject, named, when, last, look, at, coming, pause, can_rest)

@@ -24,7 +24,7 @@ def show(hub: TheHub, pages: ThePages, request: Request, key: str, _: Sees) -> R
     repository = hub.operations.get_repository(key)
     repair = engine_of(repository).repair
     if repair is None:
-        raise Unknown(f"a repository of {repository.engine} is not repaired by hand", code="no_repair")
+        raise Unknown(f"there are no repair steps for a repository of {repository.engine}", code="no_repair")
     held = hub.operations.get_holding(key)
     damage = next(
         (one for one in hub.operations.list_holds(key) if one.cause is HoldCause.CHECK_FAILED), None

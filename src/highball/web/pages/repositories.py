@@ -134,7 +134,7 @@ async def ask_to_unlock(hub: TheHub, pages: ThePages, request: Request, key: str
     if error := found.error:
         return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
     if not found.locks:
-        return go(repository_page(key), said=Said(f"Nothing locks {key} any more."))
+        return go(repository_page(key), said=Said(f"{key} is no longer locked."))
     return await run_in_threadpool(ask, pages, request, _about_locks(key, found.locks))
 
 
@@ -194,7 +194,7 @@ def pause(
 @router.post("/repositories/{key}/resume")
 def resume(hub: TheHub, key: str, actor: Runs) -> Response:
     hub.operations.resume_upkeep(key, actor)
-    return go(repository_page(key), said=Said(f"Maintenance of {key} runs by itself again."))
+    return go(repository_page(key), said=Said(f"Maintenance of {key} is resumed."))
 
 
 @router.get("/repositories/{key}/delete")
@@ -211,7 +211,7 @@ def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form()]
     except Conflict as error:
         hint = f" {status_looks.sentence(error.hint)}" if error.hint else ""
         return go(repository_page(key), said=Said(f"Not deleted: {error.message}.{hint}", "warn"))
-    text = f"{key} is deleted. What it holds stays where it is."
+    text = f"{key} is deleted. Its data stays in its place."
     return go("/repositories", said=Said(text, undo="/deleted"))
 
 
@@ -257,7 +257,7 @@ async def ask_to_approve(
         return go(repository_page(key), said=Said(status_looks.sentence(error.message), "warn"))
     found = next((one for one in plans if one.id == plan), None)
     if found is None:
-        told = Said("By now another plan holds: look at it again.", "warn")
+        told = Said("The plan has changed: review it again.", "warn")
         return go(f"{repository_page(key)}/retention", said=told)
     return await run_in_threadpool(ask, pages, request, _about_plan(key, found))
 
@@ -377,7 +377,7 @@ def _ordered(hub: Hub, pages: Pages, order: RunOrder, actor: Actor, key: str) ->
 
 def _said_of(found: RepositoryTestAnswer) -> Said:
     """What a test found, by each access."""
-    each = [("Everyday access", found), ("Admin access", found.admin)] if found.admin else [("", found)]
+    each = [("Credentials", found), ("Admin credentials", found.admin)] if found.admin else [("", found)]
     told = []
     for access, one in each:
         message = f"{access}: {one.message}" if access and one else one.message if one else ""
@@ -440,12 +440,12 @@ def look_of(held: Holding, going: Action | None = None, locked: str | None = Non
             return Look("bad", "circle-x", f"{words_of(action).noun} failed")
     for action, done in held.last.items():
         if done.step.outcome is Outcome.WARNING:
-            return Look("warn", "triangle-alert", f"{words_of(action).noun} warned")
+            return Look("warn", "triangle-alert", f"{words_of(action).noun} with warnings")
     if held.identity is None:
-        return Look("idle", "circle-dashed", "Not met yet")
+        return Look("idle", "circle-dashed", "Not connected yet")
     if held.last_good_check is None:
         return Look("idle", "circle-dashed", "Not checked yet")
-    return Look("ok", "circle-check", "In order")
+    return Look("ok", "circle-check", "Healthy")
 
 
 # --- the page of one -----------------------------------------------------------------------------
@@ -534,7 +534,7 @@ def _check_state(held: Holding) -> Look:
     if done is None or done.step.outcome is None:
         return Look("idle", "circle-dashed", "Not checked yet")
     look = status_looks.OUTCOMES[done.step.outcome]
-    return Look(look.tone, look.icon, "Nothing wrong found" if look.tone == "ok" else look.word)
+    return Look(look.tone, look.icon, "No problems found" if look.tone == "ok" else look.word)
 
 
 def _admin_in_words(repository: Repository, held: Sequence[HeldSecret]) -> str:
@@ -542,10 +542,10 @@ def _admin_in_words(repository: Repository, held: Sequence[HeldSecret]) -> str:
         named = (
             "its own password" if any(one.name == "admin.password" for one in held) else "its own credentials"
         )
-        return f"May delete, with {named}. Sent only for discarding, pruning and unlocking."
+        return f"Can delete, with {named}. Sent only for clean-ups, prunes and unlocking."
     if repository.append_only:
-        return "None: nothing can be removed here until one is named."
-    return "None: the everyday access may delete."
+        return "None. Without them nothing can be removed here."
+    return "None. The credentials above can delete."
 
 
 # --- figures over time ---------------------------------------------------------------------------
@@ -565,13 +565,13 @@ class RepositoryFigures:
 
 def _figures(held: Holding, days: Sequence[RepositoryDay]) -> RepositoryFigures:
     weekly = charts.growth_a_week(_points(days, "bytes_stored"))
-    growth = "as last known" if held.measured_at else "not measured yet"
+    growth = "as last measured" if held.measured_at else "not measured yet"
     if weekly is not None:
         growth = f"about {words.size(abs(weekly))} {'more' if weekly >= 0 else 'less'} a week"
-    snapshots = f"in {words.counted(held.snapshots, 'snapshot')}" if held.snapshots else "no snapshot yet"
+    snapshots = f"in {words.counted(held.snapshots, 'snapshot')}" if held.snapshots else "no snapshots yet"
     if held.others:
-        snapshots += f", and {held.others:,} of others"
-    saved = "others' data is stored here too" if held.others else "dedup and compression"
+        snapshots += f", and {held.others:,} foreign"
+    saved = "foreign data is stored here too" if held.others else "by deduplication and compression"
     if held.saved is not None and held.saved < 1:
         saved = "more is stored than protected"
     return RepositoryFigures(held.bytes_stored, growth, held.bytes_protected, snapshots, held.saved, saved)
@@ -646,8 +646,8 @@ async def _locks(hub: Hub, key: str) -> HeldLocks:
 def _about_deletion(key: str, revision: int) -> Question:
     return Question(
         title=f"Delete the repository {key}?",
-        text="Nothing is kept in order there any more. What it holds stays where it is, and it can be restored here "
-        "from what was deleted.",
+        text="It is no longer maintained. Its data stays in its place, and the entry can be restored from the deleted "
+        "objects.",
         action=f"{repository_page(key)}/delete",
         verb=f"Delete {key}",
         back=repository_page(key),
@@ -660,15 +660,15 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
     one = len(locks) == 1
     in_use = any(not told.stale for told in locks)
     return Question(
-        title=f"Remove the lock of {status_looks.path(locks[0].lock.hostname)} on {key}?"
+        title=f"Remove the lock of {status_looks.path(locks[0].lock.hostname)} in {key}?"
         if one
-        else f"Remove the {len(locks)} locks on {key}?",
-        text="Only abandoned locks are removed; one that is in use stays.",
+        else f"Remove the {len(locks)} locks in {key}?",
+        text="Only stale locks are removed; locks in use stay.",
         details=tuple(_lock_in_words(told) for told in locks),
         offer=Offer(
             "everything",
-            "Remove every lock, also those in use",
-            "Whoever is at work there would go on unprotected: two that write at once can damage the repository.",
+            "Remove all locks, including those in use",
+            "Running operations would continue without protection: concurrent writes can damage the repository.",
         )
         if in_use
         else None,
@@ -682,9 +682,9 @@ def _about_locks(key: str, locks: Sequence[LockTold]) -> Question:
 
 def _lock_in_words(told: LockTold) -> str:
     kind = "Exclusive" if told.lock.exclusive else "Shared"
-    owner = status_looks.path(told.lock.username or "somebody")
+    owner = status_looks.path(told.lock.username or "unknown user")
     where = f"{owner} on {status_looks.path(told.lock.hostname)}, process {told.lock.pid}"
-    return f"{kind}, of {where}. {told.known}"
+    return f"{kind}, held by {where}. {told.known}"
 
 
 def _about_plan(key: str, plan: Plan) -> Question:
@@ -692,8 +692,8 @@ def _about_plan(key: str, plan: Plan) -> Question:
     going, staying = words.counted(len(plan.remove), "snapshot"), words.counted(len(plan.keep), "snapshot")
     return Question(
         title=f"Remove {going} of {plan.job} from {key}?",
-        text=f"{staying} {'stays' if len(plan.keep) == 1 else 'stay'}. Exactly what the plan lists goes, and "
-        "nothing if anything changes before. What is removed cannot be brought back.",
+        text=f"{staying} {'is' if len(plan.keep) == 1 else 'are'} kept. Exactly the snapshots of this plan are "
+        "removed, or none if anything changes before. This cannot be undone.",
         action=f"{repository_page(key)}/discard",
         verb=f"Remove {going}",
         back=f"{repository_page(key)}/retention",
@@ -707,9 +707,9 @@ def _about_plan(key: str, plan: Plan) -> Question:
 def _about_off(key: str, revision: int) -> Question:
     """The second of the two steps by which maintenance is switched off."""
     return Question(
-        title=f"Switch maintenance of {key} off?",
-        text="Nothing is ever discarded or checked there any more: the repository grows without end, and damage "
-        "stays unseen. Backups go on.",
+        title=f"Switch off maintenance of {key}?",
+        text="No more clean-ups and no more checks: the repository keeps growing, and damage is not noticed. Backups "
+        "continue.",
         action=f"{repository_page(key)}/maintenance",
         verb="Switch off",
         back=f"{repository_page(key)}#maintenance",

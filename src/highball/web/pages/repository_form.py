@@ -52,7 +52,7 @@ def show_new(
     engine: str = USUAL.words.name,
 ) -> Response:
     if engine not in _engines():
-        raise Unknown(f"{engine[:40]} is no engine that is known", code="engine_unknown")
+        raise Unknown(f"{engine[:40]} is not a known engine", code="engine_unknown")
     blank = RepositoryForm(to=to, engine=engine, order_key=new_order_key())
     return _drawn(hub, pages, request, None, blank)
 
@@ -114,7 +114,7 @@ async def _take(
 def _why_untested(found: RepositoryTestAnswer | None) -> str | None:
     """Why no test of what is saved succeeded; None where one has."""
     if found is None:
-        return "its agent was away when it was saved, so it was never tested"
+        return "its agent was offline when it was saved, so it was never tested"
     bad = [one for one in (found, found.admin) if one and one.state not in (*OPENS, "uninitialised")]
     return bad[0].message if bad else None
 
@@ -169,7 +169,7 @@ def _states(found: RepositoryTestAnswer) -> list[str]:
 
 
 def _cannot_make_up(key: str) -> ConfigurationInvalid:
-    told = "cannot be made up for a repository that is there", "rotate it on the page of its keys"
+    told = "cannot be generated for a repository that exists", "rotate it on its Keys page"
     problem = Problem(f"repositories.{key}.password", *told)
     return ConfigurationInvalid(str(problem), problems=[problem])
 

@@ -158,7 +158,7 @@ class Wizard:
             for job in document.jobs
             for repository in effective_job(document, job).repositories
         ]
-        whole = [(f"/{key}", f"all of {key}") for key in document.repositories]
+        whole = [(f"/{key}", f"{key} (all snapshots)") for key in document.repositories]
         return [("Jobs", of_jobs), ("Whole repositories", whole)]
 
     @property
@@ -225,8 +225,8 @@ class Wizard:
         """The open folder, to choose from."""
         note = "This folder is empty." if not self.entries else None
         if len(self.entries) > ENTRIES:
-            note = f"{counted(len(self.entries), 'entry', 'entries')} are here, and the first {ENTRIES} are shown."
-            note += " Who needs others takes the folder."
+            note = f"Showing the first {ENTRIES} of {counted(len(self.entries), 'entry', 'entries')}."
+            note += " To restore others, select the whole folder."
         within = self.is_within_a_pick
         entries = tuple(self._row(node, within=within) for node in self.shown)
         return Folder("pick", "Restore", self.host, entries, note)
@@ -242,7 +242,7 @@ class Wizard:
             opens=f"/restore/folder?{urlencode(told)}" if is_folder else None,
             button=spelled if is_folder else None,
             ticked=within or any(pick.path == node.path for pick in self.wish.picks),
-            why_not="with its folder" if within or node.inexact else None,
+            why_not="included with its folder" if within or node.inexact else None,
             size=node.size_bytes if node.kind == "file" else None,
             modified_at=node.modified_at,
         )
@@ -337,7 +337,7 @@ class Wizard:
     def order(self, document: Document) -> RunOrder | None:
         """The run that is wanted; None where something is wrong, which `problems` then tells."""
         if not self.paths:
-            self.problems["files"] = "Nothing is chosen: tick files or folders, or take everything."
+            self.problems["files"] = "Nothing selected: select files or folders, or choose everything."
         why = _why_no_folder(self.wish.target)
         if why is not None:
             self.problems["target"] = why
@@ -364,12 +364,12 @@ class Wizard:
 
 def _why_no_folder(target: str) -> str | None:
     if not target:
-        return "Where to is missing: the whole path of a new folder."
+        return "The destination is missing: enter the full path of a new folder."
     if not target.startswith("/"):
-        return f"{target[:80]} is not a whole path: it begins with /."
+        return f"{target[:80]} is not a full path: it must start with /."
     if not target.strip("/."):
-        return "Onto the root of the machine nothing is restored: name a new folder below it."
-    return "A path cannot hold ..: write where it leads." if ".." in target.split("/") else None
+        return "Cannot restore to /: enter a new folder below it."
+    return "The path must not contain '..'." if ".." in target.split("/") else None
 
 
 @router.get("/restore")

@@ -49,10 +49,10 @@ MOST_DIFFERENCES = 500
 MODIFIERS = {
     "+": ("added", "ok"),
     "-": ("removed", "bad"),
-    "M": ("content", "warn"),
-    "T": ("kind", "warn"),
-    "U": ("metadata", "idle"),
-    "?": ("bytes, though it looks unchanged", "bad"),
+    "M": ("modified", "warn"),
+    "T": ("type changed", "warn"),
+    "U": ("metadata changed", "idle"),
+    "?": ("content changed, metadata unchanged", "bad"),
 }
 """What differs of a path, in words and as a tone."""
 
@@ -135,14 +135,14 @@ def _listed(hub: Hub, page: SnapshotsPage, listing: SnapshotList) -> ListedSnaps
         pins={one.id: pin for one in shown if (pin := find_pin(hub.document(), key, one.id))},
         before=_before_each(every),
         newest=set(newest.values()),
-        jobs=[("", "Every job"), *_choices(every)],
+        jobs=[("", "All jobs"), *_choices(every)],
         others=sum(not one.governed for one in every),
     )
 
 
 def _choices(every: Sequence[Snapshot]) -> list[tuple[str, str]]:
     jobs = sorted({one.job for one in every if one.job})
-    return [*((job, job) for job in jobs), ("others", "Not ours")]
+    return [*((job, job) for job in jobs), ("others", "Foreign")]
 
 
 def _before_each(every: Sequence[Snapshot]) -> dict[str, str]:
@@ -178,7 +178,7 @@ def pin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId, reason: Text 
     }
     name = f"pin-{snapshot[:8]}-{secrets.token_hex(3)}"
     hub.operations.create_object("pin", name, spec, actor)
-    return _back(key, Said(f"{snapshot[:8]} is pinned: nothing removes it until the pin is taken off."))
+    return _back(key, Said(f"{snapshot[:8]} is pinned: it is not removed until it is unpinned."))
 
 
 @router.post("/repositories/{key}/snapshots/{snapshot}/unpin")
@@ -190,9 +190,7 @@ def unpin(hub: TheHub, actor: Admin, key: str, snapshot: SnapshotId) -> Response
         taken += 1
     if not taken:
         return _back(key, Said(f"{snapshot[:8]} is not pinned.", "warn"))
-    return _back(
-        key, Said(f"{snapshot[:8]} is not pinned any more: retention decides about it.", undo="/deleted")
-    )
+    return _back(key, Said(f"{snapshot[:8]} is unpinned: retention applies to it again.", undo="/deleted"))
 
 
 def _back(key: str, said: Said) -> Response:
@@ -269,10 +267,10 @@ def remove(
 def _about_removal(key: str, id: str) -> Question:
     return Question(
         title=f"Remove snapshot {id[:8]} from {key}?",
-        text="This one goes for good, whatever retention says; every other stays. The newest of a job, the last one "
-        "that a restore test read, and what is pinned are never removed. Its data is freed by the next prune.",
+        text="Only this snapshot is removed, whatever retention says, and this cannot be undone. The newest one of "
+        "a job, the last restore-tested one and pinned ones are never removed. The next prune frees its space.",
         action=f"{_address(key)}/{id}/remove",
-        verb="Remove it",
+        verb="Remove snapshot",
         back=link(_address(key), {"list": "1"}),
         hidden=(("order_key", f"remove-{id}-{secrets.token_hex(6)}"),),
     )
@@ -318,12 +316,12 @@ async def ask_to_adopt(
         pages,
         request,
         Question(
-            title=f"Let the retention of {job} govern these snapshots?",
-            text=f"Nothing is removed by that. Of what the job would have then, {staying} "
-            f"{'stays' if staying == 1 else 'stay'} and {counted(going, 'snapshot')} would go; the first plan that "
-            "removes any of these waits for a person. It can be undone: Release.",
+            title=f"Adopt these snapshots into the retention of {job}?",
+            text=f"Adopting removes nothing. Of all snapshots the job would then have, {staying} would be kept and "
+            f"{counted(going, 'snapshot')} removed; the first plan that removes any of these must be approved. Release "
+            "undoes it.",
             action=f"{_foreign(key)}/{group}/adopt",
-            verb="Adopt them",
+            verb="Adopt",
             back=_foreign(key),
             hidden=(("job", job),),
             destroys=False,
@@ -334,14 +332,14 @@ async def ask_to_adopt(
 @router.post("/repositories/{key}/foreign/{group}/adopt")
 async def adopt(hub: TheHub, actor: Admin, key: str, group: Group, job: Text = "") -> Response:
     found = await hub.operations.adopt(key, group, job, actor)
-    told = f"{counted(found.snapshots, 'snapshot')} are governed by the retention of {job} from now on."
+    told = f"Adopted {counted(found.snapshots, 'snapshot')} into the retention of {job}."
     return go(_foreign(key), said=Said(told))
 
 
 @router.post("/repositories/{key}/foreign/{group}/release")
 async def release(hub: TheHub, actor: Admin, key: str, group: Group) -> Response:
     await hub.operations.release(key, group, actor)
-    return go(_foreign(key), said=Said("They are nobody's again; nothing was removed."))
+    return go(_foreign(key), said=Said("Released: these snapshots are foreign again. Nothing was removed."))
 
 
 def _foreign(key: str) -> str:

@@ -55,9 +55,18 @@ def draw(found: Sequence[Figures], days: int, now: datetime, zone: tzinfo) -> li
         return f"{humanize.size(value)}/s"
 
     return [
-        ("New data a day", _draw("New data a day", added, first, last, charts.scale_of_sizes, humanize.size)),
-        ("Took", _draw("Took", took, first, last, charts.scale_of_times, humanize.length, small=True)),
-        ("Read a second", _draw("Read", speed, first, last, charts.scale_of_sizes, per_second, small=True)),
+        (
+            "New data per day",
+            _draw("New data per day", added, first, last, charts.scale_of_sizes, humanize.size),
+        ),
+        (
+            "Duration",
+            _draw("Duration", took, first, last, charts.scale_of_times, humanize.length, small=True),
+        ),
+        (
+            "Read speed",
+            _draw("Read speed", speed, first, last, charts.scale_of_sizes, per_second, small=True),
+        ),
     ]
 
 

@@ -129,8 +129,8 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, [": says not where it lies (name its url, or a kind and its fields)"]),
-        ({"url": "/x", "kind": "local"}, ["kind: cannot stand beside url (name one of them)"]),
+        ({}, [": has no location (give its url, or a kind and its fields)"]),
+        ({"url": "/x", "kind": "local"}, ["kind: cannot be combined with url (use one of them)"]),
         (
             {"kind": "local", "path": "nas"},
             ["path: is no address that restic knows (a path that begins with /, or one"],
@@ -162,7 +162,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
         ({"url": "/x", "options": {"x": "1"}}, ["options.x: is not an option of restic"]),
         (
             {"url": "s3:x/b", "region": "eu", "options": {"s3.region": "us"}},
-            ["options: cannot set s3.region, which other fields here already do"],
+            ["options: cannot set s3.region, which other fields already set"],
         ),
         (
             {"url": "/x", "admin": {"kind": "sftp", "path": "/x"}},

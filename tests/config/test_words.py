@@ -92,7 +92,7 @@ repositories.a.password: a secret names exactly one of file, env, command, seale
 repositories.b.environment.RESTIC_PASSWORD: cannot be set here (use password)
 repositories.b.environment.B2_ACCOUNT_KEY: is a secret, not text (write { file = … }, { env = … } or { command = … })
 repositories.b.password.fil: is not known here (perhaps "file")
-repositories.b.kind: cannot stand beside url (name one of them)
+repositories.b.kind: cannot be combined with url (use one of them)
 repositories.c.kind: "s4" is none of "local", "sftp", "s3", "rest"
 repositories.d.endpoint: does not go with kind = sftp
 repositories.d.rest_username: does not go with kind = sftp

@@ -227,7 +227,7 @@ def test_an_engine_that_is_not_known_is_told_with_those_that_are(empty: Bench) -
     with pytest.raises(ValidationError) as caught:
         Repository.model_validate(empty.written() | {"engine": "tar"})
     [wrong] = caught.value.errors()
-    assert "is no engine that is known" in wrong["msg"]
+    assert "is not a known engine" in wrong["msg"]
     assert wrong["ctx"]["all"][0]["hint"] == "one of restic, copies"
 
 

@@ -65,7 +65,7 @@ def engine_named(name: object) -> Engine:
     wanted = USUAL.words.name if name is None else name
     found = next((engine for engine in ENGINES if engine.words.name == wanted), None)
     if found is None:
-        message = "is no engine that is known"
+        message = "is not a known engine"
         wrong = {"under": "engine", "message": message, "hint": f"one of {', '.join(_names())}"}
         raise PydanticCustomError("wrong", "{message}", {"message": f"engine {message}", "all": [wrong]})
     return found

@@ -114,7 +114,7 @@ class Location(BaseModel):
     @classmethod
     def _check_options(cls, options: dict[str, str]) -> dict[str, str]:
         odd = [
-            (name, "is not an option of restic, or its value cannot be", "they are like s3.connections = 10")
+            (name, "is not an option of restic, or has an invalid value", "write it like s3.connections = 10")
             for name, value in options.items()
             if not re.fullmatch(r"[a-z0-9]+\.[a-z0-9-]+", name) or not value.isprintable()
         ]
@@ -156,10 +156,10 @@ def together(found: Sequence[tuple[str, str, str | None]]) -> PydanticCustomErro
 def problems_of(location: Location) -> Iterator[tuple[str, str, str | None]]:
     """Field, what is wrong with it, hint."""
     if location.url and location.kind:
-        yield "kind", "cannot stand beside url", "name one of them"
+        yield "kind", "cannot be combined with url", "use one of them"
         return
     if not location.url and not location.kind:
-        yield "", "says not where it lies", "name its url, or a kind and its fields"
+        yield "", "has no location", "give its url, or a kind and its fields"
         return
     backend = location.kind or split_url(location.url or "")[0]
     allowed = {*(_ADDRESS_OF[location.kind] if location.kind else ()), *CREDENTIALS_OF.get(backend, ())}
@@ -188,7 +188,7 @@ def _address_problems(location: Location) -> Iterator[tuple[str, str, str | None
             yield _ADDRESS_OF[location.kind][0], error.message(), (error.context or {}).get("hint")
     for name in own_options(location):
         if name in location.options:
-            yield "options", f"cannot set {name}, which other fields here already do", None
+            yield "options", f"cannot set {name}, which other fields already set", None
 
 
 # --- the address ---------------------------------------------------------------------------------

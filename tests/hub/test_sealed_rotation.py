@@ -105,7 +105,7 @@ def test_the_page_of_keys_rotates_removes_and_says_that_the_kit_is_out_of_date(
     until(lambda: secrets_of(sealed) == ["password", "password.former"], otherwise=sealed.said)
     page = plain.get(f"{place}/keys").text
     assert "The recovery kit is out of date" in page and "Undo" in page
-    assert "out of date" in plain.get(place).text
+    assert "Out of date" in plain.get(place).text
     listed = plain.get(f"{place}/keys/listed").text
     assert "Replaced" in listed and "In use" in listed
     asked = plain.get(f"{place}/keys/remove", params={"id": old}).text

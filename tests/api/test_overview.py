@@ -110,7 +110,7 @@ def test_the_figures_of_repositories_are_told_as_their_pages_tell_them(hub: Whol
     names = ("bytes_stored", "bytes_protected", "snapshots", "others", "saved", "jobs")
     assert [told[name] for name in names] == [500, 1000, 1, 2, None, ["docs", "pics"]]
     page = client.get("/repositories/nas").text
-    assert "500 B" in page and "in 1 snapshot, and 2 of others" in page
+    assert "500 B" in page and "in 1 snapshot, and 2 foreign" in page
     each = client.get("/api/v1/repository-figures").json()
     assert [one["key"] for one in each] == ["far", "nas"] and each[1] == told
     assert client.get("/api/v1/repositories/none/figures").status_code == 404

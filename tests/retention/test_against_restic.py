@@ -123,7 +123,7 @@ def _assert_same(
     for verdict in verdicts:
         for reason in verdict.reasons:
             if reason.code != "same_time":
-                ours[verdict.time].add((reason.code, reason.message.startswith("oldest")))
+                ours[verdict.time].add((reason.code, reason.message.endswith("(oldest)")))
     assert ours == _restics_reasons(group, snapshots), told
 
 

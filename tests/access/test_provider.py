@@ -204,7 +204,7 @@ def test_without_leave_to_make_accounts_only_whose_account_was_made_comes_in(
 ) -> None:
     configure(hub, organisation, create_accounts=False)
     bob = Person(hub, organisation, "bob")
-    assert "nobody called bob" in code_of(bob.log_in(), hub, bob).lower()
+    assert "there is no account bob" in code_of(bob.log_in(), hub, bob).lower()
     hub.hub.access.create_user("bob", User(), ANNA, utc_now())
     bob.log_in()
     assert bob.me()["role"] == "operator"
@@ -247,7 +247,7 @@ def test_an_account_that_is_disabled_or_deleted_here_is_not_opened_from_there(
     assert "is disabled here" in code_of(bob.log_in(), hub, bob)
     configure(hub, organisation, create_accounts=False)
     access.delete_user("bob", ANNA, utc_now())
-    assert "nobody called bob" in code_of(bob.log_in(), hub, bob).lower()
+    assert "there is no account bob" in code_of(bob.log_in(), hub, bob).lower()
 
 
 # --- the way itself -----------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def test_a_provider_that_is_gone_leaves_the_passwords(hub: Whole, organisation: 
     configure(hub, organisation, issuer="http://127.0.0.1:9")
     answer = browser(hub).get("/login/provider")
     assert answer.status_code == 502
-    assert "could not be asked" in answer.text
+    assert "could not be reached" in answer.text
     assert browser(hub).post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 303
 
 

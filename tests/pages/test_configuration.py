@@ -80,12 +80,12 @@ def test_a_text_is_only_applied_as_it_was_previewed(whole: Whole) -> None:
 
 def test_a_profile_is_written_named_by_a_job_and_then_not_deleted(anna: Looker, served: Served) -> None:
     page = anna.go("/profiles/new")
-    page.get_by_label("Name", exact=True).fill("critical")
-    text = page.get_by_label("What jobs inherit")
+    page.get_by_label("ID", exact=True).fill("critical")
+    text = page.get_by_label("Inherited settings")
     text.fill("retention:\n  dayly: 30\n")
     page.get_by_role("button", name="Create profile").click()
     expect(page.get_by_role("alert")).to_contain_text("retention.dayly")
-    expect(page.get_by_label("Name", exact=True)).to_have_value("critical")
+    expect(page.get_by_label("ID", exact=True)).to_have_value("critical")
 
     text.fill("retention:\n  daily: 30\n")
     page.get_by_role("button", name="Preview").click()

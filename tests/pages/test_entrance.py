@@ -188,7 +188,7 @@ def test_who_lets_somebody_in_or_takes_a_key_types_the_password_again_and_goes_o
     grow_old(whole, "anna")
     asked = client.post(address, content=sent, headers=FORM)
     assert asked.status_code == 403
-    assert "Type your password again" in asked.text
+    assert "Enter your password again" in asked.text
     login = _sent_by(read_page(asked.text).form("/login"), password=PASSWORD)
     came = client.post("/login", content=login, headers=FORM)
     form = read_page(came.text).form(address)

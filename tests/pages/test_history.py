@@ -45,9 +45,9 @@ def test_what_was_changed_is_undone(anna: Looker, served: Served, profile: str) 
     page = anna.go(f"/history/profile/{profile}")
     expect(page.locator(".entries li")).to_have_count(3)
     expect(page.locator(".entries li").nth(1)).to_contain_text(HOSTILE)
-    page.locator(".entries li").nth(2).get_by_role("link", name="Undo to this").click()
-    page.get_by_role("dialog").get_by_role("button", name="Undo to 1").click()
-    expect(page.get_by_role("status")).to_contain_text("says again what revision 1 said")
+    page.locator(".entries li").nth(2).get_by_role("link", name="Restore this").click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore revision 1").click()
+    expect(page.get_by_role("status")).to_contain_text("is restored to revision 1")
     assert served.get(f"profiles/{profile}")["spec"] == {"schedule": "daily"}
 
 
@@ -55,22 +55,22 @@ def test_what_was_deleted_comes_back_or_goes_for_good(anna: Looker, served: Serv
     served.http.delete(f"profiles/{profile}", headers={"if-match": '"3"'}).raise_for_status()
     page = anna.go("/deleted")
     page.get_by_role("button", name=f"Restore the profile {profile}").click()
-    expect(page.get_by_role("status")).to_contain_text("is back")
+    expect(page.get_by_role("status")).to_contain_text("is restored")
     revision = served.get(f"profiles/{profile}")["revision"]
 
     served.http.delete(f"profiles/{profile}", headers={"if-match": f'"{revision}"'}).raise_for_status()
-    anna.go("/deleted").locator("li", has_text=profile).get_by_role("link", name="Purge").click()
+    anna.go("/deleted").locator("li", has_text=profile).get_by_role("link", name="Delete permanently").click()
     asked = page.get_by_role("dialog")
-    expect(asked).to_contain_text(f"Remove the profile {profile} for good?")
-    asked.get_by_role("button", name="Purge").click()
+    expect(asked).to_contain_text(f"Permanently delete the profile {profile}?")
+    asked.get_by_role("button", name="Delete permanently").click()
     expect(page.locator("li", has_text=profile)).to_have_count(0)
     assert served.http.get(f"profiles/{profile}/history").status_code == 404
 
 
 def test_the_activity_says_what_differs_and_leaves_as_csv(anna: Looker, profile: str) -> None:
     page = anna.go("/activity")
-    page.get_by_label("Named").fill(profile)
-    page.get_by_label("Did").select_option("changed")
+    page.get_by_label("ID", exact=True).fill(profile)
+    page.get_by_label("Action").select_option("changed")
     page.get_by_role("button", name="Filter").click()
     expect(page.locator(".entries li")).to_have_count(2)
     expect(page.locator(".entries li").nth(1)).to_contain_text(HOSTILE)
@@ -87,7 +87,7 @@ def test_without_script_a_page_asks_before_anything_is_removed(whole: Whole) -> 
     whole.hub.documents.delete("profile", "gone", expected=1, **told)
     client, about = whole.client(), {"kind": "profile", "key": "gone"}
     asked = client.get("/deleted/purge", params=about)
-    assert "Remove the profile gone for good?" in asked.text
+    assert "Permanently delete the profile gone?" in asked.text
     assert whole.hub.documents.list_deleted()
     client.post("/deleted/purge", data=about)
     assert not [one for one in whole.hub.documents.list_deleted() if one.key == "gone"]
@@ -152,7 +152,7 @@ def test_what_is_about_people_is_for_admins(whole: Whole, address: str) -> None:
 def test_a_viewer_reads_the_history_and_takes_nothing_back(whole: Whole) -> None:
     page = whole.client(Role.VIEWER).get("/history/job/docs")
     assert page.status_code == 200
-    assert "Undo to this" not in page.text
+    assert "Restore this" not in page.text
     assert whole.client().get("/history/nonsense/docs").status_code == httpx.codes.NOT_FOUND
 
 

@@ -37,9 +37,9 @@ def test_no_page_of_the_settings_has_anything_against_it(anna: Looker, address: 
 
 def test_somebody_is_invited_and_comes_in(anna: Looker, chromium: Browser, served: Served) -> None:
     page = anna.go("/settings/users/new")
-    page.get_by_label("Name", exact=True).fill("vera")
+    page.get_by_label("Login name").fill("vera")
     page.get_by_role("button", name="Create user").click()
-    page.get_by_role("button", name="Make link").click()
+    page.get_by_role("button", name="Create link").click()
     link = page.locator("#value").inner_text()
 
     with look_as(chromium, served.url) as vera:
@@ -60,9 +60,9 @@ def test_a_second_factor_is_set_up_by_its_code_and_asked_for_at_the_next_log_in(
     anna: Looker, chromium: Browser, served: Served
 ) -> None:
     page = anna.go("/settings/users/new")
-    page.get_by_label("Name", exact=True).fill("paula")
+    page.get_by_label("Login name").fill("paula")
     page.get_by_role("button", name="Create user").click()
-    page.get_by_role("button", name="Make link").click()
+    page.get_by_role("button", name="Create link").click()
     link, password = page.locator("#value").inner_text(), "a horse that battery staples"
     httpx.post(f"{served.url}/password", data={"token": link.partition("#")[2], "password": password})
 
@@ -72,7 +72,7 @@ def test_a_second_factor_is_set_up_by_its_code_and_asked_for_at_the_next_log_in(
         page.get_by_role("button", name="Set up").click()
         expect(page.get_by_role("img", name="QR code")).to_be_visible()
         app = pyotp.TOTP(page.locator("#secret").inner_text().replace(" ", ""))
-        page.get_by_label("Code that the app shows").fill(app.now())
+        page.get_by_label("Code from the app").fill(app.now())
         page.get_by_role("button", name="Turn on").click()
         code = page.locator("#codes").inner_text().split()[0]
         assert paula.complaints("/settings/second-factor") == []
@@ -86,12 +86,12 @@ def test_a_second_factor_is_set_up_by_its_code_and_asked_for_at_the_next_log_in(
         expect(page.get_by_text("9 recovery codes left")).to_be_visible()
     anna.go("/settings/users/paula").get_by_role("link", name="Reset second factor").click()
     anna.page.get_by_role("button", name="Reset second factor").click()
-    expect(anna.page.get_by_text("paula logs in with the password alone")).to_be_visible()
+    expect(anna.page.get_by_text("paula now logs in with the password alone")).to_be_visible()
 
 
 def test_a_token_is_shown_once_and_opens_nothing_once_it_is_deleted(anna: Looker, served: Served) -> None:
     page = anna.go("/settings/tokens/new")
-    page.get_by_label("Name", exact=True).fill("dashboard")
+    page.get_by_label("ID", exact=True).fill("dashboard")
     page.get_by_role("button", name="Create token").click()
     value = page.locator("#value").inner_text()
 
@@ -113,7 +113,7 @@ def test_a_token_is_shown_once_and_opens_nothing_once_it_is_deleted(anna: Looker
 def test_a_token_of_ones_own_acts_in_ones_name_and_tells_its_last_use(anna: Looker, served: Served) -> None:
     page = anna.go("/settings")
     page.get_by_role("link", name="New token").click()
-    page.get_by_label("Name", exact=True).fill("laptop")
+    page.get_by_label("ID", exact=True).fill("laptop")
     page.get_by_role("button", name="Create token").click()
     headers = {"authorization": f"Bearer {page.locator('#value').inner_text()}"}
     page.get_by_role("link", name="I have copied it").click()
@@ -130,7 +130,7 @@ def test_a_session_elsewhere_is_ended_from_here(anna: Looker, chromium: Browser,
     with look_as(chromium, served.url, "anna", "correct horse battery") as elsewhere:
         page = anna.go("/settings")
         expect(page.get_by_text("this one")).to_have_count(1)
-        page.get_by_role("button", name="End all others").click()
+        page.get_by_role("button", name="End all other sessions").click()
         expect(page.get_by_role("button", name=re.compile("^End"))).to_have_count(0)
         expect(elsewhere.go("/settings").get_by_role("heading", name="Log in")).to_be_visible()
 
@@ -140,36 +140,36 @@ def test_a_form_goes_on_by_itself_after_its_session_ended_and_one_logged_in_agai
 ) -> None:
     page = anna.go("/profiles/new")
     text = "schedule: daily\nexclude:\n- '<b>*.tmp'\n"
-    page.get_by_label("Name", exact=True).fill("kept-typing")
-    page.get_by_label("What jobs inherit").fill(text)
+    page.get_by_label("ID", exact=True).fill("kept-typing")
+    page.get_by_label("Inherited settings").fill(text)
     served.http.delete("users/anna/sessions").raise_for_status()
     page.get_by_role("button", name="Create profile").click()
-    expect(page.get_by_text("What you sent is not lost")).to_be_visible()
+    expect(page.get_by_text("Your form is not lost")).to_be_visible()
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("correct horse battery")
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url("**/profiles/kept-typing")
-    expect(page.get_by_text("kept-typing is declared")).to_be_visible()
+    expect(page.get_by_text("kept-typing is created")).to_be_visible()
     assert served.get("profiles/kept-typing")["spec"]["exclude"] == ["<b>*.tmp"]
 
 
 def test_a_part_of_a_page_stays_as_it_is_when_the_session_ends(anna: Looker, served: Served) -> None:
     page = anna.go("/jobs/new")
-    page.get_by_label("Key").fill("half-typed")
+    page.get_by_label("ID", exact=True).fill("half-typed")
     served.http.delete("users/anna/sessions").raise_for_status()
     page.get_by_label("At", exact=True).fill("04:00")
     expect(page.get_by_text("Your session has ended.")).to_be_visible()
-    expect(page.get_by_label("Key")).to_have_value("half-typed")
+    expect(page.get_by_label("ID", exact=True)).to_have_value("half-typed")
     expect(page.get_by_role("heading", name="Log in")).to_have_count(0)
 
 
 def test_a_wrong_password_is_said_beside_its_field(anna: Looker) -> None:
     page = anna.go("/settings")
-    page.get_by_label("Password now").fill("not the one")
+    page.get_by_label("Current password").fill("not the one")
     page.get_by_label("New password").fill("four words in a row")
     page.get_by_role("button", name="Change password").click()
-    expect(page.get_by_label("Password now")).to_have_attribute("aria-invalid", "true")
-    expect(page.locator("#old-told")).to_have_text("This is not your password.")
+    expect(page.get_by_label("Current password")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#old-told")).to_have_text("The password is wrong.")
 
 
 def test_an_accent_is_chosen_and_stays(anna: Looker) -> None:
@@ -189,7 +189,7 @@ def test_a_copy_of_the_hub_appears_where_it_was_asked_for(anna: Looker) -> None:
 
 def test_what_a_file_declares_is_read_only_and_says_where(anna: Looker, served: Served) -> None:
     page = anna.go("/settings/general")
-    expect(page.locator(".note", has_text="Managed by a file")).to_contain_text(str(served.configuration))
+    expect(page.locator(".note", has_text="Managed by")).to_contain_text(str(served.configuration))
     expect(page.get_by_role("button", name="Save settings")).to_have_count(0)
 
 

@@ -93,9 +93,9 @@ class Authenticators:
             offered_at = connection.execute(query).scalar()
         if offered_at is None or now >= offered_at + CONFIRM_WITHIN:
             raise Conflict(
-                "no secret waits to be confirmed, or it waited too long",
+                "the set-up has expired or was never started",
                 code="second_factor_not_offered",
-                hint="begin again: there will be another secret for the app",
+                hint="start again with a new secret for the app",
             )
         return _offered(self._vault().open(place_of_secret(id)), user)
 
@@ -266,7 +266,7 @@ def for_codes(user: str) -> str:
 def wrong_code() -> NotAllowed:
     """That a code does not count."""
     return NotAllowed(
-        "this code is wrong, or was used already",
+        "this code is wrong or was already used",
         code="code_wrong",
         hint="wait for the next one in the app, and check that the phone’s clock is right",
     )
@@ -289,7 +289,7 @@ def _keep_codes(connection: sa.Connection, id: str, hashes: list[bytes], actor: 
 
 def _exists() -> Conflict:
     return Conflict(
-        "this account has a second factor already",
+        "this account already has a second factor",
         code="second_factor_exists",
         hint="remove it first, with the password and a code",
     )

@@ -64,7 +64,7 @@ def let_in(connection: sa.Connection, proved: Proved, address: str | None, now: 
         raise NotAllowed(
             f"the account {key} is disabled here",
             code="account_disabled",
-            hint="an administrator can enable it",
+            hint="an admin can enable it",
         )
     _give(connection, key, user, given, now)
     return key
@@ -104,16 +104,16 @@ def _adopt(
     name = key_from(told.partition("@")[0]) if isinstance(told, str) else ""
     if not name:
         raise NotAllowed(
-            f"the provider tells no name for you in {proved.provider.name_claim}",
+            f"the provider sends no name in {proved.provider.name_claim}",
             code="account_unknown",
-            hint="look at name_claim and scopes under settings.oidc",
+            hint="check name_claim and scopes under settings.oidc",
         )
     if users.find_user(connection, name) is None:
         if not proved.provider.create_accounts:
             raise NotAllowed(
-                f"nobody called {name} has an account here",
+                f"there is no account {name} here",
                 code="account_unknown",
-                hint="an administrator can make one of that name, without a password",
+                hint="an admin can create one of that name, without a password",
             )
         key = users.check_name(name)
         user = User.model_validate(given)
@@ -123,7 +123,7 @@ def _adopt(
         raise NotAllowed(
             f"the account {name} has a password, and is not yours by its name",
             code="account_has_password",
-            hint="log in with that password; or an administrator gives it another name",
+            hint="log in with that password, or ask an admin to rename it",
         )
     id = users.id_of(connection, "user", name)
     before = connection.execute(sa.select(identities).where(identities.c.user == id)).one_or_none()
@@ -131,7 +131,7 @@ def _adopt(
         raise NotAllowed(
             f"the account {name} belongs to somebody else at {proved.provider.label}",
             code="account_of_another",
-            hint="an administrator can delete it, or give it another name",
+            hint="an admin can delete or rename it",
         )
     connection.execute(identities.delete().where(identities.c.user == id))
     told_now = {"issuer": proved.provider.issuer, "subject": proved.subject, "user": id, "since": now}

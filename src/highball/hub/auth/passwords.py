@@ -30,11 +30,11 @@ def check_password(password: SecretValue, name: str) -> None:
     """
     text = _text(password)
     if len(text) < SHORTEST:
-        raise _refused(f"has fewer than {SHORTEST} characters", "four words in a row make a good one")
+        raise _refused(f"has fewer than {SHORTEST} characters", "use a passphrase of four or more words")
     if len(password.reveal()) > LONGEST_BYTES:
         raise _refused(f"is longer than {LONGEST_BYTES} bytes", None)
     if text.casefold().strip() == name.casefold():
-        raise _refused("is the account's own name", "four words in a row make a good one")
+        raise _refused("is the account's own name", "use a passphrase of four or more words")
 
 
 def hash_password(password: SecretValue) -> bytes:

@@ -62,7 +62,7 @@ def charge(connection: sa.Connection, subjects: Sequence[str], now: datetime) ->
         raise Throttled(
             f"too many attempts failed: wait {seconds} second" + ("s" if seconds > 1 else ""),
             wait_for=timedelta(seconds=seconds),
-            hint="an administrator can make a link that sets a new password",
+            hint="an admin can create a link to set a new password",
         )
     for subject, row in found.items():
         failures = 1 if row is None else row.failures + 1

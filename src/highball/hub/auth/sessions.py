@@ -233,7 +233,7 @@ class Access:
         raise LoginNeeded(
             "the name or the password is wrong",
             code="login_failed",
-            hint="an administrator can make a link that sets a new password",
+            hint="an admin can create a link to set a new password",
         )
 
     def finish(
@@ -317,7 +317,7 @@ class Access:
             known_as = identities.find_account(connection, proved)
             if arrival.again and (former is None or former.user != known_as):
                 raise NotAllowed(
-                    "the provider let somebody else in than who is logged in here",
+                    "the provider confirmed another person than the one logged in here",
                     code="confirmed_as_another",
                     hint="log out here first, or log in there with the same account",
                 )
@@ -549,7 +549,7 @@ class Access:
         if not passwords.is_right(password, kept):
             with self._database.write() as connection:
                 write_down(connection, actor, otherwise, now, kind="user", key=user)
-            raise NotAllowed("this is not your password", code="password_wrong")
+            raise NotAllowed("the password is wrong", code="password_wrong")
         with self._database.write() as connection:
             rate_limit.forgive(connection, account)
 
@@ -715,15 +715,15 @@ class Access:
         """
         if not actor.role.includes(token.role):
             raise NotAllowed(
-                f"a token of yours may do no more than you: {actor.role.value}, not {token.role.value}",
+                f"your tokens can do no more than you: {actor.role.value}, not {token.role.value}",
                 code="role_too_high",
-                hint=f"make it with the role {actor.role.value}, or a lower one",
+                hint=f"choose the role {actor.role.value} or a lower one",
             )
         if token.restore_in_place and not actor.may_restore_in_place:
             raise NotAllowed(
-                "a token of yours may do no more than you, and you may not restore in place",
+                "your tokens can do no more than you, and you may not restore in place",
                 code="restore_in_place_needed",
-                hint="make it without restore_in_place; an administrator can give you that right: Settings, Users",
+                hint="create it without restore_in_place; an admin can give you that right: Settings, Users",
             )
         own = token.model_copy(update={"user": user})
         return self.create_token(key, own, actor, now)
@@ -769,7 +769,7 @@ def _person(key: str, user: User, address: str | None, *, confirmed: bool = True
 
 def _login_expired() -> LoginNeeded:
     return LoginNeeded(
-        "this log-in waited too long for its code",
+        "the code was entered too late",
         code="login_expired",
         hint="log in again, with name and password",
     )

@@ -398,7 +398,7 @@ def _printable(text: str) -> str:
 
 def _expired() -> LoginNeeded:
     return LoginNeeded(
-        "this log-in took too long, or was begun in another browser",
+        "this login took too long or was started in another browser",
         code="login_expired",
         hint="log in again",
     )
@@ -409,29 +409,29 @@ def _refused(error: str, description: str) -> NotAllowed:
     return NotAllowed(
         f"the provider did not let you in: {why}",
         code="provider_refused",
-        hint="log in again; if it goes on, ask whoever runs the provider",
+        hint="log in again; if it happens again, ask the administrator of the provider",
     )
 
 
 def _invalid_token(why: str) -> NotAllowed:
     return NotAllowed(
-        f"what the provider says of you does not hold: {why}",
+        f"the answer of the provider is not valid: {why}",
         code="id_token_invalid",
-        hint="log in again; if it goes on, look at issuer and client_id under settings.oidc, and at the hub’s clock",
+        hint="log in again; if it happens again, check issuer and client_id under settings.oidc, and the hub’s clock",
     )
 
 
 def _unreachable(why: str) -> Failed:
     return Failed(
-        f"the provider could not be asked: {why}",
+        f"the provider could not be reached: {why}",
         code="provider_unreachable",
-        hint="log in again in a moment; who has a password here logs in with that",
+        hint="log in again in a moment, or with your password",
     )
 
 
 def _invalid(why: str) -> Failed:
     return Failed(
-        f"the provider is not as it should be: {why}",
+        f"the provider is misconfigured: {why}",
         code="provider_invalid",
-        hint="look at settings.oidc; who has a password here logs in with that",
+        hint="check settings.oidc, or log in with your password",
     )

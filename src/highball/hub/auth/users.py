@@ -113,7 +113,7 @@ def kept_sound(connection: sa.Connection, actor: Actor, now: datetime) -> Iterat
         raise NotAllowed(
             "this is the last admin who can log in",
             code="last_admin",
-            hint="make another admin first, who has set a password",
+            hint="create another admin with a password first",
         )
 
 
@@ -168,12 +168,12 @@ def demand_confirmed(actor: Actor) -> None:
         return
     if actor.is_token:
         raise NotAllowed(
-            f"{actor.name} may make no tokens, admins or links",
+            f"{actor.name} may not create tokens, admins or links",
             code="grant_needed",
-            hint="log in for it, or make a token with may_grant",
+            hint="log in, or create a token with may_grant",
         )
     raise ConfirmationNeeded(
-        "type your password once more before you let somebody in",
+        "enter your password again before you grant access",
         hint="send it as current_password, or to POST /me/confirmation first",
     )
 
@@ -469,14 +469,14 @@ def demand_local(connection: sa.Connection, user: str) -> None:
         raise NotAllowed(
             f"{user} logs in with the provider, and has no password here",
             code="account_of_provider",
-            hint="make another account for who is to have a password",
+            hint="create another account for a login with a password",
         )
 
 
 def link_invalid() -> NotAllowed:
     """That a link does not count."""
     return NotAllowed(
-        "this link has been used, is too old, or never was",
+        "this link is used, expired or unknown",
         code="link_invalid",
         hint="ask for a new one; the hub prints a new set-up link when it starts",
     )

@@ -28,12 +28,12 @@ WORDS = {
     "created": "created",
     "changed": "changed",
     "renamed": "renamed",
-    "rekeyed": "gave another key to",
+    "rekeyed": "changed the ID of",
     "deleted": "deleted",
     "restored": "restored",
-    "purged": "purged",
-    "taken over": "took into the file",
-    "ordered": "ordered",
+    "purged": "permanently deleted",
+    "taken over": "moved into the file",
+    "ordered": "started",
     "cancelled": "cancelled",
     "paused": "paused",
     "resumed": "resumed",
@@ -42,25 +42,25 @@ WORDS = {
     "login_failed": "could not log in",
     "set_up": "set up this hub",
     "password_set": "set the password of",
-    "password_change_failed": "gave a wrong password for",
-    "confirmation_failed": "gave a wrong password for",
-    "code_wrong": "gave a wrong code for",
-    "linked": "came from the provider for the first time as",
+    "password_change_failed": "entered a wrong password for",
+    "confirmation_failed": "entered a wrong password for",
+    "code_wrong": "entered a wrong code for",
+    "linked": "logged in through the provider for the first time as",
     "second_factor_set": "set up the second factor of",
     "second_factor_removed": "removed the second factor of",
     "second_factor_reset": "reset the second factor of",
-    "recovery_codes_made": "made new recovery codes for",
+    "recovery_codes_made": "created new recovery codes for",
     "recovery_code_used": "used a recovery code of",
     "session_ended": "ended a session of",
     "sessions_ended": "ended the sessions of",
-    "link_made": "made a link for",
-    "renewed": "made a new value for",
-    "sealed": "sealed a secret of",
-    "took_kit": "took the recovery kit of",
+    "link_made": "created a link for",
+    "renewed": "created a new value for",
+    "sealed": "stored a secret of",
+    "took_kit": "opened the recovery kit of",
     "invited": "invited",
     "enrolled": "enrolled",
     "shut_out": "shut out the agent of",
-    "adopted": "took over from snapshots",
+    "adopted": "adopted snapshots of",
 }
 """What the audit calls it, and how a sentence says it. What is not here is said as it is called."""
 
@@ -132,6 +132,8 @@ def _tell(one: Entry, address: str | None) -> AuditSentence:
     if one.kind == "run":
         return AuditSentence(one, verb, "a run", address, differ)
     kind = NAMES.get(one.kind, one.kind)
+    if (one.kind, one.key) == ("hub", "identity"):
+        return Told(one, verb, "the hub’s identity", address, differ)
     alone = one.key is None or one.key == one.kind
     about = f"the {kind}" if alone else f"the {kind} {one.key}"
     return AuditSentence(one, verb, about, address, differ)

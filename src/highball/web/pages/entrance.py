@@ -48,7 +48,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/setup")
 def show_set_up(hub: TheHub, pages: ThePages, request: Request) -> Response:
     if not hub.access.needs_setup():
-        told = Said("This hub has its first account already, so its set-up link is of no more use.", "warn")
+        told = Said("This hub already has its first account. The set-up link no longer works.", "warn")
         return go("/start" if find_known(request) else "/login?to=/start", said=told)
     return pages.answer(
         request, "account", {"error": None, "name": "", "token": "", "password": "", "faults": {}}
@@ -189,7 +189,8 @@ def set_password(
     left = hub.access.list_tokens_of(user)
     said = f"The password of {user} is set. Log in with it."
     if left:
-        said += f" {counted(len(left), 'token')} may still act for {user}: look at them under Settings."
+        works = "works" if len(left) == 1 else "work"
+        said += f" {counted(len(left), 'token')} of {user} still {works}: check under Settings."
     return go("/login", said=Said(said))
 
 

@@ -90,7 +90,7 @@ def in_use(hub: Hub, kind: str, key: str) -> Question | None:
         return None
     return Question(
         title=f"{_begun(name_of(kind, key))} is in use",
-        text=f"{'This names' if len(found) == 1 else 'These name'} it. Take it out there, and it can be deleted.",
+        text=f"{'This uses' if len(found) == 1 else 'These use'} it. Remove it there first, then it can be deleted.",
         action=page_of(kind, key),
         verb="",
         back=page_of(kind, key),
@@ -204,7 +204,7 @@ def undo(
         _, leaves = hub.operations.undo_object(kind, key, to, actor, expected=revision)
     except HighballError as error:
         return _answer(hub, pages, request, actor, kind, key, error=error)
-    text = f"{_begun(name_of(kind, key))} says again what revision {to} said."
+    text = f"{_begun(name_of(kind, key))} is restored to revision {to}."
     return go(
         history_of(kind, key),
         said=Said(f"{text} {leaves}" if leaves else text, "warn" if leaves else "ok"),
@@ -219,9 +219,9 @@ def _leaves(hub: Hub, kind: str, key: str, to: int) -> str | None:
 def _demand_seen(actor: Actor, kind: str) -> None:
     """Users and tokens are admins' business, and what is no kind has no history."""
     if kind not in NAMES:
-        raise Unknown(f"nothing declared is called {kind[:80]}", code="kind_unknown")
+        raise Unknown(f"there is no kind of object called {kind[:80]}", code="kind_unknown")
     if kind in _OF_ADMINS and not actor.role.includes(Role.ADMIN):
-        raise NotAllowed(f"the history of a {kind} is for admins", hint="ask somebody with that role")
+        raise NotAllowed(f"only admins may see the history of a {kind}", hint="ask somebody with that role")
 
 
 def _find(hub: Hub, kind: str, key: str) -> Declared | None:
@@ -234,11 +234,11 @@ def _find(hub: Hub, kind: str, key: str) -> Declared | None:
 def _about_undo(kind: str, key: str, one: Revision, newest: int) -> Question:
     name = name_of(kind, key)
     return Question(
-        title=f"Let {name} say again what revision {one.revision} said?",
-        text=f"That becomes revision {newest + 1}. The revisions in between stay in the history, so this can be "
+        title=f"Restore {name} to revision {one.revision}?",
+        text=f"This creates revision {newest + 1}. The revisions in between stay in the history, so this can be "
         "undone too.",
         action=f"{history_of(kind, key)}/undo",
-        verb=f"Undo to {one.revision}",
+        verb=f"Restore revision {one.revision}",
         back=history_of(kind, key),
         hidden=(("to", str(one.revision)), ("revision", str(newest))),
         destroys=False,
@@ -250,7 +250,7 @@ def _about_undo(kind: str, key: str, one: Revision, newest: int) -> Question:
 
 @dataclass(frozen=True)
 class Gone:
-    """Something deleted, and the question before it is removed for good."""
+    """Something deleted, and the question before it is permanently deleted."""
 
     one: Declared
     name: str
@@ -291,7 +291,7 @@ def restore(
         one = hub.operations.restore_object(kind, key, actor)
     except HighballError as error:
         return _answer_deleted(hub, pages, request, error=error)
-    return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is back."))
+    return go("/deleted", said=Said(f"{_begun(name_of(one.kind, one.key))} is restored."))
 
 
 @router.get("/deleted/purge")
@@ -317,16 +317,16 @@ def purge(
         hub.operations.purge_object(kind, key, actor)
     except HighballError as error:
         return _answer_deleted(hub, pages, request, error=error)
-    return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is removed for good."))
+    return go("/deleted", said=Said(f"{_begun(name_of(kind, key))} is permanently deleted."))
 
 
 def _about_purge(kind: str, key: str) -> Question:
     return Question(
-        title=f"Remove {name_of(kind, key)} for good?",
-        text="Its history and its sealed secrets go with it, and this cannot be undone. Snapshots and the record "
-        "of its runs stay.",
+        title=f"Permanently delete {name_of(kind, key)}?",
+        text="Its history and sealed secrets are deleted too, and this cannot be undone. Snapshots and the record "
+        "of its runs are kept.",
         action="/deleted/purge",
-        verb="Purge",
+        verb="Delete permanently",
         back="/deleted",
         hidden=(("kind", kind), ("key", key)),
     )

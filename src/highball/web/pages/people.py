@@ -41,7 +41,7 @@ TOKENS = "/settings/tokens"
 OWN_TOKENS = "/settings/own-tokens"
 ACCOUNT = "/settings"
 
-NO_ACCOUNT = Said("A token has no account: log in for this.", "warn")
+NO_ACCOUNT = Said("A token has no account. Log in as a user.", "warn")
 
 router = APIRouter(include_in_schema=False)
 
@@ -101,7 +101,10 @@ def create_user(
         return _user_form(
             hub, pages, request, sent | {"restore_in_place": bool(restore_in_place)}, None, error=error
         )
-    return go(_user(account.key), said=Said(f"{account.key} has an account. Make a link to invite them."))
+    return go(
+        _user(account.key),
+        said=Said(f"The account {account.key} is created. Create a link to invite the user."),
+    )
 
 
 @router.get("/settings/users/{key}")
@@ -150,7 +153,7 @@ def make_link(hub: TheHub, pages: ThePages, key: str, request: Request, actor: A
 def end_sessions(hub: TheHub, key: str, actor: Admin) -> Response:
     hub.access.end_sessions(hub.access.get_user(key).key, actor, utc_now())
     left = [one.key for one in hub.access.list_tokens_of(key)]
-    told = f" These tokens may still act for them: {', '.join(left)}." if left else ""
+    told = f" These tokens still work in that name: {', '.join(left)}." if left else ""
     return go(_user(key), said=Said(f"{key} is logged out everywhere.{told}"))
 
 
@@ -162,7 +165,7 @@ def ask_about_factor(hub: TheHub, pages: ThePages, key: str, request: Request, _
 @router.post("/settings/users/{key}/reset-second-factor")
 def reset_factor(hub: TheHub, key: str, actor: Admin) -> Response:
     had = hub.access.authenticators.reset(key, actor, utc_now())
-    told = "logs in with the password alone from now on" if had else "has no second factor"
+    told = "now logs in with the password alone" if had else "has no second factor"
     return go(_user(key), said=Said(f"{key} {told}."))
 
 
@@ -198,7 +201,7 @@ def _provider_tells(hub: Hub) -> bool:
 
 
 def _invalid(error: ValidationError) -> ConfigurationInvalid:
-    return ConfigurationInvalid("not everything is right", problems=problems_of_request(error))
+    return ConfigurationInvalid("some fields are not valid", problems=problems_of_request(error))
 
 
 def _faults_of_name(error: HighballError | None) -> dict[str, str]:
@@ -211,7 +214,7 @@ def _faults_of_name(error: HighballError | None) -> dict[str, str]:
 def _about_user(key: str) -> Question:
     return Question(
         title=f"Delete {key}?",
-        text="Their sessions end and the tokens in their name open nothing any more. What they did stays in the "
+        text="All sessions end and the user’s tokens stop working. The user’s entries stay in the "
         "activity. Restored later, the account needs a new password.",
         action=f"{_user(key)}/delete",
         verb="Delete user",
@@ -222,8 +225,8 @@ def _about_user(key: str) -> Question:
 def _about_factor(key: str) -> Question:
     return Question(
         title=f"Reset the second factor of {key}?",
-        text="Their password alone logs them in from then on, and their recovery codes count no more. Be sure that it "
-        "is they who ask.",
+        text="The password is then enough to log in, and the recovery codes stop working. Make sure that the request "
+        "really comes from this user.",
         action=f"{_user(key)}/reset-second-factor",
         verb="Reset second factor",
         back=_user(key),
@@ -247,7 +250,7 @@ def _token_form(
         "program": program,
         "revision": revision,
         "users": [
-            ("", "Nobody: a program of its own"),
+            ("", "No user: a program of its own"),
             *((u.key, u.key) for u in hub.access.list_users()),
         ],
         "error": error,
@@ -363,7 +366,7 @@ def ask_about_token(hub: TheHub, pages: ThePages, key: str, request: Request, _:
 @router.post("/settings/tokens/{key}/delete")
 def delete_token(hub: TheHub, key: str, actor: Admin) -> Response:
     hub.access.delete_token(key, actor, utc_now())
-    return go(TOKENS, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+    return go(TOKENS, said=Said(f"{key} is deleted. Its value no longer works."))
 
 
 def _own_token_form(
@@ -426,7 +429,7 @@ def delete_own_token(hub: TheHub, key: str, request: Request, actor: Sees) -> Re
     if me.session is None:
         return go(ACCOUNT, said=NO_ACCOUNT)
     hub.access.delete_own_token(own_user(me), key, actor, utc_now())
-    return go(ACCOUNT, said=Said(f"{key} is deleted. Its value opens nothing any more."))
+    return go(ACCOUNT, said=Said(f"{key} is deleted. Its value no longer works."))
 
 
 def _token(key: str) -> str:
@@ -463,7 +466,7 @@ def _end_of(day: str, pages: Pages) -> datetime:
         return begin_of(day, pages.zone(), "ends") + timedelta(days=1)
     except OverflowError:
         raise ConfigurationInvalid(
-            "no day comes after this one", problems=[Problem("ends", "no day comes after this one")]
+            "there is no later day", problems=[Problem("ends", "there is no later day")]
         ) from None
 
 
@@ -476,7 +479,7 @@ def _last_day(at: datetime | None, pages: Pages) -> str:
 def _about_token(key: str) -> Question:
     return Question(
         title=f"Delete the token {key}?",
-        text="Its value opens nothing any more, from now on. What was done with it stays in the activity.",
+        text="Its value stops working at once. Its entries stay in the activity.",
         action=f"{_token(key)}/delete",
         verb="Delete token",
         back=_token(key),
@@ -491,9 +494,9 @@ def about_own_token(key: str) -> Question:
 
 def _about_value(key: str) -> Question:
     return Question(
-        title=f"Make a new value for {key}?",
-        text="The value that programs use now opens nothing any more. The new one is shown once.",
+        title=f"Create a new value for {key}?",
+        text="The current value stops working. The new one is shown once.",
         action=f"{_token(key)}/renew",
-        verb="Make new value",
+        verb="Create new value",
         back=_token(key),
     )

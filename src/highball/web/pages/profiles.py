@@ -119,7 +119,7 @@ def create(
         hub.operations.create_object("profile", key, spec, actor)
     except HighballError as error:
         return _answer(hub, pages, request, key, text, None, error=error)
-    return go(_address(key), said=Said(f"The profile {key} is declared. Jobs can name it now."))
+    return go(_address(key), said=Said(f"The profile {key} is created. Jobs can use it now."))
 
 
 @router.get("/profiles/{key}")
@@ -199,7 +199,7 @@ def _list_users(hub: Hub, key: str) -> list[tuple[str, str]]:
 def _about(one: Declared) -> Question:
     return Question(
         title=f"Delete the profile {one.key}?",
-        text="No job may name it any more. It can be restored later from what was deleted.",
+        text="Jobs can no longer use it. You can restore it later under Settings, Deleted.",
         action=f"{_address(one.key)}/delete",
         verb="Delete profile",
         back=_address(one.key),

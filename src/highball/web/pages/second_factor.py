@@ -106,7 +106,7 @@ def remove(
         hub.access.authenticators.remove(own_user(me), secret(password), secret(code), actor, utc_now())
     except HighballError as error:
         return _answer(hub, pages, request, own_user(me), error, form="remove")
-    return go(ACCOUNT, said=Said("Your second factor is removed. Your password alone logs you in."))
+    return go(ACCOUNT, said=Said("The second factor is removed. Your password is enough to log in."))
 
 
 def _answer(
@@ -136,8 +136,8 @@ def faults_of_proofs(error: HighballError | None) -> dict[str, str]:
     if error is None:
         return {}
     told = {
-        "password_wrong": {"password": "This is not your password."},
-        "code_wrong": {"code": "This code is wrong, or was used already."},
+        "password_wrong": {"password": "The password is wrong."},
+        "code_wrong": {"code": "This code is wrong or was already used."},
     }
     return told.get(error.code, {})
 

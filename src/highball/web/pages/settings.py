@@ -103,7 +103,7 @@ def end_session(hub: TheHub, id: str, request: Request, actor: Sees) -> Response
     if me.session is None:
         return go(ACCOUNT, said=NO_ACCOUNT)
     hub.access.end_session(own_user(me), id, actor, utc_now())
-    return go(ACCOUNT, said=Said("That session has ended."))
+    return go(ACCOUNT, said=Said("The session has ended."))
 
 
 def _tell_revoked(keys: Sequence[str]) -> str:
@@ -112,7 +112,7 @@ def _tell_revoked(keys: Sequence[str]) -> str:
 
 def _faults_of_password(error: HighballError | None) -> dict[str, str]:
     if error is not None and error.code == "password_wrong":
-        return {"old": "This is not your password."}
+        return {"old": "The password is wrong."}
     return faults_of(error)
 
 
@@ -157,7 +157,7 @@ def _answer_general(
     error: HighballError | None = None,
 ) -> Response:
     stored = hub.operations.get_object("settings", "settings")
-    nowhere = [("", "Nowhere else")]
+    nowhere = [("", "None")]
     context = {
         "sent": sent,
         "revision": revision,
@@ -246,4 +246,4 @@ def show_hub(hub: TheHub, pages: ThePages, request: Request, _: Admin) -> Respon
 @router.post("/settings/hub/backups")
 def back_up(hub: TheHub, actor: Admin, order: Text = "") -> Response:
     hub.operations.order("hub-backup", None, actor=actor, key=order[:64] or None)
-    return go(HUB, said=Said("The hub’s database is being copied."))
+    return go(HUB, said=Said("The hub backup has started."))

@@ -91,15 +91,15 @@ class Verb:
 
 
 _RETENTION = "GET /api/v1/repositories/KEY/retention"
-_KEYS = ActionWords("Change of keys", "Keys of {}", "Changing keys", "The keys are changed.")
+_KEYS = ActionWords("Key change", "Key change in {}", "Changing keys", "Keys changed.")
 _KEYS_AT = "/api/v1/repositories/{}/keys"
 _DISCARD = ActionWords(
-    "Discard",
-    "Discard in {}",
-    "Discarding",
-    duty="Discard in {}",
+    "Clean-up",
+    "Clean up {}",
+    "Cleaning up",
+    duty="Clean up {}",
     icon="scissors",
-    help="Apply retention: remove the snapshots that no rule keeps.",
+    help="Clean up: remove the snapshots that no retention rule keeps, and their data.",
 )
 
 VERBS = (
@@ -154,7 +154,7 @@ VERBS = (
             "Check",
             "Check of {}",
             "Checking",
-            "No damage was found.",
+            "No damage found.",
             duty="Check {}",
             icon="stethoscope",
             help="Check the structure, and read the next slice of the data, so that in time all of it is read.",
@@ -166,14 +166,14 @@ VERBS = (
         by=By.JOB_HOST,
         takes=("job", "snapshot", "all_data"),
         words=ActionWords(
-            "Proof of restore",
-            "Proof of restore from {}",
-            "Proving",
-            "It can be restored.",
-            duty="Test a restore of {}",
-            button="Prove a restore",
+            "Restore test",
+            "Restore test from {}",
+            "Testing restore",
+            "Restore test passed.",
+            duty="Restore test of {}",
+            button="Run restore test",
             icon="shield-check",
-            help="Prove that the newest snapshots can be restored: bring files back to scratch and compare them.",
+            help="Test that the newest snapshots can be restored: restore files to a scratch folder and compare them.",
         ),
     ),
     Verb(
@@ -187,7 +187,7 @@ VERBS = (
             "Unlock",
             "Unlock of {}",
             "Unlocking",
-            "No lock of ours is left.",
+            "No locks of Highball are left.",
             help="Show the locks with their owners, and remove those that its engine calls stale.",
         ),
     ),
@@ -210,8 +210,8 @@ VERBS = (
         words=ActionWords(
             "New repository",
             "New repository {}",
-            "Being made",
-            "The repository can be used.",
+            "Creating",
+            "Repository created.",
         ),
     ),
     Verb(
@@ -223,14 +223,14 @@ VERBS = (
         needs=("repository", "snapshot", "paths"),
         takes=("job", "target", "overwrite"),
         preview="POST /api/v1/restores/preview",
-        words=ActionWords("Restore", "Restore from {}", done="All of it is back.", help="Bring files back."),
+        words=ActionWords("Restore", "Restore from {}", done="Restore complete.", help="Restore files."),
     ),
     Verb(
         "hub-backup",
         Action.BACKUP,
         by=By.HUB,
         needs=(),
-        words=ActionWords("Copy of the hub", "Copy of the hub", duty="Back up the hub: {}", icon="save"),
+        words=ActionWords("Hub backup", "Hub backup", duty="Back up the hub: {}", icon="save"),
     ),
     Verb(
         "history",

@@ -126,7 +126,7 @@ def rhythm(cron: str | None) -> str:
     What people have no short words for stays as it is; None is what runs by hand.
     """
     if cron is None:
-        return "By hand"
+        return "Manual"
     minute, hour, day, month, weekday = cron.split()
     if month == "*" and (day, weekday) == ("*", "*"):
         return _within_a_day(minute, hour) or cron

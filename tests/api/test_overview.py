@@ -194,7 +194,7 @@ def test_a_failed_check_says_itself_that_it_holds_retention(hub: Whole) -> None:
     [found] = problems(hub, kind=ProblemKind.FAILURE)
     assert (found.repositories, found.hold) == (("nas",), hold["id"])
     page = hub.client().get("/").text
-    assert "Nothing is removed there until that is settled." in page
+    assert "Nothing is removed there until this is resolved." in page
     assert 'href="/repositories/nas/repair"' in page
 
 
@@ -301,5 +301,5 @@ def test_a_file_that_could_not_be_read_is_the_first_thing_that_is_told(whole: Wh
         found = whole.client().get("/api/v1/overview").json()
         page = whole.client().get("/", headers={"accept": "text/html"}).text
     assert found["problems"][0]["kind"] == "invalid"
-    assert "what it declared before holds" in found["problems"][0]["reason"]["message"]
+    assert "the former configuration stays in force" in found["problems"][0]["reason"]["message"]
     assert "cannot be used" in page and 'href="/configuration"' in page

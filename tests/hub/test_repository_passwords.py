@@ -131,7 +131,7 @@ def test_a_failed_test_holds_back_saving_and_what_is_saved_anyway_is_a_problem_u
     assert sealed.get(f"repositories/{sealed.nas}")["revision"] == 1
     assert edit(plain, sealed, path=nowhere, anyway="yes").status_code == 303
     assert "gone" in problems()[0]
-    assert "saved without a good test" in plain.get("/").text
+    assert "saved without a successful test" in plain.get("/").text
     assert edit(plain, sealed).status_code == 303
     assert problems() == []
     fields = {"path": f"{sealed.repository}/"}

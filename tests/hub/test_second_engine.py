@@ -54,7 +54,7 @@ def test_the_whole_way(copies: Served, tmp_path: Path) -> None:
     first = step_of(copies, "backup")
     [run] = copies.get("runs", kind="backup")["items"]
     said = copies.http.get(f"runs/{run['id']}/log").text
-    assert f"copies: Snapshot {first['snapshot_id'][:8]} is saved in nas" in said
+    assert f"copies: Snapshot {first['snapshot_id'][:8]} saved in nas" in said
     assert "restic:" not in said
     (copies.source / "new").write_text("a new file")
     second = step_of(copies, "backup")

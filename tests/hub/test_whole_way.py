@@ -21,7 +21,7 @@ def test_a_backup_from_the_order_to_the_log(corner: Corner) -> None:
     assert (events[0]["type"], events[-1]["type"]) == ("run.started", "run.ended")
     log = corner.http.get(f"runs/{done['id']}/log").text
     assert "backup --host station" in log
-    assert "Snapshot " in log and log.rstrip().endswith("The run ended: success")
+    assert "Snapshot " in log and log.rstrip().endswith("Run ended: success")
     [standing] = corner.get("status", job=corner.job)
     assert (standing["state"], standing["snapshots"]) == ("healthy", 1)
     until(lambda: corner.run_directories() == [], otherwise="the agent keeps what the hub has")

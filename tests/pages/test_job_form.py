@@ -160,7 +160,7 @@ def test_the_list_of_what_is_wrong_names_each_field(client: TestClient) -> None:
     }
     answer = client.post("/jobs/poor/edit", data=as_sent(form_of(client, "poor"), **sent))
     told = summary(answer.text)
-    for label in ("Keep last", "Files read at a time", "Retries", "Upload limit", "Spread by up to"):
+    for label in ("Keep last", "Files read in parallel", "Retries", "Upload limit", "Random delay, up to"):
         assert any(line.startswith(f"{label}: ") for line in told), (label, told)
     for name in re.findall(r'<li><a href="#([^"]+)">', answer.text):
         assert f'id="{name}"' in answer.text, name
@@ -176,7 +176,7 @@ def test_what_others_changed_is_told_without_brackets_of_a_program(client: TestC
     at = {"If-Match": f'"{client.get("/api/v1/jobs/poor").json()["revision"]}"'}
     client.patch("/api/v1/jobs/poor", json={"tags": ["office", "night"]}, headers=at).raise_for_status()
     text = client.post("/jobs/poor/edit", data=page).text
-    assert "was changed meanwhile" in text
+    assert "was changed in the meantime" in text
     assert "office, night" in text and "['office" not in html.unescape(text)
     at = {"If-Match": f'"{client.get("/api/v1/jobs/poor").json()["revision"]}"'}
     client.patch("/api/v1/jobs/poor", json={"tags": None}, headers=at).raise_for_status()
@@ -305,7 +305,7 @@ def test_what_is_wrong_with_a_rare_field_is_said_beside_it_and_it_is_not_folded_
         ({"keep-last": "many"}, "No preview: last "),
         ({"keep-last": "0"}, "No preview: keeps no snapshot at all"),
         ({"retention-within": "soon"}, "No preview: within "),
-        ({"keep-last": "1"}, "Of the 1 snapshot in nas, 1 stays."),
+        ({"keep-last": "1"}, "1 snapshot in nas: 1 kept."),
     ],
 )
 def test_a_retention_that_cannot_be_says_why_in_place_of_its_preview(

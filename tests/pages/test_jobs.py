@@ -51,7 +51,7 @@ def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
     expect(rows.first).to_contain_text(HOSTILE)
     run = page.get_by_role("button", name="Run now")
     expect(run).to_be_hidden()
-    page.get_by_label(f"Choose {corner.job}").check()
+    page.get_by_label(f"Select {corner.job}").check()
     run.click()
     expect(page.get_by_role("status").filter(has_text="1 job will run")).to_be_visible()
     expect(page.get_by_label("Search", exact=True)).to_have_value(corner.job)
@@ -59,13 +59,13 @@ def test_jobs_are_found_and_run_together(anna: Looker, corner: Corner) -> None:
     page.get_by_label("Tag").select_option("office")
     page.get_by_label("State").select_option("overdue")
     page.get_by_role("button", name="Filter").click()
-    expect(page.get_by_text("No job is like this")).to_be_visible()
+    expect(page.get_by_text("No job matches")).to_be_visible()
 
 
 def test_a_job_rests_and_goes_on(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs/{corner.job}")
     page.locator("summary", has_text="Pause").click()
-    page.get_by_role("button", name="Until somebody resumes it").click()
+    page.get_by_role("button", name="Until resumed").click()
     expect(page.locator("h1")).to_contain_text("Paused")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator("h1")).to_contain_text("Protected")
@@ -119,9 +119,9 @@ def test_a_job_that_waits_already_is_led_to_and_said_so(whole: Whole) -> None:
     assert run(once="one click") == first
     assert "Nothing more was queued" not in client.get(first).text, "it is the same click"
     assert run(once="another") == first
-    assert "eager waits in the queue already (by the token of-admin, " in client.get(first).text
+    assert "eager is already in the queue (by the token of-admin, " in client.get(first).text
     together = client.post("/jobs", data={"act": "run", "job": ["pics", "eager"]}).text
-    assert "1 job will run. 1 job waits in the queue already" in together
+    assert "1 job will run. 1 job is already in the queue" in together
     for queued in whole.hub.backlog.list_unassigned():
         reason = Reason(code="cancelled", message="done")
         whole.hub.backlog.end_unbegun(queued.id, Outcome.CANCELLED, reason, utc_now())
@@ -135,7 +135,7 @@ def test_a_dry_run_is_never_shown_as_a_backup(anna: Looker, served: Served, tmp_
 
     page = anna.go(f"/runs/{rehearsed['id']}")
     expect(page.get_by_role("heading", level=1)).to_contain_text(f"Dry run of {corner.job}")
-    expect(page.locator("#now")).to_contain_text("A dry run: everything was read, and nothing was saved.")
+    expect(page.locator("#now")).to_contain_text("Dry run: everything was read, nothing was saved.")
     expect(page.locator("#now")).to_contain_text("Would be new")
 
     page = anna.go(f"/jobs/{corner.job}")
@@ -195,10 +195,7 @@ def test_everything_rests_until_a_day_and_hour_and_goes_on_at_once(whole: Whole)
         assert "All jobs and all maintenance are paused until" in page and "Resume everything" in page, (
             address
         )
-    assert (
-        "Everything runs by its schedule again"
-        in client.post("/pauses/end", data={"to": "/maintenance"}).text
-    )
+    assert "All schedules are active again" in client.post("/pauses/end", data={"to": "/maintenance"}).text
     assert scheduler.list_pauses(utc_now()) == []
     assert "Resume everything" not in client.get("/jobs").text
 
@@ -217,13 +214,13 @@ def test_maintenance_rests_until_a_day_too(whole: Whole) -> None:
 def test_all_jobs_of_a_page_are_chosen_and_tested_together(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs?q={corner.job}")
     page.get_by_label("Select all").check()
-    chosen = page.get_by_label(f"Choose {corner.job}")
+    chosen = page.get_by_label(f"Select {corner.job}")
     expect(chosen).to_be_checked()
     chosen.uncheck()
     expect(page.get_by_label("Select all")).not_to_be_checked()
     page.get_by_label("Select all").check()
-    page.locator("#bulk").get_by_role("button", name="Test a restore").click()
-    expect(page.get_by_role("status").filter(has_text="1 job will be tested by a restore")).to_be_visible()
+    page.locator("#bulk").get_by_role("button", name="Run restore test").click()
+    expect(page.get_by_role("status").filter(has_text="1 job will be restore-tested")).to_be_visible()
     assert (
         "checked"
         in corner.http.get(f"{anna.url}/jobs?q={corner.job}&every=1").text.partition('name="job"')[2][:200]
@@ -234,12 +231,12 @@ def test_all_jobs_of_a_page_are_chosen_and_tested_together(anna: Looker, corner:
 def test_a_phone_chooses_rows_too(anna: Looker, corner: Corner) -> None:
     page = anna.go("/jobs")
     page.set_viewport_size({"width": 390, "height": 800})
-    page.get_by_label(f"Choose {corner.job}").check()
+    page.get_by_label(f"Select {corner.job}").check()
     page.locator("#bulk summary", has_text="Pause").click()
     page.locator("#bulk").get_by_role("button", name="For an hour").click()
-    row = page.locator("tr", has=page.get_by_label(f"Choose {corner.job}"))
+    row = page.locator("tr", has=page.get_by_label(f"Select {corner.job}"))
     expect(row).to_contain_text("Paused")
-    page.get_by_label(f"Choose {corner.job}").check()
+    page.get_by_label(f"Select {corner.job}").check()
     page.locator("#bulk").get_by_role("button", name="Resume").click()
     expect(row).not_to_contain_text("Paused")
 
@@ -255,8 +252,8 @@ def test_excludes_say_what_they_leave_out(served: Served, corner: Corner) -> Non
     kept = dict(read_page(text).form(f"/jobs/{corner.job}/edit").fields)
     assert kept["exclude"].split() == ["*.log", "*.tmp", "*.temp", "*.swp", "*~"]
     counted = corner.http.post(url, data=form | {"exclude": kept["exclude"], "act": "measure"}).text
-    assert re.search(r"<code>\*.tmp</code></span><span class=\"small\">leaves out 1 file, 2.00 KiB", counted)
-    assert re.search(r"<code>\*.log</code>.*leaves out nothing", counted)
+    assert re.search(r"<code>\*.tmp</code></span><span class=\"small\">excludes 1 file, 2.00 KiB", counted)
+    assert re.search(r"<code>\*.log</code>.*excludes nothing", counted)
     assert "To be backed up" in counted and "Counted on station" in counted
     wrong = corner.http.post(url, data=form | {"exclude": "[a", "act": "measure"}).text
     assert "It could not be counted" in wrong and ">[a</textarea>" in wrong
@@ -272,7 +269,7 @@ def test_folders_tell_their_size_where_somebody_asks(anna: Looker, corner: Corne
     page = anna.go(f"/jobs/{corner.job}/edit")
     page.locator("details.browser > summary").click()
     page.get_by_role("button", name="Trash").click()
-    expect(page.get_by_label("Leave out")).to_have_value(re.compile("Trash"))
+    expect(page.locator("#exclude")).to_have_value(re.compile("Trash"))
     expect(page.get_by_role("button", name="Trash")).to_be_disabled()
     page.locator(".tree").get_by_role("button", name="Show sizes").first.click()
     expect(page.locator(".tree summary .size").first).to_be_visible()
@@ -287,14 +284,14 @@ def test_the_page_says_why_each_snapshot_stays(anna: Looker, corner: Corner) -> 
 def test_a_test_says_what_is_wrong_and_from_where(anna: Looker, corner: Corner) -> None:
     page = anna.go(f"/jobs/{corner.job}")
     page.get_by_role("button", name="Test", exact=True).click()
-    expect(page.get_by_text("Usable")).to_be_visible()
-    expect(page.get_by_text("Tested from station")).to_be_visible()
+    expect(page.get_by_text("Reachable")).to_be_visible()
+    expect(page.get_by_text("Checked from station")).to_be_visible()
 
 
 def test_a_host_that_does_not_answer_is_said_and_the_page_stands(whole: Whole) -> None:
     client = whole.client()
     assert client.get("/jobs/docs").status_code == 200
-    assert "nas could not be asked" in client.get("/jobs/docs/keeping").text
+    assert "nas could not be reached" in client.get("/jobs/docs/keeping").text
     assert (
         "offline" in client.get("/jobs/docs/test").text
         or "not connected" in client.get("/jobs/docs/test").text
@@ -306,7 +303,7 @@ def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp
     odd.mkdir()
     (odd / "file").write_text("here")
     page = anna.go("/jobs/new")
-    page.get_by_label("Key").fill("odd-names")
+    page.get_by_label("ID", exact=True).fill("odd-names")
     for folder in [*reversed(tmp_path.parents), tmp_path][1:]:
         box = page.get_by_label(f"Back up {folder}", exact=True)
         expect(box).to_be_attached()
@@ -317,7 +314,7 @@ def test_a_job_is_made_by_looking_into_folders(anna: Looker, corner: Corner, tmp
     page.get_by_label("At", exact=True).fill("04:45")
     expect(page.locator("#times")).to_contain_text("Sundays at 04:45")
     page.get_by_role("button", name="Test", exact=True).click()
-    expect(page.get_by_text("nothing saved yet")).to_be_visible()
+    expect(page.get_by_text("nothing is saved yet")).to_be_visible()
     page.get_by_role("button", name="Create job").click()
     page.wait_for_url("**/jobs/odd-names")
     spec = corner.get("jobs/odd-names")["spec"]

@@ -235,12 +235,12 @@ def test_an_error_never_takes_the_place_of_a_part(anna: Looker, served: Served) 
 
     page.route("**/jobs/docs", break_it)
     served.post("jobs/docs/pause", {})
-    expect(page.get_by_text("could not be brought up to date")).to_be_visible()
+    expect(page.get_by_text("could not be updated")).to_be_visible()
     assert "header#head" in broken
     assert page.locator("header#head").inner_text() == before
     page.unroute("**/jobs/docs")
     served.post("jobs/docs/resume", {})
-    expect(page.get_by_text("could not be brought up to date")).to_be_hidden()
+    expect(page.get_by_text("could not be updated")).to_be_hidden()
 
 
 def test_a_whole_page_never_takes_the_place_of_a_part(looked_at: TestClient) -> None:
@@ -286,22 +286,22 @@ def test_a_changed_form_is_not_left_without_a_question(anna: Looker) -> None:
     page.remove_listener("dialog", anna.agree)
     page.on("dialog", stay)
     rail = page.locator("#rail")
-    page.get_by_label("What jobs inherit").click()
+    page.get_by_label("Inherited settings").click()
     rail.get_by_role("link", name="Runs").click()
     page.wait_for_url("**/runs")
     assert asked == [], "nothing was changed"
 
     anna.go("/profiles/new")
-    page.get_by_label("What jobs inherit").click()
-    page.get_by_label("What jobs inherit").fill("schedule: nonsense\n")
+    page.get_by_label("Inherited settings").click()
+    page.get_by_label("Inherited settings").fill("schedule: nonsense\n")
     rail.get_by_role("link", name="Runs").click()
     expect(page.get_by_role("heading", name="New profile")).to_be_visible()
-    expect(page.get_by_label("What jobs inherit")).to_have_value("schedule: nonsense\n")
+    expect(page.get_by_label("Inherited settings")).to_have_value("schedule: nonsense\n")
 
     page.get_by_role("button", name="Create profile").click()
     expect(page.get_by_role("alert").first).to_be_visible()
     assert asked == ["beforeunload"], "sending it is no leaving"
-    page.get_by_label("What jobs inherit").click()
+    page.get_by_label("Inherited settings").click()
     rail.get_by_role("link", name="Runs").click()
     assert asked == ["beforeunload"] * 2, "what was refused is not saved"
     page.remove_listener("dialog", stay)

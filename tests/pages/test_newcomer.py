@@ -64,22 +64,22 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     page.get_by_role("button", name="Create account").click()
 
     wrong = bare.folder / "not-meant"
-    page.get_by_label("A folder of").fill(str(wrong))
+    page.get_by_label("A folder on").fill(str(wrong))
     page.get_by_role("button", name="Create repository").click()
-    page.get_by_role("button", name="Another place").click()
+    page.get_by_role("button", name="Choose another place").click()
     expect(page.get_by_role("status").filter(has_text="Choose another place")).to_contain_text(str(wrong))
 
     folder = bare.folder / "kept"
     folder.mkdir()
     (folder / "photo").touch()
-    page.get_by_label("A folder of").fill(str(folder))
+    page.get_by_label("A folder on").fill(str(folder))
     page.get_by_role("button", name="Test").click()
-    expect(page.get_by_text("other files lie in this folder")).to_be_visible()
+    expect(page.get_by_text("the folder contains other files")).to_be_visible()
     (folder / "photo").unlink()
     folder.rmdir()
-    page.get_by_label("A folder of").fill(str(folder))
+    page.get_by_label("A folder on").fill(str(folder))
     page.get_by_role("button", name="Test").click()
-    expect(page.get_by_text("not there yet, it will be made")).to_contain_text(
+    expect(page.get_by_text("new folder, will be created")).to_contain_text(
         "free, on the same disk as the system"
     )
     page.get_by_role("button", name="Create repository").click()
@@ -89,7 +89,7 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     with page.expect_download() as download:
         page.get_by_role("link", name="Download kit").click()
     assert key in Path(download.value.path()).read_text()
-    page.get_by_label("I have kept it").check()
+    page.get_by_label("I have stored it").check()
     page.get_by_role("button", name="Continue").click()
 
     page.get_by_text("Other folders").click()
@@ -105,7 +105,7 @@ def test_from_the_printed_link_to_protected(newcomer: Looker, bare: Served) -> N
     expect(page.get_by_text("Protected")).to_be_visible()
     expect(page.get_by_text("daily at 04:30, Asia/Tokyo")).to_be_visible()
     expect(page.get_by_role("link", name="Change What to protect")).to_be_visible()
-    page.get_by_role("link", name="To the overview").click()
+    page.get_by_role("link", name="Go to overview").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("The only job is protected")
     restic = [str(bare.restic.path), "-r", str(folder), "snapshots", "--json"]
     env = {"RESTIC_PASSWORD": key, "HOME": str(bare.folder), "PATH": os.defpath}
@@ -136,10 +136,10 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     page.get_by_role("button", name="Create account").click()
 
     for folder in ("not/whole", "/proc/nowhere"):
-        page.get_by_label("A folder of").fill(folder)
+        page.get_by_label("A folder on").fill(folder)
         page.get_by_role("button", name="Create repository").click()
         expect(page.get_by_role("alert")).to_be_visible()
-        expect(page.get_by_label("A folder of")).to_have_value(folder)
+        expect(page.get_by_label("A folder on")).to_have_value(folder)
     assert newcomer.complaints("/start") == []
     newcomer.context.clear_cookies()
     page.goto("about:blank")

@@ -46,12 +46,20 @@ def verdict(jobs: int, need: int = 0, unproved: int = 0, *kinds: ProblemKind) ->
         (verdict(1), "The only job is protected and passed a restore test.", "ok"),
         (
             verdict(8, 0, 1, ProblemKind.UNPROVED),
-            "All 8 jobs are protected, but one was never tested by a restore.",
+            "All 8 jobs are protected, but one was never restore-tested.",
             "warn",
         ),
-        (verdict(8, 3, 0, ProblemKind.FAILURE), "3 of 8 jobs need you. The other 5 are protected.", "bad"),
-        (verdict(2, 1, 0, ProblemKind.WARNING), "1 of 2 jobs needs you. The other one is protected.", "warn"),
-        (verdict(1, 1, 0, ProblemKind.OVERDUE), "The only job needs you.", "bad"),
+        (
+            verdict(8, 3, 0, ProblemKind.FAILURE),
+            "3 of 8 jobs need attention. The other 5 are protected.",
+            "bad",
+        ),
+        (
+            verdict(2, 1, 0, ProblemKind.WARNING),
+            "1 of 2 jobs needs attention. The other one is protected.",
+            "warn",
+        ),
+        (verdict(1, 1, 0, ProblemKind.OVERDUE), "The only job needs attention.", "bad"),
     ],
 )
 def test_the_verdict_is_one_sentence_and_a_height(found: OverviewCounts, sentence: str, tone: str) -> None:
@@ -70,7 +78,7 @@ def test_the_verdict_is_one_sentence_and_a_height(found: OverviewCounts, sentenc
         (
             verdict(1, 0, 1, ProblemKind.UNPROVED),
             None,
-            "The only job is protected, and paused until resumed, but was never tested by a restore.",
+            "The only job is protected, and paused until resumed, but was never restore-tested.",
             "warn",
         ),
         (
@@ -82,7 +90,7 @@ def test_the_verdict_is_one_sentence_and_a_height(found: OverviewCounts, sentenc
         (
             verdict(1, 1, 0, ProblemKind.OVERDUE),
             None,
-            "The only job needs you, and is paused until resumed.",
+            "The only job needs attention, and is paused until resumed.",
             "bad",
         ),
     ],
@@ -118,12 +126,14 @@ def test_a_proof_that_many_jobs_lack_is_told_once_and_leads_to_all_of_them() -> 
     assert (len(told), left, told[-1].address) == (MOST_PROBLEMS + 1, 2, "/jobs?state=unproved")
     assert "8 jobs</a> have" in told[-1].title
     named = ", ".join(f"job-{n} in nas" for n in range(5))
-    assert told[-1].detail == f"No file was ever read back of {named} and 3 more."
+    assert told[-1].detail == f"No file was ever restored and compared: {named} and 3 more."
 
     ((alone,), none_left) = tell_all(lacking[:1], NOW, names)
     assert (alone.address, none_left) == ("/jobs/job-0#proof", 0)
     told, _ = tell_all(lacking[:2], NOW, names)
-    assert [one.detail for one in told] == ["No file was ever read back of job-0 in nas and job-1 in nas."]
+    assert [one.detail for one in told] == [
+        "No file was ever restored and compared: job-0 in nas and job-1 in nas."
+    ]
 
 
 def test_the_overview_has_nothing_against_it(anna: Looker) -> None:

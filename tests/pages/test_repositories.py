@@ -166,7 +166,7 @@ def test_maintenance_tells_that_retention_comes_after_each_backup(
 
     declare({**declared.spec, "maintenance": "user", "discard_schedule": said})
     tasks = whole.client().get("/maintenance").text.partition('id="latest-title"')[0]
-    [row] = [row for row in tasks.split("</tr>") if ">Discard in nas</a>" in row]
+    [row] = [row for row in tasks.split("</tr>") if ">Clean up nas</a>" in row]
     assert f'data-label="Schedule">{told}<' in row
     assert ("/maintenance/pause" in row) == (said != "after-backup"), "what has no times cannot rest"
     declare(dict(declared.spec))
@@ -208,7 +208,7 @@ def test_maintenance_is_paused_resumed_and_run(anna: Looker, corner: Corner) -> 
     page = anna.go("/maintenance")
     row = page.locator("#tasks tr", has_text="Check of <b>Garden</b> shed")
     row.locator("summary", has_text="Pause").click()
-    row.get_by_role("button", name="Until somebody resumes it").click()
+    row.get_by_role("button", name="Until resumed").click()
     expect(row).to_contain_text("Paused")
     row.get_by_role("button", name="Resume").click()
     expect(row).not_to_contain_text("Paused")
@@ -302,7 +302,7 @@ def test_who_deletes_a_repository_that_a_job_came_to_name_is_told(
     assert (
         told.status_code == 200
         and "Not deleted" in told.text
-        and "take it out there first" in told.text.lower()
+        and "remove it there first" in told.text.lower()
     )
 
 

@@ -11,7 +11,7 @@ from highball.schedule import NAMED
 @pytest.mark.parametrize(
     ("cron", "told"),
     [
-        (None, "By hand"),
+        (None, "Manual"),
         (NAMED["hourly"], "Every hour, on the hour"),
         (NAMED["daily"], "Daily at 03:00"),
         (NAMED["weekly"], "Sundays at 03:00"),

@@ -118,7 +118,7 @@ def test_first_come_first_served_and_backups_first_at_equal_times() -> None:
     assert decide(queued) == {
         "prune far": "sent",
         "backup docs": "sent",
-        "check nas": 'waiting for "backup docs", which begins now',
+        "check nas": 'waiting for "backup docs", which starts now',
         "backup photos": 'waiting for "check nas", which is next',
     }
 

@@ -130,7 +130,7 @@ def show_on_pages(
         if _is_program(request):
             return _answer_request(request, error)
         found = problems_of_request(error)
-        told = Misuse("the address or the form says something that is not understood", problems=found)
+        told = Misuse("the address or form contains something that is not valid", problems=found)
         return answer_on_page(request, told, None)
 
     def show_status(request: Request, error: Exception) -> Response:
@@ -138,8 +138,8 @@ def show_on_pages(
         if _is_program(request):
             return _answer_status(request, error)
         if error.status_code == HTTPStatus.NOT_FOUND:
-            hint = "it may have been renamed, deleted, or never existed"
-            told = Unknown(f"nothing has the address {request.url.path[:200]}", hint=hint)
+            hint = "it may have been renamed or deleted, or never existed"
+            told = Unknown(f"there is no page at {request.url.path[:200]}", hint=hint)
             return answer_on_page(request, told, None)
         phrase = HTTPStatus(error.status_code).phrase
         return answer_on_page(request, Misuse(f"{phrase}: {request.url.path[:200]}"), error.status_code)

@@ -65,7 +65,7 @@ def not_connected(host: str) -> Failed:
     return Failed(
         f"the agent of {host} is not connected",
         code="host_offline",
-        hint="it dials by itself: is it running, and can it reach this hub?",
+        hint="is it running, and can it reach this hub?",
     )
 
 

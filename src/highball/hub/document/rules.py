@@ -92,14 +92,14 @@ def demand_free(stored: Stored, kind: str, key: str, of: Declared | None = None)
     """Raise Conflict where the key is another's, or was: its snapshots are still known by it."""
     found = stored.get((kind, key))
     if found is not None and found.lives:
-        raise Conflict(f"there is a {kind} {key} already", code="key_taken", hint="choose another key")
+        raise Conflict(f"there is already a {kind} {key}", code="key_taken", hint="choose another ID")
     if found is not None:
         hint = f"restore {key}, or purge it to free its key"
-        raise Conflict(f"the key {key} is that of a deleted {kind}", code="key_deleted", hint=hint)
+        raise Conflict(f"the ID {key} is that of a deleted {kind}", code="key_deleted", hint=hint)
     for one in stored.values():
         if one.kind == kind and key in one.former_keys and (of is None or one.place != of.place):
             hint = "choose another key: its snapshots are still known by this one"
-            raise Conflict(f"{key} is a former key of {one.key}", code="key_former", hint=hint)
+            raise Conflict(f"{key} is a former ID of {one.key}", code="key_former", hint=hint)
 
 
 def demand_unreferenced(stored: Stored, one: Declared) -> None:
@@ -113,7 +113,7 @@ def demand_unreferenced(stored: Stored, one: Declared) -> None:
         raise Conflict(
             f"{one.key} cannot be deleted: {number} it",
             code="still_referenced",
-            hint="take it out there first",
+            hint="remove it there first",
             problems=problems,
         )
 
@@ -243,7 +243,7 @@ def demand_admin(before: Stored, after: Stored) -> None:
     """Raise NotAllowed where there was an enabled admin and would be none any more."""
     if has_admin(before) and not has_admin(after):
         raise NotAllowed(
-            "nobody would be left who may change anything: this is the last admin",
+            "this is the last admin: nobody could change anything any more",
             code="last_admin",
             hint="make somebody else an admin first",
         )

@@ -438,7 +438,7 @@ class Documents:
             token = self._know().token
             if token != expected:
                 hint = "read it again, and make the change there"
-                raise Stale("the configuration was changed meanwhile", revision=token, hint=hint)
+                raise Stale("the configuration was changed in the meantime", revision=token, hint=hint)
             return list(compare(dict(objects_of(document.tables)), stored, now, THE_PEOPLE))
 
         return self._change(edits, now, actor)
@@ -560,10 +560,10 @@ class Documents:
         one = get_object(stored, kind, key)
         if one.revision != expected:
             raise Stale(
-                f"{key} was changed meanwhile: it is at revision {one.revision}, not {expected}",
+                f"{key} was changed in the meantime: it is at revision {one.revision}, not {expected}",
                 revision=one.revision,
                 differences=self._differences_since(one, expected),
-                hint="look at what differs, and change it again",
+                hint="check the differences, and change it again",
             )
         return one
 

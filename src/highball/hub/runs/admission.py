@@ -158,7 +158,9 @@ class _Board:
         if candidate.not_before is not None and now < candidate.not_before:
             return _wait(candidate, "not_before", f"waiting until {self._clock(candidate.not_before, now)}")
         if not is_within(candidate.windows, now, candidate.zone):
-            return _wait(candidate, "window", f"waits for its window ({', '.join(candidate.windows)})")
+            return _wait(
+                candidate, "window", f"waiting for its backup window ({', '.join(candidate.windows)})"
+            )
         if candidate.host not in connected:
             return _offline(candidate)
         found = next(self._obstacles(candidate), None)
@@ -180,7 +182,7 @@ class _Board:
         for place in candidate.places:
             most = self._limits.of(place)
             if most is not None and len(held := self._places[place]) >= most:
-                because = f": {place[0]} {place[1]} takes {most} at a time"
+                because = f": {place[0]} {place[1]} allows {most} at a time"
                 if sum(other.run not in self._next for other in held) < most:  # not full but for who is next
                     held = sorted(held, key=lambda other: other.run not in self._next)
                 yield from ((other, because) for other in held)
@@ -210,7 +212,7 @@ class _Board:
         if obstacle.run in self._next:
             return ", which is next"
         if obstacle.run in self._chosen or obstacle.started_at is None:
-            return ", which begins now"
+            return ", which starts now"
         return f" (started {self._clock(obstacle.started_at, now)})"
 
     def _clock(self, at: datetime, now: datetime) -> str:

@@ -42,12 +42,12 @@ class Pause:
 def demand_end(until: datetime | None, now: datetime) -> None:
     """Raises Misuse for an end in the past, or far away."""
     if until is not None and until <= now:
-        raise Misuse("a pause ends later than now", code="pause_over", hint="name a time to come, or none")
+        raise Misuse("a pause must end in the future", code="pause_over", hint="give a later time, or none")
     if until is not None and until - now > LONGEST_PAUSE:
         raise Misuse(
             f"a pause lasts {LONGEST_PAUSE.days} days at most",
             code="pause_too_long",
-            hint="name no time: then it lasts until somebody resumes it",
+            hint="give no time: then it lasts until resumed",
         )
 
 

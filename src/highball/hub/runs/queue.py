@@ -328,7 +328,7 @@ class Backlog:
         """Note that somebody wants the run to end; raises Unknown, and Conflict where it has ended."""
         found = self._record.find_run(run)
         if found.state is RunState.DONE:
-            raise Conflict(f"run {found.id} has ended already", code="run_ended")
+            raise Conflict(f"run {found.id} has already ended", code="run_ended")
         with self._database.write() as connection:
             told = {"cancel_requested_at": now, "cancelled_by": actor.name}
             connection.execute(runs.update().where(runs.c.id == found.id).values(**told))

@@ -389,10 +389,8 @@ def _of_the_record(hub: HubParts) -> Iterator[StandingProblem]:
 def _of_configuration(hub: HubParts) -> Iterator[StandingProblem]:
     """What is declared and cannot hold: the hub's own file, and each stored object that is left out."""
     if hub.file_fault is not None:
-        message = f"{hub.documents.file()}: {hub.file_fault.message}; what it declared before holds"
-        yield StandingProblem(
-            kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message)
-        )
+        message = f"{hub.documents.file()}: {hub.file_fault.message}; the former configuration stays in force"
+        yield StandingProblem(kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message))
     faults = hub.documents.list_faults()
     keys = [one.key for one in hub.documents.list_objects("job")] if faults else []
     for fault in faults:
@@ -631,9 +629,9 @@ def _of_twins(hub: HubParts) -> Iterator[StandingProblem]:
     """Hosts as which a second agent dials, with a copy of the key of the one that is there."""
     for host, twin in sorted(hub.fleet.list_twins(utc_now()).items()):
         message = (
-            f"a second machine, which calls itself {twin.hostname}, dials with its key and is kept out: one is a copy "
-            "of the other; on the copy end the agent, remove the folder agent in its state, and let it join as a host "
-            "of its own: highball agent --join"
+            f"a second machine, named {twin.hostname}, connects with its key and is refused: one is a copy "
+            "of the other; on the copy, stop the agent, delete the folder agent in its state directory, and join it "
+            "as a host of its own: highball agent --join"
         )
         reason = Reason(code="agent_twin", message=message)
         yield StandingProblem(kind=ProblemKind.TWIN, host=host, since=twin.since, reason=reason)

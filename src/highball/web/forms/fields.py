@@ -128,9 +128,9 @@ def begin_of(day: str, zone: tzinfo, field: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(day), time(), zone)
     except ValueError:
-        found = Problem(field, "this is no day", "write it like 2030-01-31")
+        found = Problem(field, "must be a date", "write it like 2030-01-31")
         raise ConfigurationInvalid(
-            f"{field} is no day", hint="write it like 2030-01-31", problems=[found]
+            f'"{field.capitalize()}" must be a date', hint="write it like 2030-01-31", problems=[found]
         ) from None
 
 
@@ -143,5 +143,5 @@ def needs_no_look(kind: str, task: str) -> str:
     """A verb that one click orders on an object of this kind. Raises ValueError."""
     verb = ACTIONS.get(task)
     if verb is None or not verb.is_plain_on(kind):
-        raise ValueError("one click does not order that")
+        raise ValueError("one click does not start that")
     return task

@@ -40,23 +40,23 @@ RHYTHMS = {
     "weekly": "Weekly",
     "monthly": "Monthly",
     "cron": "Cron",
-    "manual": "By hand",
+    "manual": "Manual",
 }
 SUGGESTED = {
-    "caches": ("Caches", "made again by the programs that filled them", (".cache", "Caches", "__pycache__")),
+    "caches": ("Caches", "recreated by the programs that use them", (".cache", "Caches", "__pycache__")),
     "packages": (
-        "Installed packages",
-        "node_modules and Python environments, installed again by a command",
+        "Dependencies (node_modules, .venv)",
+        "Node and Python packages, reinstalled by one command",
         ("node_modules", ".venv"),
     ),
     "temporary": ("Temporary files", "half-written and swap files", ("*.tmp", "*.temp", "*.swp", "*~")),
-    "trash": ("Trash", "what was thrown away", (".Trash", ".Trash-*", "**/share/Trash", "$RECYCLE.BIN")),
+    "trash": ("Trash", "deleted files", (".Trash", ".Trash-*", "**/share/Trash", "$RECYCLE.BIN")),
     "machines": (
-        "Disks of virtual machines",
-        "large, and changed all the time",
+        "Virtual machine disks",
+        "large and always changing",
         ("*.vmdk", "*.vdi", "*.qcow2", "*.vhdx"),
     ),
-    "images": ("Disc images", "downloaded again", ("*.iso",)),
+    "images": ("Disc images", "can be downloaded again", ("*.iso",)),
 }
 """What many leave out: its name, why, and the patterns that say so."""
 
@@ -250,7 +250,7 @@ class When:
             if found is None or int(found[1]) > 23 or int(found[2]) > 59:
                 return Problem("schedule", f'"{self.at[:20]}" is not a time of day', "write it like 03:30")
         if self.rhythm == "weekly" and not self.days:
-            return Problem("schedule", "no day of the week is chosen", "choose at least one")
+            return Problem("schedule", "no day of the week is selected", "select at least one")
         return None
 
     def written(self, before: Any) -> Any:
@@ -538,15 +538,15 @@ def field_of(problem: Problem, key: str) -> str | None:
 
 
 _LABELS = {
-    "key": "Key",
+    "key": "ID",
     "title": "Name",
     "host": "Host",
     "more": "Sources",
-    "exclude": "Leave out",
+    "exclude": "Exclude",
     "repositories": "Repositories",
     "rhythm-daily": "Schedule",
-    "jitter": "Spread by up to",
-    "windows": "Allowed hours",
+    "jitter": "Random delay",
+    "windows": "Backup window",
     "before": "Hooks before",
     "after": "Hooks after",
     "profile": "Profile",

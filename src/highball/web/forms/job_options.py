@@ -43,20 +43,20 @@ READING = (
     Option(
         "one_file_system",
         "Stay on one file system",
-        "Do not enter other file systems that are mounted below a source. A bind mount of the same one is entered.",
+        "Skip other file systems mounted below a source. Bind mounts of the same file system are included.",
         "choice",
         YES_OR_NO,
     ),
     Option(
         "exclude_if_present",
-        "Exclude folders that hold",
-        "One file name a line: a folder that holds such a file is excluded.",
+        "Exclude folders that contain",
+        "One file name per line. Folders that contain such a file are excluded.",
         "lines",
     ),
     Option("exclude_larger_than", "Exclude files larger than", "A size, like 1G."),
     Option(
         "read_concurrency",
-        "Files read at a time",
+        "Files read in parallel",
         "More can help on fast disks, fewer on slow ones.",
         "number",
     ),
@@ -65,28 +65,28 @@ WRITING = (
     Option(
         "compression",
         "Compression",
-        "How hard data is compressed.",
+        "Strength of compression.",
         "choice",
         (("auto", "Automatic"), ("max", "Maximum"), ("off", "Off")),
     ),
-    Option("limit_upload", "Upload limit", "KiB a second, or text like 2M.", unit=" KiB/s"),
-    Option("limit_download", "Download limit", "KiB a second, or text like 2M.", unit=" KiB/s"),
+    Option("limit_upload", "Upload limit", "KiB per second, or a size like 2M.", unit=" KiB/s"),
+    Option("limit_download", "Download limit", "KiB per second, or a size like 2M.", unit=" KiB/s"),
 )
 OBSTACLES = (
-    Option("retry.max", "Retries", "How often a backup is tried again when its repository fails.", "number"),
-    Option("retry.backoff", "Wait before a retry", "Like 10m; each later one waits twice as long."),
-    Option("wait", "Wait for what is in the way", "How long a run waits for another to end, like 1h."),
+    Option("retry.max", "Retries", "How often a failed backup is retried.", "number"),
+    Option("retry.backoff", "Delay before a retry", "Like 10m; doubled for each further retry."),
+    Option("wait", "Wait for other runs", "How long a run waits for others to finish, like 1h."),
     Option(
         "missed",
-        "When its time passed",
-        "While the host was off, for example.",
+        "Missed runs",
+        "When the scheduled time passed while the host was off, for example.",
         "choice",
-        (("run-latest", "Run once as soon as possible"), ("skip", "Wait for the next time")),
+        (("run-latest", "Run once as soon as possible"), ("skip", "Wait for the next scheduled time")),
     ),
     Option(
         "shrink_limit",
-        "Warn when it shrank by more than",
-        "Per cent of the usual size; 0 is never.",
+        "Warn when the size drops by more than",
+        "Percent of the usual size; 0 never warns.",
         "percent",
         unit=" %",
     ),
@@ -94,23 +94,23 @@ OBSTACLES = (
 CACHES = Option(
     "exclude_caches",
     "Exclude cache folders",
-    "Folders that programs marked as caches, by a file CACHEDIR.TAG.",
+    "Folders marked as caches by a CACHEDIR.TAG file.",
     "choice",
     YES_OR_NO,
 )
-ZONE = Option("schedule.timezone", "Time zone", "Of this job's times, like Europe/Berlin.")
+ZONE = Option("schedule.timezone", "Time zone", "Of this job's schedule, like Europe/Berlin.")
 WITHIN = tuple(
     Option(f"retention.within{suffix}", label, help)
     for suffix, label, help in (
-        ("", "All within", "Like 14d, counted from the newest."),
-        ("_hourly", "Hourly within", "One an hour for this long."),
-        ("_daily", "Daily within", "One a day for this long."),
-        ("_weekly", "Weekly within", "One a week for this long."),
-        ("_monthly", "Monthly within", "One a month for this long."),
-        ("_yearly", "Yearly within", "One a year for this long."),
+        ("", "All within", "Like 14d, counted from the newest snapshot."),
+        ("_hourly", "Hourly within", "One per hour for this long."),
+        ("_daily", "Daily within", "One per day for this long."),
+        ("_weekly", "Weekly within", "One per week for this long."),
+        ("_monthly", "Monthly within", "One per month for this long."),
+        ("_yearly", "Yearly within", "One per year for this long."),
     )
 )
-GROUPS = (("Reading", READING), ("Writing", WRITING), ("When something is in the way", OBSTACLES))
+GROUPS = (("Reading", READING), ("Writing", WRITING), ("Retries and waiting", OBSTACLES))
 OPTIONS = (CACHES, ZONE, *WITHIN, *READING, *WRITING, *OBSTACLES)
 BY_PATH = {one.path: one for one in OPTIONS}
 

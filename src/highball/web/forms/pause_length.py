@@ -20,7 +20,7 @@ _CHOICES = {
     "hour": "For an hour",
     "morning": "Until tomorrow 06:00",
     "week": "For a week",
-    UNTIL_RESUMED: "Until somebody resumes it",
+    UNTIL_RESUMED: "Until resumed",
 }
 
 
@@ -42,7 +42,7 @@ def end_of(choice: str, day: str, hour: str, now: datetime, zone: tzinfo) -> dat
             return datetime.combine(begin_of(day, zone, "day").date(), _hour(hour), zone)
         case "resumed":
             return None
-    raise Misuse(f'"{choice[:20]}" is no length of a pause', code="pause_unknown")
+    raise Misuse(f'"{choice[:20]}" is not the length of a pause', code="pause_unknown")
 
 
 def _hour(text: str) -> time:
@@ -52,12 +52,12 @@ def _hour(text: str) -> time:
     try:
         return time.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
-        raise Misuse("that is no hour", code="pause_hour", hint="write it like 06:00") from None
+        raise Misuse("that is not an hour", code="pause_hour", hint="write it like 06:00") from None
 
 
 def lasting(until: datetime | None, now: datetime, zone: tzinfo) -> str:
     """How long, behind what is paused: ` until Mon 30 Nov 06:00`."""
-    return f" until {humanize.appointment(until, now, zone)}" if until else " until somebody resumes it"
+    return f" until {humanize.appointment(until, now, zone)}" if until else " until resumed"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def ask_about_agent(pages: ThePages, key: str, request: Request, _: Admin) -> Re
 @router.post("/hosts/{key}/shut-out")
 async def shut_out(hub: TheHub, key: str, actor: Admin) -> Response:
     await hub.operations.shut_out(key, actor, utc_now())
-    return go(HOSTS, said=Said(f"The agent of {key} is shut out. Invite the host again to let another in."))
+    return go(
+        HOSTS, said=Said(f"The agent of {key} is shut out. To connect another agent, invite the host again.")
+    )
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,10 @@ def _engines() -> list[str]:
 def _about_agent(key: str) -> Question:
     return Question(
         title=f"Shut out the agent of {key}?",
-        text="Its connection ends, and its key and its invitations count no more. What it runs now may go on "
-        "on that machine; nothing more is ordered there, and no secret is handed to it, until an agent joins by "
-        "another invitation. What that machine knew already, such as the passwords of its repositories, it still "
-        "knows: change those.",
+        text="Its connection is closed, and its key and invitations become invalid. A current run may continue "
+        "on that machine; no further run is started there and no secret is sent to it until an agent joins with "
+        "a new invitation. The machine still knows what it was given before, such as repository passwords: "
+        "change those.",
         action=f"/hosts/{quote(key, safe='')}/shut-out",
         verb="Shut out",
         back=HOSTS,
@@ -197,5 +199,7 @@ def _sentence(rows: Sequence[HostRow]) -> str:
     if len(rows) - there - asleep:
         parts.append(f"{len(rows) - there - asleep} offline")
     skewed = [row.key for row in rows if row.is_skewed]
-    clocks = f" Nothing is removed from {', '.join(skewed)} until its clock is right." if skewed else ""
+    clocks = (
+        f" No snapshots of {', '.join(skewed)} are removed until the clock there is right." if skewed else ""
+    )
     return f"{', '.join(parts)}.{clocks}"

@@ -63,9 +63,7 @@ from highball.web.ui.templating import (
     go,
 )
 
-_KEEP_BUILT_IN = (
-    "While all are empty, the built-in rules hold, as shown; once one is filled, an empty one keeps none."
-)
+_KEEP_BUILT_IN = "Leave all empty for the defaults shown. Once one is filled, an empty field keeps none."
 _KEEP_INHERITED = "An empty field is inherited."
 _KEEP_OWN = "An empty field keeps none."
 
@@ -131,7 +129,7 @@ class _NewJob:
             if not error.code.startswith("key_"):
                 raise
             raise self._with_all_else(error, spec) from None
-        return go(job_page(key), said=Said(f"{key} is made."))
+        return go(job_page(key), said=Said(f"{key} is created."))
 
     def _with_all_else(self, error: HighballError, spec: Spec) -> HighballError:
         of_key = [Problem("key", error.message, error.hint)]
@@ -226,7 +224,7 @@ async def _measure(hub: Hub, sent: JobFields, spec: Spec) -> Measurement:
     sources = [one for one in spec.get("sources") or () if not (isinstance(one, dict) and "run" in one)]
     host = sent.host or hub.host
     if not sources:
-        return Measurement(host, error=Misuse("no source is chosen", hint="choose a folder first"))
+        return Measurement(host, error=Misuse("no source is selected", hint="select a folder first"))
     try:
         wish = Measure.model_validate({"sources": sources, "exclude": patterns})
         found = await hub.operations.measure(host, wish)
@@ -417,7 +415,9 @@ def _times(hub: Hub, when: When, spec: Spec) -> dict[str, Any]:
             schedule = Schedule.model_validate({"cron": when.expression(), "jitter": when.jitter or 0})
         times = next_times(schedule, utc_now(), zone, 5)
     except (ValidationError, ValueError):
-        return {"error": "These are no times: a schedule has five cron fields, a delay is written like 10m"}
+        return {
+            "error": "No preview: fix the fields above. A schedule has five cron fields, a delay is written like 10m"
+        }
     late = schedule.jitter if schedule.jitter else timedelta(0)
     return {
         "error": None,

@@ -77,14 +77,14 @@ IN_SHORT = 8
 """So many snapshots are explained on the job's own page; all of them on a page of their own."""
 
 STATES = {
-    "needs-you": "Needs you",
+    "needs-you": "Needs attention",
     "healthy": "Protected",
     "late": "Late",
     "overdue": "Overdue",
     "failed": "Failed",
     "never": "No backup yet",
     "paused": "Paused",
-    "unproved": "Never proved",
+    "unproved": "Never restore-tested",
 }
 """What the list can be narrowed to, and its words."""
 
@@ -184,7 +184,7 @@ def act_on_several(
 ) -> Response:
     chosen = list(dict.fromkeys(job or ()))
     if not chosen or (act not in _DONE and not pause):
-        return go(to, said=Said("No job was chosen.", "warn"))
+        return go(to, said=Said("No job is selected.", "warn"))
     until = None
     if pause:
         act = "pause"
@@ -204,10 +204,10 @@ def act_on_several(
     return go(to, said=Said(told, "warn" if left else "ok"))
 
 
-_DONE = {"run": "will run", "prove": "will be tested by a restore", "pause": "paused", "resume": "resumed"}
+_DONE = {"run": "will run", "prove": "will be restore-tested", "pause": "paused", "resume": "resumed"}
 _NO_SCHEDULE = ("job has no schedule", "jobs have no schedule")
 _LEFT = {
-    "run": ("job waits in the queue already", "jobs wait in the queue already"),
+    "run": ("job is already in the queue", "jobs are already in the queue"),
     "prove": ("job has no snapshot yet", "jobs have no snapshot yet"),
     "pause": _NO_SCHEDULE,
     "resume": _NO_SCHEDULE,
@@ -283,7 +283,7 @@ def pause_all(
 @router.post("/pauses/end")
 def resume_all(hub: TheHub, actor: Runs, to: Text = "/jobs") -> Response:
     hub.operations.resume_all(actor)
-    return go(to, said=Said("Everything runs by its schedule again."))
+    return go(to, said=Said("All schedules are active again."))
 
 
 # --- a job's page --------------------------------------------------------------------------------
@@ -560,15 +560,15 @@ def _by(run: Run) -> str:
         return humanize.counted(run.missed_count, "time")
     if run.origin == "schedule":
         return "by schedule"
-    return f"by {run.actor}" if run.actor else "by a command"
+    return f"by {run.actor}" if run.actor else "from the command line"
 
 
-# --- proof of restore ----------------------------------------------------------------------------
+# --- restore test --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The last proof of restore of a job in a repository."""
+    """The last restore test of a job in a repository."""
 
     repository: str
     look: Look
@@ -737,7 +737,7 @@ def pause_it(
 @router.post("/jobs/{key}/resume")
 def resume(hub: TheHub, key: str, actor: Runs) -> Response:
     hub.operations.resume_job(key, actor)
-    return go(job_page(key), said=Said(f"{key} runs by its schedule again."))
+    return go(job_page(key), said=Said(f"The schedule of {key} is active again."))
 
 
 # --- the end of a job ----------------------------------------------------------------------------
@@ -754,15 +754,15 @@ def ask(hub: TheHub, pages: ThePages, request: Request, key: str, _: Admin) -> R
 @router.post("/jobs/{key}/delete")
 def delete(hub: TheHub, key: str, actor: Admin, revision: Annotated[int, Form(ge=0)] = 0) -> Response:
     hub.operations.delete_object("job", key, actor, expected=revision)
-    return go("/jobs", said=Said(f"{key} is deleted. Its snapshots stay where they are.", undo="/deleted"))
+    return go("/jobs", said=Said(f"{key} is deleted. Its snapshots are kept.", undo="/deleted"))
 
 
 def _about_deletion(key: str, revision: int, kept: Mapping[str, int]) -> fields.Question:
     stays = ", ".join(f"{humanize.counted(number, 'snapshot')} in {name}" for name, number in kept.items())
     return fields.Question(
         title=f"Delete the job {key}?",
-        text="Nothing is backed up by it any more. It can be restored later from what was deleted."
-        + (f" What is saved stays: {stays}." if stays else ""),
+        text="It makes no more backups. You can restore it later under Settings, Deleted."
+        + (f" Its snapshots are kept: {stays}." if stays else ""),
         action=f"{job_page(key)}/delete",
         verb=f"Delete {key}",
         back=job_page(key),

@@ -103,15 +103,14 @@ def say(verdict: OverviewCounts, zone: tzinfo = UTC) -> str:
         whole = "The only job is" if rest == 1 else f"All {rest} jobs are"
         if not verdict.unproved:
             return f"{whole} protected and passed a restore test{_paused(verdict, zone)}."
-        return (
-            f"{whole} protected{_paused(verdict, zone)}, but {_unproved(verdict)} never tested by a restore."
-        )
-    first = f"{verdict.need} of {humanize.counted(verdict.jobs, 'job')} {'needs' if verdict.need == 1 else 'need'} you"
+        return f"{whole} protected{_paused(verdict, zone)}, but {_unproved(verdict)} never restore-tested."
+    verb = "needs" if verdict.need == 1 else "need"
+    first = f"{verdict.need} of {humanize.counted(verdict.jobs, 'job')} {verb} attention"
     if not rest:
-        first = first if verdict.jobs > 1 else "The only job needs you"
+        first = first if verdict.jobs > 1 else "The only job needs attention"
         return f"{first}{_paused(verdict, zone)}."
     other = "The other one is" if rest == 1 else f"The other {rest} are"
-    but = f", but {_unproved(verdict)} never tested by a restore" if verdict.unproved else ""
+    but = f", but {_unproved(verdict)} never restore-tested" if verdict.unproved else ""
     return f"{first}{_paused(verdict, zone)}. {other} protected{but}."
 
 
@@ -193,18 +192,18 @@ def tell(problem: StandingProblem, now: datetime, names: Names) -> ProblemLine:
     elif problem.job is None:
         subject = "/configuration" if problem.kind is ProblemKind.INVALID else "/hosts"
     fixes = {
-        ProblemKind.INVALID: ("/configuration", "See the configuration"),
+        ProblemKind.INVALID: ("/configuration", "Open configuration"),
         ProblemKind.FAILURE: _out_of_failure(problem, run or subject),
-        ProblemKind.WARNING: (run or subject, "See what is missing"),
-        ProblemKind.OFFLINE: ("/hosts", "See the host"),
-        ProblemKind.TWIN: ("/hosts", "See the host"),
-        ProblemKind.UNWRITABLE: ("/hosts", "See its host"),
-        ProblemKind.UNTESTED: (subject, "Test it"),
+        ProblemKind.WARNING: (run or subject, "Show warnings"),
+        ProblemKind.OFFLINE: ("/hosts", "Show host"),
+        ProblemKind.TWIN: ("/hosts", "Show host"),
+        ProblemKind.UNWRITABLE: ("/hosts", "Show host"),
+        ProblemKind.UNTESTED: (subject, "Test connection"),
         ProblemKind.HELD: _out_of_hold(problem, subject),
-        ProblemKind.UNPROVED: (f"{subject}#proof", "Test a restore"),
-        ProblemKind.NEVER: (subject, "See the job"),
+        ProblemKind.UNPROVED: (f"{subject}#proof", "Run restore test"),
+        ProblemKind.NEVER: (subject, "Show job"),
     }
-    address, fix = fixes.get(problem.kind, (subject, "See the job"))
+    address, fix = fixes.get(problem.kind, (subject, "Show job"))
     title = _title(problem, look, subject, _name(problem, names), now)
     return ProblemLine(look, title, _detail(problem, now), address, fix)
 
@@ -214,12 +213,12 @@ def _tell_unproved(unproved: Sequence[StandingProblem], names: Names) -> Problem
     link = Markup('<a class="primary" href="{}">{}</a>').format(
         UNPROVED, humanize.counted(len(unproved), "job")
     )
-    title = Markup('{} have <span class="word">{}</span> by a restore').format(link, look.word)
+    title = Markup('{} have <span class="word">{}</span>').format(link, look.word)
     named = [f"{names.job(one.job or '')} in {', '.join(one.repositories)}" for one in unproved[:MOST_NAMED]]
     if len(unproved) > MOST_NAMED:
         named.append(f"{len(unproved) - MOST_NAMED} more")
-    told = f"No file was ever read back of {', '.join(named[:-1])} and {named[-1]}."
-    return ProblemLine(look, title, told, UNPROVED, "See the jobs")
+    told = f"No file was ever restored and compared: {', '.join(named[:-1])} and {named[-1]}."
+    return ProblemLine(look, title, told, UNPROVED, "Show jobs")
 
 
 def _name(problem: StandingProblem, names: Names) -> str:
@@ -227,7 +226,7 @@ def _name(problem: StandingProblem, names: Names) -> str:
     if problem.job is not None:
         return names.job(problem.job)
     if problem.kind is ProblemKind.INVALID:
-        return "Something that is declared"
+        return "Part of the configuration"
     if problem.kind is ProblemKind.UNWRITABLE:
         return "The hub"
     if problem.repositories:
@@ -238,13 +237,13 @@ def _name(problem: StandingProblem, names: Names) -> str:
 def _out_of_failure(problem: StandingProblem, address: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == "repository_damaged" and problem.repositories:
         return f"{repository_page(problem.repositories[0])}/repair", "Repair"
-    return address, "See the run"
+    return address, "Show run"
 
 
 def _out_of_hold(problem: StandingProblem, subject: str) -> tuple[str, str]:
     if problem.reason and problem.reason.code == HoldCause.CHECK_FAILED.value and problem.repositories:
         return f"{repository_page(problem.repositories[0])}/repair", "Repair"
-    return f"{subject}#held", "See why"
+    return f"{subject}#held", "Show reason"
 
 
 def _title(problem: StandingProblem, look: Look, subject: str, name: str, now: datetime) -> Markup:
@@ -261,13 +260,13 @@ def _title(problem: StandingProblem, look: Look, subject: str, name: str, now: d
         ProblemKind.FAILURE: Markup("{} {}{}"),
         ProblemKind.OVERDUE: Markup("{} is {}{}"),
         ProblemKind.NEVER: Markup("{} has {}{}"),
-        ProblemKind.MISSED: Markup("{} {} its time{}"),
+        ProblemKind.MISSED: Markup("{} {} its scheduled time{}"),
         ProblemKind.OFFLINE: Markup("{} is {}{}"),
         ProblemKind.TWIN: Markup("{} has {}{}"),
         ProblemKind.UNTESTED: Markup("{} was {}{}"),
-        ProblemKind.HELD: Markup("{} {}{}"),
+        ProblemKind.HELD: Markup("{} is {}{}"),
         ProblemKind.WARNING: Markup("{} finished with a {}{}"),
-        ProblemKind.UNPROVED: Markup("{} has {} by a restore{}"),
+        ProblemKind.UNPROVED: Markup("{} has {}{}"),
     }
     if problem.kind is ProblemKind.OVERDUE and problem.since and problem.since < now:
         why = f" by {humanize.about(now - problem.since)}"
@@ -288,19 +287,20 @@ def _detail(problem: StandingProblem, now: datetime) -> str:
         parts.append(f"{problem.failures} times in a row")
     told = f"{', '.join(parts)}." if parts else ""
     if problem.kind is ProblemKind.HELD:
-        return f"{told} Nothing is removed there until that is settled."
+        return f"{told} Nothing is removed there until this is resolved."
     if problem.kind is ProblemKind.UNPROVED:
-        return f"{told} No file was ever read back from there."
+        return f"{told} No file was ever restored from there and compared."
     if problem.hold is not None and problem.job is None:
-        return f"{told} Nothing is removed there until that is settled."
+        return f"{told} Nothing is removed there until this is resolved."
     if problem.last_good_at is not None:
         where = f" in {problem.last_good_in}" if problem.last_good_in else ""
         return f"{told} The last good backup is from {humanize.age(problem.last_good_at, now)}{where}."
     if problem.kind is ProblemKind.INVALID:
-        return "It is left out until it is put right; everything else goes on."
+        return "It is ignored until it is fixed; everything else keeps working."
     if problem.kind is ProblemKind.UNWRITABLE:
         return (
-            "Runs that go on are told of later. Until then nothing can be ordered, changed or removed here."
+            "Current runs continue and are recorded later. "
+            "Until then, nothing can be started, changed or removed here."
         )
     if problem.job is not None:
         return f"{told} There is no good backup yet."

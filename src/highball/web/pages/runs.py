@@ -150,7 +150,7 @@ def list_runs(
         kinds=[("", "Any kind"), *((one.value, one.value.capitalize()) for one in RunKind)],
         states=[
             ("", "Any state"),
-            ("Not over", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
+            ("Unfinished", [(one.value, look.word) for one, look in status_looks.STATES.items()]),
             ("Over", [(one.value, look.word) for one, look in status_looks.OUTCOMES.items()]),
         ],
         jobs=any_or("Any job", sorted({*document.jobs, *([job] if job else [])})),
@@ -197,9 +197,10 @@ class RunDetails:
     @property
     def lede(self) -> str:
         """Where, why, and what it is at."""
-        where = f"{self.run.host}, {run_summary.origin_of(self.run)}."
+        started = "started " if self.run.started_at else ""
+        where = f"On {self.run.host}, {started}{run_summary.origin_of(self.run)}."
         going = [line.title for line in self.steps if line.current]
-        return f"{where} {going[-1]} goes on." if going else where
+        return f"{where} Current step: {going[-1]}." if going else where
 
     @cached_property
     def steps(self) -> list[Line]:
@@ -353,7 +354,7 @@ def show_line(hub: TheHub, pages: ThePages, request: Request, _: Sees, id: str, 
     account = RunDetails(hub, hub.operations.find_run(id), utc_now())
     row = log_view.read_whole(hub.record, hub.document(), account.run, seq)
     if row is None:
-        raise Unknown(f"no line of this run has the number {seq}", code="line_unknown")
+        raise Unknown(f"this run has no line {seq}", code="line_unknown")
     return pages.answer(request, "run-line", {"account": account, "run": account.run, "row": row})
 
 
@@ -373,8 +374,8 @@ async def cancel(hub: TheHub, actor: Runs, id: str) -> Response:
     try:
         await hub.operations.cancel(id, actor)
     except Conflict:  # it ended between the look and the click
-        return _back(id, Said("It had ended already.", "warn"))
-    return _back(id, Said("The run is told to end. What it saved so far stays."))
+        return _back(id, Said("It had already ended.", "warn"))
+    return _back(id, Said("Cancelling the run. Snapshots saved so far are kept."))
 
 
 @router.post("/runs/{id}/again")
@@ -388,7 +389,9 @@ def run_again(
     run = hub.operations.find_run(id)
     order = _order_again(hub, run)
     if order is None:
-        return _back(run.id, Said("This run cannot be ordered again: what it was about is gone.", "warn"))
+        return _back(
+            run.id, Said("This run cannot be repeated: its job or repository no longer exists.", "warn")
+        )
     if order.verb.plans:
         return go(plan_address(order.repository or "", order.job))
     return pages.to_run(*hub.operations.place(order, actor, key=key))

@@ -254,23 +254,21 @@ def say_storage(found: dict[str, Any]) -> Told:
     storage = found.get("storage")
     if found["action"] != "init":
         usable = found["state"] in USABLE
-        told = "a repository is there, and this password opens it" if usable else found["message"]
+        told = "there is a repository, and this password opens it" if usable else found["message"]
         return Told(
             told + _room(storage), "ok" if usable and _is_apart(storage) else "warn" if usable else "bad"
         )
     if storage is None:
-        return Told("no repository is there yet, one will be made", "ok")
+        return Told("no repository there yet; one will be created", "ok")
     if not storage["is_folder"]:
-        return Told("there is something else, which is no folder: choose another path", "bad")
+        return Told("the path is not a folder: choose another", "bad")
     if not storage["free_bytes"]:
-        return Told("nothing can be kept there: choose a folder on a disk", "bad")
+        return Told("nothing can be stored there: choose a folder on a disk", "bad")
     if not storage["writable"]:
-        return Told("the agent may not write there: choose another folder, or run it as root", "bad")
+        return Told("the agent cannot write there: choose another folder, or run the agent as root", "bad")
     if storage["entries"]:
-        return Told(
-            f"other files lie in this folder: an empty or a new one is better{_room(storage)}", "warn"
-        )
-    what = "an empty folder" if storage["exists"] else "not there yet, it will be made"
+        return Told(f"the folder contains other files: an empty or new one is better{_room(storage)}", "warn")
+    what = "an empty folder" if storage["exists"] else "new folder, will be created"
     return Told(f"{what}{_room(storage)}", "ok" if _is_apart(storage) else "warn")
 
 
@@ -282,9 +280,9 @@ def _room(storage: dict[str, Any] | None) -> str:
     if storage is None:
         return ""
     disk = (
-        "on the same disk as the system: if that fails, the backups are lost with it"
+        "on the same disk as the system: if it fails, the backups are lost too"
         if storage["with_system"]
-        else "on another disk than the system"
+        else "not on the system disk"
     )
     return f"; {humanize.size(storage['free_bytes'])} free, {disk}"
 
@@ -292,7 +290,7 @@ def _room(storage: dict[str, Any] | None) -> str:
 def _spec(hub: Hub, folder: str) -> Repository:
     if not folder.startswith("/"):
         raise Misuse(
-            "a folder is written as a whole path", code="path_relative", hint="like /mnt/disk/highball"
+            "enter the folder as an absolute path", code="path_relative", hint="like /mnt/disk/highball"
         )
     spec = {"url": folder, "password": {"sealed": True}}
     return hub.documents.rehearse("repository", REPOSITORY, spec).repositories[REPOSITORY]
@@ -314,7 +312,7 @@ def _declare(hub: Hub, folder: str, password: str, actor: Actor, found: dict[str
     if not fresh and found["state"] not in USABLE:
         raise Failed(found["message"], code="repository_unusable", hint=found["hint"])
     if hub.document().repositories:
-        raise Conflict("a repository was made meanwhile", code="repository_exists")
+        raise Conflict("a repository was created in the meantime", code="repository_exists")
     spec = {"url": folder, "password": {"sealed": True}}
     hub.operations.create_object("repository", REPOSITORY, spec, actor)
     value = secrets.token_urlsafe(24) if fresh else password
@@ -329,14 +327,16 @@ def _take_back(hub: Hub, actor: Actor) -> Said | None:
     """Declare the repository no more, so that another is chosen: only while nothing is in it and nothing uses it."""
     document = hub.document()
     if document.jobs or len(document.repositories) != 1:
-        return Said("The repository is in use: change it on its own page.", "warn")
+        return Said("The repository is in use. Change it on its own page.", "warn")
     key = _first_repository(hub)
     if hub.record.list_sets(repository=key):
-        return Said("There are backups in it already: change it on its own page.", "warn")
+        return Said("The repository already contains backups. Change it on its own page.", "warn")
     place = _place_of(hub, key)
     _undeclare(hub, key, actor)
     hub.record.forget_identity(key)
-    return Said(f"Choose another place. What was made in {place} stays there, and can be removed by hand.")
+    return Said(
+        f"Choose another place. The repository in {place} was not deleted; you can delete its folder."
+    )
 
 
 def _undeclare(hub: Hub, key: str, actor: Actor) -> None:
@@ -357,7 +357,7 @@ async def _initialise(hub: Hub, actor: Actor) -> None:
 def _undo(hub: Hub, actor: Actor, ended: Run) -> None:
     """Leave nothing behind of what could not be made, and raise Failed with the reason."""
     _undeclare(hub, REPOSITORY, actor)
-    why = ended.reason.message if ended.reason else "it was not made in time"
+    why = ended.reason.message if ended.reason else "it was not created in time"
     raise Failed(why, code="repository_not_made", hint="choose another folder, or make this one writable")
 
 
@@ -396,7 +396,7 @@ async def _make_job(hub: Hub, sources: list[bytes], schedule: Any, caches: bool,
     spec, question = await run_in_threadpool(_plan_job, hub, sources, schedule, caches)
     wrong = [one for one in await hub.fleet.ask(hub.host, question, ASK_SECONDS) if not one["sound"]]
     if wrong:
-        raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"it was looked for on {hub.host}")
+        raise Misuse(str(wrong[0]["message"]), code="source_unsound", hint=f"checked on {hub.host}")
 
     def begin() -> None:
         hub.operations.create_object("job", JOB, spec, actor)
@@ -410,11 +410,11 @@ def _plan_job(
 ) -> tuple[dict[str, Any], TestSources]:
     """What is to be declared, and the question whether its sources are sound; raises Misuse."""
     if not sources:
-        raise Misuse("nothing is chosen yet", code="nothing_chosen", hint="choose at least one folder")
+        raise Misuse("no folder is selected", code="nothing_chosen", hint="select at least one")
     odd = next((source for source in sources if not source.startswith(b"/")), None)
     if odd is not None:
         raise Misuse(
-            f"{path_for_people(odd)} is no whole path", code="path_relative", hint="like /data/photos"
+            f"{path_for_people(odd)} is not an absolute path", code="path_relative", hint="like /data/photos"
         )
     sources = _outermost(sources)
     repository = _first_repository(hub)

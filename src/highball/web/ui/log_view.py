@@ -189,7 +189,7 @@ def _tell(event: Event, speakers: _Speakers) -> Told | None:
             many = f" ({counted(event.warning.count, 'time')})" if event.warning.count > 1 else ""
             return "highball", f"{event.warning.message}{many}", "warn"
         case SnapshotSaved():
-            words = f"Snapshot {event.snapshot_id[:8]} is saved in {event.repository}"
+            words = f"Snapshot {event.snapshot_id[:8]} saved in {event.repository}"
             return speakers.in_repository(event.repository), words, None
         case _:
             return _tell_course(event)
@@ -199,14 +199,14 @@ def _tell_course(event: Event) -> Told | None:
     """What begins, and what ends."""
     match event:
         case RunStarted():
-            return "highball", f"The run begins (process {event.pid})", None
+            return "highball", f"Run started (process {event.pid})", None
         case StepStarted():
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
-            return "highball", f"{run_summary.title_of(event.running)} begins{again}", None
+            return "highball", f"{run_summary.title_of(event.running)} started{again}", None
         case StepEnded():
             return _ending(run_summary.title_of(event.done), event.done.outcome, event.done.reason)
         case RunEnded():
-            return _ending("The run", event.outcome, event.reason)
+            return _ending("Run", event.outcome, event.reason)
         case _:
             return None
 

@@ -36,8 +36,8 @@ MOST_CAUTIONS = 100
 _ORIGINS = {
     "schedule": "by schedule",
     "hub": "by the hub",
-    "agent": "by nobody here, says its agent",
-    None: "by a command",
+    "agent": "by its agent",
+    None: "from the command line",
 }
 
 
@@ -45,10 +45,15 @@ _ORIGINS = {
 
 
 def origin_of(run: Run) -> str:
-    """Who, or what, wanted it."""
+    """Who, or what, started it."""
     if run.origin == "manual":
-        return f"by {status_looks.actor(run.actor)}" if run.actor else "by hand"
+        return f"by {status_looks.actor(run.actor)}" if run.actor else "from the command line"
     return _ORIGINS.get(run.origin, "by schedule")
+
+
+def starter_of(run: Run) -> str:
+    """The same as a fact beside `Started by`."""
+    return origin_of(run).removeprefix("by ").removeprefix("from ")
 
 
 def took(run: Run | Step, now: datetime | None = None) -> timedelta | None:
@@ -72,7 +77,7 @@ def about(run: Run, names: Names) -> str:
     places = list(dict.fromkeys(names.repository(step.repository) for step in run.steps if step.repository))
     if run.kind is RunKind.BACKUP:
         if run.job is None:
-            return "Copy of the hub's own database"
+            return "Backup of the hub’s database"
         what = "Dry run of a backup" if run.dry_run else "Backup"
         return f"{what} to {', '.join(places)}" if places else what
     if run.kind is RunKind.RESTORE:
@@ -85,6 +90,9 @@ def question_of_cancelling(run: Run, names: Names) -> str:
     what = names.run(run)
     if run.kind is RunKind.BACKUP and run.job is not None:
         return f"Cancel this run of {what}?"
+    if run.kind is RunKind.MAINTENANCE and run.repository:
+        noun = words_of(run.action).noun.lower()
+        return f"Cancel this {noun} of {names.repository(run.repository)}?"
     return f"Cancel this {what[:1].lower()}{what[1:]}?"
 
 
@@ -92,13 +100,13 @@ def cost_of_cancelling(run: Run) -> str:
     """What is lost if a run is ended now, and what stays."""
     kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
     if run.started_at is None:
-        return "It has not begun: nothing is lost."
+        return "It has not started: nothing is lost."
     if run.kind is RunKind.RESTORE:
-        return "What was restored so far stays where it is; the rest does not come."
+        return "Files restored so far stay; the rest is not restored."
     if run.kind is RunKind.MAINTENANCE:
-        return "It ends at the next safe point. What is done by then stays done."
-    saved = f"The snapshot in {_listed(kept)} stays. " if kept else ""
-    return f"{saved}What was sent so far stays in the repository and is not sent again next time."
+        return "It stops at the next safe point. Work done by then is kept."
+    saved = f"The snapshot in {_listed(kept)} is kept. " if kept else ""
+    return f"{saved}Data uploaded so far stays in the repository and is not uploaded again next time."
 
 
 def come_to(run: Run) -> str:
@@ -110,14 +118,17 @@ def come_to(run: Run) -> str:
         return f"{why} It was a dry run: nothing was saved.".strip()
     kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
     if run.kind is RunKind.BACKUP and kept and run.outcome in (Outcome.FAILURE, Outcome.CANCELLED):
-        return f"{why} A snapshot lies in {_listed(kept)}.".strip()
+        return f"{why} A snapshot was saved in {_listed(kept)}.".strip()
     return why or f"{status_looks.look_of_run(run).word}."
 
 
 def _success(run: Run) -> str:
     if run.kind is RunKind.BACKUP and run.job is not None:
         kept = [step.repository for step in _backups(run) if step.snapshot_id and step.repository]
-        return f"All of it is saved in {_listed(kept)}." if kept else _rehearsed(run)
+        if not kept:
+            return _rehearsed(run)
+        found = files(run)
+        return f"Backup complete: {counted(found, 'file') if found else 'saved'} in {_listed(kept)}."
     facts = _facts(run)
     told = words_of(run.action).done
     if run.action is Action.VERIFY and _is_sample(run):
@@ -144,7 +155,7 @@ def _is_sample(run: Run) -> bool:
 def _rehearsed(run: Run) -> str:
     would = new_data(run)
     told = f" A backup would have added about {size(would)}." if would is not None else ""
-    return f"A dry run: everything was read, and nothing was saved.{told}"
+    return f"Dry run: everything was read, nothing was saved.{told}"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -176,7 +187,7 @@ def title_of(step: Step) -> str:
     if step.repository is None:
         return (step.title or words_of(step.action).noun).capitalize()
     if step.action is Action.FORGET and step.job is not None:
-        return f"{words_of(step.action).noun} of {step.job} in {step.repository}"
+        return f"{words_of(step.action).title.format(step.repository)}: {step.job}"
     return words_of(step.action).title.format(step.repository)
 
 
@@ -191,8 +202,8 @@ def lines_of(run: Run, now: datetime, job: Job | None, before: Run | None) -> li
         if repository not in seen:
             estimate = last.get(repository)
             told = f"about {length(estimate)}" if estimate else ""
-            look = Look("idle", "circle-dashed", "To come")
-            lines.append(Line(look, f"Backup to {repository}", "To come", told))
+            look = Look("idle", "circle-dashed", "Pending")
+            lines.append(Line(look, f"Backup to {repository}", "Pending", told))
     return lines
 
 
@@ -201,7 +212,7 @@ def _line(step: Step, run: Run, now: datetime) -> Line:
     if step.outcome is not None:
         return Line(status_looks.OUTCOMES[step.outcome], title_of(step), _came_to(step), spent)
     if run.state is RunState.DONE:
-        return Line(status_looks.OUTCOMES[Outcome.FAILURE], title_of(step), "It never told its end.", "")
+        return Line(status_looks.OUTCOMES[Outcome.FAILURE], title_of(step), "Its end was never reported.", "")
     waits = run.state is RunState.WAITING and run.reason is not None
     look = status_looks.STATES[RunState.WAITING if waits else RunState.RUNNING]
     told = f"Attempt {step.attempts}" if step.attempts > 1 else ""
@@ -230,13 +241,12 @@ def facts_of(step: Step) -> Iterator[str]:
         yield f"{counted(len(step.snapshots_removed), 'snapshot')} removed, {number(step.snapshots_kept)} kept"
     if step.slice is not None:
         part, _, parts = step.slice.partition("/")
-        yield f"part {part} of {parts} of the data was read"
+        yield f"part {part} of {parts} of the data read"
     if step.files_compared is not None:
         yield f"{sample(step.files_compared, step.files_held)} read back and compared, {size(step.bytes_compared)}"
     if step.files_restored is not None:
-        yield f"{counted(step.files_restored, 'entry', 'entries')} restored, {size(step.bytes_restored)}"
-    if step.target is not None:
-        yield f"below {status_looks.path(step.target)}"
+        to = f" to {status_looks.path(step.target)}" if step.target is not None else ""
+        yield f"{counted(step.files_restored, 'entry', 'entries')} ({size(step.bytes_restored)}) restored{to}"
     if step.bytes_freed is not None:
         yield f"{size(step.bytes_freed)} freed"
     if step.bytes_stored is not None:
@@ -252,7 +262,7 @@ def facts_of(step: Step) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Cautions:
-    """What was missing or odd: the first of it, and how much more there is."""
+    """The first warnings, and how many more there are."""
 
     shown: tuple[tuple[str, Caution], ...]
     more: int
@@ -379,5 +389,5 @@ def _difference(run: Run, before: Run) -> str:
     if spent and lasted and spent > timedelta(minutes=1) and spent >= 2 * lasted:
         told.append(f"{spent / lasted:.0f} times as long")
     if not told:
-        return "About the same as the time before."
+        return "About the same as the previous run."
     return status_looks.sentence(_listed(told))

@@ -34,7 +34,7 @@ from highball.model.text import path_for_people
 from highball.schedule import Schedule
 
 PROOF_IS_OLD = timedelta(days=35)
-"""A proof of restore older than this is shown as a warning: it says little of today's snapshots."""
+"""A restore test older than this is shown as a warning: it says little of today's snapshots."""
 
 
 MOST_PARTS_DRAWN = 40
@@ -79,18 +79,18 @@ HEALTHS = {
 }
 
 PROBLEMS = {
-    ProblemKind.UNWRITABLE: Look("bad", "triangle-alert", "cannot write anything down"),
+    ProblemKind.UNWRITABLE: Look("bad", "triangle-alert", "cannot write its database"),
     ProblemKind.INVALID: Look("bad", "triangle-alert", "cannot be used"),
     ProblemKind.FAILURE: Look("bad", "circle-x", "failed"),
     ProblemKind.OVERDUE: Look("bad", "clock-alert", "overdue"),
     ProblemKind.NEVER: Look("warn", "circle-dashed", "never been backed up"),
     ProblemKind.MISSED: Look("bad", "calendar-x", "missed"),
     ProblemKind.OFFLINE: Look("bad", "unplug", "offline"),
-    ProblemKind.TWIN: Look("bad", "triangle-alert", "two agents with one key"),
-    ProblemKind.UNTESTED: Look("bad", "unplug", "saved without a good test"),
-    ProblemKind.HELD: Look("warn", "hand", "stands still"),
+    ProblemKind.TWIN: Look("bad", "triangle-alert", "two agents with the same key"),
+    ProblemKind.UNTESTED: Look("bad", "unplug", "saved without a successful test"),
+    ProblemKind.HELD: Look("warn", "hand", "on hold"),
     ProblemKind.WARNING: Look("warn", "triangle-alert", "warning"),
-    ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been tested"),
+    ProblemKind.UNPROVED: Look("idle", "shield-question-mark", "never been restore-tested"),
 }
 
 DRY_RUN = Look("idle", "flask-conical", "Dry run")
@@ -138,7 +138,7 @@ def look_of_proof(at: datetime | None, now: datetime) -> Look:
     return (
         Look("warn", "shield-alert", "Old")
         if now - at > PROOF_IS_OLD
-        else Look("ok", "shield-check", "Proved")
+        else Look("ok", "shield-check", "Passed")
     )
 
 
@@ -172,7 +172,7 @@ def doing(run: Run) -> str:
     """What a run is at, while nothing tells how far it is."""
     going = [step for step in run.steps if step.ended_at is None and step.started_at is not None]
     if not going:
-        return "begins"
+        return "starting"
     step = going[-1]
     return f"{words_of(step.action).noun}{f' in {step.repository}' if step.repository else ''} "
 
@@ -240,7 +240,7 @@ _TOLD = {
     "warn": "with warnings",
     "bad": "with failures",
     "missed": "missed",
-    "none": "with nothing due",
+    "none": "with nothing scheduled",
 }
 
 
@@ -308,7 +308,7 @@ def when(schedule: Schedule, *, begins: bool = False) -> str:
 
 def _when(expression: str | None) -> str:
     if expression is None:
-        return "by hand"
+        return "manual"
     minute, hour, *days = expression.split()
     if not (minute.isdigit() and hour.isdigit()):
         return "hourly" if expression == "0 * * * *" else expression

@@ -198,7 +198,7 @@ class Pages:
         if isinstance(error, LoginNeeded) and request.method == "GET":
             return go("/setup" if self._hub.access.needs_setup() else f"/login?to={quote(here(request))}")
         status = status or error.http_status
-        title = _TITLES.get(status, "That did not work")
+        title = _TITLES.get(status, "Something went wrong")
         told = {"title": title, "error": error, "problems": error.problems, "block": None, "refused": True}
         drawn = self._environment.get_template("error.html")
         try:
@@ -266,8 +266,8 @@ class Pages:
         said = None
         if placing is Placing.WAITING:
             at = humanize.moment(run.created_at, utc_now(), self.zone())
-            told = f"waits in the queue already ({run_summary.origin_of(run)}, {at})"
-            said = Said(f"{self.names().run(run)} {told}. Nothing more was queued: this is that run.", "warn")
+            told = f"is already in the queue ({run_summary.origin_of(run)}, {at})"
+            said = Said(f"{self.names().run(run)} {told}. No second run was queued.", "warn")
         return go(f"/runs/{run.id}", said=said)
 
     def in_short(self) -> Overview:
@@ -283,14 +283,27 @@ class Pages:
 
     def _rail(self, overview: Overview) -> dict[str, Any]:
         document, verdict = self._hub.document(), overview.verdict
-        hosts = {self._hub.host, *document.hosts}
+        hosts, places = {self._hub.host, *document.hosts}, len(document.repositories)
         sections = (
             Section("Overview", "/", "gauge"),
-            Section("Jobs", "/jobs", "calendar-check-2", verdict.need, "need you", "bad"),
+            Section(
+                "Jobs",
+                "/jobs",
+                "calendar-check-2",
+                verdict.need,
+                _noun(verdict.need, "needs attention", "need attention"),
+                "bad",
+            ),
             Section("Runs", "/runs", "activity", len(overview.running), "running or waiting", "run"),
             Section("Restore", "/restore", "archive-restore"),
-            Section("Hosts", "/hosts", "server", len(hosts), "hosts"),
-            Section("Repositories", "/repositories", "database", len(document.repositories), "repositories"),
+            Section("Hosts", "/hosts", "server", len(hosts), _noun(len(hosts), "host", "hosts")),
+            Section(
+                "Repositories",
+                "/repositories",
+                "database",
+                places,
+                _noun(places, "repository", "repositories"),
+            ),
             Section("Maintenance", "/maintenance", "wrench"),
             Section("Activity", "/activity", "scroll-text"),
             Section("Settings", "/settings", "settings"),
@@ -315,22 +328,26 @@ class Pages:
 
 
 _TITLES = {
-    400: "This is not understood",
+    400: "Invalid request",
     401: "Log in first",
-    403: "This is not allowed",
-    404: "There is nothing here",
-    405: "This address does something else",
-    408: "It took too long to arrive",
-    409: "Something stands against it",
-    412: "Somebody was quicker",
-    413: "Too much at once",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible at this address",
+    408: "The request took too long",
+    409: "Not possible now",
+    412: "Changed in the meantime",
+    413: "Too much data",
     414: "The address is too long",
-    422: "Something in it is not right",
-    429: "Too often",
-    431: "The browser sent too much",
+    422: "Invalid request",
+    429: "Too many requests",
+    431: "The request headers are too large",
     502: "The host does not answer",
-    503: "Not now",
+    503: "Not available now",
 }
+
+
+def _noun(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
 
 
 def as_fields(sent: FormData) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ class Names:
     def run(self, run: Run) -> str:
         """What a run is about: a job, or what is done to a repository."""
         if run.kind is RunKind.BACKUP:
-            name = self.job(run.job) if run.job else "Copy of the hub"
+            name = self.job(run.job) if run.job else "Hub backup"
             return f"Dry run of {name}" if run.dry_run else name
         if run.kind is RunKind.RESTORE:
             return f"Restore of {self.job(run.job)}" if run.job else "Restore"

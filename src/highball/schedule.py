@@ -58,7 +58,7 @@ def duration_from_value(value: object) -> timedelta:
     else:
         raise ValueError('a length of time is text like "10m" or "1h30m", or a number of seconds')
     if not timedelta(0) <= found <= _LONGEST:
-        raise ValueError("a length of time lies between 0 and 100 years")
+        raise ValueError("a length of time is between 0 and 100 years")
     return found
 
 
@@ -335,7 +335,7 @@ def read_window(text: str) -> TimeWindow:
     days, *numbers = match.groups()
     begins, ends = (_minutes(int(hour), int(minute)) for hour, minute in (numbers[:2], numbers[2:]))
     if begins == ends or (begins, ends) == (_DAY_MINUTES, 0):
-        raise _wrong(f'"{text[:40]}" ends when it begins', "the whole day is 00:00-24:00")
+        raise _wrong(f'"{text[:40]}" ends when it starts', "the whole day is 00:00-24:00")
     return TimeWindow(_read_days(days) if days else frozenset(range(7)), begins % _DAY_MINUTES, ends)
 
 

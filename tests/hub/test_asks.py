@@ -270,7 +270,7 @@ def test_a_scheduled_restore_test_of_what_was_never_saved_is_skipped_and_lights_
 
     done = corner.end_of(due(open_database(corner.state / "highball.db")))
     assert (done["outcome"], done["reason"]["code"]) == ("skipped", "snapshot_unknown")
-    assert f"holds no snapshot of {corner.job}" in done["reason"]["message"]
+    assert f"has no snapshot of {corner.job}" in done["reason"]["message"]
     problems = corner.get("overview")["problems"]
     assert [one for one in problems if one["action"] and corner.nas in one["repositories"]] == []
     by_hand = corner.end_of(corner.order("verify", job=corner.job))

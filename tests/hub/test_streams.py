@@ -49,7 +49,7 @@ def test_what_a_command_prints_is_saved_by_a_hub_where_its_host_lets_it(
     [newest] = [one["id"] for one in held if one["set"] == "shop.sql"]
     asked = {"task": "verify", "repository": "nas", "snapshot": newest}
     done = machine.end_of(machine.post("runs", asked)["id"])
-    assert "equal to what the command printed, byte for byte" in done["steps"][0]["reason"]["message"]
+    assert "identical to the output of the command" in done["steps"][0]["reason"]["message"]
     target = tmp_path / "back"
     policy.write_text(f'restore = ["{tmp_path}"]\n{secrets}]')
     about = {"repository": "nas", "snapshot": newest, "paths": ["/shop.sql"], "target": str(target)}

@@ -236,7 +236,7 @@ def test_a_pattern_that_begins_nowhere_is_told_and_spoils_nothing(station: Stati
     run = station.back_up().json["runs"][0]["id"]
     [seen] = [event["warning"] for event in station.ask("logs", run).json if event["type"] == "warning"]
     assert seen["code"] == "exclude_idle"
-    assert '"/some/where" leaves out nothing' in seen["message"]
+    assert '"/some/where" matches nothing' in seen["message"]
 
 
 def test_nothing_is_written_beside_state_and_repository(station: Station) -> None:

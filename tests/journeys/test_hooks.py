@@ -126,7 +126,7 @@ def test_a_failing_after_hook_spoils_the_run_but_not_the_snapshot(station: Stati
     answer = station.back_up(status=1)
     assert answer.json["runs"][0]["steps"][0]["outcome"] == "success"
     assert noted(station) == ["success"]  # what is told is the outcome of the backup
-    assert "a snapshot lies in nas" in answer.json["runs"][0]["reason"]["message"]
+    assert "a snapshot was saved in nas" in answer.json["runs"][0]["reason"]["message"]
 
 
 def test_a_hook_beyond_its_time_is_killed_with_all_it_started(station: Station) -> None:

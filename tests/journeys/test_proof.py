@@ -114,7 +114,7 @@ def test_a_source_that_goes_away_while_it_is_saved_is_a_warning(each_station: St
     station.settings["restic"] = str(program)
     step = station.back_up(status=3).step
     assert (step["outcome"], codes(step)) == ("warning", ["source_empty"])
-    assert "when the backup was over" in step["reason"]["message"]
+    assert "after the backup, " in step["reason"]["message"]
 
 
 def test_an_empty_source_that_may_be_empty_is_fine(station: Station) -> None:
@@ -430,7 +430,7 @@ def test_one_repository_failing_does_not_stop_the_next(station: Station) -> None
     assert outcomes == ["success", "failure", "success"]
     reason = answer.json["runs"][0]["reason"]
     assert reason["code"] == "repository_missing"
-    assert "a snapshot lies in first, last" in reason["message"]
+    assert "a snapshot was saved in first, last" in reason["message"]
     assert len(station.snapshots("first")) == len(station.snapshots("last")) == 1
     assert [one["state"] for one in station.ask("status").json] == ["healthy", "never", "healthy"]
 

@@ -53,8 +53,8 @@ def test_restore_tests_take_turns_over_the_sets(station: Station) -> None:
     station.add_job(sources=[str(station.source), stream("echo dump")])
     station.back_up()
     told = [station.ask("verify", "docs").step["reason"]["message"] for _ in range(2)]
-    assert sum("equal to what the command printed, byte for byte" in words for words in told) == 1, told
-    assert sum("equal to the source" in words for words in told) == 1, told
+    assert sum("identical to the output of the command" in words for words in told) == 1, told
+    assert sum("identical to the source" in words for words in told) == 1, told
 
 
 def test_a_command_that_fails_saves_nothing_and_says_why_while_the_files_are_saved(

@@ -212,7 +212,7 @@ def test_a_restore_test_compares_with_what_is_there(world: World, saved: str) ->
     assert world.do(whole).outcome is Outcome.SUCCESS
     (step,) = [event.done for event in world.events if isinstance(event, StepEnded)]
     assert step.reason is not None
-    assert "equal to the source, byte for byte" in step.reason.message
+    assert "restored, identical to the source" in step.reason.message
     forged, there = (
         world.there / "docs" / "inner" / "letter",
         (world.there / "docs" / "inner" / "letter").stat(),

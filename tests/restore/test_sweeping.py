@@ -120,7 +120,7 @@ def test_what_cannot_even_be_looked_at_takes_no_run_its_end(bench: Bench, above:
     unseen = above / ("n" * 300) / ".highball-restore-1"
     bench.steps.will_leave(os.fsencode(unseen))
     bench.steps.clear_away()
-    assert f"{unseen} could not be cleared away" in bench.log()
+    assert f"{unseen} could not be removed" in bench.log()
 
 
 WHOLE_RESTORE = """

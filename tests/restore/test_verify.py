@@ -99,11 +99,11 @@ def test_what_a_command_printed_is_known_again_by_what_was_counted_of_it(
     done = bench.verify(stream=True, printed=printed)
     assert (done.outcome, done.facts["bytes_compared"]) == (Outcome.SUCCESS, len(content))
     assert done.reason is not None
-    assert "1 file came back equal to what the command printed, byte for byte" in done.reason.message
+    assert "1 file restored, identical to the output of the command" in done.reason.message
 
     done = bench.verify(stream=True, printed=other)
     assert done.outcome is Outcome.FAILURE
-    assert "its content differs from what its command printed" in done.warnings[0].message
+    assert "the content differs from the output of its command" in done.warnings[0].message
 
     done = bench.verify(stream=True)
     assert done.outcome is Outcome.SUCCESS
@@ -120,7 +120,7 @@ def test_a_changed_source_is_no_alarm(bench: Bench, tree: bytes) -> None:
     done = bench.verify(all_data=True)
     assert done.outcome is Outcome.SUCCESS, (done.reason, done.warnings)
     assert done.reason is not None
-    assert "the sources of 3 changed since or are gone" in done.reason.message
+    assert "the sources of 3 have changed or are gone" in done.reason.message
 
 
 def test_a_source_that_differs_under_the_same_time_is_found(bench: Bench, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_the_source_is_gone(bench: Bench, tree: bytes) -> None:
     done = bench.verify()
     assert done.outcome is Outcome.SUCCESS, done.reason
     assert done.reason is not None
-    came = f"a sample of 20 of {held} files came back, 0 of them equal to their sources byte for byte"
+    came = f"a sample of 20 of {held} files restored, 0 of them identical to their sources"
     assert done.reason.message.startswith(came)
 
 

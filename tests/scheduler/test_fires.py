@@ -94,7 +94,7 @@ def test_a_fire_that_meets_its_own_job_is_skipped(clockwork: Clockwork) -> None:
     assert clockwork.told() == ["06-01 01:00 success", "06-01 02:00 skipped", "06-01 03:00 queued"]
     row = next(row for row in clockwork.rows(runs) if row.outcome == "skipped")
     assert (row.reason_code, row.order) == ("still_running", None)
-    assert row.reason_message == "skipped: the run before is still waiting to run"
+    assert row.reason_message == "skipped: the previous run is still waiting to run"
 
 
 def test_a_run_by_hand_counts_as_its_own_job(clockwork: Clockwork) -> None:
@@ -368,7 +368,7 @@ def test_a_time_that_came_just_before_the_end_of_a_job_has_an_outcome(clockwork:
     (fired,) = clockwork.plan("06-01 03:01")
     assert fired.outcome == "skipped"
     (row,) = clockwork.rows(runs)
-    assert (row.reason_code, row.reason_message) == ("unplanned", "skipped: it is not scheduled any more")
+    assert (row.reason_code, row.reason_message) == ("unplanned", "skipped: no longer scheduled")
     assert clockwork.rows(fires) == []
 
 

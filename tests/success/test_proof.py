@@ -187,7 +187,7 @@ def test_the_first_reason_names_the_file_and_how_many_more() -> None:
     assert verdict.reason is not None
     assert (
         verdict.reason.message
-        == '/home/x: permission denied (and 2 more) — make it readable, or leave it out: exclude = ["/x"]'
+        == '/home/x: permission denied (and 2 more) — make it readable, or exclude it: exclude = ["/x"]'
     )
 
 

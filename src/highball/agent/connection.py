@@ -340,7 +340,7 @@ class Link:
         """A run's process vanished, or never began: the next one settles the run, or begins."""
         if not carrier.directory.has_room:  # each would die of that, and the run's true end not be told
             if carrier.last_seq == 0 and self._carriers.drop(carrier):
-                message = f"the disk of {self._state} is full: it was not begun"
+                message = f"the disk of {self._state} is full: not started"
                 await self._say(Declined(run=carrier.run, code="state_full", message=message))
             return
         if carrier.starts < MOST_STARTS:

@@ -111,14 +111,12 @@ class Backup:
         for hook in self._job.before:
             ended = self._run_hook(hook, {}, self._steps.stop, always=False)
             if ended.outcome is Outcome.FAILURE:
-                return Outcome.SKIPPED, _reason(
-                    "hook_failed", f"not begun, because the hook {ended.title} failed"
-                )
+                return Outcome.SKIPPED, _reason("hook_failed", f"not started: the hook {ended.title} failed")
             if ended.outcome is Outcome.SKIPPED:
                 why = f": {ended.reason.message}" if ended.reason else ""
                 return Outcome.SKIPPED, _reason("hook_skipped", f"skipped by the hook {ended.title}{why}")
             if ended.outcome is Outcome.CANCELLED:
-                return Outcome.CANCELLED, _reason("cancelled", "cancelled before it began")
+                return Outcome.CANCELLED, _reason("cancelled", "cancelled before it started")
         return None
 
     def run_after_hooks(self, begun: int = 0, ended: tuple[Outcome, Reason | None] | None = None) -> None:
@@ -195,7 +193,7 @@ class Backup:
         ready = [source.prepare() for source in sound]
         stream = next((one for one in ready if isinstance(one, Stream)), None)
         if stream is not None and self._task.dry_run:
-            message = f"a rehearsal runs no command, so {stream.name} was left out"
+            message = f"a dry run runs no commands, so {stream.name} was skipped"
             return StepResult(Outcome.SKIPPED, _reason("not_rehearsed", message), complaints)
         opened = self._steps.open(repository)
         printing = self._print(stream) if stream is not None else None
@@ -283,7 +281,8 @@ class Backup:
         if failure.code == "snapshot_unknown" and order.parent is not None:
             self._steps.meet(repository, opened)
             self._steps.log(
-                "highball", f"the parent {order.parent[:8]} is gone from the repository; once more without it"
+                "highball",
+                f"the parent {order.parent[:8]} is gone from the repository; trying again without it",
             )
             return opened.back_up(replace(order, parent=None))
         return finished, report
@@ -385,7 +384,7 @@ class _Source:
         caution = self._declared.examine(self._omissions, self._place).caution
         if caution is None or self.caution is not None:  # else it was told before
             return None
-        return caution.model_copy(update={"message": f"when the backup was over, {caution.message}"})
+        return caution.model_copy(update={"message": f"after the backup, {caution.message}"})
 
 
 def _place_of(step: Step) -> str | None:
@@ -407,7 +406,7 @@ def sum_up(steps: Sequence[Step], outcome: Outcome) -> Reason | None:
         return None
     where = _place_of(first) or (f"the hook {first.title}" if first.title else None)
     good = [step.repository for step in steps if step.snapshot_id and step is not first and step.repository]
-    safe = f"; a snapshot lies in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
+    safe = f"; a snapshot was saved in {', '.join(good)}" if good and outcome is Outcome.FAILURE else ""
     message = f"{where}: {first.reason.message}" if where else first.reason.message
     return _reason(first.reason.code, f"{message}{safe}")
 
@@ -455,13 +454,11 @@ def _nothing_saved(
     """That no file at all was counted, where nothing else tells of it and no source is so."""
     is_known = bool(complaints) or any(source.may_hold_no_file for source in sources)
     if report.summary is not None and not report.summary.files and not is_known:
-        yield Caution(code="nothing_saved", message="not one file was saved; see what the job leaves out")
+        yield Caution(code="nothing_saved", message="no file was saved; check the excludes of the job")
 
 
 def _idle(pattern: str) -> Caution:
-    message = (
-        f'exclude "{pattern}" leaves out nothing: it begins at each source, and none holds its first folder'
-    )
+    message = f'exclude "{pattern}" matches nothing: it is relative to each source, and none contains its first folder'
     return Caution(code="exclude_idle", message=message)
 
 

@@ -129,7 +129,7 @@ class Steps:
             for path in self._directory.list_litter():
                 left = clear_away_staging(files, path)
                 if left is not None and not _is_gone(files, path):
-                    self.log("highball", f"{path_for_people(path)} could not be cleared away: {left}")
+                    self.log("highball", f"{path_for_people(path)} could not be removed: {left}")
             for folder in sorted(self._directory.list_made(), key=len, reverse=True):  # innermost first
                 with suppress(OSError):  # something came to lie in it
                     files.remove_folder(folder)
@@ -259,7 +259,7 @@ class Steps:
                 self._await_next(reason, retry)
             except Cancelled:
                 message = (
-                    f"cancelled before attempt {self._attempt + 1}; the one before failed: {reason.message}"
+                    f"cancelled before attempt {self._attempt + 1}; the previous one failed: {reason.message}"
                 )
                 return replace(
                     done, outcome=Outcome.CANCELLED, reason=Reason(code="cancelled", message=message)
@@ -281,7 +281,7 @@ class Steps:
     def _guarded(self, body: Callable[[], StepResult], *, always: bool) -> StepResult:
         if self.stop.requested and not always:
             return StepResult(
-                Outcome.CANCELLED, Reason(code="cancelled", message="cancelled before it began")
+                Outcome.CANCELLED, Reason(code="cancelled", message="cancelled before it started")
             )
         try:
             return body()

@@ -200,7 +200,7 @@ def _shrunken(evidence: BackupEvidence, snapshot: Snapshot) -> Iterable[Caution]
         yield Caution(
             code="shrank",
             message=f"the snapshot holds {humanize.size(size)} where {humanize.size(usual)} is usual; "
-            f"if that is right, say so with: highball accept {evidence.run}",
+            f"if that is expected, accept it with: highball accept {evidence.run}",
         )
 
 
@@ -216,9 +216,9 @@ def _first_reason(warnings: Sequence[Caution], evidence: BackupEvidence) -> Reas
 def _what_helps(first: Caution, evidence: BackupEvidence) -> str:
     """What to do about a file that can never be read: it would keep its job from ever being good; or a repository."""
     if first.code == LACKING:
-        return f" — find out what else is missing there: highball check {evidence.repository}"
+        return f" — check for further damage: highball check {evidence.repository}"
     if first.code != "file_unreadable" or first.path is None:
         return ""
     pattern = pattern_of(first.path, evidence.paths)
     named = "" if pattern is None else f": exclude = [{json.dumps(pattern, ensure_ascii=False)}]"
-    return f" — make it readable, or leave it out{named}"
+    return f" — make it readable, or exclude it{named}"

@@ -157,9 +157,9 @@ def _draw(steps: Steps, opened: OpenRepository, task: VerifyTask, chosen: _Chose
 
 
 def _nothing(chosen: _Chosen) -> Reason:
-    message = "the snapshot holds no files, so there was nothing to compare"
+    message = "the snapshot contains no files, so there was nothing to compare"
     if chosen.seen == chosen.markers != 0:
-        message = "the snapshot holds nothing but markers of folders that are left out: there was nothing to compare"
+        message = "the snapshot contains only markers of excluded folders, so there was nothing to compare"
     elif chosen.seen:
         message = f"none of the snapshot's {chosen.seen} files fits into the sample, so nothing was compared"
     return Reason(code="nothing_to_compare", message=message)
@@ -175,9 +175,9 @@ def _scratch(files: Files, opened: OpenRepository, size: int) -> Iterator[bytes]
     free = files.free_bytes(above)
     if size + SPARE_BYTES > free:
         raise Failed(
-            f"{humanize.size(size)} are to be restored below {opened.scratch}, where {humanize.size(free)} are free",
+            f"{humanize.size(size)} must be restored to {opened.scratch}, where only {humanize.size(free)} are free",
             code="no_space",
-            hint="make room there, or verify a sample",
+            hint="free some space there, or test a sample",
         )
     path = above + b"/verify-" + os.urandom(6).hex().encode()
     with files.make_folder(path):
@@ -241,13 +241,13 @@ class _Comparison:
         restored = self.scratch + entry.path
         there = self.files.status(restored)
         if as_shown(entry.path) in self.attempt.bad or there is None:
-            return self._note(entry, "it could not be restored")
+            return self._note(entry, "could not be restored")
         if kind_of(there) is not NodeKind.FILE or there.st_size != entry.size:
-            return self._note(entry, f"it came back with {there.st_size} bytes, not {entry.size}")
+            return self._note(entry, f"restored with {there.st_size} bytes, not {entry.size}")
         same = self._is_same(restored, entry)
         if same is False:
-            differs = "what its command printed" if self.task.stream else "its unchanged source"
-            return self._note(entry, f"its content differs from {differs}")
+            differs = "the output of its command" if self.task.stream else "the unchanged source"
+            return self._note(entry, f"the content differs from {differs}")
         self.compared += same is True
         self.read += same is None
         self.bytes_done += entry.size
@@ -296,25 +296,23 @@ class _Comparison:
                 Outcome.FAILURE, Reason(code="proof_failed", message=self._failure()), said, facts
             )
         came = humanize.sample(done, held)
-        message = f"{came} came back equal to the source, byte for byte"
+        message = f"{came} restored, identical to the source"
         if self.task.stream and self.compared:
-            message = f"{came} came back equal to what the command printed, byte for byte (by its SHA-256)"
+            message = f"{came} restored, identical to the output of the command (by SHA-256)"
         elif self.task.stream:
-            message = (
-                f"{came} came back whole; what the command printed then is not known, so it was not compared"
-            )
+            message = f"{came} restored completely; not compared, as the output of the command is not known any more"
         elif self.read:
-            message = f"{came} came back, {self.compared:,} of them equal to their sources byte for byte"
-            message += f"; the sources of {self.read:,} changed since or are gone"
+            message = f"{came} restored, {self.compared:,} of them identical to their sources"
+            message += f"; the sources of {self.read:,} have changed or are gone"
             if self.withheld:
-                message += f", or may not be read here ({self.withheld:,}), as read in {POLICY} says"
+                message += f", or may not be read here ({self.withheld:,}), by read in {POLICY}"
         return StepResult(Outcome.SUCCESS, Reason(code="compared", message=message), (), facts)
 
     def _failure(self) -> str:
         if not self.problems:
-            return f"{self.words.name} could not read all of it back: {self.attempt.cautions[0].message}"
+            return f"{self.words.name} could not restore all of it: {self.attempt.cautions[0].message}"
         first = "; ".join(f"{path_for_people(p.path or b'')}: {p.message}" for p in self.problems[:3])
-        return f"{self.wrong} of {self.chosen.files} files did not come back as they were saved: {first}"
+        return f"{self.wrong} of {self.chosen.files} files differ from what was saved: {first}"
 
 
 def _is_printed(files: Files, restored: bytes, printed: Printed) -> bool:

@@ -175,9 +175,9 @@ class Orders:
         if found is None:
             whose = order.job or "anybody"
             raise Unknown(
-                f"{key} holds no snapshot of {whose} to verify",
+                f"{key} has no snapshot of {whose} to test",
                 code="snapshot_unknown",
-                hint="make one with: highball run",
+                hint="back up first: highball run",
             )
         return *found, True
 

@@ -200,12 +200,10 @@ class Dispatcher:
         found = await asyncio.to_thread(self._data.backlog.request_cancel, run, actor, now)
         by = f"cancelled by {actor.name}"
         if found.assigned_at is None:
-            reason = Reason(code="cancelled", message=f"{by} before it began")
+            reason = Reason(code="cancelled", message=f"{by} before it started")
             await asyncio.to_thread(self._data.backlog.end_unbegun, found.id, Outcome.CANCELLED, reason, now)
         elif not await self._is_told_to_end(found):
-            message = (
-                f"{by} while the agent of {found.host} was away, which is told to end it once it is back"
-            )
+            message = f"{by} while the agent of {found.host} was offline; the agent ends it once it is back"
             reason = Reason(code="cancelled", message=message)
             await asyncio.to_thread(self._data.record.abandon, found.id, now, reason, Outcome.CANCELLED)
             self._progress.forget(found.id)

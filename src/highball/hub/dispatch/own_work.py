@@ -45,7 +45,7 @@ class OwnWork:
             if expires:
                 return self._expire()
             path, step = self.copy()
-            return f"the hub's database is copied to {path}", step
+            return f"hub backup saved to {path}", step
         except (HighballError, OSError) as error:
             words = error.message if isinstance(error, HighballError) else str(error)
             code = "history_not_expired" if expires else "hub_backup_failed"
@@ -86,7 +86,7 @@ def _as_told(run: str, running: Step, words: str, step: Step, left_out: Step | N
 
 
 def _copying(now: datetime) -> Step:
-    return Step(number=1, action=Action.BACKUP, title="copy of the hub's database", started_at=now)
+    return Step(number=1, action=Action.BACKUP, title="hub backup", started_at=now)
 
 
 def _expiring(now: datetime) -> Step:

@@ -520,7 +520,7 @@ class _Dealing:
         row = _run(fire, nominal, self.now)
         under_way = self.under_way.get(fire.subject)
         if gone:
-            row |= _done(Outcome.SKIPPED, "unplanned", "skipped: it is not scheduled any more", self.now)
+            row |= _done(Outcome.SKIPPED, "unplanned", "skipped: no longer scheduled", self.now)
         elif under_way is not None and fire.host not in self.reported:
             return False
         elif under_way is not None:
@@ -657,7 +657,7 @@ def _open_subjects(connection: sa.Connection) -> dict[str, str]:
             task = "discard" if row.action in (Action.FORGET, Action.PRUNE) else row.action
             subject = f"{task}:{row.job if row.kind == RunKind.BACKUP else row.repository}"
         running = row.state == RunState.RUNNING
-        found[subject] = f"skipped: the run before is still {'running' if running else 'waiting to run'}"
+        found[subject] = f"skipped: the previous run is still {'running' if running else 'waiting to run'}"
     return found
 
 

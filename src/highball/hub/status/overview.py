@@ -390,7 +390,9 @@ def _of_configuration(hub: HubParts) -> Iterator[StandingProblem]:
     """What is declared and cannot hold: the hub's own file, and each stored object that is left out."""
     if hub.file_fault is not None:
         message = f"{hub.documents.file()}: {hub.file_fault.message}; the former configuration stays in force"
-        yield StandingProblem(kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message))
+        yield StandingProblem(
+            kind=ProblemKind.INVALID, reason=Reason(code=hub.file_fault.code, message=message)
+        )
     faults = hub.documents.list_faults()
     keys = [one.key for one in hub.documents.list_objects("job")] if faults else []
     for fault in faults:

@@ -160,7 +160,7 @@ def test_the_list_of_what_is_wrong_names_each_field(client: TestClient) -> None:
     }
     answer = client.post("/jobs/poor/edit", data=as_sent(form_of(client, "poor"), **sent))
     told = summary(answer.text)
-    for label in ("Keep last", "Files read in parallel", "Retries", "Upload limit", "Random delay, up to"):
+    for label in ("Keep last", "Files read in parallel", "Retries", "Upload limit", "Random delay"):
         assert any(line.startswith(f"{label}: ") for line in told), (label, told)
     for name in re.findall(r'<li><a href="#([^"]+)">', answer.text):
         assert f'id="{name}"' in answer.text, name
@@ -168,7 +168,7 @@ def test_the_list_of_what_is_wrong_names_each_field(client: TestClient) -> None:
 
 def test_of_an_empty_form_all_that_lacks_is_told(client: TestClient) -> None:
     told = summary(client.post("/jobs/new", data={"act": "save"}).text)
-    assert [line.partition(":")[0] for line in told] == ["Key", "Sources", "Repositories"], told
+    assert [line.partition(":")[0] for line in told] == ["ID", "Sources", "Repositories"], told
 
 
 def test_what_others_changed_is_told_without_brackets_of_a_program(client: TestClient) -> None:

@@ -256,7 +256,7 @@ def test_excludes_say_what_they_leave_out(served: Served, corner: Corner) -> Non
     assert re.search(r"<code>\*.log</code>.*excludes nothing", counted)
     assert "To be backed up" in counted and "Counted on station" in counted
     wrong = corner.http.post(url, data=form | {"exclude": "[a", "act": "measure"}).text
-    assert "It could not be counted" in wrong and ">[a</textarea>" in wrong
+    assert "No preview: " in wrong and ">[a</textarea>" in wrong
     assert corner.get(f"jobs/{corner.job}")["spec"].get("exclude") is None, "looking changes nothing"
 
 

@@ -235,7 +235,7 @@ def test_the_right_to_restore_in_place_is_given_and_taken_in_a_form(whole: Whole
     client = whole.client()
     new = {"key": "olga", "title": "", "role": "operator"}
     page = client.get(f"/settings/{kind}/new").text
-    assert "May restore in place" in page and "over others that are there" in page
+    assert "May restore in place" in page and "replace files there" in page
     assert ("restore_in_place", "yes") not in read_page(page).form(f"/settings/{kind}").fields
     assert client.post(f"/settings/{kind}", data=new | {"restore_in_place": "yes"}).is_success
     for may in (True, False):

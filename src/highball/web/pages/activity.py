@@ -133,7 +133,7 @@ def _tell(one: Entry, address: str | None) -> AuditSentence:
         return AuditSentence(one, verb, "a run", address, differ)
     kind = NAMES.get(one.kind, one.kind)
     if (one.kind, one.key) == ("hub", "identity"):
-        return Told(one, verb, "the hub’s identity", address, differ)
+        return AuditSentence(one, verb, "the hub’s identity", address, differ)
     alone = one.key is None or one.key == one.kind
     about = f"the {kind}" if alone else f"the {kind} {one.key}"
     return AuditSentence(one, verb, about, address, differ)

@@ -240,7 +240,7 @@ def test_a_limit_holds_for_those_that_begin_now_too() -> None:
 def test_a_run_waits_for_its_window_and_for_its_time() -> None:
     noon = NOW.replace(hour=12)
     assert decide([run("backup docs nas", windows=(NIGHT,))], now=noon) == {
-        "backup docs": "waits for its window (22:00-06:00)"
+        "backup docs": "waiting for its backup window (22:00-06:00)"
     }
     tokyo = run("backup docs nas", windows=(NIGHT, "12:00-13:00"), zone="Asia/Tokyo")
     assert decide([tokyo], now=noon - 9 * 60 * MINUTE) == {"backup docs": "sent"}

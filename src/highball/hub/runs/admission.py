@@ -182,7 +182,7 @@ class _Board:
         for place in candidate.places:
             most = self._limits.of(place)
             if most is not None and len(held := self._places[place]) >= most:
-                because = f": {place[0]} {place[1]} allows {most} at a time"
+                because = f": {place[0]} {place[1]} takes {most} at a time"
                 if sum(other.run not in self._next for other in held) < most:  # not full but for who is next
                     held = sorted(held, key=lambda other: other.run not in self._next)
                 yield from ((other, because) for other in held)

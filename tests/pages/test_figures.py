@@ -96,9 +96,9 @@ def test_others_snapshots_are_named_apart(whole: Whole) -> None:
     held = nas(whole)
     assert (held.snapshots, held.others, held.saved) == (1, 70, None)
     page = whole.client().get("/repositories/nas").text
-    assert "in 1 snapshot, and 70 of others" in page
+    assert "in 1 snapshot, and 70 foreign" in page
     assert "data is stored here too" in page
-    assert "and 70 of others" in whole.client().get("/repositories").text
+    assert "and 70 foreign" in whole.client().get("/repositories").text
     # one that is removed later was ours when all were counted
     removed = Story(30, to_remove(f"{1:064x}"))
     removed.step(Action.FORGET, snapshots_removed=(f"{1:064x}",), shows=[]).into(whole.hub.record)

@@ -152,9 +152,9 @@ def test_a_row_says_anew_who_may_order_its_verb(whole: Whole, monkeypatch: pytes
 def test_the_help_of_a_command_tells_whom_a_hub_lets_order_it(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("check", "run", "restore"):
         assert run_command([command, "--help"]) == 0
-        assert "Over a hub this takes the role operator." in capsys.readouterr().out
+        assert "Over a hub it requires the role operator." in capsys.readouterr().out
     assert run_command(["status", "--help"]) == 0
-    assert "takes the role" not in capsys.readouterr().out
+    assert "requires the role" not in capsys.readouterr().out
 
 
 def test_the_row_of_each_verb_says_so() -> None:

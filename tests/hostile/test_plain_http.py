@@ -40,7 +40,7 @@ def test_whoever_says_so_may(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     path = configured(tmp_path, plain_http=told == "setting")
     # An address of nobody's: it goes on until there is no such socket to be had.
     assert run_command(["-c", path, "serve", "--listen", "192.0.2.7:18765", *words]) == 1
-    assert "cannot be served" in capsys.readouterr().err
+    assert "192.0.2.7:18765 cannot be used" in capsys.readouterr().err
 
 
 def test_an_agent_joins_no_hub_elsewhere_in_the_clear_unless_it_is_told_to(

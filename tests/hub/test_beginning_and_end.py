@@ -30,7 +30,7 @@ def test_asked_to_end_while_it_begins_it_does_so_without_a_word_too_many(machine
     for number in (signal.SIGINT, signal.SIGTERM):
         end_as_it_begins(machine, number)
         assert "Traceback" not in machine.said
-        assert machine.log.read_text().splitlines()[-1].startswith("The hub has ended")
+        assert machine.log.read_text().splitlines()[-1].startswith("The hub has stopped")
 
 
 def test_an_address_that_is_taken_is_said(machine: Served) -> None:

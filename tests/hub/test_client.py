@@ -303,7 +303,7 @@ def test_a_target_that_is_not_empty_is_kept_and_shown_first(away: Away, tmp_path
     below.mkdir(parents=True)
     (below / "letter").write_text("my own words")
     done = away.command("restore", "docs", "-s", "latest", "--target", str(tmp_path))
-    assert (done.returncode, "1 kept as they are" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, "1 kept unchanged" in done.stderr) == (0, True), done.stderr
     assert f"in {tmp_path}" in done.stdout
     assert (below / "letter").read_text() == "my own words"
     assert away.error("restore", "docs", "-t", str(below / "letter"), expect=1)["code"] == "target_unusable"
@@ -318,7 +318,7 @@ def test_what_differs_between_two_snapshots(away: Away) -> None:
     found = {(one["modifier"], one["path"]) for one in away.ask("diff", old[:10], new[:10])}
     assert ("+", str(away.served.source / "postcard")) in found
     assert "postcard" in away.command("diff", old, new).stdout
-    assert away.command("diff", new, new).stdout == "Nothing differs.\n"
+    assert away.command("diff", new, new).stdout == "No differences.\n"
     assert away.error("diff", old, expect=2)["code"] == "usage"
 
 
@@ -418,7 +418,7 @@ def test_content_that_is_cut_short_is_a_failure(away: Away, much: tuple[str, str
         written, said = going.communicate(timeout=240)
     assert going.returncode == 1
     assert len(written) < 24 << 20
-    assert b"what came is not all of it" in said
+    assert b"the output is incomplete" in said
 
 
 def test_repositories_are_made_and_met(away: Away, tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_setup_says_whether_each_host_of_a_job_reaches_its_repositories(away: Aw
 def test_what_is_declared(away: Away, tmp_path: Path) -> None:
     told = away.ask("validate")
     assert (told["valid"], told["jobs"], told["repositories"], told["hub"]) == (True, 1, 1, away.served.url)
-    assert f"✓ {away.served.url} is right: 1 job, 1 repository" in away.command("validate").stdout
+    assert f"✓ {away.served.url} is valid: 1 job, 1 repository" in away.command("validate").stdout
     text = away.command("export").stdout
     assert away.ask("export")["jobs"]["docs"]["repositories"] == ["nas"]
     same = tmp_path / "same.yaml"
@@ -540,7 +540,7 @@ def test_which_hub(away: Away) -> None:
     both = away.plain("--json", "-c", "file.toml", "status", "--hub", away.served.url)
     assert (both.returncode, json.loads(both.stdout)["error"]["code"]) == (2, "usage")
     either = away.plain("-c", "file.toml", "status", HIGHBALL_HUB=away.served.url)
-    assert (either.returncode, "which is meant" in either.stderr) == (2, True)
+    assert (either.returncode, "exclude each other" in either.stderr) == (2, True)
     assert away.plain("init-config", HIGHBALL_HUB="http://127.0.0.1:1").returncode == 0
     assert away.plain("status", "--hub").returncode == 2
     nobody = away.plain("--json", "--hub", "http://127.0.0.1:1", "status")
@@ -598,7 +598,7 @@ def test_ctrl_c_ends_the_run_politely(machine: Served, away: Away) -> None:
         begun.send_signal(signal.SIGINT)
         told, said = begun.communicate(timeout=240)
     assert begun.returncode == 130, (told, said)
-    assert f"Asked run {run} to end" in said
+    assert f"Cancelling run {run}" in said
     assert "cancelled" in told
     assert machine.run(run)["outcome"] == "cancelled"
 
@@ -608,7 +608,7 @@ def test_a_hub_that_goes_away_is_waited_for(machine: Served, away: Away) -> None
         begun, run = begin(machine, away)
         machine.kill_hub()
         assert begun.stderr is not None
-        assert any("the run goes on without it" in line for line in begun.stderr)
+        assert any("the run continues" in line for line in begun.stderr)
         machine.serve()
         told, said = begun.communicate(timeout=240)
     assert begun.returncode == 0, (told, said)
@@ -713,7 +713,7 @@ def test_ctrl_c_twice_waits_no_longer() -> None:
     hub.stop.request()
     with pytest.raises(Cancelled) as caught:
         follow(hub, Run.model_validate(run), Narrator(Output()))
-    assert caught.value.hint == "it was asked to end; see: highball logs f"
+    assert caught.value.hint == "it is being cancelled; see: highball logs f"
 
 
 @pytest.mark.parametrize(

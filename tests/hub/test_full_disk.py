@@ -98,7 +98,7 @@ def test_a_restore_has_its_way_while_the_hub_cannot_write(small: Served, tmp_pat
     done = small.command("restore", "docs", "--target", str(tmp_path / "back"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "back" / small.source.relative_to("/") / "letter").read_text() == "dear reader"
-    assert b"works with a copy" in done.stderr
+    assert b"uses a copy" in done.stderr
     for command in ("forget", "prune", "run", "check"):
         refused_here = small.command(command)
         assert (refused_here.returncode, b"--hub" in refused_here.stderr) == (5, True), command

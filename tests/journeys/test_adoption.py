@@ -196,7 +196,7 @@ def test_a_person_sees_the_plan_before_being_asked(station: Station) -> None:
     group = only_group(station)["id"]
     assert group in station.call("adopt", "nas").text
     done = station.call("adopt", "nas", group, "--job", "docs", "--yes").text
-    assert done.index("goes") < done.index("is governed by the retention of docs")
+    assert done.index("will be removed") < done.index("the retention of docs applies to it")
     assert "docs (adopted by cli)" in station.call("adopt", "nas", COLUMNS="200").text
 
 

@@ -366,7 +366,7 @@ def test_a_repository_that_is_reached_otherwise_is_untested_until_it_is_reached(
     station.path_of().rename(moved)
     station.repositories["nas"]["url"] = str(moved)
     told = station.call("status").text
-    assert "nas was saved without a good test: how it is reached was changed" in told
+    assert "nas was saved without a successful connection test: how it is reached was changed" in told
     assert "→ highball setup" in told and "Everything is protected" not in told
     [standing] = station.ask("status", "--exit-code", status=3).json
     assert standing["untested"]["code"] == "untested"

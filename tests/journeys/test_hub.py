@@ -69,9 +69,9 @@ def test_nothing_is_restored_without_a_yes(station: Station) -> None:
     assert refused.error["code"] == "confirmation_required"
     assert len(station.ask("runs").json) == 2
     people = station.call("hub", "restore-backup", "--yes")
-    assert "the former one lies in" in people.text
+    assert "the former database was moved to" in people.text
     assert "1 run." in people.stderr
-    assert "What was recorded since then" in people.stderr
+    assert "Everything recorded since then" in people.stderr
 
 
 def test_without_a_backup_that_is_said(station: Station) -> None:

@@ -56,7 +56,7 @@ def test_what_is_left_to_do_is_told(station: Station, new_password: Path) -> Non
     told = station.call("keys", "nas", "--rotate", "--new-password-file", str(new_password)).stderr
     told = " ".join(told.split())
     assert str(new_password) in told and "[repositories.nas]" in told
-    assert "recovery-kit nas" in told and "not encrypted anew" in told and "keys nas --remove" in told
+    assert "recovery-kit nas" in told and "not encrypted again" in told and "keys nas --remove" in told
 
 
 def test_a_new_key_is_one_that_opened_nothing_before(station: Station, new_password: Path) -> None:

@@ -55,15 +55,15 @@ def test_a_new_machine_restores_and_proves_by_the_tags_and_says_so(station: Stat
     shutil.rmtree(station.state)
     station.state.mkdir()
     told = " ".join(station.call("status").text.split())
-    assert "docs in nas: no backup is known, and nothing has looked into nas yet" in told
-    assert "highball run docs" in told and "where the record was lost: highball snapshots docs" in told
+    assert "docs in nas: no backup is known, and nas has not been listed yet" in told
+    assert "highball run docs" in told and "if the record was lost: highball snapshots docs" in told
     answer = station.call("restore", "docs", "--target", str(station.folder / "first"))
     assert answer.status == 0, answer
-    assert "2 snapshots carry its tags, and are taken at their word" in answer.stderr
+    assert "2 snapshots carry its tags, and are used" in answer.stderr
     [standing] = station.ask("status").json
     assert (standing["snapshots"], standing["unknown_snapshots"]) == (0, 2)
     told = " ".join(station.call("status").text.split())
-    assert "docs in nas: no backup is known, but nas holds 2 snapshots that no known run made" in told
+    assert "docs in nas: no backup is known, but nas contains 2 snapshots of unknown runs" in told
     for way in ("highball run docs", "highball hub rebuild --confirm docs", "highball adopt nas"):
         assert way in told, told
     assert "highball hub rebuild --confirm docs" in answer.stderr
@@ -85,7 +85,7 @@ def test_a_repository_that_was_looked_into_and_holds_none_of_it_was_never_backed
     station.add_job("other")
     station.back_up("other")
     told = " ".join(station.call("status").text.split())
-    assert "docs in nas was never backed up → highball run docs" in told
+    assert "docs in nas has never been backed up → highball run docs" in told
 
 
 def test_another_key_in_the_file_hides_no_snapshot(station: Station) -> None:
@@ -117,5 +117,5 @@ def test_of_a_run_whose_log_was_removed_with_the_old_history_that_is_said(statio
         database.execute("DELETE FROM events")
     database.close()
     told = station.call("logs", run)
-    assert "removed with the old history" in told.stderr and b"success" in told.stdout
+    assert "removed with old history" in told.stderr and b"success" in told.stdout
     assert station.ask("logs", run).json == []

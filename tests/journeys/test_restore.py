@@ -71,7 +71,7 @@ def test_a_target_that_is_not_empty_loses_nothing(saved: Station) -> None:
     there.write_text("precious")
     (target / "other").write_text("also precious")
     answer = saved.call("restore", "docs", "--target", str(target))
-    assert "1 kept as they are" in answer.stderr
+    assert "1 kept unchanged" in answer.stderr
     assert str(there) in answer.stderr
     assert there.read_text() == "precious"
     assert (target / "other").read_text() == "also precious"

@@ -98,11 +98,11 @@ def test_a_dry_run_says_why_each_snapshot_stays(station: Station) -> None:
     station.add_job(retention={"last": 1, "daily": 1})
     save(station, 2)
     text = station.call("forget", "--dry-run").text
-    lines = [line for line in text.splitlines() if "stays" in line or "goes" in line]
+    lines = [line for line in text.splitlines() if "kept" in line or "will be removed" in line]
     assert len(lines) == 2
     assert "last 1 of 1" in lines[0]
     assert "daily" in lines[0]
-    assert "goes" in lines[1]
+    assert "will be removed" in lines[1]
     assert len(listed(station)) == 2
     assert [run["action"] for run in station.ask("runs").json] == ["backup", "backup"]
 

@@ -160,7 +160,7 @@ def test_what_retention_removes_is_shown_before_and_asked_about(station: Station
         station.back_up()
     terminal = Terminal(station, ("forget",))
     assert terminal.run((b"[y/N]", b"n\n")) == 0
-    assert b"goes" in terminal.said and b"Nothing was removed" in terminal.said
+    assert b"will be removed" in terminal.said and b"Nothing was removed" in terminal.said
     assert len(station.snapshots()) == 2
     assert Terminal(station, ("forget",)).run((b"[y/N]", b"y\n")) == 0
     assert len(station.snapshots()) == 1

@@ -62,8 +62,10 @@ class Session:
         machine = open_machine(self.config, looks=looks)
         if machine.real_state is not None:
             self.output.note(
-                f"{machine.real_state} cannot be written (is its disk full, or read-only?): this works with a copy"
-                " of the record, and what happens now is not written down. Make room there soon.",
+                (
+                    f"{machine.real_state} cannot be written (is its disk full, or read-only?): this uses a "
+                    "copy of the record, and nothing is recorded now. Free space there soon."
+                ),
                 "yellow",
             )
         return machine
@@ -77,7 +79,7 @@ class Session:
             hub = self._reached = HubClient(self.hub, find_token(os.environ))
             if is_exposed(hub.url):
                 self.output.note(
-                    f"The token travels in the clear to {hub.url}: reach that hub by https.", "yellow"
+                    f"The token is sent unencrypted to {hub.url}: use https for that hub.", "yellow"
                 )
         return self._reached
 

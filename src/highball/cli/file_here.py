@@ -58,8 +58,8 @@ class FileHere:
     def apply(self, file: Path, *, dry_run: bool = False, name: str | None = None) -> list[dict[str, Any]]:
         """Never: the file that this machine reads is changed by whoever writes it."""
         raise Misuse(
-            "apply speaks to a hub",
-            hint="name it with --hub; on one machine every command reads the file that -c names",
+            "apply needs a hub",
+            hint="name it with --hub; on a single machine every command reads the file given with -c",
         )
 
     def rekey(
@@ -83,9 +83,9 @@ class FileHere:
             table = wanted.get(TABLE_OF[kind], {})
             if not dry_run and (old in table or new not in table):
                 raise Misuse(
-                    f"{self.path} does not say {place_of(kind, new)} yet",
+                    f"{self.path} does not declare {place_of(kind, new)} yet",
                     code="key_not_in_file",
-                    hint=f"write {new} there wherever it says {old}, and call this again before anything else",
+                    hint=f"replace {old} by {new} in the file, and run this again before any other command",
                 )
             agree(changed)
             told: dict[str, Any] = {"expected": one.revision, "now": utc_now(), "actor": COMMAND}
@@ -102,7 +102,10 @@ def _too_late(error: Unknown, kind: str, old: str, new: str) -> HighballError:
     repository = new if kind == "repository" else "REPOSITORY"
     job = new if kind == "job" else "JOB"
     return Misuse(
-        f"the {kind} {old} is deleted: {new} was read from the file as another one before it was rekeyed",
+        f"the {kind} {old} is deleted: {new} was read from the file as a new one before the ID was changed",
         code="rekeyed_too_late",
-        hint=f"let {job} keep the snapshots that are there: highball adopt {repository} (then GROUP --job {job})",
+        hint=(
+            f"apply the retention of {job} to the existing snapshots: highball adopt {repository} "
+            f"(then GROUP --job {job})"
+        ),
     )

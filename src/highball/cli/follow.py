@@ -122,17 +122,19 @@ class _Following:
             raise error
         if self._lost_at is None:
             self._lost_at = time.monotonic()
-            self._narrator.remark("  … the hub does not answer; the run goes on without it")
+            self._narrator.remark("  … the hub does not answer; the run continues")
         elif time.monotonic() - self._lost_at > WAITED_FOR:
-            raise Failed(error.message, code=error.code, hint=self._hint("it goes on")) from None
+            raise Failed(error.message, code=error.code, hint=self._hint("the run continues")) from None
 
     def _end_if_wanted(self) -> None:
         stop = self._hub.stop
         if stop.requested and not self._is_ours:
-            way = f"it was ordered before; end it with: highball cancel {self.run.id}"
-            raise Cancelled(f"run {self.run.id} goes on", hint=way)
+            way = f"it was started before; cancel it with: highball cancel {self.run.id}"
+            raise Cancelled(f"run {self.run.id} continues", hint=way)
         if stop.requested and not self._asked_to_end:
-            self._narrator.remark(f"Asked run {self.run.id} to end …; Ctrl-C once more does not wait for it")
+            self._narrator.remark(
+                f"Cancelling run {self.run.id} …; press Ctrl-C again to stop waiting for it"
+            )
             with contextlib.suppress(Conflict):  # it has ended by itself
                 self._hub.cancel(self.run.id)
             self._asked_to_end = True
@@ -142,7 +144,9 @@ class _Following:
         until = time.monotonic() + LOOK_AGAIN
         while time.monotonic() < until:
             if self._hub.stop.insisted:
-                raise Cancelled(f"run {self.run.id} is still ending", hint=self._hint("it was asked to end"))
+                raise Cancelled(
+                    f"run {self.run.id} has not ended yet", hint=self._hint("it is being cancelled")
+                )
             if self._hub.stop.requested and not self._asked_to_end:
                 return
             try:

@@ -325,9 +325,9 @@ class HubClient:
         """Where to, if not in place: a folder of that machine has to be named. Raises Misuse."""
         if named is None:
             raise Misuse(
-                "over a hub, restore wants to know where to",
+                "over a hub, restore needs a target",
                 code="target_missing",
-                hint="name a folder of that machine with --target DIR, or say --in-place",
+                hint="name a folder on the job's host with --target DIR, or use --in-place",
             )
         return whole_path("--target", named)
 
@@ -437,7 +437,10 @@ class HubClient:
     def tell_rotated(self, repository: str, file: Path | None, *, of_admin: bool) -> list[str]:
         """What is left to do by hand once a new password opens a repository."""
         return [
-            f"The hub keeps it sealed. The recovery kit of before is out of date: take {repository}'s anew."
+            (
+                f"The new password is sealed in the hub. The previous recovery kit of {repository} is out "
+                "of date: create a new one."
+            )
         ]
 
     # --- whose snapshots are ---
@@ -474,7 +477,7 @@ class HubClient:
         narrator.announce(run.id, run.action.value, run.job or run.repository or "")
         is_ours = not answer.get("already_waiting", False)
         if not is_ours:
-            narrator.remark(f"  … {answer['message']}; this follows that run")
+            narrator.remark(f"  … {answer['message']}; following that run")
         ended = follow(self, run, narrator, is_ours=is_ours)
         _raise_refusal(ended)
         return ended
@@ -536,9 +539,9 @@ class HubClient:
             if not begun:
                 raise self._not_reached(error) from None
             raise Failed(
-                "the answer ended before its end: what came is not all of it",
+                "the answer was cut short: the output is incomplete",
                 code="flow_cut_short",
-                hint="ask again; the hub's log may say why",
+                hint="try again; the hub's log may show the reason",
             ) from None
 
     def _not_reached(self, error: httpx.HTTPError) -> Failed:
@@ -595,9 +598,9 @@ def _as_error(url: str, answer: httpx.Response) -> HighballError:
 
 def _no_hub(url: str, answer: httpx.Response) -> Failed:
     return Failed(
-        f"{url} does not answer as a hub does: {answer.status_code} {answer.reason_phrase}".rstrip(),
+        f"{url} does not answer like a hub: {answer.status_code} {answer.reason_phrase}".rstrip(),
         code=UNREACHABLE,
-        hint="is this the address of a hub, and does a proxy before it let everything through?",
+        hint="is this the address of a hub, and does its proxy pass everything on?",
     )
 
 
@@ -628,12 +631,14 @@ def find_token(environment: Mapping[str, str]) -> SecretValue:
     value = value.strip()
     if not value:
         raise LoginNeeded(
-            "a hub wants to know who asks, and there is no token",
+            "the hub needs a token, and none is set",
             code="token_missing",
-            hint="name its file with HIGHBALL_TOKEN_FILE, or set HIGHBALL_TOKEN; make one in the hub",
+            hint="name its file with HIGHBALL_TOKEN_FILE, or set HIGHBALL_TOKEN; create a token in the hub",
         )
     if not (value.isascii() and value.isprintable()) or " " in value:
-        raise SecretUnavailable(f"{source} holds no token", hint="it is one word, as the hub showed it once")
+        raise SecretUnavailable(
+            f"{source} contains no token", hint="a token is one word, as the hub showed it once"
+        )
     return SecretValue(value.encode())
 
 
@@ -643,10 +648,12 @@ def _read_privately(path: Path) -> str:
         with open(descriptor, "rb") as opened:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise SecretUnavailable(f"the token file {path} is no regular file")
+                raise SecretUnavailable(f"the token file {path} is not a regular file")
             if mode & 0o077:
                 raise SecretUnavailable(
-                    f"others may use the token file {path}", code="token_exposed", hint=f"chmod 600 {path}"
+                    f"the token file {path} is accessible to others",
+                    code="token_exposed",
+                    hint=f"chmod 600 {path}",
                 )
             return opened.read(4096).decode("ascii", "replace")
     except OSError as error:

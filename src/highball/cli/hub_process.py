@@ -141,9 +141,9 @@ class HubProcess:
         if not is_exposed(self._url) or self._plain_http or document.settings.web.plain_http:
             return
         raise NotAllowed(
-            f"{self._url} is plain http: anybody between could read passwords and secrets",
+            f"{self._url} is plain http: anybody on the network could read passwords and secrets",
             code="plain_http_refused",
-            hint="serve on 127.0.0.1 and let a proxy speak https; or write plain_http = true under [settings.web]",
+            hint="listen on 127.0.0.1 behind an https proxy; or set plain_http = true under [settings.web]",
         )
 
     def _load(self, path: Path | None) -> tuple[Document, ConfigurationInvalid | None]:
@@ -161,9 +161,9 @@ class HubProcess:
         lease = lease_on(where)
         if not lease.take(self._url):
             raise Conflict(
-                f"another hub serves this database: {lease.find_holder()}",
+                f"another hub uses this database: {lease.find_holder()}",
                 code="hub_is_serving",
-                hint="end that one first, or name another state with HIGHBALL_STATE",
+                hint="stop that hub first, or name another state with HIGHBALL_STATE",
             )
         return lease
 
@@ -186,14 +186,14 @@ class HubProcess:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Failed(
-                    f"{self._url} cannot be served: another program is there",
+                    f"{self._url} cannot be used: another program listens there",
                     code="address_in_use",
                     hint="choose another with --listen 127.0.0.1:8766",
                 ) from None
             raise Failed(
-                f"{self._url} cannot be served: {error.strerror}",
+                f"{self._url} cannot be used: {error.strerror}",
                 code="address_unusable",
-                hint="--listen wants an address of this machine, and a port that this user may use",
+                hint="--listen needs an address of this machine, and a port that this user may use",
             ) from None
 
     def _make_server(self, hub: Hub) -> uvicorn.Server:
@@ -222,23 +222,25 @@ class HubProcess:
         output.line(f"Highball serves at {self._url}", "bold")
         if is_exposed(self._url):
             output.line(
-                "Passwords and tokens travel in the clear to that address: let a proxy speak https before it,"
-                " and serve on 127.0.0.1.",
+                (
+                    "Passwords and tokens are sent unencrypted to that address: listen on 127.0.0.1 behind "
+                    "an https proxy."
+                ),
                 "yellow",
             )
         if hub.file_fault is not None:
             output.error(hub.file_fault)
             output.line(
-                "What the file declared before holds: correct it, and serve again.",
+                "The file's previous declarations remain in effect: correct it, and restart the hub.",
                 "yellow",
             )
         for fault in hub.documents.list_faults():
-            output.line(f"{fault.at} {fault.message}: it is left out until it is put right.", "yellow")
+            output.line(f"{fault.at} {fault.message}: it is ignored until it is corrected.", "yellow")
         link = hub.access.make_setup_token(utc_now())
         if link is not None:
             token = link.token.reveal().decode()
             output.line(
-                f"Nobody has an account yet. Make the first one here, within a day: {self._url}/setup#{token}"
+                f"There is no account yet. Create the first one here, within a day: {self._url}/setup#{token}"
             )
         sys.stdout.flush()  # whoever reads a journal or a file waits for the link
 
@@ -246,8 +248,8 @@ class HubProcess:
         going = agent.list_going()
         if not going:
             idle = ", and the agent, which was idle" if agent.end() else ""
-            self._session.output.note(f"The hub has ended{idle}.")
+            self._session.output.note(f"The hub has stopped{idle}.")
         for run in going:
             self._session.output.note(
-                f"The hub has ended; run {run} goes on, and its agent waits for the hub."
+                f"The hub has stopped; run {run} continues, and its agent waits for the hub."
             )

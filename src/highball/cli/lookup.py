@@ -58,7 +58,9 @@ def find_run_of(named: str, jobs: Iterable[str], runs: Runs) -> Run:
     latest = runs.list_runs(job=named, limit=5)
     going = next((run for run in latest if run.state is not RunState.DONE), None)
     if going is None:
-        raise Unknown(f"no run of {named} goes on", code="run_unknown", hint="see them with: highball runs")
+        raise Unknown(
+            f"no run of {named} is in progress", code="run_unknown", hint="see them with: highball runs"
+        )
     return going
 
 

@@ -17,33 +17,36 @@ from highball.errors import Misuse
 from highball.protocol.tasks import Overwrite
 from highball.schedule import duration_from_value
 
-Jobs = Annotated[
-    list[str] | None, typer.Argument(metavar="[JOB]...", help="Which jobs; none named means all.")
-]
+Jobs = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Jobs by ID; without any, all.")]
 Repositories = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[REPOSITORY]...", help="Which repositories; none named means all."),
+    typer.Argument(metavar="[REPOSITORY]...", help="Repositories by ID; without any, all."),
 ]
 Cancellable = Annotated[
-    str, typer.Argument(metavar="RUN|JOB", help="The run (or the start of its id), or the job that it is of.")
+    str,
+    typer.Argument(
+        metavar="RUN|JOB", help="A run by its ID or the first characters of it, or a job: its current run."
+    ),
 ]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run, or the start of its id.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's ID, or the first characters of it.")
+]
 Acceptable = Annotated[
     str,
     typer.Argument(
         metavar="RUN|REPOSITORY",
-        help="The run that showed it (or the start of its id), or all of a repository.",
+        help="The run that reported it, by its ID or the first characters of it, or a repository: all its holds.",
     ),
 ]
-Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why that is right.")]
+Why = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="The reason, for the audit log.")]
 OnlyRunsOf = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only runs of this job.")]
 OnlySnapshotsOf = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only snapshots of this job.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Whose data.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job whose data to restore.")]
 SnapshotArgument = Annotated[
-    str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id, or the start of it.")
+    str, typer.Argument(metavar="SNAPSHOT", help="The snapshot's ID, or the first characters of it.")
 ]
 FolderArgument = Annotated[
-    str | None, typer.Argument(metavar="[PATH]", help="Only what lies in this folder.")
+    str | None, typer.Argument(metavar="[PATH]", help="Only the contents of this folder.")
 ]
 ContentArgument = Annotated[
     str, typer.Argument(metavar="PATH", help="A file, or a folder (as a tar archive).")
@@ -51,54 +54,68 @@ ContentArgument = Annotated[
 Earlier = Annotated[str | None, typer.Argument(metavar="A", help="The earlier snapshot.")]
 Later = Annotated[str | None, typer.Argument(metavar="B", help="The later snapshot.")]
 
-RepositoryArgument = Annotated[str, typer.Argument(metavar="REPOSITORY", help="Which repository.")]
+RepositoryArgument = Annotated[str, typer.Argument(metavar="REPOSITORY", help="The repository's ID.")]
 GroupArgument = Annotated[
-    str | None, typer.Argument(metavar="[GROUP]", help="Which group of snapshots; none named shows them all.")
+    str | None,
+    typer.Argument(metavar="[GROUP]", help="The group of snapshots; without one, all groups are listed."),
 ]
 
-Limit = Annotated[int, typer.Option("--limit", "-n", help="How many, newest first.", min=1)]
+Limit = Annotated[int, typer.Option("--limit", "-n", help="How many to show, newest first.", min=1)]
 InRepository = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="KEY", help="Look only in this repository.")
+    str | None, typer.Option("--repository", "-r", metavar="KEY", help="Only this repository.")
 ]
 Wait = Annotated[
     str | None,
     typer.Option(
         "--wait",
         metavar="DURATION",
-        help="How long to wait for a busy repository (default 1h; 0s: not at all).",
+        help="How long to wait for a busy repository (default 1h; 0s: do not wait).",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-Rehearses = Annotated[bool, typer.Option("--dry-run", help="Read everything, save nothing, record nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Rehearses = Annotated[bool, typer.Option("--dry-run", help="Read everything, but save and record nothing.")]
 OnlyShows = Annotated[
-    bool, typer.Option("--dry-run", help="Only show what would go, and why each snapshot stays.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Only show which snapshots would be removed, and which rules keep the others."
+    ),
 ]
 Approves = Annotated[
     str | None,
-    typer.Option("--approve", metavar="PLAN", help="Carry out this plan, which waited for a person."),
+    typer.Option(
+        "--approve", metavar="PLAN", help="Approve this plan, which waits for confirmation, and carry it out."
+    ),
 ]
 OneSnapshot = Annotated[
     str | None,
     typer.Option(
         "--snapshot",
         metavar="SNAPSHOT",
-        help="Remove this one alone, whatever retention says: its id, or eight characters of it or more.",
+        help=(
+            "Remove only this snapshot, regardless of retention: its ID, or at least the first eight "
+            "characters of it."
+        ),
     ),
 ]
 OfJob = Annotated[
-    str | None, typer.Option("--job", metavar="JOB", help="Whose retention governs them from then on.")
+    str | None,
+    typer.Option("--job", metavar="JOB", help="The job whose retention applies to the group from now on."),
 ]
 PlansAdoption = Annotated[
-    bool, typer.Option("--dry-run", help="Only show what the job's retention would do then.")
+    bool, typer.Option("--dry-run", help="Only show what the job's retention would do.")
 ]
 Releases = Annotated[
-    bool, typer.Option("--release", help="Let nobody govern the group any more: the way back.")
+    bool,
+    typer.Option("--release", help="Undo the adoption: no job's retention applies to the group any more."),
 ]
 RemovesAll = Annotated[
-    bool, typer.Option("--remove-all", help="Remove every lock, also of what may still be running.")
+    bool,
+    typer.Option(
+        "--remove-all", help="Remove every lock, including those of programs that may still be running."
+    ),
 ]
 ReadsAll = Annotated[
-    bool, typer.Option("--read-data", help="Restore and compare the whole snapshot, not only a sample.")
+    bool, typer.Option("--read-data", help="Restore and compare the whole snapshot instead of a sample.")
 ]
 WhichSnapshot = Annotated[
     str | None,
@@ -106,7 +123,7 @@ WhichSnapshot = Annotated[
         "--snapshot",
         "-s",
         metavar="ID|latest|DATE",
-        help="Which snapshot; a date means the newest until then.",
+        help="The snapshot to restore; with a date, the newest up to then.",
     ),
 ]
 OnlyPaths = Annotated[
@@ -115,33 +132,38 @@ OnlyPaths = Annotated[
         "--path",
         "-p",
         metavar="P",
-        help="Only this file or folder, as a literal absolute path; may be repeated.",
+        help="Only this file or folder, by its absolute path, taken literally; may be repeated.",
     ),
 ]
 Target = Annotated[
     str | None,
     typer.Option(
-        "--target", "-t", metavar="DIR", help="Where to; by default a new directory below this one."
+        "--target", "-t", metavar="DIR", help="The target folder; by default a new one in the current folder."
     ),
 ]
-InPlace = Annotated[bool, typer.Option("--in-place", help="Back to where it came from.")]
+InPlace = Annotated[bool, typer.Option("--in-place", help="Restore to the original location.")]
 PlanOnly = Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")]
 OverwriteRule = Annotated[
-    Overwrite | None, typer.Option("--overwrite", help="What to do with files that are there already.")
+    Overwrite | None, typer.Option("--overwrite", help="What to do with existing files.")
 ]
 ComparedFile = Annotated[
     Path | None,
-    typer.Option("-f", "--file", metavar="FILE", help="In place of snapshots: what this file would change."),
+    typer.Option(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="Instead of comparing snapshots, show what this configuration file would change.",
+    ),
 ]
 AppliedFile = Annotated[
-    Path, typer.Option("-f", "--file", metavar="FILE", help="The configuration: TOML or YAML.")
+    Path, typer.Option("-f", "--file", metavar="FILE", help="The configuration file: TOML or YAML.")
 ]
 KnownAs = Annotated[
     str | None,
     typer.Option(
         "--as",
         metavar="NAME",
-        help="The name by which the hub knows the file; without, this machine's and its path.",
+        help="The name of the file at the hub; by default the name of this machine and the file's path.",
     ),
 ]
 PlansChanges = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
@@ -151,19 +173,23 @@ TellsByExit = Annotated[
     bool,
     typer.Option(
         "--exit-code",
-        help="Exit with 1 where a job is not protected, with 3 where one is late, lacks something, or goes to a "
-        "repository that was saved without a good test.",
+        help=(
+            "Exit with 1 if a job is not protected, with 3 if one is late, has a warning, or uses a "
+            "repository that was saved without a successful connection test."
+        ),
     ),
 ]
 
 
 Schedules = Annotated[
-    str, typer.Option("--schedule", help="Where to enter schedules; `none` is all there is yet.")
+    str, typer.Option("--schedule", help="Where to install schedules; so far only `none` is supported.")
 ]
 Anew = Annotated[
     str | None,
     typer.Option(
-        "--anew", metavar="NAME", help="Give this repository up, which is lost for good, and begin a new one."
+        "--anew",
+        metavar="NAME",
+        help="Give up this repository, which is lost for good, and create a new one in its place.",
     ),
 ]
 ShowsSetup = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -173,7 +199,8 @@ def check_schedules(where: str) -> None:
     """Raise Misuse for a place of schedules that is not known."""
     if where != "none":
         raise Misuse(
-            "--schedule: only none is possible yet", hint="run `highball run` from cron or a systemd timer"
+            "--schedule: so far only none is supported",
+            hint="run `highball run` from cron or a systemd timer",
         )
 
 

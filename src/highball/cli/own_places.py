@@ -23,7 +23,7 @@ def find_configuration(named: Path | None) -> Path:
     if found is None:
         places = ", ".join(str(path) for path in _default_files() if path.suffix == ".toml")
         raise ConfigurationInvalid(
-            f"there is no configuration: none of {places} exists",
+            f"there is no configuration file: none of {places} exists",
             code="configuration_missing",
             hint="name one with -c FILE or HIGHBALL_CONFIG",
         )

@@ -80,19 +80,19 @@ def show_standings(output: Output, found: list[Standing]) -> None:
         "LAST RUN",
         "SNAPSHOTS",
         "SIZE",
-        "DISCARDED",
+        "CLEANED UP",
         "CHECKED",
-        "PROVED",
+        "RESTORE TEST",
     )
     output.table(
         [
             Column(
-                t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "DISCARDED", "CHECKED"}
+                t, right=t in {"SNAPSHOTS", "SIZE"}, spare=t in {"SNAPSHOTS", "SIZE", "CLEANED UP", "CHECKED"}
             )
             for t in columns
         ],
         [_standing_row(standing) for standing in found],
-        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
+        "No jobs are declared yet; add one as [jobs.ID] to the configuration.",
     )
     _tell_verdict(output, found)
 
@@ -123,9 +123,9 @@ def _warns(standing: Standing) -> bool:
 
 
 _VERDICTS = {
-    Health.NEVER: "was never backed up without a warning",
+    Health.NEVER: "has never been backed up without a warning",
     Health.OVERDUE: "is overdue",
-    Health.FAILED: "failed the last time",
+    Health.FAILED: "failed in its last run",
     Health.LATE: "is late",
 }
 
@@ -147,7 +147,7 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         output.line(f"  → highball logs {standing.last_run}", "dim")
     untested = {one.repository: one.untested for one in found if one.untested}
     for repository, reason in untested.items():
-        output.line(f"{repository} was saved without a good test: {reason.message}", "red")
+        output.line(f"{repository} was saved without a successful connection test: {reason.message}", "red")
         output.line("  → highball setup", "dim")
     still = {hold.id: hold for standing in found for hold in standing.holds}
     for hold in still.values():
@@ -162,12 +162,10 @@ def _tell_verdict(output: Output, found: list[Standing]) -> None:
         return
     if not unproved:
         tone = "yellow" if still else "green"
-        output.line("Everything is protected, and a restore of each was tested.", tone)
+        output.line("Everything is protected and restore-tested.", tone)
     else:
         names = ", ".join(dict.fromkeys(standing.job for standing in unproved))
-        output.line(
-            f"Everything is protected; never tested by a restore: {names} → highball verify", "yellow"
-        )
+        output.line(f"Everything is protected; never restore-tested: {names} → highball verify", "yellow")
 
 
 def _tell_bad(output: Output, standing: Standing) -> None:
@@ -187,18 +185,18 @@ def _tell_never(output: Output, standing: Standing) -> None:
     job, repository, there = standing.job, standing.repository, standing.unknown_snapshots
     ways = [f"highball run {job}"]
     if there == 0 or standing.snapshots:
-        output.line(f"{job} in {repository} was never backed up", "red")
+        output.line(f"{job} in {repository} has never been backed up", "red")
     elif there is None:
         output.line(
-            f"{job} in {repository}: no backup is known, and nothing has looked into {repository} yet", "red"
+            f"{job} in {repository}: no backup is known, and {repository} has not been listed yet", "red"
         )
-        ways.append(f"where the record was lost: highball snapshots {job}")
+        ways.append(f"if the record was lost: highball snapshots {job}")
     else:
         snapshots = formatting.counted(there, "snapshot")
-        told = f"no backup is known, but {repository} holds {snapshots} that no known run made"
+        told = f"no backup is known, but {repository} contains {snapshots} of unknown runs"
         output.line(f"{job} in {repository}: {told}", "red")
         ways.append(
-            f"where they are its own: highball hub rebuild --confirm {job}, or highball adopt {repository}"
+            f"if they are its own: highball hub rebuild --confirm {job}, or highball adopt {repository}"
         )
     for way in ways:
         output.line(f"  → {way}", "dim")
@@ -209,7 +207,10 @@ def _tell_hold(output: Output, hold: Hold) -> None:
     where = f"{hold.job} in {hold.repository}" if hold.job else hold.repository
     since = formatting.moment(hold.since)
     output.line(
-        f"Retention of {where} stands still since {since}: {hold.message}. It waits until {hold.lifts}.",
+        (
+            f"Retention of {where} has been on hold since {since}: {hold.message}. It continues when "
+            f"{hold.lifts}."
+        ),
         "yellow",
     )
     if hold.acceptable:
@@ -229,10 +230,10 @@ def show_runs(output: Output, found: Sequence[Run]) -> None:
         [
             Column("RUN"),
             Column("STARTED"),
-            Column("WHAT"),
+            Column("ACTION"),
             Column("OUTCOME"),
-            Column("TOOK", right=True),
-            Column("WHY", wraps=True),
+            Column("DURATION", right=True),
+            Column("REASON", wraps=True),
         ],
         [_run_row(run) for run in found],
         "Nothing has run yet; start with: highball run",
@@ -259,7 +260,7 @@ def show_events(output: Output, run: Run, events: Sequence[Event]) -> None:
         output.document([event.model_dump(mode="json", exclude_none=True) for event in events])
         return
     if run.steps and run.outcome is not None and not events:
-        output.note("What happened in it was removed with the old history; what it came to is kept:")
+        output.note("The log of this run was removed with old history; its result:")
         show_runs(output, [run])
     for event in events:
         for text, tone in _describe_event(event):
@@ -269,7 +270,7 @@ def show_events(output: Output, run: Run, events: Sequence[Event]) -> None:
 def _describe_event(event: Event) -> Iterable[tuple[str, str | None]]:
     match event:
         case RunStarted():
-            yield f"run {event.run} begins (process {event.pid})", "bold"
+            yield f"run {event.run} started (process {event.pid})", "bold"
         case StepStarted():
             running = event.running
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
@@ -301,22 +302,22 @@ def show_ending(output: Output, ended: Run) -> None:
     elif ended.state is RunState.DONE:
         output.line(f"run {ended.id}: {state(ended.outcome).text}")
     else:
-        output.line(f"run {ended.id} is still ending; see: highball runs")
+        output.line(f"run {ended.id} has not ended yet; see: highball runs")
 
 
 def show_accepted(output: Output, target: str, lifted: Sequence[Hold]) -> None:
     """What goes on from now on; raises Misuse where nothing stood still."""
     if not lifted:
         raise Misuse(
-            f"nothing that {target} showed holds retention now",
+            f"{target} puts no retention on hold now",
             code="nothing_to_accept",
-            hint="see what does with: highball status",
+            hint="see the holds with: highball status",
         )
     if not output.for_people:
         output.document({"accepted": len(lifted), "holds": list(lifted)})
     for hold in lifted if output.for_people else ():
         where = f"{hold.job} in {hold.repository}" if hold.job else hold.repository
-        output.line(f"✓ accepted: {hold.message}; retention of {where} goes on", "green")
+        output.line(f"✓ accepted: {hold.message}; retention of {where} continues", "green")
 
 
 def show_pauses(output: Output, found: Sequence[Mapping[str, Any]]) -> None:
@@ -331,7 +332,7 @@ def show_pauses(output: Output, found: Sequence[Mapping[str, Any]]) -> None:
         )
 
     output.table(
-        [Column("PAUSED"), Column("UNTIL"), Column("BY"), Column("WHY", wraps=True)],
+        [Column("PAUSED"), Column("UNTIL"), Column("BY"), Column("REASON", wraps=True)],
         [
             [one["subject"].replace(":", " ", 1), until(one), one["actor"], one["reason"] or ""]
             for one in found
@@ -353,7 +354,7 @@ def show_snapshots(output: Output, found: list[Snapshot]) -> None:
     output.table(
         [Column(t, right=t == "SIZE", wraps=t == "PATHS", spare=t in {"HOST", "SIZE"}) for t in titles],
         [_snapshot_row(snapshot) for snapshot in found],
-        "There are no snapshots yet; make one with: highball run",
+        "There are no snapshots yet; create one with: highball run",
     )
 
 
@@ -381,7 +382,7 @@ def show_groups(output: Output, found: list[ForeignGroup]) -> None:
             for t in titles
         ],
         [_group_row(group) for group in found],
-        "Every snapshot here was made by a run that is known.",
+        "There are no foreign snapshots here: every snapshot is from a known run.",
     )
 
 
@@ -400,10 +401,10 @@ def _group_row(group: ForeignGroup) -> list[str]:
 
 _USES = {
     "everyday": Cell("in use", "green"),
-    "admin": Cell("in use for deleting", "green"),
-    "former": Cell("replaced, still opens it", "yellow"),
+    "admin": Cell("in use as admin password", "green"),
+    "former": Cell("replaced, still valid", "yellow"),
     "added": Cell("added here"),
-    "unknown": Cell("unknown: not made here", "yellow"),
+    "unknown": Cell("unknown: not created here", "yellow"),
 }
 
 
@@ -413,7 +414,7 @@ def show_keys(output: Output, found: Sequence[KeyTold]) -> None:
         output.document(list(found))
         return
     output.table(
-        [Column("KEY"), Column("NAME"), Column("MADE", spare=True), Column("STATE")],
+        [Column("KEY"), Column("NAME"), Column("CREATED", spare=True), Column("STATE")],
         [
             [one.id[:8], f"{one.user}@{one.host}", formatting.moment(one.created_at), _USES[one.use]]
             for one in found
@@ -471,7 +472,7 @@ def show_differences(output: Output, found: list[Difference]) -> None:
         line = f"{difference.modifier:<2} {path_for_people(difference.path)}"
         output.line(line, tones.get(difference.modifier, "yellow"))
     if not found:
-        output.line("Nothing differs.", "dim")
+        output.line("No differences.", "dim")
 
 
 # --- retention and sizes -------------------------------------------------------------------------
@@ -489,22 +490,24 @@ def show_plans(output: Output, plans: list[Plan]) -> None:
             [
                 verdict.id[:8],
                 formatting.moment(verdict.time),
-                Cell("stays", "green") if verdict.keep else Cell("goes", "red"),
+                Cell("kept", "green") if verdict.keep else Cell("will be removed", "red"),
                 _because(verdict.reasons),
             ]
             for verdict in verdicts
         ]
-        columns = [Column("SNAPSHOT"), Column("TIME"), Column("FATE"), Column("BECAUSE", wraps=True)]
+        columns = [Column("SNAPSHOT"), Column("TIME"), Column("RETENTION"), Column("KEPT BY", wraps=True)]
         output.table(columns, rows, "  There are no snapshots of this job.")
         if plan.unknown:
-            output.line(f"  not ours, left alone: {', '.join(id[:8] for id in plan.unknown)}", "dim")
+            output.line(
+                f"  foreign (other tool), left unchanged: {', '.join(id[:8] for id in plan.unknown)}", "dim"
+            )
         for reason in plan.messages:
-            output.line(f"  stands still: {reason.message}", "yellow")
+            output.line(f"  on hold: {reason.message}", "yellow")
         output.line()
 
 
 def _because(reasons: tuple[Reason, ...]) -> str:
-    return ", ".join(reason.message for reason in reasons) or "no rule keeps it"
+    return ", ".join(reason.message for reason in reasons) or "no rule"
 
 
 def show_sizes(output: Output, runs: Sequence[Run]) -> None:
@@ -536,7 +539,7 @@ def show_sizes(output: Output, runs: Sequence[Run]) -> None:
             ]
             for _, step in found
         ],
-        "No repositories are declared yet; add one as [repositories.<key>] to the configuration.",
+        "No repositories are declared yet; add one as [repositories.ID] to the configuration.",
     )
 
 
@@ -549,7 +552,7 @@ def show_valid(output: Output, document: Document, name: str, told: Mapping[str,
     remarks = [remark for job in document.jobs for remark in replaced_hooks(document.tables, job)]
     if output.for_people:
         counted = f"{formatting.counted(jobs, 'job')}, {formatting.counted(repositories, 'repository', 'repositories')}"
-        output.line(f"✓ {name} is right: {counted}", "green")
+        output.line(f"✓ {name} is valid: {counted}", "green")
         for remark in remarks:
             output.line(f"  ! {remark}", "yellow")
     else:
@@ -571,11 +574,11 @@ def show_jobs(output: Output, document: Document) -> None:
             Column("NEXT"),
         ],
         [_job_row(document, key) for key in document.jobs],
-        "No jobs are declared yet; add one as [jobs.<key>] to the configuration.",
+        "No jobs are declared yet; add one as [jobs.ID] to the configuration.",
     )
     if document.jobs:
         here = f"{datetime.now().astimezone():%Z}"
-        output.line(f"Times are {here}; schedules go by {document.settings.timezone}.", "dim")
+        output.line(f"Times are shown in {here}; schedules use {document.settings.timezone}.", "dim")
 
 
 def _describe_job(document: Document, key: str) -> dict[str, Any]:
@@ -624,7 +627,7 @@ def show_setup(output: Output, document: Document, what: str, where: str) -> Non
         ]
         output.document({"dry_run": True, what: where, "repositories": plan})
         return
-    output.line("Would make, where they are not there yet:")
+    output.line("Would create, unless they exist:")
     output.line(f"  state directory  {where}" if what == "state" else f"  at {where}")
     for key, shown in addresses.items():
         output.line(f"  repository {key}  {shown}")
@@ -644,11 +647,12 @@ def show_changes(output: Output, changes: Sequence[Mapping[str, Any]]) -> None:
         return
     for change in changes:
         tone = {"created": "green", "deleted": "red"}.get(change["what"], "yellow")
-        output.line(f"{change['what']:<8} {place_of(change['kind'], change['key'])}", tone)
+        what = "new ID" if change["what"] == "rekeyed" else change["what"]
+        output.line(f"{what:<8} {place_of(change['kind'], change['key'])}", tone)
         for one in change["differences"] if change["what"] == "changed" else ():
             output.line(f"         {one['at']}: {_shown(one['before'])} → {_shown(one['after'])}")
     if not changes:
-        output.line("Nothing differs.", "dim")
+        output.line("No differences.", "dim")
 
 
 def _shown(value: object) -> str:

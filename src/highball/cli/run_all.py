@@ -119,7 +119,7 @@ def may_remove_all(output: Output, yes: bool) -> bool:
     if yes:
         return True
     if not output.interactive:
-        raise Misuse("--remove-all needs --yes where nobody can be asked", code="confirmation_required")
+        raise Misuse("--remove-all needs --yes when nobody can be asked", code="confirmation_required")
     if output.confirm("Remove every lock? A backup or prune that is still running may be damaged."):
         return True
     output.note("Nothing was removed.")

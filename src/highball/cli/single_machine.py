@@ -164,7 +164,7 @@ class Machine:
         """Raise ConfigurationInvalid where a secret of these repositories cannot be had, all of them at once."""
         problems = find_obstacles(self.document, repositories)
         if problems:
-            raise ConfigurationInvalid(f"{self.path} cannot be used as it is", problems=problems)
+            raise ConfigurationInvalid(f"{self.path} is not valid", problems=problems)
 
     # --- questions ---
 
@@ -255,7 +255,7 @@ class Machine:
         """A run of a verb on a job or a repository, as its row in the table of actions says."""
         verb = ACTIONS[action]
         if verb.by is By.HUB:
-            raise Misuse(f"{action} is done by a hub for itself", hint="name it with --hub")
+            raise Misuse(f"{action} is carried out by a hub only", hint="name it with --hub")
         about = "job" if "job" in verb.needs else "repository"
         order = RunOrder.model_validate({"task": action, about: subject, **fields})
         if order.task == "backup":
@@ -341,9 +341,9 @@ class Machine:
         if task != "key-remove":
             if file is None:
                 raise Misuse(
-                    "a new password is read from a file here",
+                    "a new password is needed",
                     code="password_missing",
-                    hint="name it with --new-password-file FILE",
+                    hint="name the file that contains it with --new-password-file FILE",
                 )
             more["new"] = {"file": str(file.absolute())}
         return self.order(task, repository, wait, **more)
@@ -353,8 +353,8 @@ class Machine:
         at = f"repositories.{repository}" + (".admin" if of_admin else "")
         named = f'password = {{ file = "{file.absolute() if file else ""}" }}'
         return [
-            f"Now let {self.path} say under [{at}]: {named}",
-            f"and take a new recovery kit: highball recovery-kit {repository} --out FILE",
+            f"Now set in {self.path} under [{at}]: {named}",
+            f"and create a new recovery kit: highball recovery-kit {repository} --out FILE",
         ]
 
     def _find_latest(self, job: str) -> str | None:
@@ -509,7 +509,7 @@ class Machine:
             raise Conflict(
                 f"{job} is already running (process {lock.holder()})",
                 code="job_running",
-                hint=f"wait for it, or end it with: highball cancel {self._open_run_of(job)}",
+                hint=f"wait for it, or cancel it with: highball cancel {self._open_run_of(job)}",
             )
         try:
             yield

@@ -53,11 +53,11 @@ def find_named(lists: Lists, repositories: Sequence[str], named: str) -> Snapsho
         return found[0]
     if not found and failures:
         raise failures[0]
-    what = f"{len(found)} snapshots begin" if found else "no snapshot begins"
+    what = f"{len(found)} snapshot IDs start" if found else "no snapshot ID starts"
     raise Unknown(
         f"{what} with {named}",
         code="snapshot_unknown",
-        hint="write more of its id, or name a --repository" if found else "see them with: highball snapshots",
+        hint="write more of the ID, or name a --repository" if found else "see them with: highball snapshots",
     )
 
 
@@ -109,20 +109,20 @@ def _pick(
     matching = [s for s in found if s.id.startswith((named or "").lower())]
     if len(matching) > 1:
         raise Unknown(
-            f"{len(matching)} snapshots begin with {named}",
+            f"{len(matching)} snapshot IDs start with {named}",
             code="snapshot_unknown",
-            hint="write more of its id",
+            hint="write more of the ID",
         )
-    return _first(matching, f"no snapshot begins with {named}")
+    return _first(matching, f"no snapshot ID starts with {named}")
 
 
 def _not_confirmed(count: int, job: str, repository: str) -> str:
     subject = "1 snapshot carries" if count == 1 else f"{count} snapshots carry"
-    word = "is taken at its word" if count == 1 else "are taken at their word"
+    word = "is used" if count == 1 else "are used"
     return (
-        f"No known run made a snapshot of {job} in {repository}; {subject} its tags, and {word}"
-        f" (another one: -s ID). To count and keep them again: highball hub rebuild --confirm {job},"
-        f" or highball adopt {repository}"
+        f"No known run created a snapshot of {job} in {repository}; {subject} its tags, and "
+        f"{word} (another one: -s ID). To apply its retention to them again: highball hub rebuild "
+        f"--confirm {job}, or highball adopt {repository}"
     )
 
 

@@ -61,9 +61,9 @@ def make_standin(state: Path) -> Path:
         except OSError:
             continue
     raise StateUnusable(
-        f"{state} cannot be written, and there is no room elsewhere to work without it",
+        f"{state} cannot be written, and there is no space elsewhere for a copy",
         code="state_full",
-        hint="make room on its disk, or name a folder with room by TMPDIR",
+        hint="free space on its disk, or name a folder with free space by TMPDIR",
     )
 
 

@@ -16,10 +16,11 @@ def check_url(text: str) -> str:
     except ValueError:
         right = False
     if not right or parts.query or parts.fragment:
-        raise Misuse("--hub wants the address of a hub", hint="like --hub https://backup.example.org")
+        raise Misuse("--hub needs the address of a hub", hint="like --hub https://backup.example.org")
     if parts.username is not None or parts.password is not None:
         raise Misuse(
-            "the address of a hub holds no credentials", hint="a token comes by HIGHBALL_TOKEN_FILE instead"
+            "the address of a hub must not contain credentials",
+            hint="name the token's file with HIGHBALL_TOKEN_FILE instead",
         )
     return text.rstrip("/")
 

@@ -29,20 +29,20 @@ def adopt(
     dry_run: PlansAdoption = False,
     yes: Yes = False,
 ) -> None:
-    """Let a job's retention govern snapshots that other tools made; nothing is removed by that."""
+    """List foreign snapshots (of other tools), and apply a job's retention to them. Adopting removes nothing."""
     session: Session = context.obj
     place = session.place()
     [key] = choose_repositories(place.document, [repository])
     if group is None:
         if job is not None or release:
-            raise Misuse("adopt wants to know which group", hint=f"see the groups with: highball adopt {key}")
+            raise Misuse("adopt needs the group", hint=f"see the groups with: highball adopt {key}")
         render.show_groups(session.output, place.list_foreign(key))
         return
     if release == (job is not None):
-        raise Misuse("adopt wants a --job, or --release", hint=f"highball adopt {key} {group} --job JOB")
+        raise Misuse("adopt needs --job or --release", hint=f"highball adopt {key} {group} --job JOB")
     found = _find(place.list_foreign(key), group, adopted=release)
     if job is None:
-        _tell(session.output, place.release(key, found.id), "is nobody's again; nothing was removed")
+        _tell(session.output, place.release(key, found.id), "is foreign again; nothing was removed")
         return
     demand_known("job", [job], place.document.jobs)
     plans = place.preview_adoption(key, found.id, job)
@@ -54,7 +54,9 @@ def adopt(
         session.output.note("Nothing was changed.")
         return
     _tell(
-        session.output, place.adopt(key, found.id, job), f"is governed by the retention of {job} from now on"
+        session.output,
+        place.adopt(key, found.id, job),
+        f"is adopted: the retention of {job} applies to it from now on",
     )
 
 
@@ -62,8 +64,8 @@ def _find(groups: list[ForeignGroup], named: str, *, adopted: bool) -> ForeignGr
     """The group with this id, or the only one whose id begins so; raises Unknown."""
     there = [one for one in groups if (one.job is not None) == adopted and one.id.startswith(named.lower())]
     if len({one.id for one in there}) != 1:
-        what = "adopted group" if adopted else "group that is nobody's"
-        begins = f"more than one {what} begins" if there else f"no {what} begins"
+        what = "adopted group" if adopted else "foreign group"
+        begins = f"more than one {what} starts" if there else f"no {what} starts"
         raise Unknown(
             f"{begins} with {named}", code="group_unknown", hint="see them with: highball adopt REPOSITORY"
         )
@@ -75,11 +77,11 @@ def _agreed(output: Output, group: ForeignGroup, job: str, yes: bool) -> bool:
         return True
     if not output.interactive:
         raise Misuse(
-            "adopting needs --yes where nobody can be asked",
+            "adopting needs --yes when nobody can be asked",
             code="confirmation_required",
-            hint="see first with --dry-run what the job's retention would do",
+            hint="--dry-run shows first what the job's retention would do",
         )
-    return output.confirm(f"Let the retention of {job} govern these {group.snapshots} snapshots?")
+    return output.confirm(f"Apply the retention of {job} to these {group.snapshots} snapshots?")
 
 
 def _tell(output: Output, group: ForeignGroup, what: str) -> None:

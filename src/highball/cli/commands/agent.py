@@ -21,13 +21,14 @@ def agent(
     join: Annotated[
         str | None,
         typer.Option(
-            "--join", metavar="URL", help="Join this hub first; the invitation comes on standard input."
+            "--join", metavar="URL", help="Join this hub first; the invitation is read from standard input."
         ),
     ] = None,
     plain_http: Annotated[
         bool,
         typer.Option(
-            "--plain-http", help="With --join: also without TLS, where anybody between reads the secrets."
+            "--plain-http",
+            help="With --join: allow http without TLS, where anybody on the network can read the secrets.",
         ),
     ] = False,
     recover: Annotated[
@@ -35,11 +36,11 @@ def agent(
         typer.Option(
             "--recover",
             metavar="HOST",
-            help="With --join: this machine replaces HOST, and restores what it saved.",
+            help="With --join: this machine replaces HOST, and may restore its snapshots.",
         ),
     ] = None,
 ) -> None:
-    """Be the agent of this machine: dial the hub it belongs to, and carry out what comes, until Ctrl-C."""
+    """Run the agent of this machine: connect to its hub and carry out the runs it orders, until Ctrl-C."""
     from highball.agent import agent_process
     from highball.agent.identity import Identity, Invitation
     from highball.agent.private_file import write_privately
@@ -56,9 +57,9 @@ def agent(
         write_privately(state / "agent" / "invitation.json", invitation.model_dump_json().encode())
     elif identity.membership is None and identity.invitation is None:
         raise Misuse(
-            "this machine belongs to no hub yet",
+            "this machine has not joined a hub yet",
             code="not_enrolled",
-            hint="a hub's administrator gets the line to type here: POST /api/v1/hosts/KEY/invitation",
+            hint="an administrator of the hub gets the command to type here: POST /api/v1/hosts/ID/invitation",
         )
     session.exit_status = agent_process.main([str(state)])
 
@@ -66,9 +67,12 @@ def agent(
 def _demand_closed(url: str, plain_http: bool) -> None:
     if is_exposed(check_url(url)) and not plain_http:
         raise NotAllowed(
-            f"{url} is plain http: anybody between could read the secrets of backups, and speak for the hub",
+            (
+                f"{url} is plain http: anybody on the network could read the secrets of backups, and "
+                "impersonate the hub"
+            ),
             code="plain_http_refused",
-            hint="join by https; or, where nobody else can listen: highball agent --join URL --plain-http",
+            hint="join over https; or, if nobody else can listen: highball agent --join URL --plain-http",
         )
 
 
@@ -77,7 +81,7 @@ def _replace(state: Path, host: str, *, joins: bool) -> None:
     from highball.agent.host_policy import ask_to_replace
 
     if not joins:
-        raise Misuse("--recover goes with --join", hint="highball agent --join URL --recover HOST")
+        raise Misuse("--recover needs --join", hint="highball agent --join URL --recover HOST")
     ask_to_replace(state, check_key(host))
 
 
@@ -86,6 +90,6 @@ def _read_invitation() -> str:
     token = sys.stdin.readline(1000).strip()
     if not token:
         raise Misuse(
-            "--join wants the invitation on standard input", hint="printf %s TOKEN | highball agent …"
+            "--join needs the invitation on standard input", hint="printf %s TOKEN | highball agent …"
         )
     return token

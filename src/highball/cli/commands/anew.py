@@ -20,8 +20,8 @@ def begin_anew(session: Session, place: Operations, repository: str, *, yes: boo
     _show_loss(output, loss)
     if not yes:
         if not output.interactive:
-            raise Misuse("--anew needs --yes where nobody can be asked", code="confirmation_required")
-        if not output.confirm(f"Give {repository} up, and begin a new repository in its place?"):
+            raise Misuse("--anew needs --yes when nobody can be asked", code="confirmation_required")
+        if not output.confirm(f"Give up {repository}, and create a new repository in its place?"):
             raise Cancelled("nothing was changed")
     place.give_up(repository, loss)
 
@@ -41,10 +41,10 @@ def _show_loss(output: Output, loss: Loss) -> None:
     identity = (
         f" (id {loss.identity[:10]}, first seen {formatting.moment(loss.met_at)})" if loss.identity else ""
     )
-    output.note(f"{repository}{identity} is given up: the record holds it for gone with all that was in it.")
+    output.note(f"{repository}{identity} will be given up, and recorded as lost with everything in it:")
     newest = f", the newest of {formatting.moment(loss.newest_at)}" if loss.newest_at else ""
     output.note(f"  {formatting.counted(loss.snapshots, 'snapshot')}{newest}")
     if loss.bytes_stored is not None:
         output.note(f"  {formatting.size(loss.bytes_stored)} stored")
     if loss.last_run is not None:
-        output.note(f"  its last run: {loss.last_run}")
+        output.note(f"  last run: {loss.last_run}")

@@ -36,7 +36,7 @@ def run(
     dry_run: Rehearses = False,
     wait: Wait = None,
 ) -> None:
-    """Back up: all jobs, or those that are named."""
+    """Back up all jobs, or the ones given."""
     session: Session = context.obj
     patience = read_wait(wait)
     place = session.place()
@@ -56,7 +56,7 @@ def run(
 
 
 def back_up_hub(context: typer.Context) -> None:
-    """Let a hub copy its database, sealed vault and all, to where it keeps its copies."""
+    """Order a hub backup: a copy of its database, with the sealed vault, where the hub keeps its copies."""
     session: Session = context.obj
     place = session.place()
     run_all.carry_out(session, place, [("hub", partial(place.order, "hub-backup", "hub"))])
@@ -71,7 +71,7 @@ def _tell_misread(session: Session, document: Document, jobs: Sequence[str]) -> 
 
 
 def cancel(context: typer.Context, run: Cancellable) -> None:
-    """End a run politely, and say how it ended."""
+    """Cancel a run, wait until it has ended, and show its outcome."""
     session: Session = context.obj
     place = session.place()
     place.make_ready([])
@@ -81,5 +81,5 @@ def cancel(context: typer.Context, run: Cancellable) -> None:
             f"run {found.id} has ended already", code="run_ended", hint=f"see: highball logs {found.id}"
         )
     place.cancel(found.id)
-    session.output.note(f"Asked run {found.id} to end …")
+    session.output.note(f"Cancelling run {found.id} …")
     render.show_ending(session.output, await_end(place, found.id, CANCEL_SECONDS))

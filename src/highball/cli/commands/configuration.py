@@ -34,23 +34,23 @@ USABLE = ("existing", "empty", "locked")
 
 
 def validate(context: typer.Context) -> None:
-    """Check the configuration; nothing is applied. A hub takes in none that is wrong."""
+    """Check the configuration, without applying it. A hub never accepts an invalid one."""
     session: Session = context.obj
     declared = session.declared()
     document, problems = declared.document, declared.find_problems()
     if problems:
-        raise ConfigurationInvalid(f"{declared.name} cannot be used as it is", problems=problems)
+        raise ConfigurationInvalid(f"{declared.name} is not valid", problems=problems)
     render.show_valid(session.output, document, declared.name, declared.about)
 
 
 def list_jobs(context: typer.Context) -> None:
-    """Show the jobs: what goes where, and when."""
+    """List the jobs with their sources, repositories and schedules."""
     session: Session = context.obj
     render.show_jobs(session.output, session.declared().document)
 
 
 def export(context: typer.Context) -> None:
-    """Write everything that is declared as one YAML document; never a secret, only references."""
+    """Print the whole configuration as YAML; of secrets only the references."""
     session: Session = context.obj
     declared = session.declared()
     if session.output.for_people:
@@ -62,7 +62,7 @@ def export(context: typer.Context) -> None:
 def apply(
     context: typer.Context, file: AppliedFile, dry_run: PlansChanges = False, name: KnownAs = None
 ) -> None:
-    """Let a hub say what this file says; what the file named before and no longer names is deleted."""
+    """Apply a configuration file to a hub; what the file declared before and no longer declares is deleted."""
     session: Session = context.obj
     render.show_changes(session.output, session.declared().apply(file, dry_run=dry_run, name=name))
 
@@ -75,9 +75,9 @@ def setup(
     anew: Anew = None,
     yes: Yes = False,
 ) -> None:
-    """Make the state directory and the repositories; what is there already stays as it is.
+    """Create the state directory and the repositories; existing ones are left unchanged.
 
-    Over a hub, each from the machine that looks after it, and with a look from all that use them.
+    Over a hub, each is created from the host that maintains it, and tested from every host that uses it.
     """
     session: Session = context.obj
     check_schedules(schedule)

@@ -17,7 +17,7 @@ from highball.cli.options import (
 
 
 def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = False) -> None:
-    """Show how each job stands in each of its repositories."""
+    """Show the state of each job in each of its repositories."""
     session: Session = context.obj
     place = session.place(looks=True)
     chosen = choose_jobs(place.document, jobs) if jobs else None
@@ -29,7 +29,7 @@ def status(context: typer.Context, jobs: Jobs = None, exit_code: TellsByExit = F
 
 
 def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> None:
-    """Show what ran, newest first."""
+    """List the runs, newest first."""
     session: Session = context.obj
     place = session.place(looks=True)
     place.make_ready([])
@@ -39,7 +39,7 @@ def runs(context: typer.Context, job: OnlyRunsOf = None, limit: Limit = 50) -> N
 
 
 def logs(context: typer.Context, run: RunArgument) -> None:
-    """Show everything that happened in a run; while it goes on, what has happened so far."""
+    """Show the log of a run, also while it is running."""
     session: Session = context.obj
     place = session.place(looks=True)
     place.make_ready([])

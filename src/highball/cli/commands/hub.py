@@ -124,7 +124,7 @@ def read_declared(place: HubInstallation) -> HubInstallation:
 
 
 def back_up(context: typer.Context) -> None:
-    """Copy the hub's database, sealed vault and all, into its state directory; the last 7 copies are kept."""
+    """Make a hub backup: copy its database and sealed vault into its state directory; the last 7 copies are kept."""
     from highball.hub.disaster import self_backup
 
     session: Session = context.obj
@@ -150,11 +150,11 @@ def _make_folder(state: Path) -> None:
 def restore_backup(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Which copy; by default the newest.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The copy to restore; by default the newest.")
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Put a copy in the place of the hub's database; the former one is moved aside."""
+    """Restore the hub's database from a copy; the present database is moved aside."""
     from highball.hub.disaster import self_backup
 
     session: Session = context.obj
@@ -174,25 +174,25 @@ def restore_backup(
             {"restored": str(path), "made_at": made, "rows": rows, "aside": restored.aside}
         )
         return
-    session.output.line(f"✓ the database is as it was {formatting.moment(manifest.made_at)}", "green")
+    session.output.line(f"✓ restored the database of {formatting.moment(manifest.made_at)}", "green")
     if restored.aside:
-        session.output.line(f"  the former one lies in {restored.aside}")
+        session.output.line(f"  the former database was moved to {restored.aside}")
 
 
 def _agreed(output: Output, path: Path, manifest: Manifest, yes: bool) -> bool:
     runs = formatting.counted(manifest.rows.get("runs", 0), "run")
     output.note(
-        f"{path.name}: made {formatting.moment(manifest.made_at)} by Highball {manifest.program}, {runs}."
+        f"{path.name}: created {formatting.moment(manifest.made_at)} by Highball {manifest.program}, {runs}."
     )
-    output.note("What was recorded since then will not be in it.")
+    output.note("Everything recorded since then will be missing.")
     if yes:
         return True
     if not output.interactive:
         raise Misuse(
-            "putting a backup in the database's place needs --yes where nobody can be asked",
+            "restoring the database needs --yes when nobody can be asked",
             code="confirmation_required",
         )
-    return output.confirm("Move the present database aside and put this one in its place?")
+    return output.confirm("Move the present database aside and restore this one?")
 
 
 def _demand_nothing_runs(state: Path) -> None:
@@ -200,9 +200,9 @@ def _demand_nothing_runs(state: Path) -> None:
     for directory in list_run_directories(state / "runs"):
         if not directory.take_if_free():
             raise Conflict(
-                f"run {directory.path.name} is going on",
+                f"run {directory.path.name} is still running",
                 code="run_going_on",
-                hint="wait for its end, or cancel it",
+                hint="wait until it has ended, or cancel it",
             )
         directory.release()
 
@@ -212,18 +212,18 @@ def _demand_nothing_runs(state: Path) -> None:
 
 def reset_password(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose password was forgotten.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The user's name.")],
 ) -> None:
-    """Make a link by which a user sets a new password, and take their second factor away.
+    """Create a link with which a user sets a new password, and remove their second factor.
 
-    The link counts once, and ends their sessions when it is used.
+    The link works once, and ends the user's sessions when it is used.
     """
     from highball.hub.auth.sessions import Access
 
     session: Session = context.obj
     place = find_place(session)
     if isinstance(place.database, Path) and not place.database.exists():
-        raise Unknown(f"no hub was ever served from {place.state}", code="database_unknown")
+        raise Unknown(f"no hub has ever used the state {place.state}", code="database_unknown")
     database = open_database(place.database)
     try:
         access = Access(database)
@@ -242,14 +242,14 @@ def reset_password(
         return
     if had_factor:
         session.output.line(
-            f"The second factor of {name} is taken away: the password alone will log them in."
+            f"The second factor of {name} is removed: the password alone is enough to log in."
         )
-    session.output.line(f"{name} sets a new password here, once, until {formatting.moment(link.expires_at)}:")
+    session.output.line(
+        f"{name} can set a new password with this link, once, until {formatting.moment(link.expires_at)}:"
+    )
     session.output.line(f"  {address or 'http://ADDRESS-OF-THE-HUB'}{path}")
     if address is None:
-        session.output.note(
-            "The hub does not serve now: begin it with highball serve, and open that path there."
-        )
+        session.output.note("The hub is not running: start it with highball serve, and open that path there.")
 
 
 # --- without a backup ----------------------------------------------------------------------------
@@ -259,29 +259,36 @@ def rebuild(
     context: typer.Context,
     repositories: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[REPOSITORY]...", help="Where to look; by default in all that are declared."),
+        typer.Argument(
+            metavar="[REPOSITORY]...", help="The repositories to search; by default all that are declared."
+        ),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Look in a repository that is not declared.")
+        str | None, typer.Option("--url", metavar="URL", help="Search a repository that is not declared.")
     ] = None,
     password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="The file with its password.")
+        Path | None,
+        typer.Option("--password-file", metavar="FILE", help="With --url: the file with its password."),
     ] = None,
     called: Annotated[
-        str, typer.Option("--as", metavar="KEY", help="What to call it from now on.")
+        str, typer.Option("--as", metavar="KEY", help="With --url: the ID to give it.")
     ] = "found",
     confirm: Annotated[
         list[str] | None,
-        typer.Option("--confirm", metavar="JOB", help="This job's snapshots are ours: govern them again."),
+        typer.Option(
+            "--confirm",
+            metavar="JOB",
+            help="Confirm that this job's snapshots are its own: apply its retention to them again.",
+        ),
     ] = None,
     without_backup: Annotated[
         bool,
-        typer.Option("--without-backup", help="Make jobs anew even where a backup of the hub was found."),
+        typer.Option("--without-backup", help="Reconstruct the jobs even if a hub backup was found."),
     ] = False,
 ) -> None:
-    """Find again what the repositories know: the newest backup of the hub, else the jobs, disabled.
+    """Rebuild the hub from the repositories: fetch its newest hub backup, else reconstruct the jobs, disabled.
 
-    Nothing is governed, and nothing removed, until a job is confirmed.
+    No retention applies, and nothing is removed, until a job is confirmed.
     """
     session: Session = context.obj
     place = _place_to_rebuild(session, url, password_file, called)
@@ -291,7 +298,7 @@ def rebuild(
         raise Unknown(
             f"there is no job {unknown[0]}",
             code="job_unknown",
-            hint="put it into the configuration first, as `highball hub rebuild` shows it",
+            hint="add it to the configuration first, as shown by `highball hub rebuild`",
         )
     refuse_if_served(place.database, END_FIRST)
     listing = _list_all(session.output, place, chosen)
@@ -313,7 +320,7 @@ def _place_to_rebuild(
     if url is None and password_file is None:
         return read_declared(find_place(session))
     if url is None or password_file is None:
-        raise Misuse("--url and --password-file go together")
+        raise Misuse("--url and --password-file need each other")
     try:
         place = find_place(session)
     except ConfigurationInvalid as error:
@@ -324,7 +331,7 @@ def _place_to_rebuild(
     tables = {**place.document.tables}
     if called in tables.get("repositories", {}):
         raise Conflict(
-            f"there is a repository {called} already", code="key_taken", hint="name another with --as"
+            f"there is a repository {called} already", code="key_taken", hint="choose another ID with --as"
         )
     password = {"file": str(password_file.absolute())}
     tables["repositories"] = {**tables.get("repositories", {}), called: {"url": url, "password": password}}
@@ -376,9 +383,9 @@ def _fetch(output: Output, place: HubInstallation, copy: Snapshot) -> None:
     path = rebuilding.find_copy_within(nodes)
     if path is None:
         raise Unknown(
-            f"the snapshot {copy.id[:8]} of the hub in {copy.repository} holds no backup of it",
+            f"the snapshot {copy.id[:8]} in {copy.repository} contains no hub backup",
             code="backup_unknown",
-            hint="make the jobs anew with --without-backup",
+            hint="reconstruct the jobs with --without-backup",
         )
     target = place.state / BACKUPS / os.fsdecode(path.rpartition(b"/")[2])
     target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -396,10 +403,10 @@ def _fetch(output: Output, place: HubInstallation, copy: Snapshot) -> None:
     way = f"highball hub restore-backup {target}"
     if output.for_people:
         output.line(
-            f"✓ {copy.repository} holds a backup of the hub, made {formatting.moment(manifest.made_at)}",
+            f"✓ fetched the hub backup of {formatting.moment(manifest.made_at)} from {copy.repository}",
             "green",
         )
-        output.line(f"  bring it back with: {way}")
+        output.line(f"  restore it with: {way}")
     else:
         made = time_to_text(manifest.made_at)
         output.document({"backup": str(target), "made_at": made, "repository": copy.repository})
@@ -418,10 +425,12 @@ def _make_jobs(
         output.document({"jobs": rows, "toml": text})
         return
     if not found:
-        output.line("No snapshot tells of a job that is not declared already.")
+        output.line("No snapshot names a job that is not declared already.")
         return
-    output.note("These jobs were found. They are disabled, and nothing of theirs is removed, until you put")
-    output.note("them into the configuration, complete them, and say: highball hub rebuild --confirm JOB")
+    output.note(
+        "These jobs were found. They are disabled, and none of their snapshots are removed, until you add"
+    )
+    output.note("them to the configuration, complete them, and run: highball hub rebuild --confirm JOB")
     sys.stdout.write("".join(f"{safe(line)}\n" for line in text.splitlines()))  # never broken at an edge
 
 
@@ -433,4 +442,7 @@ def _confirm(output: Output, place: HubInstallation, listing: list[Snapshot], jo
         output.document({"adopted": counts})
         return
     for job, count in counts.items():
-        output.line(f"✓ {job}: {formatting.counted(count, 'snapshot')} governed again", "green")
+        output.line(
+            f"✓ {job}: {formatting.counted(count, 'snapshot')} confirmed; its retention applies again",
+            "green",
+        )

@@ -17,10 +17,10 @@ from highball.schedule import check_timezone
 def init_config(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Where to write it; without, to standard output.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The file to write; by default standard output.")
     ] = None,
 ) -> None:
-    """Write a commented sample of a configuration: every field, its meaning and a value."""
+    """Write a commented sample configuration: every field with its meaning and a value."""
     from highball.config.sample import sample
 
     session: Session = context.obj
@@ -32,13 +32,11 @@ def init_config(
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write(text)
     except FileExistsError:
-        hint = "name another, or move it away"
-        raise Conflict(
-            f"{file} is there already, and is left as it is", code="file_exists", hint=hint
-        ) from None
+        hint = "choose another name, or move it away"
+        raise Conflict(f"{file} exists already, and was not changed", code="file_exists", hint=hint) from None
     if session.output.for_people:
         session.output.line(f"✓ wrote {file}", "green")
-        session.output.line(f"  change it to your needs, then: highball -c {file} validate")
+        session.output.line(f"  edit it, then: highball -c {file} validate")
     else:
         session.output.document({"file": str(file)})
 

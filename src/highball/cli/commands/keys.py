@@ -26,21 +26,28 @@ if TYPE_CHECKING:
 
 Adds = Annotated[
     str | None,
-    typer.Option("--add", metavar="NAME", help="Let the new password open it, too; so the key is called."),
+    typer.Option("--add", metavar="NAME", help="Add a key with this name: a further password."),
 ]
-Rotates = Annotated[
-    bool, typer.Option("--rotate", help="Let the new password take the place of the one that opens it now.")
-]
+Rotates = Annotated[bool, typer.Option("--rotate", help="Replace the password in use by a new one.")]
 Removes = Annotated[
-    str | None, typer.Option("--remove", metavar="ID", help="Let the password of this key open it no more.")
+    str | None,
+    typer.Option(
+        "--remove",
+        metavar="ID",
+        help="Remove the key with this ID: its password no longer opens the repository.",
+    ),
 ]
 NewPasswordFile = Annotated[
     Path | None,
     typer.Option(
-        "--new-password-file", metavar="FILE", help="The new password; over a hub one is made up without."
+        "--new-password-file",
+        metavar="FILE",
+        help="The file with the new password; over a hub one is generated without it.",
     ),
 ]
-OfAdmin = Annotated[bool, typer.Option("--admin", help="Rotate the password of the access that may delete.")]
+OfAdmin = Annotated[
+    bool, typer.Option("--admin", help="With --rotate: replace the password of the admin credentials.")
+]
 
 
 def keys(
@@ -54,10 +61,10 @@ def keys(
     yes: Yes = False,
     wait: Wait = None,
 ) -> None:
-    """Show the keys of a repository, each a password that opens all of it; add one, rotate the password, remove one."""
+    """List the keys (passwords) of a repository; add or remove one, or rotate the password in use."""
     session: Session = context.obj
     if sum(map(bool, (add, rotate, remove))) > 1:
-        raise Misuse("--add, --rotate and --remove are one each")
+        raise Misuse("--add, --rotate and --remove exclude each other")
     patience = read_wait(wait)
     place = session.place()
     [key] = choose_repositories(place.document, [repository])
@@ -95,9 +102,13 @@ def _add(
         note(line)
     former = next((step.former_key for step in run.steps if step.former_key), None)
     if former:
-        note(f"The old password opens it until its key is removed: highball keys {key} --remove {former[:8]}")
+        note(
+            f"The old password remains valid until its key is removed: highball keys {key} --remove "
+            f"{former[:8]}"
+        )
     note(
-        "The data is not encrypted anew: whoever copied a key and its password before can read what was there."
+        "The data is not encrypted again: anybody with an earlier copy of a key and its password "
+        "can still read it."
     )
 
 
@@ -110,15 +121,15 @@ def _find(found: list[KeyTold], id: str, repository: str) -> KeyTold:
     matching = [one for one in found if one.id.startswith(id.lower())]
     if len(matching) != 1:
         raise Unknown(
-            f"{'no key' if not matching else 'more than one key'} of {repository} begins with {id[:64]}",
+            f"{'no key' if not matching else 'more than one key'} of {repository} starts with {id[:64]}",
             code="key_unknown",
             hint=f"see them with: highball keys {repository}",
         )
     if not matching[0].removable:
         raise Conflict(
-            f"the key {matching[0].id[:8]} opens {repository} for Highball: it is never removed",
+            f"the key {matching[0].id[:8]} of {repository} is in use by Highball, and cannot be removed",
             code="key_in_use",
-            hint=f"let a new password take its place first: highball keys {repository} --rotate",
+            hint=f"replace it by a new password first: highball keys {repository} --rotate",
         )
     return matching[0]
 
@@ -127,9 +138,9 @@ def _agree(session: Session, one: KeyTold, repository: str, *, yes: bool) -> Non
     if yes:
         return
     if not session.output.interactive:
-        raise Misuse("removing a key needs --yes where nobody can be asked", code="confirmation_required")
+        raise Misuse("removing a key needs --yes when nobody can be asked", code="confirmation_required")
     called = f"{one.user}@{one.host}"
     if not session.output.confirm(
-        f"Remove the key {one.id[:8]} ({called})? Its password opens {repository} no more."
+        f"Remove the key {one.id[:8]} ({called})? Its password will no longer open {repository}."
     ):
         raise Cancelled("nothing was changed")

@@ -51,7 +51,7 @@ Orders = list[tuple[str, Callable[[], Any]]]
 
 
 def verify(context: typer.Context, jobs: Jobs = None, read_data: ReadsAll = False, wait: Wait = None) -> None:
-    """Prove that the newest snapshots can be restored: bring files back to scratch and compare them."""
+    """Run a restore test of the newest snapshots: restore files to a temporary folder and compare them."""
     session: Session = context.obj
     patience = read_wait(wait)
     place = session.place(looks=True)
@@ -79,18 +79,16 @@ def forget(
     yes: Yes = False,
     wait: Wait = None,
 ) -> None:
-    """Apply retention: remove the snapshots that no rule keeps; on a terminal the plan is shown first."""
+    """Apply retention and remove the snapshots that no rule keeps; on a terminal the plan is shown first."""
     session: Session = context.obj
     patience = read_wait(wait)
     if snapshot is not None:
         if jobs or approve or dry_run:
-            raise Misuse("--snapshot names all that goes: no JOB, --approve or --dry-run beside it")
+            raise Misuse("--snapshot cannot be combined with JOB, --approve or --dry-run")
         _forget_one(session, snapshot, repository, patience, yes=yes)
         return
     if repository is not None:
-        raise Misuse(
-            "--repository goes with --snapshot", hint="name jobs to apply the retention of these alone"
-        )
+        raise Misuse("--repository needs --snapshot", hint="to limit it, name jobs")
     place = session.place(looks=dry_run)
     chosen = choose_jobs(place.document, jobs) if jobs else list(place.document.jobs)
     pairs = [(job, key) for job in chosen for key in place.list_repositories_of(job)]
@@ -119,7 +117,7 @@ def _forget_one(
     """Remove one snapshot; raises Misuse where what is named is none, or nobody can be asked."""
     if not names_snapshot(snapshot):
         raise Misuse(
-            f"{snapshot or 'nothing'} is not the id of a snapshot",
+            f"{snapshot or 'nothing'} is not a snapshot ID",
             code="snapshot_invalid",
             hint="it is 8 to 64 digits and letters a to f; see them with: highball snapshots",
         )
@@ -129,7 +127,7 @@ def _forget_one(
     demand_maintained(key, place.document.repositories[key])
     if not yes:
         if not session.output.interactive:
-            raise Misuse("--snapshot needs --yes where nobody can be asked", code="confirmation_required")
+            raise Misuse("--snapshot needs --yes when nobody can be asked", code="confirmation_required")
         told = f"{found.id[:8]} of {found.job or found.host}, {formatting.moment(found.time)},"
         if not session.output.confirm(f"Remove {told} from {key} for good?"):
             session.output.note("Nothing was removed.")
@@ -193,7 +191,7 @@ def _demand_moving(plans: list[Plan]) -> None:
     if held and len(held) == len(plans):
         plan, why = held[0]
         raise NotAllowed(
-            f"retention of {plan.job} in {plan.repository} stands still: {why.message}",
+            f"retention of {plan.job} in {plan.repository} is on hold: {why.message}",
             code=why.code,
             hint=_what_to_do(plan, why.code),
         )
@@ -207,7 +205,7 @@ def _what_to_do(plan: Plan, code: str) -> str:
 
 
 def accept(context: typer.Context, target: Acceptable, reason: Why = None) -> None:
-    """Say that what holds retention is right: it goes on from now on. The reason stands in the audit."""
+    """Accept what put retention on hold, so that it continues. The reason is kept in the audit log."""
     session: Session = context.obj
     place = session.place()
     place.make_ready([])
@@ -228,7 +226,7 @@ def command_of(verb: Verb) -> Callable[..., None]:
 
 
 def stats(context: typer.Context, repositories: Repositories = None, wait: Wait = None) -> None:
-    """Measure what each repository stores."""
+    """Measure how much each repository stores."""
     done = _maintain(context, repositories, wait, "stats", answers=False)
     session: Session = context.obj
     answers.show_sizes(session.output, done)
@@ -261,7 +259,7 @@ def unlock(
     remove_all: RemovesAll = False,
     yes: Yes = False,
 ) -> None:
-    """Show the locks with their owners, and remove those that its engine calls stale."""
+    """Show the locks with their owners, and remove the stale ones."""
     session: Session = context.obj
     place = session.place()
     chosen = choose_repositories(place.document, repositories or [])

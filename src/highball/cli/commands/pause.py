@@ -20,13 +20,18 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="TIME|DURATION",
-        help="Until when, like 2030-01-31T06:00 or 8h; without, until somebody resumes it.",
+        help="When the pause ends, like 2030-01-31T06:00 or 8h; without it, on resume.",
     ),
 ]
 WithMaintenance = Annotated[
-    bool, typer.Option("--maintenance", help="With everything that keeps repositories and the hub in order.")
+    bool,
+    typer.Option(
+        "--maintenance", help="Also pause the scheduled maintenance of repositories and of the hub."
+    ),
 ]
-WhyPaused = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; stands beside it.")]
+WhyPaused = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="The reason, shown with the pause.")
+]
 
 
 def pause(
@@ -36,12 +41,12 @@ def pause(
     maintenance: WithMaintenance = False,
     reason: WhyPaused = None,
 ) -> None:
-    """Let jobs not run by themselves for a while: all of them, or those that are named."""
+    """Pause the schedules of all jobs, or of the ones given."""
     session: Session = context.obj
     if session.hub is None:
         _speaks_to_a_hub("pause")
     if jobs and maintenance:
-        raise Misuse("--maintenance goes with all jobs", hint="leave the names away, or --maintenance")
+        raise Misuse("--maintenance pauses all jobs", hint="omit the jobs, or --maintenance")
     hub = session.reach()
     told = {"until": _read_until(until), "reason": reason}
     if not jobs:
@@ -53,7 +58,7 @@ def pause(
 
 
 def resume(context: typer.Context, jobs: Jobs = None) -> None:
-    """Let what is paused run by itself again: everything, or the jobs that are named."""
+    """End the pause of all schedules, or of the jobs given."""
     session: Session = context.obj
     if session.hub is None:
         _speaks_to_a_hub("resume")
@@ -68,8 +73,8 @@ def resume(context: typer.Context, jobs: Jobs = None) -> None:
 
 def _speaks_to_a_hub(verb: str) -> NoReturn:
     raise Misuse(
-        f"{verb} speaks to a hub",
-        hint="name it with --hub; on one machine whatever calls highball, like cron, is what to stop",
+        f"{verb} needs a hub",
+        hint="name it with --hub; on a single machine stop the scheduler that runs highball, like cron",
     )
 
 
@@ -89,7 +94,7 @@ def _read_length(text: str) -> timedelta:
         return duration_from_value(text)
     except ValueError:
         raise Misuse(
-            f"--until: {text[:40]} is no time and no duration",
+            f"--until: {text[:40]} is neither a time nor a duration",
             code="pause_unknown",
             hint="write it like 2030-01-31T06:00, 2030-01-31 or 8h",
         ) from None

@@ -15,18 +15,21 @@ from highball.config.document import effective_job, find_nearest
 from highball.errors import Conflict, Failed, Misuse, Unknown
 
 OutOption = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Into this new file, for you alone.")
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Write it to this new file, readable only by you."),
 ]
-ShowOption = Annotated[bool, typer.Option("--show", help="Print it here, secrets and all.")]
+ShowOption = Annotated[
+    bool, typer.Option("--show", help="Print it to standard output, including the secrets.")
+]
 
 
 def recovery_kit(
     context: typer.Context,
-    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="Whose data.")],
+    repository: Annotated[str, typer.Argument(metavar="REPOSITORY", help="The repository's ID.")],
     out: OutOption = None,
     show: ShowOption = False,
 ) -> None:
-    """Make the page to print for a repository: address, password, and the plain commands that bring data back."""
+    """Create a repository's recovery kit: a page to print with address, password and the commands to restore."""
     session: Session = context.obj
     _demand_a_place(out, show)
     _hand_out(session, _make_kit(session, repository), out, {"repository": repository})
@@ -55,7 +58,7 @@ def _make_kit(session: Session, repository: str) -> str:
 
 
 def hub_recovery_kit(context: typer.Context, out: OutOption = None, show: ShowOption = False) -> None:
-    """Make the page to print for the hub: the key of its vault, and the way back to its database."""
+    """Create the hub's recovery kit: a page to print with its vault's key and the steps to restore its database."""
     from highball.cli.commands.hub import find_place, read_declared
     from highball.cli.own_places import find_key_folder
     from highball.hub.disaster.hub_kit import hub_kit
@@ -99,9 +102,9 @@ def _read_key(path: Path) -> bytes | None:
 def _demand_a_place(out: Path | None, show: bool) -> None:
     if out is None and not show:
         raise Misuse(
-            "a recovery kit holds secrets: say where it goes",
+            "a recovery kit contains secrets: choose where to write it",
             code="confirmation_required",
-            hint="--out FILE writes it for you alone, --show prints it here",
+            hint="--out FILE writes a file that only you can read, --show prints it here",
         )
 
 
@@ -112,7 +115,7 @@ def _hand_out(session: Session, page: str, out: Path | None, about: dict[str, st
         shown = {"kit": page} if out is None else {"file": str(out.absolute())}
         session.output.document(about | shown)
     elif out is not None:
-        session.output.line(f"✓ {out}: print it, put it in a safe place, and remove the file", "green")
+        session.output.line(f"✓ {out}: print it, keep it in a safe place, and remove the file", "green")
     else:
         sys.stdout.write("".join(f"{safe(line)}\n" for line in page.splitlines()))  # never broken at an edge
 
@@ -122,7 +125,7 @@ def _write(out: Path, page: str) -> None:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise Conflict(
-            f"{out} is there already", code="file_exists", hint="remove it, or name another"
+            f"{out} exists already", code="file_exists", hint="remove it, or choose another name"
         ) from None
     except OSError as error:
         raise Failed(f"{out} cannot be written: {error.strerror}", code="file_unwritten") from None

@@ -52,9 +52,9 @@ def restore(
     yes: Yes = False,
     wait: Wait = None,
 ) -> None:
-    """Bring files back, by default into a new directory; in place only after the plan was shown.
+    """Restore files, by default to a new folder; in place only after showing the plan.
 
-    Over a hub, to the job's own machine.
+    Over a hub, files are restored on the job's host.
     """
     session: Session = context.obj
     patience = read_wait(wait)
@@ -62,8 +62,8 @@ def restore(
         raise Misuse("--target and --in-place exclude each other")
     if target is not None and not target.strip():
         raise Misuse(
-            "--target names no folder",
-            hint="name a new folder, or leave --target out for one below the present folder",
+            "--target is blank",
+            hint="name a new folder, or omit --target for one in the current folder",
         )
     paths = [whole_path("--path", text) for text in path or []]
     place = session.place(looks=True)
@@ -106,7 +106,7 @@ def _agreed(output: Output, yes: bool) -> bool:
         return True
     if not output.interactive:
         raise Misuse(
-            "a restore in place needs --yes where nobody can be asked",
+            "a restore in place needs --yes when nobody can be asked",
             code="confirmation_required",
             hint="see the plan first with --dry-run",
         )
@@ -142,8 +142,8 @@ def _groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
     groups = (
         ("new", plan.new, "green"),
         ("replaced", plan.replaced, "yellow"),
-        ("there as another kind of file", plan.other_kind, "yellow"),
-        ("kept as they are", plan.kept, None),
+        ("exists as another kind of file", plan.other_kind, "yellow"),
+        ("kept unchanged", plan.kept, None),
         ("unchanged", plan.unchanged, None),
     )
     lines: list[tuple[str, str | None]] = []
@@ -158,7 +158,7 @@ def _groups(plan: RestorePlan) -> list[tuple[str, str | None]]:
             ]
     if plan.other_kind_left:
         left = formatting.counted(
-            plan.other_kind_left, "of these stays as it is", "of these stay as they are"
+            plan.other_kind_left, "of these is left unchanged", "of these are left unchanged"
         )
         lines.append((f"          {left}", "yellow"))
     return lines or [("nothing to restore", None)]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: InRepository = None) -> None:
-    """List the snapshots, other tools' among them (these have no job)."""
+    """List the snapshots, including foreign ones (of other tools), which have no job."""
     session: Session = context.obj
     place = session.place(looks=True)
     repositories = _repositories_for(place, job, repository)
@@ -74,7 +74,7 @@ def list_nodes(
     path: FolderArgument = None,
     repository: InRepository = None,
 ) -> None:
-    """List what a snapshot holds."""
+    """List the files of a snapshot."""
     session: Session = context.obj
     folder = None if path is None else whole_path("PATH", path)
     place = session.place(looks=True)
@@ -94,13 +94,13 @@ def diff(
     repository: InRepository = None,
     file: ComparedFile = None,
 ) -> None:
-    """Show what differs between two snapshots: + added, - removed, M content, T kind, U metadata."""
+    """Compare two snapshots: + added, - removed, M content, T type, U metadata."""
     session: Session = context.obj
     if file is not None and a is None:
         render.show_changes(session.output, session.place(looks=True).plan_changes(file))
         return
     if a is None or b is None or file is not None:
-        raise Misuse("diff wants two snapshots, or -f FILE", hint="highball diff A B")
+        raise Misuse("diff needs two snapshots, or -f FILE", hint="highball diff A B")
     place = session.place(looks=True)
     old = find_snapshot(place, a, repository)
     new = find_snapshot(place, b, old.repository)
@@ -113,11 +113,11 @@ def dump(
     path: ContentArgument,
     repository: InRepository = None,
 ) -> None:
-    """Write a file's content, or a folder as a tar archive, to standard output."""
+    """Write a file's content to standard output; a folder as a tar archive."""
     session: Session = context.obj
     if not session.output.for_people:
         raise Misuse(
-            "dump writes the content itself, so it has no other form", hint="leave --json or --events away"
+            "dump writes only the content, and has no other output format", hint="omit --json or --events"
         )
     wanted = whole_path("PATH", path)
     place = session.place(looks=True)

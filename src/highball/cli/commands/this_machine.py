@@ -29,6 +29,4 @@ def _of_hub() -> dict[str, Callable[..., Any]]:
 GROUPS: dict[str, Callable[[], dict[str, Callable[..., Any]]]] = {"hub": _of_hub}
 """Commands of two words, like `highball hub backup`; read when one of them is called."""
 
-TITLES = {
-    "hub": "Look after the hub itself: its backups, its recovery kit, its way back, a forgotten password."
-}
+TITLES = {"hub": "Maintain the hub itself: backups, recovery kit, restore, forgotten passwords."}

@@ -118,7 +118,7 @@ def test_a_host_elsewhere_is_invited_by_one_line_that_counts_once(served: Served
         until(lambda: laptop.is_there, otherwise=laptop.said)
     nobody = {"PATH": SEARCH_PATH, "HOME": str(tmp_path), "HIGHBALL_STATE": str(tmp_path / "other")}
     refused = subprocess.run([HIGHBALL, "agent"], env=nobody, capture_output=True, text=True, check=False)
-    assert (refused.returncode, "belongs to no hub" in refused.stderr) == (2, True)
+    assert (refused.returncode, "has not joined a hub" in refused.stderr) == (2, True)
 
 
 def test_another_key_is_shown_agreed_to_and_given(served: Served, tmp_path: Path) -> None:
@@ -138,8 +138,11 @@ def test_another_key_is_shown_agreed_to_and_given(served: Served, tmp_path: Path
     assert call("rekey", "profile", "often", "hourly").returncode == 2, "nobody can be asked"
     assert served.get("profiles/often")["key"] == "often"
     done = call("rekey", "profile", "often", "hourly", "--yes")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stdout) == (0, "✓ the ID of often is now hourly\n"), done.stderr
     assert served.get("jobs/letters")["spec"]["profile"] == "hourly"
+    back = call("change-id", "profile", "hourly", "often", "--yes")
+    assert (back.returncode, back.stdout) == (0, "✓ the ID of hourly is now often\n"), back.stderr
+    assert served.get("jobs/letters")["spec"]["profile"] == "often"
     assert call("rekey", "job", "nothing", "other", "--yes").returncode == 4
     of_file = call("rekey", "job", "docs", "papers", "--yes")
     assert (of_file.returncode, str(served.configuration) in of_file.stderr) == (6, True)

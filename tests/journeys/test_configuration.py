@@ -286,3 +286,12 @@ def test_another_key_is_written_in_the_file_first_and_what_was_known_stays(tmp_p
     ]
     assert objects() == [("attic", '["nas"]'), ("docs", "[]")]
     assert call("runs").returncode == 0
+    tables["repositories"] = {"nas": repository}
+    tables["jobs"] = {"docs": {"sources": ["/etc"], "repositories": ["nas"]}}
+    back = call("change-id", "repository", "attic", "nas", "--yes")
+    assert back.returncode == 0, back.stdout
+    assert [(one["kind"], one["what"]) for one in json.loads(back.stdout)] == [
+        ("repository", "rekeyed"),
+        ("job", "changed"),
+    ]
+    assert [key for key, _ in objects()] == ["docs", "nas"]

@@ -40,7 +40,7 @@ HIDDEN = {"backup"}
 
 app = typer.Typer(
     name="highball",
-    help="Back up with restic, prove it, keep it, restore it.",
+    help="Back up with restic: run backups, test restores, apply retention, restore files.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -58,35 +58,38 @@ def _tell_version(wanted: bool) -> None:
 def highball(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("-c", "--config", help="The configuration: TOML or YAML.", metavar="FILE")
+        Path | None,
+        typer.Option("-c", "--config", help="The configuration file: TOML or YAML.", metavar="FILE"),
     ] = None,
     hub: Annotated[
         str | None,
-        typer.Option("--hub", help="The hub to speak to, instead of this machine.", metavar="URL"),
+        typer.Option("--hub", help="Use this hub instead of this machine.", metavar="URL"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Answer with one JSON document.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Stream events as JSON lines.")] = False,
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", help="Tell on standard error what is started and what it prints."),
+        typer.Option(
+            "-v", "--verbose", help="Show on standard error every program that is started and its output."
+        ),
     ] = False,
     version: Annotated[
         bool,
-        typer.Option(
-            "-V", "--version", help="Say which version this is.", is_eager=True, callback=_tell_version
-        ),
+        typer.Option("-V", "--version", help="Show the version.", is_eager=True, callback=_tell_version),
     ] = False,
 ) -> None:
-    """Back up with restic, prove it, keep it, restore it."""
+    """Back up with restic: run backups, test restores, apply retention, restore files."""
     session: Session = context.obj
     session.config = config
     if verbose:
         session.output.verbose = True
         tell_everything()
     if hub is not None and config is not None:
-        raise Misuse("--hub and -c exclude each other: either a hub or this machine")
+        raise Misuse("--hub and -c exclude each other: use a hub or this machine")
     if session.hub is not None and config is not None:
-        raise Misuse("-c names a file, and HIGHBALL_HUB a hub: which is meant?", hint="unset HIGHBALL_HUB")
+        raise Misuse(
+            "-c and HIGHBALL_HUB exclude each other: use a hub or this machine", hint="unset HIGHBALL_HUB"
+        )
     if json and events:
         raise Misuse("--json and --events exclude each other")
 
@@ -142,7 +145,7 @@ def register(named: str | None = None, then: str = "", *_: str, over_hub: bool =
             app.add_typer(_as_group(verbs_of), name=name, help=title, short_help=_main_clause(title))
         else:
             hidden = name in HIDDEN or (name in OVER_HUB_ALONE and not over_hub)
-            short = _in_short(verbs[name])
+            short = _alias(name) or _in_short(verbs[name])
             app.command(name, hidden=hidden, short_help=short, epilog=_who_may(name))(verbs[name])
 
 
@@ -152,7 +155,7 @@ def _demand_over_hub(named: str, then: str, verbs: Verbs, groups: Groups) -> Non
     if named not in verbs and not is_of_group:
         words = f"{named} {then}" if named in groups else named
         raise NotAllowed(
-            f"{words} concerns this machine, not a hub", code="not_over_hub", hint="leave --hub away"
+            f"{words} works on this machine only, not over a hub", code="not_over_hub", hint="omit --hub"
         )
 
 
@@ -168,7 +171,7 @@ def _tables(over_hub: bool) -> tuple[Verbs, Groups, dict[str, str]]:
         return (
             table.all_commands(),
             {"hub": lambda: table.OF_HUB},
-            {"hub": "Look after the hub itself: its backups."},
+            {"hub": "Maintain the hub itself: backups."},
         )
     from highball.cli.commands import this_machine
 
@@ -187,12 +190,19 @@ def _in_short(command: Callable[..., Any]) -> str:
     return _main_clause(command.__doc__ or "")
 
 
+def _alias(command: str) -> str | None:
+    """What the list of commands says of a command that is another name of one."""
+    from highball.cli.commands.table import ALIASES
+
+    return f"Alias of {ALIASES[command]}" if command in ALIASES else None
+
+
 def _who_may(command: str) -> str | None:
     """Whom a hub lets order it, behind the help of a command that is a verb of the table of actions."""
     from highball.cli.commands.table import role_over_hub
 
     role = role_over_hub(command)
-    return None if role is None else f"Over a hub this takes the role {role}."
+    return None if role is None else f"Over a hub it requires the role {role}."
 
 
 def _main_clause(text: str) -> str:
@@ -257,7 +267,7 @@ def _globals_first(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _as_misuse(error: TyperException) -> HighballError:
     describe = getattr(error, "format_message", None)
     text = describe() if describe else str(error)
-    message = (text or "this call makes no sense").strip().rstrip(".")
+    message = (text or "this command line is not valid").strip().rstrip(".")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "highball"
     return Misuse(message, hint=f"see: {command} --help")
@@ -271,7 +281,7 @@ def _as_our_fault(error: Exception, *, traced: bool) -> HighballError:
     return Failed(
         f"Highball itself failed: {type(error).__name__}: {error}",
         code="internal_error",
-        hint="this is a fault of Highball; --verbose shows where",
+        hint="this is a bug in Highball; --verbose shows where",
     )
 
 

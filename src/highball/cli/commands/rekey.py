@@ -1,4 +1,4 @@
-"""rekey: another key for what is declared, here and over a hub; its snapshots and its history go with it.
+"""rekey, change-id: another key for what is declared, here and over a hub; its snapshots and its history go with it.
 
 What changes is shown first. On one machine the file says the new key before the record does: the file has the
 last word, and would bring the old key back otherwise.
@@ -27,9 +27,11 @@ class Kind(StrEnum):
     PIN = "pin"
 
 
-OfKind = Annotated[Kind, typer.Argument(help="What it is.", metavar="KIND")]
-OldKey = Annotated[str, typer.Argument(help="Its key until now.", metavar="OLD")]
-NewKey = Annotated[str, typer.Argument(help="Its key from now on.", metavar="NEW")]
+OfKind = Annotated[
+    Kind, typer.Argument(help="What it is: job, repository, profile, host or pin.", metavar="KIND")
+]
+OldKey = Annotated[str, typer.Argument(help="Its present ID.", metavar="OLD")]
+NewKey = Annotated[str, typer.Argument(help="Its new ID.", metavar="NEW")]
 
 
 def rekey(
@@ -40,7 +42,7 @@ def rekey(
     yes: Yes = False,
     dry_run: PlansChanges = False,
 ) -> None:
-    """Give a job, repository, host, profile or pin another key; snapshots and history stay with it."""
+    """Change the ID of a job, repository, profile, host or pin; its snapshots and history stay with it."""
     session: Session = context.obj
 
     def agree(changes: list[dict[str, Any]]) -> None:
@@ -67,8 +69,10 @@ def _agree(session: Session, changes: list[dict[str, Any]], *, yes: bool, dry_ru
     if yes:
         return
     if not output.interactive:
-        raise Misuse("rekey needs --yes where nobody can be asked", code="confirmation_required")
-    if not output.confirm("Do it? The old key is not free afterwards: its snapshots are still known by it."):
+        raise Misuse("changing an ID needs --yes when nobody can be asked", code="confirmation_required")
+    if not output.confirm(
+        "Change the ID? The old one cannot be used again: it still identifies the snapshots."
+    ):
         raise Cancelled("nothing was changed")
 
 
@@ -76,6 +80,6 @@ def _tell(session: Session, changes: list[dict[str, Any]]) -> None:
     """Say that it is done."""
     if session.output.for_people:
         first = changes[0]
-        session.output.line(f"✓ {first['key']} is {first['differences'][0]['after']} now", "green")
+        session.output.line(f"✓ the ID of {first['key']} is now {first['differences'][0]['after']}", "green")
     else:
         render.show_changes(session.output, changes)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": configuration.export,
     "apply": configuration.apply,
     "rekey": rekey.rekey,
+    "change-id": rekey.rekey,
     "setup": configuration.setup,
     "run": backup.run,
     "backup": backup.run,
@@ -57,6 +58,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 OF_HUB: dict[str, Callable[..., Any]] = {"backup": backup.back_up_hub}
 """Those of `highball hub` that a hub carries out itself; the others need its machine."""
 
+
+ALIASES = {"backup": "run", "change-id": "rekey"}
+"""Other names of commands."""
 
 ALSO_CALLED = {"run": "backup"}
 """The commands that are called otherwise than the verb that they order."""

@@ -206,7 +206,7 @@ def _who_may(command: str) -> str | None:
 
 
 def _main_clause(text: str) -> str:
-    return re.split(r"[:;.,](?:\s|$)", text, maxsplit=1)[0]
+    return re.split(r"[:;.](?:\s|$)", text, maxsplit=1)[0]
 
 
 def names_hub(arguments: Sequence[str]) -> bool:

@@ -62,7 +62,7 @@ GroupArgument = Annotated[
 
 Limit = Annotated[int, typer.Option("--limit", "-n", help="How many to show, newest first.", min=1)]
 InRepository = Annotated[
-    str | None, typer.Option("--repository", "-r", metavar="KEY", help="Only this repository.")
+    str | None, typer.Option("--repository", "-r", metavar="ID", help="Only this repository.")
 ]
 Wait = Annotated[
     str | None,

@@ -271,7 +271,7 @@ def rebuild(
         typer.Option("--password-file", metavar="FILE", help="With --url: the file with its password."),
     ] = None,
     called: Annotated[
-        str, typer.Option("--as", metavar="KEY", help="With --url: the ID to give it.")
+        str, typer.Option("--as", metavar="ID", help="With --url: the ID to give it.")
     ] = "found",
     confirm: Annotated[
         list[str] | None,

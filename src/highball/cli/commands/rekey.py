@@ -27,9 +27,7 @@ class Kind(StrEnum):
     PIN = "pin"
 
 
-OfKind = Annotated[
-    Kind, typer.Argument(help="What it is: job, repository, profile, host or pin.", metavar="KIND")
-]
+OfKind = Annotated[Kind, typer.Argument(help="The kind of object.", metavar="KIND")]
 OldKey = Annotated[str, typer.Argument(help="Its present ID.", metavar="OLD")]
 NewKey = Annotated[str, typer.Argument(help="Its new ID.", metavar="NEW")]
 

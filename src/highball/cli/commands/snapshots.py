@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def snapshots(context: typer.Context, job: OnlySnapshotsOf = None, repository: InRepository = None) -> None:
-    """List the snapshots, including foreign ones (of other tools), which have no job."""
+    """List the snapshots, including foreign ones (of other tools); these have no job."""
     session: Session = context.obj
     place = session.place(looks=True)
     repositories = _repositories_for(place, job, repository)

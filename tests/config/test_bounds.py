@@ -23,13 +23,13 @@ MANY = {
 def test_too_many_values_in_yaml(what: str) -> None:
     with pytest.raises(ConfigurationInvalid, match="the configuration has a problem") as raised:
         read(MANY[what], "yaml")
-    assert "values, so it is no configuration" in raised.value.problems[0].message
+    assert "values, so it is not a configuration" in raised.value.problems[0].message
 
 
 def test_too_many_values_in_toml() -> None:
     with pytest.raises(ConfigurationInvalid) as raised:
         read(b"a=[" + b"1," * 1_900_000 + b"]", "toml")
-    assert "values, so it is no configuration" in raised.value.problems[0].message
+    assert "values, so it is not a configuration" in raised.value.problems[0].message
 
 
 @pytest.mark.parametrize(

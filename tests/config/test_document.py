@@ -76,17 +76,17 @@ def test_unknown_references_are_named_where_they_stand() -> None:
 @pytest.mark.parametrize(
     ("parents", "said"),
     [
-        ({"a": "b", "b": "a"}, ["profiles.a.profile: goes round in a circle: a → b → a"]),
-        ({"a": "a"}, ["profiles.a.profile: goes round in a circle: a → a"]),
+        ({"a": "b", "b": "a"}, ["profiles.a.profile: is circular: a → b → a"]),
+        ({"a": "a"}, ["profiles.a.profile: is circular: a → a"]),
         (
             {"x": "a", "a": "b", "b": "c", "c": "a"},
-            ["profiles.a.profile: goes round in a circle: a → b → c → a"],
+            ["profiles.a.profile: is circular: a → b → c → a"],
         ),
         (
             {"a": "b", "b": "a", "c": "d", "d": "c", "e": "c"},
             [
-                "profiles.a.profile: goes round in a circle: a → b → a",
-                "profiles.c.profile: goes round in a circle: c → d → c",
+                "profiles.a.profile: is circular: a → b → a",
+                "profiles.c.profile: is circular: c → d → c",
             ],
         ),
     ],
@@ -109,7 +109,7 @@ def test_a_job_needs_repositories_and_sources() -> None:
         'repositories: is missing: the job has nowhere to back up to (write repositories = ["nas"])'
     ]
     assert problems_in({"jobs": {"j": {"sources": ["/srv"]}}}) == [
-        "jobs.j.repositories: is missing: the job has nowhere to back up to (declare one: [repositories.KEY])"
+        "jobs.j.repositories: is missing: the job has nowhere to back up to (declare one: [repositories.ID])"
     ]
     assert problems_in_job(sources=["", None, {}, {"path": "", "exclude": []}]) == [
         "sources: names nothing to back up"
@@ -127,16 +127,16 @@ def test_blank_sources_are_ignored_and_the_others_keep_their_numbers() -> None:
     read = document({"sources": ["", "/srv", None, {"path": "/etc"}, "  "]})
     assert [source.path for source in read.jobs["j"].paths] == [b"/srv", b"/etc"]
     assert problems_in_job(sources=["", "/srv", "x", {"path": "/srv/"}]) == [
-        'sources[2]: "x" is not a whole path (it begins with /)',
-        "sources[3]: /srv stands here twice",
+        'sources[2]: "x" is not an absolute path (it starts with /)',
+        "sources[3]: /srv is listed twice",
     ]
 
 
 def test_no_source_lies_in_another() -> None:
     assert problems_in_job(sources=["/srv/a", "/srv", "/srv/a/b", "/srvx"]) == [
-        "sources[0]: /srv/a lies inside /srv, another source",
-        "sources[2]: /srv/a/b lies inside /srv/a, another source",
-        "sources[2]: /srv/a/b lies inside /srv, another source",
+        "sources[0]: /srv/a is inside /srv, another source",
+        "sources[2]: /srv/a/b is inside /srv/a, another source",
+        "sources[2]: /srv/a/b is inside /srv, another source",
     ]
 
 
@@ -152,7 +152,7 @@ def test_no_source_lies_in_another() -> None:
 def test_a_repository_within_a_source_is_refused(sources: list[Any], excludes: list[str]) -> None:
     (said,) = problems_in_job(sources=sources, exclude=excludes)
     assert said.startswith(
-        f"sources: {sources[0]} holds the repository nas, so that would be in itself (leave it out: "
+        f"sources: {sources[0]} contains the repository nas, which would back up itself (exclude it: "
     )
 
 
@@ -205,8 +205,8 @@ def test_a_wrong_retention_is_told_once_where_it_stands() -> None:
 def test_growth_without_end_takes_two_steps() -> None:
     off = {**NAS, "maintenance": "off"}
     assert problems_in(tables(repositories={"nas": off})) == [
-        "repositories.nas.maintenance: is off, so the repository would grow without end "
-        "(if that is meant, say so with accept_growth = true)"
+        "repositories.nas.maintenance: is off, so the repository would grow without limit "
+        "(if that is intended, set accept_growth = true)"
     ]
     read = document(repositories={"nas": {**off, "accept_growth": True}})
     assert read.repositories["nas"].maintenance == "off"
@@ -226,7 +226,7 @@ def test_a_newer_format_is_refused() -> None:
     ("written", "kind"), [("1", "text"), (True, "true or false"), (0, "a number"), (1.0, "a number")]
 )
 def test_what_is_no_format(written: object, kind: str) -> None:
-    assert problems_in(tables(format=written)) == [f"format: wants a whole number from 1 on, not {kind}"]
+    assert problems_in(tables(format=written)) == [f"format: must be a whole number from 1 on, not {kind}"]
 
 
 def test_an_older_format_is_upgraded_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_obstacles_stand_at_their_places(tmp_path: Path) -> None:
     missing = (
         f"repositories.nas.password: the secret file {tmp_path}/no cannot be read: No such file or directory"
     )
-    hint = " (it holds the secret as its only line; chmod 600)"
+    hint = " (it must contain the secret as its only line; chmod 600)"
     unset = "repositories.b2.environment.B2_ACCOUNT_KEY: the secret's environment variable NOT_SET is not set"
     admin = "repositories.b2.admin.password: the secret's environment variable ADMIN is not set"
     assert [str(one) for one in find_obstacles(read, environment={})] == [missing + hint, unset, admin]

@@ -83,11 +83,11 @@ def test_on_one_machine_no_host_need_be_declared() -> None:
     [
         (
             {"snapshot": "0123"},
-            '.snapshot: "0123" is not the id of a snapshot (8 to 64 digits and letters a to f)',
+            '.snapshot: "0123" is not a snapshot ID (8 to 64 digits and letters a to f)',
         ),
         (
             {"snapshot": "latest!!"},
-            '.snapshot: "latest!!" is not the id of a snapshot (8 to 64 digits and letters a to f)',
+            '.snapshot: "latest!!" is not a snapshot ID (8 to 64 digits and letters a to f)',
         ),
         ({"reason": "  "}, ".reason: is blank"),
         ({"reason": None}, ".reason: is missing"),
@@ -100,7 +100,7 @@ def test_a_pin_names_a_snapshot_and_says_why(pin: dict[str, Any], said: str) -> 
 
 def test_a_title_is_a_line_to_read() -> None:
     assert document({"title": "Büro – Papiere\u00a0😀"})
-    assert problems_in_job(title="a\0b") == ["title: holds a character that is none to read"]
+    assert problems_in_job(title="a\0b") == ["title: contains a control character"]
     assert problems_in_job(title="x" * 201) == ["title: is longer than 200 characters"]
 
 
@@ -134,11 +134,11 @@ def test_what_a_job_may_not_say() -> None:
         'missed: "all" is none of "run-latest", "skip"',
         'windows[1]: "noon" is not a span of times (write it like 22:00-06:00 or mon-fri 22:00-06:00)',
         "retry.max: is more than 10",
-        'tags[0]: "A b" is not a key: small letters and digits, after the first also . _ -, at most 63'
+        'tags[0]: "A b" is not an ID: lower-case letters and digits, after the first also . _ -, at most 63'
         ' (perhaps "a-b")',
     ]
-    assert problems_in_job(tags=["x", "x"]) == ['tags[1]: "x" stands here twice']
-    assert problems_in_job(retry={"backoff": "0s"}) == ["retry.backoff: must be more than nothing"]
+    assert problems_in_job(tags=["x", "x"]) == ['tags[1]: "x" is listed twice']
+    assert problems_in_job(retry={"backoff": "0s"}) == ["retry.backoff: must be more than zero"]
 
 
 # --- when ----------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ def test_cadences_of_a_repository() -> None:
 
 def test_a_cadence_that_would_count_for_nothing_is_refused() -> None:
     assert problems_in(tables(repositories={"nas": {**NAS, "check_schedule": "daily"}})) == [
-        "repositories.nas.check_schedule: counts for nothing where maintenance is auto"
-        ' (say maintenance = "user", or leave it out)'
+        "repositories.nas.check_schedule: has no effect while maintenance is auto"
+        ' (set maintenance = "user", or omit it)'
     ]
     off = {**NAS, "maintenance": "off", "accept_growth": True, "prune_schedule": "daily"}
     assert len(problems_in(tables(repositories={"nas": off}))) == 1
@@ -289,4 +289,4 @@ def test_a_new_key_is_taken_on_by_all_that_name_it() -> None:
 def test_no_job_is_called_as_the_copies_of_a_hub() -> None:
     with pytest.raises(ConfigurationInvalid) as raised:
         build({"repositories": {"nas": NAS}, "jobs": {"hub": {"repositories": ["nas"], "sources": ["/srv"]}}})
-    assert [(one.at, one.hint) for one in raised.value.problems] == [("jobs", "take another key")]
+    assert [(one.at, one.hint) for one in raised.value.problems] == [("jobs", "choose another ID")]

@@ -89,7 +89,7 @@ def test_a_share_is_a_number_of_slices(written: object, slices: int | None) -> N
 @pytest.mark.parametrize("written", [101, "-5%", "0.1%", float("nan"), float("inf")])
 def test_shares_out_of_bounds(written: object) -> None:
     assert problems_in(tables(repositories={"nas": {**NAS, "check_share": written}})) == [
-        "repositories.nas.check_share: a share lies between 0.4% and 100%, or is 0"
+        "repositories.nas.check_share: a share is between 0.4% and 100%, or 0"
     ]
 
 
@@ -122,8 +122,8 @@ def test_a_hook() -> None:
         ({"run": " "}, "before[0].run: is blank"),
         ({"run": []}, "before[0].run: is blank"),
         ({"run": "a\0b"}, "before[0].run: a command cannot hold the character NUL"),
-        ({"run": "x", "dir": "tmp"}, 'before[0].dir: "tmp" is not a whole path (it begins with /)'),
-        ({"run": "x", "timeout": "0s"}, "before[0].timeout: must be more than nothing"),
+        ({"run": "x", "dir": "tmp"}, 'before[0].dir: "tmp" is not an absolute path (it starts with /)'),
+        ({"run": "x", "timeout": "0s"}, "before[0].timeout: must be more than zero"),
         (
             {"run": "x", "environment": {}},
             "before[0].environment: is not known here (known are name, run, dir, timeout, on_error)",
@@ -137,7 +137,7 @@ def test_hooks_that_are_refused(hook: dict[str, Any], said: str) -> None:
 def test_only_what_comes_before_can_skip() -> None:
     document({"before": [{"run": "x", "on_error": "skip"}]})
     assert problems_in_job(after=[{"run": "x"}, {"run": "x", "on_error": "skip"}]) == [
-        "after[1].on_error: cannot be skip, for the backup is over (fail or warn)"
+        "after[1].on_error: cannot be skip: the backup is over (fail or warn)"
     ]
 
 
@@ -152,7 +152,7 @@ def test_keys(key: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "A", "-a", ".a", "_a", "a b", "ä", "a" * 64, "a/b", "a\n"])
 def test_what_is_no_key(key: str) -> None:
-    with pytest.raises(ValueError, match="is not a key"):
+    with pytest.raises(ValueError, match="is not an ID"):
         check_key(key)
 
 
@@ -177,8 +177,8 @@ def test_settings() -> None:
     assert read.settings == Settings.model_validate(read.settings.model_dump(mode="json"))
     said = problems_in({"settings": {"host": "My Host", "state": "x", "timezone": "Mars", "restic": "/a\0"}})
     assert [one.partition(" (")[0] for one in said] == [
-        'settings.host: "My Host" is not a key: small letters and digits, after the first also . _ -, at most 63',
-        "settings.state: is not a whole path",
+        'settings.host: "My Host" is not an ID: lower-case letters and digits, after the first also . _ -, at most 63',
+        "settings.state: is not an absolute path",
         'settings.timezone: "Mars" is not a time zone',
-        "settings.restic: is not a whole path",
+        "settings.restic: is not an absolute path",
     ]

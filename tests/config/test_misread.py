@@ -22,13 +22,13 @@ def found(job: dict[str, Any], **more: Any) -> list[tuple[str, str, str | None]]
 @pytest.mark.parametrize(
     ("pattern", "says", "instead"),
     [
-        ("~/.cache", "no shell", '".cache"'),
-        ("$HOME/.cache", "nothing fills $HOME in", '".cache"'),
-        ("${XDG_CACHE_HOME}", "nothing fills ${XDG_CACHE_HOME} in", "write out"),
-        ("{{ .Hostname }}/x", "nothing fills {{ .Hostname }} in", '"x"'),
-        ("*.{tmp,bak}", "{tmp,bak} is no choice", "a pattern for each"),
-        ("/home/*/.cache", "leads to /home/me", 'write "/.cache"'),
-        ("/home/**/.cache", "leads to /home/me", 'write "/**/.cache"'),
+        ("~/.cache", "~ is not expanded", '".cache"'),
+        ("$HOME/.cache", "$HOME is not expanded", '".cache"'),
+        ("${XDG_CACHE_HOME}", "${XDG_CACHE_HOME} is not expanded", "write out its value"),
+        ("{{ .Hostname }}/x", "{{ .Hostname }} is not expanded", '"x"'),
+        ("*.{tmp,bak}", "{tmp,bak} is not expanded", "a pattern for each"),
+        ("/home/*/.cache", "repeats /home/me", 'write "/.cache"'),
+        ("/home/**/.cache", "repeats /home/me", 'write "/**/.cache"'),
     ],
 )
 @pytest.mark.parametrize("level", ["job", "defaults", "profile"])
@@ -76,11 +76,11 @@ def test_names_that_only_look_so_are_patterns(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("path", "says", "instead"),
     [
-        ("/home/*/docs", "no pattern", 'back up "/home"'),
-        ("/srv/data?", "no pattern", 'back up "/srv"'),
-        ("/home/${USER}/docs", "nothing fills ${USER} in", "write out"),
-        ("/home/$USER/docs", "nothing fills $USER in", "write out"),
-        ("/srv/{{ .Hostname }}", "nothing fills {{ .Hostname }} in", "write out"),
+        ("/home/*/docs", "not a pattern", 'back up "/home"'),
+        ("/srv/data?", "not a pattern", 'back up "/srv"'),
+        ("/home/${USER}/docs", "${USER} is not expanded", "write out its value"),
+        ("/home/$USER/docs", "$USER is not expanded", "write out its value"),
+        ("/srv/{{ .Hostname }}", "{{ .Hostname }} is not expanded", "write out its value"),
     ],
 )
 def test_a_source_that_is_no_path(path: str, says: str, instead: str) -> None:

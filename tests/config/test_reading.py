@@ -71,7 +71,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (tmp_path / "no.toml", f"{tmp_path}/no.toml does not exist"),
         (tmp_path, f"{tmp_path} is a folder, not a file (perhaps {tmp_path}/highball.toml)"),
         (tmp_path / ("x" * 300), f"{tmp_path}/{'x' * 300} cannot be read: File name too long"),
-        (Path("/a\0b"), r"/a\x00b cannot be read: no file has such a name"),
+        (Path("/a\0b"), r"/a\x00b cannot be read: that is not a valid file name"),
     ):
         with pytest.raises(ConfigurationInvalid) as caught:
             load(path)
@@ -85,7 +85,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path, kind: str) -> None:
         file.truncate(2 * 2**40)
     with pytest.raises(ConfigurationInvalid) as caught:
         load(path)
-    assert str(caught.value.problems[0]) == "is larger than 4 MiB, so it is no configuration"
+    assert str(caught.value.problems[0]) == "is larger than 4 MiB, so it is not a configuration"
 
 
 def test_endless_files_are_refused() -> None:
@@ -97,8 +97,8 @@ def test_endless_files_are_refused() -> None:
     ("text", "said"),
     [
         ("a = 1\nb = = 2\n", "line 2, column 5: is not TOML: Invalid value"),
-        ("[jobs.a]\n[jobs.a]\n", "line 2, column 8: the table [jobs.a] stands here twice"),
-        ("a = 1\na = 2\n", "line 2, column 6: this key stands here twice"),
+        ("[jobs.a]\n[jobs.a]\n", "line 2, column 8: the table [jobs.a] is declared twice"),
+        ("a = 1\na = 2\n", "line 2, column 6: this field is set twice"),
         ("[jobs\n", "line 1, column 6: is not TOML: Expected ']' at the end of a table declaration"),
         ('a = """\n', "line 1: is not TOML: Unterminated string; the file ends too early"),
         ("a = " + "9" * 5000, "holds a number or date that cannot be read"),
@@ -116,8 +116,8 @@ def test_toml_that_is_none(text: str | bytes, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: 1\na: 2\n", 'line 2, column 1: the key "a" stands here twice'),
-        ("jobs:\n  a: {b: 1, b: 2}\n", 'line 2, column 13: the key "b" stands here twice'),
+        ("a: 1\na: 2\n", 'line 2, column 1: the field "a" is set twice'),
+        ("jobs:\n  a: {b: 1, b: 2}\n", 'line 2, column 13: the field "b" is set twice'),
         ("a: [\n", "line 2, column 1: is not YAML: expected the node content, but found '<stream end>'"),
         ("a: b: c\n", "line 1, column 5: is not YAML: mapping values are not allowed here"),
         ("a: *x\n", "line 1, column 4: is not YAML: found undefined alias 'x'"),
@@ -128,7 +128,7 @@ def test_toml_that_is_none(text: str | bytes, said: str) -> None:
         ),
         ("a: !!set {x}", "line 1, column 4: the tag set is not read here"),
         ("a: !mine x", "line 1, column 4: the tag !mine is not read here"),
-        ("a: &x [*x]", "line 1, column 4: an alias stands for something that holds itself"),
+        ("a: &x [*x]", "line 1, column 4: an alias refers to something that contains itself"),
         ("a: 2026-13-45", "holds a number or date that cannot be read"),
         ("a: " + "9" * 5000, "holds a number or date that cannot be read"),
         ("[" * 5000, "is nested more than 32 levels deep"),
@@ -150,7 +150,10 @@ def test_yaml_that_is_none(text: str, said: str) -> None:
         ("1: x", 'the key 1 is not text (put it in quotes: "…")'),
         ("jobs: {true: {}, x: {}}", 'jobs: the key True is not text (put it in quotes: "…")'),
         ("? [a, b]\n: x", "line 1, column 3: a key is not text, but a list or table"),
-        ('settings: {timezone: "\\ud800"}', "settings.timezone: holds half a character, which no text may"),
+        (
+            'settings: {timezone: "\\ud800"}',
+            "settings.timezone: contains half a character, which is not valid text",
+        ),
     ],
 )
 def test_yaml_that_holds_what_no_configuration_does(text: str, said: str) -> None:
@@ -159,7 +162,7 @@ def test_yaml_that_holds_what_no_configuration_does(text: str, said: str) -> Non
 
 def test_tables_from_elsewhere_hold_plain_values_only() -> None:
     assert problems_in({"settings": {"timezone": b"UTC"}}) == [
-        "settings.timezone: is of a kind that no configuration holds"
+        "settings.timezone: is of a type that a configuration cannot contain"
     ]
 
 

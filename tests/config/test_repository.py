@@ -88,11 +88,11 @@ def test_any_location_of_restic(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("mnt/nas", "is no address that restic knows"),
-        ("C:/backup", "is no address that restic knows"),
-        ("ftp://nas/x", "is no address that restic knows"),
-        ("local:nas", "is not a whole path"),
-        ("/mnt/../nas", "is not a whole path"),
+        ("mnt/nas", "is not an address that restic knows"),
+        ("C:/backup", "is not an address that restic knows"),
+        ("ftp://nas/x", "is not an address that restic knows"),
+        ("local:nas", "is not an absolute path"),
+        ("/mnt/../nas", "is not an absolute path"),
         ("sftp:nas", "is not an address for sftp"),
         ("sftp:me@nas:2222/x", "means the folder 2222/x: restic reads no port there"),
         ("sftp:[::1]:22/x", "means the folder 22/x: restic reads no port there"),
@@ -123,7 +123,7 @@ def test_addresses_that_lead_nowhere(url: str, said: str) -> None:
     ],
 )
 def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instead: str) -> None:
-    assert problems(url=url) == [f"url: holds credentials ({instead})"]
+    assert problems(url=url) == [f"url: contains credentials ({instead})"]
 
 
 @pytest.mark.parametrize(
@@ -133,14 +133,14 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
         ({"url": "/x", "kind": "local"}, ["kind: cannot be combined with url (use one of them)"]),
         (
             {"kind": "local", "path": "nas"},
-            ["path: is no address that restic knows (a path that begins with /, or one"],
+            ["path: is not an address that restic knows (a path that starts with /, or one"],
         ),
         ({"url": "/x", "server": "nas"}, ["server: does not go with a url of local"]),
         ({"url": "rest:http://x/", "region": "eu"}, ["region: does not go with a url of rest"]),
         ({"kind": "s3", "bucket": "b"}, ["endpoint: is missing, and kind = s3 needs it"]),
         (
             {"kind": "rest", "endpoint": "http://me:geheim@nas"},
-            ["endpoint: holds credentials (use rest_username and rest_password)"],
+            ["endpoint: contains credentials (use rest_username and rest_password)"],
         ),
         ({"kind": "rest", "endpoint": "nas"}, ["endpoint: is not the address of a rest server"]),
         (
@@ -157,8 +157,11 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
             {"url": "sftp:nas:/x", "identity_file": "/a'b"},
             ["identity_file: is a file whose name ssh would misread"],
         ),
-        ({"url": "sftp:nas:/x", "known_hosts": "x"}, ["known_hosts: is not a whole path (it begins with /)"]),
-        ({"url": "/x", "certificate": "x"}, ["certificate: is not a whole path (it begins with /)"]),
+        (
+            {"url": "sftp:nas:/x", "known_hosts": "x"},
+            ["known_hosts: is not an absolute path (it starts with /)"],
+        ),
+        ({"url": "/x", "certificate": "x"}, ["certificate: is not an absolute path (it starts with /)"]),
         ({"url": "/x", "options": {"x": "1"}}, ["options.x: is not an option of restic"]),
         (
             {"url": "s3:x/b", "region": "eu", "options": {"s3.region": "us"}},
@@ -169,7 +172,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
             ["admin.server: is missing, and kind = sftp needs it"],
         ),
         ({"url": "/x", "host": "My Host"}, ['host: "My Host" is not a key']),
-        ({"url": "/x", "access_key_id": []}, ["access_key_id: wants a table, not a list"]),
+        ({"url": "/x", "access_key_id": []}, ["access_key_id: must be a table, not a list"]),
     ],
 )
 def test_fields_that_do_not_go_together(fields: dict[str, Any], said: list[str]) -> None:

@@ -28,10 +28,10 @@ repositories.nas.password: a secret is a reference: { file = "…" }, { env = "�
 repositories.nas.maintenance: "of" is none of "auto", "user", "off" (perhaps "off")
 jobs.documents.schedule: 61 is not a minute
 jobs.documents.limit_upload: a rate is text like "2M", or a number of KiB a second
-jobs.documents.enabled: wants true or false, not text
-jobs.documents.sources[2]: "documents" is not a whole path (it begins with /)
+jobs.documents.enabled: must be true or false, not text
+jobs.documents.sources[2]: "documents" is not an absolute path (it starts with /)
 jobs.documents.retension: is not known here (perhaps "retention")
-jobs.documents.sources[1]: /home/me lies inside /home, another source
+jobs.documents.sources[1]: /home/me is inside /home, another source
 jobs.documents.repositories[0]: there is no repository "nass" (perhaps "nas")"""
 
 BRACKETS = """
@@ -52,13 +52,13 @@ x = 3
 """
 
 BRACKETS_SAYS = """\
-settings: wants a table, not a list (write [settings] with single brackets, or { … })
-defaults: wants a table, not a list (write [defaults] with single brackets, or { … })
-profiles: "My Profile" is not a key: small letters and digits, after the first also . _ -, at most 63 (perhaps "my-profile")
-profiles: "!" is not a key: small letters and digits, after the first also . _ -, at most 63
-profiles.x: wants a table, not a number
-repositories: wants a table with a key for each, not a list (write [repositories.KEY] with single brackets)
-jobs: wants a table with a key for each, not a list (write [jobs.KEY] with single brackets)"""
+settings: must be a table, not a list (write [settings] with single brackets, or { … })
+defaults: must be a table, not a list (write [defaults] with single brackets, or { … })
+profiles: "My Profile" is not an ID: lower-case letters and digits, after the first also . _ -, at most 63 (perhaps "my-profile")
+profiles: "!" is not an ID: lower-case letters and digits, after the first also . _ -, at most 63
+profiles.x: must be a table, not a number
+repositories: must be a table with an ID for each, not a list (write [repositories.ID] with single brackets)
+jobs: must be a table with an ID for each, not a list (write [jobs.ID] with single brackets)"""
 
 REPOSITORIES = """
 [repositories.a]
@@ -87,7 +87,7 @@ profile = "no"
 """
 
 REPOSITORIES_SAYS = """\
-repositories.a.url: holds credentials (use rest_username and rest_password)
+repositories.a.url: contains credentials (use rest_username and rest_password)
 repositories.a.password: a secret names exactly one of file, env, command, sealed
 repositories.b.environment.RESTIC_PASSWORD: cannot be set here (use password)
 repositories.b.environment.B2_ACCOUNT_KEY: is a secret, not text (write { file = … }, { env = … } or { command = … })
@@ -98,7 +98,7 @@ repositories.d.endpoint: does not go with kind = sftp
 repositories.d.rest_username: does not go with kind = sftp
 repositories.d.server: is missing, and kind = sftp needs it
 repositories.d.rest_password: is missing, and rest_username needs it
-repositories.e.url: is no address that restic knows (a path that begins with /, or one of local, sftp, s3, rest, b2, azure, gs, swift, rclone and :)
+repositories.e.url: is not an address that restic knows (a path that starts with /, or one of local, sftp, s3, rest, b2, azure, gs, swift, rclone and :)
 repositories.e.password: is missing
 jobs.x.sources: names nothing to back up
 jobs.x.profile: there is no profile "no" (there are no profiles yet)
@@ -141,28 +141,28 @@ def test_no_jargon_and_no_secret(text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("enabled", 1, "enabled: wants true or false, not a number"),
-        ("title", [], "title: wants text, not a list"),
-        ("title", True, "title: wants text, not true or false"),
-        ("repositories", "nas", 'repositories: wants a list, not text (write ["nas"])'),
-        ("repositories", {"nas": {}}, "repositories: wants a list, not a table"),
-        ("repositories", ["nas", 3], "repositories[1]: wants text, not a number"),
-        ("repositories", ["nas", None], "repositories[1]: wants text, not nothing"),
-        ("repositories", ["nas", "nas"], 'repositories[1]: "nas" stands here twice'),
-        ("retention", "7d", "retention: wants a table, not text"),
-        ("retention", {"last": 1.5}, "retention.last: wants a whole number, not a number"),
+        ("enabled", 1, "enabled: must be true or false, not a number"),
+        ("title", [], "title: must be text, not a list"),
+        ("title", True, "title: must be text, not true or false"),
+        ("repositories", "nas", 'repositories: must be a list, not text (write ["nas"])'),
+        ("repositories", {"nas": {}}, "repositories: must be a list, not a table"),
+        ("repositories", ["nas", 3], "repositories[1]: must be text, not a number"),
+        ("repositories", ["nas", None], "repositories[1]: must be text, not nothing"),
+        ("repositories", ["nas", "nas"], 'repositories[1]: "nas" is listed twice'),
+        ("retention", "7d", "retention: must be a table, not text"),
+        ("retention", {"last": 1.5}, "retention.last: must be a whole number, not a number"),
         ("retention", {"last": 10**30}, "retention.last: is more than 1000000"),
         ("read_concurrency", 0, "read_concurrency: is less than 1"),
         ("read_concurrency", 10**4000, "read_concurrency: is more than 1024"),
         ("shrink_limit", 1.5, "shrink_limit: is more than 1"),
         ("shrink_limit", float("nan"), "shrink_limit: is more than 1"),
-        ("shrink_limit", True, "shrink_limit: wants a number, not true or false"),
-        ("compression", 3, 'compression: wants one of "auto", "max", "off", not a number'),
-        ("before", {"run": "x"}, "before: wants a list, not a table"),
-        ("before", [{"run": 3}], "before[0].run: wants a list, not a number"),
-        ("before", [{"run": ["x", 3]}], "before[0].run[1]: wants text, not a number"),
+        ("shrink_limit", True, "shrink_limit: must be a number, not true or false"),
+        ("compression", 3, 'compression: must be one of "auto", "max", "off", not a number'),
+        ("before", {"run": "x"}, "before: must be a list, not a table"),
+        ("before", [{"run": 3}], "before[0].run: must be a list, not a number"),
+        ("before", [{"run": ["x", 3]}], "before[0].run[1]: must be text, not a number"),
         ("before", [{}], "before[0].run: is missing"),
-        ("before", ["x"], "before[0]: wants a table, not text"),
+        ("before", ["x"], "before[0]: must be a table, not text"),
         (
             "exclude",
             ["[a"],

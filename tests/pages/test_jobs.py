@@ -335,7 +335,7 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost(whole: 
     answer = whole.client().post("/jobs/new", data=typed | {"key": "fine"}, follow_redirects=False)
     assert answer.status_code == 422
     told = html.unescape(answer.text)
-    for said in ("is not a whole path", "Line 1:", "61 is not a minute", "wants a whole number"):
+    for said in ("is not an absolute path", "Line 1:", "61 is not a minute", "must be a whole number"):
         assert said.lower() in told.lower(), said
     assert 'value="61 * * * *"' in told
     assert 'id="keep-last" name="keep-last" type="text" inputmode="numeric" value="many"' in told

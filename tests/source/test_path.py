@@ -52,9 +52,9 @@ def test_a_path_has_one_spelling(written: object, path: bytes) -> None:
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("etc", '"etc" is not a whole path'),
-        ("~/documents", '"~/documents" is not a whole path'),
-        ("", '"" is not a whole path'),
+        ("etc", '"etc" is not an absolute path'),
+        ("~/documents", '"~/documents" is not an absolute path'),
+        ("", '"" is not an absolute path'),
         ("/etc/../root", "a path cannot hold .."),
         ("/a\0b", "a path cannot hold the character NUL"),
     ],
@@ -84,8 +84,8 @@ def test_a_pattern_has_one_spelling(written: str, pattern: str) -> None:
     ("written", "words"),
     [
         ("!keep", "a pattern cannot take back another with !"),
-        ("", '"" would leave out the whole source'),
-        ("/", '"/" would leave out the whole source'),
+        ("", '"" would exclude the whole source'),
+        ("/", '"/" would exclude the whole source'),
         ("../x", "a pattern cannot hold .."),
         ("a\0b", "a pattern cannot hold the character NUL"),
         *((bad, f'"{bad}" is not a pattern') for bad in ("[a", "[]", "[^]", "[a-]", "[-a]", "x\\", "a/[/b")),
@@ -107,7 +107,7 @@ def test_a_pattern_that_repeats_its_source_is_refused() -> None:
         {
             "under": "exclude[2]",
             "message": '"/etc" repeats the path of its source, to which it is relative',
-            "hint": "leave out that source",
+            "hint": "remove that source",
         },
     ]
 

@@ -64,7 +64,7 @@ WORDS = EngineWords(name="copies", failed="copies_failed", passing=frozenset({"u
 
 def _check_whole(path: Path) -> Path:
     if not path.is_absolute():
-        raise ValueError("is not a whole path")
+        raise ValueError("is not an absolute path")
     return path
 
 

@@ -118,15 +118,15 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     format: Literal[1] = Field(1, description="the version of this format")
-    settings: Settings = Field(Settings(), description="what holds for the whole installation")
-    defaults: JobSettings = Field(JobSettings(), description="what every job inherits")
+    settings: Settings = Field(Settings(), description="settings of the whole installation")
+    defaults: JobSettings = Field(JobSettings(), description="defaults that every job inherits")
     hosts: dict[Key, Host] = Field({}, description="the machines whose data is protected")
-    profiles: dict[Key, Profile] = Field({}, description="named sets of what jobs inherit")
-    repositories: dict[Key, SerializeAsAny[Repository]] = Field({}, description="where backups go")
-    jobs: dict[Key, Job] = Field({}, description="what is backed up")
+    profiles: dict[Key, Profile] = Field({}, description="named sets of defaults that jobs inherit")
+    repositories: dict[Key, SerializeAsAny[Repository]] = Field({}, description="repositories for backups")
+    jobs: dict[Key, Job] = Field({}, description="backup jobs")
     pins: dict[Key, Pin] = Field({}, description="snapshots that are never removed")
     users: dict[Key, User] = Field({}, description="people with an account")
-    tokens: dict[Key, Token] = Field({}, description="programs that prove themselves")
+    tokens: dict[Key, Token] = Field({}, description="tokens of programs")
 
     _tables: Tables | None = PrivateAttr(None)
     _effective: dict[str, Job] = PrivateAttr(default_factory=dict)
@@ -209,7 +209,7 @@ def place_of(kind: str, key: str) -> str:
 def _upgraded(tables: Tables) -> Tables:
     written = tables.get("format", 1)
     if not isinstance(written, int) or isinstance(written, bool) or written < 1:
-        raise refused(problem("format", f"wants a whole number from 1 on, not {kind_of(written)}"))
+        raise refused(problem("format", f"must be a whole number from 1 on, not {kind_of(written)}"))
     if written > FORMAT:
         raise refused(
             problem(
@@ -282,8 +282,8 @@ class _Reader:
     def _many(self, model: type[_Model], section: str) -> dict[str, _Model]:
         tables = self._tables.get(section) or {}
         if not isinstance(tables, dict):
-            hint = f"write [{section}.KEY] with single brackets" if isinstance(tables, list) else None
-            self._refuse(section, f"wants a table with a key for each, not {kind_of(tables)}", hint)
+            hint = f"write [{section}.ID] with single brackets" if isinstance(tables, list) else None
+            self._refuse(section, f"must be a table with an ID for each, not {kind_of(tables)}", hint)
             return {}
         found = {}
         for key, table in tables.items():
@@ -300,7 +300,7 @@ class _Reader:
             context = error.context or {}
             self._refuse(section, context["message"], context["hint"])
         if section == "jobs" and key == HUB_JOB:
-            self._refuse("jobs", f"{HUB_JOB} is what the hub calls the copies of itself", "take another key")
+            self._refuse("jobs", f"{HUB_JOB} is reserved for hub backups", "choose another ID")
 
 
 def _readable(model: type[BaseModel], table: Mapping[str, Any]) -> dict[str, Any]:
@@ -449,7 +449,7 @@ def find_obstacles_of_sources(document: Document) -> list[Problem]:
 
 def _hint_for(reference: SecretReference) -> str | None:
     if reference.file is not None:
-        return "it holds the secret as its only line; chmod 600"
+        return "it must contain the secret as its only line; chmod 600"
     if reference.sealed is not None:
         return "sealed secrets live in a hub; here write { file = … }, { env = … } or { command = … }"
     return None

@@ -13,17 +13,17 @@ class Host(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    title: Title | None = Field(None, description="a name for people")
-    tags: Tags = Field((), description="words to find it and others like it by")
+    title: Title | None = Field(None, description="the name shown")
+    tags: Tags = Field((), description="tags to find and group it by")
     always_on: bool = Field(
-        True, strict=True, description="false for one that sleeps or travels: being offline is no alert then"
+        True,
+        strict=True,
+        description="false for a machine that sleeps or travels: no alert while it is offline",
     )
     limit_upload: Rate | None = Field(
-        None, description="KiB a second at most of all its runs together, or text like 2M"
+        None, description="limit for all its runs together: KiB a second, or text like 2M"
     )
     limit_download: Rate | None = Field(
-        None, description="KiB a second at most of all its runs together, or text like 2M"
+        None, description="limit for all its runs together: KiB a second, or text like 2M"
     )
-    concurrency: int = Field(
-        2, ge=1, le=100, strict=True, description="how many runs may be at work at a time"
-    )
+    concurrency: int = Field(2, ge=1, le=100, strict=True, description="how many runs at a time")

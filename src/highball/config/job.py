@@ -100,28 +100,28 @@ class Hook(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    name: str | None = Field(None, description="what messages call it")
+    name: str | None = Field(None, description="its name in messages")
     run: CommandLine = Field(description="a command for the shell, or a list: a program and its arguments")
     dir: Annotated[PathText, AfterValidator(check_path)] | None = Field(
         None, description="the folder to run it in"
     )
     timeout: Annotated[Duration, AfterValidator(check_timeout)] = Field(
         timedelta(minutes=10),
-        description="end it, with all that it did not start in a session of its own, after this long",
+        description="time limit; then it is killed, with all that it did not start in a session of its own",
         json_schema_extra={"default": "10m"},
     )
     on_error: Literal["fail", "warn", "skip"] = Field(
         "fail",
-        description="when it fails: the run fails, or goes on with a warning, or (before only) is skipped",
+        description="if it fails: fail the run, continue with a warning, or (before only) skip the run",
     )
 
 
 HOOK_VARIABLES: Final = {
-    "HIGHBALL_JOB": "the key of the job",
-    "HIGHBALL_HOST": "the key of the host",
-    "HIGHBALL_RUN": "the id of the run",
-    "HIGHBALL_OUTCOME": "after alone: success, warning, failure, cancelled or skipped",
-    "HIGHBALL_REASON": "after alone, where there is something to say: why, in one sentence",
+    "HIGHBALL_JOB": "the ID of the job",
+    "HIGHBALL_HOST": "the ID of the host",
+    "HIGHBALL_RUN": "the ID of the run",
+    "HIGHBALL_OUTCOME": "after only: success, warning, failure, cancelled or skipped",
+    "HIGHBALL_REASON": "after only, where there is a reason: one sentence",
     "HIGHBALL_JOB_ID": "job and run, as every process of the run carries it",
 }
 """What hooks find in their environment, told wherever hooks are written."""
@@ -134,7 +134,7 @@ def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Each name once."""
     twice = [n for n, name in enumerate(names) if name in names[:n]]
     if twice:
-        raise all_wrong((f"[{n}]", f'"{names[n]}" stands here twice', None) for n in twice)
+        raise all_wrong((f"[{n}]", f'"{names[n]}" is listed twice', None) for n in twice)
     return names
 
 
@@ -179,25 +179,26 @@ class JobSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     host: Key | None = Field(
-        None, description="the host whose data it reads; without one, the machine that this is declared on"
+        None, description="the host whose data it backs up; by default the machine where it is declared"
     )
-    schedule: Schedule = Field(Schedule(), description="when it runs by itself")
+    schedule: Schedule = Field(Schedule(), description="when it runs")
     missed: Literal["run-latest", "skip"] = Field(
         "run-latest",
-        description="when its time passed while nothing could run: run once as soon as possible, or not",
+        description="if a scheduled time was missed: run once as soon as possible, or skip it",
     )
     windows: tuple[Window, ...] = Field(
-        (), description="the times in which it may begin by itself, like mon-fri 22:00-06:00; none is always"
+        (),
+        description="backup window: scheduled runs start only then, like mon-fri 22:00-06:00; none is always",
     )
     retry: Retry = Field(
         Retry(),
-        description="whether a backup is tried again whose repository was out of reach or locked, or its engine failed",
+        description="retries of a backup whose repository was unreachable or locked, or whose engine failed",
     )
     repositories: Annotated[tuple[str, ...], AfterValidator(_check_names)] = Field(
-        (), description="keys of the repositories it is backed up to"
+        (), description="IDs of the repositories it backs up to"
     )
     exclude: tuple[Pattern, ...] = Field(
-        (), description="patterns of what to leave out of every source; adds to what is inherited"
+        (), description="patterns to exclude from every source; added to the inherited ones"
     )
     retention: Retention | None = Field(None, description="which snapshots are kept; merged field by field")
     before: tuple[Hook, ...] = Field((), description="commands to run first")
@@ -214,20 +215,20 @@ class JobSettings(BaseModel):
         strict=True,
         description="do not enter other file systems; a bind mount of the same one is entered",
     )
-    exclude_caches: bool = Field(False, strict=True, description="leave out folders marked by CACHEDIR.TAG")
+    exclude_caches: bool = Field(False, strict=True, description="exclude folders marked by CACHEDIR.TAG")
     exclude_if_present: tuple[Annotated[str, AfterValidator(_check_file_name)], ...] = Field(
-        (), description="leave out folders that hold a file of this name"
+        (), description="exclude folders that contain a file of this name"
     )
-    exclude_larger_than: Size | None = Field(None, description="leave out files larger than this, like 1G")
-    compression: Literal["auto", "max", "off"] = Field("auto", description="how hard data is compressed")
+    exclude_larger_than: Size | None = Field(None, description="exclude files larger than this, like 1G")
+    compression: Literal["auto", "max", "off"] = Field("auto", description="how much data is compressed")
     read_concurrency: int | None = Field(
         None, ge=1, le=1024, strict=True, description="how many files are read at a time"
     )
-    limit_upload: Rate | None = Field(None, description="KiB a second at most, or text like 2M")
-    limit_download: Rate | None = Field(None, description="KiB a second at most, or text like 2M")
+    limit_upload: Rate | None = Field(None, description="limit: KiB a second, or text like 2M")
+    limit_download: Rate | None = Field(None, description="limit: KiB a second, or text like 2M")
     wait: Duration = Field(
         timedelta(hours=1),
-        description="how long to wait for what stands in the way",
+        description="how long to wait for a busy repository",
         json_schema_extra={"default": "1h"},
     )
 
@@ -237,7 +238,7 @@ class JobSettings(BaseModel):
         late = [n for n, hook in enumerate(hooks) if hook.on_error == "skip"]
         if late:
             raise all_wrong(
-                (f"[{n}].on_error", "cannot be skip, for the backup is over", "fail or warn") for n in late
+                (f"[{n}].on_error", "cannot be skip: the backup is over", "fail or warn") for n in late
             )
         return hooks
 
@@ -245,8 +246,8 @@ class JobSettings(BaseModel):
 class Profile(JobSettings):
     """A named set of what jobs inherit."""
 
-    title: Title | None = Field(None, description="a name for people")
-    profile: str | None = Field(None, description="the key of a profile that this one inherits from")
+    title: Title | None = Field(None, description="the name shown")
+    profile: str | None = Field(None, description="the ID of a profile that this one inherits from")
 
 
 def _is_blank(row: object) -> bool:
@@ -273,7 +274,7 @@ def _check_sources(rows: tuple[AnySource | None, ...]) -> tuple[AnySource, ...]:
         if (words := _overlap(path, theirs, n, m))
     ]
     found += [
-        (f"[{n}]", f'its name stands for the set "{source.set}", and so does that of another source', None)
+        (f"[{n}]", f'its name makes the set "{source.set}", as does that of another source', None)
         for n, source in sources.items()
         if not isinstance(source, PathSource)
         and any(source.set == other.set for m, other in sources.items() if m < n)
@@ -285,22 +286,24 @@ def _check_sources(rows: tuple[AnySource | None, ...]) -> tuple[AnySource, ...]:
 
 def _overlap(path: bytes, other: bytes, n: int, m: int) -> str | None:
     if path == other:
-        return f"{path_for_people(path)} stands here twice" if n > m else None
+        return f"{path_for_people(path)} is listed twice" if n > m else None
     if lies_inside(path, other):
-        return f"{path_for_people(path)} lies inside {path_for_people(other)}, another source"
+        return f"{path_for_people(path)} is inside {path_for_people(other)}, another source"
     return None
 
 
 class Job(JobSettings):
     """A backup job: what is read, where it goes, when, and how long it is kept."""
 
-    profile: str | None = Field(None, description="the key of the profile it inherits from")
-    title: Title | None = Field(None, description="a name for people")
-    tags: Tags = Field((), description="words to find it and others like it by")
-    enabled: bool = Field(True, strict=True, description="a job that is not enabled runs only when told to")
+    profile: str | None = Field(None, description="the ID of the profile it inherits from")
+    title: Title | None = Field(None, description="the name shown")
+    tags: Tags = Field((), description="tags to find and group it by")
+    enabled: bool = Field(
+        True, strict=True, description="a job that is not enabled runs only when started manually"
+    )
     sources: Annotated[
         tuple[Annotated[AnySource, WrapValidator(_row)], ...], AfterValidator(_check_sources)
-    ] = Field(description="the folders and files it backs up, and commands whose output it does")
+    ] = Field(description="the folders and files to back up, and commands whose output to back up")
 
     @property
     def paths(self) -> tuple[PathSource, ...]:

@@ -44,7 +44,7 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise refused(problem("", f"{path} does not exist")) from None
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
-        words = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        words = error.strerror if isinstance(error, OSError) else "that is not a valid file name"
         raise refused(problem("", f"{path} cannot be read: {words}")) from None
 
 
@@ -57,7 +57,7 @@ def read(text: bytes, kind: Kind) -> Tables:
     """The tables that the text spells. Raises ConfigurationInvalid."""
     if len(text) > LARGEST_BYTES:
         raise refused(
-            problem("", f"is larger than {LARGEST_BYTES // 1024**2} MiB, so it is no configuration")
+            problem("", f"is larger than {LARGEST_BYTES // 1024**2} MiB, so it is not a configuration")
         )
     try:
         decoded = text.decode("utf-8-sig")
@@ -107,9 +107,9 @@ def find_unplain(tables: Tables) -> Iterator[Problem]:
             left += [(f"{place}[{n}]", depth + 1, below) for n, below in enumerate(value)]
         elif isinstance(value, str):
             if not _is_whole(value):
-                yield problem(place.lstrip("."), "holds half a character, which no text may")
+                yield problem(place.lstrip("."), "contains half a character, which is not valid text")
         elif not isinstance(value, bool | int | float | date | time | None):
-            yield problem(place.lstrip("."), "is of a kind that no configuration holds")
+            yield problem(place.lstrip("."), "is of a type that a configuration cannot contain")
 
 
 def _is_whole(text: str) -> bool:
@@ -125,7 +125,7 @@ def _too_deep(at: str) -> Problem:
 
 
 def _too_many() -> Problem:
-    return problem("", f"holds more than {MOST_VALUES:,} values, so it is no configuration")
+    return problem("", f"contains more than {MOST_VALUES} values, so it is not a configuration")
 
 
 # --- TOML ----------------------------------------------------------------------------------------
@@ -156,9 +156,9 @@ def _toml_problem(words: str, text: str) -> Problem:
     table = re.fullmatch(r"Cannot declare \((.*)\) twice", message)
     if table:
         name = ".".join(re.findall(r"'([^']*)'", table[1]))
-        return problem(place, f"the table [{name}] stands here twice")
+        return problem(place, f"the table [{name}] is declared twice")
     if message == "Cannot overwrite a value":
-        return problem(place, "this key stands here twice")
+        return problem(place, "this field is set twice")
     return problem(place, f"is not TOML: {message}")
 
 
@@ -237,10 +237,12 @@ class _Unfolding:
         if key in self._sizes:
             return self._sizes[key]
         if key in self._open:
-            raise refused(problem(_place(node.start_mark), "an alias stands for something that holds itself"))
+            raise refused(
+                problem(_place(node.start_mark), "an alias refers to something that contains itself")
+            )
         tag = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if tag not in _READ_TAGS:
-            raise refused(problem(_place(node.start_mark), f"the tag {tag} is not read here", "leave it out"))
+            raise refused(problem(_place(node.start_mark), f"the tag {tag} is not read here", "omit it"))
         self._open.add(key)
         self._sizes[key] = size = 1 + sum(self._size(below) for below in _below(node))
         self._open.discard(key)
@@ -270,5 +272,5 @@ def _yaml_problem(error: Any, text: str) -> Problem:
         return problem(f"line {line}", "holds a character that YAML does not allow")
     words = str(error.problem or error.context)
     twice = re.match(r'found duplicate (?:merge )?key "([^"]*)"', words)
-    said = f'the key "{twice[1]}" stands here twice' if twice else f"is not YAML: {words}"
+    said = f'the field "{twice[1]}" is set twice' if twice else f"is not YAML: {words}"
     return problem(_place(error.problem_mark or error.context_mark), said)

@@ -24,7 +24,7 @@ _TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _WILDCARD = re.compile(r"[*?]")
 _CHOICE = re.compile(r"(?<!\\)\{[^{}/]*,[^{}/]*\}")
 
-_FILLED_IN = "write out what it stands for, on each machine"
+_FILLED_IN = "write out its value, on each machine"
 
 
 def find_misread(tables: Mapping[str, Any]) -> Iterator[Problem]:
@@ -57,16 +57,16 @@ def _in_patterns(table: Mapping[str, Any], place: str) -> Iterator[Problem]:
 def _about_pattern(pattern: str) -> tuple[str, str] | None:
     """Why a pattern can never match, and what to write instead."""
     if pattern.startswith("~/"):
-        told = "no shell makes a home of ~ here, so it would never match"
-        return f'"{pattern}": {told}', f'a pattern begins at its source: perhaps "{pattern[2:]}"'
+        told = "~ is not expanded here, so it would never match"
+        return f'"{pattern}": {told}', f'a pattern starts at its source: perhaps "{pattern[2:]}"'
     if (found := _VARIABLE.match(pattern) or _TEMPLATE.search(pattern)) is not None:
-        told = f"nothing fills {found[0]} in here, so it would never match"
+        told = f"{found[0]} is not expanded here, so it would never match"
         rest = pattern.removeprefix(found[0]).lstrip("/")
         instead = f'perhaps "{rest}"' if rest and rest != pattern else _FILLED_IN
-        return f'"{pattern}": {told}', f"a pattern begins at its source: {instead}"
+        return f'"{pattern}": {told}', f"a pattern starts at its source: {instead}"
     if (found := _CHOICE.search(pattern)) is not None:
         return (
-            f'"{pattern}": {found[0]} is no choice here, so it would never match',
+            f'"{pattern}": {found[0]} is not expanded here, so it would never match',
             "write a pattern for each",
         )
     return None
@@ -83,7 +83,7 @@ def _absolute(pattern: str, sources: list[tuple[int, Any]], place: str) -> Itera
         way = parts[: parts.index("**")] if "**" in parts else parts
         reaches = len(parts) > len(names) and all(_fits(*pair) for pair in zip(way, names, strict=False))
         if names and way and way[0] == names[0] and reaches and way[: len(names)] != names:
-            told = f'"{pattern}" leads to {path}, the source at which it begins, so it would never match'
+            told = f'"{pattern}" repeats {path}, the source at which it starts, so it would never match'
             rest = "/".join(parts[min(len(names), len(way)) :])
             yield problem(f"{place}.exclude", told, f'write "/{rest}"')
             return
@@ -103,18 +103,18 @@ def _in_source(source: object, place: str) -> Iterator[Problem]:
     if path is None:
         return
     if (found := _VARIABLE.search(path) or _TEMPLATE.search(path)) is not None:
-        yield problem(place, f'"{path}": nothing fills {found[0]} in here', _or_a_name(_FILLED_IN, path))
+        yield problem(place, f'"{path}": {found[0]} is not expanded here', _or_a_name(_FILLED_IN, path))
     elif (found := _WILDCARD.search(path)) is not None:
         above = path[: found.start()].rpartition("/")[0] or "/"
-        hint = f'back up "{above}" and leave out the rest by exclude'
+        hint = f'back up "{above}" and exclude the rest'
         yield problem(
-            place, f'"{path}": a source is one folder or file, and no pattern', _or_a_name(hint, path)
+            place, f'"{path}": a source is one folder or file, not a pattern', _or_a_name(hint, path)
         )
 
 
 def _or_a_name(hint: str, path: str) -> str:
     spelled = base64.b64encode(path.encode("utf-8", "surrogateescape")).decode()
-    return f'{hint}; where that is its very name, write {{ b64 = "{spelled}" }}'
+    return f'{hint}; if that is its real name, write {{ b64 = "{spelled}" }}'
 
 
 def _path_of(source: object) -> str | None:

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"\s*[-+.\d]+\s*")
 def _refuse_number(value: object) -> object:
     """Seconds, or thousandths, since 1970? Nobody can tell."""
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
-        raise wrong("is a number, and no time", _EXAMPLE)
+        raise wrong("is a number, not a time", _EXAMPLE)
     return value
 
 
@@ -28,7 +28,7 @@ def _as_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise wrong("is beyond all times that can be told", _EXAMPLE) from None
+        raise wrong("is out of range", _EXAMPLE) from None
 
 
 Moment = Annotated[

@@ -26,12 +26,15 @@ def key_from(name: str) -> str:
 def check_key(text: str) -> str:
     """The text, if it is a key; ValueError with one that resembles it if not."""
     if text == TAKEN:
-        raise wrong(f'"{TAKEN}" is no key: that is the address of a form', f'perhaps "{key_from(TAKEN)}"')
+        raise wrong(f'"{TAKEN}" is reserved, and cannot be an ID', f'perhaps "{key_from(TAKEN)}"')
     if _KEY.fullmatch(text):
         return text
     resembling = key_from(text)
     raise wrong(
-        f'"{text[:80]}" is not a key: small letters and digits, after the first also . _ -, at most 63',
+        (
+            f'"{text[:80]}" is not an ID: lower-case letters and digits, after the first also . _ '
+            "-, at most 63"
+        ),
         f'perhaps "{resembling}"' if resembling else None,
     )
 
@@ -44,7 +47,7 @@ def _check_title(text: str) -> str:
     if len(text) > 200:
         raise ValueError("is longer than 200 characters")
     if any(unicodedata.category(c) == "Cc" for c in text):
-        raise ValueError("holds a character that is none to read")
+        raise ValueError("contains a control character")
     return text
 
 

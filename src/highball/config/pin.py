@@ -20,7 +20,7 @@ def names_snapshot(text: str) -> bool:
 
 def _check_snapshot(text: str) -> str:
     if not names_snapshot(text):
-        raise wrong(f'"{text[:80]}" is not the id of a snapshot', "8 to 64 digits and letters a to f")
+        raise wrong(f'"{text[:80]}" is not a snapshot ID', "8 to 64 digits and letters a to f")
     return text
 
 
@@ -37,12 +37,12 @@ class Pin(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    repository: Key = Field(description="the key of the repository that holds the snapshot")
+    repository: Key = Field(description="the ID of the repository that contains the snapshot")
     snapshot: Annotated[str, AfterValidator(_check_snapshot)] = Field(
-        description="the snapshot's id, or its first eight characters or more"
+        description="the snapshot's ID, or its first eight characters or more"
     )
     reason: Annotated[str, AfterValidator(_check_reason)] = Field(
-        description="why it is kept: whoever removes the pin reads it"
+        description="the reason, shown to whoever removes the pin"
     )
 
     def holds(self, repository: str, snapshot: str) -> bool:

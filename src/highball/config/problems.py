@@ -146,7 +146,7 @@ def _words(detail: ErrorDetails, model: type[BaseModel], place: str) -> tuple[st
     if kind in _PLAIN:
         return _PLAIN[kind].format(*(f"{bound:.15g}" for bound in context.values())), None
     wanted = _WANTED.get(kind.partition("_")[0], "something else")
-    return f"wants {wanted}, not {kind_of(value)}", _hint_for_kind(wanted, value, place)
+    return f"must be {wanted}, not {kind_of(value)}", _hint_for_kind(wanted, value, place)
 
 
 _PLAIN = {
@@ -172,7 +172,7 @@ def _none_of(value: object, expected: str) -> tuple[str, str | None]:
     choices = re.findall(r"'([^']*)'", expected)
     listed = ", ".join(f'"{choice}"' for choice in choices)
     if not isinstance(value, str):
-        return f"wants one of {listed}, not {kind_of(value)}", None
+        return f"must be one of {listed}, not {kind_of(value)}", None
     return f'"{value[:60]}" is none of {listed}', find_nearest(value, choices)
 
 

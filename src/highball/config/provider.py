@@ -30,7 +30,7 @@ def _check_issuer(text: str) -> str:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise wrong("is no address") from None
+        raise wrong("is not an address") from None
     if (
         not host
         or parts.query
@@ -39,15 +39,17 @@ def _check_issuer(text: str) -> str:
         or not text.isprintable()
         or " " in text
     ):
-        raise wrong("is no issuer", "it looks like https://id.example.org, without ? and #")
+        raise wrong("is not an issuer", "it looks like https://id.example.org, without ? and #")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise wrong("does not begin with https://", "whoever is between could let anybody in")
+        raise wrong(
+            "does not start with https://", "otherwise anybody on the network could log in as somebody else"
+        )
     return text
 
 
 def _check_host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise wrong("is no name of a server", "it looks like keys.example.org")
+        raise wrong("is not a server name", "it looks like keys.example.org")
     return text.lower()
 
 
@@ -64,34 +66,32 @@ class Provider(BaseModel):
     issuer: Annotated[str, Field(max_length=500), AfterValidator(_check_issuer)] = Field(
         description="the provider's address, as it calls itself"
     )
-    client_id: _Word = Field(description="how the provider knows this hub")
+    client_id: _Word = Field(description="this hub's client ID at the provider")
     client_secret: Secret | None = Field(
-        None, description="the hub's password at the provider; null is a public client"
+        None, description="this hub's client secret at the provider; null for a public client"
     )
     scopes: Annotated[tuple[_Scope, ...], Field(max_length=30)] = Field(
-        ("openid", "profile", "email"), description="what is asked for; openid always is"
+        ("openid", "profile", "email"), description="the scopes to request; openid always is"
     )
     claim: _Claim = Field(
-        "groups", description="the claim that tells the role; a.b is b within a, where no claim is called so"
+        "groups", description="the claim with the role; a.b is b within a, unless a claim has that name"
     )
     roles: Annotated[dict[_Claim, Role], Field(max_length=200)] = Field(
         {}, description="which value of the claim gives which role; the highest one counts"
     )
     default_role: Role | None = Field(
-        None, description="the role of who has none of these values; null lets nobody else in"
+        None, description="the role of people with none of these values; null: they cannot log in"
     )
     restore_in_place: Annotated[tuple[_Claim, ...], Field(max_length=200)] = Field(
         (),
-        description="which values of the claim let an operator restore in place, at each log-in; "
-        "without any it is what the account says",
+        description=(
+            "values of the claim that let an operator restore in place, at each log-in; without any, "
+            "the account decides"
+        ),
     )
-    name_claim: _Claim = Field(
-        "preferred_username", description="the claim that tells the name of the account"
-    )
-    create_accounts: bool = Field(
-        False, strict=True, description="make an account for who comes for the first time"
-    )
-    label: Title = Field("your organisation", description="what the button calls the provider: Log in with …")
+    name_claim: _Claim = Field("preferred_username", description="the claim with the account name")
+    create_accounts: bool = Field(False, strict=True, description="create an account at the first log-in")
+    label: Title = Field("your organisation", description="the provider's name on the button: Log in with …")
     hosts: Annotated[tuple[Annotated[str, AfterValidator(_check_host)], ...], Field(max_length=10)] = Field(
-        (), description="other servers that tokens and keys may come from, where not the issuer's own"
+        (), description="other servers that tokens and keys may come from, besides the issuer's own"
     )

@@ -56,7 +56,7 @@ def _share_from_value(value: object) -> float:
     if number is None:
         raise ValueError('a share is text like "5%", or a number of per cent')
     if number and not 100 / MOST_SLICES <= number <= 100:
-        raise ValueError("a share lies between 0.4% and 100%, or is 0")
+        raise ValueError("a share is between 0.4% and 100%, or 0")
     return number
 
 
@@ -137,10 +137,12 @@ class Repository(DeclaredRepository):
     maintained_by: Key | None = Field(None, description="the host whose agent lists, checks and prunes it")
     maintenance: Literal["auto", "user", "off"] = Field(
         "auto",
-        description="auto: as Highball thinks best; user: as the fields say; off: nothing is ever removed",
+        description="auto: recommended settings; user: as set in these fields; off: nothing is ever removed",
     )
     accept_growth: bool = Field(
-        False, strict=True, description="maintenance = off needs this, for the repository grows without end"
+        False,
+        strict=True,
+        description="required by maintenance = off, because the repository grows without limit",
     )
     retention: Retention | None = Field(None, description="which snapshots of its jobs are kept")
     discard_schedule: Discarding | None = Field(
@@ -154,7 +156,7 @@ class Repository(DeclaredRepository):
         "schedule",
     )
     verify_schedule: Schedule | None = Field(
-        None, description="when a restore of each of its jobs is tested; without one, never by itself"
+        None, description="when restore tests of its jobs run; without one, only when started manually"
     )
     check_schedule: Schedule | None = Field(
         None, description="with maintenance = user: when data is checked; without one, Sundays at 02:00"
@@ -185,8 +187,8 @@ class Repository(DeclaredRepository):
     @model_validator(mode="after")
     def _growth_is_accepted(self) -> Self:
         if self.maintenance == "off" and not self.accept_growth:
-            hint = "if that is meant, say so with accept_growth = true"
-            raise all_wrong([("maintenance", "is off, so the repository would grow without end", hint)])
+            hint = "if that is intended, set accept_growth = true"
+            raise all_wrong([("maintenance", "is off, so the repository would grow without limit", hint)])
         return self
 
     @model_validator(mode="after")
@@ -194,9 +196,9 @@ class Repository(DeclaredRepository):
         only_user = ("check_schedule",) if self.maintenance == "auto" else SCHEDULES
         given = [name for name in only_user if getattr(self, name) is not None]
         if given and self.maintenance != "user":
-            hint = 'say maintenance = "user", or leave it out'
+            hint = 'set maintenance = "user", or omit it'
             raise all_wrong(
-                (name, f"counts for nothing where maintenance is {self.maintenance}", hint) for name in given
+                (name, f"has no effect while maintenance is {self.maintenance}", hint) for name in given
             )
         return self
 
@@ -255,16 +257,16 @@ def demand_right_to_delete(key: str, repository: Repository) -> None:
     """Raise NotAllowed where a repository is declared append-only and no admin access is named."""
     if repository.append_only and not repository.has_admin:
         raise NotAllowed(
-            f"the repository {key} is append-only, and no admin access is named for it",
+            f"the repository {key} is append-only, and has no admin credentials",
             code="admin_creds_required",
-            hint=f"name one under [repositories.{key}.admin], or run this where one is known",
+            hint=f"set them under [repositories.{key}.admin], or run this on a machine that has them",
         )
 
 
 def demand_maintained(key: str, repository: Repository) -> None:
     """Raise NotAllowed where no snapshot may be removed."""
     if repository.maintenance == "off":
-        hint = "let it say maintenance = auto, or user, first"
+        hint = "set maintenance = auto, or user, first"
         message = f"maintenance of {key} is off: nothing is ever removed there"
         raise NotAllowed(message, code="maintenance_off", hint=hint)
     demand_right_to_delete(key, repository)

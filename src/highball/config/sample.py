@@ -15,13 +15,17 @@ from highball.engine.base import DeclaredRepository
 from highball.engine.kinds import USUAL, Programs
 
 _SECTIONS = (
-    ("settings", "settings", "What holds for the whole installation."),
-    ("defaults", "defaults", "What every job inherits."),
-    ("hosts.web-1", "host", "A machine whose data is protected; one machine alone need not be declared."),
-    ("profiles.critical", "profile", "A named set of what jobs inherit."),
-    ("repositories.nas", "repository", "Where backups go."),
-    ("jobs.documents", "job", "What is backed up."),
-    ("pins.audit", "pin", "A snapshot that is never removed."),
+    ("settings", "settings", "Settings of the whole installation."),
+    ("defaults", "defaults", "Defaults that every job inherits."),
+    (
+        "hosts.web-1",
+        "host",
+        "A host: a machine whose data is protected. A single machine need not be declared.",
+    ),
+    ("profiles.critical", "profile", "A profile: a named set of defaults that jobs inherit."),
+    ("repositories.nas", "repository", "A repository for backups."),
+    ("jobs.documents", "job", "A backup job."),
+    ("pins.audit", "pin", "A pin: a snapshot that is never removed."),
 )
 
 _SET: dict[str, dict[str, Any]] = {
@@ -68,7 +72,7 @@ _EXAMPLES: dict[str, Any] = {
     "state": "/var/lib/highball",
     "tags": ["linux"],
     "times": {"daily": "0 3 * * *"},
-    "title": "A name for people",
+    "title": "A name to show",
     "when_back": True,
     "windows": ["22:00-06:00", "sat,sun 00:00-24:00"],
 }
@@ -84,7 +88,7 @@ _UNSHOWN = {*USUAL.declared.model_fields} - {
 
 _NOTES = {
     "before": (
-        "# before and after find in their environment:",
+        "# before and after get these environment variables:",
         *(f"#   {name}: {what}" for name, what in HOOK_VARIABLES.items()),
     )
 }
@@ -94,7 +98,7 @@ _NOTES = {
 def sample(timezone: str) -> str:
     """A commented configuration, as TOML, of a machine in that time zone."""
     lines = [
-        "# Highball's configuration. `highball validate` says what is wrong with it; remove a # to set a value.",
+        "# Highball's configuration. Check it with `highball validate`; remove a # to set a value.",
         f"format = {FORMAT}",
         *(line for section, kind, words in _SECTIONS for line in _section(section, kind, words, timezone)),
     ]
@@ -115,7 +119,7 @@ def _section(section: str, kind: str, words: str, timezone: str) -> Iterator[str
             yield from _NOTES.get(name, ())
             yield f"#{name} = {_toml(value)}"
     if inherited:
-        yield "# … and whatever [defaults] may say"
+        yield "# … and any field of [defaults]"
 
 
 def _fields(kind: str) -> Iterator[tuple[str, str, Any]]:

@@ -22,7 +22,7 @@ from highball.schedule import (
 
 def _check_whole(path: Path) -> Path:
     if not path.is_absolute() or "\0" in str(path):
-        raise wrong("is not a whole path", "it begins with /")
+        raise wrong("is not an absolute path", "it starts with /")
     return path
 
 
@@ -42,12 +42,10 @@ class History(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    logs: Duration = Field(timedelta(days=90), description="what programs printed")
-    runs: Duration = Field(
-        timedelta(days=400), description="runs, unless they are among the last ones; 15d at least"
-    )
+    logs: Duration = Field(timedelta(days=90), description="the output of programs")
+    runs: Duration = Field(timedelta(days=400), description="runs, except the last ones; at least 15d")
     last: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        50, description="so many runs of each job stay however old they are"
+        50, description="how many runs of each job are kept regardless of age"
     )
 
 
@@ -57,21 +55,19 @@ class _Installation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     host: Key | None = Field(
-        None, description="this machine's key; without one, its name made a key at first use"
+        None, description="this machine's host ID; by default made from its name at first use"
     )
     state: _WholePath | None = Field(
         None, description="the folder where Highball keeps its record, runs and cache"
     )
     timezone: Annotated[str, AfterValidator(check_timezone)] = Field(
-        "UTC", description="the time zone of schedules that name none"
+        "UTC", description="the time zone of schedules that do not name one"
     )
     times: dict[Literal["hourly", "daily", "weekly", "monthly"], _Fields] = Field(
         {},
-        description="five cron fields that hourly, daily, weekly or monthly stand for, where not the usual ones",
+        description="five cron fields for hourly, daily, weekly or monthly, instead of the usual ones",
     )
-    backup_repository: Key | None = Field(
-        None, description="the key of the repository that the hub's own backup goes to"
-    )
+    backup_repository: Key | None = Field(None, description="the ID of the repository for the hub backup")
     history: History = Field(
         History(),
         description="how long logs (90d) and runs (400d, at least the last 50 of each job) are kept",
@@ -79,12 +75,12 @@ class _Installation(BaseModel):
     )
     web: Web = Field(
         Web(),
-        description="how the hub is reached: names, proxies, the path below which it lies, plain http",
+        description="how the hub is reached: names, proxies, its path, plain http",
         json_schema_extra={"default": {}},
     )
     oidc: Provider | None = Field(
         None,
-        description="the OpenID Connect provider where people log in: issuer, client_id, client_secret, roles …",
+        description="the OpenID Connect provider for log-ins: issuer, client_id, client_secret, roles …",
     )
 
 

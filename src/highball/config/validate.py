@@ -88,14 +88,14 @@ class Checks:
             if isinstance(back, str) and back in chain and not seen & set(chain):
                 circle = chain[: chain.index(back) + 1][::-1]
                 shown = " → ".join([*circle, circle[0]])
-                yield problem(f"profiles{step(circle[0])}.profile", f"goes round in a circle: {shown}")
+                yield problem(f"profiles{step(circle[0])}.profile", f"is circular: {shown}")
             seen |= set(chain)
 
     def _find_in_job(self, key: str) -> Iterator[Problem]:
         merged = merge(levels_of(self._tables, key))
         if not merged.table.get("repositories"):
             first = next(iter(table_of(self._tables, "repositories")), None)
-            hint = f'write repositories = ["{first}"]' if first else "declare one: [repositories.KEY]"
+            hint = f'write repositories = ["{first}"]' if first else "declare one: [repositories.ID]"
             place = f"jobs{step(key)}.repositories"
             yield problem(place, "is missing: the job has nowhere to back up to", hint)
         job = self._jobs.get(key)
@@ -125,8 +125,8 @@ class Checks:
             if path is not None and _swallows(source, _patterns(merged), path):
                 yield problem(
                     f"jobs{step(key)}.sources",
-                    f"{path_for_people(source.path)} holds the repository {name}, so that would be in itself",
-                    f'leave it out: exclude = ["{path_for_people(os.path.relpath(path, source.path))}"]',
+                    f"{path_for_people(source.path)} contains the repository {name}, which would back up itself",
+                    f'exclude it: exclude = ["{path_for_people(os.path.relpath(path, source.path))}"]',
                 )
 
     def _find_keeping_nothing(self, job: str, repository: str) -> Iterator[Problem]:

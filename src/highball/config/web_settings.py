@@ -46,7 +46,7 @@ def _check_network(text: str) -> str:
 def _check_root(text: str) -> str:
     found = text.rstrip("/")
     if found and (not re.fullmatch(f"(?:{_PART.pattern})+", found) or {".", ".."} & set(found.split("/"))):
-        raise wrong("is not a path that pages can lie below", "write it like /highball")
+        raise wrong("is not a path for pages", "write it like /highball")
     return found
 
 
@@ -64,18 +64,20 @@ class Web(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     url: Annotated[str, AfterValidator(_check_url)] | None = Field(
-        None, description="the address by which people and agents reach this hub, for links that it hands out"
+        None, description="the address at which people and agents reach this hub, used in its links"
     )
     allowed_hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = Field(
         (),
-        description="names by which it may be asked, besides this machine's own and that of url; "
-        "*.example.org is all below",
+        description=(
+            "host names that it answers to, besides this machine's own and that of url; "
+            "*.example.org covers all below"
+        ),
     )
     trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network)], ...] = Field(
-        (), description="addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed"
+        (), description="addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted"
     )
     root_path: Annotated[str, AfterValidator(_check_root)] | None = Field(
-        None, description="the path below which a proxy shows it, like /highball; without one that of url"
+        None, description="the path below which a proxy serves it, like /highball; by default that of url"
     )
     frame_ancestors: tuple[Annotated[str, AfterValidator(_check_site)], ...] = Field(
         (), description="sites that may show its pages in a frame, like https://home.example.org"
@@ -83,7 +85,7 @@ class Web(BaseModel):
     plain_http: bool = Field(
         False,
         strict=True,
-        description="it may answer other machines without TLS: anybody between reads passwords",
+        description="answer other machines without TLS: anybody on the network can read passwords",
     )
 
     @property

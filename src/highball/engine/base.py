@@ -41,7 +41,7 @@ MOST_KEPT = 1000
 
 def _check_duration(duration: timedelta) -> timedelta:
     if not timedelta(seconds=1) <= duration <= timedelta(days=1):
-        raise ValueError("must lie between 1s and 1d")
+        raise ValueError("must be between 1s and 1d")
     return duration
 
 
@@ -71,23 +71,24 @@ class DeclaredRepository(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    title: Line | None = Field(None, description="a name for people")
-    engine: str = Field(description="what writes it")
+    title: Line | None = Field(None, description="the name shown")
+    engine: str = Field(description="the backup program that writes it")
     host: str | None = Field(None, description="the host that a local path belongs to")
     maintained_by: str | None = Field(None, description="the host whose agent lists, checks and prunes it")
     answer_within: Annotated[Duration, AfterValidator(_check_duration)] = Field(
         timedelta(minutes=2),
-        description="how long it may take until it answers for the first time; then a run goes on without it",
+        description="time limit for its first answer; then a run continues without it",
         json_schema_extra={"default": "2m"},
     )
     when_back: bool | None = Field(
         None,
         strict=True,
-        description="local: a scheduled backup that finds its disk away waits until it is back; "
-        "maintenance is skipped meanwhile; "
-        "without a word so below /media, /run/media and /mnt",
+        description=(
+            "local: a scheduled backup waits while the disk is disconnected, and maintenance is "
+            "skipped; the default below /media, /run/media and /mnt"
+        ),
     )
-    append_only: bool = Field(False, strict=True, description="the everyday access cannot delete")
+    append_only: bool = Field(False, strict=True, description="append-only: its credentials cannot delete")
 
     @property
     @abstractmethod

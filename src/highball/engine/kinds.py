@@ -32,7 +32,7 @@ USUAL = RESTIC
 
 def _check_whole(path: Path) -> Path:
     if not path.is_absolute() or "\0" in str(path):
-        told = {"message": "is not a whole path", "hint": "it begins with /"}
+        told = {"message": "is not an absolute path", "hint": "it starts with /"}
         raise PydanticCustomError("wrong", "{message}", told)
     return path
 

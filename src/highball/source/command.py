@@ -50,7 +50,7 @@ def _check_command(command: str | tuple[str, ...]) -> str | tuple[str, ...]:
 def check_timeout(timeout: timedelta) -> timedelta:
     """ValueError where it leaves no time at all."""
     if not timeout:
-        raise ValueError("must be more than nothing")
+        raise ValueError("must be more than zero")
     return timeout
 
 
@@ -90,7 +90,7 @@ def _check_name(name: str) -> str:
     if len(name) > _LONGEST_NAME:
         raise ValueError(f"is longer than {_LONGEST_NAME} characters")
     if not key_of(name):
-        raise ValueError("holds no letter or digit that a key may have")
+        raise ValueError("contains no letter or digit that an ID may have")
     if key_of(name) == FILES_SET:
         raise wrong(f'"{FILES_SET}" is the set of all folders and files of a job', "write it like files.sql")
     return name
@@ -127,17 +127,20 @@ class CommandSource(BaseModel):
 
     run: CommandLine = Field(description="a command for the shell, or a list: a program and its arguments")
     name: Annotated[str, AfterValidator(_check_name)] = Field(
-        description="the name of the file that holds its output in a snapshot, like app.sql; of its own in its job"
+        description="the name of the file with its output in a snapshot, like app.sql; unique in its job"
     )
     dir: Annotated[PathText, AfterValidator(check_path)] | None = Field(
         None, description="the folder to run it in"
     )
     timeout: Annotated[Duration, AfterValidator(check_timeout)] | None = Field(
-        None, description="end it after this long, and save nothing; without one it takes as long as it takes"
+        None, description="time limit; then it is killed, and nothing is saved; without one there is no limit"
     )
     environment: dict[str, TextOrSecret] = Field(
         {},
-        description="variables for it alone, like PGPASSWORD; a secret is a reference, as a password's is",
+        description=(
+            "environment variables for this command only, like PGPASSWORD; a secret is a reference, "
+            "as for a password"
+        ),
         exclude_if=not_,  # an agent from before there were any refuses a field that it does not know
     )
 

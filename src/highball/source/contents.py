@@ -64,7 +64,7 @@ def examine(files: Files, path: bytes, *, follow: bool = False, allow_empty: boo
         empty = _is_empty(files, at)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            plain = "" if _PLAIN.fullmatch(path) else "; nothing fills in wildcards and variables here"
+            plain = "" if _PLAIN.fullmatch(path) else "; wildcards and variables are not expanded here"
             return _caution(path, "source_missing", f"{shown} is missing{plain}")
         return _caution(path, "source_unreadable", f"{shown} cannot be read: {error.strerror}")
     if empty and not allow_empty:
@@ -132,9 +132,7 @@ def find_too_large(files: Files, path: bytes, omissions: Omissions) -> Caution |
     with contextlib.suppress(OSError):
         there, largest = _demand(files, files.real_path(path)), omissions.exclude_larger_than
         if largest is not None and stat.S_ISREG(there.st_mode) and there.st_size > largest:
-            message = (
-                f"{path_for_people(path)} is left out by exclude_larger_than, so that nothing of it is saved"
-            )
+            message = f"{path_for_people(path)} is excluded by exclude_larger_than, so nothing of it is saved"
             return Caution(code="source_left_out", message=message, path=path)
     return None
 
@@ -243,14 +241,14 @@ class _Look:
         shown = path_for_people(path)
         if self._own_marker is not None:
             marker = path_for_people(self._own_marker)
-            message = f"{shown} is left out by its own {marker}, which is all that is saved of it"
+            message = f"{shown} is excluded by its own {marker}, which is all that is saved of it"
             return Caution(code="source_left_out", message=message, path=path)
         if self._left_out:
             by = ", ".join(sorted(self._left_out))
-            message = f"everything in {shown} is left out, {by}, so that nothing of it is saved"
+            message = f"everything in {shown} is excluded, {by}, so nothing of it is saved"
             return Caution(code="source_left_out", message=message, path=path)
-        message = f"{shown} holds nothing but empty folders or sockets, which are never saved; "
-        message += "where that is right, set allow_empty on it"
+        message = f"{shown} contains only empty folders or sockets, which are never saved; "
+        message += "if that is intended, set allow_empty on it"
         return Caution(code="source_hollow", message=message, path=path)
 
 

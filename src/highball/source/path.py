@@ -33,15 +33,11 @@ class PathSource(BaseModel):
     kind: ClassVar[str] = "path"
 
     path: Annotated[PathText, AfterValidator(check_path)] = Field(
-        description="the whole path of a folder or file"
+        description="the absolute path of a folder or file"
     )
-    exclude: tuple[Pattern, ...] = Field(
-        (), description="patterns of what to leave out, relative to this path"
-    )
-    allow_empty: bool = Field(False, strict=True, description="an empty folder is no cause for a warning")
-    follow: bool = Field(
-        False, strict=True, description="where the path is a symbolic link, back up what it leads to"
-    )
+    exclude: tuple[Pattern, ...] = Field((), description="patterns to exclude, relative to this path")
+    allow_empty: bool = Field(False, strict=True, description="do not warn if the folder is empty")
+    follow: bool = Field(False, strict=True, description="if the path is a symbolic link, back up its target")
 
     @model_validator(mode="before")
     @classmethod

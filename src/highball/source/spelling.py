@@ -21,10 +21,10 @@ def check_path(path: bytes) -> bytes:
     if b"\0" in path:
         raise ValueError("a path cannot hold the character NUL")
     if not path.startswith(b"/"):
-        raise wrong(f'"{path_for_people(path[:200])}" is not a whole path', "it begins with /")
+        raise wrong(f'"{path_for_people(path[:200])}" is not an absolute path', "it starts with /")
     parts = [part for part in path.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
-        raise wrong("a path cannot hold ..", "write where it leads")
+        raise wrong("a path cannot hold ..", "write the path without it")
     return b"/" + b"/".join(parts)
 
 
@@ -46,11 +46,11 @@ def check_pattern(pattern: str) -> str:
     if pattern.startswith("!"):
         raise wrong(
             "a pattern cannot take back another with !",
-            r"leave out less, or write \! where the name begins with it",
+            "exclude less, or write \\! if the name starts with it",
         )
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if not parts:
-        raise ValueError(f'"{pattern}" would leave out the whole source')
+        raise ValueError(f'"{pattern}" would exclude the whole source')
     if ".." in parts:
         raise wrong("a pattern cannot hold ..", "it is relative to its source")
     if not all(_UNDERSTOOD.fullmatch(part) for part in parts):
@@ -70,9 +70,7 @@ def misplaced(patterns: Iterable[str], path: bytes) -> list[tuple[int, str, str]
         (
             n,
             f'"{pattern}" repeats the path of its source, to which it is relative',
-            f'write "{pattern.removeprefix(prefix)}"'
-            if pattern.startswith(prefix)
-            else "leave out that source",
+            f'write "{pattern.removeprefix(prefix)}"' if pattern.startswith(prefix) else "remove that source",
         )
         for n, pattern in enumerate(patterns)
         if f"{pattern}/".startswith(prefix)

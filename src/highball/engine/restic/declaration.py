@@ -34,15 +34,15 @@ from highball.secret import Secret, SecretReference
 class Admin(Location):
     """A second, complete access that may delete; what is blank is as in the everyday access."""
 
-    password: Secret | None = Field(None, description="the repository's password for this access")
+    password: Secret | None = Field(None, description="the repository's password for the admin credentials")
 
 
 class ResticRepository(DeclaredRepository, Location):
     """A restic repository: its everyday access and, apart, the one that may delete."""
 
-    engine: Literal["restic"] = Field("restic", description="what writes it")
-    password: Secret = Field(description="the repository's own password, which encrypts it")
-    admin: Admin | None = Field(None, description="a second access that may delete")
+    engine: Literal["restic"] = Field("restic", description="the backup program that writes it")
+    password: Secret = Field(description="the repository's password, which encrypts it")
+    admin: Admin | None = Field(None, description="admin credentials: separate credentials for deleting")
 
     @property
     def address(self) -> str:
@@ -119,9 +119,7 @@ class ResticRepository(DeclaredRepository, Location):
     def _check_both_ways(self) -> Self:
         found = list(problems_of(self))
         if self.when_back and not found and local_folder(self) is None:
-            found = [
-                ("when_back", "counts for nothing where a repository lies on no disk of this host", None)
-            ]
+            found = [("when_back", "has no effect for a repository that is not on a disk of this host", None)]
         if self.admin is not None and not found:
             merged = _admin_location(self, self.admin)
             found = [

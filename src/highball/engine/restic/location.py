@@ -32,7 +32,7 @@ from highball.secret import Secret, SecretReference, TextOrSecret
 
 def _check_file(path: Path) -> Path:
     if not path.is_absolute() or not str(path).isprintable():
-        raise wrong("is not a whole path", "it begins with /")
+        raise wrong("is not an absolute path", "it starts with /")
     return path
 
 
@@ -67,37 +67,37 @@ class Location(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     url: _Url | None = Field(
-        None, description="any restic location: a path, sftp:…, s3:…, rest:…, b2:…, rclone:…"
+        None, description="any restic repository URL: a path, sftp:…, s3:…, rest:…, b2:…, rclone:…"
     )
     kind: Literal["local", "sftp", "s3", "rest"] | None = Field(
-        None, description="in place of url: which backend the fields are for"
+        None, description="instead of url: the backend of these fields"
     )
     path: Line | None = Field(None, description="local, sftp, rest: the folder of the repository")
     server: _Server | None = Field(None, description="sftp: the server's name or address")
     port: int | None = Field(
-        None, ge=1, le=65535, strict=True, description="sftp: the server's port, where it is not ssh's own"
+        None, ge=1, le=65535, strict=True, description="sftp: the server's port, if not ssh's default"
     )
     user: _User | None = Field(None, description="sftp: the user on the server")
-    identity_file: _SshFile | None = Field(None, description="sftp: the private key to prove oneself with")
-    known_hosts: _SshFile | None = Field(None, description="sftp: a file that holds the server's own key")
+    identity_file: _SshFile | None = Field(None, description="sftp: the private key to log in with")
+    known_hosts: _SshFile | None = Field(None, description="sftp: a known_hosts file with the server's key")
     endpoint: Line | None = Field(
         None, description="s3, rest: the server's address, as https://backup.example.org:8000"
     )
     bucket: Line | None = Field(None, description="s3: the bucket")
-    prefix: Line | None = Field(None, description="s3: the folder within the bucket")
+    prefix: Line | None = Field(None, description="s3: the folder in the bucket")
     region: Line | None = Field(None, description="s3: the region")
-    access_key_id: TextOrSecret | None = Field(None, description="s3: the access key's id")
-    secret_access_key: Secret | None = Field(None, description="s3: the access key's secret")
+    access_key_id: TextOrSecret | None = Field(None, description="s3: the access key ID")
+    secret_access_key: Secret | None = Field(None, description="s3: the secret access key")
     rest_username: Line | None = Field(None, description="rest: the user on the server")
     rest_password: Secret | None = Field(None, description="rest: that user's password")
     environment: dict[str, TextOrSecret] = Field(
-        {}, description="variables that other backends ask for, like B2_ACCOUNT_ID"
+        {}, description="environment variables that other backends need, like B2_ACCOUNT_ID"
     )
     options: dict[str, Annotated[str, BeforeValidator(spelled_out)]] = Field(
         {}, description="restic's extended options, like s3.connections = 10"
     )
     certificate: _File | None = Field(
-        None, description="a file of certificates to trust besides the system's"
+        None, description="a file of certificates to trust in addition to the system's"
     )
 
     @field_validator("environment")

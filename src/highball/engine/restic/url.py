@@ -38,15 +38,15 @@ def check_url(url: str) -> str:
     scheme, rest = split_url(url)
     if scheme not in SCHEMES:
         raise wrong(
-            "is no address that restic knows",
-            f"a path that begins with /, or one of {', '.join(SCHEMES)} and :",
+            "is not an address that restic knows",
+            f"a path that starts with /, or one of {', '.join(SCHEMES)} and :",
         )
     if _holds_credentials(scheme, rest):
         raise wrong(
-            "holds credentials", _INSTEAD.get(scheme, "use environment, with a reference to the secret")
+            "contains credentials", _INSTEAD.get(scheme, "use environment, with a reference to the secret")
         )
     if scheme == "local" and (not rest.startswith("/") or ".." in rest.split("/")):
-        raise wrong("is not a whole path", "it begins with / and holds no ..")
+        raise wrong("is not an absolute path", "it starts with / and contains no ..")
     if scheme == "rest" and not rest.startswith(("http://", "https://", "http+unix://")):
         raise wrong(
             "is not the address of a rest server", "write it like rest:https://backup.example.org:8000/"

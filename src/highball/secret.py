@@ -87,7 +87,7 @@ def _split_command(value: object) -> object:
 def _check_sealed(value: object) -> object:
     if value is None or value is True or (isinstance(value, str) and re.fullmatch(PLACE, value)):
         return value
-    raise ValueError("sealed wants true: the hub knows where the value lies")
+    raise ValueError("sealed must be true: the hub knows the value")
 
 
 class SecretReference(BaseModel):
@@ -96,7 +96,7 @@ class SecretReference(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path | None = Field(
-        None, description="a file whose content is the secret; line ends at its end do not count"
+        None, description="a file whose content is the secret; line breaks at its end are ignored"
     )
     env: str | None = Field(
         None, description="an environment variable of the process that does the work", min_length=1
@@ -106,7 +106,7 @@ class SecretReference(BaseModel):
     )
     sealed: Annotated[Literal[True] | str | None, BeforeValidator(_check_sealed)] = Field(
         None,
-        description="true: it lies sealed in the hub",
+        description="true: it is sealed in the hub",
         json_schema_extra={"anyOf": [{"const": True}, {"type": "null"}]},
     )
 
@@ -122,7 +122,7 @@ class SecretReference(BaseModel):
         if any("\0" in word for word in (str(self.file), *(self.command or ()))):
             raise ValueError("the place of a secret cannot hold the character NUL")
         if self.env is not None and set(self.env) & {"=", "\0"}:
-            raise ValueError("env wants the name of a variable")
+            raise ValueError("env must be the name of a variable")
         return self
 
 
@@ -174,7 +174,7 @@ def resolve(
         raise SecretUnavailable(f"{describe(secret)} is empty")
     if len(value) > LARGEST_BYTES:
         raise SecretUnavailable(
-            f"{describe(secret)} is larger than {LARGEST_BYTES // 1024} KiB, so it is no secret"
+            f"{describe(secret)} is larger than {LARGEST_BYTES // 1024} KiB, so it is not a secret"
         )
     return SecretValue(value)
 
@@ -248,8 +248,8 @@ def _open_file(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise SecretUnavailable(
-            f"the secret file {path} is no regular file",
-            hint='name a file that holds the secret, or print it: { command = "…" }',
+            f"the secret file {path} is not a regular file",
+            hint='name a file that contains the secret, or print it: { command = "…" }',
         )
     return open(descriptor, "rb")
 

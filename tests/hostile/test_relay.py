@@ -144,7 +144,7 @@ def test_an_agent_speaks_to_no_hub_but_the_one_that_it_joined(tmp_path: Path) ->
     said = proof_text("hub", "laptop", challenge, nonce, share)
     identity.demand_hub(joined, own.sign(said), challenge, nonce, share)
     for proof in (other.sign(said), own.sign(said + b"more"), bytes(64), b""):
-        with pytest.raises(NotAllowed, match="is not the hub that this agent belongs to"):
+        with pytest.raises(NotAllowed, match="is not the hub that this agent has joined"):
             identity.demand_hub(joined, proof, challenge, nonce, share)
 
 

@@ -90,7 +90,7 @@ def test_an_agent_whose_own_files_cannot_be_used_says_so_and_stays(tmp_path: Pat
         agent = asyncio.create_task(Link(tmp_path, said.append).keep())
         await until(lambda: agent.done() or said != [])
         assert not agent.done(), "what is mended is used at its next look"
-        assert "makes no sense" in said[0]
+        assert "agent.json is not valid" in said[0]
         agent.cancel()
         await asyncio.gather(agent, return_exceptions=True)
 

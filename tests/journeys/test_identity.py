@@ -46,7 +46,7 @@ def test_a_backup_leaves_another_repository_as_it_is(every_station: Station) -> 
     for _ in range(2):
         answer = station.back_up(status=1)
         assert code_of(answer) == "repository_changed"
-        assert "nothing was touched" in answer.step["reason"]["message"]
+        assert "nothing was changed" in answer.step["reason"]["message"]
         assert photograph(there) == before
     assert station.ask("status").json[0]["state"] == "failed"
 
@@ -107,7 +107,7 @@ def test_a_second_key_for_a_repository_that_was_met_is_refused(station: Station)
     assert [step["outcome"] for step in answer.json["runs"][0]["steps"]] == ["success", "failure"]
     reason = answer.step_in("off")["reason"]
     assert reason["code"] == "repository_twice"
-    assert "off leads to the same repository as nas" in reason["message"]
+    assert "off is the same repository as nas" in reason["message"]
     assert len(station.snapshots()) == before + 1
     [made] = [
         run

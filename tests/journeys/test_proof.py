@@ -64,7 +64,7 @@ def test_what_is_said_of_a_file_that_can_never_be_read_helps(station: Station) -
     (station.source / "in [here]" / "*").write_text("nobody reads me")
     (station.source / "in [here]" / "*").chmod(0)
     message = station.back_up(status=3).step["reason"]["message"]
-    assert "make it readable, or leave it out" in message
+    assert "make it readable, or exclude it" in message
     [pattern] = json.loads(message.partition("exclude = ")[2])
     station.add_job(exclude=[pattern])
     station.back_up()

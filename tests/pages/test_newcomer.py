@@ -123,7 +123,7 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     page.get_by_label("Name").fill("anna")
     page.get_by_label("Password").fill("correct horse battery")
     page.get_by_role("button", name="Create account").click()
-    expect(page.get_by_role("alert")).to_contain_text("has been used, is too old, or never was")
+    expect(page.get_by_role("alert")).to_contain_text("has been used, has expired, or is not valid")
     page.goto("about:blank")
     page.goto(link)
     page.get_by_label("Name").fill("anna")

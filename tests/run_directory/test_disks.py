@@ -115,7 +115,7 @@ def test_what_was_saved_elsewhere_is_not_all_of_it() -> None:
     ("stop", "outcome", "told"),
     [
         (lambda: False, Outcome.SKIPPED, "skipped: the disk of usb was away"),
-        (lambda: True, Outcome.CANCELLED, "cancelled while it waited for the disk"),
+        (lambda: True, Outcome.CANCELLED, "cancelled while waiting for the disk"),
     ],
 )
 def test_a_disk_that_does_not_come_is_skipped_and_the_hooks_are_told(

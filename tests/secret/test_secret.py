@@ -69,9 +69,9 @@ def test_plain_text_is_refused_with_what_to_write_instead() -> None:
         ({"file": "/a\0b"}, "NUL"),
         ({"env": "A=B"}, "name of a variable"),
         ({"command": ["a\0b"]}, "NUL"),
-        ({"sealed": False}, "sealed wants true"),
-        ({"sealed": 1}, "sealed wants true"),
-        ({"sealed": "user:anna:password"}, "sealed wants true"),
+        ({"sealed": False}, "sealed must be true"),
+        ({"sealed": 1}, "sealed must be true"),
+        ({"sealed": "user:anna:password"}, "sealed must be true"),
         ({"sealed": True, "env": "A"}, "exactly one"),
     ],
 )
@@ -121,7 +121,7 @@ def test_an_empty_secret_is_none(content: bytes, tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_is_no_secret(tmp_path: Path) -> None:
-    with pytest.raises(SecretUnavailable, match="larger than 60 KiB, so it is no secret"):
+    with pytest.raises(SecretUnavailable, match="larger than 60 KiB, so it is not a secret"):
         resolve(in_file(tmp_path / "key", b"x" * (LARGEST_BYTES + 1)))
     with pytest.raises(SecretUnavailable, match="larger than 60 KiB"):
         resolve(SecretReference(env="KEY"), {"KEY": "x" * (LARGEST_BYTES + 1)})
@@ -138,7 +138,7 @@ def test_only_a_regular_file_holds_a_secret(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path, Path("/dev/zero"), Path("/dev/null")):
-        with pytest.raises(SecretUnavailable, match="is no regular file") as raised:
+        with pytest.raises(SecretUnavailable, match="is not a regular file") as raised:
             resolve(SecretReference(file=path))
         assert raised.value.hint is not None
 

@@ -285,7 +285,7 @@ def test_a_file_that_is_no_key_is_refused_and_kept(
     key_file.parent.mkdir()
     key_file.write_bytes(content)
     key_file.chmod(0o600)
-    with pytest.raises(StateUnusable, match="holds no key"):
+    with pytest.raises(StateUnusable, match="contains no hub key"):
         open_vault(database, key_file)
     assert key_file.read_bytes() == content
 

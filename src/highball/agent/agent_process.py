@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
     Workplace(state).prepare()
     lock = FileLock(state / "agent.lock")
     if not lock.take():
-        _tell(f"another agent works on {state} (process {lock.holder()})")
+        _tell(f"another agent uses {state} (process {lock.holder()})")
         return 5
     with contextlib.suppress(OSError):  # a full disk keeps no agent from its hub
         SavedHere(state).begin([state / "runs", state / "kept"])
@@ -37,7 +37,7 @@ async def _stay(link: Link) -> None:
     try:
         await keeping
     except asyncio.CancelledError:
-        _tell("ended; runs that go on need nobody")
+        _tell("stopped; active runs continue")
 
 
 def _tell(words: str) -> None:

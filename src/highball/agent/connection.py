@@ -149,7 +149,7 @@ class Link:
     async def _be_linked(self) -> None:
         membership, invitation = self._identity.membership, self._identity.invitation
         if invitation is None and membership is None:
-            raise NotAllowed("it belongs to no hub, and no invitation lies here", code="not_enrolled")
+            raise NotAllowed("it has not joined a hub, and has no invitation", code="not_enrolled")
         hub = (invitation or membership).hub  # type: ignore[union-attr]
         async with _dial(hub) as socket:
             try:
@@ -439,7 +439,7 @@ class _HubSocket:
         try:
             text = await self._socket.recv()
         except ConnectionClosedOK:
-            raise OSError("the hub ended the connection") from None
+            raise OSError("the hub closed the connection") from None
         return text if isinstance(text, str) else text.decode()
 
     async def close(self) -> None:

@@ -68,7 +68,7 @@ class Commands(StrEnum):
 def _check_variable(value: object) -> object:
     if isinstance(value, str) and value.startswith(VARIABLE):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value.removeprefix(VARIABLE), re.ASCII):
-            raise ValueError(f"{VARIABLE} wants the name of a variable behind it")
+            raise ValueError(f"{VARIABLE} must be followed by the name of a variable")
         return value.encode()
     return value
 
@@ -198,7 +198,7 @@ def load_policy(state: Path) -> Policy:
     except (OSError, ValueError, ValidationError) as error:
         words = str(error).splitlines()[0]
         raise StateUnusable(
-            f"{path} is not understood, so nothing is allowed: {words}", code="policy_invalid"
+            f"{path} is not valid, so nothing is allowed: {words}", code="policy_invalid"
         ) from None
     policy._own += tuple(os.fsencode(os.path.realpath(own)) for own in (state, *machine.own))
     return policy

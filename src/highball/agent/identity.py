@@ -84,7 +84,7 @@ class Identity:
             )
         except (InvalidSignature, ValueError):
             raise NotAllowed(
-                f"{membership.hub} is not the hub that this agent belongs to", code="hub_changed"
+                f"{membership.hub} is not the hub that this agent has joined", code="hub_changed"
             ) from None
 
     def _load_or_make_key(self) -> Ed25519PrivateKey:
@@ -96,7 +96,7 @@ class Identity:
             write_privately(path, key.private_bytes_raw())
             return key
         except ValueError:
-            raise StateUnusable(f"{path} does not hold an agent's key", code="agent_key_damaged") from None
+            raise StateUnusable(f"{path} does not contain an agent's key", code="agent_key_damaged") from None
 
     def _read(self, name: str, model: type[_Fact]) -> _Fact | None:
         path = self._folder / name
@@ -105,4 +105,4 @@ class Identity:
         except FileNotFoundError:
             return None
         except ValidationError:
-            raise StateUnusable(f"{path} makes no sense", code="agent_state_damaged") from None
+            raise StateUnusable(f"{path} is not valid", code="agent_state_damaged") from None

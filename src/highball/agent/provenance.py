@@ -95,7 +95,7 @@ def _find(opened: OpenRepository, wanted: str) -> Snapshot:
     else:
         found = next((one for one in listed if one.id.startswith(wanted)), None)
     if found is None:
-        message = f"{opened.key} holds no snapshot {wanted[:8]}"
+        message = f"{opened.key} contains no snapshot {wanted[:8]}"
         raise Unknown(message, code="snapshot_unknown")
     return found
 

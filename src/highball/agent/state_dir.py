@@ -171,16 +171,16 @@ def meet(opened: OpenRepository, known: str | None, others: Mapping[str, str] | 
         raise as_gone(error, known, opened.key) from None
     if known is not None and found != known:
         raise RepositoryError(
-            f"another repository lies at {opened.shown}: its id is {found[:10]}, not {known[:10]} as before",
+            f"there is another repository at {opened.shown}: its ID is {found[:10]}, not {known[:10]} as before",
             code="repository_changed",
-            hint=f"is the right disk mounted? nothing was touched; to give the old one up: {anew(opened.key)}",
+            hint=f"is the right disk mounted? nothing was changed; to give the old one up: {anew(opened.key)}",
         )
     twin = None if known is not None else (others or {}).get(found)
     if twin not in (None, opened.key):
         raise RepositoryError(
-            f"{opened.key} leads to the same repository as {twin}: one copy would count as two",
+            f"{opened.key} is the same repository as {twin}: one copy would count as two",
             code="repository_twice",
-            hint=f"give {opened.key} an address of its own, or take one of the two keys away",
+            hint=f"give {opened.key} another address, or remove one of the two from the configuration",
         )
     return found
 
@@ -197,7 +197,7 @@ def as_gone(error: RepositoryError, known: str | None, key: str) -> RepositoryEr
     return RepositoryError(
         f"the repository that was here before is gone: {error.message}",
         code="repository_gone",
-        hint=f"is its disk mounted? if it is lost for good, begin a new one in its place with: {anew(key)}",
+        hint=f"is its disk mounted? if it is lost for good, create a new one in its place with: {anew(key)}",
     )
 
 

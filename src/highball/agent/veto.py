@@ -214,7 +214,7 @@ def restores(case: Case, found: tasks.RestoreTask | queries.PlanRestore) -> Iter
             yield Problem("restore", f"{path_for_people(found.target)} is Highball's own")
     for path in refused:
         if case.policy.restore is None:
-            words = f"{path_for_people(path)} holds something already, and none of it may be replaced"
+            words = f"{path_for_people(path)} is not empty, and nothing in it may be replaced"
             yield Problem("restore", words, f'naming "{path_for_people(path)}" under restore')
         else:
             yield _outside(path, "restore", "restored to")
@@ -279,7 +279,7 @@ def _slot_in_words(slot: str) -> str:
 
 
 def _undecided(name: str) -> Problem:
-    return Problem(name, f"nobody has decided what {name} may do here")
+    return Problem(name, f"there is no rule for {name} here")
 
 
 def _command(case: Case, what: str) -> Iterator[Problem]:

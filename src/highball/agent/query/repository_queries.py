@@ -115,7 +115,7 @@ class RepositoryQueries:
         """The ids that the engine itself would remove; it has to rehearse retention."""
         rehearsal = self.opened.rehearsal
         if rehearsal is None:
-            raise Misuse(f"{self.opened.words.name} rehearses no retention", code="no_rehearsal")
+            raise Misuse(f"{self.opened.words.name} has no dry run of retention", code="no_rehearsal")
         return rehearsal.plan_forget(hosts, tags, retention)
 
     def compare(self, old: str, new: str) -> list[Difference]:
@@ -169,7 +169,7 @@ class RepositoryQueries:
     def _paths_of(self, snapshot: str) -> list[bytes]:
         found = next((one for one in self.list_snapshots() if one.id == snapshot), None)
         if found is None:
-            raise Unknown(f"{self.key} holds no snapshot {snapshot[:8]}", code="snapshot_unknown")
+            raise Unknown(f"{self.key} contains no snapshot {snapshot[:8]}", code="snapshot_unknown")
         return self.opened.exact_paths(found)
 
     def sample_names(self, snapshot: str) -> SampledNames:

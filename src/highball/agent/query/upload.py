@@ -70,4 +70,4 @@ class AnswerUpload:
 
 
 def _nobody_takes_it() -> Failed:
-    return Failed("the hub takes no more of it", code="flow_cut_short")
+    return Failed("the hub has stopped reading it", code="flow_cut_short")

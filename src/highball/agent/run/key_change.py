@@ -64,7 +64,7 @@ def _demand_new(keys: Keys, value: SecretValue, repository: str) -> None:
             raise
         return
     raise RepositoryError(
-        "this password opens the repository already",
+        "this password already opens the repository",
         code="password_not_new",
         hint=_out(keys, _keys_of(anew), repository),
     )
@@ -102,7 +102,7 @@ def _open_with(anew: OpenRepository, added: RepositoryKey, known: str | None) ->
         raise RepositoryError(
             "the new password does not open the repository by the key that was added for it",
             code="key_not_proved",
-            hint="keep the password that it has; see its keys",
+            hint="the present password remains in use; see its keys",
         )
 
 

@@ -54,7 +54,7 @@ def wait(steps: Steps, away: Sequence[str], end: datetime) -> list[str]:
     look_at = time.monotonic()
     while datetime.now(UTC) < end:
         if steps.stop.requested:
-            raise Cancelled("cancelled while it waited for the disk")
+            raise Cancelled("cancelled while waiting for the disk")
         if time.monotonic() >= look_at:
             look_at = time.monotonic() + LOOK_SECONDS
             if back := [key for key in away if _is_here(steps, key)]:

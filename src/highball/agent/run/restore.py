@@ -57,7 +57,7 @@ from highball.process.child import Inside, Stop
 from highball.protocol.queries import RestorePlan
 from highball.protocol.tasks import Overwrite, RestoreTask
 
-OWN_IS_LEFT = "Highball's own state, keys and configuration are left as they are"
+OWN_IS_LEFT = "Highball's own state, keys and configuration are left unchanged"
 COARSE_NS = 2_000_000_000
 """FAT keeps times to two seconds."""
 WORTH_A_PROCESS = 1 << 30
@@ -570,7 +570,7 @@ class _Found:
             return
         self.missing_count += 1
         if len(self.missing) < MOST_NAMED:
-            message = "it is not there, or not all of it"
+            message = "it is missing or incomplete"
             self.missing.append(Caution(code="restore_incomplete", message=message, path=path))
 
 

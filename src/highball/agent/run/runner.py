@@ -157,8 +157,10 @@ def _on_snapshot(
 def _unconfirmed(task: VerifyTask, job: str | None) -> Caution:
     return Caution(
         code="unconfirmed",
-        message=f"no known run made the snapshot {task.snapshot_id[:8]}, only its tags say that it is of {job}; "
-        f"confirm its snapshots with: highball hub rebuild --confirm {job}",
+        message=(
+            f"no known run created the snapshot {task.snapshot_id[:8]}, only its tags name {job}; "
+            f"confirm the job's snapshots with: highball hub rebuild --confirm {job}"
+        ),
     )
 
 
@@ -186,7 +188,7 @@ def settle(directory: RunDirectory, workplace: Workplace, on_event: OnEvent = la
     steps.make_scratch()
     for begun, ended in list(_account(directory)):
         steps.ended.append(ended or _settle_step(steps, begun, last_sign))
-    reason = Reason(code="interrupted", message="interrupted: the process that carried out this run vanished")
+    reason = Reason(code="interrupted", message="interrupted: the process of this run vanished")
     outcome = Outcome.WARNING if _only_saved(steps.ended) else Outcome.FAILURE
     told = sum_up(steps.ended, outcome)
     _end(
@@ -228,7 +230,7 @@ def _settle_step(steps: Steps, begun: Step, last_sign: datetime | None) -> Step:
         elif saved:
             steps.note_saved(saved[-1].id)
             facts["snapshot_id"] = saved[-1].id
-            message = "interrupted, but its snapshot was saved; what it holds was not accounted for"
+            message = "interrupted, but its snapshot was saved; its content was not accounted for"
             outcome, reason = Outcome.WARNING, Reason(code="interrupted", message=message)
     ended = begun.model_copy(update={**facts, "outcome": outcome, "reason": reason, "ended_at": last_sign})
     shown = tuple(snapshots) if snapshots is not None else None

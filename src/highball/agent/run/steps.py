@@ -372,7 +372,7 @@ class Steps:
         until = time.monotonic() + pause.total_seconds()
         while (left := until - time.monotonic()) > 0:
             if self.stop.requested:
-                raise Cancelled("cancelled while it waited for the repository")
+                raise Cancelled("cancelled while waiting for the repository")
             time.sleep(min(left, 0.2))
 
     def with_identity(

@@ -158,10 +158,10 @@ def _odd_ending(evidence: BackupEvidence) -> Iterable[Caution]:
     if evidence.summary is None:
         yield Caution(
             code="no_summary",
-            message=f"{evidence.engine.name} gave no summary, so what the snapshot holds is not known",
+            message=f"{evidence.engine.name} gave no summary, so the content of the snapshot is not known",
         )
     if evidence.stopped:
-        yield Caution(code="cancelled", message="cancelled, but the snapshot was saved already")
+        yield Caution(code="cancelled", message="cancelled, but the snapshot was already saved")
     elif evidence.failure is not None and not evidence.complaints:
         message = f"a snapshot was saved, but {evidence.failure.message}"
         yield Caution(code=evidence.engine.failed, message=message)

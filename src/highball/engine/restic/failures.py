@@ -83,7 +83,7 @@ _SENTENCES: dict[str, str] = {
 
 _HINTS: dict[str, str] = {
     "repository_locked": "wait for it, or see its owner with: highball unlock",
-    "wrong_password": "check where the password comes from; nothing is lost as long as one right password is known",
+    "wrong_password": "check where the password comes from; nothing is lost as long as one valid password is known",
     "no_space": "make some room there by other means first, for restic itself needs a little to begin; "
     "then highball forget and highball prune free more in the repository",
     "access_denied": "check the user, the password or the keys of this repository's storage; "

@@ -232,7 +232,7 @@ class Authenticators:
 
     def _vault(self) -> Vault:
         if self._safe is None:
-            raise StateUnusable("the vault is closed, and codes cannot be checked without it")
+            raise StateUnusable("the vault is closed, so codes cannot be checked")
         return self._safe
 
 
@@ -268,7 +268,7 @@ def wrong_code() -> NotAllowed:
     return NotAllowed(
         "this code is wrong or was already used",
         code="code_wrong",
-        hint="wait for the next one in the app, and check that the phone’s clock is right",
+        hint="wait for the next code in the app, and check the phone’s clock",
     )
 
 

@@ -121,7 +121,7 @@ def _adopt(
             users.store(connection, "user", key, users.spec_of(user), HUB, now)
     elif users.find_password(connection, name) is not None:
         raise NotAllowed(
-            f"the account {name} has a password, and is not yours by its name",
+            f"the account {name} has a password, so a provider cannot open it",
             code="account_has_password",
             hint="log in with that password, or ask an admin to rename it",
         )

@@ -146,7 +146,7 @@ class SignOn:
         claims = self._read_id_token(found.provider, metadata, tokens, _derive("nonce", cookie), now)
         proved_at = _moment(claims.get("auth_time"))
         if again and (proved_at is None or proved_at < begun_at - timedelta(seconds=LEEWAY_SECONDS)):
-            raise _invalid_token("the provider did not ask for the proof again")
+            raise _invalid_token("the provider did not ask for the log-in again")
         more = self._ask_who(found.provider, metadata, tokens, claims)
         proved = Proved(found.provider, str(claims["sub"]), {**more, **claims}, proved_at)
         return Arrival(proved, to, again)
@@ -172,7 +172,7 @@ class SignOn:
             raise _invalid(f"it calls itself {str(found.get('issuer'))[:200]!r}, not {provider.issuer!r}")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not isinstance(found.get(name), str) or not _is_safe(found[name]):
-                raise _invalid(f"its {name} is missing, or no address that begins with https://")
+                raise _invalid(f"its {name} is missing, or not an address that starts with https://")
         if "S256" not in (found.get("code_challenge_methods_supported") or ["S256"]):
             raise _invalid("it does not support PKCE with S256")
         with self._lock:
@@ -231,7 +231,7 @@ class SignOn:
                 _printable(getattr(error, "description", "") or type(error).__name__)
             ) from None
         if not isinstance(claims.get("sub"), str) or not 0 < len(claims["sub"]) <= 255:
-            raise _invalid_token("it names nobody")
+            raise _invalid_token("it names no user")
         return dict(claims)
 
     def _ask_who(
@@ -250,7 +250,7 @@ class SignOn:
             return {}
         told = _fetch(provider, "GET", address, headers={"Authorization": f"Bearer {value}"})
         if told.get("sub") != claims["sub"]:
-            raise _invalid_token("the provider told of somebody else")
+            raise _invalid_token("the provider identified somebody else")
         return told
 
 
@@ -277,9 +277,9 @@ def secret_of(
         return open_sealed(place_of_secret(provider.issuer))
     if not is_from_file:
         raise Failed(
-            "the client’s secret at the provider is read from this machine only where the hub’s own file says so",
+            "the client secret may be read from this machine only if the hub’s own file names it",
             code="provider_secret_unset",
-            hint="seal it, or name it under [settings.oidc] in the file that the hub is served with",
+            hint="seal it, or name it under [settings.oidc] in the hub’s own file",
         )
     return resolve(reference)
 
@@ -320,7 +320,7 @@ def _fetch(
         why = [_printable(str(told[name])) for name in ("error", "error_description") if told.get(name)]
         raise _unreachable(", ".join((f"status {status}", *why)))
     if not isinstance(found, dict):
-        raise _invalid("what it answered is no JSON object")
+        raise _invalid("its answer is not a JSON object")
     return found
 
 
@@ -407,7 +407,7 @@ def _expired() -> LoginNeeded:
 def _refused(error: str, description: str) -> NotAllowed:
     why = _printable(description) or _printable(error) or "no reason given"
     return NotAllowed(
-        f"the provider did not let you in: {why}",
+        f"the provider refused the log-in: {why}",
         code="provider_refused",
         hint="log in again; if it happens again, ask the administrator of the provider",
     )

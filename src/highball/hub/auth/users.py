@@ -279,7 +279,7 @@ def demand_revision(row: sa.Row[Any], revision: int | None) -> None:
         raise Stale(
             f'the {row.kind} "{row.key}" was changed meanwhile',
             revision=row.revision,
-            hint="read it again, and repeat the change",
+            hint="read it again, then repeat the change",
         )
 
 
@@ -300,7 +300,7 @@ def check_name(name: str) -> str:
     key = name.strip().lower()
     check_token_key(key)
     if key in RESERVED:
-        raise _refuse_key(f'"{key}" is a name that the audit uses for what is no person')
+        raise _refuse_key(f'"{key}" is reserved by the audit log')
     return key
 
 

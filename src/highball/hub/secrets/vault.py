@@ -118,7 +118,7 @@ def read_key(path: Path) -> HubKey | None:
     foreign = 0o007 if _is_credential(path) else 0o077
     if mode & foreign:
         raise StateUnusable(
-            f"others may read the hub's key {path}",
+            f"the hub's key {path} is readable by others",
             code="key_open_to_others",
             hint=f"chmod 600 {path}; if somebody read it, change the secrets that are sealed with it",
         )
@@ -128,9 +128,9 @@ def read_key(path: Path) -> HubKey | None:
         value = b""
     if len(value) != KEY_BYTES:
         raise StateUnusable(
-            f"{path} holds no key of a hub",
+            f"{path} contains no hub key",
             code="key_unreadable",
-            hint="put the right file in its place: without it what is sealed stays closed",
+            hint="put the right file in its place: without it sealed secrets cannot be opened",
         )
     return HubKey(path, value)
 
@@ -142,9 +142,9 @@ def make_key(path: Path) -> HubKey:
             _write_key(path, secrets.token_bytes(KEY_BYTES))
     except OSError as error:
         raise StateUnusable(
-            f"the hub's key {path} cannot be made: {error.strerror}",
+            f"the hub's key {path} cannot be created: {error.strerror}",
             code="key_unreadable",
-            hint="name a file that can be written with HIGHBALL_KEY_FILE",
+            hint="name a writable file with HIGHBALL_KEY_FILE",
         ) from None
     made = read_key(path)
     assert made is not None
@@ -341,7 +341,7 @@ class Vault:
                 opened[place] = given.get(name) or self._open_to(place, needed[place], f"secrets.{name}")
             except Unknown:
                 problems.append(
-                    Problem(f"secrets.{name}", "is missing", "it is to be sealed: send its value")
+                    Problem(f"secrets.{name}", "is missing", "it is declared as sealed: send its value")
                 )
             except Conflict as error:
                 problems += error.problems
@@ -437,7 +437,7 @@ class Vault:
     def _unseal(self, place: str, content: bytes) -> bytes:
         found = take_apart(content)
         if found is None:
-            raise self._closed(place, "is no sealed value")
+            raise self._closed(place, "is not a sealed value")
         told, sealed = found
         id = _key_of(content)
         if id != self._key.id:
@@ -456,9 +456,9 @@ class Vault:
 
     def _closed(self, place: str, why: str) -> StateUnusable:
         return StateUnusable(
-            f"what lies at {place} {why}; the key file is {self._key.path} ({self._key.id.hex()})",
+            f"the sealed value at {place} {why}; the key file is {self._key.path} ({self._key.id.hex()})",
             code="vault_sealed_otherwise",
-            hint="put the right key file there; or remove this secret, and set it again",
+            hint="restore the right key file; or remove this secret, and set it again",
         )
 
 
@@ -475,7 +475,7 @@ def open_vault(database: Database, path: Path) -> Vault:
         raise StateUnusable(
             f"the hub's key {path} is missing, and secrets are sealed with it",
             code="key_missing",
-            hint="put it back (a backup of the hub's configuration holds it), or name it with HIGHBALL_KEY_FILE",
+            hint="put it back (it is part of a backup of the hub's configuration), or name it with HIGHBALL_KEY_FILE",
         )
     opened = Vault(database, key or make_key(path))
     opened._demand_own_key(found)
@@ -553,9 +553,9 @@ def _note(connection: sa.Connection, place: str, action: str, actor: Actor, now:
 def _check_place(place: str) -> None:
     if place != IDENTITY and not re.fullmatch(f"{PLACE}|{OF_PEOPLE}", place):
         raise Misuse(
-            "this is no place for a secret",
+            "there is no such secret",
             code="place_invalid",
-            hint="a secret is called password, admin, or as its field is",
+            hint="a secret is named password, admin, or like its field",
         )
 
 

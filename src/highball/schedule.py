@@ -126,7 +126,7 @@ class Schedule(BaseModel):
     )
     jitter: Duration = Field(
         timedelta(0),
-        description="begin up to this much later, so that not all begin at once",
+        description="random delay: start up to this much later, so that not all start at once",
         json_schema_extra={"default": "0s"},
     )
 

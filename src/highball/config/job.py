@@ -220,7 +220,7 @@ class JobSettings(BaseModel):
         (), description="exclude folders that contain a file of this name"
     )
     exclude_larger_than: Size | None = Field(None, description="exclude files larger than this, like 1G")
-    compression: Literal["auto", "max", "off"] = Field("auto", description="how much data is compressed")
+    compression: Literal["auto", "max", "off"] = Field("auto", description="compression level")
     read_concurrency: int | None = Field(
         None, ge=1, le=1024, strict=True, description="how many files are read at a time"
     )

@@ -171,7 +171,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(url: str, instea
             {"url": "/x", "admin": {"kind": "sftp", "path": "/x"}},
             ["admin.server: is missing, and kind = sftp needs it"],
         ),
-        ({"url": "/x", "host": "My Host"}, ['host: "My Host" is not a key']),
+        ({"url": "/x", "host": "My Host"}, ['host: "My Host" is not an ID']),
         ({"url": "/x", "access_key_id": []}, ["access_key_id: must be a table, not a list"]),
     ],
 )

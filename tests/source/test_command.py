@@ -48,7 +48,7 @@ def test_names_that_are_refused(name: str) -> None:
 
 def test_two_streams_of_one_set_are_refused() -> None:
     told = complaint({"run": "a", "name": "App.sql"}, {"run": "b", "name": "app.sql"})
-    assert 'stands for the set "app.sql"' in told
+    assert 'makes the set "app.sql"' in told
 
 
 @pytest.mark.parametrize(

@@ -138,10 +138,10 @@ def test_another_key_is_shown_agreed_to_and_given(served: Served, tmp_path: Path
     assert call("rekey", "profile", "often", "hourly").returncode == 2, "nobody can be asked"
     assert served.get("profiles/often")["key"] == "often"
     done = call("rekey", "profile", "often", "hourly", "--yes")
-    assert (done.returncode, done.stdout) == (0, "✓ the ID of often is now hourly\n"), done.stderr
+    assert (done.returncode, "✓ the ID of often is now hourly" in done.stdout) == (0, True), done.stderr
     assert served.get("jobs/letters")["spec"]["profile"] == "hourly"
     back = call("change-id", "profile", "hourly", "often", "--yes")
-    assert (back.returncode, back.stdout) == (0, "✓ the ID of hourly is now often\n"), back.stderr
+    assert (back.returncode, "✓ the ID of hourly is now often" in back.stdout) == (0, True), back.stderr
     assert served.get("jobs/letters")["spec"]["profile"] == "often"
     assert call("rekey", "job", "nothing", "other", "--yes").returncode == 4
     of_file = call("rekey", "job", "docs", "papers", "--yes")

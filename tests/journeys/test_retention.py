@@ -196,7 +196,7 @@ def test_an_older_copy_of_the_repository_holds_retention_until_a_person_accepts_
     there = listed(station)
 
     told = station.call("status").text
-    assert "Retention of docs in nas stands still" in told
+    assert "Retention of docs in nas has been on hold since" in told
     assert "highball accept nas" in told
     [hold] = station.ask("status").json[0]["holds"]
     assert (hold["cause"], hold["acceptable"]) == ("deleted_elsewhere", True)

@@ -216,7 +216,7 @@ def test_a_run_that_waits_already_is_followed_and_left_to_whoever_ordered_it(
         assert told
     following.send_signal(signal.SIGINT)
     _, rest = following.communicate(timeout=240)
-    assert (following.returncode, f"run {waiting} goes on" in rest) == (130, True), rest
+    assert (following.returncode, f"run {waiting} continues" in rest) == (130, True), rest
     assert [corner.end_of(run)["outcome"] for run in (first, waiting)] == ["success", "success"]
     assert len(corner.get("runs", job=corner.job)["items"]) == 2
     http = away.served.http  # what is declared here is counted in others

@@ -50,7 +50,7 @@ def test_the_hub_killed(slow: Served) -> None:
 def test_the_hub_ended_and_started_after_the_run_is_over(slow: Served) -> None:
     run = begin(slow)
     assert slow.end_hub() == 0
-    assert f"run {run} goes on" in slow.log.read_text()
+    assert f"run {run} continues" in slow.log.read_text()
     until(lambda: all(directory.ended for directory in slow.run_directories()))
     slow.serve()
     assert_whole(slow, run)

@@ -89,7 +89,7 @@ def test_a_run_is_cancelled_from_another_process(station: Station) -> None:
     assert answer.json == {"run": run["id"], "state": "done", "outcome": "cancelled"}
     nothing = station.call("cancel", run["job"])
     assert nothing.status == 4
-    assert f"no run of {run['job']} goes on" in nothing.stderr
+    assert f"no run of {run['job']} is in progress" in nothing.stderr
     ended = going.end()
     assert ended.status == 130
     assert ended.json["outcome"] == "cancelled"

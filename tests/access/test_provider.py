@@ -376,5 +376,5 @@ def test_somebody_else_proves_nothing_for_who_is_logged_in(hub: Whole, organisat
     ada.name, ada.there = "bob", organisation.browser()
     refused = ada.log_in(again="1")
     assert refused.status_code == 403
-    assert "somebody else" in refused.text
+    assert "another person" in refused.text
     assert ada.me()["name"] == "ada"

@@ -382,7 +382,7 @@ def test_nothing_is_protected_while_the_newest_backup_warns(station: Station) ->
     run = station.back_up(status=3).json["runs"][0]
     told = " ".join(station.call("status").text.split())
     assert "Everything is protected" not in told and "healthy" not in told
-    assert "docs in nas: its newest backup has a warning: the snapshot contains 0 B" in told
+    assert "docs in nas: its newest backup has a warning: the snapshot holds 0 B" in told
     assert f"highball logs {run['id']}" in told
     station.ask("accept", run["id"])
     station.back_up()

@@ -274,7 +274,7 @@ def test_without_a_summary_the_size_is_the_listings() -> None:
 
 def test_a_snapshot_that_shrank_says_how_to_accept_it() -> None:
     verdict = judge_backup(replace(PERFECT, sizes=(5000,)))
-    assert "contains 0.98 KiB, where 4.88 KiB is usual" in verdict.warnings[0].message
+    assert "holds 0.98 KiB where 4.88 KiB is usual" in verdict.warnings[0].message
     assert "highball accept" in verdict.warnings[0].message
 
 

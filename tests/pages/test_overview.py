@@ -183,4 +183,4 @@ def test_whoever_is_not_logged_in_comes_back_to_where_they_wanted(anna: Looker) 
 
 def test_what_is_not_there_is_said_on_a_page(anna: Looker) -> None:
     page = anna.go("/nowhere/<script>alert(1)</script>")
-    expect(page.get_by_role("alert")).to_contain_text("Nothing has the address")
+    expect(page.get_by_role("alert")).to_contain_text("There is no page at")

@@ -108,7 +108,7 @@ def test_what_a_command_printed_is_known_again_by_what_was_counted_of_it(
     done = bench.verify(stream=True)
     assert done.outcome is Outcome.SUCCESS
     assert done.reason is not None
-    assert "what the command printed then is not known, so it was not compared" in done.reason.message
+    assert "not compared, as the output of the command is not known any more" in done.reason.message
 
 
 def test_a_changed_source_is_no_alarm(bench: Bench, tree: bytes) -> None:

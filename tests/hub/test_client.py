@@ -742,5 +742,5 @@ def test_who_sends_a_token_in_the_clear_is_told_once(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert said.stderr.count("travels in the clear to http://hub.invalid") == 1
-    assert "clear" not in said.stdout
+    assert said.stderr.count("is sent unencrypted to http://hub.invalid") == 1
+    assert "unencrypted" not in said.stdout

@@ -76,7 +76,7 @@ def test_a_run_is_cancelled_and_ordered_again(anna: Looker, slow: Corner) -> Non
     expect(page.get_by_role("link", name="Cancel run")).to_be_focused()
     page.keyboard.press("Enter")
     asked.get_by_role("button", name="Cancel run").click()
-    expect(page.get_by_role("status")).to_contain_text("is told to end")
+    expect(page.get_by_role("status")).to_contain_text("Cancelling the run")
     expect(page.locator("#head .badge")).to_have_text("Cancelled")
     page.get_by_role("button", name="Run again").click()
     page.wait_for_url(lambda url: not url.endswith(id))

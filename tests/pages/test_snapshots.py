@@ -42,7 +42,7 @@ def test_a_snapshot_is_pinned_compared_and_removed(anna: Looker, corner: Corner)
     assert corner.post("runs", one, expect=(403,))["code"] == "snapshot_pinned"
     for typed, told in (
         ("f" * 64, "No snapshot of a job of this hub"),
-        ("latest", "not understood"),
+        ("latest", "not valid"),
         (old, "is pinned"),
     ):
         refused = anna.go(f"/repositories/{corner.nas}/snapshots/{typed}/remove")

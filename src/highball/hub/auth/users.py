@@ -476,7 +476,7 @@ def demand_local(connection: sa.Connection, user: str) -> None:
 def link_invalid() -> NotAllowed:
     """That a link does not count."""
     return NotAllowed(
-        "this link is used, expired or unknown",
+        "this link has been used, has expired, or is not valid",
         code="link_invalid",
         hint="ask for a new one; the hub prints a new set-up link when it starts",
     )

@@ -40,7 +40,7 @@ def test_pages_and_programs_are_told_of_the_host_whose_agent_says_what_it_may_no
             page = (await asyncio.to_thread(viewer.get, "/hosts")).text
             assert "2 messages of evil refused" in page
             assert "it speaks of a run that nobody here knows" in page
-            assert "invite the host again and join it anew" in page
+            assert "invite the host again and let it rejoin" in page
 
     asyncio.run(story())
 

@@ -337,7 +337,7 @@ def test_a_run_of_an_agent_that_is_away_is_cancelled_in_the_record_and_its_agent
             assert (ended.state, ended.outcome) == (RunState.DONE, Outcome.CANCELLED)
             assert ended.reason is not None
             assert "somebody" in ended.reason.message
-            assert "away" in ended.reason.message
+            assert "offline" in ended.reason.message
             assert hub.backlog.list_going() == []
             back = Rogue(hub, "evil", rogue.key)
             await back.greet(await back.dial())

@@ -251,5 +251,5 @@ def test_a_run_says_which_patterns_leave_nothing_out(station: Station) -> None:
     for job in ("docs", "other"):
         station.add_job(job, exclude=[f"~/{job}", "*.tmp"])
     told = station.call("run", "docs").stderr
-    assert '! jobs.docs.exclude[0]: "~/docs": no shell makes a home of ~ here' in told
+    assert '! jobs.docs.exclude[0]: "~/docs": ~ is not expanded here' in told
     assert "~/other" not in told

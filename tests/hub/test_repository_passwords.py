@@ -73,7 +73,7 @@ def test_the_form_refuses_a_password_that_opens_nothing(
     assert "Not saved" in wrong.text and "Save anyway" not in wrong.text
     made_up = edit(plain, sealed, password_how="generate", **anyway)
     assert made_up.status_code == 422
-    assert "cannot be generated for a repository that exists" in made_up.text
+    assert "Cannot be generated for a repository that exists" in made_up.text
     assert sealed.repository_state == "existing"
     assert sealed.get(f"repositories/{sealed.nas}")["revision"] == 1
 

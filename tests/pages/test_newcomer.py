@@ -144,7 +144,7 @@ def test_what_cannot_be_is_said_where_it_is_typed_and_leaves_nothing(newcomer: L
     newcomer.context.clear_cookies()
     page.goto("about:blank")
     page.goto(link)
-    expect(page.get_by_role("status")).to_contain_text("has its first account already")
+    expect(page.get_by_role("status")).to_contain_text("already has its first account")
 
 
 @pytest.mark.parametrize(
